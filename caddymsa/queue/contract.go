@@ -1,0 +1,227 @@
+// Package queue takes accepted messages to where they go: it leases due entries
+// from a spool, asks a router which sink takes each recipient, runs the attempts,
+// retries, gives up, and tells senders what failed. It knows nothing of Caddy.
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Spool keeps messages and envelopes on stable storage between acceptance and
+// the end of delivery. It is the seam for scale: nodes that accept and nodes that
+// deliver may share one. Implementations are safe for concurrent use.
+type Spool interface {
+	// Create begins a message. Nothing of it is visible before Commit.
+	Create(ctx context.Context) (Draft, error)
+
+	// Lease takes the entry that is due first, if its time has come at now, and
+	// gives it to the caller alone until Lease.Release or Record. It returns
+	// ErrNoneDue with the time at which the next one comes due (zero: none is waiting).
+	// A held entry is never due. Entries leased by a process that died are due again.
+	Lease(ctx context.Context, now time.Time) (Lease, time.Time, error)
+
+	// Operator gives the operator's view of the spool.
+	Operator
+}
+
+// Operator lists and steers what lies in a spool.
+type Operator interface {
+	// Get returns an entry by its id, or ErrNotFound.
+	Get(ctx context.Context, id string) (*Entry, error)
+	// List calls yield for entries in the order of their ids, beginning after
+	// the id given, until yield returns false.
+	List(ctx context.Context, after string, yield func(*Entry) bool) error
+	// Update changes an entry's schedule or hold in one step; it returns
+	// ErrLeased while the entry is being delivered. A nil result deletes it.
+	Update(ctx context.Context, id string, change func(*Entry) *Entry) error
+}
+
+// Draft is a message being written. The caller ends it with Commit or Abort;
+// Abort after Commit does nothing.
+type Draft interface {
+	// Write appends to the message's body (everything that was submitted).
+	io.Writer
+	// Reader opens what has been written so far, from its start.
+	Reader() (io.ReadCloser, error)
+	// Commit makes body, header and entry durable as one: when it returns nil
+	// they survive a crash and a power loss, when it fails there is nothing left
+	// of them. The header is prepended to the body when the message is read.
+	// The entry is due at its Next. ErrFull when there is no room.
+	Commit(ctx context.Context, e *Entry, header []byte) error
+	// Abort leaves nothing behind.
+	Abort()
+}
+
+// Lease is one entry in the hands of one worker.
+type Lease interface {
+	Entry() *Entry
+	// Open reads the message: the prepended header, then the body.
+	Open() (io.ReadSeekCloser, error)
+	// Record stores what became of the recipients and when the entry is due
+	// again, durably, and ends the lease. An entry with no recipient pending is
+	// deleted with its message. Bounces made from it are committed first: a crash
+	// between the two may bounce twice, never not at all.
+	Record(ctx context.Context, e *Entry) error
+	// Release gives the entry back unchanged, due again at once.
+	Release()
+}
+
+var (
+	// ErrNoneDue says that no entry is due yet.
+	ErrNoneDue = errors.New("no entry is due")
+	// ErrNotFound says that there is no such entry.
+	ErrNotFound = errors.New("no such entry")
+	// ErrLeased says that the entry is being delivered.
+	ErrLeased = errors.New("the entry is being delivered")
+	// ErrFull says that the spool cannot take more now; the client hears 452 4.3.1.
+	ErrFull = errors.New("the spool is full")
+	// ErrClosed says that the spool has been closed.
+	ErrClosed = errors.New("the spool is closed")
+)
+
+// Entry is a queued message's envelope with all that matchers can ask and what
+// has become of its recipients. It is stored as JSON: fields are only ever added.
+type Entry struct {
+	ID       string    `json:"id"`       // the queue id that the client was told
+	Server   string    `json:"server"`   // hostname of the server that accepted it
+	Accepted time.Time `json:"accepted"` // when
+	Size     int64     `json:"size"`     // octets of header and body together
+
+	Sender     string `json:"sender"`             // exact reverse path, without brackets; "" for <>
+	ReturnPath bool   `json:"return_path"`        // Sender passed sender_identity: bounces may go there (DESIGN decision 7)
+	Bounce     bool   `json:"bounce,omitempty"`   // a delivery status notification of ours: never bounced, uses the bounces route
+	Body       string `json:"body,omitempty"`     // "7BIT", "8BITMIME" or ""
+	SMTPUTF8   bool   `json:"smtputf8,omitempty"` // RFC 6531
+	Return     string `json:"ret,omitempty"`      // RET: "FULL", "HDRS" or ""
+	EnvelopeID string `json:"envid,omitempty"`    // ENVID, decoded
+	Priority   int    `json:"priority,omitempty"` // MT-PRIORITY
+	Auth       string `json:"auth,omitempty"`     // AUTH= on MAIL, kept for the log only
+
+	User       string            `json:"user,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	RemoteIP   string            `json:"remote_ip,omitempty"`
+	TLS        string            `json:"tls,omitempty"` // version and cipher, as in Received
+
+	Recipients []Recipient `json:"recipients"`
+
+	Next     time.Time `json:"next"`               // due
+	Attempts int       `json:"attempts,omitempty"` // made so far
+	Held     string    `json:"held,omitempty"`     // why it is held; "" when it is not
+}
+
+// Recipient is one of an entry's recipients.
+type Recipient struct {
+	Address string   `json:"address"`          // exact forward path, without brackets
+	Notify  []string `json:"notify,omitempty"` // NOTIFY of RFC 3461
+	ORCPT   string   `json:"orcpt,omitempty"`  // as sent
+
+	State State  `json:"state"`
+	Error string `json:"error,omitempty"` // the last reply or cause, for the log and the bounce
+	// Code and Status are the last refusal's, e.g. 550 and "5.1.1".
+	Code   int    `json:"code,omitempty"`
+	Status string `json:"status,omitempty"`
+	// RemoteMTA is who said so; empty when it was ourselves.
+	RemoteMTA string `json:"remote_mta,omitempty"`
+}
+
+// State is what has become of a recipient.
+type State string
+
+// States of a recipient.
+const (
+	Pending   State = ""          // to be delivered, perhaps after failures
+	Delivered State = "delivered" // the sink has it
+	Failed    State = "failed"    // for good
+)
+
+// Delivery is one attempt: a message and those of its recipients that one sink takes.
+type Delivery struct {
+	Entry      *Entry
+	Recipients []*Recipient
+
+	open func() (io.ReadSeekCloser, error)
+	errs map[*Recipient]error
+}
+
+// NewDelivery returns an attempt; open reads the message from its start.
+func NewDelivery(e *Entry, rcpts []*Recipient, open func() (io.ReadSeekCloser, error)) *Delivery {
+	return &Delivery{Entry: e, Recipients: rcpts, open: open}
+}
+
+// Open reads the message, prepended header fields first, with CRLF line ends.
+func (d *Delivery) Open() (io.ReadSeekCloser, error) { return d.open() }
+
+// Report says what became of one recipient: nil for delivered. Recipients that
+// are not reported share what Deliver returns.
+func (d *Delivery) Report(r *Recipient, err error) {
+	if d.errs == nil {
+		d.errs = make(map[*Recipient]error, len(d.Recipients))
+	}
+	d.errs[r] = err
+}
+
+// Outcome is what became of r, given what Deliver returned.
+func (d *Delivery) Outcome(r *Recipient, deliverErr error) error {
+	if err, ok := d.errs[r]; ok {
+		return err
+	}
+	return deliverErr
+}
+
+// Sink is where messages end as far as this server is concerned. Implementations are safe
+// for concurrent use.
+type Sink interface {
+	// Deliver hands the message on. nil means that every recipient without a
+	// Report has it for certain. An *smtp.SMTPError with a 5yz code, or an error
+	// made by Permanent, fails the recipients for good; anything else is tried
+	// again later. Deliver returns soon after ctx ends.
+	Deliver(ctx context.Context, d *Delivery) error
+}
+
+// Generation is a configuration's say in delivery, held for one attempt.
+type Generation interface {
+	// Route returns the sink for a recipient and a name for it in the log and
+	// for grouping: recipients with the same name and sink go together.
+	// ErrNoRoute when nothing takes the recipient.
+	Route(e *Entry, r *Recipient) (sink Sink, name string, err error)
+	// Schedule is how often to try and when to give up.
+	Schedule() Schedule
+	// Hostname names the server in bounces.
+	Hostname(e *Entry) string
+}
+
+// ErrNoRoute says that no route takes a recipient. It is deferred, not bounced.
+var ErrNoRoute = errors.New("no route takes the recipient")
+
+// Schedule is when to try again.
+type Schedule struct {
+	// Retry are the waits after the first, second ... failure; the last repeats.
+	Retry []time.Duration
+	// Expire is the age at which an entry's pending recipients fail.
+	Expire time.Duration
+	// Workers is how many attempts run at once.
+	Workers int
+}
+
+// Host gives the generation in charge. The context ends when that generation
+// must be left (its grace period is over, or ctx itself ended); release says that
+// the attempt is over. ok is false while nobody is in charge: the queue waits.
+type Host interface {
+	Acquire(ctx context.Context) (g Generation, attempt context.Context, release func(), ok bool)
+}
+
+// permanent marks an error that no retry can mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent marks err as one that trying again cannot mend.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanent{err}
+}

@@ -1,0 +1,97 @@
+package caddymsa
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+// A backend is a module in the namespace msa.auth that implements one or more of
+// the interfaces below: each says what it can prove, and the server offers the
+// mechanisms that follow from it. Methods are called concurrently, and return
+// soon after ctx ends.
+//
+// Errors: ErrCredentials means that the backend does not know the user, that the
+// user is disabled or may not come from there, or that the proof is wrong; the
+// next backend is asked then. A backend takes the same time for all of these
+// . Any other error means that it cannot tell: the client hears 454 4.7.0
+// and no other backend is asked.
+
+// PasswordVerifier serves PLAIN and LOGIN.
+type PasswordVerifier interface {
+	VerifyPassword(ctx context.Context, peer Peer, user, password string) (Identity, error)
+}
+
+// DigestStore serves DIGEST-MD5.
+type DigestStore interface {
+	// DigestCredentials returns what the client's response for user in realm
+	// may be compared with, in order; none for an unknown user.
+	DigestCredentials(ctx context.Context, peer Peer, user, realm string) ([]DigestCredential, error)
+}
+
+// DigestCredential is one candidate: HA1, or a clear password to make it from.
+type DigestCredential struct {
+	HA1      *[16]byte // MD5(user:realm:password)
+	Password string    // used when HA1 is nil
+	Identity Identity
+}
+
+// SCRAMStore serves SCRAM-SHA-256 and SCRAM-SHA-256-PLUS.
+type SCRAMStore interface {
+	// SCRAMCredential returns the stored key of a user. With ErrCredentials, the
+	// credential is a decoy: the same for the same name, of the parameters that
+	// real users have.
+	SCRAMCredential(ctx context.Context, peer Peer, user string) (sasl.SCRAMCredential, Identity, error)
+}
+
+// Lookuper is an optional interface of a backend: it answers whether the user of
+// an open session still stands (DESIGN.md decision 3).
+type Lookuper interface {
+	// Lookup returns the identity as of now, or ErrCredentials when the user is
+	// gone or disabled. Another Fingerprint than before ends the session.
+	Lookup(ctx context.Context, peer Peer, user string) (Identity, error)
+}
+
+// Revisioner is an optional interface of a backend whose data changes without a
+// change of configuration: open sessions are looked up again when the number does.
+type Revisioner interface {
+	Revision() uint64
+}
+
+// ErrCredentials refuses a client: unknown, disabled or wrong. The client hears
+// 535 5.7.8, whichever it was.
+var ErrCredentials = errors.New("credentials refused")
+
+// Peer is what a backend may know of the client.
+type Peer struct {
+	IP      netip.Addr // invalid on a unix socket
+	Server  string     // hostname of the server it came to
+	Session string     // id of the session, for the log
+}
+
+// Identity is who a client has proven to be.
+type Identity struct {
+	// User is the name it is known by, in the log and as {msa.user}.
+	User string
+	// Addresses are those that it may send as, beside User itself where that is
+	// an address.
+	Addresses []mailaddr.Pattern
+	// Attributes are a backend's own facts for matchers and policies.
+	Attributes map[string]string
+	// Fingerprint changes when the stored credential does. Empty: not known.
+	Fingerprint string
+}
+
+// MaySendAs tells whether a is one of the identity's own addresses.
+func (i Identity) MaySendAs(a mailaddr.Address) bool {
+	for _, p := range i.Addresses {
+		if p.Match(a) {
+			return true
+		}
+	}
+	own, err := mailaddr.ParsePattern(i.User)
+	return err == nil && own.Match(a)
+}

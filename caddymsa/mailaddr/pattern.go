@@ -1,0 +1,116 @@
+package mailaddr
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Pattern is a set of mailboxes, as an identity's addresses are written:
+//
+//	a@example.org     that mailbox, and a+anything@example.org
+//	@example.org      every mailbox of exactly this domain
+//	*@example.org     the same
+//	@*.example.org    every mailbox of every subdomain, at any depth
+//	*@*.example.org   the same
+//
+// Local parts compare exactly, domains as lower-case A-labels. The zero value
+// matches nothing.
+type Pattern struct {
+	text   string
+	local  string
+	any    bool // any local part
+	domain DomainPattern
+}
+
+// ParsePattern parses one of the forms above.
+func ParsePattern(s string) (Pattern, error) {
+	if domain, ok := strings.CutPrefix(strings.TrimPrefix(s, "*"), "@"); ok {
+		d, err := ParseDomainPattern(domain)
+		if err == nil && (d.any || !d.literal() && qualified(d.domain) != nil) {
+			err = errSingleLabel
+		}
+		if err != nil {
+			return Pattern{}, fmt.Errorf("address pattern %q: %w", s, err)
+		}
+		return Pattern{text: s, any: true, domain: d}, nil
+	}
+	a, err := Parse(s, true)
+	if err != nil {
+		return Pattern{}, fmt.Errorf("address pattern %q: %w", s, err)
+	}
+	return Pattern{text: s, local: a.Local, domain: DomainPattern{text: a.Domain, domain: a.ASCIIDomain()}}, nil
+}
+
+// Match reports whether a is in the set. The null path and "<Postmaster>"
+// without a domain are in none.
+func (p Pattern) Match(a Address) bool {
+	if a.Domain == "" || !p.any && !p.matchLocal(a.Local) {
+		return false
+	}
+	return p.domain.Match(a.ASCIIDomain())
+}
+
+func (p Pattern) matchLocal(local string) bool {
+	rest, ok := strings.CutPrefix(local, p.local)
+	// With p.local empty (`""@example.org`) "+x" would be a plus-address of nobody.
+	return ok && (rest == "" || rest[0] == '+' && p.local != "")
+}
+
+// String returns the pattern as it was written.
+func (p Pattern) String() string { return p.text }
+
+// DomainPattern is a set of domains, as matchers are written:
+//
+//	example.org       that domain
+//	*.example.org     its subdomains at any depth, not itself
+//	*                 every domain
+//
+// U-labels and A-labels mean the same. An address literal stands for itself.
+// The zero value matches nothing.
+type DomainPattern struct {
+	text   string
+	domain string // ASCIIDomain form, without "*."
+	sub    bool
+	any    bool
+}
+
+// ParseDomainPattern parses one of the forms above. A single label such as
+// "localhost" is accepted.
+func ParseDomainPattern(s string) (DomainPattern, error) {
+	if s == "*" {
+		return DomainPattern{text: s, any: true}, nil
+	}
+	domain, sub := strings.CutPrefix(s, "*.")
+	err := validDomain(domain, true)
+	if err == nil && sub && domain[0] == '[' {
+		err = errLiteral
+	}
+	if err != nil {
+		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w", s, err)
+	}
+	ascii, err := ASCIIDomain(domain)
+	if err != nil {
+		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w", s, err)
+	}
+	return DomainPattern{text: s, domain: ascii, sub: sub}, nil
+}
+
+// Match reports whether the domain is in the set. It wants the form that
+// Address.ASCIIDomain gives; the empty one, of the null path, is in none.
+func (p DomainPattern) Match(asciiDomain string) bool {
+	switch {
+	case asciiDomain == "" || p.text == "":
+		return false
+	case p.any:
+		return true
+	case p.sub:
+		n := len(asciiDomain) - len(p.domain) - 1
+		return n > 0 && asciiDomain[n] == '.' && asciiDomain[n+1:] == p.domain
+	}
+	return asciiDomain == p.domain
+}
+
+// String returns the pattern as it was written.
+func (p DomainPattern) String() string { return p.text }
+
+func (p DomainPattern) literal() bool { return strings.HasPrefix(p.domain, "[") }

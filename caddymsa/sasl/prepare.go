@@ -1,0 +1,73 @@
+package sasl
+
+import (
+	"errors"
+	"unicode/utf8"
+
+	"github.com/xdg-go/stringprep"
+)
+
+// errPrepare does not say what was wrong: the text may be a password.
+var errPrepare = errors.New("SASLprep (RFC 4013) does not allow this text")
+
+// query is SASLprep for what a client presents. It differs from the library's
+// profile in one point: code points that Unicode 3.2 did not know (emoji) pass
+// (RFC 4013 section 2.5, RFC 4616 section 2).
+var query = func() stringprep.Profile {
+	p := stringprep.SASLprep
+	p.Prohibits = []stringprep.Set{
+		stringprep.TableC1_2, stringprep.TableC2_1, stringprep.TableC2_2,
+		stringprep.TableC3, stringprep.TableC4, stringprep.TableC5,
+		stringprep.TableC6, stringprep.TableC7, stringprep.TableC8,
+		stringprep.TableC9,
+	}
+	return p
+}()
+
+// PrepareQuery applies SASLprep to a user name or password that a client
+// presents, as PLAIN and LOGIN do. Text that is not UTF-8, has forbidden
+// characters, or of which nothing is left is an error.
+func PrepareQuery(s string) (string, error) {
+	return prepare(query, s)
+}
+
+// PrepareStored applies SASLprep to a user name or password that is to be
+// stored, as SCRAM does also for what a client presents (RFC 5802 section
+// 2.2): code points that Unicode 3.2 did not know are forbidden too.
+func PrepareStored(s string) (string, error) {
+	return prepare(stringprep.SASLprep, s)
+}
+
+func prepare(p stringprep.Profile, s string) (string, error) {
+	if s != "" && isPrintableASCII(s) {
+		return s, nil
+	}
+	if !utf8.ValidString(s) {
+		return "", errPrepare
+	}
+	out, err := p.Prepare(s)
+	if err != nil || out == "" {
+		return "", errPrepare
+	}
+	return out, nil
+}
+
+func isPrintableASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// preparePair prepares what PLAIN and LOGIN were given.
+func preparePair(user, password string) (u, p string, err error) {
+	if u, err = PrepareQuery(user); err != nil {
+		return "", "", refused("user name: " + err.Error())
+	}
+	if p, err = PrepareQuery(password); err != nil {
+		return "", "", refused("password: " + err.Error())
+	}
+	return u, p, nil
+}

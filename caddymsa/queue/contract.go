@@ -27,6 +27,21 @@ type Spool interface {
 	Operator
 }
 
+// OpenSpool is a Spool that was opened and is closed by whoever opened it, after
+// the last lease and the last draft ended: later calls give ErrClosed.
+type OpenSpool interface {
+	Spool
+	io.Closer
+}
+
+// Notifier is what a Spool can be besides: it wakes who waits for something to lease.
+type Notifier interface {
+	// Notify returns a channel that gets a value (it holds one, more are dropped)
+	// whenever an entry was committed, given back or changed, so that what
+	// ErrNoneDue said may be out of date.
+	Notify() <-chan struct{}
+}
+
 // Operator lists and steers what lies in a spool.
 type Operator interface {
 	// Get returns an entry by its id, or ErrNotFound.

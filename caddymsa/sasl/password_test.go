@@ -149,6 +149,7 @@ func TestExternal(t *testing.T) {
 }
 
 func TestPrepare(t *testing.T) {
+	long := strings.Repeat("x", maxText)
 	for _, test := range []struct{ in, query, stored string }{
 		{"secret", "secret", "secret"},
 		{"I\u00adX", "IX", "IX"}, // RFC 4013 section 3
@@ -157,6 +158,8 @@ func TestPrepare(t *testing.T) {
 		{"\u0007", "", ""},
 		{"\u0627\u0031", "", ""}, // mixed directions
 		{"", "", ""},
+		{long, long, long},
+		{long + "x", "", ""},
 		{"\xff", "", ""},
 		{"a\x00", "", ""},
 		{"pass\U0001F511", "pass\U0001F511", ""}, // RFC 4616 section 2 allows, RFC 5802 section 2.2 not

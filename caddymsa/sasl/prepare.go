@@ -8,7 +8,12 @@ import (
 )
 
 // errPrepare does not say what was wrong: the text may be a password.
-var errPrepare = errors.New("SASLprep (RFC 4013) does not allow this text")
+var errPrepare = errors.New("SASLprep (RFC 4013) does not allow this text, or it is too long")
+
+// maxText bounds a user name or password, in octets; RFC 4616 section 2 wants
+// 255 at least. Normalisation can make it eleven times as long, and password
+// hashes cost time by length.
+const maxText = 1024
 
 // query is SASLprep for what a client presents. It differs from the library's
 // profile in one point: code points that Unicode 3.2 did not know (emoji) pass
@@ -26,7 +31,8 @@ var query = func() stringprep.Profile {
 
 // PrepareQuery applies SASLprep to a user name or password that a client
 // presents, as PLAIN and LOGIN do. Text that is not UTF-8, has forbidden
-// characters, or of which nothing is left is an error.
+// characters, is longer than 1024 octets, or of which nothing is left is an
+// error.
 func PrepareQuery(s string) (string, error) {
 	return prepare(query, s)
 }
@@ -39,11 +45,11 @@ func PrepareStored(s string) (string, error) {
 }
 
 func prepare(p stringprep.Profile, s string) (string, error) {
+	if len(s) > maxText || !utf8.ValidString(s) {
+		return "", errPrepare
+	}
 	if s != "" && isPrintableASCII(s) {
 		return s, nil
-	}
-	if !utf8.ValidString(s) {
-		return "", errPrepare
 	}
 	out, err := p.Prepare(s)
 	if err != nil || out == "" {

@@ -273,6 +273,16 @@ func TestSCRAMCredential(t *testing.T) {
 		}
 	}
 	c, _ := NewSCRAMCredential("pencil", []byte("salt"), 1)
+	for _, broken := range []SCRAMCredential{
+		{Iterations: 1, StoredKey: c.StoredKey, ServerKey: c.ServerKey},
+		{Salt: c.Salt, StoredKey: c.StoredKey, ServerKey: c.ServerKey},
+		{Salt: c.Salt, Iterations: 1, StoredKey: c.StoredKey[1:], ServerKey: c.ServerKey},
+		{Salt: c.Salt, Iterations: 1, StoredKey: c.StoredKey},
+	} {
+		if broken.Validate() == nil {
+			t.Errorf("%+v passes", broken)
+		}
+	}
 	for _, format := range []string{"%v", "%+v", "%s", "%#v"} {
 		if out := fmt.Sprintf(format, c); !strings.Contains(out, "REDACTED") {
 			t.Errorf("%s prints %s", format, out)

@@ -1,0 +1,207 @@
+package passwd
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Credential is one stored password, in any scheme. Read it with ParseLine.
+type Credential struct {
+	scheme string // as written, in upper case, without the encoding
+	stored string // as written: for the fingerprint
+	method method
+}
+
+// method is what the schemes differ in.
+type method interface {
+	// verify compares in constant time. password has neither NUL nor more than
+	// MaxPassword octets.
+	verify(password string) (bool, error)
+
+	// cost names everything that the time of verify depends on, beside the
+	// password: credentials of the same cost take the same time.
+	cost() string
+}
+
+// MaxPassword is the longest password in octets. The time that SHA-crypt needs
+// grows with the square of the length: the limit keeps that from being a
+// weapon. What Dovecot's hashes see ends at 511 or 72 octets anyway.
+const MaxPassword = 1024
+
+// Scheme returns the name of the scheme, "ARGON2ID" or "DIGEST-MD5.realm=R".
+func (c Credential) Scheme() string { return c.scheme }
+
+// Verify reports whether password is the stored one. It takes the same time
+// for every wrong password of the same length. An error means that it could
+// not be checked.
+func (c Credential) Verify(password string) (bool, error) {
+	if !acceptable(password) {
+		return false, nil
+	}
+	ok, err := c.method.verify(password)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", c.scheme, err)
+	}
+	return ok, nil
+}
+
+// acceptable tells whether any stored credential could be for password.
+// crypt(3) ends at a NUL, SASL does not send one.
+func acceptable(password string) bool {
+	return len(password) <= MaxPassword && strings.IndexByte(password, 0) < 0
+}
+
+// encoding is how a value is written in the file.
+type encoding int
+
+const (
+	asText encoding = iota
+	asBase64
+	asHex
+)
+
+// scheme is one of the table below.
+type scheme struct {
+	encoding encoding // where the file names none
+	octets   int      // of the decoded value, without salt; 0 = not fixed
+	parse    func(user, value string) (method, error)
+}
+
+var schemes = map[string]scheme{
+	"ARGON2ID":      {parse: parseArgon2},
+	"ARGON2I":       {parse: parseArgon2},
+	"BLF-CRYPT":     {parse: cryptWith("$2a$", "$2b$", "$2y$")},
+	"SHA512-CRYPT":  {parse: cryptWith("$6$")},
+	"SHA256-CRYPT":  {parse: cryptWith("$5$")},
+	"MD5-CRYPT":     {parse: cryptWith("$1$")},
+	"MD5":           {parse: cryptWith("$1$")}, // Dovecot's old name
+	"CRYPT":         {parse: cryptWith("")},
+	"PBKDF2":        {parse: parsePBKDF2},
+	"SCRAM-SHA-256": {parse: parseSCRAM},
+	"DIGEST-MD5":    {parse: parseDigest, encoding: asHex},
+	"PLAIN":         {parse: parseClear},
+	"CLEAR":         {parse: parseClear},
+	"CLEARTEXT":     {parse: parseClear},
+	"SHA":           digestScheme(hashSHA1, false, asBase64),
+	"SHA1":          digestScheme(hashSHA1, false, asBase64),
+	"SHA256":        digestScheme(hashSHA256, false, asBase64),
+	"SHA512":        digestScheme(hashSHA512, false, asBase64),
+	"SSHA":          digestScheme(hashSHA1, true, asBase64),
+	"SSHA256":       digestScheme(hashSHA256, true, asBase64),
+	"SSHA512":       digestScheme(hashSHA512, true, asBase64),
+	"SMD5":          digestScheme(hashMD5, true, asBase64),
+	"PLAIN-MD5":     digestScheme(hashMD5, false, asHex),
+	"LDAP-MD5":      digestScheme(hashMD5, false, asBase64),
+}
+
+// unsupported are Dovecot's other schemes: they cannot check a password, or
+// nobody should store them.
+var unsupported = map[string]bool{
+	"CRAM-MD5": true, "HMAC-MD5": true, "SCRAM-SHA-1": true, "OTP": true, "DES-CRYPT": true, "PLAIN-MD4": true,
+	"PLAIN-TRUNC": true, "LANMAN": true, "NTLM": true, "RPA": true, "APOP": true, "SKEY": true,
+}
+
+const realmOption = ".REALM="
+
+// parseCredential parses "{SCHEME}value" or a CRYPT value of user. Errors do
+// not repeat the value.
+func parseCredential(user, s string) (Credential, error) {
+	name, value := "CRYPT", s
+	written, hasScheme := "", false
+	if rest, ok := strings.CutPrefix(s, "{"); ok {
+		if written, value, hasScheme = strings.Cut(rest, "}"); !hasScheme {
+			return Credential{}, errors.New(`password: "}" is missing after the scheme`)
+		}
+		name = upper(written)
+	}
+	if i := strings.Index(name, realmOption); i >= 0 {
+		return parseRealmCredential(user, name[:i], written[i+len(realmOption):], s, value)
+	}
+	name, suffix, _ := strings.Cut(name, ".")
+	sch, ok := schemes[name]
+	switch {
+	case unsupported[name]:
+		return Credential{}, fmt.Errorf("password: scheme %s is not supported; write a new one with: caddy msa user", name)
+	case !ok:
+		return Credential{}, errors.New("password: unknown scheme; a clear password that contains \":\" or \" {\" is written {PLAIN.b64}...")
+	}
+	raw, err := decodeValue(value, suffix, sch)
+	if err != nil {
+		return Credential{}, fmt.Errorf("password: %s: %w", name, err)
+	}
+	m, err := sch.parse(user, raw)
+	if err != nil && !hasScheme {
+		return Credential{}, errors.New(`password: no scheme stands before it, which means CRYPT, and it is none; a clear password is written {PLAIN}...`)
+	}
+	if err != nil {
+		return Credential{}, fmt.Errorf("password: %s: %w", name, err)
+	}
+	return Credential{scheme: name, stored: s, method: m}, nil
+}
+
+func parseRealmCredential(user, name, realm, stored, value string) (Credential, error) {
+	if name != "DIGEST-MD5" {
+		return Credential{}, errors.New("password: only DIGEST-MD5 takes a realm")
+	}
+	if realm == "" {
+		return Credential{}, errors.New("password: DIGEST-MD5.realm: no realm")
+	}
+	raw, err := decodeValue(value, "", schemes["DIGEST-MD5"])
+	if err != nil {
+		return Credential{}, fmt.Errorf("password: DIGEST-MD5: %w", err)
+	}
+	m, err := newDigest(user, realm, raw)
+	if err != nil {
+		return Credential{}, fmt.Errorf("password: DIGEST-MD5: %w", err)
+	}
+	return Credential{scheme: "DIGEST-MD5.realm=" + realm, stored: stored, method: m}, nil
+}
+
+// decodeValue undoes the encoding that the suffix names, or that the scheme has.
+func decodeValue(value, suffix string, sch scheme) (string, error) {
+	enc := sch.encoding
+	switch suffix {
+	case "":
+		// As Dovecot does, hex is recognised by its length.
+		if enc == asBase64 && len(value) == 2*sch.octets {
+			enc = asHex
+		}
+	case "B64", "BASE64":
+		enc = asBase64
+	case "HEX":
+		enc = asHex
+	default:
+		return "", errors.New("unknown encoding; there are .b64 and .hex")
+	}
+	var raw []byte
+	var err error
+	switch enc {
+	case asBase64:
+		raw, err = base64.StdEncoding.Strict().DecodeString(value)
+		if err != nil {
+			return "", errors.New("the value is not base64")
+		}
+	case asHex:
+		raw, err = hex.DecodeString(value)
+		if err != nil {
+			return "", errors.New("the value is not hexadecimal")
+		}
+	default:
+		return value, nil
+	}
+	return string(raw), nil
+}
+
+// upper is strings.ToUpper for ASCII, which keeps the length.
+func upper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}

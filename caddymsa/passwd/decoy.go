@@ -1,0 +1,96 @@
+package passwd
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// decoys are what unknown names are checked against (DESIGN.md decision 4).
+type decoys struct {
+	password profiles // of users with credentials
+	scram    profiles // of users with a SCRAM key or a clear password
+}
+
+// profiles are groups of users whose checks take the same time.
+type profiles []profile
+
+type profile struct {
+	key    string
+	weight float64 // how many users are like it
+	user   *User   // one of them
+}
+
+func newDecoys(users []*User) (d decoys) {
+	password, scram := map[string]int{}, map[string]int{}
+	for _, u := range users {
+		if u.Disabled || len(u.Credentials) == 0 {
+			continue
+		}
+		costs := make([]string, len(u.Credentials))
+		for i, c := range u.Credentials {
+			costs[i] = c.method.cost()
+		}
+		d.password.count(password, strings.Join(costs, ","), u)
+		if key, ok := scramCost(u); ok {
+			d.scram.count(scram, key, u)
+		}
+	}
+	return d
+}
+
+// scramCost names what shows of a user in SCRAM.
+func scramCost(u *User) (string, bool) {
+	for _, c := range u.Credentials {
+		if k, ok := c.method.(*scramKey); ok {
+			return fmt.Sprintf("stored %d %d", k.Iterations, len(k.Salt)), true
+		}
+	}
+	_, ok := u.Plain()
+	return "clear", ok
+}
+
+func (p *profiles) count(index map[string]int, key string, u *User) {
+	i, ok := index[key]
+	if !ok {
+		i = len(*p)
+		index[key] = i
+		*p = append(*p, profile{key: key, user: u})
+	}
+	(*p)[i].weight++
+}
+
+// choose returns a user for a name, each profile as often as real users have
+// it. By weighted rendezvous hashing, the choice for a name changes only when
+// the shares do, and then for few names: a decoy must look as constant as a
+// real user. It returns nil if there is no profile.
+func (p profiles) choose(secret []byte, name string) *User {
+	var best *User
+	least := math.Inf(1)
+	for i := range p {
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte("decoy\x00" + p[i].key + "\x00" + name))
+		var sum [sha256.Size]byte
+		n := binary.BigEndian.Uint64(mac.Sum(sum[:0]))
+		uniform := (float64(n>>11) + 0.5) / (1 << 53) // in (0, 1)
+		if score := -math.Log(uniform) / p[i].weight; score < least {
+			least, best = score, p[i].user
+		}
+	}
+	return best
+}
+
+// Decoy returns a user whose Verify is always false and takes as long as a
+// wrong password does for some real user of the table, the same one for the
+// same secret and name. If no user has a credential there is nothing to hide,
+// and it takes no time.
+func (t *Table) Decoy(secret []byte, name string) *User {
+	like := t.decoys.password.choose(secret, name)
+	if like == nil {
+		return &User{Name: name, decoy: true}
+	}
+	return &User{Name: name, Credentials: like.Credentials, decoy: true}
+}

@@ -1,0 +1,180 @@
+package passwd
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+// Table is the content of a users file. It does not change and may be used
+// concurrently.
+type Table struct {
+	users  []*User
+	byName map[string]*User
+	decoys decoys
+}
+
+// Parse reads a users file. Blank lines and lines that begin with "#" are
+// skipped, line ends may be LF or CRLF. An error names the line.
+func Parse(r io.Reader) (*Table, error) {
+	var users []User
+	var lines []int
+	in := bufio.NewReaderSize(r, MaxLine+2)
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return nil, fmt.Errorf("line %d: longer than %d octets", n, MaxLine)
+		}
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		text, last := line, err == io.EOF
+		if n == 1 {
+			text = bytes.TrimPrefix(text, []byte("\ufeff")) // of an editor on Windows
+		}
+		text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+		if len(bytes.TrimSpace(text)) > 0 && text[0] != '#' {
+			u, err := ParseLine(string(text))
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			users, lines = append(users, u), append(lines, n)
+		}
+		if last {
+			break
+		}
+	}
+	return newTable(users, func(i int) string { return fmt.Sprintf("line %d", lines[i]) })
+}
+
+// NewTable makes a table of users from elsewhere. Two of one name are an error.
+func NewTable(users []User) (*Table, error) {
+	return newTable(users, func(i int) string { return fmt.Sprintf("user %d", i+1) })
+}
+
+func newTable(users []User, place func(i int) string) (*Table, error) {
+	t := &Table{byName: make(map[string]*User, len(users))}
+	index := make(map[string]int, len(users))
+	for i := range users {
+		u := &users[i]
+		// PLAIN, LOGIN and SCRAM bring names in their SASLprep form, DIGEST-MD5 does not.
+		names := []string{u.Name}
+		if p, err := sasl.PrepareStored(u.Name); err == nil && p != u.Name {
+			names = append(names, p)
+		}
+		for _, name := range names {
+			if first, ok := index[name]; ok {
+				return nil, fmt.Errorf("%s: user %q is the same as in %s; delete one", place(i), u.Name, place(first))
+			}
+			index[name], t.byName[name] = i, u
+		}
+		t.users = append(t.users, u)
+	}
+	t.decoys = newDecoys(t.users)
+	return t, nil
+}
+
+// Len returns the number of users.
+func (t *Table) Len() int { return len(t.users) }
+
+// All returns the users in the order of the file.
+func (t *Table) All() iter.Seq[*User] {
+	return func(yield func(*User) bool) {
+		for _, u := range t.users {
+			if !yield(u) {
+				return
+			}
+		}
+	}
+}
+
+// Lookup returns the user of that name, disabled or not, or nil.
+func (t *Table) Lookup(name string) *User { return t.byName[name] }
+
+// active returns the user of that name if it may log in from there, or nil.
+func (t *Table) active(name string, from netip.Addr) *User {
+	u := t.byName[name]
+	if u == nil || u.Disabled || !u.AllowedFrom(from) {
+		return nil
+	}
+	return u
+}
+
+// Check checks a password. It returns the user, or nil if there is no such
+// user, it is disabled, has no credential, may not come from there (the zero
+// Addr is a unix socket) or has another password: all of these take the time of
+// some real user's wrong password, chosen with secret. An error means
+// that the password could not be checked.
+func (t *Table) Check(secret []byte, name, password string, from netip.Addr) (*User, error) {
+	decoy := t.Decoy(secret, name) // chosen in any case, for the time it takes
+	u := t.active(name, from)
+	if u == nil || len(u.Credentials) == 0 {
+		u = decoy
+	}
+	ok, err := u.Verify(password)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return u, nil
+}
+
+// DigestCandidate is what a DIGEST-MD5 response may be compared with.
+type DigestCandidate struct {
+	User     *User
+	HA1      *[16]byte // MD5(user:realm:password), or nil
+	Password string    // the clear password, where HA1 is nil
+}
+
+// DigestCandidates returns what a response for user in realm may be made from,
+// in order: the entry of that name with an HA1 for the realm or a clear
+// password, then the entry user@realm. Disabled users have none. Whether the
+// realm was offered and the user may come from there is for the caller to check.
+func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
+	names := []string{user}
+	if realm != "" {
+		names = append(names, user+"@"+realm)
+	}
+	for _, name := range names {
+		u := t.byName[name]
+		if u == nil || u.Disabled {
+			continue
+		}
+		for _, ha1 := range u.DigestHA1(user, realm) {
+			list = append(list, DigestCandidate{User: u, HA1: &ha1})
+		}
+		for _, c := range u.Credentials {
+			if m, ok := c.method.(*clear); ok {
+				list = append(list, DigestCandidate{User: u, Password: m.password})
+			}
+		}
+	}
+	return list
+}
+
+// DigestHA1 returns the stored HA1s for a response of user in realm.
+func (u *User) DigestHA1(user, realm string) (list [][16]byte) {
+	if u.decoy {
+		return nil
+	}
+	for _, c := range u.Credentials {
+		if d, ok := c.method.(*digest); ok && d.user == user && d.realm == realm {
+			list = append(list, d.ha1)
+		}
+	}
+	return list
+}
+
+// splitRealm cuts user@realm at the last "@", as Dovecot does for DIGEST-MD5.
+func splitRealm(name string) (user, realm string) {
+	if i := strings.LastIndexByte(name, '@'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return name, ""
+}

@@ -1,0 +1,114 @@
+package passwd
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"sync"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+)
+
+// User is one line of a users file.
+type User struct {
+	// Name is what the user logs in with, compared exactly.
+	Name string
+
+	// Credentials are the stored passwords; any of them will do. Without one
+	// the user cannot log in with a password.
+	Credentials []Credential
+
+	// Addresses are those that the user may send as, beside Name where that is
+	// an address.
+	Addresses []mailaddr.Pattern
+
+	// AllowNets and AllowLocal are where the user may come from: networks, and
+	// unix sockets. With neither there is no restriction.
+	AllowNets  []netip.Prefix
+	AllowLocal bool
+
+	// Disabled users are treated as unknown.
+	Disabled bool
+
+	decoy bool // never verifies
+}
+
+// Verify reports whether password is one of the stored ones. A wrong password
+// takes the time of all credentials together; so does any password of a decoy,
+// for which the answer is false. An error means that a credential could not be
+// checked and no other fitted. Disabled is not looked at: see Table.Check.
+func (u *User) Verify(password string) (bool, error) {
+	var failed error
+	for _, c := range u.Credentials {
+		ok, err := c.Verify(password)
+		if err != nil {
+			failed = err
+		}
+		if ok && !u.decoy {
+			return true, nil
+		}
+	}
+	if u.decoy {
+		return false, nil
+	}
+	return false, failed
+}
+
+// AllowedFrom reports whether the user may come from ip; the zero Addr is a
+// unix socket.
+func (u *User) AllowedFrom(ip netip.Addr) bool {
+	if len(u.AllowNets) == 0 && !u.AllowLocal {
+		return true
+	}
+	if !ip.IsValid() {
+		return u.AllowLocal
+	}
+	ip = ip.Unmap().WithZone("")
+	for _, net := range u.AllowNets {
+		if net.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// Plain returns the clear password, of the first credential that has one.
+func (u *User) Plain() (password string, ok bool) {
+	if u.decoy {
+		return "", false
+	}
+	for _, c := range u.Credentials {
+		if m, ok := c.method.(*clear); ok {
+			return m.password, true
+		}
+	}
+	return "", false
+}
+
+// Fingerprint changes when a credential or Disabled does, or their order. It
+// can be compared within one process only: it is keyed with a secret of that
+// process, so that who sees it cannot guess passwords with it.
+func (u *User) Fingerprint() string {
+	mac := hmac.New(sha256.New, fingerprintKey())
+	if u.Disabled {
+		mac.Write([]byte{1})
+	} else {
+		mac.Write([]byte{0})
+	}
+	for _, c := range u.Credentials {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(c.stored)))
+		mac.Write(n[:])
+		mac.Write([]byte(c.stored))
+	}
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+var fingerprintKey = sync.OnceValue(func() []byte {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return key
+})

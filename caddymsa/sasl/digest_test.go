@@ -277,13 +277,15 @@ func TestDigestCharsets(t *testing.T) {
 	for _, hashed := range [][3]string{
 		{user, realm, password}, {user1, realm1, password1}, {user, realm, password1}, {user1, realm, password1},
 	} {
-		for _, charset := range []string{"utf-8", ""} {
+		for _, charset := range []string{"utf-8", "", "undeclared utf-8"} {
 			config.Rand = fixedRand()
 			in := digestInput{nonce: fixedNonce, cnonce: "c", uri: "smtp/mail.example.org"}
 			r := answer(func(f map[string]string) {
 				f["username"], f["realm"], f["charset"] = user, realm, charset
 				if charset == "" {
 					f["username"], f["realm"] = user1, realm1
+				}
+				if charset != "utf-8" {
 					delete(f, "charset")
 				}
 				f["response"] = in.response(ha1(hashed[0], hashed[1], hashed[2]))

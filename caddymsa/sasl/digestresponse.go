@@ -107,8 +107,8 @@ func newDigestResponse(fields map[string]string) (*DigestResponse, error) {
 		response: fields["response"],
 	}
 	switch charset := fields["charset"]; {
-	case charset == absent: // RFC 2831 section 2.1.2: then it is ISO 8859-1
-		r.User, r.Realm = fromLatin1(r.User), fromLatin1(r.Realm)
+	case charset == absent:
+		r.User, r.Realm = undeclared(r.User), undeclared(r.Realm)
 	case !strings.EqualFold(charset, "utf-8"):
 		return fail("charset is not utf-8")
 	case !utf8.ValidString(r.User) || !utf8.ValidString(r.Realm):
@@ -118,6 +118,16 @@ func newDigestResponse(fields map[string]string) (*DigestResponse, error) {
 		r.in.authzid = &authzid
 	}
 	return r, nil
+}
+
+// undeclared converts a text that came without a charset directive to UTF-8. It
+// should be ISO 8859-1 (RFC 2831 section 2.1.2), but curl sends UTF-8 without
+// saying so, and what is valid as that is hardly ever meant as the other.
+func undeclared(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return fromLatin1(s)
 }
 
 func isLowerHex(s string, length int) bool {

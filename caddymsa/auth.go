@@ -2,7 +2,6 @@ package caddymsa
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
@@ -63,7 +62,7 @@ type Revisioner interface {
 
 // ErrCredentials refuses a client: unknown, disabled or wrong. The client hears
 // 535 5.7.8, whichever it was.
-var ErrCredentials = errors.New("credentials refused")
+var ErrCredentials = sasl.ErrCredentials
 
 // Peer is what a backend may know of the client.
 type Peer struct {

@@ -1,0 +1,47 @@
+package caddymsa
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// metrics are made once a process, so that they survive reloads; each
+// configuration's registry gets them. No label is a user, an address or an id.
+var metrics = struct {
+	connections, refusedConnections, auth, messages, acceptedOctets, attempts *prometheus.CounterVec
+	openSessions                                                             *prometheus.GaugeVec
+	attemptSeconds                                                           *prometheus.HistogramVec
+}{
+	connections:        counter("connections_total", "Connections accepted.", "server"),
+	refusedConnections: counter("connections_refused_total", "Connections refused, by the limit that they were over.", "server", "limit"),
+	auth:               counter("auth_total", "AUTH exchanges: ok, refused or cannot_tell.", "server", "mechanism", "result"),
+	messages:           counter("messages_total", "Messages at the end of data: accepted or refused.", "server", "result"),
+	acceptedOctets:     counter("accepted_octets_total", "Octets of accepted messages.", "server"),
+	attempts:           counter("delivery_attempts_total", "Recipients of delivery attempts, by outcome.", "route", "outcome"),
+	openSessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "caddy", Subsystem: "msa", Name: "sessions",
+		Help: "Sessions that are open."}, []string{"server"}),
+	attemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "msa", Name: "delivery_attempt_seconds",
+		Help: "Duration of delivery attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"route"}),
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "msa", Name: name, Help: help}, labels)
+}
+
+// registerMetrics gives a configuration's registry the process's collectors.
+func registerMetrics(reg *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.messages,
+		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds} {
+		var already prometheus.AlreadyRegisteredError
+		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}

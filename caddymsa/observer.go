@@ -1,0 +1,3 @@
+package caddymsa
+
+type observer struct{ store *store }

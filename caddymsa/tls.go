@@ -1,0 +1,103 @@
+package caddymsa
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/certmagic"
+)
+
+// provisionTLS sets up the connection policies and, unless files are given, the
+// automation of the hostname's certificate.
+func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
+	if len(srv.TLSConnectionPolicies) == 0 {
+		srv.TLSConnectionPolicies = caddytls.ConnectionPolicies{new(caddytls.ConnectionPolicy)}
+	}
+	for i, p := range srv.TLSConnectionPolicies {
+		if p == nil {
+			return fmt.Errorf("connection policy %d is empty", i+1)
+		}
+		if p.ALPN == nil {
+			p.ALPN = []string{} // Caddy's default is HTTP's, and refuses a client that says smtp
+		}
+		if p.DefaultSNI == "" {
+			p.DefaultSNI = srv.Hostname // old mail clients and devices send no SNI
+		}
+		if p.FallbackSNI == "" {
+			p.FallbackSNI = srv.Hostname // or the name of a load balancer
+		}
+	}
+	if err := srv.TLSConnectionPolicies.Provision(ctx); err != nil {
+		return err
+	}
+	if len(srv.Certificates) > 0 {
+		if len(srv.IssuersRaw) > 0 {
+			return errors.New("certificates and issuers exclude each other; remove one of them")
+		}
+		srv.certs, err = loadCertificateFiles(srv.Certificates, srv.Hostname, srv.log)
+		return err
+	}
+	srv.manage = true
+	return srv.automate(ctx)
+}
+
+// automate tells Caddy's TLS app how to get the hostname's certificate where its
+// own configuration does not say.
+func (srv *Server) automate(ctx caddy.Context) error {
+	issuers := srv.IssuersRaw
+	if len(issuers) == 0 {
+		if certmagic.SubjectQualifiesForPublicCert(srv.Hostname) || srv.hasAutomationPolicy() {
+			return nil
+		}
+		issuers = []json.RawMessage{json.RawMessage(`{"module": "internal"}`)}
+	}
+	return srv.tlsApp.AddAutomationPolicy(&caddytls.AutomationPolicy{
+		SubjectsRaw: []string{srv.Hostname},
+		IssuersRaw:  issuers,
+	})
+}
+
+func (srv *Server) hasAutomationPolicy() bool {
+	if srv.tlsApp.Automation == nil {
+		return false
+	}
+	return slices.ContainsFunc(srv.tlsApp.Automation.Policies, func(p *caddytls.AutomationPolicy) bool {
+		return slices.ContainsFunc(p.SubjectsRaw, func(s string) bool { return certmagic.MatchWildcard(srv.Hostname, s) })
+	})
+}
+
+// startTLS makes the configuration that handshakes use, and has the certificate managed.
+func (srv *Server) startTLS() error {
+	srv.tlsConfig = srv.TLSConnectionPolicies.TLSConfig(srv.app.ctx)
+	if srv.certs != nil {
+		for _, p := range srv.TLSConnectionPolicies {
+			next := p.TLSConfig.GetCertificate
+			p.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if cert := srv.certs.get(hello); cert != nil {
+					return cert, nil
+				}
+				return next(hello)
+			}
+		}
+	}
+	if !srv.manage {
+		return nil
+	}
+	return srv.tlsApp.Manage(map[string]struct{}{srv.Hostname: {}})
+}
+
+// stopTLS ends the watch on certificate files.
+func (srv *Server) stopTLS() {
+	if srv.certs != nil {
+		_ = srv.certs.Close()
+		srv.certs = nil
+	}
+}
+
+var _ io.Closer = (*certificateFiles)(nil)

@@ -1,0 +1,15 @@
+// Package caddymsa imports the mail submission server and all of its modules, so
+// that `xcaddy build --with github.com/caddy-msa/caddy-msa` has them.
+package caddymsa
+
+import (
+	_ "github.com/caddy-msa/caddy-msa/caddymsa"
+	_ "github.com/caddy-msa/caddy-msa/modules/authfile"
+	_ "github.com/caddy-msa/caddy-msa/modules/authstatic"
+	_ "github.com/caddy-msa/caddy-msa/modules/matchers"
+	_ "github.com/caddy-msa/caddy-msa/modules/policysender"
+	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"
+	_ "github.com/caddy-msa/caddy-msa/modules/sinkmaildir"
+	_ "github.com/caddy-msa/caddy-msa/modules/sinkrelay"
+	_ "github.com/caddy-msa/caddy-msa/modules/spoolfile"
+)

@@ -1,0 +1,153 @@
+// Package cmdsend is `caddy msa send`: it submits a message and prints the dialogue.
+package cmdsend
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+func init() {
+	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand()) })
+}
+
+// options are the command's flags.
+type options struct {
+	server, mode, serverName, ca, helo string
+	insecure                           bool
+	user, password, mechanism, realm   string
+	from                               string
+	to                                 []string
+	subject, file                      string
+	timeout                            time.Duration
+}
+
+func newCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "send --server <host:port> --user <name> --to <address>...",
+		Short: "Submits a test message and prints the dialogue",
+		Long: `Submits a message to a submission server, this one or another, and prints
+what both sides say; passwords are not shown. The message is a short text, or
+the file named by --file (- for standard input), sent as it is but for line ends.
+
+The password comes from --password, from the environment variable MSA_PASSWORD,
+or is asked for.
+
+Exit code: 0 when the server took the message, 1 when anything went wrong.`,
+		Example: "  caddy msa send --server msa.example.org:587 --user alice@example.org --to bob@example.org",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			if err := o.complete(cmd.InOrStdin()); err != nil {
+				return err
+			}
+			message, err := o.message(cmd.InOrStdin(), time.Now())
+			if err != nil {
+				return err
+			}
+			return send(&o, message, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.server, "server", "localhost:587", "host and port; port 587 if there is none")
+	f.StringVar(&o.mode, "tls", "", "starttls or implicit (default: implicit on ports 465 and 1465, else starttls)")
+	f.StringVar(&o.serverName, "server-name", "", "name to expect in the certificate (default: the host)")
+	f.StringVar(&o.ca, "ca", "", "file of CA certificates to trust (default: the system's)")
+	f.BoolVar(&o.insecure, "insecure", false, "do not check the certificate")
+	f.StringVar(&o.helo, "helo", "", "name to give in EHLO (default: this machine's)")
+	f.StringVar(&o.user, "user", "", "user name")
+	f.StringVar(&o.password, "password", "", "password; others on this machine can see it")
+	f.StringVar(&o.mechanism, "mechanism", "", "SASL mechanism (default: the best that both sides know)")
+	f.StringVar(&o.realm, "realm", "", "realm for DIGEST-MD5 (default: the first offered)")
+	f.StringVar(&o.from, "from", "", "sender (default: the user)")
+	f.StringSliceVar(&o.to, "to", nil, "recipients")
+	f.StringVar(&o.subject, "subject", "Test message", "subject of the short text")
+	f.StringVar(&o.file, "file", "", "message to send instead of the short text")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "for each step")
+	return cmd
+}
+
+// complete fills in what the flags leave open.
+func (o *options) complete(stdin io.Reader) error {
+	if len(o.to) == 0 {
+		return errors.New("--to is required")
+	}
+	host, port, err := net.SplitHostPort(o.server)
+	if err != nil {
+		host, port = o.server, "587"
+		o.server = net.JoinHostPort(host, port)
+	}
+	if o.serverName == "" {
+		o.serverName = host
+	}
+	if o.mode == "" {
+		o.mode = "starttls"
+		if port == "465" || port == "1465" {
+			o.mode = "implicit"
+		}
+	}
+	if o.mode != "starttls" && o.mode != "implicit" {
+		return fmt.Errorf("--tls is starttls or implicit, not %q", o.mode)
+	}
+	if o.from == "" {
+		o.from = o.user
+	}
+	if o.helo == "" {
+		if o.helo, err = os.Hostname(); err != nil || o.helo == "" {
+			o.helo = "localhost"
+		}
+	}
+	if o.password == "" {
+		o.password = os.Getenv("MSA_PASSWORD")
+	}
+	if o.user != "" && o.password == "" {
+		o.password, err = askPassword(stdin)
+	}
+	return err
+}
+
+// askPassword reads without echo on a terminal, else one line.
+func askPassword(stdin io.Reader) (string, error) {
+	if f, ok := stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(os.Stderr, "Password: ")
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(os.Stderr)
+		return string(b), err
+	}
+	line, err := bufio.NewReader(stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// message is the file's content or the short text, with CRLF line ends.
+func (o *options) message(stdin io.Reader, now time.Time) ([]byte, error) {
+	var text []byte
+	var err error
+	switch o.file {
+	case "":
+		text = fmt.Appendf(nil, "From: <%s>\nTo: <%s>\nSubject: %s\nDate: %s\nMessage-ID: <%d.caddy-msa-send@%s>\n\nSent by caddy msa send.\n",
+			o.from, strings.Join(o.to, ">, <"), o.subject, now.Format(time.RFC1123Z), now.UnixNano(), o.helo)
+	case "-":
+		text, err = io.ReadAll(stdin)
+	default:
+		text, err = os.ReadFile(o.file)
+	}
+	s := strings.ReplaceAll(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n", "\r\n")
+	if !strings.HasSuffix(s, "\r\n") {
+		s += "\r\n"
+	}
+	return []byte(s), err
+}

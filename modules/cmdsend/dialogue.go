@@ -1,0 +1,286 @@
+package cmdsend
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+// dialogue is a connection whose lines are printed as they go by.
+type dialogue struct {
+	o    *options
+	out  io.Writer
+	nc   net.Conn
+	text *textproto.Conn
+	auth []string // mechanisms that the server offers
+}
+
+// send submits message and prints what is said.
+func send(o *options, message []byte, out io.Writer) error {
+	config, err := o.tlsConfig()
+	if err != nil {
+		return err
+	}
+	nc, err := net.DialTimeout("tcp", o.server, o.timeout)
+	if err != nil {
+		return err
+	}
+	d := &dialogue{o: o, out: out}
+	defer func() { d.nc.Close() }()
+	d.use(nc)
+	if o.mode == "implicit" {
+		if err := d.handshake(config); err != nil {
+			return err
+		}
+	}
+	if _, err := d.read(220); err != nil {
+		return err
+	}
+	if err := d.ehlo(); err != nil {
+		return err
+	}
+	if o.mode == "starttls" {
+		if _, err := d.command(220, "STARTTLS"); err != nil {
+			return err
+		}
+		if err := d.handshake(config); err != nil {
+			return err
+		}
+		if err := d.ehlo(); err != nil {
+			return err
+		}
+	}
+	if o.user != "" {
+		if err := d.authenticate(); err != nil {
+			return err
+		}
+	}
+	return d.submit(message)
+}
+
+func (o *options) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{ServerName: o.serverName, InsecureSkipVerify: o.insecure, MinVersion: tls.VersionTLS12} //nolint:gosec // the operator's wish
+	if o.ca == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(o.ca)
+	if err != nil {
+		return nil, err
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", o.ca)
+	}
+	return config, nil
+}
+
+func (d *dialogue) use(nc net.Conn) {
+	d.nc, d.text = nc, textproto.NewConn(nc)
+}
+
+func (d *dialogue) handshake(config *tls.Config) error {
+	conn := tls.Client(d.nc, config)
+	_ = conn.SetDeadline(time.Now().Add(d.o.timeout))
+	if err := conn.Handshake(); err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	state := conn.ConnectionState()
+	fmt.Fprintf(d.out, "-- %s, %s, certificate of %s\n", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite),
+		strings.Join(certificateNames(state.PeerCertificates), ", "))
+	d.use(conn)
+	return nil
+}
+
+func certificateNames(chain []*x509.Certificate) (names []string) {
+	if len(chain) == 0 {
+		return nil
+	}
+	names = slices.Clone(chain[0].DNSNames)
+	for _, ip := range chain[0].IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// read reads one reply and prints it. Another code than wanted is an error.
+func (d *dialogue) read(want int) (string, error) {
+	_ = d.nc.SetDeadline(time.Now().Add(d.o.timeout))
+	code, text, err := d.text.ReadResponse(0)
+	var reply *textproto.Error
+	if err != nil && !errors.As(err, &reply) {
+		return "", err
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		sep := "-"
+		if i == len(lines)-1 {
+			sep = " "
+		}
+		fmt.Fprintf(d.out, "S: %d%s%s\n", code, sep, line)
+	}
+	if code != want {
+		return "", fmt.Errorf("the server refused: %d %s", code, lines[len(lines)-1])
+	}
+	return text, nil
+}
+
+// command writes a line and reads its reply. What is shown of it may be less.
+func (d *dialogue) command(want int, line string, shown ...string) (string, error) {
+	fmt.Fprintf(d.out, "C: %s\n", append(shown, line)[0])
+	_ = d.nc.SetDeadline(time.Now().Add(d.o.timeout))
+	if err := d.text.PrintfLine("%s", line); err != nil {
+		return "", err
+	}
+	return d.read(want)
+}
+
+func (d *dialogue) ehlo() error {
+	text, err := d.command(250, "EHLO "+d.o.helo)
+	if err != nil {
+		return err
+	}
+	d.auth = nil
+	for _, line := range strings.Split(text, "\n") {
+		if words := strings.Fields(line); len(words) > 1 && strings.EqualFold(words[0], "AUTH") {
+			d.auth = words[1:]
+		}
+	}
+	return nil
+}
+
+// client makes the client side of the mechanism that was asked for, or of the best
+// that both sides know.
+func (d *dialogue) client() (gosasl.Client, error) {
+	o := d.o
+	makers := map[string]func() (gosasl.Client, error){
+		sasl.SCRAMSHA256Plus: func() (gosasl.Client, error) {
+			state := d.nc.(*tls.Conn).ConnectionState()
+			binding, err := sasl.TLSExporter(&state)
+			if err != nil {
+				return nil, err
+			}
+			return sasl.NewSCRAMPlusClient(o.user, o.password, binding)
+		},
+		sasl.SCRAMSHA256: func() (gosasl.Client, error) { return sasl.NewSCRAMClient(o.user, o.password) },
+		sasl.DigestMD5: func() (gosasl.Client, error) {
+			return sasl.NewDigestMD5Client(o.user, o.password, o.realm, o.serverName), nil
+		},
+		sasl.Plain: func() (gosasl.Client, error) { return gosasl.NewPlainClient("", o.user, o.password), nil },
+		sasl.Login: func() (gosasl.Client, error) { return gosasl.NewLoginClient(o.user, o.password), nil },
+	}
+	if o.mechanism != "" {
+		if maker := makers[strings.ToUpper(o.mechanism)]; maker != nil {
+			return maker()
+		}
+		return nil, fmt.Errorf("mechanism %s is not known here", o.mechanism)
+	}
+	for _, name := range sasl.Names() {
+		if maker := makers[name]; maker != nil && slices.Contains(d.auth, name) {
+			return maker()
+		}
+	}
+	return nil, fmt.Errorf("the server offers no mechanism that is known here: %s", strings.Join(d.auth, " "))
+}
+
+// authenticate runs AUTH. What the client sends is not printed.
+func (d *dialogue) authenticate() error {
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	mechanism, response, err := client.Start()
+	if err != nil {
+		return err
+	}
+	line, shown := "AUTH "+mechanism, "AUTH "+mechanism
+	if response != nil {
+		line, shown = line+" "+encode(response), shown+" ****"
+	}
+	for {
+		fmt.Fprintf(d.out, "C: %s\n", shown)
+		_ = d.nc.SetDeadline(time.Now().Add(d.o.timeout))
+		if err := d.text.PrintfLine("%s", line); err != nil {
+			return err
+		}
+		challenge, err := d.challenge()
+		if err != nil || challenge == nil {
+			return err
+		}
+		if response, err = client.Next(challenge); err != nil {
+			return err
+		}
+		if line, shown = "", ""; len(response) > 0 {
+			line, shown = base64.StdEncoding.EncodeToString(response), "****"
+		}
+	}
+}
+
+// encode is an initial response, whose empty form is "=" (RFC 4954 section 4).
+func encode(response []byte) string {
+	if len(response) == 0 {
+		return "="
+	}
+	return base64.StdEncoding.EncodeToString(response)
+}
+
+// challenge reads a 334, or the end of the exchange: nil.
+func (d *dialogue) challenge() ([]byte, error) {
+	code, text, err := d.text.ReadResponse(0)
+	var reply *textproto.Error
+	if err != nil && !errors.As(err, &reply) {
+		return nil, err
+	}
+	fmt.Fprintf(d.out, "S: %d %s\n", code, text)
+	switch code {
+	case 235:
+		return nil, nil
+	case 334:
+		challenge, err := base64.StdEncoding.DecodeString(text)
+		if challenge == nil {
+			challenge = []byte{}
+		}
+		return challenge, err
+	}
+	return nil, fmt.Errorf("the server refused: %d %s", code, text)
+}
+
+// submit runs the transaction and says goodbye.
+func (d *dialogue) submit(message []byte) error {
+	if _, err := d.command(250, "MAIL FROM:<"+d.o.from+">"); err != nil {
+		return err
+	}
+	for _, to := range d.o.to {
+		if _, err := d.command(250, "RCPT TO:<"+to+">"); err != nil {
+			return err
+		}
+	}
+	if _, err := d.command(354, "DATA"); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "C: (%d octets)\nC: .\n", len(message))
+	w := d.text.DotWriter()
+	if _, err := w.Write(message); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if _, err := d.read(250); err != nil {
+		return err
+	}
+	_, err := d.command(221, "QUIT")
+	return err
+}

@@ -1,0 +1,62 @@
+package matchers
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func init() {
+	caddy.RegisterModule(new(User))
+}
+
+// User matches the name of the user who submits, exactly.
+type User struct {
+	// Users to match. At least one.
+	Users []string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*User) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.matchers.user", New: func() caddy.Module { return new(User) }}
+}
+
+// UnmarshalJSON reads the list of users.
+func (m *User) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &m.Users) }
+
+// MarshalJSON writes the list of users.
+func (m *User) MarshalJSON() ([]byte, error) { return json.Marshal(m.Users) }
+
+// Validate wants a user.
+func (m *User) Validate() error {
+	if len(m.Users) == 0 {
+		return errors.New("at least one user is required")
+	}
+	return nil
+}
+
+// Moment implements caddymsa.Matcher.
+func (*User) Moment() caddymsa.Moment { return caddymsa.MomentConnection }
+
+// Match implements caddymsa.Matcher.
+func (m *User) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
+	return slices.Contains(m.Users, e.User), nil
+}
+
+// UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:
+//
+//	user <names...>
+func (m *User) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return values(d, &m.Users) }
+
+// Interface guards
+var (
+	_ caddy.Validator       = (*User)(nil)
+	_ caddymsa.Matcher      = (*User)(nil)
+	_ caddyfile.Unmarshaler = (*User)(nil)
+)

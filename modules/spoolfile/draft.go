@@ -1,0 +1,282 @@
+package spoolfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+const (
+	firstBuffer = 8 << 10 // enough for most messages
+	// spaceStep is how much of a body may be written before free space is
+	// looked at again, and writeback begun.
+	spaceStep = 1 << 20
+)
+
+// buffers are the buffers of drafts in their two sizes: firstBuffer, threshold.
+type buffers struct{ first, full sync.Pool }
+
+func (b *buffers) get(pool *sync.Pool, size int) []byte {
+	if p, ok := pool.Get().(*[]byte); ok && cap(*p) >= size {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+// draft is a message being written: in a buffer up to the threshold, in a file
+// beyond it, where the buffer then gathers what is written.
+type draft struct {
+	s    *Store
+	buf  []byte
+	pool *sync.Pool // where buf came from
+	// readers are open on buf: it must not be used for anything else then.
+	readers *atomic.Int32
+
+	file    vfs.File
+	number  uint64
+	size    int64 // octets in the file
+	checked int64
+	err     error // of a write: nothing more is taken
+	ended   bool
+}
+
+// Create begins a message. ErrFull when there is no room.
+func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := s.engine(); err != nil {
+		return nil, err
+	}
+	if err := s.space.check(); err != nil {
+		return nil, err
+	}
+	first := min(firstBuffer, s.opts.Threshold)
+	return &draft{s: s, pool: &s.buffers.first, buf: s.buffers.get(&s.buffers.first, first), readers: new(atomic.Int32)}, nil
+}
+
+var errEnded = errors.New("the draft has ended")
+
+func (d *draft) Write(p []byte) (int, error) {
+	if d.ended {
+		return 0, errEnded
+	}
+	n := 0
+	for len(p) > 0 && d.err == nil {
+		room := cap(d.buf) - len(d.buf)
+		if room == 0 {
+			d.err = d.grow()
+			continue
+		}
+		k := min(room, len(p))
+		d.buf = append(d.buf, p[:k]...)
+		p, n = p[k:], n+k
+	}
+	return n, d.err
+}
+
+// grow makes room in the buffer: by a larger one, then by a file.
+func (d *draft) grow() error {
+	if d.file == nil && cap(d.buf) < d.s.opts.Threshold {
+		old, pool, readers := d.buf, d.pool, d.readers
+		d.pool, d.readers = &d.s.buffers.full, new(atomic.Int32)
+		d.buf = append(d.s.buffers.get(d.pool, d.s.opts.Threshold), old...)
+		recycle(pool, old, readers)
+		return nil
+	}
+	if d.file == nil {
+		n := d.s.lastFile.Add(1)
+		f, err := d.s.fs.Create(d.s.bodyFile(n), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return full(err)
+		}
+		d.file, d.number = f, n
+	}
+	return d.flush()
+}
+
+// flush writes the buffer to the file.
+func (d *draft) flush() error {
+	if d.size-d.checked >= spaceStep {
+		if err := d.s.space.check(); err != nil {
+			return err
+		}
+		// Writeback begins while the client still sends.
+		if _, err := d.file.SyncTo(d.size); err != nil {
+			return full(err)
+		}
+		d.checked = d.size
+	}
+	if d.readers.Load() > 0 { // they keep this one; it is never used again
+		d.buf, d.readers = append(make([]byte, 0, cap(d.buf)), d.buf...), new(atomic.Int32)
+	}
+	for b := d.buf; len(b) > 0; {
+		n, err := d.file.Write(b)
+		d.size += int64(n)
+		if err == nil && n == 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return full(err)
+		}
+		b = b[n:]
+	}
+	d.buf = d.buf[:0]
+	return nil
+}
+
+// Reader opens what has been written so far.
+func (d *draft) Reader() (io.ReadCloser, error) {
+	switch {
+	case d.ended:
+		return nil, errEnded
+	case d.err != nil:
+		return nil, d.err
+	case d.file == nil:
+		d.readers.Add(1)
+		return &bufferReader{Reader: bytes.NewReader(d.buf), readers: d.readers}, nil
+	}
+	if d.err = d.flush(); d.err != nil {
+		return nil, d.err
+	}
+	f, err := d.s.fs.Open(d.s.bodyFile(d.number))
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(f, 0, d.size), f}, nil
+}
+
+// bufferReader reads a draft's buffer, which is not used again before Close.
+type bufferReader struct {
+	*bytes.Reader
+	readers *atomic.Int32
+	once    sync.Once
+}
+
+func (r *bufferReader) Close() error {
+	r.once.Do(func() {
+		r.Reset(nil)
+		r.readers.Add(-1)
+	})
+	return nil
+}
+
+// Commit stores the message. Concurrent commits share their syncs.
+func (d *draft) Commit(ctx context.Context, e *queue.Entry, header []byte) error {
+	if d.ended {
+		return errEnded
+	}
+	err := d.commit(ctx, e, header)
+	if err == nil {
+		d.end(true)
+		return nil
+	}
+	// What may be stored all the same keeps its file until that is known.
+	var doubt *doubtError
+	d.end(errors.As(err, &doubt))
+	return err
+}
+
+func (d *draft) commit(ctx context.Context, e *queue.Entry, header []byte) error {
+	if d.err != nil {
+		return d.err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if e.ID == "" {
+		return errors.New("the entry has no id")
+	}
+	rec := record{held: e.Held != "", next: nanos(e.Next)}
+	body := [][]byte{header, d.buf}
+	if d.file != nil {
+		if err := d.finish(); err != nil {
+			return err
+		}
+		rec.file, rec.size = d.number, d.size
+		body = [][]byte{header}
+	}
+	value, err := rec.encode(e)
+	if err != nil {
+		return err
+	}
+	it, ok := d.s.schedule.reserve(e.ID)
+	if !ok {
+		return fmt.Errorf("entry %s exists already", e.ID)
+	}
+	if err := d.s.commit(&change{id: e.ID, record: value, body: body}); err != nil {
+		var doubt *doubtError
+		if errors.As(err, &doubt) {
+			d.s.disown(e.ID, d.number)
+		}
+		d.s.schedule.forget(it)
+		return err
+	}
+	d.s.schedule.settle(it, rec)
+	d.s.wake()
+	return nil
+}
+
+// finish makes the file durable, and its name.
+func (d *draft) finish() error {
+	if err := d.flush(); err != nil {
+		return err
+	}
+	if err := d.file.Sync(); err != nil {
+		return full(err)
+	}
+	f := d.file
+	d.file = nil
+	if err := f.Close(); err != nil {
+		return full(err)
+	}
+	if err := d.s.names.do(); err != nil {
+		return full(err)
+	}
+	return nil
+}
+
+// Abort leaves nothing of the message.
+func (d *draft) Abort() {
+	if !d.ended {
+		d.end(false)
+	}
+}
+
+func (d *draft) end(keep bool) {
+	d.ended = true
+	if d.file != nil {
+		d.file.Close()
+	}
+	if d.number != 0 && !keep {
+		d.s.removeBody(d.number)
+	}
+	recycle(d.pool, d.buf, d.readers)
+	d.buf = nil
+}
+
+// recycle gives a buffer that nobody reads to the next draft.
+func recycle(pool *sync.Pool, buf []byte, readers *atomic.Int32) {
+	if readers.Load() == 0 {
+		pool.Put(&buf)
+	}
+}
+
+// full makes an error that says that the disk is full an ErrFull.
+func full(err error) error {
+	if isFull(err) {
+		return fmt.Errorf("%w: %w", queue.ErrFull, err)
+	}
+	return err
+}

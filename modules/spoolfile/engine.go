@@ -1,0 +1,350 @@
+package spoolfile
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+const (
+	memTable     = 4 << 20 // what is written gathers here until it goes to a table
+	maxBatch     = 1 << 20 // octets in one shared commit
+	blockCache   = 1 << 20 // little is read twice
+	maxOpenFiles = 64
+	// maxBackgroundErrors is how many failures of flushes and compactions an engine
+	// may have before it is given up and opened anew.
+	maxBackgroundErrors = 20
+)
+
+// engine is one opening of the pebble store. Pebble ends the process when its log
+// or manifest cannot be written; here such an engine is marked as failed, every
+// caller is let go, and it is never touched again. A goroutine of pebble that hit
+// the failure stays where it is, since it may hold any lock.
+type engine struct {
+	db     *pebble.DB
+	fs     *fence
+	failed chan struct{} // closed when the engine is beyond use
+	cause  error         // why; read after failed is closed
+	once   sync.Once
+
+	changes chan *change
+	done    chan struct{} // the committer has ended
+
+	mu     sync.RWMutex // held to read while the engine is in use
+	closed bool
+}
+
+// change is one entry's part of a shared commit.
+type change struct {
+	id     string
+	record []byte   // nil deletes the entry
+	body   [][]byte // stored under the body key when not nil
+	size   int
+	done   chan error
+}
+
+func openEngine(fs vfs.FS, dir string, log *zap.Logger) (*engine, error) {
+	e := &engine{
+		fs:      &fence{FS: fs},
+		failed:  make(chan struct{}),
+		changes: make(chan *change, 256),
+		done:    make(chan struct{}),
+	}
+	opened := make(chan error, 1)
+	go func() {
+		defer e.guard()
+		var err error
+		e.db, err = pebble.Open(dir, e.options(log))
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		if err != nil {
+			return nil, err
+		}
+	case <-e.failed:
+		e.fs.down.Store(true)
+		return nil, e.cause
+	}
+	go e.run()
+	return e, nil
+}
+
+func (e *engine) options(log *zap.Logger) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          e.fs,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      engineLog{e, log},
+		CacheSize:                   blockCache,
+		MaxOpenFiles:                maxOpenFiles,
+		MemTableSize:                memTable,
+		MemTableStopWritesThreshold: 4,
+		L0StopWritesThreshold:       1000,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+	}
+	// Pebble tries a flush or compaction that failed again at once, and for ever.
+	var errs atomic.Int32
+	o.EventListener = &pebble.EventListener{
+		BackgroundError: func(err error) {
+			if n := errs.Add(1); isFull(err) || n > maxBackgroundErrors || e.fs.down.Load() {
+				e.fail(err)
+				select {}
+			}
+			log.Error("spool storage", zap.Error(err))
+		},
+		// The reader gets an error too, and only that entry is lost.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			log.Error("damage in the spool's storage", zap.Stringer("what", info))
+		},
+	}
+	o.Experimental.ReadSamplingMultiplier = -1 // no compactions because of reads
+	for i := range o.Levels {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+	}
+	return o
+}
+
+// fail marks the engine as beyond use.
+func (e *engine) fail(err error) {
+	e.once.Do(func() {
+		e.cause = err
+		close(e.failed)
+	})
+}
+
+// guard makes a panic of pebble a failure of the engine.
+func (e *engine) guard() {
+	if p := recover(); p != nil {
+		if err, ok := p.(error); ok {
+			e.fail(err)
+		} else {
+			e.fail(fmt.Errorf("%v", p))
+		}
+	}
+}
+
+// run commits what is there together: one write and one sync for all.
+func (e *engine) run() {
+	defer close(e.done)
+	defer e.guard()
+	for first := range e.changes {
+		group, size := []*change{first}, first.size
+		for more := true; more && size < maxBatch; {
+			select {
+			case c, ok := <-e.changes:
+				if more = ok; ok {
+					group = append(group, c)
+					size += c.size
+				}
+			default:
+				more = false
+			}
+		}
+		err := e.apply(group, size)
+		for _, c := range group {
+			c.done <- err
+		}
+	}
+}
+
+func (e *engine) apply(group []*change, size int) error {
+	b := e.db.NewBatchWithSize(size + 64*len(group) + 16)
+	defer b.Close()
+	for _, c := range group {
+		if c.record == nil {
+			if err := b.Delete(envelopeKey(c.id), nil); err != nil {
+				return err
+			}
+			if err := b.Delete(bodyKey(c.id), nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := b.Set(envelopeKey(c.id), c.record, nil); err != nil {
+			return err
+		}
+		if c.body == nil {
+			continue
+		}
+		key, n := bodyKey(c.id), 0
+		for _, p := range c.body {
+			n += len(p)
+		}
+		op := b.SetDeferred(len(key), n)
+		copy(op.Key, key)
+		v := op.Value
+		for _, p := range c.body {
+			v = v[copy(v, p):]
+		}
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	return e.db.Apply(b, pebble.Sync)
+}
+
+// commit makes a change durable. When it returns errDoubt nobody knows whether
+// it is.
+func (e *engine) commit(c *change) error {
+	c.done = make(chan error, 1)
+	c.size = len(c.record) + len(c.id)
+	for _, p := range c.body {
+		c.size += len(p)
+	}
+	e.mu.RLock()
+	if e.closed {
+		e.mu.RUnlock()
+		return queue.ErrClosed
+	}
+	select {
+	case e.changes <- c:
+		e.mu.RUnlock()
+	case <-e.failed:
+		e.mu.RUnlock()
+		return e.failure()
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-e.failed:
+		select {
+		case err := <-c.done: // it was done before the failure
+			return err
+		default:
+		}
+		return &doubtError{e.failure()}
+	}
+}
+
+// read runs f, which reads from the store.
+func (e *engine) read(f func(db *pebble.DB) error) error {
+	e.mu.RLock()
+	if e.closed {
+		e.mu.RUnlock()
+		return queue.ErrClosed
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer e.mu.RUnlock()
+		defer e.guard()
+		done <- f(e.db)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-e.failed:
+		return e.failure()
+	}
+}
+
+// get reads one value.
+func (e *engine) get(key []byte) ([]byte, error) {
+	var value []byte
+	err := e.read(func(db *pebble.DB) error {
+		v, closer, err := db.Get(key)
+		if err != nil {
+			return err
+		}
+		value = append([]byte(nil), v...)
+		return closer.Close()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value, nil
+}
+
+// each calls f for the keys of a prefix from after on, until it returns false.
+// The values are only valid during the call.
+func (e *engine) each(prefix byte, after string, f func(id string, value []byte) bool) error {
+	return e.read(func(db *pebble.DB) error {
+		lower := []byte{prefix}
+		if after != "" {
+			lower = append(append(lower, after...), 0)
+		}
+		it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: []byte{prefix + 1}})
+		if err != nil {
+			return err
+		}
+		for it.First(); it.Valid(); it.Next() {
+			if !f(string(it.Key()[1:]), it.Value()) {
+				break
+			}
+		}
+		if err := it.Error(); err != nil {
+			it.Close()
+			return err
+		}
+		return it.Close()
+	})
+}
+
+// failure says why the engine is beyond use.
+func (e *engine) failure() error {
+	if isFull(e.cause) {
+		return fmt.Errorf("%w: %w", queue.ErrFull, e.cause)
+	}
+	return fmt.Errorf("the spool's storage failed: %w", e.cause)
+}
+
+// close ends the engine when everything begun has ended.
+func (e *engine) close() error {
+	closed := make(chan error, 1)
+	go func() {
+		defer e.guard()
+		e.mu.Lock()
+		if e.closed {
+			e.mu.Unlock()
+			closed <- nil
+			return
+		}
+		e.closed = true
+		close(e.changes)
+		e.mu.Unlock()
+		<-e.done
+		closed <- e.db.Close()
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-e.failed: // it cannot be closed
+		e.fs.down.Store(true)
+		return nil
+	}
+}
+
+// doubtError is the error of a change that may have been stored all the same.
+type doubtError struct{ error }
+
+func (d *doubtError) Unwrap() error { return d.error }
+
+// engineLog passes pebble's errors on and keeps its chatter.
+type engineLog struct {
+	e   *engine
+	log *zap.Logger
+}
+
+func (engineLog) Infof(string, ...any) {}
+
+func (l engineLog) Errorf(format string, args ...any) {
+	l.log.Error("spool storage", zap.String("error", fmt.Sprintf(format, args...)))
+}
+
+// Fatalf must not return: pebble would go on with a state that it knows to be wrong.
+func (l engineLog) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	for _, a := range args {
+		if cause, ok := a.(error); ok {
+			err = cause
+		}
+	}
+	l.e.fail(err)
+	select {}
+}

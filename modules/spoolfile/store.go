@@ -1,0 +1,379 @@
+package spoolfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// Options are a store's; the zero value is what a server uses.
+type Options struct {
+	// FS is the file system. Default: the operating system's, with files 0600 in
+	// directories 0700.
+	FS vfs.FS
+	// Threshold is the size in octets up to which a body lies in the store; a
+	// larger one gets a file. It bounds a draft's memory. Default 64 KiB.
+	Threshold int
+	// Reserve is how many octets must be free for a message to be taken.
+	// Default 64 MiB; negative for none.
+	Reserve int64
+	// Ballast is the size in octets of a file that is given up when the disk is
+	// full all the same. Default 8 MiB; negative for none.
+	Ballast int64
+	// Retry is the wait before storage that failed is opened again, doubled with
+	// each failure up to ten minutes. Default 5 s.
+	Retry time.Duration
+	// Log is where trouble goes. Default nowhere.
+	Log *zap.Logger
+}
+
+const (
+	defaultThreshold = 64 << 10
+	defaultReserve   = 64 << 20
+	defaultBallast   = 8 << 20
+	defaultRetry     = 5 * time.Second
+	maxRetry         = 10 * time.Minute
+	// outcomeRetry is the wait before an outcome that could not be stored is tried again.
+	outcomeRetry = time.Minute
+)
+
+func (o *Options) setDefaults() {
+	if o.FS == nil {
+		o.FS = privateFS{vfs.Default}
+	}
+	if o.Threshold == 0 {
+		o.Threshold = defaultThreshold
+	}
+	if o.Reserve == 0 {
+		o.Reserve = defaultReserve
+	}
+	if o.Ballast == 0 {
+		o.Ballast = defaultBallast
+	}
+	if o.Retry == 0 {
+		o.Retry = defaultRetry
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+}
+
+// Store is a spool in a directory:
+//
+//	lock      held by the process that has the spool open
+//	ballast   given up when the disk is full
+//	store/    pebble: envelopes, prepended headers, small bodies
+//	bodies/   a file for each large body
+//
+// All methods may be called at the same time.
+type Store struct {
+	dir      string
+	opts     Options
+	fs       vfs.FS
+	log      *zap.Logger
+	lock     io.Closer
+	space    *space
+	schedule *schedule
+	buffers  buffers
+	names    shared // syncs the directory of the bodies
+	lastFile atomic.Uint64
+	notify   chan struct{}
+	closing  chan struct{}
+	watching sync.WaitGroup
+
+	mu      sync.Mutex
+	current *engine
+	closed  bool
+	// disowned are the changes that failed but may be stored: entry id to body file.
+	disowned map[string]uint64
+}
+
+// inUseError says that another process has the spool open.
+type inUseError struct {
+	pid   string
+	cause error
+}
+
+func (e *inUseError) Error() string {
+	if e.pid != "" {
+		return "in use by process " + e.pid
+	}
+	return "in use by another process"
+}
+
+func (e *inUseError) Unwrap() error { return e.cause }
+
+// Open opens the spool in a directory, which is made if there is none, and finds
+// everything that was committed to it.
+func Open(dir string, opts Options) (_ *Store, err error) {
+	opts.setDefaults()
+	s := &Store{
+		dir:      dir,
+		opts:     opts,
+		fs:       opts.FS,
+		log:      opts.Log,
+		schedule: newSchedule(),
+		notify:   make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		disowned: make(map[string]uint64),
+	}
+	if err := s.makeDirs(); err != nil {
+		return nil, fmt.Errorf("spool directory %s: %w", dir, err)
+	}
+	if s.lock, err = s.fs.Lock(s.path("lock")); err != nil {
+		var used *inUseError
+		if !errors.As(err, &used) {
+			return nil, fmt.Errorf("spool directory %s: %w", dir, err)
+		}
+		return nil, fmt.Errorf("spool directory %s is %w; stop that one first, or give this one a directory of its own (spool file <directory>)", dir, used)
+	}
+	defer func() {
+		if err != nil {
+			s.lock.Close()
+			err = fmt.Errorf("spool directory %s: %w", dir, err)
+		}
+	}()
+	s.names.f = func() error { return s.syncDir(s.path("bodies")) }
+	s.space = &space{fs: s.fs, dir: dir, reserve: uint64(max(0, opts.Reserve)), ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
+	_, statErr := s.fs.Stat(s.space.name)
+	s.space.held = statErr == nil
+
+	eng, err := s.openEngine()
+	if err != nil {
+		return nil, full(err)
+	}
+	bodies, err := s.listBodies()
+	if err == nil {
+		err = s.scan(eng, func(it *item) {
+			if _, ok := bodies[it.rec.file]; it.rec.file != 0 && !ok {
+				it.broken = true
+				s.log.Error("a message in the spool has lost its body; it is not delivered", zap.String("queue_id", it.id))
+			}
+			delete(bodies, it.rec.file)
+		})
+	}
+	if err != nil {
+		eng.close()
+		return nil, err
+	}
+	// What no envelope knows was never accepted, or is done with.
+	for n := range bodies {
+		s.removeBody(n)
+	}
+	s.current = eng
+	s.watching.Add(1)
+	go s.watch(eng)
+	_ = s.space.check() // takes the ballast, logs want of room
+	return s, nil
+}
+
+func (s *Store) path(name string) string { return s.fs.PathJoin(s.dir, name) }
+
+// makeDirs makes the directories and makes them durable.
+func (s *Store) makeDirs() error {
+	for _, dir := range []string{s.dir, s.path("bodies"), s.path("store")} {
+		// The first directory above that is there already gets a new name in it.
+		var made []string
+		for d := dir; ; d = s.fs.PathDir(d) {
+			if _, err := s.fs.Stat(d); err == nil || s.fs.PathDir(d) == d {
+				break
+			}
+			made = append(made, d)
+		}
+		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		for _, d := range made {
+			if err := s.syncDir(s.fs.PathDir(d)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) syncDir(dir string) error {
+	d, err := s.fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		d.Close()
+		return err
+	}
+	return d.Close()
+}
+
+// openEngine opens the store, whose writes may use the ballast's room.
+func (s *Store) openEngine() (*engine, error) {
+	return openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.log)
+}
+
+// scan fills the schedule with what is stored; f sees each new item first.
+func (s *Store) scan(eng *engine, f func(*item)) error {
+	var damage error
+	err := eng.each(envelopePrefix, "", func(id string, value []byte) bool {
+		rec, err := decodeRecord(value)
+		if err != nil {
+			damage = fmt.Errorf("entry %s: %w", id, err)
+			return false
+		}
+		it, ok := s.schedule.reserve(id)
+		if !ok {
+			return true // it was known before the storage failed
+		}
+		it.rec = rec
+		f(it)
+		s.schedule.settle(it, rec)
+		return true
+	})
+	return errors.Join(err, damage)
+}
+
+const bodySuffix = ".body"
+
+func (s *Store) bodyFile(n uint64) string {
+	return s.fs.PathJoin(s.dir, "bodies", strconv.FormatUint(n, 10)+bodySuffix)
+}
+
+// listBodies finds the bodies' files, and the number from which new ones go on.
+func (s *Store) listBodies() (map[uint64]struct{}, error) {
+	names, err := s.fs.List(s.path("bodies"))
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[uint64]struct{}, len(names))
+	for _, name := range names {
+		n, err := strconv.ParseUint(strings.TrimSuffix(name, bodySuffix), 10, 64)
+		if err != nil || filepath.Ext(name) != bodySuffix {
+			continue // not ours
+		}
+		found[n] = struct{}{}
+		if n > s.lastFile.Load() {
+			s.lastFile.Store(n)
+		}
+	}
+	return found, nil
+}
+
+// removeBody removes a body's file. If that fails it is found at the next start.
+func (s *Store) removeBody(n uint64) {
+	if n == 0 {
+		return
+	}
+	if err := s.fs.Remove(s.bodyFile(n)); err != nil {
+		s.log.Warn("spool body", zap.Error(err))
+	}
+}
+
+// engine returns the engine in use.
+func (s *Store) engine() (*engine, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, queue.ErrClosed
+	}
+	select {
+	case <-s.current.failed:
+		return nil, s.current.failure()
+	default:
+		return s.current, nil
+	}
+}
+
+// commit makes a change durable.
+func (s *Store) commit(c *change) error {
+	eng, err := s.engine()
+	if err != nil {
+		return err
+	}
+	return eng.commit(c)
+}
+
+// disown remembers a message whose commit failed and which may be stored: it is
+// deleted when the storage can be opened again.
+func (s *Store) disown(id string, file uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disowned[id] = file
+}
+
+// wake tells who waits in Lease's stead that something changed.
+func (s *Store) wake() {
+	select {
+	case s.notify <- struct{}{}:
+	default:
+	}
+}
+
+// Notify implements queue.Notifier.
+func (s *Store) Notify() <-chan struct{} { return s.notify }
+
+// Close ends the use of the spool. What is leased or half written then is due,
+// or gone, at the next start.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.closing)
+	s.mu.Unlock()
+	s.watching.Wait() // from here on current stays
+	err := s.current.close()
+	return errors.Join(err, s.lock.Close())
+}
+
+// shared runs f for many callers at once: each gets the result of a run that
+// began after its call.
+type shared struct {
+	f    func() error
+	run  sync.Mutex
+	mu   sync.Mutex
+	next *round
+}
+
+type round struct {
+	done chan struct{}
+	err  error
+}
+
+func (s *shared) do() error {
+	s.mu.Lock()
+	r := s.next
+	if r != nil {
+		s.mu.Unlock()
+		<-r.done
+		return r.err
+	}
+	r = &round{done: make(chan struct{})}
+	s.next = r
+	s.mu.Unlock()
+
+	s.run.Lock()
+	defer s.run.Unlock()
+	s.mu.Lock()
+	s.next = nil // who comes now may have come too late for this run
+	s.mu.Unlock()
+	r.err = s.f()
+	close(r.done)
+	return r.err
+}
+
+// Interface guards
+var (
+	_ queue.OpenSpool = (*Store)(nil)
+	_ queue.Notifier  = (*Store)(nil)
+)

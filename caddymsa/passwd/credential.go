@@ -8,12 +8,25 @@ import (
 	"strings"
 )
 
-// Credential is one stored password, in any scheme. Read it with ParseLine.
+// Credential is one stored password, in any scheme. ParseLine makes them.
 type Credential struct {
 	scheme string // as written, in upper case, without the encoding
+
+	// secret is a function because no printing of a surrounding value by
+	// reflection, which finds no method in an unexported field, sees through one.
+	secret func() secret
+}
+
+type secret struct {
 	stored string // as written: for the fingerprint
 	method method
 }
+
+func newCredential(scheme, stored string, m method) Credential {
+	return Credential{scheme: scheme, secret: func() secret { return secret{stored, m} }}
+}
+
+func (c Credential) method() method { return c.secret().method }
 
 // method is what the schemes differ in.
 type method interface {
@@ -41,7 +54,7 @@ func (c Credential) Verify(password string) (bool, error) {
 	if !acceptable(password) {
 		return false, nil
 	}
-	ok, err := c.method.verify(password)
+	ok, err := c.method().verify(password)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", c.scheme, err)
 	}
@@ -139,7 +152,7 @@ func parseCredential(user, s string) (Credential, error) {
 	if err != nil {
 		return Credential{}, fmt.Errorf("password: %s: %w", name, err)
 	}
-	return Credential{scheme: name, stored: s, method: m}, nil
+	return newCredential(name, s, m), nil
 }
 
 func parseRealmCredential(user, name, realm, stored, value string) (Credential, error) {
@@ -157,7 +170,7 @@ func parseRealmCredential(user, name, realm, stored, value string) (Credential, 
 	if err != nil {
 		return Credential{}, fmt.Errorf("password: DIGEST-MD5: %w", err)
 	}
-	return Credential{scheme: "DIGEST-MD5.realm=" + realm, stored: stored, method: m}, nil
+	return newCredential("DIGEST-MD5.realm="+realm, stored, m), nil
 }
 
 // decodeValue undoes the encoding that the suffix names, or that the scheme has.

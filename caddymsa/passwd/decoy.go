@@ -32,7 +32,7 @@ func newDecoys(users []*User) (d decoys) {
 		}
 		costs := make([]string, len(u.Credentials))
 		for i, c := range u.Credentials {
-			costs[i] = c.method.cost()
+			costs[i] = c.method().cost()
 		}
 		d.password.count(password, strings.Join(costs, ","), u)
 		if key, ok := scramCost(u); ok {
@@ -45,7 +45,7 @@ func newDecoys(users []*User) (d decoys) {
 // scramCost names what shows of a user in SCRAM.
 func scramCost(u *User) (string, bool) {
 	for _, c := range u.Credentials {
-		if k, ok := c.method.(*scramKey); ok {
+		if k, ok := c.method().(*scramKey); ok {
 			return fmt.Sprintf("stored %d %d", k.Iterations, len(k.Salt)), true
 		}
 	}

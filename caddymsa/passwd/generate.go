@@ -202,8 +202,20 @@ func FormatLine(user string, credentials, addresses []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(u.Credentials) != len(credentials) || len(u.Addresses) != len(addresses) {
-		return "", errors.New("a credential or an address cannot stand in a users file")
+	if len(u.Credentials) != len(credentials) || len(u.Addresses) != len(addresses) || u.Disabled {
+		return "", errUnwritable
+	}
+	for i, c := range u.Credentials {
+		if c.secret().stored != credentials[i] {
+			return "", errUnwritable
+		}
+	}
+	for i, a := range u.Addresses {
+		if a.String() != addresses[i] {
+			return "", errUnwritable
+		}
 	}
 	return line, nil
 }
+
+var errUnwritable = errors.New("a credential or an address cannot stand in a users file")

@@ -98,7 +98,7 @@ func isScheme(s string) bool {
 // into a scheme.
 func legacy(s string) string {
 	open := strings.LastIndexByte(s, '[')
-	if s[0] == '{' || open < 0 || s[len(s)-1] != ']' {
+	if open < 0 || s[0] == '{' || s[len(s)-1] != ']' {
 		return s
 	}
 	kind, err := strconv.Atoi(s[open+1 : len(s)-1])

@@ -60,10 +60,10 @@ func (u User) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 }
 
 // String returns the number of users.
-func (t *Table) String() string { return fmt.Sprintf("%d users", t.Len()) }
+func (t Table) String() string { return fmt.Sprintf("%d users", t.Len()) }
 
 // Format prints what String returns, whatever the verb.
-func (t *Table) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
+func (t Table) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
 
 // Format hides the HA1 and the password.
 func (c DigestCandidate) Format(f fmt.State, _ rune) {

@@ -25,7 +25,7 @@ func (u *User) SCRAM(salt func(name string) []byte) (key sasl.SCRAMCredential, o
 		return sasl.SCRAMCredential{}, false, nil
 	}
 	for _, c := range u.Credentials {
-		if k, ok := c.method.(*scramKey); ok {
+		if k, ok := c.method().(*scramKey); ok {
 			return k.SCRAMCredential, true, nil
 		}
 	}

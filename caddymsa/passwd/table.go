@@ -150,7 +150,7 @@ func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
 			list = append(list, DigestCandidate{User: u, HA1: &ha1})
 		}
 		for _, c := range u.Credentials {
-			if m, ok := c.method.(*clear); ok {
+			if m, ok := c.method().(*clear); ok {
 				list = append(list, DigestCandidate{User: u, Password: m.password})
 			}
 		}
@@ -164,7 +164,7 @@ func (u *User) DigestHA1(user, realm string) (list [][16]byte) {
 		return nil
 	}
 	for _, c := range u.Credentials {
-		if d, ok := c.method.(*digest); ok && d.user == user && d.realm == realm {
+		if d, ok := c.method().(*digest); ok && d.user == user && d.realm == realm {
 			list = append(list, d.ha1)
 		}
 	}

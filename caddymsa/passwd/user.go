@@ -81,7 +81,7 @@ func (u *User) Plain() (password string, ok bool) {
 		return "", false
 	}
 	for _, c := range u.Credentials {
-		if m, ok := c.method.(*clear); ok {
+		if m, ok := c.method().(*clear); ok {
 			return m.password, true
 		}
 	}
@@ -99,10 +99,9 @@ func (u *User) Fingerprint() string {
 		mac.Write([]byte{0})
 	}
 	for _, c := range u.Credentials {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(c.stored)))
-		mac.Write(n[:])
-		mac.Write([]byte(c.stored))
+		stored := c.secret().stored
+		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(stored))))
+		mac.Write([]byte(stored))
 	}
 	return hex.EncodeToString(mac.Sum(nil))
 }

@@ -1,0 +1,147 @@
+package placeholder
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxElement is how long a value may be in octets: file names end at 255, and
+// there is room left for what a mail store appends.
+const maxElement = 200
+
+// ErrElement says that a value cannot be a path element. The error that wraps
+// it says why and repeats no input.
+var ErrElement = errors.New("value cannot be a path element")
+
+// Path is a template for a path on disk in which every value is exactly one
+// element, so that no two different values share a path and none leads out of
+// the base.
+type Path struct {
+	base     string
+	elements []part
+}
+
+// ParsePath reads a path as Parse reads a text. At least one element must stand
+// before the first of our placeholders, and these stand alone between slashes.
+func ParsePath(s string, resolve Resolver) (*Path, error) {
+	t, err := Parse(s, resolve)
+	if err != nil {
+		return nil, err
+	}
+	p := new(Path)
+	for i, prt := range t.parts {
+		switch {
+		case prt.name != "" && i == 0:
+			return nil, fmt.Errorf("path %q: a directory must stand before the first placeholder", s)
+		case prt.name != "" && !alone(t.parts, i):
+			return nil, fmt.Errorf("path %q: {%s} must stand alone between slashes", s, prt.name)
+		case prt.name != "":
+			p.elements = append(p.elements, prt)
+		case i == 0:
+			p.base = filepath.Clean(prt.literal)
+		default:
+			if err := p.addLiteral(prt.literal); err != nil {
+				return nil, fmt.Errorf("path %q: %w", s, err)
+			}
+		}
+	}
+	if p.base == "" {
+		return nil, errors.New("a path is required")
+	}
+	if strings.IndexByte(p.base, 0) >= 0 {
+		return nil, fmt.Errorf("path %q: contains NUL", s)
+	}
+	return p, nil
+}
+
+// alone reports whether the placeholder parts[i] has a slash or an end on both
+// sides; it is not the first part.
+func alone(parts []part, i int) bool {
+	if before := parts[i-1]; before.name != "" || !strings.HasSuffix(before.literal, "/") {
+		return false
+	}
+	if i+1 == len(parts) {
+		return true
+	}
+	after := parts[i+1]
+	return after.name == "" && strings.HasPrefix(after.literal, "/")
+}
+
+func (p *Path) addLiteral(s string) error {
+	for element := range strings.SplitSeq(s, "/") {
+		switch {
+		case element == "":
+		case element == "." || element == "..":
+			return fmt.Errorf("%q may not stand behind a placeholder", element)
+		case strings.IndexByte(element, 0) >= 0:
+			return errors.New("contains NUL")
+		default:
+			p.elements = append(p.elements, part{literal: element})
+		}
+	}
+	return nil
+}
+
+// Base is the directory before the first placeholder, cleaned; it is what
+// os.OpenRoot takes. Without a placeholder it is the whole path.
+func (p *Path) Base() string { return p.base }
+
+// Expand returns the path below the base, "." where there is nothing below it.
+// The error is an ErrElement: no retry with the same values can do better.
+func (p *Path) Expand(v Values) (string, error) {
+	if len(p.elements) == 0 {
+		return ".", nil
+	}
+	elements := make([]string, len(p.elements))
+	for i, e := range p.elements {
+		elements[i] = e.literal
+		if e.name == "" {
+			continue
+		}
+		elements[i] = v.value(e.name)
+		if err := checkElement(elements[i]); err != nil {
+			return "", fmt.Errorf("{%s}: %w: %w", e.name, ErrElement, err)
+		}
+	}
+	path := filepath.Join(elements...)
+	if !filepath.IsLocal(path) { // reserved names on Windows; elsewhere it cannot be
+		return "", ErrElement
+	}
+	return path, nil
+}
+
+var (
+	errEmpty     = errors.New("it is empty")
+	errDot       = errors.New("it begins with a dot")
+	errLong      = fmt.Errorf("it is longer than %d octets", maxElement)
+	errSeparator = errors.New("it contains a path separator")
+	errControl   = errors.New("it contains a control character")
+	errEncoding  = errors.New("it is not UTF-8")
+)
+
+// checkElement holds a value to decision 9: what passes names one file or
+// directory in the place where it stands, and one that ls shows.
+func checkElement(s string) error {
+	switch {
+	case s == "":
+		return errEmpty
+	case s[0] == '.': // "." and ".." too; Maildir++ folders and hidden files
+		return errDot
+	case len(s) > maxElement:
+		return errLong
+	case strings.ContainsAny(s, `/`+string(filepath.Separator)):
+		return errSeparator
+	case !utf8.ValidString(s):
+		return errEncoding
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return errControl
+		}
+	}
+	return nil
+}

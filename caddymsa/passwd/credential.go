@@ -139,7 +139,7 @@ func parseCredential(user, s string) (Credential, error) {
 	case unsupported[name]:
 		return Credential{}, fmt.Errorf("password: scheme %s is not supported; write a new one with: caddy msa user", name)
 	case !ok:
-		return Credential{}, errors.New("password: unknown scheme; a clear password that contains \":\" or \" {\" is written {PLAIN.b64}...")
+		return Credential{}, errors.New("password: unknown scheme; a clear password that contains \":\" or \" {\" is written with {PLAIN.b64}")
 	}
 	raw, err := decodeValue(value, suffix, sch)
 	if err != nil {
@@ -147,7 +147,7 @@ func parseCredential(user, s string) (Credential, error) {
 	}
 	m, err := sch.parse(user, raw)
 	if err != nil && !hasScheme {
-		return Credential{}, errors.New(`password: no scheme stands before it, which means CRYPT, and it is none; a clear password is written {PLAIN}...`)
+		return Credential{}, errors.New(`password: no scheme stands before it, which means CRYPT, and it is none; a clear password is written with {PLAIN} before it`)
 	}
 	if err != nil {
 		return Credential{}, fmt.Errorf("password: %s: %w", name, err)

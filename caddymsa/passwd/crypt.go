@@ -91,9 +91,9 @@ func parseCrypt(value string) (method, error) {
 }
 
 func parseBcrypt(value, rest string) (method, error) {
-	cost, _, _ := strings.Cut(rest, "$")
+	cost, key, _ := strings.Cut(rest, "$")
 	n, err := strconv.Atoi(cost)
-	if err != nil || len(cost) != 2 || !isCryptBase64(rest[3:]) {
+	if err != nil || len(cost) != 2 || len(key) != 53 || !isCryptBase64(key) {
 		return nil, errForm
 	}
 	if n < 4 || n > maxBcryptCost {

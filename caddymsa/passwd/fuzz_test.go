@@ -17,7 +17,7 @@ func FuzzParseLine(f *testing.F) {
 		"a:$5$rounds=1000$ab-c$DVyd2Uvi1umBeQw.IihVeN1cYEJ1bnvzUR1oASFNLz9", "a:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW",
 		"a:{SSHA}KgrVmO9LuxPQ2ZJnPajPlmoH5nvTLpPn", "a:5ebe2294ecd0e0f08eab7690d2a6ee69[34]",
 		"a:{PLAIN}x:1:1:g:h:s:addresses=@x.org,a@y.org allow_nets=::1,10.0.0.0/8,local nologin userdb_x=y",
-		"a:{PLAIN}x::::::user=b", "a:{PLAIN}a {b", "a: {PLAIN}x", "a:{}x", "a:[", "a:]", "a:[13]",
+		"a:{PLAIN}x::::::user=b", "a:{PLAIN}a {b", "a: {PLAIN}x", "a:{}x", "a:[", "a:]", "a:[13]", "a:$2b$10", "a:$2b$10$",
 	} {
 		f.Add(s)
 	}

@@ -71,6 +71,9 @@ func TestDovecotWritesWeRead(t *testing.T) {
 					t.Errorf("%q is refused", password)
 				}
 				for _, wrong := range []string{"", password[:len(password)-4]} {
+					if strings.HasPrefix(scheme, "ARGON2") {
+						break // see TestWeWriteDovecotReads
+					}
 					if verifies(t, u, wrong) {
 						t.Errorf("%q passes for %q", wrong, password)
 					}

@@ -33,25 +33,25 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		name string
 		test func(*spoolTest)
 	}{
-		{"Commit", testCommit},
-		{"Abort", testAbort},
-		{"DraftReader", testDraftReader},
-		{"Sizes", testSizes},
-		{"Seek", testSeek},
-		{"SameID", testSameID},
-		{"Order", testOrder},
-		{"Exclusive", testExclusive},
-		{"Record", testRecord},
-		{"RecordDeletes", testRecordDeletes},
-		{"Release", testRelease},
-		{"Held", testHeld},
-		{"Operator", testOperator},
-		{"List", testList},
-		{"Notify", testNotify},
-		{"Reopen", testReopen},
-		{"Closed", testClosed},
-		{"Cancelled", testCancelled},
-		{"Concurrent", testConcurrent},
+		{"Commit", (*spoolTest).testCommit},
+		{"Abort", (*spoolTest).testAbort},
+		{"DraftReader", (*spoolTest).testDraftReader},
+		{"Sizes", (*spoolTest).testSizes},
+		{"Seek", (*spoolTest).testSeek},
+		{"SameID", (*spoolTest).testSameID},
+		{"Order", (*spoolTest).testOrder},
+		{"Exclusive", (*spoolTest).testExclusive},
+		{"Record", (*spoolTest).testRecord},
+		{"RecordDeletes", (*spoolTest).testRecordDeletes},
+		{"Release", (*spoolTest).testRelease},
+		{"Held", (*spoolTest).testHeld},
+		{"Operator", (*spoolTest).testOperator},
+		{"List", (*spoolTest).testList},
+		{"Notify", (*spoolTest).testNotify},
+		{"Reopen", (*spoolTest).testReopen},
+		{"Closed", (*spoolTest).testClosed},
+		{"Cancelled", (*spoolTest).testCancelled},
+		{"Concurrent", (*spoolTest).testConcurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &spoolTest{T: t, dir: t.TempDir(), open: open}
@@ -71,9 +71,9 @@ type spoolTest struct {
 }
 
 var (
-	ctx = context.Background()
-	// noon is when the tests take place.
-	noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	background = context.Background()
+	// spoolNoon is when the tests take place.
+	spoolNoon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 )
 
 func (s *spoolTest) reopen() {
@@ -84,9 +84,9 @@ func (s *spoolTest) reopen() {
 	s.OpenSpool = s.open(s, s.dir)
 }
 
-func entry(id string, next time.Time) *queue.Entry {
+func spoolEntry(id string, next time.Time) *queue.Entry {
 	return &queue.Entry{
-		ID: id, Server: "msa.example.org", Accepted: noon, Size: 5,
+		ID: id, Server: "msa.example.org", Accepted: spoolNoon, Size: 5,
 		Sender: "alice@example.org", ReturnPath: true, User: "alice",
 		Attributes: map[string]string{"dept": "sales"},
 		Recipients: []queue.Recipient{{Address: "bob@example.net"}, {Address: `"a b"@example.com`, Notify: []string{"FAILURE"}}},
@@ -95,7 +95,7 @@ func entry(id string, next time.Time) *queue.Entry {
 }
 
 // body makes octets that do not repeat soon, so that a mix-up shows.
-func body(seed, size int) []byte {
+func spoolBody(seed, size int) []byte {
 	b := make([]byte, size)
 	x := uint32(seed)*2654435761 + 1
 	for i := range b {
@@ -109,14 +109,14 @@ func body(seed, size int) []byte {
 
 func (s *spoolTest) commit(e *queue.Entry, header string, b []byte) {
 	s.Helper()
-	d, err := s.Create(ctx)
+	d, err := s.Create(background)
 	if err != nil {
 		s.Fatalf("Create: %v", err)
 	}
 	if n, err := d.Write(b); n != len(b) || err != nil {
 		s.Fatalf("Write: %d, %v", n, err)
 	}
-	if err := d.Commit(ctx, e, []byte(header)); err != nil {
+	if err := d.Commit(background, e, []byte(header)); err != nil {
 		s.Fatalf("Commit: %v", err)
 	}
 	d.Abort() // does nothing now
@@ -124,7 +124,7 @@ func (s *spoolTest) commit(e *queue.Entry, header string, b []byte) {
 
 func (s *spoolTest) lease(now time.Time) queue.Lease {
 	s.Helper()
-	l, _, err := s.Lease(ctx, now)
+	l, _, err := s.Lease(background, now)
 	if err != nil {
 		s.Fatalf("Lease: %v", err)
 	}
@@ -134,7 +134,7 @@ func (s *spoolTest) lease(now time.Time) queue.Lease {
 // none wants nothing to be due, and the next at a time.
 func (s *spoolTest) none(now, next time.Time) {
 	s.Helper()
-	l, at, err := s.Lease(ctx, now)
+	l, at, err := s.Lease(background, now)
 	if err == nil {
 		s.Fatalf("Lease gave %s, wanted ErrNoneDue", l.Entry().ID)
 	}
@@ -162,7 +162,7 @@ func (s *spoolTest) message(l queue.Lease) []byte {
 
 func (s *spoolTest) ids() (ids []string) {
 	s.Helper()
-	if err := s.List(ctx, "", func(e *queue.Entry) bool { ids = append(ids, e.ID); return true }); err != nil {
+	if err := s.List(background, "", func(e *queue.Entry) bool { ids = append(ids, e.ID); return true }); err != nil {
 		s.Fatalf("List: %v", err)
 	}
 	return ids
@@ -175,18 +175,18 @@ func (s *spoolTest) wantIDs(want ...string) {
 	}
 }
 
-func deliver(e *queue.Entry) *queue.Entry {
+func delivered(e *queue.Entry) *queue.Entry {
 	for i := range e.Recipients {
 		e.Recipients[i].State = queue.Delivered
 	}
 	return e
 }
 
-func testCommit(s *spoolTest) {
-	s.none(noon, time.Time{})
-	e := entry("Q1", noon)
+func (s *spoolTest) testCommit() {
+	s.none(spoolNoon, time.Time{})
+	e := spoolEntry("Q1", spoolNoon)
 	s.commit(e, "Received: here\r\n", []byte("Subject: hi\r\n\r\nbody\r\n"))
-	l := s.lease(noon)
+	l := s.lease(spoolNoon)
 	if got := l.Entry(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", e) {
 		s.Fatalf("entry\n%+v, wanted\n%+v", got, e)
 	}
@@ -195,30 +195,30 @@ func testCommit(s *spoolTest) {
 	}
 }
 
-func testAbort(s *spoolTest) {
+func (s *spoolTest) testAbort() {
 	for _, size := range []int{0, 10, 300 << 10} {
-		d, err := s.Create(ctx)
+		d, err := s.Create(background)
 		if err != nil {
 			s.Fatal(err)
 		}
-		if _, err := d.Write(body(1, size)); err != nil {
+		if _, err := d.Write(spoolBody(1, size)); err != nil {
 			s.Fatal(err)
 		}
 		d.Abort()
 		d.Abort()
-		if err := d.Commit(ctx, entry("Q1", noon), nil); err == nil {
+		if err := d.Commit(background, spoolEntry("Q1", spoolNoon), nil); err == nil {
 			s.Fatal("an aborted draft was committed")
 		}
 	}
 	s.wantIDs()
 	s.reopen()
 	s.wantIDs()
-	s.none(noon, time.Time{})
+	s.none(spoolNoon, time.Time{})
 }
 
-func testDraftReader(s *spoolTest) {
+func (s *spoolTest) testDraftReader() {
 	// Policies read the message before it is accepted, whatever its size, and go on.
-	d, err := s.Create(ctx)
+	d, err := s.Create(background)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func testDraftReader(s *spoolTest) {
 	var open []io.ReadCloser
 	var wants [][]byte
 	for i, size := range []int{100, 5 << 10, 20 << 10, 100 << 10, 300 << 10, 1} {
-		b := body(i, size)
+		b := spoolBody(i, size)
 		if _, err := d.Write(b); err != nil {
 			s.Fatal(err)
 		}
@@ -245,11 +245,11 @@ func testDraftReader(s *spoolTest) {
 		open[len(open)-1].Close()
 		open, wants = open[:len(open)-1], wants[:len(wants)-1]
 	}
-	if err := d.Commit(ctx, entry("Q1", noon), nil); err != nil {
+	if err := d.Commit(background, spoolEntry("Q1", spoolNoon), nil); err != nil {
 		s.Fatal(err)
 	}
 	for i := range 5 { // new drafts must not write into what is still read
-		s.commit(entry(fmt.Sprintf("R%d", i), noon.Add(time.Hour)), "", body(100+i, 200<<10))
+		s.commit(spoolEntry(fmt.Sprintf("R%d", i), spoolNoon.Add(time.Hour)), "", spoolBody(100+i, 200<<10))
 	}
 	for i, r := range open {
 		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, wants[i]) {
@@ -257,27 +257,27 @@ func testDraftReader(s *spoolTest) {
 		}
 		r.Close()
 	}
-	if got := s.message(s.lease(noon)); !bytes.Equal(got, written) {
+	if got := s.message(s.lease(spoolNoon)); !bytes.Equal(got, written) {
 		s.Error("the message has other octets than were written")
 	}
 }
 
-func testSizes(s *spoolTest) {
+func (s *spoolTest) testSizes() {
 	sizes := []int{0, 1, 4096, 8 << 10, 8<<10 + 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256 << 10, 256<<10 + 1, 3 << 20}
 	header := strings.Repeat("Received: by a long chain of servers\r\n", 100)
 	for i, size := range sizes {
-		d, err := s.Create(ctx)
+		d, err := s.Create(background)
 		if err != nil {
 			s.Fatal(err)
 		}
-		for b, step := body(i, size), 1+i*977; len(b) > 0; { // in pieces of many sizes
+		for b, step := spoolBody(i, size), 1+i*977; len(b) > 0; { // in pieces of many sizes
 			n := min(step, len(b))
 			if _, err := d.Write(b[:n]); err != nil {
 				s.Fatal(err)
 			}
 			b = b[n:]
 		}
-		if err := d.Commit(ctx, entry(fmt.Sprintf("Q%02d", i), noon.Add(time.Duration(i))), []byte(header)); err != nil {
+		if err := d.Commit(background, spoolEntry(fmt.Sprintf("Q%02d", i), spoolNoon.Add(time.Duration(i))), []byte(header)); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -287,9 +287,9 @@ func testSizes(s *spoolTest) {
 		}
 		var leases []queue.Lease
 		for i, size := range sizes {
-			l := s.lease(noon.Add(time.Hour))
+			l := s.lease(spoolNoon.Add(time.Hour))
 			leases = append(leases, l)
-			if want := append([]byte(header), body(i, size)...); !bytes.Equal(s.message(l), want) {
+			if want := append([]byte(header), spoolBody(i, size)...); !bytes.Equal(s.message(l), want) {
 				s.Errorf("%s of %d octets came back changed", l.Entry().ID, size)
 			}
 		}
@@ -299,12 +299,12 @@ func testSizes(s *spoolTest) {
 	}
 }
 
-func testSeek(s *spoolTest) {
+func (s *spoolTest) testSeek() {
 	for i, size := range []int{5000, 500 << 10} {
 		id := fmt.Sprintf("Q%d", i)
-		s.commit(entry(id, noon), "Received: x\r\n", body(i, size))
-		want := append([]byte("Received: x\r\n"), body(i, size)...)
-		l := s.lease(noon)
+		s.commit(spoolEntry(id, spoolNoon), "Received: x\r\n", spoolBody(i, size))
+		want := append([]byte("Received: x\r\n"), spoolBody(i, size)...)
+		l := s.lease(spoolNoon)
 		r, err := l.Open()
 		if err != nil {
 			s.Fatal(err)
@@ -330,52 +330,52 @@ func testSeek(s *spoolTest) {
 		}
 		r.Close()
 		other.Close()
-		if err := l.Record(ctx, deliver(l.Entry())); err != nil {
+		if err := l.Record(background, delivered(l.Entry())); err != nil {
 			s.Fatal(err)
 		}
 	}
 }
 
-func testSameID(s *spoolTest) {
-	s.commit(entry("Q1", noon), "", []byte("first"))
-	d, err := s.Create(ctx)
+func (s *spoolTest) testSameID() {
+	s.commit(spoolEntry("Q1", spoolNoon), "", []byte("first"))
+	d, err := s.Create(background)
 	if err != nil {
 		s.Fatal(err)
 	}
 	defer d.Abort()
 	_, _ = d.Write([]byte("second"))
-	if err := d.Commit(ctx, entry("Q1", noon), nil); err == nil {
+	if err := d.Commit(background, spoolEntry("Q1", spoolNoon), nil); err == nil {
 		s.Error("a second entry took the id of the first")
 	}
-	if got := string(s.message(s.lease(noon))); got != "first" {
+	if got := string(s.message(s.lease(spoolNoon))); got != "first" {
 		s.Errorf("message %q", got)
 	}
 }
 
-func testOrder(s *spoolTest) {
+func (s *spoolTest) testOrder() {
 	for i, minutes := range []int{5, 1, 9, 3, 7} {
-		s.commit(entry(fmt.Sprintf("Q%d", i), noon.Add(time.Duration(minutes)*time.Minute)), "", nil)
+		s.commit(spoolEntry(fmt.Sprintf("Q%d", i), spoolNoon.Add(time.Duration(minutes)*time.Minute)), "", nil)
 	}
-	s.none(noon, noon.Add(time.Minute))
+	s.none(spoolNoon, spoolNoon.Add(time.Minute))
 	var got []string
 	for range 4 {
-		l := s.lease(noon.Add(8 * time.Minute))
+		l := s.lease(spoolNoon.Add(8 * time.Minute))
 		got = append(got, l.Entry().ID)
 	}
 	if want := []string{"Q1", "Q3", "Q0", "Q4"}; !slices.Equal(got, want) {
 		s.Errorf("leased %q, wanted %q", got, want)
 	}
-	s.none(noon.Add(8*time.Minute), noon.Add(9*time.Minute))
-	if id := s.lease(noon.Add(9 * time.Minute)).Entry().ID; id != "Q2" { // due means due, to the nanosecond
+	s.none(spoolNoon.Add(8*time.Minute), spoolNoon.Add(9*time.Minute))
+	if id := s.lease(spoolNoon.Add(9 * time.Minute)).Entry().ID; id != "Q2" { // due means due, to the nanosecond
 		s.Errorf("leased %s", id)
 	}
-	s.none(noon.Add(time.Hour), time.Time{})
+	s.none(spoolNoon.Add(time.Hour), time.Time{})
 }
 
-func testExclusive(s *spoolTest) {
+func (s *spoolTest) testExclusive() {
 	const entries, workers = 50, 8
 	for i := range entries {
-		s.commit(entry(fmt.Sprintf("Q%02d", i), noon), "", nil)
+		s.commit(spoolEntry(fmt.Sprintf("Q%02d", i), spoolNoon), "", nil)
 	}
 	var mu sync.Mutex
 	seen := make(map[string]int)
@@ -383,7 +383,7 @@ func testExclusive(s *spoolTest) {
 	for range workers {
 		wg.Go(func() {
 			for {
-				l, _, err := s.Lease(ctx, noon)
+				l, _, err := s.Lease(background, spoolNoon)
 				if err != nil {
 					return
 				}
@@ -403,19 +403,19 @@ func testExclusive(s *spoolTest) {
 		}
 	}
 	s.reopen() // as if the process had died with all of them leased
-	if id := s.lease(noon).Entry().ID; id != "Q00" {
+	if id := s.lease(spoolNoon).Entry().ID; id != "Q00" {
 		s.Errorf("after a restart %s came first", id)
 	}
 }
 
-func testRecord(s *spoolTest) {
-	s.commit(entry("Q1", noon), "H: 1\r\n", []byte("text"))
-	l := s.lease(noon)
+func (s *spoolTest) testRecord() {
+	s.commit(spoolEntry("Q1", spoolNoon), "H: 1\r\n", []byte("text"))
+	l := s.lease(spoolNoon)
 	e := l.Entry()
 	e.Recipients[0].State = queue.Delivered
 	e.Recipients[1].Error, e.Recipients[1].Code, e.Recipients[1].Status = "later", 451, "4.2.0"
-	e.Attempts, e.Next = 1, noon.Add(time.Minute)
-	if err := l.Record(ctx, e); err != nil {
+	e.Attempts, e.Next = 1, spoolNoon.Add(time.Minute)
+	if err := l.Record(background, e); err != nil {
 		s.Fatalf("Record: %v", err)
 	}
 	l.Release() // does nothing now
@@ -423,135 +423,135 @@ func testRecord(s *spoolTest) {
 		if again {
 			s.reopen()
 		}
-		s.none(noon, noon.Add(time.Minute))
-		l = s.lease(noon.Add(time.Minute))
+		s.none(spoolNoon, spoolNoon.Add(time.Minute))
+		l = s.lease(spoolNoon.Add(time.Minute))
 		if got := l.Entry(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", e) {
 			s.Errorf("entry\n%+v, wanted\n%+v", got, e)
 		}
 		if got := string(s.message(l)); got != "H: 1\r\ntext" {
 			s.Errorf("message %q", got)
 		}
-		s.none(noon.Add(time.Hour), time.Time{})
+		s.none(spoolNoon.Add(time.Hour), time.Time{})
 		l.Release()
 	}
 }
 
-func testRecordDeletes(s *spoolTest) {
+func (s *spoolTest) testRecordDeletes() {
 	for i, size := range []int{10, 400 << 10} {
-		s.commit(entry(fmt.Sprintf("Q%d", i), noon), "", body(i, size))
-		l := s.lease(noon)
+		s.commit(spoolEntry(fmt.Sprintf("Q%d", i), spoolNoon), "", spoolBody(i, size))
+		l := s.lease(spoolNoon)
 		r, err := l.Open()
 		if err != nil {
 			s.Fatal(err)
 		}
-		e := deliver(l.Entry())
+		e := delivered(l.Entry())
 		e.Recipients[1].State = queue.Failed
-		if err := l.Record(ctx, e); err != nil {
+		if err := l.Record(background, e); err != nil {
 			s.Fatalf("Record: %v", err)
 		}
 		r.Close()
 		s.wantIDs()
-		if _, err := s.Get(ctx, e.ID); !errors.Is(err, queue.ErrNotFound) {
+		if _, err := s.Get(background, e.ID); !errors.Is(err, queue.ErrNotFound) {
 			s.Errorf("Get: %v, wanted ErrNotFound", err)
 		}
-		if err := s.Update(ctx, e.ID, func(e *queue.Entry) *queue.Entry { return e }); !errors.Is(err, queue.ErrNotFound) {
+		if err := s.Update(background, e.ID, func(e *queue.Entry) *queue.Entry { return e }); !errors.Is(err, queue.ErrNotFound) {
 			s.Errorf("Update: %v, wanted ErrNotFound", err)
 		}
 	}
 	s.reopen()
 	s.wantIDs()
-	s.none(noon.Add(time.Hour), time.Time{})
+	s.none(spoolNoon.Add(time.Hour), time.Time{})
 }
 
-func testRelease(s *spoolTest) {
-	s.commit(entry("Q1", noon), "", nil)
-	l := s.lease(noon)
-	s.none(noon.Add(time.Hour), time.Time{})
+func (s *spoolTest) testRelease() {
+	s.commit(spoolEntry("Q1", spoolNoon), "", nil)
+	l := s.lease(spoolNoon)
+	s.none(spoolNoon.Add(time.Hour), time.Time{})
 	l.Entry().Attempts = 7 // is not stored
 	l.Release()
 	l.Release()
-	if got := s.lease(noon).Entry(); got.ID != "Q1" || got.Attempts != 0 {
+	if got := s.lease(spoolNoon).Entry(); got.ID != "Q1" || got.Attempts != 0 {
 		s.Errorf("released as %+v", got)
 	}
-	s.none(noon, time.Time{})
+	s.none(spoolNoon, time.Time{})
 }
 
-func testHeld(s *spoolTest) {
-	e := entry("Q1", noon)
+func (s *spoolTest) testHeld() {
+	e := spoolEntry("Q1", spoolNoon)
 	e.Held = "the return path leads nowhere"
 	s.commit(e, "", nil)
-	s.none(noon.Add(time.Hour), time.Time{})
+	s.none(spoolNoon.Add(time.Hour), time.Time{})
 	s.reopen()
-	s.none(noon.Add(time.Hour), time.Time{})
-	got, err := s.Get(ctx, "Q1")
+	s.none(spoolNoon.Add(time.Hour), time.Time{})
+	got, err := s.Get(background, "Q1")
 	if err != nil || got.Held != e.Held {
 		s.Fatalf("Get: %+v, %v", got, err)
 	}
-	if err := s.Update(ctx, "Q1", func(e *queue.Entry) *queue.Entry { e.Held = ""; return e }); err != nil {
+	if err := s.Update(background, "Q1", func(e *queue.Entry) *queue.Entry { e.Held = ""; return e }); err != nil {
 		s.Fatal(err)
 	}
-	l := s.lease(noon)
+	l := s.lease(spoolNoon)
 	e = l.Entry()
 	e.Held = "by a worker"
-	if err := l.Record(ctx, e); err != nil {
+	if err := l.Record(background, e); err != nil {
 		s.Fatal(err)
 	}
-	s.none(noon.Add(time.Hour), time.Time{})
+	s.none(spoolNoon.Add(time.Hour), time.Time{})
 }
 
-func testOperator(s *spoolTest) {
-	s.commit(entry("Q1", noon.Add(time.Hour)), "", body(1, 10))
-	s.commit(entry("Q2", noon.Add(2*time.Hour)), "", body(2, 300<<10))
-	if _, err := s.Get(ctx, "Q"); !errors.Is(err, queue.ErrNotFound) {
+func (s *spoolTest) testOperator() {
+	s.commit(spoolEntry("Q1", spoolNoon.Add(time.Hour)), "", spoolBody(1, 10))
+	s.commit(spoolEntry("Q2", spoolNoon.Add(2*time.Hour)), "", spoolBody(2, 300<<10))
+	if _, err := s.Get(background, "Q"); !errors.Is(err, queue.ErrNotFound) {
 		s.Errorf("Get: %v, wanted ErrNotFound", err)
 	}
 	// Deliver now.
-	if err := s.Update(ctx, "Q2", func(e *queue.Entry) *queue.Entry { e.Next = noon; return e }); err != nil {
+	if err := s.Update(background, "Q2", func(e *queue.Entry) *queue.Entry { e.Next = spoolNoon; return e }); err != nil {
 		s.Fatal(err)
 	}
-	l := s.lease(noon)
-	if l.Entry().ID != "Q2" || !bytes.Equal(s.message(l), body(2, 300<<10)) {
+	l := s.lease(spoolNoon)
+	if l.Entry().ID != "Q2" || !bytes.Equal(s.message(l), spoolBody(2, 300<<10)) {
 		s.Error("not the message that was to be delivered now")
 	}
 	called := false
-	err := s.Update(ctx, "Q2", func(e *queue.Entry) *queue.Entry { called = true; return e })
+	err := s.Update(background, "Q2", func(e *queue.Entry) *queue.Entry { called = true; return e })
 	if !errors.Is(err, queue.ErrLeased) || called {
 		s.Errorf("Update of a leased entry: %v, wanted ErrLeased", err)
 	}
 	l.Release()
 	// Drop.
-	if err := s.Update(ctx, "Q2", func(*queue.Entry) *queue.Entry { return nil }); err != nil {
+	if err := s.Update(background, "Q2", func(*queue.Entry) *queue.Entry { return nil }); err != nil {
 		s.Fatal(err)
 	}
 	s.wantIDs("Q1")
-	s.none(noon, noon.Add(time.Hour))
+	s.none(spoolNoon, spoolNoon.Add(time.Hour))
 	s.reopen()
 	s.wantIDs("Q1")
-	s.none(noon, noon.Add(time.Hour))
+	s.none(spoolNoon, spoolNoon.Add(time.Hour))
 }
 
-func testList(s *spoolTest) {
+func (s *spoolTest) testList() {
 	var want []string
 	for i := range 250 {
 		id := fmt.Sprintf("Q%03d", i)
 		want = append(want, id)
-		s.commit(entry(id, noon), "", nil)
+		s.commit(spoolEntry(id, spoolNoon), "", nil)
 	}
-	l := s.lease(noon)
+	l := s.lease(spoolNoon)
 	s.wantIDs(want...) // leased ones too
 	l.Release()
 	var got []string
-	if err := s.List(ctx, "Q100", func(e *queue.Entry) bool { got = append(got, e.ID); return len(got) < 120 }); err != nil {
+	if err := s.List(background, "Q100", func(e *queue.Entry) bool { got = append(got, e.ID); return len(got) < 120 }); err != nil {
 		s.Fatal(err)
 	}
 	if !slices.Equal(got, want[101:221]) {
 		s.Errorf("a part of the list: %q", got)
 	}
 	// The spool may be used in between.
-	if err := s.List(ctx, "Q248", func(e *queue.Entry) bool {
-		_, err := s.Get(ctx, e.ID)
+	if err := s.List(background, "Q248", func(e *queue.Entry) bool {
+		_, err := s.Get(background, e.ID)
 		if err == nil {
-			err = s.Update(ctx, e.ID, func(*queue.Entry) *queue.Entry { return nil })
+			err = s.Update(background, e.ID, func(*queue.Entry) *queue.Entry { return nil })
 		}
 		if err != nil {
 			s.Error(err)
@@ -563,7 +563,7 @@ func testList(s *spoolTest) {
 	s.wantIDs(want[:249]...)
 }
 
-func testNotify(s *spoolTest) {
+func (s *spoolTest) testNotify() {
 	n, ok := s.OpenSpool.(queue.Notifier)
 	if !ok {
 		s.Skip("it is no queue.Notifier")
@@ -581,30 +581,30 @@ func testNotify(s *spoolTest) {
 		default:
 		}
 	}
-	s.commit(entry("Q1", noon), "", nil)
+	s.commit(spoolEntry("Q1", spoolNoon), "", nil)
 	woken("a commit")
-	l := s.lease(noon)
+	l := s.lease(spoolNoon)
 	l.Release()
 	woken("a release")
-	l = s.lease(noon)
-	if err := l.Record(ctx, l.Entry()); err != nil {
+	l = s.lease(spoolNoon)
+	if err := l.Record(background, l.Entry()); err != nil {
 		s.Fatal(err)
 	}
 	woken("a record")
-	if err := s.Update(ctx, "Q1", func(e *queue.Entry) *queue.Entry { return e }); err != nil {
+	if err := s.Update(background, "Q1", func(e *queue.Entry) *queue.Entry { return e }); err != nil {
 		s.Fatal(err)
 	}
 	woken("an update")
 }
 
-func testReopen(s *spoolTest) {
+func (s *spoolTest) testReopen() {
 	for i := range 40 {
-		s.commit(entry(fmt.Sprintf("Q%02d", i), noon.Add(time.Duration(i))), "H\r\n", body(i, i*i*200))
+		s.commit(spoolEntry(fmt.Sprintf("Q%02d", i), spoolNoon.Add(time.Duration(i))), "H\r\n", spoolBody(i, i*i*200))
 	}
 	for i := range 10 {
-		l := s.lease(noon.Add(time.Hour))
+		l := s.lease(spoolNoon.Add(time.Hour))
 		if i%2 == 0 {
-			if err := l.Record(ctx, deliver(l.Entry())); err != nil {
+			if err := l.Record(background, delivered(l.Entry())); err != nil {
 				s.Fatal(err)
 			}
 		}
@@ -619,35 +619,35 @@ func testReopen(s *spoolTest) {
 		}
 		s.wantIDs(want...)
 		for _, id := range want {
-			l := s.lease(noon.Add(time.Hour))
+			l := s.lease(spoolNoon.Add(time.Hour))
 			var i int
 			_, _ = fmt.Sscanf(id, "Q%d", &i)
-			if l.Entry().ID != id || !bytes.Equal(s.message(l), append([]byte("H\r\n"), body(i, i*i*200)...)) {
+			if l.Entry().ID != id || !bytes.Equal(s.message(l), append([]byte("H\r\n"), spoolBody(i, i*i*200)...)) {
 				s.Errorf("%s came back changed", id)
 			}
 		}
-		s.none(noon.Add(time.Hour), time.Time{})
+		s.none(spoolNoon.Add(time.Hour), time.Time{})
 	}
 }
 
-func testClosed(s *spoolTest) {
-	s.commit(entry("Q1", noon), "", nil)
-	d, err := s.Create(ctx)
+func (s *spoolTest) testClosed() {
+	s.commit(spoolEntry("Q1", spoolNoon), "", nil)
+	d, err := s.Create(background)
 	if err != nil {
 		s.Fatal(err)
 	}
-	l := s.lease(noon)
+	l := s.lease(spoolNoon)
 	if err := s.Close(); err != nil {
 		s.Fatal(err)
 	}
 	for name, err := range map[string]error{
-		"Create": func() error { _, err := s.Create(ctx); return err }(),
-		"Lease":  func() error { _, _, err := s.Lease(ctx, noon); return err }(),
-		"Commit": d.Commit(ctx, entry("Q2", noon), nil),
-		"Record": l.Record(ctx, deliver(entry("Q1", noon))),
-		"Get":    func() error { _, err := s.Get(ctx, "Q1"); return err }(),
-		"List":   s.List(ctx, "", func(*queue.Entry) bool { return true }),
-		"Update": s.Update(ctx, "Q1", func(e *queue.Entry) *queue.Entry { return nil }),
+		"Create": func() error { _, err := s.Create(background); return err }(),
+		"Lease":  func() error { _, _, err := s.Lease(background, spoolNoon); return err }(),
+		"Commit": d.Commit(background, spoolEntry("Q2", spoolNoon), nil),
+		"Record": l.Record(background, delivered(spoolEntry("Q1", spoolNoon))),
+		"Get":    func() error { _, err := s.Get(background, "Q1"); return err }(),
+		"List":   s.List(background, "", func(*queue.Entry) bool { return true }),
+		"Update": s.Update(background, "Q1", func(e *queue.Entry) *queue.Entry { return nil }),
 	} {
 		if !errors.Is(err, queue.ErrClosed) {
 			s.Errorf("%s after Close: %v, wanted ErrClosed", name, err)
@@ -659,47 +659,47 @@ func testClosed(s *spoolTest) {
 	s.wantIDs("Q1")
 }
 
-func testCancelled(s *spoolTest) {
-	cancelled, cancel := context.WithCancel(ctx)
-	d, err := s.Create(ctx)
+func (s *spoolTest) testCancelled() {
+	cancelled, cancel := context.WithCancel(background)
+	d, err := s.Create(background)
 	if err != nil {
 		s.Fatal(err)
 	}
 	_, _ = d.Write([]byte("x"))
 	cancel()
-	if err := d.Commit(cancelled, entry("Q1", noon), nil); !errors.Is(err, context.Canceled) {
+	if err := d.Commit(cancelled, spoolEntry("Q1", spoolNoon), nil); !errors.Is(err, context.Canceled) {
 		s.Errorf("Commit: %v, wanted context.Canceled", err)
 	}
 	d.Abort()
 	s.wantIDs()
-	if _, _, err := s.Lease(cancelled, noon); !errors.Is(err, context.Canceled) && !errors.Is(err, queue.ErrNoneDue) {
+	if _, _, err := s.Lease(cancelled, spoolNoon); !errors.Is(err, context.Canceled) && !errors.Is(err, queue.ErrNoneDue) {
 		s.Errorf("Lease: %v", err)
 	}
 }
 
-func testConcurrent(s *spoolTest) {
+func (s *spoolTest) testConcurrent() {
 	// Clients, workers and an operator at once; each message is delivered once and whole.
 	const clients, each = 8, 15
 	var mu sync.Mutex
-	delivered := make(map[string]int)
+	seen := make(map[string]int)
 	var committed, working sync.WaitGroup
 	for c := range clients {
 		committed.Go(func() {
 			for i := range each {
-				d, err := s.Create(ctx)
+				d, err := s.Create(background)
 				if err != nil {
 					s.Error(err)
 					return
 				}
 				seed := c*each + i
-				if _, err := d.Write(body(seed, seed*seed*11)); err != nil {
+				if _, err := d.Write(spoolBody(seed, seed*seed*11)); err != nil {
 					s.Error(err)
 				}
 				if i%5 == 4 {
 					d.Abort()
 					continue
 				}
-				if err := d.Commit(ctx, entry(fmt.Sprintf("Q%04d", seed), noon), []byte("H\r\n")); err != nil {
+				if err := d.Commit(background, spoolEntry(fmt.Sprintf("Q%04d", seed), spoolNoon), []byte("H\r\n")); err != nil {
 					s.Error(err)
 				}
 			}
@@ -709,7 +709,7 @@ func testConcurrent(s *spoolTest) {
 	for range 4 {
 		working.Go(func() {
 			for {
-				l, _, err := s.Lease(ctx, noon)
+				l, _, err := s.Lease(background, spoolNoon)
 				if errors.Is(err, queue.ErrNoneDue) {
 					select {
 					case <-done:
@@ -728,15 +728,15 @@ func testConcurrent(s *spoolTest) {
 				} else {
 					var seed int
 					_, _ = fmt.Sscanf(e.ID, "Q%d", &seed)
-					if !bytes.Equal(s.message(l), append([]byte("H\r\n"), body(seed, seed*seed*11)...)) {
+					if !bytes.Equal(s.message(l), append([]byte("H\r\n"), spoolBody(seed, seed*seed*11)...)) {
 						s.Errorf("%s came back changed", e.ID)
 					}
 					mu.Lock()
-					delivered[e.ID]++
+					seen[e.ID]++
 					mu.Unlock()
-					deliver(e)
+					delivered(e)
 				}
-				if err := l.Record(ctx, e); err != nil {
+				if err := l.Record(background, e); err != nil {
 					s.Error(err)
 				}
 			}
@@ -756,7 +756,7 @@ func testConcurrent(s *spoolTest) {
 	// Whoever finds nothing due now has nothing left to wait for, once all are done.
 	for {
 		mu.Lock()
-		n := len(delivered)
+		n := len(seen)
 		mu.Unlock()
 		if n == clients*each*4/5 || s.Failed() {
 			break
@@ -765,7 +765,7 @@ func testConcurrent(s *spoolTest) {
 	}
 	close(done)
 	working.Wait()
-	for id, n := range delivered {
+	for id, n := range seen {
 		if n != 1 {
 			s.Errorf("%s was delivered %d times", id, n)
 		}

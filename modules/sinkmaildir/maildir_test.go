@@ -1,0 +1,212 @@
+package sinkmaildir
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+const layout = "/{msa.recipient.domain}/{msa.recipient.local}/Maildir"
+
+func newSink(t testing.TB, path string) *Maildir {
+	t.Helper()
+	m := &Maildir{Path: path}
+	if err := m.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// stored returns the messages in new of all Maildirs below dir, by path.
+func stored(t testing.TB, dir string) map[string][]byte {
+	t.Helper()
+	all := make(map[string][]byte)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if filepath.Base(filepath.Dir(path)) != "new" {
+			t.Errorf("left over: %s", path)
+		}
+		b, err := os.ReadFile(path)
+		all[path] = b
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Sink(t, func(t testing.TB) (queue.Sink, func() [][]byte) {
+		dir := t.TempDir()
+		return newSink(t, dir+layout), func() (all [][]byte) {
+			for _, m := range stored(t, dir) {
+				all = append(all, m)
+			}
+			return all
+		}
+	})
+}
+
+// R-12: what was submitted is what is delivered, behind the Return-Path field.
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	sink := newSink(t, dir+"/mail/"+layout)
+	d := msatest.NewDelivery([]byte("Received: x\r\nSubject: s\r\n\r\nbody\xff\r\n"), `"B o"@BÜCHER.Example`)
+	d.Entry.ID, d.Entry.Sender = "QID", `"a b"@Example.org`
+	if err := sink.Deliver(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	all := stored(t, dir)
+	if len(all) != 1 {
+		t.Fatalf("%d files", len(all))
+	}
+	for path, have := range all {
+		if want := "Return-Path: <\"a b\"@Example.org>\r\nReceived: x\r\nSubject: s\r\n\r\nbody\xff\r\n"; string(have) != want {
+			t.Errorf("have %q", have)
+		}
+		rel, _ := filepath.Rel(dir, path)
+		where, name := filepath.Split(rel)
+		if where != "mail/xn--bcher-kva.example/B o/Maildir/new/" {
+			t.Errorf("stored in %s", where)
+		}
+		if !strings.Contains(name, ".QQIDR") || !strings.HasSuffix(name, ".msa.example.org,S=68") {
+			t.Errorf("named %s (%d octets)", name, len(have))
+		}
+		if fi, _ := os.Stat(path); fi.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v", fi.Mode())
+		}
+		for _, p := range []string{"mail", "mail/xn--bcher-kva.example", "mail/xn--bcher-kva.example/B o/Maildir/tmp"} {
+			if fi, err := os.Stat(filepath.Join(dir, p)); err != nil || fi.Mode().Perm() != 0o700 {
+				t.Errorf("%s: %v %v", p, fi.Mode(), err)
+			}
+		}
+	}
+}
+
+// An attempt that succeeded and was not recorded leaves no second copy, and
+// neither does a crash in the middle of one.
+func TestAgain(t *testing.T) {
+	dir := t.TempDir()
+	sink := newSink(t, dir+layout)
+	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "bob@example.org", "bob@example.org", "carol@example.org")
+	tmp := filepath.Join(dir, "example.org/bob/Maildir/tmp", uniqueName(d.Entry, d.Recipients[0]))
+	for range 3 {
+		if err := sink.Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		if all := stored(t, dir); len(all) != 2 {
+			t.Fatalf("%d files", len(all))
+		}
+		if err := os.WriteFile(tmp, bytes.Repeat([]byte("half a message"), 100), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestCheckRecipient(t *testing.T) {
+	sink := newSink(t, "/nowhere/{msa.recipient.local}/{msa.queue_id}")
+	for address, ok := range map[string]bool{
+		"bob@example.org": true, "a/b@example.org": false, `"..\/x"@example.org`: false, `".."@example.org`: false,
+	} {
+		err := sink.CheckRecipient(t.Context(), new(queue.Entry), &queue.Recipient{Address: address})
+		var reply *smtp.SMTPError
+		if ok != (err == nil) || !ok && (!errors.As(err, &reply) || reply.Code != 550 || reply.EnhancedCode != smtp.EnhancedCode{5, 1, 3}) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// A recipient that makes no path fails alone.
+func TestMixed(t *testing.T) {
+	dir := t.TempDir()
+	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "a/b@example.org", "bob@example.org")
+	err := newSink(t, dir+layout).Deliver(t.Context(), d)
+	if !msatest.IsPermanent(d.Outcome(d.Recipients[0], err)) || d.Outcome(d.Recipients[1], err) != nil {
+		t.Errorf("%v, %v", d.Outcome(d.Recipients[0], err), d.Outcome(d.Recipients[1], err))
+	}
+	if len(stored(t, dir)) != 1 {
+		t.Error("not stored")
+	}
+}
+
+// A symbolic link that leads out of the base is not followed.
+func TestLink(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	if err := os.Symlink(out, filepath.Join(dir, "example.org")); err != nil {
+		t.Skip(err)
+	}
+	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "bob@example.org")
+	if err := d.Outcome(d.Recipients[0], newSink(t, dir+layout).Deliver(t.Context(), d)); err == nil || msatest.IsPermanent(err) {
+		t.Errorf("have %v", err)
+	}
+	if entries, _ := os.ReadDir(out); len(entries) != 0 {
+		t.Error("something was made outside")
+	}
+}
+
+// What the disk refuses is tried again.
+func TestDiskError(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "example.org"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "bob@example.org")
+	if err := d.Outcome(d.Recipients[0], newSink(t, dir+layout).Deliver(t.Context(), d)); err == nil || msatest.IsPermanent(err) {
+		t.Errorf("have %v", err)
+	}
+}
+
+func TestUniqueName(t *testing.T) {
+	e := &queue.Entry{ID: "a/../:,b", Server: strings.Repeat("x", 300)}
+	name := uniqueName(e, &queue.Recipient{Address: "bob@example.org"})
+	if strings.ContainsAny(name, "/:,") || len(name) > 220 {
+		t.Error(name)
+	}
+	if name == uniqueName(e, &queue.Recipient{Address: "carol@example.org"}) {
+		t.Error("two recipients share a name")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for path, want := range map[string]string{
+		"":                            "a path is required",
+		"/var/mail/{msa.nobody}":      "unknown placeholder {msa.nobody}",
+		"/var/mail/{env.MSA_NOT_SET}": "MSA_NOT_SET",
+		"{msa.user}":                  "before the first placeholder",
+		"/var/mail/x-{msa.user}":      "stand alone",
+	} {
+		m := &Maildir{Path: path}
+		if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+	t.Setenv("MSA_DIR", "/srv/{msa.user}")
+	if m := newSink(t, "{env.MSA_DIR}/{msa.user}"); m.base != "/srv/{msa.user}" {
+		t.Errorf("base %s", m.base)
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	for in, ok := range map[string]bool{
+		"maildir /var/mail/{msa.user}": true, "maildir": false, "maildir a b": false, "maildir a {\n x\n}": false,
+	} {
+		var m Maildir
+		if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(in)); ok != (err == nil) || ok && m.Path != "/var/mail/{msa.user}" {
+			t.Errorf("%q: %q, %v", in, m.Path, err)
+		}
+	}
+}

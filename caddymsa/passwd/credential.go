@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -31,8 +32,8 @@ func (c Credential) method() method { return c.secret().method }
 // method is what the schemes differ in.
 type method interface {
 	// verify compares in constant time. password has neither NUL nor more than
-	// MaxPassword octets.
-	verify(password string) (bool, error)
+	// MaxPassword octets. It may wait for its turn until ctx ends.
+	verify(ctx context.Context, password string) (bool, error)
 
 	// cost names everything that the time of verify depends on, beside the
 	// password: credentials of the same cost take the same time.
@@ -51,10 +52,14 @@ func (c Credential) Scheme() string { return c.scheme }
 // for every wrong password of the same length. An error means that it could
 // not be checked.
 func (c Credential) Verify(password string) (bool, error) {
+	return c.verify(context.Background(), password)
+}
+
+func (c Credential) verify(ctx context.Context, password string) (bool, error) {
 	if !acceptable(password) {
 		return false, nil
 	}
-	ok, err := c.method().verify(password)
+	ok, err := c.method().verify(ctx, password)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", c.scheme, err)
 	}

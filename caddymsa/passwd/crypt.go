@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -38,12 +39,16 @@ type hashed struct {
 
 func (h *hashed) cost() string { return h.params }
 
-func (h *hashed) verify(password string) (ok bool, err error) {
+func (h *hashed) verify(ctx context.Context, password string) (ok bool, err error) {
 	if h.most > 0 && len(password) > h.most {
 		password = password[:h.most]
 	}
 	if h.memory {
-		memorySlots <- struct{}{}
+		select {
+		case memorySlots <- struct{}{}:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 		defer func() { <-memorySlots }()
 	}
 	if ok, err = h.digest.MatchAdvanced(password); err != nil {

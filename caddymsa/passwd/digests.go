@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -34,7 +35,7 @@ func parseClear(_, value string) (method, error) {
 	return c, nil
 }
 
-func (c *clear) verify(password string) (bool, error) {
+func (c *clear) verify(_ context.Context, password string) (bool, error) {
 	sum := sha256.Sum256([]byte(password))
 	return subtle.ConstantTimeCompare(sum[:], c.sum[:])|subtle.ConstantTimeCompare(sum[:], c.prepared[:]) == 1, nil
 }
@@ -59,7 +60,7 @@ func newDigest(user, realm, raw string) (method, error) {
 	return &digest{user: user, realm: realm, ha1: [md5.Size]byte([]byte(raw))}, nil
 }
 
-func (d *digest) verify(password string) (bool, error) {
+func (d *digest) verify(_ context.Context, password string) (bool, error) {
 	got := ha1(d.user, d.realm, password)
 	return subtle.ConstantTimeCompare(got[:], d.ha1[:]) == 1, nil
 }
@@ -103,7 +104,7 @@ func digestScheme(h hashFunc, salted bool, enc encoding) scheme {
 	return s
 }
 
-func (s *simple) verify(password string) (bool, error) {
+func (s *simple) verify(_ context.Context, password string) (bool, error) {
 	got := s.hash.sum(append([]byte(password), s.salt...))
 	return subtle.ConstantTimeCompare(got, s.sum) == 1, nil
 }

@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha1"
@@ -42,7 +43,7 @@ func parsePBKDF2(_, value string) (method, error) {
 
 func (p *pbkdf2SHA1) cost() string { return "PBKDF2 " + strconv.Itoa(p.rounds) }
 
-func (p *pbkdf2SHA1) verify(password string) (bool, error) {
+func (p *pbkdf2SHA1) verify(_ context.Context, password string) (bool, error) {
 	key, err := pbkdf2.Key(sha1.New, password, p.salt, p.rounds, sha1.Size)
 	if err != nil {
 		return false, err
@@ -83,7 +84,7 @@ func parseSCRAM(_, value string) (method, error) {
 func (k *scramKey) cost() string { return "SCRAM-SHA-256 " + strconv.Itoa(k.Iterations) }
 
 // verify derives the keys as a client would (RFC 5802 section 3).
-func (k *scramKey) verify(password string) (bool, error) {
+func (k *scramKey) verify(_ context.Context, password string) (bool, error) {
 	derived, err := deriveSCRAM(password, k.Salt, k.Iterations)
 	if err != nil {
 		return false, err

@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
@@ -61,7 +62,7 @@ func parseSHACrypt(kind *shaCryptKind, rest string) (method, error) {
 
 func (s *shaCrypt) cost() string { return s.kind.name + " " + strconv.Itoa(s.rounds) }
 
-func (s *shaCrypt) verify(password string) (bool, error) {
+func (s *shaCrypt) verify(_ context.Context, password string) (bool, error) {
 	key := s.kind.key([]byte(password), []byte(s.salt), s.rounds)
 	return subtle.ConstantTimeCompare(key, []byte(s.key)) == 1, nil
 }

@@ -3,6 +3,7 @@ package passwd
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -111,14 +112,15 @@ func (t *Table) active(name string, from netip.Addr) *User {
 // user, it is disabled, has no credential, may not come from there (the zero
 // Addr is a unix socket) or has another password: all of these take the time of
 // some real user's wrong password, chosen with secret. An error means
-// that the password could not be checked.
-func (t *Table) Check(secret []byte, name, password string, from netip.Addr) (*User, error) {
+// that the password could not be checked, for instance because ctx ended while
+// it waited: of the schemes that need much memory only a few run at a time.
+func (t *Table) Check(ctx context.Context, secret []byte, name, password string, from netip.Addr) (*User, error) {
 	decoy := t.Decoy(secret, name) // chosen in any case, for the time it takes
 	u := t.active(name, from)
 	if u == nil || len(u.Credentials) == 0 {
 		u = decoy
 	}
-	ok, err := u.Verify(password)
+	ok, err := u.verify(ctx, password)
 	if err != nil || !ok {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package passwd
 
 import (
+	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -80,15 +82,15 @@ eve:{PLAIN}one {PLAIN}two
 		{"eve", "one", true}, {"eve", "two", true}, {"eve", "three", false}, {"nobody", "secret", false}, {"", "", false},
 		{"alice", strings.Repeat("x", 100000), false},
 	} {
-		u, err := table.Check(testKey, tc.name, tc.password, loopback)
+		u, err := table.Check(t.Context(), testKey, tc.name, tc.password, loopback)
 		if err != nil || (u != nil) != tc.want || u != nil && u != table.Lookup(tc.name) {
 			t.Errorf("%s, %.20q: %v, %v", tc.name, tc.password, u, err)
 		}
 	}
-	if u, _ := table.Check(testKey, "carol", "secret", netip.MustParseAddr("192.0.2.1")); u == nil {
+	if u, _ := table.Check(t.Context(), testKey, "carol", "secret", netip.MustParseAddr("192.0.2.1")); u == nil {
 		t.Error("carol is refused")
 	}
-	if u, err := parseTable(t, "").Check(testKey, "a", "", loopback); u != nil || err != nil {
+	if u, err := parseTable(t, "").Check(t.Context(), testKey, "a", "", loopback); u != nil || err != nil {
 		t.Error("an empty table lets somebody in")
 	}
 }
@@ -170,10 +172,38 @@ func TestDecoyCost(t *testing.T) {
 	}
 }
 
+// Memory is bounded: a check that needs much of it waits, no longer than its context.
+func TestMemorySlots(t *testing.T) {
+	s, err := Generate("ARGON2ID", "a", "pw", Options{Memory: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := parseTable(t, "a:"+s)
+	for range cap(memorySlots) {
+		memorySlots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, name := range []string{"a", "nobody"} {
+		if u, err := table.Check(ctx, testKey, name, "pw", loopback); u != nil || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, %v", name, u, err)
+		}
+	}
+	for range cap(memorySlots) {
+		<-memorySlots
+	}
+	if u, err := table.Check(t.Context(), testKey, "a", "pw", loopback); u == nil || err != nil {
+		t.Errorf("%v, %v", u, err)
+	}
+}
+
 type countingMethod struct{ n *int }
 
-func (m countingMethod) verify(p string) (bool, error) { *m.n++; return p == "right", nil }
-func (m countingMethod) cost() string                  { return "X" }
+func (m countingMethod) verify(_ context.Context, p string) (bool, error) {
+	*m.n++
+	return p == "right", nil
+}
+func (m countingMethod) cost() string { return "X" }
 
 func TestDigestCandidates(t *testing.T) {
 	h := func(s string) string { return fmt.Sprintf("%x", md5.Sum([]byte(s))) }

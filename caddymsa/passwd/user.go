@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -41,18 +42,19 @@ type User struct {
 // for which the answer is false. An error means that a credential could not be
 // checked and no other fitted. Disabled is not looked at: see Table.Check.
 func (u *User) Verify(password string) (bool, error) {
+	return u.verify(context.Background(), password)
+}
+
+func (u *User) verify(ctx context.Context, password string) (bool, error) {
 	var failed error
 	for _, c := range u.Credentials {
-		ok, err := c.Verify(password)
+		ok, err := c.verify(ctx, password)
 		if err != nil {
 			failed = err
 		}
 		if ok && !u.decoy {
 			return true, nil
 		}
-	}
-	if u.decoy {
-		return false, nil
 	}
 	return false, failed
 }

@@ -388,4 +388,3 @@ func parseMatcherSet(d *caddyfile.Dispenser) (caddy.ModuleMap, error) {
 	}
 	return set, nil
 }
-

@@ -15,8 +15,8 @@ import (
 // configuration's registry gets them. No label is a user, an address or an id.
 var metrics = struct {
 	connections, refusedConnections, auth, messages, acceptedOctets, attempts *prometheus.CounterVec
-	openSessions                                                             *prometheus.GaugeVec
-	attemptSeconds                                                           *prometheus.HistogramVec
+	openSessions                                                              *prometheus.GaugeVec
+	attemptSeconds                                                            *prometheus.HistogramVec
 }{
 	connections:        counter("connections_total", "Connections accepted.", "server"),
 	refusedConnections: counter("connections_refused_total", "Connections refused, by the limit that they were over.", "server", "limit"),

@@ -105,4 +105,3 @@ func checkLoop(m *Message) error {
 		}
 	}
 }
-

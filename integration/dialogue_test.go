@@ -1,0 +1,42 @@
+package integration
+
+import (
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+func digestHA1(user, realm, password string) string {
+	ha1 := sasl.DigestHA1(user, realm, password)
+	return hex.EncodeToString(ha1[:])
+}
+
+// TestDialogues replays what clients see: R-01, R-02, R-04 ... R-15, R-22. A file
+// whose name begins with tls_ is played on the port with implicit TLS.
+func TestDialogues(t *testing.T) {
+	s := start(t, layout{msa: `
+	@local recipient_domain example.org example.net msa.example.test
+	deliver @local maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
+	limits {
+		connections_per_ip 1000
+	}`})
+	config := s.tlsConfig()
+	files, err := filepath.Glob("dialogue/*.smtp")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no dialogues", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".smtp")
+		t.Run(name, func(t *testing.T) {
+			addr := s.starttls
+			if strings.HasPrefix(name, "tls_") {
+				addr = s.implicit
+			}
+			msatest.Dialogue(t, file, addr, config)
+		})
+	}
+}

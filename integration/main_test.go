@@ -1,0 +1,152 @@
+// Package integration runs the real binary against real clients and servers.
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// binary is a Caddy with this repository's modules, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "caddy-msa-integration")
+	if err != nil {
+		panic(err)
+	}
+	began := time.Now()
+	if binary = os.Getenv("MSA_BINARY"); binary == "" {
+		if binary, err = build(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "building the binary:", err)
+			os.Exit(1)
+		}
+	}
+	tell("integration: binary built in %s", time.Since(began).Round(time.Second))
+	code := m.Run()
+	if len(missing.programs) > 0 {
+		tell("integration: skipped tests for want of: %s", strings.Join(missing.programs, ", "))
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// inCI tells whether a missing program is a failure.
+func inCI() bool { return os.Getenv("CI") == "true" }
+
+// missing are the programs for want of which tests were skipped.
+var missing struct {
+	sync.Mutex
+	programs []string
+}
+
+// need returns the path of a program, or skips the test; in CI it fails. The
+// package that has it is named for whoever reads the result.
+func need(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/lib/cyrus/bin"} {
+		if _, err := os.Stat(filepath.Join(dir, program)); err == nil {
+			return filepath.Join(dir, program)
+		}
+	}
+	lack(t, debianPackage)
+	return ""
+}
+
+// lack ends a test that cannot run without a package.
+func lack(t testing.TB, debianPackage string) {
+	t.Helper()
+	if inCI() {
+		t.Fatalf("package %s is not installed", debianPackage)
+	}
+	missing.Lock()
+	if !slices.Contains(missing.programs, debianPackage) {
+		missing.programs = append(missing.programs, debianPackage)
+	}
+	missing.Unlock()
+	t.Skipf("package %s is not installed", debianPackage)
+}
+
+// needRoot skips a test that only root can run; in CI it fails.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		lack(t, "(root)")
+	}
+}
+
+// tell prints a line where the one who typed go test sees it: the output of a
+// package that passes is not shown, so the line goes to the parent's standard error.
+func tell(format string, args ...any) {
+	line := fmt.Sprintf(format+"\n", args...)
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/2", os.Getppid()), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		fmt.Fprint(os.Stderr, line)
+		return
+	}
+	defer f.Close()
+	fmt.Fprint(f, line)
+}
+
+// build makes the binary: in CI as operators do, by xcaddy; else by go build, which
+// makes the same of the same sources and needs nothing to be fetched.
+func build(dir string) (string, error) {
+	out := filepath.Join(dir, "caddy")
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return "", err
+	}
+	if !inCI() {
+		return out, run(root, nil, "go", "build", "-o", out, "./xcaddy")
+	}
+	// xcaddy comes as a requirement of a scratch module, since it is pinned there.
+	scratch := filepath.Join(dir, "xcaddy")
+	if err := os.Mkdir(scratch, 0o700); err != nil {
+		return "", err
+	}
+	for _, args := range [][]string{
+		{"go", "mod", "init", "scratch"},
+		{"go", "get", "github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5"},
+		{"go", "build", "-o", "xcaddy", "github.com/caddyserver/xcaddy/cmd/xcaddy"},
+	} {
+		if err := run(scratch, nil, args...); err != nil {
+			return "", err
+		}
+	}
+	// This module is not published: what the proxy does not have is taken from the
+	// replaced directory, and the rest from the module cache.
+	proxy, err := exec.Command("go", "env", "GOPROXY").Output()
+	if err != nil {
+		return "", err
+	}
+	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		return "", err
+	}
+	env := []string{
+		"GOPROXY=" + strings.ReplaceAll(strings.TrimSpace(string(proxy)), ",", "|") + "|file://" + strings.TrimSpace(string(cache)) + "/cache/download",
+		"XCADDY_GO_BUILD_FLAGS=-ldflags '-s -w'", // without -trimpath, so that go build's cache serves
+	}
+	return out, run(scratch, env, "./xcaddy", "build", "v2.11.9", "--with", "github.com/caddy-msa/caddy-msa="+root, "--output", out)
+}
+
+// run runs a command without the race detector that the tests themselves may have.
+func run(dir string, env []string, args ...string) error {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}

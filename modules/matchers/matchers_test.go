@@ -1,0 +1,79 @@
+package matchers
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+type matcher interface {
+	caddymsa.Matcher
+	caddyfile.Unmarshaler
+}
+
+func TestMatch(t *testing.T) {
+	for _, tt := range []struct {
+		m      matcher
+		config string
+		e      queue.Entry
+		r      queue.Recipient
+		want   bool
+	}{
+		{new(RecipientDomain), "recipient_domain example.org", queue.Entry{}, queue.Recipient{Address: "bob@EXAMPLE.org"}, true},
+		{new(RecipientDomain), "recipient_domain example.org", queue.Entry{}, queue.Recipient{Address: "bob@a.example.org"}, false},
+		{new(RecipientDomain), "recipient_domain *.example.org", queue.Entry{}, queue.Recipient{Address: "bob@a.example.org"}, true},
+		{new(RecipientDomain), "recipient_domain bücher.example", queue.Entry{}, queue.Recipient{Address: "bob@xn--bcher-kva.example"}, true},
+		{new(RecipientDomain), "recipient_domain example.net example.org", queue.Entry{}, queue.Recipient{Address: `"@example.com"@example.org`}, true},
+		{new(RecipientDomain), "recipient_domain msa.example.org", queue.Entry{}, queue.Recipient{Address: "Postmaster", Route: "postmaster@msa.example.org"}, true},
+		{new(SenderDomain), "sender_domain example.org", queue.Entry{Sender: "a@example.org"}, queue.Recipient{}, true},
+		{new(SenderDomain), "sender_domain example.org", queue.Entry{}, queue.Recipient{}, false},
+		{new(User), "user alice bob", queue.Entry{User: "bob"}, queue.Recipient{}, true},
+		{new(User), "user alice", queue.Entry{User: "Alice"}, queue.Recipient{}, false},
+		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "192.0.2.7"}, queue.Recipient{}, true},
+		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "2001:db8::1"}, queue.Recipient{}, true},
+		{new(RemoteIP), "remote_ip 192.0.2.0/24", queue.Entry{RemoteIP: "198.51.100.1"}, queue.Recipient{}, false},
+		{new(RemoteIP), "remote_ip 0.0.0.0/0", queue.Entry{}, queue.Recipient{}, false},
+	} {
+		if err := tt.m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tt.config)); err != nil {
+			t.Errorf("%s: %v", tt.config, err)
+			continue
+		}
+		// Through JSON, as Caddy does it.
+		b, err := json.Marshal(tt.m)
+		if err == nil {
+			err = json.Unmarshal(b, tt.m)
+		}
+		if p, ok := tt.m.(caddy.Provisioner); ok && err == nil {
+			err = p.Provision(caddy.Context{})
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.config, err)
+			continue
+		}
+		if got, err := tt.m.Match(&tt.e, &tt.r); got != tt.want || err != nil {
+			t.Errorf("%s with %+v, %+v: %v, %v", tt.config, tt.e, tt.r, got, err)
+		}
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, m := range []caddy.Provisioner{
+		&RecipientDomain{}, &RecipientDomain{Domains: []string{"exa mple"}}, &SenderDomain{},
+		&RemoteIP{}, &RemoteIP{Ranges: []string{"192.0.2.0/33"}},
+	} {
+		if err := m.Provision(caddy.Context{}); err == nil {
+			t.Errorf("%+v: no error", m)
+		}
+	}
+	if (&User{}).Validate() == nil {
+		t.Error("no user: no error")
+	}
+	if new(User).UnmarshalCaddyfile(caddyfile.NewTestDispenser("user")) == nil {
+		t.Error("user without arguments: no error")
+	}
+}

@@ -1,0 +1,124 @@
+package sinkrelay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	gosasl "github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+// Auth is the account at the next hop.
+type Auth struct {
+	// Username to log in with. {env.*} and {file.*} are resolved once, when the
+	// config is loaded.
+	Username string `json:"username,omitempty"`
+
+	// Password of the account, best as {env.NAME} or {file./path}: a literal one
+	// is shown by the admin API, and draws a warning.
+	Password Password `json:"password,omitempty"`
+
+	// Mechanism is SCRAM-SHA-256, PLAIN, LOGIN or DIGEST-MD5. Default: the first
+	// of these that the next hop offers.
+	Mechanism string `json:"mechanism,omitempty"`
+}
+
+// Password is a configured password. It is marshalled as it is, being part of the
+// configuration, and printed as REDACTED.
+type Password string
+
+const redacted = "REDACTED"
+
+// String returns REDACTED.
+func (Password) String() string { return redacted }
+
+// Format prints REDACTED, whatever the verb.
+func (Password) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalLogObject logs all but the password.
+func (a *Auth) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("username", a.Username)
+	enc.AddString("password", redacted)
+	enc.AddString("mechanism", a.Mechanism)
+	return nil
+}
+
+// mechanisms in the order of preference.
+var mechanisms = []string{sasl.SCRAMSHA256, gosasl.Plain, gosasl.Login, sasl.DigestMD5}
+
+// account is a resolved Auth. The password is out of the reach of reflection, and
+// so of every printing verb.
+type account struct {
+	user      string
+	password  func() string
+	mechanism string // "" to choose
+}
+
+func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (*account, error) {
+	if a.Username == "" || a.Password == "" {
+		return nil, errors.New("auth: username and password are required")
+	}
+	acc := &account{mechanism: strings.ToUpper(a.Mechanism)}
+	if acc.mechanism != "" && !slices.Contains(mechanisms, acc.mechanism) {
+		return nil, fmt.Errorf("auth: unknown mechanism %s; there are %s", a.Mechanism, strings.Join(mechanisms, ", "))
+	}
+	var err error
+	if acc.user, err = repl.ReplaceOrErr(a.Username, true, true); err != nil {
+		return nil, fmt.Errorf("auth: username: %w", err)
+	}
+	password, err := repl.ReplaceOrErr(string(a.Password), true, true)
+	if err != nil {
+		return nil, fmt.Errorf("auth: password: %w", err)
+	}
+	if password == string(a.Password) {
+		log.Warn("the password for the next hop stands in the configuration, which the admin API shows; use {env.NAME} or {file./path}")
+	}
+	acc.password = func() string { return password }
+	return acc, nil
+}
+
+// login authenticates. Its error never is an *smtp.SMTPError: that our account is
+// refused is no fault of the messages.
+func (a *account) login(c *smtp.Client, host string) error {
+	mechanism := a.mechanism
+	if mechanism == "" {
+		i := slices.IndexFunc(mechanisms, c.SupportsAuth)
+		if i < 0 {
+			_, offered := c.Extension("AUTH")
+			return fmt.Errorf("log in: the next hop offers no mechanism of ours, but %q", offered)
+		}
+		mechanism = mechanisms[i]
+	}
+	client, err := a.client(mechanism, host)
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	if err := c.Auth(client); err != nil {
+		return fmt.Errorf("log in with %s: %s", mechanism, err.Error())
+	}
+	if p, ok := client.(interface{ ServerProved() bool }); ok && !p.ServerProved() {
+		return fmt.Errorf("log in with %s: the next hop did not prove that it knows the password", mechanism)
+	}
+	return nil
+}
+
+func (a *account) client(mechanism, host string) (gosasl.Client, error) {
+	switch mechanism {
+	case sasl.SCRAMSHA256:
+		return sasl.NewSCRAMClient(a.user, a.password())
+	case sasl.DigestMD5:
+		return sasl.NewDigestMD5Client(a.user, a.password(), "", host), nil
+	case gosasl.Login:
+		return gosasl.NewLoginClient(a.user, a.password()), nil
+	default:
+		return gosasl.NewPlainClient("", a.user, a.password()), nil
+	}
+}

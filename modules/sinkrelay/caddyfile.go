@@ -1,0 +1,151 @@
+package sinkrelay
+
+import (
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:
+//
+//	relay <host[:port]> {
+//		tls                  required|implicit|off
+//		tls_server_name      <name>
+//		trusted_roots        <pem_file...>
+//		insecure_skip_verify
+//		auth                 <username> <password> [<mechanism>]
+//		helo                 <name>
+//		connections          <count>
+//		idle_timeout         <duration>
+//		messages             <count>
+//		timeouts {
+//			connect <duration>
+//			command <duration>
+//			data    <duration>
+//			end     <duration>
+//		}
+//	}
+func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the sink's name
+	if !d.AllArgs(&r.Host) {
+		return d.Errf("relay: a host is required, such as smtp.example.net:587")
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] {
+			return d.Errf("relay: %s is given twice", option)
+		}
+		seen[option] = true
+		if err := r.unmarshalOption(d, option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "tls":
+		if !d.AllArgs(&r.TLS) {
+			return d.ArgErr()
+		}
+		switch r.TLS {
+		case tlsRequired, tlsImplicit, tlsOff:
+		default:
+			return d.Errf("relay: tls: %q is none of required, implicit, off", r.TLS)
+		}
+	case "tls_server_name":
+		return args(d, &r.TLSServerName)
+	case "trusted_roots":
+		if r.TrustedRoots = d.RemainingArgs(); len(r.TrustedRoots) == 0 {
+			return d.ArgErr()
+		}
+	case "insecure_skip_verify":
+		r.InsecureSkipVerify = true
+		return args(d)
+	case "auth":
+		return r.unmarshalAuth(d)
+	case "helo":
+		return args(d, &r.Helo)
+	case "connections":
+		return count(d, &r.Connections)
+	case "messages":
+		return count(d, &r.Messages)
+	case "idle_timeout":
+		return duration(d, &r.IdleTimeout)
+	case "timeouts":
+		return r.unmarshalTimeouts(d)
+	default:
+		return d.Errf("relay: unknown option %s", option)
+	}
+	return nil
+}
+
+func (r *Relay) unmarshalAuth(d *caddyfile.Dispenser) error {
+	a := d.RemainingArgs()
+	if len(a) != 2 && len(a) != 3 {
+		return d.ArgErr()
+	}
+	r.Auth = &Auth{Username: a[0], Password: Password(a[1])}
+	if len(a) == 3 {
+		r.Auth.Mechanism = a[2]
+	}
+	return nil
+}
+
+func (r *Relay) unmarshalTimeouts(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		value, ok := map[string]*caddy.Duration{
+			"connect": &r.Timeouts.Connect, "command": &r.Timeouts.Command,
+			"data": &r.Timeouts.Data, "end": &r.Timeouts.End,
+		}[d.Val()]
+		if !ok {
+			return d.Errf("relay: unknown timeout %s; there are connect, command, data, end", d.Val())
+		}
+		if err := duration(d, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func args(d *caddyfile.Dispenser, to ...*string) error {
+	if !d.AllArgs(to...) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func count(d *caddyfile.Dispenser, to *int) error {
+	option, text := d.Val(), ""
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n == 0 {
+		return d.Errf("relay: %s: %q is no count", option, text)
+	}
+	*to = n
+	return nil
+}
+
+func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	option, text := d.Val(), ""
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	v, err := caddy.ParseDuration(text)
+	if err != nil || v <= 0 {
+		return d.Errf("relay: %s: %q is no duration", option, text)
+	}
+	*to = caddy.Duration(v)
+	return nil
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*Relay)(nil)

@@ -50,7 +50,7 @@ type change struct {
 	done   chan error
 }
 
-func openEngine(fs vfs.FS, dir string, log *zap.Logger) (*engine, error) {
+func openEngine(fs vfs.FS, dir string, memTable uint64, log *zap.Logger) (*engine, error) {
 	e := &engine{
 		fs:      &fence{FS: fs},
 		failed:  make(chan struct{}),
@@ -61,7 +61,7 @@ func openEngine(fs vfs.FS, dir string, log *zap.Logger) (*engine, error) {
 	go func() {
 		defer e.guard()
 		var err error
-		e.db, err = pebble.Open(dir, e.options(log))
+		e.db, err = pebble.Open(dir, e.options(memTable, log))
 		opened <- err
 	}()
 	select {
@@ -77,7 +77,7 @@ func openEngine(fs vfs.FS, dir string, log *zap.Logger) (*engine, error) {
 	return e, nil
 }
 
-func (e *engine) options(log *zap.Logger) *pebble.Options {
+func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          e.fs,
 		FormatMajorVersion:          pebble.FormatNewest,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -47,9 +48,14 @@ func (p privateFS) Lock(name string) (io.Closer, error) { return lockFile(name) 
 // errFenced is what a store that failed gets for everything it still tries.
 var errFenced = errors.New("the store was given up after a failure")
 
-// fence is a file system whose use can be ended, so that a store that failed and
-// cannot be closed does not touch the files that its successor has opened. Its
-// locks do nothing: the spool holds one for the whole directory.
+// fence is the file system that pebble sees. Its use can be ended, so that a store
+// that failed and cannot be closed does not touch the files that its successor
+// has opened. Its locks do nothing: the spool holds one for the whole directory.
+//
+// Pebble's markers say by their names which manifest is the one to read. It makes
+// a marker before the manifest's name is synced, and removes the old one before
+// the new one's is, which is safe where names reach the disk in order (ext4, XFS,
+// Btrfs) and nowhere else. Here the directory is synced in between.
 type fence struct {
 	vfs.FS
 	down atomic.Bool
@@ -66,6 +72,26 @@ func (f *fence) check() error {
 	return nil
 }
 
+// order makes the names in a directory durable before a marker in it changes.
+func (f *fence) order(name string) error {
+	if !strings.HasPrefix(f.FS.PathBase(name), "marker.") {
+		return nil
+	}
+	return syncDir(f.FS, f.FS.PathDir(name))
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		d.Close()
+		return err
+	}
+	return d.Close()
+}
+
 func (f *fence) file(file vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
@@ -77,6 +103,9 @@ func (f *fence) Lock(string) (io.Closer, error) { return nopCloser{}, nil }
 
 func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if err := f.order(name); err != nil {
 		return nil, err
 	}
 	return f.file(f.FS.Create(name, c))
@@ -112,6 +141,9 @@ func (f *fence) Rename(from, to string) error {
 
 func (f *fence) Remove(name string) error {
 	if err := f.check(); err != nil {
+		return err
+	}
+	if err := f.order(name); err != nil {
 		return err
 	}
 	return f.FS.Remove(name)

@@ -36,6 +36,8 @@ type Options struct {
 	Retry time.Duration
 	// Log is where trouble goes. Default nowhere.
 	Log *zap.Logger
+
+	memTable uint64 // smaller in tests, so that there are flushes to interrupt
 }
 
 const (
@@ -63,6 +65,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Retry == 0 {
 		o.Retry = defaultRetry
+	}
+	if o.memTable == 0 {
+		o.memTable = memTable
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -144,7 +149,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 			err = fmt.Errorf("spool directory %s: %w", dir, err)
 		}
 	}()
-	s.names.f = func() error { return s.syncDir(s.path("bodies")) }
+	s.names.f = func() error { return syncDir(s.fs, s.path("bodies")) }
 	s.space = &space{fs: s.fs, dir: dir, reserve: uint64(max(0, opts.Reserve)), ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
 	_, statErr := s.fs.Stat(s.space.name)
 	s.space.held = statErr == nil
@@ -195,7 +200,7 @@ func (s *Store) makeDirs() error {
 			return err
 		}
 		for _, d := range made {
-			if err := s.syncDir(s.fs.PathDir(d)); err != nil {
+			if err := syncDir(s.fs, s.fs.PathDir(d)); err != nil {
 				return err
 			}
 		}
@@ -203,21 +208,9 @@ func (s *Store) makeDirs() error {
 	return nil
 }
 
-func (s *Store) syncDir(dir string) error {
-	d, err := s.fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	if err := d.Sync(); err != nil {
-		d.Close()
-		return err
-	}
-	return d.Close()
-}
-
 // openEngine opens the store, whose writes may use the ballast's room.
 func (s *Store) openEngine() (*engine, error) {
-	return openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.log)
+	return openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.opts.memTable, s.log)
 }
 
 // scan fills the schedule with what is stored; f sees each new item first.

@@ -132,6 +132,8 @@ type Recipient struct {
 	Address string   `json:"address"`          // exact forward path, without brackets
 	Notify  []string `json:"notify,omitempty"` // NOTIFY of RFC 3461
 	ORCPT   string   `json:"orcpt,omitempty"`  // as sent
+	// Route is the complete address that <Postmaster> alone stands for; empty otherwise.
+	Route string `json:"route,omitempty"`
 
 	State State  `json:"state"`
 	Error string `json:"error,omitempty"` // the last reply or cause, for the log and the bounce
@@ -140,6 +142,15 @@ type Recipient struct {
 	Status string `json:"status,omitempty"`
 	// RemoteMTA is who said so; empty when it was ourselves.
 	RemoteMTA string `json:"remote_mta,omitempty"`
+}
+
+// Complete is the address that matchers and path templates ask about: Address,
+// or what it stands for.
+func (r *Recipient) Complete() string {
+	if r.Route != "" {
+		return r.Route
+	}
+	return r.Address
 }
 
 // State is what has become of a recipient.

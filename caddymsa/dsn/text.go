@@ -1,0 +1,157 @@
+package dsn
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of texts in a report, in octets. A line stays below the 998 of RFC 5322.
+const (
+	maxAddress = 400
+	maxText    = 500
+)
+
+// printer writes texts of one report: in UTF-8 or in ASCII.
+type printer struct{ utf8 bool }
+
+// clean makes s safe in a header field: one line, no control characters, at most
+// limit octets, and ASCII unless the report is UTF-8.
+func (p printer) clean(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+		for r, n := utf8.DecodeLastRuneInString(s); r == utf8.RuneError && n == 1; r, n = utf8.DecodeLastRuneInString(s) {
+			s = s[:len(s)-1]
+		}
+	}
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029':
+			return ' '
+		case r == utf8.RuneError, r >= 0x80 && !p.utf8:
+			return '?'
+		}
+		return r
+	}, s)
+	return strings.TrimSpace(s)
+}
+
+// address is an address with its type, as Original- and Final-Recipient want it.
+// An ASCII report spells other characters as RFC 6533 section 3 says.
+func (p printer) address(a string) string {
+	if isASCII(a) {
+		return "rfc822; " + p.clean(a, maxAddress)
+	}
+	if p.utf8 {
+		return "utf-8; " + p.clean(a, maxAddress)
+	}
+	var b strings.Builder
+	for _, r := range a {
+		if r < 0x80 && r > ' ' && r != '\\' && r != '+' && r != '=' {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\x{%X}`, r)
+		}
+	}
+	return "utf-8; " + p.clean(b.String(), maxAddress)
+}
+
+// original is ORCPT as a field has it: without xtext (RFC 3464 section 2.3.1). The
+// utf-8 type has an encoding of its own, which stays.
+func (p printer) original(orcpt string) (string, bool) {
+	kind, address, ok := strings.Cut(orcpt, ";")
+	if !ok || kind == "" || address == "" {
+		return "", false
+	}
+	if strings.EqualFold(kind, "rfc822") {
+		address = decodeXtext(address)
+	}
+	return p.clean(kind, 64) + "; " + p.clean(address, maxAddress), true
+}
+
+// decodeXtext undoes xtext (RFC 3461 section 4); what is none stays as it is.
+func decodeXtext(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '+' && i+2 < len(s) {
+			if high, low := hexDigit(s[i+1]), hexDigit(s[i+2]); high >= 0 && low >= 0 {
+				b.WriteByte(byte(high<<4 | low))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func hexDigit(c byte) int { return strings.IndexByte("0123456789ABCDEF", c) }
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// mailDate is a date-time of RFC 5322.
+func mailDate(t time.Time) string { return t.Format("Mon, 02 Jan 2006 15:04:05 -0700") }
+
+// status is the part for programs (RFC 3464 section 2).
+func (p printer) status(r *Report) []byte {
+	var b bytes.Buffer
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		}
+	}
+	date := func(name string, t time.Time) {
+		if !t.IsZero() {
+			field(name, mailDate(t))
+		}
+	}
+	field("Reporting-MTA", "dns; "+p.clean(r.Hostname, maxAddress))
+	field("Original-Envelope-Id", p.clean(r.EnvelopeID, maxAddress))
+	date("Arrival-Date", r.Arrival)
+	for i := range r.Recipients {
+		rcpt := &r.Recipients[i]
+		b.WriteString("\r\n")
+		if original, ok := p.original(rcpt.Original); ok {
+			field("Original-Recipient", original)
+		}
+		field("Final-Recipient", p.address(rcpt.Final))
+		field("Action", string(rcpt.Action))
+		field("Status", rcpt.status())
+		if mta := p.clean(rcpt.RemoteMTA, maxAddress); mta != "" {
+			field("Remote-MTA", "dns; "+mta)
+		}
+		if diagnostic := p.clean(rcpt.Diagnostic, maxText); diagnostic != "" {
+			field("Diagnostic-Code", "smtp; "+diagnostic)
+		}
+		date("Last-Attempt-Date", rcpt.LastAttempt)
+		if rcpt.Action == Delayed {
+			date("Will-Retry-Until", rcpt.WillRetryUntil)
+		}
+	}
+	return b.Bytes()
+}
+
+// status is the status code, if it is one.
+func (r *Recipient) status() string {
+	var class, subject, detail int
+	if n, err := fmt.Sscanf(r.Status, "%d.%d.%d", &class, &subject, &detail); n == 3 && err == nil &&
+		class >= 2 && class <= 5 && subject >= 0 && subject <= 999 && detail >= 0 && detail <= 999 {
+		return fmt.Sprintf("%d.%d.%d", class, subject, detail)
+	}
+	switch r.Action {
+	case Failed:
+		return "5.0.0"
+	case Delayed:
+		return "4.0.0"
+	}
+	return "2.0.0"
+}

@@ -1,0 +1,19 @@
+package queue
+
+// Names of log fields, declared once.
+const (
+	fieldQueueID    = "queue_id"
+	fieldRoute      = "route"
+	fieldSender     = "sender"
+	fieldRecipients = "recipients"
+	fieldOutcome    = "outcome"
+	fieldReply      = "reply"
+	fieldRemoteMTA  = "remote_mta"
+	fieldAttempt    = "attempt"
+	fieldDuration   = "duration"
+	fieldAge        = "age"
+	fieldNext       = "next"
+	fieldBounce     = "bounce"
+	fieldReason     = "reason"
+	fieldPanicAt    = "panic_at"
+)

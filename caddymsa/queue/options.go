@@ -1,0 +1,81 @@
+package queue
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options are a queue's surroundings. Time comes from package time: tests run a
+// queue in a bubble of testing/synctest.
+type Options struct {
+	// Logger gets a line for each attempt. Default: none.
+	Logger *zap.Logger
+	// NewID makes the queue ids of bounces. Default: random text.
+	NewID func() string
+	// Observer is told what happens. Default: nobody.
+	Observer Observer
+	// Rand returns a number from 0 to n-1, to spread retries. Default: package math/rand/v2.
+	Rand func(n int64) int64
+}
+
+// Observer is told what becomes of entries, for metrics and events. Workers call
+// it, several at once; it must not block and may read what it is given only
+// until it returns.
+type Observer interface {
+	// Attempted follows each attempt at those recipients of an entry that went to one sink.
+	Attempted(a *Attempt)
+	// GaveUp follows the final failure of recipients. bounce is the queue id of the
+	// notification that tells the sender; when it is empty, reason says why nobody is told.
+	GaveUp(e *Entry, failed []*Recipient, bounce, reason string)
+	// Held follows an entry that the queue put on hold; Entry.Held says why.
+	Held(e *Entry)
+}
+
+// Attempt is what became of one attempt.
+type Attempt struct {
+	Entry *Entry
+	// Route is the sink's name from Generation.Route; empty when no route took the recipients.
+	Route    string
+	Results  []Result
+	Duration time.Duration
+}
+
+// Result is what an attempt came to for one recipient.
+type Result struct {
+	Recipient *Recipient
+	Outcome   Outcome
+	Err       error // nil when it was delivered
+}
+
+// Outcome is what an attempt came to.
+type Outcome string
+
+// Outcomes of an attempt.
+const (
+	OutcomeDelivered   Outcome = "delivered"
+	OutcomeDeferred    Outcome = "deferred"    // to be tried again
+	OutcomeFailed      Outcome = "failed"      // for good
+	OutcomeInterrupted Outcome = "interrupted" // by the end of the generation or of the queue; it does not count
+)
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.NewID == nil {
+		o.NewID = randomID
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	if o.Rand == nil {
+		o.Rand = randomBelow
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Attempted(*Attempt)                          {}
+func (nobody) GaveUp(*Entry, []*Recipient, string, string) {}
+func (nobody) Held(*Entry)                                 {}

@@ -84,7 +84,11 @@ func (s *session) refused(what string, err error, rcpts []*queue.Recipient) erro
 		s.usable = false
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	s.usable = reply.Code != 421 && (reply.Code/100 == 4 || reply.Code/100 == 5)
+	if reply.Code/100 != 4 && reply.Code/100 != 5 { // it answers something else
+		s.usable = false
+		return fmt.Errorf("%s: unexpected reply: %s", what, reply.Error())
+	}
+	s.usable = reply.Code != 421
 	for _, r := range rcpts {
 		r.RemoteMTA = s.mta
 	}

@@ -1,0 +1,173 @@
+package sinkrelay
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+// recorder is a connection that keeps what is written.
+type recorder struct {
+	net.Conn
+	bytes.Buffer
+	writes int
+}
+
+func (r *recorder) Read(p []byte) (int, error)       { return r.Buffer.Read(p) }
+func (r *recorder) Write(p []byte) (int, error)      { r.writes++; return r.Buffer.Write(p) }
+func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
+func (r *recorder) Close() error                     { return nil }
+
+// dotted is what goes out for a message, with what the client writes behind it.
+func dotted(t testing.TB, message io.Reader) *recorder {
+	t.Helper()
+	to := new(recorder)
+	c := &conn{Conn: to}
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	if err := writeBody(c, message, b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("\r\n.\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func TestBody(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                       "\r\n.\r\n",
+		"\r\n":                   "\r\n.\r\n",
+		"a":                      "a\r\n.\r\n",
+		"a\r\n":                  "a\r\n.\r\n",
+		"a\r\n\r\n":              "a\r\n\r\n.\r\n",
+		".":                      "..\r\n.\r\n",
+		".\r\n":                  "..\r\n.\r\n",
+		"..\r\n.a\r\n":           "...\r\n..a\r\n.\r\n",
+		"a.\r\nb\r\n.\r\n":       "a.\r\nb\r\n..\r\n.\r\n",
+		"a\n.\n":                 "a\n..\n\r\n.\r\n", // smuggling: no dot after a bare LF
+		"a\r\n.\r\nMAIL FROM:<>": "a\r\n..\r\nMAIL FROM:<>\r\n.\r\n",
+	} {
+		to := dotted(t, strings.NewReader(in))
+		if to.String() != want || to.writes != 1 {
+			t.Errorf("%q: have %q in %d writes", in, to.String(), to.writes)
+		}
+	}
+	for size := block - 5; size < block+5; size++ { // the dot and the end at the seam
+		for _, tail := range []string{"\r\n", "\r\n.\r\n", "\r\n.x", "\r\n.\r\n.\r\n"} {
+			in := strings.Repeat("x", size-len(tail)) + tail
+			checkRoundTrip(t, in)
+			checkRoundTrip(t, in+"\r\n.abc\r\n")
+		}
+	}
+	checkRoundTrip(t, strings.Repeat("\n.", block))
+}
+
+// checkRoundTrip sends a message to a strict receiver.
+func checkRoundTrip(t *testing.T, in string) {
+	t.Helper()
+	for _, r := range []io.Reader{strings.NewReader(in), iotest.DataErrReader(strings.NewReader(in))} {
+		to := dotted(t, r)
+		have, err := readBody(bufio.NewReaderSize(to, 64))
+		want := in
+		if !strings.HasSuffix(want, "\r\n") {
+			want += "\r\n"
+		}
+		// A dot behind a bare LF is doubled, and no strict receiver takes it out.
+		want = strings.ReplaceAll(strings.ReplaceAll(want, "\n.", "\n.."), "\r\n..", "\r\n.")
+		if err != nil || string(have) != want || to.Len() != 0 {
+			t.Fatalf("%.200q: have %.200q, %v, %d octets left", in, have, err, to.Len())
+		}
+	}
+}
+
+// FuzzBody: no message ends before its end, and lines stay as they were.
+func FuzzBody(f *testing.F) {
+	for _, s := range []string{"", ".", "\r\n.\r\n", "a\n.\n", "\r.\r\n", ".\r.\r\n", "..", "\r\n.\r\nMAIL"} {
+		f.Add(s, uint16(0))
+		f.Add(s, uint16(block-2))
+	}
+	f.Fuzz(func(t *testing.T, s string, pad uint16) {
+		checkRoundTrip(t, strings.Repeat("x", int(pad)%(2*block))+s)
+	})
+}
+
+// FuzzParameters: whatever a client put into ORCPT and NOTIFY, the command is
+// one line, and no more.
+func FuzzParameters(f *testing.F) {
+	for _, s := range []string{"rfc822;a+40b", "utf-8;\\x{FC}@x", "x400;x", "rfc822;+0D+0A", "utf-8;\\x{D}\\x{A}", ";", "rfc822;+"} {
+		f.Add(s, "NEVER", "id")
+	}
+	f.Fuzz(func(t *testing.T, orcpt, notify, envid string) {
+		d := msatest.NewDelivery(nil, "bob@example.org")
+		r := d.Recipients[0]
+		r.ORCPT, r.Notify = orcpt, strings.Split(notify, ",")
+		o := rcptOptions(r)
+		if strings.ContainsAny(o.OriginalRecipient, "\r\n") {
+			t.Fatalf("%q", o.OriginalRecipient)
+		}
+		if isPrintable(envid) && strings.ContainsAny(envid, "\r\n") {
+			t.Fatalf("%q", envid)
+		}
+	})
+}
+
+func TestScan(t *testing.T) {
+	for in, want := range map[string][2]bool{
+		"":                        {false, false},
+		"a: b\r\n\r\nc":           {false, false},
+		"a: \xfc\r\n\r\nc":        {true, false},
+		"a: b\r\n\r\n\xfc":        {false, true},
+		"a: b\n\n\xfc":            {false, true},
+		"\r\n\xfc":                {false, true},
+		"a: b\r\n \r\n\xfc: \r\n": {true, false},
+		"a\r\n" + strings.Repeat("x", block-4) + "\n\r\n\xe4": {false, true},
+	} {
+		r := strings.NewReader(in)
+		header, body, err := scan(r)
+		if err != nil || header != want[0] || body != want[1] || r.Len() != len(in) {
+			t.Errorf("%.40q: %v %v %v", in, header, body, err)
+		}
+	}
+}
+
+func BenchmarkBody(b *testing.B) {
+	message := []byte(strings.Repeat(strings.Repeat("x", 70)+"\r\n", 20<<20/72))
+	b.SetBytes(int64(len(message)))
+	buf := new(buffer)
+	for b.Loop() {
+		if err := writeBody(&conn{Conn: discard{}}, bytes.NewReader(message), buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type discard struct{ net.Conn }
+
+func (discard) Write(p []byte) (int, error)      { return len(p), nil }
+func (discard) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkDeliver relays over loopback in clear, to a hop that costs little.
+func BenchmarkDeliver(b *testing.B) {
+	for name, size := range map[string]int{"4KiB": 4 << 10, "20MiB": 20 << 20} {
+		message := []byte(strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72))
+		b.Run(name, func(b *testing.B) {
+			h := newHop(b, func(h *hop) { h.tls, h.forget = nil, true })
+			r := h.sink(func(r *Relay) { r.TLS, r.TrustedRoots = tlsOff, nil })
+			b.SetBytes(int64(len(message)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.Deliver(b.Context(), msatest.NewDelivery(message, "bob@example.org")); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

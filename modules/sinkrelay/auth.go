@@ -43,6 +43,11 @@ func (Password) String() string { return redacted }
 // Format prints REDACTED, whatever the verb.
 func (Password) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
+// Format prints all but the password, whatever the verb.
+func (a Auth) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "{%q %s %q}", a.Username, redacted, a.Mechanism)
+}
+
 // MarshalLogObject logs all but the password.
 func (a *Auth) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("username", a.Username)

@@ -148,6 +148,9 @@ func (d *dialer) dial(ctx context.Context, server string) (*peer, error) {
 	defer cancel()
 	raw, err := new(net.Dialer).DialContext(connectCtx, "tcp", d.address)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, err
 	}
 	c := &conn{Conn: raw, raw: raw, data: d.data}

@@ -1,0 +1,160 @@
+// Package least is the least that a submission server can do: accept, greet,
+// STARTTLS, compare a password with a constant, read to the dot, store, 250. It
+// checks nothing else and has no limits: it is a bound to measure real servers
+// against, and the sink of the mail that they relay, never a server to run.
+package least
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+)
+
+// Options of a server.
+type Options struct {
+	TLS   *tls.Config // nil: no STARTTLS
+	User  string      // of AUTH PLAIN; empty: no AUTH
+	Pass  string
+	Store string // "discard" (default), "each" (file and fsync) or "group" (one log, shared fdatasync)
+	Dir   string // of the store
+}
+
+// Server answers on one listener.
+type Server struct {
+	o        Options
+	plain    []byte // the one right response to AUTH PLAIN
+	store    store
+	messages atomic.Int64
+}
+
+// New returns a server, with its store ready.
+func New(o Options) (*Server, error) {
+	if o.Store == "" {
+		o.Store = "discard"
+	}
+	st, err := newStore(o.Store, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + o.User + "\x00" + o.Pass))
+	return &Server{o: o, store: st, plain: []byte(plain)}, nil
+}
+
+// Messages is how many have been answered 250.
+func (s *Server) Messages() int64 { return s.messages.Load() }
+
+// Serve answers until the listener is closed.
+func (s *Server) Serve(ln net.Listener) error {
+	for {
+		nc, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go s.session(nc)
+	}
+}
+
+type session struct {
+	*Server
+	nc net.Conn
+	in input
+}
+
+func (s *Server) session(nc net.Conn) {
+	c := &session{Server: s, nc: nc, in: input{src: nc, buf: make([]byte, lineSpace)}}
+	defer func() { c.nc.Close() }()
+	if c.reply("220 localhost ESMTP\r\n") != nil {
+		return
+	}
+	for {
+		line, err := c.in.line()
+		if err != nil {
+			return
+		}
+		if c.command(line) != nil {
+			return
+		}
+	}
+}
+
+func (c *session) reply(text string) error {
+	_, err := io.WriteString(c.nc, text)
+	return err
+}
+
+var errQuit = errors.New("QUIT")
+
+func (c *session) command(line []byte) error {
+	verb, arg, _ := bytes.Cut(line, []byte(" "))
+	switch string(bytes.ToUpper(verb)) {
+	case "EHLO":
+		return c.reply(c.hello())
+	case "HELO":
+		return c.reply("250 localhost\r\n")
+	case "STARTTLS":
+		return c.starttls()
+	case "AUTH":
+		if _, response, _ := bytes.Cut(arg, []byte(" ")); c.o.User == "" || !bytes.Equal(response, c.plain) {
+			return c.reply("535 5.7.8 Wrong\r\n")
+		}
+		return c.reply("235 2.7.0 Welcome\r\n")
+	case "MAIL", "RCPT", "RSET", "NOOP":
+		return c.reply("250 2.0.0 OK\r\n")
+	case "DATA":
+		return c.data()
+	case "QUIT":
+		_ = c.reply("221 2.0.0 Bye\r\n")
+		return errQuit
+	}
+	return c.reply("500 5.5.1 Unknown\r\n")
+}
+
+func (c *session) hello() string {
+	text := "250-localhost\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"
+	if _, secure := c.nc.(*tls.Conn); c.o.TLS != nil && !secure {
+		return text + "250 STARTTLS\r\n"
+	}
+	if c.o.User != "" {
+		text += "250-AUTH PLAIN\r\n"
+	}
+	return text + "250 SIZE 104857600\r\n"
+}
+
+func (c *session) starttls() error {
+	if c.o.TLS == nil {
+		return c.reply("502 5.5.1 No TLS\r\n")
+	}
+	if err := c.reply("220 2.0.0 Ready\r\n"); err != nil {
+		return err
+	}
+	tc := tls.Server(c.nc, c.o.TLS)
+	c.nc, c.in.src = tc, tc
+	return tc.Handshake()
+}
+
+func (c *session) data() error {
+	d, err := c.store.begin()
+	if err != nil {
+		return err
+	}
+	err = c.reply("354 Go on\r\n")
+	if err == nil {
+		err = c.in.text(d)
+	}
+	if err != nil {
+		d.abort()
+		return err
+	}
+	if err := d.commit(); err != nil {
+		return err
+	}
+	c.messages.Add(1)
+	return c.reply("250 2.0.0 Stored\r\n")
+}

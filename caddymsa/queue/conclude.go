@@ -30,7 +30,9 @@ func (a *attempt) conclude() {
 	switch {
 	case interrupted: // due for the next generation at once
 		a.e.Next = at
-	case a.hold():
+	case a.e.Bounce && a.noRoute(): // nobody else would ever learn of it
+		a.e.Attempts++
+		a.e.Held = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
 	default:
 		a.e.Attempts++
 		limit := a.e.Accepted.Add(a.schedule.Expire)
@@ -47,21 +49,16 @@ func (a *attempt) conclude() {
 		a.lease.Release()
 		return
 	}
+	if a.e.Held != "" {
+		a.q.log.Error("bounce on hold", zap.String(fieldQueueID, a.e.ID), zap.String(fieldReason, a.e.Held))
+		a.q.opts.Observer.Held(a.e)
+	}
 	a.giveUp(at)
 	a.record()
 }
 
-// hold puts a bounce that no route takes on hold: nobody else would learn of it.
-func (a *attempt) hold() bool {
-	if !a.e.Bounce || !slices.ContainsFunc(a.parts, func(p *part) bool { return errors.Is(p.err, ErrNoRoute) }) {
-		return false
-	}
-	a.e.Attempts++
-	a.e.Next = now()
-	a.e.Held = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
-	a.q.log.Error("bounce on hold: no route takes it", zap.String(fieldQueueID, a.e.ID), zap.Strings(fieldRecipients, addresses(a.parts)))
-	a.q.opts.Observer.Held(a.e)
-	return true
+func (a *attempt) noRoute() bool {
+	return slices.ContainsFunc(a.parts, func(p *part) bool { return errors.Is(p.err, ErrNoRoute) })
 }
 
 // expire fails what is still pending.

@@ -68,17 +68,10 @@ func (a *attempt) logLine(p *part, results []Result) {
 		}
 		fields = append(fields, zap.String("error", oneLine(errorText(first.Err))))
 	}
-	if first.Outcome == OutcomeDeferred || first.Outcome == OutcomeInterrupted {
+	if a.e.Held == "" && (first.Outcome == OutcomeDeferred || first.Outcome == OutcomeInterrupted) {
 		fields = append(fields, zap.Duration(fieldNext, max(0, a.e.Next.Sub(at).Round(time.Millisecond))))
 	}
 	line.Write(fields...)
-}
-
-func addresses(parts []*part) (all []string) {
-	for _, p := range parts {
-		all = append(all, addressesOf(p.recipients)...)
-	}
-	return all
 }
 
 func addressesOf(rcpts []*Recipient) []string {

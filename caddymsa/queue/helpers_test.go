@@ -1,0 +1,325 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
+)
+
+// rig is a queue with all that is around it, in a bubble of its own time.
+type rig struct {
+	*testing.T
+	*queue.Queue
+	spool  *queuetest.MemSpool
+	host   *host
+	logs   *observer.ObservedLogs
+	events *events
+	began  time.Time
+}
+
+// run runs a test in a bubble, with a first generation in charge that is
+// configured by routes, and a queue that has not been started.
+func run(t *testing.T, route routeFunc, test func(*rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zapcore.DebugLevel)
+		r := &rig{T: t, spool: queuetest.NewMemSpool(), host: new(host), logs: logs, events: new(events), began: time.Now()}
+		r.host.set(newGeneration(route))
+		r.Queue = queue.New(r.spool, r.host, r.options(core))
+		test(r)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		r.Stop(ctx)
+		if n := r.host.held(); n != 0 {
+			t.Errorf("%d generations were not released", n)
+		}
+	})
+}
+
+func (r *rig) options(core zapcore.Core) queue.Options {
+	n := 0
+	var mu sync.Mutex
+	return queue.Options{
+		Logger: zap.New(core), Observer: r.events, Rand: func(int64) int64 { return 0 },
+		NewID: func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			n++
+			return fmt.Sprintf("BOUNCE%d", n)
+		},
+	}
+}
+
+const letter = "Received: from here\r\nSubject: Hello\r\n\r\nBody text\r\n"
+
+func (r *rig) submit(id string, change func(*queue.Entry), rcpts ...string) {
+	r.Helper()
+	e := &queue.Entry{
+		ID: id, Server: "main", Accepted: time.Now(), Next: time.Now(), Size: int64(len(letter)),
+		Sender: "alice@example.org", ReturnPath: true, User: "alice",
+	}
+	for _, a := range rcpts {
+		e.Recipients = append(e.Recipients, queue.Recipient{Address: a})
+	}
+	if change != nil {
+		change(e)
+	}
+	if err := r.spool.Submit(e, []byte(letter)); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// after lets time pass and all settle.
+func (r *rig) after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// entry is nil when there is none.
+func (r *rig) entry(id string) *queue.Entry {
+	e, err := r.spool.Get(context.Background(), id)
+	if err != nil && !errors.Is(err, queue.ErrNotFound) {
+		r.Fatal(err)
+	}
+	return e
+}
+
+func (r *rig) mustHave(id string) *queue.Entry {
+	r.Helper()
+	e := r.entry(id)
+	if e == nil {
+		r.Fatalf("there is no entry %s", id)
+	}
+	return e
+}
+
+func (r *rig) mustNotHave(ids ...string) {
+	r.Helper()
+	for _, id := range ids {
+		if e := r.entry(id); e != nil {
+			r.Fatalf("there is still an entry %s: %+v", id, e)
+		}
+	}
+}
+
+// logged returns the log lines with a message.
+func (r *rig) logged(message string) []observer.LoggedEntry {
+	return r.logs.FilterMessage(message).All()
+}
+
+func (r *rig) mustLog(level zapcore.Level, message string, n int) {
+	r.Helper()
+	lines := r.logged(message)
+	if len(lines) != n {
+		r.Fatalf("%d lines %q, wanted %d; all: %v", len(lines), message, n, r.logs.All())
+	}
+	for _, l := range lines {
+		if l.Level != level {
+			r.Errorf("%q at level %v, wanted %v", message, l.Level, level)
+		}
+	}
+}
+
+type routeFunc func(e *queue.Entry, r *queue.Recipient) (queue.Sink, string, error)
+
+// to routes everything to one sink.
+func to(s queue.Sink) routeFunc {
+	return func(*queue.Entry, *queue.Recipient) (queue.Sink, string, error) { return s, "test", nil }
+}
+
+// generation is a queue.Generation that a test configures.
+type generation struct {
+	route    routeFunc
+	schedule queue.Schedule
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+func newGeneration(route routeFunc) *generation {
+	g := &generation{route: route, schedule: queue.Schedule{
+		Retry:  []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
+		Expire: 5 * 24 * time.Hour, Workers: 16,
+	}}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	return g
+}
+
+func (g *generation) Route(e *queue.Entry, r *queue.Recipient) (queue.Sink, string, error) {
+	return g.route(e, r)
+}
+func (g *generation) Schedule() queue.Schedule     { return g.schedule }
+func (g *generation) Hostname(*queue.Entry) string { return "msa.example.org" }
+
+// host is a queue.Host with one generation or none.
+type host struct {
+	mu  sync.Mutex
+	g   *generation
+	out int
+}
+
+func (h *host) set(g *generation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.g = g
+}
+
+func (h *host) held() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.out
+}
+
+func (h *host) Acquire(parent context.Context) (queue.Generation, context.Context, func(), bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.g == nil {
+		return nil, nil, nil, false
+	}
+	h.out++
+	ctx, cancel := context.WithCancel(parent)
+	stop := context.AfterFunc(h.g.ctx, cancel)
+	return h.g, ctx, sync.OnceFunc(func() {
+		stop()
+		cancel()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.out--
+	}), true
+}
+
+// events is an observer that remembers.
+type events struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (ev *events) add(format string, args ...any) {
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
+	ev.all = append(ev.all, fmt.Sprintf(format, args...))
+}
+
+func (ev *events) Attempted(a *queue.Attempt) {
+	for _, r := range a.Results {
+		ev.add("%s %s %s %s", a.Entry.ID, r.Outcome, r.Recipient.Address, a.Route)
+	}
+}
+
+func (ev *events) GaveUp(e *queue.Entry, failed []*queue.Recipient, bounce, reason string) {
+	for _, r := range failed {
+		ev.add("%s gave up %s [%s] %s", e.ID, r.Address, bounce, reason)
+	}
+}
+
+func (ev *events) Held(e *queue.Entry) { ev.add("%s held", e.ID) }
+
+func (r *rig) mustSee(want ...string) {
+	r.Helper()
+	r.events.mu.Lock()
+	defer r.events.mu.Unlock()
+	if !slices.Equal(r.events.all, want) {
+		r.Errorf("events\n  %s\nwanted\n  %s", strings.Join(r.events.all, "\n  "), strings.Join(want, "\n  "))
+	}
+	r.events.all = nil
+}
+
+// sink is a queue.Sink that does what a function says, and remembers when what came.
+type sink struct {
+	deliver func(ctx context.Context, d *queue.Delivery) error
+
+	mu    sync.Mutex
+	began time.Time // the first call
+	calls []call
+	now   int // running
+	most  int // ran at once
+}
+
+type call struct {
+	after   time.Duration // since the first
+	rcpts   string
+	entry   queue.Entry
+	message string
+}
+
+func newSink(deliver func(ctx context.Context, d *queue.Delivery) error) *sink {
+	return &sink{deliver: deliver}
+}
+
+func (s *sink) Deliver(ctx context.Context, d *queue.Delivery) error {
+	c := call{entry: *d.Entry}
+	var rcpts []string
+	for _, r := range d.Recipients {
+		rcpts = append(rcpts, r.Address)
+	}
+	c.rcpts = strings.Join(rcpts, " ")
+	if m, err := d.Open(); err == nil {
+		b, _ := io.ReadAll(m)
+		c.message = string(b)
+		m.Close()
+	}
+	s.mu.Lock()
+	if len(s.calls) == 0 {
+		s.began = time.Now()
+	}
+	c.after = time.Since(s.began)
+	s.calls = append(s.calls, c)
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.now--
+		s.mu.Unlock()
+	}()
+	if s.deliver == nil {
+		return nil
+	}
+	return s.deliver(ctx, d)
+}
+
+func (s *sink) all() []call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+func (s *sink) last() call {
+	all := s.all()
+	if len(all) == 0 {
+		return call{}
+	}
+	return all[len(all)-1]
+}
+
+func always(err error) func(context.Context, *queue.Delivery) error {
+	return func(context.Context, *queue.Delivery) error { return err }
+}
+
+func untilCancelled(ctx context.Context, _ *queue.Delivery) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func reply(code int, enhanced smtp.EnhancedCode, text string) error {
+	return &smtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: text}
+}
+
+var (
+	noSuchUser = reply(550, smtp.EnhancedCode{5, 1, 1}, "No such user")
+	tryLater   = reply(451, smtp.EnhancedCode{4, 2, 0}, "Mailbox busy")
+)

@@ -1,0 +1,21 @@
+package queuetest_test
+
+import (
+	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
+)
+
+func TestMemSpool(t *testing.T) {
+	spools := make(map[string]*queuetest.MemSpool)
+	msatest.Spool(t, func(_ testing.TB, dir string) queue.OpenSpool {
+		if s := spools[dir]; s != nil {
+			s.Reopen()
+			return s
+		}
+		spools[dir] = queuetest.NewMemSpool()
+		return spools[dir]
+	})
+}

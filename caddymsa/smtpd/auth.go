@@ -1,0 +1,123 @@
+package smtpd
+
+import (
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+
+	gosasl "github.com/emersion/go-sasl"
+)
+
+// cmdAUTH is RFC 4954's.
+func (c *Conn) cmdAUTH(arg string) error {
+	words := strings.Fields(arg)
+	switch {
+	case len(words) == 0:
+		return c.bad(501, code(5, 5, 4), "AUTH takes a mechanism")
+	case len(words) > 2:
+		return c.bad(501, code(5, 5, 4), "AUTH takes a mechanism and at most one initial response")
+	}
+	mechanism := strings.ToUpper(words[0])
+	if !slices.Contains(c.session.Mechanisms(), mechanism) {
+		return c.bad(504, code(5, 5, 4), "Mechanism is not offered")
+	}
+	var response []byte // nil: none was sent
+	if len(words) == 2 {
+		var err error
+		if response, err = decode(words[1]); err != nil {
+			return c.bad(501, code(5, 5, 2), "Initial response is not base64")
+		}
+	}
+	server, err := c.session.Auth(c.ctx, mechanism)
+	if err != nil {
+		return c.refused(err)
+	}
+	return c.exchange(server, response)
+}
+
+// exchange drives a mechanism to its end.
+func (c *Conn) exchange(server gosasl.Server, response []byte) error {
+	for {
+		challenge, done, err := server.Next(response)
+		if err != nil {
+			return c.authFailed(err)
+		}
+		if done && len(challenge) == 0 {
+			break
+		}
+		line, err := c.challenge(challenge)
+		switch {
+		case errors.Is(err, errEndlessLine):
+			c.reply(500, code(5, 5, 6), "Authentication exchange line is too long")
+			return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
+		case errors.Is(err, errLineTooLong):
+			return c.bad(500, code(5, 5, 6), "Authentication exchange line is too long")
+		case errors.Is(err, errBareLF):
+			return c.bad(501, code(5, 5, 2), "A line ends in CRLF, not in LF alone")
+		case err != nil:
+			return err
+		}
+		if line == "*" {
+			return c.bad(501, code(5, 7, 0), "Authentication cancelled")
+		}
+		if response, err = decodeResponse(line); err != nil {
+			return c.bad(501, code(5, 5, 2), "Response is not base64")
+		}
+		if done { // the challenge held the mechanism's last word
+			if len(response) > 0 {
+				return c.bad(501, code(5, 5, 2), "An empty response was due")
+			}
+			break
+		}
+	}
+	c.authenticated = true
+	c.reply(235, code(2, 7, 0), "Authentication successful")
+	if c.options.Authenticated != nil {
+		c.options.Authenticated()
+	}
+	return nil
+}
+
+// challenge sends a 334 and reads the client's line.
+func (c *Conn) challenge(challenge []byte) (string, error) {
+	c.out.line("334 " + base64.StdEncoding.EncodeToString(challenge))
+	c.waitUntil(c.deadline(orDefault(c.settings.Command, defaultCommand)))
+	line, err := c.in.line(maxAuth)
+	if isTimeout(err) {
+		return "", c.close421(code(4, 4, 2), "Timeout, closing the connection", EndTimeout)
+	}
+	return string(line), err
+}
+
+// authFailed passes on a mechanism's refusal; credentials that were refused are counted.
+func (c *Conn) authFailed(err error) error {
+	r := c.errorReply(err)
+	if r.Code == 501 || r.Code == 504 {
+		return c.bad(r.Code, r.EnhancedCode, r.Message)
+	}
+	if err := c.refused(err); err != nil || r.Code != 535 {
+		return err
+	}
+	if c.authFailures++; c.authFailures >= orDefault(c.settings.AuthFailures, 3) {
+		return c.close421(code(4, 7, 0), "Too many failed authentications, closing the connection", EndAuthFailures)
+	}
+	return nil
+}
+
+// decode reads an initial response, whose empty form is "=".
+func decode(s string) ([]byte, error) {
+	if s == "=" {
+		return []byte{}, nil
+	}
+	return decodeResponse(s)
+}
+
+func decodeResponse(s string) ([]byte, error) {
+	b := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
+	if strings.ContainsAny(s, "\r\n") { // which the decoder would pass over
+		return nil, base64.CorruptInputError(0)
+	}
+	n, err := base64.StdEncoding.Strict().Decode(b, []byte(s))
+	return b[:n], err
+}

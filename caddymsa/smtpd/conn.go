@@ -1,0 +1,244 @@
+// Package smtpd is an SMTP submission engine (RFC 6409): the dialogue with one
+// client, from its first byte to its last. It knows nothing of Caddy; what it
+// needs to know it asks a Backend, and what the client wants it tells a Session.
+//
+// Reading order: conn.go (the connection), input.go and output.go (octets),
+// command.go (the table of verbs), then one file a verb.
+package smtpd
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Options are a connection's few seams. The zero value is good.
+type Options struct {
+	// Authenticated is called once, when the client has authenticated.
+	Authenticated func()
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Conn is one client's connection. Serve owns it; the methods that others may call
+// say so.
+type Conn struct {
+	backend  Backend
+	options  Options
+	implicit bool
+	id       string
+	remote   net.Addr
+	ctx      context.Context
+	cancel   context.CancelFunc
+
+	session  Session
+	settings *Settings // as of the last command
+	started  time.Time
+	in       input
+	out      output
+
+	// What the client has told so far.
+	tlsState      *tls.ConnectionState
+	ehlo          bool // EHLO or HELO, or STARTTLS, which stands for it
+	helo          string
+	authenticated bool
+	tx            Transaction
+	recipients    int
+	refusedRcpts  int
+	utf8          bool     // SMTPUTF8 was asked for
+	chunks        *message // of BDAT; nil before the first
+	end           End
+	authFailures  int
+
+	mu       sync.Mutex // guards what follows, and nc in in
+	nc       net.Conn
+	stopping bool // Shutdown was called
+	idle     bool // waiting for a command outside a transaction
+}
+
+// New makes a connection of an accepted socket. With implicitTLS the handshake
+// comes first (RFC 8314).
+func New(nc net.Conn, b Backend, implicitTLS bool, o Options) *Conn {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	c := &Conn{backend: b, options: o, implicit: implicitTLS, nc: nc, id: newID(), remote: nc.RemoteAddr()}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.started = o.Now()
+	c.in.conn, c.out.conn = c, c
+	return c
+}
+
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// ID names the session in the log.
+func (c *Conn) ID() string { return c.id }
+
+// RemoteAddr is the client's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// TLS is nil before the handshake.
+func (c *Conn) TLS() *tls.ConnectionState { return c.tlsState }
+
+// Helo is the name that the client gave in EHLO, within TLS; empty if none.
+func (c *Conn) Helo() string { return c.helo }
+
+// Context ends with the connection.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Shutdown asks the session to end: a client between transactions hears 421 at once,
+// another after its transaction. It may be called from any goroutine.
+func (c *Conn) Shutdown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	if c.idle {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the owner
+	}
+}
+
+// Close breaks the connection. It may be called from any goroutine.
+func (c *Conn) Close() {
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.nc.Close()
+}
+
+// Refuse says 421 in clear text to a client that there is no room for, and closes.
+func Refuse(nc net.Conn, text string) {
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+	_, _ = fmt.Fprintf(nc, "421 4.7.0 %s\r\n", text)
+	_ = nc.Close()
+}
+
+// stop is the error that ends a session as it should.
+type stop struct {
+	reason string
+	err    error
+}
+
+func (s *stop) Error() string { return s.reason }
+
+func (s *stop) Unwrap() error { return s.err }
+
+// Serve runs the dialogue, and returns when the connection is closed.
+func (c *Conn) Serve() {
+	defer c.finish()
+	err := c.run()
+	var s *stop
+	if errors.As(err, &s) {
+		c.end.Reason, c.end.Err = s.reason, s.err
+	} else {
+		c.end.Reason, c.end.Err = EndLost, err
+	}
+}
+
+// finish tells the session and closes, whatever happened.
+func (c *Conn) finish() {
+	if p := recover(); p != nil {
+		c.end = End{Reason: EndPanic, Commands: c.end.Commands, BadCommands: c.end.BadCommands, Panic: fmt.Sprintf("%v\n%s", p, debug.Stack())}
+		c.reply(421, code(4, 3, 0), "Internal error, closing the connection")
+		_ = c.out.flush()
+	}
+	func() {
+		defer func() { _ = recover() }() // a session that panicked once may do so again
+		c.abandon(c.end.Err)
+		if c.session != nil {
+			c.session.Close(c.end)
+		}
+	}()
+	c.cancel()
+	c.hangUp()
+	c.in.release()
+	c.out.release()
+}
+
+// lingerTime is how long a client that was told to go may take to hear it: closing with octets
+// unread resets the connection, and the last reply with it.
+const lingerTime = time.Second
+
+func (c *Conn) hangUp() {
+	c.mu.Lock()
+	nc := c.nc
+	c.mu.Unlock()
+	switch c.end.Reason {
+	case EndBadCommands, EndAuthFailures, EndRefused, EndShutdown, EndTimeout:
+		half, ok := nc.(interface{ CloseWrite() error })
+		if ok && half.CloseWrite() == nil {
+			_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
+			_ = c.in.discard(256 << 10)
+		}
+	}
+	_ = nc.Close()
+}
+
+func (c *Conn) run() error {
+	if c.settings = c.backend.Settings(); c.settings == nil {
+		return c.close421(code(4, 3, 2), "Service not available", EndShutdown)
+	}
+	if c.implicit {
+		if err := c.handshake(); err != nil {
+			return err
+		}
+	}
+	session, err := c.backend.NewSession(c)
+	if err != nil {
+		r := c.errorReply(err)
+		return c.close421(r.EnhancedCode, r.Message, EndRefused)
+	}
+	c.session = session
+	c.out.line("220 " + c.settings.Hostname + " ESMTP")
+	for {
+		if err := c.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// close421 says that the connection closes, and makes the end of the session of it.
+func (c *Conn) close421(enhanced [3]int, text, reason string) error {
+	c.reply(421, enhanced, text)
+	if err := c.out.flush(); err != nil {
+		return err
+	}
+	return &stop{reason: reason, err: errors.New(text)}
+}
+
+// hard is the moment at which the session is over whatever the client does.
+func (c *Conn) hard() time.Time {
+	end := c.started.Add(orDefault(c.settings.SessionTime, 24*time.Hour))
+	if !c.authenticated {
+		if auth := c.started.Add(orDefault(c.settings.BeforeAuth, time.Minute)); auth.Before(end) {
+			return auth
+		}
+	}
+	return end
+}
+
+// deadline is when a wait of d that begins now is over.
+func (c *Conn) deadline(d time.Duration) time.Time {
+	t := c.options.Now().Add(d)
+	if hard := c.hard(); hard.Before(t) {
+		return hard
+	}
+	return t
+}
+
+func orDefault[T int | int64 | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}

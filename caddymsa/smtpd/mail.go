@@ -1,0 +1,181 @@
+package smtpd
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+)
+
+func (c *Conn) cmdMAIL(arg string) error {
+	rest, ok := cutPrefixFold(arg, "FROM:")
+	if !ok {
+		return c.bad(501, code(5, 5, 4), "Write MAIL FROM:<address>")
+	}
+	from, rest, err := mailaddr.ParsePath(rest, true)
+	if err == nil && from.IsPostmaster() {
+		err = mailaddr.ErrNotQualified
+	}
+	if err != nil {
+		return c.badAddress(err, code(5, 1, 7), "Sender address")
+	}
+	params, err := parseParams(rest)
+	if err != nil {
+		return c.bad(501, code(5, 5, 4), err.Error())
+	}
+	opts := &MailOptions{ExactPath: from.Exact}
+	for _, p := range params {
+		if err := mailParam(opts, p); err != nil {
+			return c.badParam(p, err)
+		}
+	}
+	if from.NeedsUTF8() && !opts.UTF8 {
+		return c.bad(553, code(5, 6, 7), "An address in UTF-8 needs SMTPUTF8")
+	}
+	if opts.Size > c.messageSize() {
+		c.reply(552, code(5, 3, 4), "Message exceeds the size limit")
+		return nil
+	}
+	tx, err := c.session.Mail(c.ctx, from, opts)
+	if err != nil {
+		return c.refused(err)
+	}
+	c.tx, c.recipients, c.refusedRcpts, c.utf8 = tx, 0, 0, opts.UTF8
+	c.reply(250, code(2, 1, 0), "Ok")
+	return nil
+}
+
+// mailParam sets one parameter. errUnknownParam: RFC 5321 section 4.1.1.11 wants 555.
+func mailParam(o *MailOptions, p param) error {
+	switch p.name {
+	case "SIZE":
+		return p.size(&o.Size)
+	case "BODY": // RFC 6152
+		o.Body = smtp.BodyType(strings.ToUpper(p.value))
+		if o.Body != smtp.Body7Bit && o.Body != smtp.Body8BitMIME {
+			return errors.New("BODY is 7BIT or 8BITMIME")
+		}
+	case "SMTPUTF8": // RFC 6531
+		if p.hasValue {
+			return errors.New("SMTPUTF8 takes no value")
+		}
+		o.UTF8 = true
+	case "AUTH": // RFC 4954 section 5
+		if !p.hasValue || p.value == "" {
+			return errors.New("AUTH takes an address or <>")
+		}
+		value, err := decodeXtext(p.value)
+		if err != nil {
+			return err
+		}
+		value = strings.TrimSuffix(strings.TrimPrefix(value, "<"), ">")
+		o.Auth = &value
+	case "RET": // RFC 3461
+		o.Return = smtp.DSNReturn(strings.ToUpper(p.value))
+		if o.Return != smtp.DSNReturnFull && o.Return != smtp.DSNReturnHeaders {
+			return errors.New("RET is FULL or HDRS")
+		}
+	case "ENVID":
+		if len(p.value) == 0 || len(p.value) > 100 {
+			return errors.New("ENVID takes 1 to 100 characters")
+		}
+		value, err := decodeXtext(p.value)
+		o.EnvelopeID = value
+		return err
+	default:
+		return errUnknownParam
+	}
+	return nil
+}
+
+func (c *Conn) cmdRCPT(arg string) error {
+	rest, ok := cutPrefixFold(arg, "TO:")
+	if !ok {
+		return c.bad(501, code(5, 5, 4), "Write RCPT TO:<address>")
+	}
+	to, rest, err := mailaddr.ParsePath(rest, true)
+	if err == nil && to.IsNull() {
+		err = mailaddr.ErrSyntax
+	}
+	if err != nil {
+		c.refusedRcpts++
+		return c.badAddress(err, code(5, 1, 3), "Recipient address")
+	}
+	params, err := parseParams(rest)
+	if err != nil {
+		return c.bad(501, code(5, 5, 4), err.Error())
+	}
+	opts := new(RcptOptions)
+	for _, p := range params {
+		if err := rcptParam(opts, p); err != nil {
+			return c.badParam(p, err)
+		}
+	}
+	if to.NeedsUTF8() && !c.utf8 {
+		c.refusedRcpts++
+		return c.bad(553, code(5, 6, 7), "An address in UTF-8 needs SMTPUTF8")
+	}
+	if c.recipients >= c.maxRecipients() {
+		c.reply(452, code(4, 5, 3), "Too many recipients, send the rest in another transaction")
+		return nil
+	}
+	if err := c.tx.Rcpt(c.ctx, to, opts); err != nil {
+		c.refusedRcpts++
+		return c.refused(err)
+	}
+	c.recipients++
+	c.reply(250, code(2, 1, 5), "Ok")
+	return nil
+}
+
+func rcptParam(o *RcptOptions, p param) error {
+	switch p.name {
+	case "NOTIFY": // RFC 3461 section 4.1
+		for _, word := range strings.Split(strings.ToUpper(p.value), ",") {
+			switch n := smtp.DSNNotify(word); n {
+			case smtp.DSNNotifyNever, smtp.DSNNotifyDelayed, smtp.DSNNotifyFailure, smtp.DSNNotifySuccess:
+				o.Notify = append(o.Notify, n)
+			default:
+				return errors.New("NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY")
+			}
+		}
+		if len(o.Notify) > 1 && strings.Contains(strings.ToUpper(p.value), "NEVER") {
+			return errors.New("NOTIFY=NEVER stands alone")
+		}
+	case "ORCPT": // RFC 3461 section 4.2
+		kind, address, ok := strings.Cut(p.value, ";")
+		if !ok || kind == "" || address == "" || len(p.value) > 500 {
+			return errors.New("ORCPT takes a type, a semicolon and an address, 500 characters at most")
+		}
+		decoded, err := decodeXtext(address)
+		if err != nil {
+			return err
+		}
+		o.ORCPT = p.value
+		o.OriginalRecipientType, o.OriginalRecipient = smtp.DSNAddressType(strings.ToUpper(kind)), decoded
+	default:
+		return errUnknownParam
+	}
+	return nil
+}
+
+// badAddress tells what is wrong in grammar from what is not complete.
+func (c *Conn) badAddress(err error, enhanced smtp.EnhancedCode, what string) error {
+	if errors.Is(err, mailaddr.ErrNotQualified) {
+		return c.bad(554, enhanced, what+" is not complete: write local-part@domain.example")
+	}
+	text := err.Error()
+	if err == mailaddr.ErrSyntax {
+		text = "malformed"
+	}
+	return c.bad(501, enhanced, what+": "+text)
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
+}

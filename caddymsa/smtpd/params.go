@@ -1,0 +1,102 @@
+package smtpd
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// param is one parameter of MAIL or RCPT (RFC 5321 section 4.1.2, Mail-parameters).
+type param struct {
+	name, value string // the name in upper case
+	hasValue    bool
+}
+
+var errUnknownParam = errors.New("parameter is not recognized")
+
+// parseParams reads what follows the path.
+func parseParams(s string) ([]param, error) {
+	if s != "" && s[0] != ' ' {
+		return nil, errors.New("A space is due after the address")
+	}
+	var params []param
+	for _, word := range strings.Fields(s) {
+		name, value, hasValue := strings.Cut(word, "=")
+		p := param{strings.ToUpper(name), value, hasValue}
+		if !isKeyword(p.name) || !isValue(value) {
+			return nil, errors.New("Malformed parameter")
+		}
+		for _, other := range params {
+			if other.name == p.name {
+				return nil, fmt.Errorf("Parameter %s stands twice", p.name)
+			}
+		}
+		params = append(params, p)
+	}
+	return params, nil
+}
+
+func isKeyword(s string) bool {
+	for i, ch := range []byte(s) {
+		if !(ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9' || ch == '-' && i > 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isValue(s string) bool {
+	for _, ch := range []byte(s) {
+		if ch <= ' ' || ch == '=' || ch == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// size reads a number of up to 20 digits (RFC 1870 section 3); what does not fit into
+// 63 bits is over any limit.
+func (p param) size(into *int64) error {
+	if p.value == "" || len(p.value) > 20 || strings.Trim(p.value, "0123456789") != "" {
+		return errors.New("SIZE takes a number of up to 20 digits")
+	}
+	n, err := strconv.ParseInt(p.value, 10, 64)
+	if err != nil {
+		n = 1<<63 - 1
+	}
+	*into = n
+	return nil
+}
+
+// badParam tells the parameters that are not known from those that are wrong.
+func (c *Conn) badParam(p param, err error) error {
+	if errors.Is(err, errUnknownParam) {
+		return c.bad(555, code(5, 5, 4), "Parameter "+p.name+" is not recognized")
+	}
+	return c.bad(501, code(5, 5, 4), err.Error())
+}
+
+// decodeXtext is RFC 3461 section 4's.
+func decodeXtext(s string) (string, error) {
+	if !strings.Contains(s, "+") {
+		return s, nil
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '+' {
+			b = append(b, s[i])
+			continue
+		}
+		if i+2 >= len(s) || strings.ToUpper(s[i+1:i+3]) != s[i+1:i+3] {
+			return "", errors.New("Malformed xtext")
+		}
+		n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", errors.New("Malformed xtext")
+		}
+		b = append(b, byte(n))
+		i += 2
+	}
+	return string(b), nil
+}

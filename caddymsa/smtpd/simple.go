@@ -1,0 +1,56 @@
+package smtpd
+
+func (c *Conn) cmdRSET(arg string) error {
+	if arg != "" {
+		return c.bad(501, code(5, 5, 4), "RSET takes no parameters")
+	}
+	c.abandon(nil)
+	c.reply(250, code(2, 0, 0), "Ok")
+	return nil
+}
+
+func (c *Conn) cmdNOOP(string) error {
+	c.reply(250, code(2, 0, 0), "Ok")
+	return nil
+}
+
+func (c *Conn) cmdQUIT(arg string) error {
+	if arg != "" {
+		return c.bad(501, code(5, 5, 4), "QUIT takes no parameters")
+	}
+	c.reply(221, code(2, 0, 0), "Bye")
+	if err := c.out.flush(); err != nil {
+		return err
+	}
+	return &stop{reason: EndQuit}
+}
+
+// cmdVRFY neither confirms nor denies (RFC 5321 section 7.3).
+func (c *Conn) cmdVRFY(arg string) error {
+	if arg == "" {
+		return c.bad(501, code(5, 5, 4), "VRFY takes an address")
+	}
+	c.reply(252, code(2, 5, 2), "Cannot verify, but will take messages for those served here")
+	return nil
+}
+
+func (c *Conn) cmdHELP(string) error {
+	c.reply(214, code(2, 0, 0), "Message submission, RFC 6409", "AUTH, MAIL, RCPT, DATA, BDAT, RSET, NOOP, QUIT")
+	return nil
+}
+
+func (c *Conn) cmdNotImplemented(string) error {
+	return c.bad(502, code(5, 5, 1), "Command not implemented")
+}
+
+// abandon ends the transaction, if there is one.
+func (c *Conn) abandon(cause error) {
+	m, tx := c.chunks, c.tx
+	c.tx, c.chunks, c.recipients, c.refusedRcpts, c.utf8 = nil, nil, 0, 0, false
+	switch {
+	case m != nil:
+		m.abort(cause)
+	case tx != nil:
+		tx.Abort()
+	}
+}

@@ -2,6 +2,7 @@ package sinkrelay
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 )
@@ -16,7 +17,13 @@ type conn struct {
 	data     time.Duration // for each write
 	greeting string        // to be read before anything else
 	held     []byte        // goes out with the next write
+	heard    int           // octets since the last write
 }
+
+// maxReply bounds what is heard in a row: the client keeps all lines of a reply.
+const maxReply = 256 << 10
+
+var errReply = errors.New("the next hop does not stop talking")
 
 func (c *conn) Read(p []byte) (int, error) {
 	if c.greeting != "" {
@@ -24,10 +31,15 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.greeting = c.greeting[n:]
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if c.heard += n; c.heard > maxReply {
+		return 0, errReply
+	}
+	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	c.heard = 0
 	b := p
 	if c.held != nil {
 		b = append(c.held, p...)

@@ -1,0 +1,79 @@
+package sinkrelay
+
+import (
+	"testing"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+func TestRefusals(t *testing.T) {
+	bob, carol := "bob@example.org", "carol@example.org"
+	ok := func(t *testing.T, err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	is := func(code int, a, b, c int) func(*testing.T, error) {
+		return func(t *testing.T, err error) {
+			t.Helper()
+			wantReply(t, err, code, smtp.EnhancedCode{a, b, c})
+		}
+	}
+	temporary := func(t *testing.T, err error) { t.Helper(); wantTemporary(t, err, "") }
+	for name, c := range map[string]struct {
+		hop        func(*hop)
+		bob, carol func(*testing.T, error)
+		messages   int
+	}{
+		"one recipient":       {on("RCPT TO:<bob", "550 5.1.1 unknown"), is(550, 5, 1, 1), ok, 1},
+		"one for now":         {on("RCPT TO:<bob", "450 4.2.1 later"), is(450, 4, 2, 1), ok, 1},
+		"each its own":        {on("RCPT TO:<bob", "550 5.1.1 unknown", "RCPT TO:<carol", "450 4.2.1 x"), is(550, 5, 1, 1), is(450, 4, 2, 1), 0},
+		"too many":            {on("RCPT TO:<carol", "552 too many"), ok, is(452, 4, 5, 3), 1},
+		"mailbox full":        {on("RCPT TO:<carol", "552 5.2.2 full"), ok, is(552, 5, 2, 2), 1},
+		"MAIL":                {on("MAIL", "550 5.7.1 no"), is(550, 5, 7, 1), is(550, 5, 7, 1), 0},
+		"MAIL for now":        {on("MAIL", "451 4.3.0 no"), is(451, 4, 3, 0), is(451, 4, 3, 0), 0},
+		"MAIL without log-in": {on("MAIL", "530 5.7.0 log in"), temporary, temporary, 0},
+		"DATA":                {on("DATA", "554 5.5.1 no"), is(554, 5, 5, 1), is(554, 5, 5, 1), 0},
+		"content":             {on(".", "554 5.7.1 spam"), is(554, 5, 7, 1), is(554, 5, 7, 1), 1},
+		"mixed at the end":    {on("RCPT TO:<bob", "550 5.1.1 unknown", ".", "451 4.3.2 x"), is(550, 5, 1, 1), is(451, 4, 3, 2), 1},
+		"421 at RCPT":         {on("RCPT TO:<carol", "421 4.3.2 bye"), is(421, 4, 3, 2), is(421, 4, 3, 2), 0},
+		"421 at DATA":         {on("RCPT TO:<bob", "550 5.1.1 unknown", "DATA", "421 4.3.2 bye"), is(550, 5, 1, 1), is(421, 4, 3, 2), 0},
+		"nonsense":            {on("RCPT TO:<bob", "hello?"), temporary, temporary, 0},
+		"wrong reply":         {on("DATA", "250 2.0.0 what?"), temporary, temporary, 0},
+		"closes at RCPT":      {on("RCPT TO:<bob", "close"), temporary, temporary, 0},
+		"closes at end":       {on(".", "close"), temporary, temporary, 1},
+		"greeting":            {on("connect", "554 5.7.1 go away"), temporary, temporary, 0},
+		"EHLO":                {on("EHLO", "550 5.7.1 go away"), temporary, temporary, 0},
+		"STARTTLS":            {on("STARTTLS", "454 4.7.0 no"), temporary, temporary, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHop(t, c.hop)
+			r := h.sink(nil)
+			d := msatest.NewDelivery([]byte(text), bob, carol)
+			out := outcomes(t, r, d)
+			c.bob(t, out[0])
+			c.carol(t, out[1])
+			if len(h.fetch()) != c.messages {
+				t.Errorf("%d messages", len(h.fetch()))
+			}
+			for i, err := range out {
+				if want := replyOf(err) != nil; want != (d.Recipients[i].RemoteMTA == "127.0.0.1") && name != "421 at RCPT" && name != "MAIL without log-in" {
+					t.Errorf("remote MTA %q with %v", d.Recipients[i].RemoteMTA, err)
+				}
+			}
+			// The connection is in order, or another is used.
+			h.mu.Lock()
+			h.messages = nil
+			h.mu.Unlock()
+			if replies := h.reply; replies("connect") == "" && replies("EHLO") == "" && replies("STARTTLS") == "" {
+				err := r.Deliver(t.Context(), msatest.NewDelivery([]byte(text), "dave@example.org"))
+				if replies("MAIL")+replies("DATA")+replies(".") == "" && (err != nil || len(h.fetch()) != 1) {
+					t.Errorf("next message: %v", err)
+				}
+			}
+		})
+	}
+}

@@ -21,6 +21,7 @@ type disk struct {
 	log   []event
 	names map[string]int // path to inode; directories too
 	last  int
+	said  func() // called after a mark; nil: not
 }
 
 type kind int
@@ -54,8 +55,11 @@ func (d *disk) add(e event) { d.log = append(d.log, e) }
 // mark logs something that is known by now.
 func (d *disk) mark(f func(*promises)) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.add(event{kind: mark, mark: f})
+	d.mu.Unlock()
+	if d.said != nil {
+		d.said()
+	}
 }
 
 func (d *disk) inode(name string) int {
@@ -169,8 +173,9 @@ type diskFile struct {
 func (f *diskFile) Write(p []byte) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	data := slices.Clone(p) // MemFS scribbles over p, as a File may
 	n, err := f.File.Write(p)
-	f.d.add(event{kind: write, inode: f.inode, off: f.off, data: slices.Clone(p[:n])})
+	f.d.add(event{kind: write, inode: f.inode, off: f.off, data: data[:n]})
 	f.off += int64(n)
 	return n, err
 }
@@ -178,8 +183,9 @@ func (f *diskFile) Write(p []byte) (int, error) {
 func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	data := slices.Clone(p)
 	n, err := f.File.WriteAt(p, off)
-	f.d.add(event{kind: write, inode: f.inode, off: off, data: slices.Clone(p[:n])})
+	f.d.add(event{kind: write, inode: f.inode, off: off, data: data[:n]})
 	return n, err
 }
 
@@ -328,15 +334,17 @@ func (p *platter) restore(fs vfs.FS, dir string, n *node, what fate, rnd *rand.R
 		child, at := p.nodes[inode], path.Join(dir, name)
 		if child.isDir {
 			must(fs.MkdirAll(at, 0o700))
-			p.restore(fs, at, child, what, rnd)
+			p.restore(fs, at, child, what, rnd) // syncs it
 			continue
 		}
 		f, err := fs.Create(at, vfs.WriteCategoryUnspecified)
 		must(err)
 		_, err = f.Write(child.content(what, rnd))
 		must(err)
+		must(f.Sync())
 		must(f.Close())
 	}
+	must(syncDir(fs, dir))
 }
 
 func (n *node) content(what fate, rnd *rand.Rand) []byte {
@@ -382,7 +390,3 @@ type freeDisk struct{ vfs.FS }
 func (freeDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: 1 << 40}, nil
 }
-
-// OpenDir is how MemFS has it. Its Write scribbles over what it is given in
-// race builds of pebble's own tests only.
-func (f freeDisk) OpenDir(name string) (vfs.File, error) { return f.FS.OpenDir(name) }

@@ -148,7 +148,11 @@ func testOptions(fs vfs.FS) Options {
 
 // audit opens the spool and compares it with what was promised.
 func audit(fs vfs.FS, p *promises) error {
-	s, err := Open("/var/spool", testOptions(fs))
+	return auditIn("/var/spool", fs, testOptions(fs), p)
+}
+
+func auditIn(dir string, fs vfs.FS, o Options, p *promises) error {
+	s, err := Open(dir, o)
 	if err != nil {
 		return err
 	}
@@ -189,7 +193,7 @@ func audit(fs vfs.FS, p *promises) error {
 			return fmt.Errorf("%s is not whole: %d octets of %d: %w", l.Entry().ID, len(got), len(want), err)
 		}
 	}
-	names, err := fs.List("/var/spool/bodies")
+	names, err := fs.List(s.path("bodies"))
 	if err != nil || len(names) != large {
 		return fmt.Errorf("%d bodies for %d large messages: %v", len(names), large, err)
 	}
@@ -226,13 +230,49 @@ func TestPowerLoss(t *testing.T) {
 	if flushes == 0 {
 		t.Error("no table was written: the test misses flushes")
 	}
-	losePower(t, d, powerStates)
+	losePower(t, d, 0, powerStates)
 }
 
-// powerStates is about how many states of the disk are tried.
-const powerStates = 1500
+// the power fails once more while the spool recovers.
+func TestPowerLossInRecovery(t *testing.T) {
+	d := newDisk()
+	s, err := Open("/var/spool", testOptions(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := exercise(s, d, 0, 60, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const first = 4
+	for n := range first {
+		p, known := newPlatter(), newPromises()
+		for _, e := range d.log[:len(d.log)*(n+1)/first] {
+			p.apply(e)
+			if e.kind == mark {
+				e.mark(known)
+			}
+		}
+		second := newDisk()
+		p.restore(second, "/", p.nodes[0], fate(n), rand.New(rand.NewPCG(uint64(n), 0)))
+		second.mark(func(p *promises) { *p = *known.clone() })
+		began := len(second.log)
+		s, err := Open("/var/spool", testOptions(second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		losePower(t, second, began, powerStates/3/first)
+	}
+}
 
-func losePower(t *testing.T, d *disk, states int) {
+// losePower tries about so many states that a power loss after one of the log's
+// events can leave, beginning with that event.
+func losePower(t *testing.T, d *disk, from, states int) {
 	type crash struct {
 		at   int
 		what fate
@@ -250,19 +290,21 @@ func losePower(t *testing.T, d *disk, states int) {
 			}
 		})
 	}
+	// All fates at each event, or fewer, or one at some events.
+	each := min(len(fates), max(1, states/(len(d.log)-from)))
+	step := max(1, (len(d.log)-from)/states)
 	p, known, tried := newPlatter(), newPromises(), 0
-	step := max(1, len(d.log)*2/states)
 	for i, e := range d.log {
 		p.apply(e)
 		if e.kind == mark {
 			e.mark(known)
 		}
-		// After each step-th event, and around each sync.
-		if t.Failed() || i%step != 0 && e.kind != syncFile && e.kind != syncDirectory {
+		if t.Failed() || i < from || (i-from)%step != 0 {
 			continue
 		}
-		for _, what := range []fate{fate(i % 4), fate((i + 1 + i/4%3) % 4)} {
-			rnd := rand.New(rand.NewPCG(uint64(i), uint64(what)))
+		for k := range each {
+			rnd := rand.New(rand.NewPCG(uint64(i), uint64(len(d.log))))
+			what := fate((rnd.IntN(len(fates)) + k) % len(fates))
 			crashes <- crash{i, what, p.restart(what, rnd), known.clone()}
 			tried++
 		}

@@ -204,6 +204,11 @@ func (app *App) release() {
 	if app.generation != nil {
 		app.generation.close(time.Duration(app.GracePeriod))
 	}
+	for _, srv := range app.Servers {
+		if srv != nil {
+			srv.stopTLS()
+		}
+	}
 }
 
 // listenAddress is a socket's address and what is spoken on it.

@@ -49,12 +49,15 @@ func loadCertificateFiles(files []CertificateFiles, defaultName string, log *zap
 		c.files = append(c.files, f)
 		paths = append(paths, f.Certificate, f.Key)
 	}
-	if err := c.load(); err != nil {
+	var err error
+	if c.watch, err = watch.Files(paths, log, c.reload); err != nil {
 		return nil, err
 	}
-	var err error
-	c.watch, err = watch.Files(paths, log, c.reload)
-	return c, err
+	if err := c.load(); err != nil { // after the watch has begun, so that no change is missed
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func (c *certificateFiles) load() error {

@@ -2,13 +2,8 @@ package caddymsa
 
 import (
 	"errors"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // metrics are made once a process, so that they survive reloads; each

@@ -1,0 +1,152 @@
+// Package authfile authenticates the users of a passwd-file, such as Dovecot's.
+package authfile
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
+)
+
+func init() {
+	caddy.RegisterModule(new(File))
+}
+
+// File authenticates users listed in a file, one a line:
+//
+//	user:password:uid:gid:gecos:home:shell:extra
+//
+// which is Dovecot's passwd-file. A password is {SCHEME}value; the shortest line,
+// which serves every mechanism, is alice@example.org:{PLAIN}secret. Extra fields
+// that count are addresses=, allow_nets=, nologin and fail. The file is read again
+// when it changes; one that does not parse leaves the old users in place and is an
+// error in the log.
+type File struct {
+	// Path of the users file. Required. Placeholders are resolved once, when the
+	// configuration is loaded.
+	Path string `json:"path,omitempty"`
+
+	// Cache is how long a password that was right is not hashed again. Default 5m;
+	// negative: always hash.
+	Cache caddy.Duration `json:"cache,omitempty"`
+
+	*tableauth.Backend `json:"-"`
+
+	path  string
+	log   *zap.Logger
+	watch io.Closer
+}
+
+// CaddyModule returns the Caddy module information.
+func (*File) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.auth.file", New: func() caddy.Module { return new(File) }}
+}
+
+// Provision reads the file, so that a broken one fails the load, and begins to watch it.
+func (f *File) Provision(ctx caddy.Context) (err error) {
+	f.log = ctx.Logger()
+	if f.path, err = caddy.NewReplacer().ReplaceOrErr(f.Path, true, true); err != nil {
+		return fmt.Errorf("users file: %w", err)
+	}
+	if f.path == "" {
+		return fmt.Errorf("users file: path is required, as in file users.passwd")
+	}
+	if f.Cache == 0 {
+		f.Cache = caddy.Duration(5 * time.Minute)
+	}
+	secret, err := caddymsa.DecoySecret(ctx)
+	if err != nil {
+		return err
+	}
+	f.Backend = tableauth.New(secret, tableauth.CacheConfig{TTL: time.Duration(f.Cache)})
+	// Watched before it is read, so that no change is missed.
+	if f.watch, err = watch.Files([]string{f.path}, f.log, f.reload); err != nil {
+		return err
+	}
+	return f.load()
+}
+
+func (f *File) load() error {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return fmt.Errorf("users file: %w", err)
+	}
+	defer file.Close()
+	table, err := passwd.Parse(file)
+	if err != nil {
+		return fmt.Errorf("users file %s: %w", f.path, err)
+	}
+	if info, err := file.Stat(); err == nil && info.Mode().Perm()&0o007 != 0 {
+		f.log.Warn("users file is open to everyone on this machine; chmod o= it", zap.String("path", f.path))
+	}
+	f.Swap(table)
+	return nil
+}
+
+// reload keeps the old users if the file cannot be read or does not parse.
+func (f *File) reload() {
+	if err := f.load(); err != nil {
+		f.log.Error("users file changed but cannot be used; the old users stay", zap.Error(err))
+		return
+	}
+	f.log.Info("users file was read again", zap.String("path", f.path), zap.Uint64("revision", f.Revision()))
+}
+
+// Cleanup ends the watch.
+func (f *File) Cleanup() error {
+	if f.watch == nil {
+		return nil
+	}
+	return f.watch.Close()
+}
+
+// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
+//
+//	file <path> {
+//		cache <duration>|off
+//	}
+func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the backend's name
+	if !d.AllArgs(&f.Path) {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "cache" {
+			return d.Errf("unknown setting %q; there is cache", d.Val())
+		}
+		var arg string
+		if !d.AllArgs(&arg) {
+			return d.ArgErr()
+		}
+		if arg == "off" {
+			f.Cache = -1
+			continue
+		}
+		ttl, err := caddy.ParseDuration(arg)
+		if err != nil || ttl <= 0 {
+			return d.Errf("cache: %q is neither a duration nor off", arg)
+		}
+		f.Cache = caddy.Duration(ttl)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner         = (*File)(nil)
+	_ caddy.CleanerUpper        = (*File)(nil)
+	_ caddyfile.Unmarshaler     = (*File)(nil)
+	_ caddymsa.PasswordVerifier = (*File)(nil)
+	_ caddymsa.DigestStore      = (*File)(nil)
+	_ caddymsa.SCRAMStore       = (*File)(nil)
+	_ caddymsa.Lookuper         = (*File)(nil)
+)

@@ -52,15 +52,17 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return nil, err
 		}
 	}
-	for d.Next() { // consume the option name
-		if err := app.parseBlock(d); err != nil {
+	for d.Next() {
+		if err := app.parseBlock(d.NextSegment()); err != nil {
 			return nil, err
 		}
 	}
 	return httpcaddyfile.App{Name: "msa", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-func (app *App) parseBlock(d *caddyfile.Dispenser) error {
+func (app *App) parseBlock(tokens caddyfile.Segment) error {
+	d := caddyfile.NewDispenser(tokens)
+	d.Next() // consume the option name
 	var hostname string
 	if !d.AllArgs(&hostname) {
 		return d.Err("msa takes the server's hostname, as in: msa msa.example.org { ... }")
@@ -70,7 +72,7 @@ func (app *App) parseBlock(d *caddyfile.Dispenser) error {
 	}
 	p := &serverParser{app: app, srv: &Server{Hostname: hostname}, matchers: make(map[string][]caddy.ModuleMap)}
 	nesting := d.Nesting()
-	if err := p.matcherDefinitions(d.NewFromNextSegment()); err != nil {
+	if err := p.matcherDefinitions(caddyfile.NewDispenser(tokens)); err != nil {
 		return err
 	}
 	for d.NextBlock(nesting) {

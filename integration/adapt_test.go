@@ -1,0 +1,94 @@
+package integration
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write what is adapted into the golden files")
+
+// TestAdapt compares each file of adapt/: a Caddyfile, then a line of dashes, then
+// the JSON that it adapts to, or the error that it must fail with. After "----------
+// validate", the error is one that only loading the configuration can see.
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			caddyfile, want, found := strings.Cut(string(text), "\n----------")
+			if !found {
+				t.Fatal("no line of dashes")
+			}
+			command := "adapt"
+			if rest, ok := strings.CutPrefix(want, " validate\n"); ok {
+				command, want = "validate", rest
+			}
+			got, ok := caddy(t, command, caddyfile+"\n")
+			if want = strings.TrimSpace(want); *update && want == "" && ok {
+				if err := os.WriteFile(file, []byte(caddyfile+"\n----------\n"+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if strings.HasPrefix(want, "{") {
+				compareJSON(t, got, want)
+				return
+			}
+			if ok {
+				t.Fatalf("no error, but:\n%s", got)
+			}
+			if want == "" || !strings.Contains(got, want) {
+				t.Errorf("error:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+// caddy runs a command on a Caddyfile and returns its output, or its error.
+func caddy(t *testing.T, command, caddyfile string) (string, bool) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{command, "--config", "Caddyfile", "--adapter", "caddyfile"}
+	if command == "adapt" {
+		args = append(args, "--pretty")
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return strings.ReplaceAll(stderr.String(), `\"`, `"`), false // the error is a line of the log
+	}
+	return stdout.String(), true
+}
+
+func compareJSON(t *testing.T, got, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal([]byte(got), &g); err != nil {
+		t.Fatalf("%v in:\n%s", err, got)
+	}
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal("the golden JSON:", err)
+	}
+	if !reflect.DeepEqual(g, w) {
+		t.Errorf("adapted to:\n%s\nwant:\n%s", got, want)
+	}
+}

@@ -14,29 +14,41 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-const (
-	firstBuffer = 8 << 10 // enough for most messages
-	// spaceStep is how much of a body may be written before free space is
-	// looked at again, and writeback begun.
-	spaceStep = 1 << 20
-)
+// spaceStep is how much of a body may be written before free space is looked at
+// again, and writeback begun.
+const spaceStep = 1 << 20
 
-// buffers are the buffers of drafts in their two sizes: firstBuffer, threshold.
-type buffers struct{ first, full sync.Pool }
+// buffers are the buffers of drafts, which grow in few steps up to the threshold:
+// a small message must not take the memory of a large one.
+type buffers struct {
+	sizes [3]int
+	pools [3]sync.Pool
+}
 
-func (b *buffers) get(pool *sync.Pool, size int) []byte {
-	if p, ok := pool.Get().(*[]byte); ok && cap(*p) >= size {
+func (b *buffers) init(threshold int) {
+	b.sizes = [3]int{min(8<<10, threshold), min(32<<10, threshold), threshold}
+}
+
+func (b *buffers) get(class int) []byte {
+	if p, ok := b.pools[class].Get().(*[]byte); ok {
 		return (*p)[:0]
 	}
-	return make([]byte, 0, size)
+	return make([]byte, 0, b.sizes[class])
+}
+
+// put gives a buffer that nobody reads to the next draft.
+func (b *buffers) put(class int, buf []byte, readers *atomic.Int32) {
+	if readers.Load() == 0 {
+		b.pools[class].Put(&buf)
+	}
 }
 
 // draft is a message being written: in a buffer up to the threshold, in a file
 // beyond it, where the buffer then gathers what is written.
 type draft struct {
-	s    *Store
-	buf  []byte
-	pool *sync.Pool // where buf came from
+	s     *Store
+	buf   []byte
+	class int // of buf's size
 	// readers are open on buf: it must not be used for anything else then.
 	readers *atomic.Int32
 
@@ -57,10 +69,10 @@ func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
 		return nil, err
 	}
 	if err := s.space.check(); err != nil {
+		s.askTidy()
 		return nil, err
 	}
-	first := min(firstBuffer, s.opts.Threshold)
-	return &draft{s: s, pool: &s.buffers.first, buf: s.buffers.get(&s.buffers.first, first), readers: new(atomic.Int32)}, nil
+	return &draft{s: s, buf: s.buffers.get(0), readers: new(atomic.Int32)}, nil
 }
 
 var errEnded = errors.New("the draft has ended")
@@ -85,11 +97,11 @@ func (d *draft) Write(p []byte) (int, error) {
 
 // grow makes room in the buffer: by a larger one, then by a file.
 func (d *draft) grow() error {
-	if d.file == nil && cap(d.buf) < d.s.opts.Threshold {
-		old, pool, readers := d.buf, d.pool, d.readers
-		d.pool, d.readers = &d.s.buffers.full, new(atomic.Int32)
-		d.buf = append(d.s.buffers.get(d.pool, d.s.opts.Threshold), old...)
-		recycle(pool, old, readers)
+	if b := &d.s.buffers; d.file == nil && d.class < len(b.sizes)-1 {
+		old, class, readers := d.buf, d.class, d.readers
+		d.class++
+		d.buf, d.readers = append(b.get(d.class), old...), new(atomic.Int32)
+		b.put(class, old, readers)
 		return nil
 	}
 	if d.file == nil {
@@ -198,7 +210,7 @@ func (d *draft) commit(ctx context.Context, e *queue.Entry, header []byte) error
 	if e.ID == "" {
 		return errors.New("the entry has no id")
 	}
-	rec := record{held: e.Held != "", next: nanos(e.Next)}
+	rec := record{held: e.Held != "", next: nanos(e.Next), size: int64(len(header) + len(d.buf))}
 	body := [][]byte{header, d.buf}
 	if d.file != nil {
 		if err := d.finish(); err != nil {
@@ -222,6 +234,9 @@ func (d *draft) commit(ctx context.Context, e *queue.Entry, header []byte) error
 		}
 		d.s.schedule.forget(it)
 		return err
+	}
+	if rec.file == 0 {
+		d.s.live.Add(rec.size)
 	}
 	d.s.schedule.settle(it, rec)
 	d.s.wake()
@@ -262,15 +277,8 @@ func (d *draft) end(keep bool) {
 	if d.number != 0 && !keep {
 		d.s.removeBody(d.number)
 	}
-	recycle(d.pool, d.buf, d.readers)
+	d.s.buffers.put(d.class, d.buf, d.readers)
 	d.buf = nil
-}
-
-// recycle gives a buffer that nobody reads to the next draft.
-func recycle(pool *sync.Pool, buf []byte, readers *atomic.Int32) {
-	if readers.Load() == 0 {
-		pool.Put(&buf)
-	}
 }
 
 // full makes an error that says that the disk is full an ErrFull.

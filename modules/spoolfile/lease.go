@@ -124,6 +124,7 @@ func (s *Store) delete(it *item) error {
 	}
 	s.schedule.forget(it)
 	s.removeBody(it.rec.file)
+	s.buried(it.rec)
 	return nil
 }
 

@@ -26,7 +26,7 @@ type record struct {
 	held bool
 	next int64  // Entry.Next in nanoseconds since 1970; 0 for the zero time
 	file uint64 // number of the file that holds the body; 0: it is in the store
-	size int64  // octets in that file
+	size int64  // octets in that file, or of header and body in the store
 }
 
 const (

@@ -23,7 +23,7 @@ type Options struct {
 	// directories 0700.
 	FS vfs.FS
 	// Threshold is the size in octets up to which a body lies in the store; a
-	// larger one gets a file. It bounds a draft's memory. Default 64 KiB.
+	// larger one gets a file. It bounds a draft's memory. Default 128 KiB.
 	Threshold int
 	// Reserve is how many octets must be free for a message to be taken.
 	// Default 64 MiB; negative for none.
@@ -41,7 +41,7 @@ type Options struct {
 }
 
 const (
-	defaultThreshold = 64 << 10
+	defaultThreshold = 128 << 10
 	defaultReserve   = 64 << 20
 	defaultBallast   = 8 << 20
 	defaultRetry     = 5 * time.Second
@@ -97,6 +97,11 @@ type Store struct {
 	closing  chan struct{}
 	watching sync.WaitGroup
 
+	// See tidy.go. Octets of small messages: those that are there, those deleted
+	// since the tables were clean, those deleted since the last look.
+	live, dead, unseen atomic.Int64
+	tidy               chan struct{} // a look is wanted
+
 	mu      sync.Mutex
 	current *engine
 	closed  bool
@@ -131,8 +136,10 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		schedule: newSchedule(),
 		notify:   make(chan struct{}, 1),
 		closing:  make(chan struct{}),
+		tidy:     make(chan struct{}, 1),
 		disowned: make(map[string]uint64),
 	}
+	s.buffers.init(opts.Threshold)
 	if err := s.makeDirs(); err != nil {
 		return nil, fmt.Errorf("spool directory %s: %w", dir, err)
 	}
@@ -161,6 +168,9 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	bodies, err := s.listBodies()
 	if err == nil {
 		err = s.scan(eng, func(it *item) {
+			if it.rec.file == 0 {
+				s.live.Add(it.rec.size)
+			}
 			if _, ok := bodies[it.rec.file]; it.rec.file != 0 && !ok {
 				it.broken = true
 				s.log.Error("a message in the spool has lost its body; it is not delivered", zap.String("queue_id", it.id))
@@ -177,8 +187,11 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		s.removeBody(n)
 	}
 	s.current = eng
-	s.watching.Add(1)
+	s.watching.Add(2)
 	go s.watch(eng)
+	go s.tidier()
+	s.dead.Store(tidyStep) // an earlier process may have left as much
+	s.askTidy()
 	_ = s.space.check() // takes the ballast, logs want of room
 	return s, nil
 }

@@ -175,7 +175,7 @@ func TestDraftMemory(t *testing.T) {
 	}
 	defer s.Close()
 	var drafts []*draft
-	for i, size := range []int{1, 4 << 10, 9 << 10, 3 << 20} {
+	for i, size := range []int{1, 4 << 10, 9 << 10, 40 << 10, 3 << 20} {
 		q, err := s.Create(background)
 		if err != nil {
 			t.Fatal(err)
@@ -184,7 +184,7 @@ func TestDraftMemory(t *testing.T) {
 		if _, err := d.Write(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
-		if want := []int{firstBuffer, firstBuffer, defaultThreshold, defaultThreshold}[i]; cap(d.buf) != want {
+		if want := []int{8 << 10, 8 << 10, 32 << 10, 128 << 10, 128 << 10}[i]; cap(d.buf) != want {
 			t.Errorf("%d octets take %d of memory, wanted %d", size, cap(d.buf), want)
 		}
 		drafts = append(drafts, d)

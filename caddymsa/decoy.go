@@ -17,9 +17,6 @@ const decoyKey = "msa/decoy.key"
 // decoys are the same after a restart and on every node that shares the storage.
 func DecoySecret(ctx caddy.Context) ([]byte, error) {
 	storage := ctx.Storage()
-	if storage == nil { // a context made by hand, in a test
-		storage = caddy.DefaultStorage
-	}
 	if err := storage.Lock(ctx, decoyKey); err != nil {
 		return nil, fmt.Errorf("decoy secret: %w", err)
 	}

@@ -1,0 +1,63 @@
+package authstatic
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+)
+
+func provision(t *testing.T, users ...User) (*Static, error) {
+	t.Helper()
+	s := &Static{Users: users}
+	return s, s.Provision(msatest.Context(t))
+}
+
+func generate(t *testing.T, scheme string) string {
+	t.Helper()
+	c, err := passwd.Generate(scheme, "alice@example.org", "secret", passwd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+//
+func TestConformance(t *testing.T) {
+	s, err := provision(t, User{Name: "alice@example.org", Password: generate(t, "SCRAM-SHA-256")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	msatest.Auth(t, s, msatest.User{Name: "alice@example.org", Password: "secret", SCRAM: true})
+}
+
+func TestBadUsers(t *testing.T) {
+	good := generate(t, "SHA512-CRYPT")
+	for want, users := range map[string][]User{
+		"at least one user": nil,
+		"required":          {{Name: "alice@example.org"}},
+		"one-way hash":      {{Name: "alice@example.org", Password: "{PLAIN}secret"}},
+		"or SCRAM-SHA-256":  {{Name: "alice@example.org", Password: generate(t, "DIGEST-MD5")}},
+		"alice@example.org": {{Name: "alice@example.org", Password: good}, {Name: "alice@example.org", Password: good}},
+	} {
+		if _, err := provision(t, users...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	s := new(Static)
+	d := caddyfile.NewTestDispenser("static {\n user alice@example.org {ARGON2ID}x a@example.org @example.net\n}")
+	if err := s.UnmarshalCaddyfile(d); err != nil || len(s.Users) != 1 || len(s.Users[0].Addresses) != 2 {
+		t.Error(s.Users, err)
+	}
+	for _, text := range []string{"static x", "static {\n user alice\n}", "static {\n users alice x\n}"} {
+		if err := new(Static).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil {
+			t.Errorf("%q: no error", text)
+		}
+	}
+}

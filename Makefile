@@ -1,0 +1,20 @@
+# What is typed most. `go` alone does all of it but the linters.
+
+.PHONY: build test bench lint
+
+build:
+	mkdir -p bin
+	go build -o bin/caddy ./xcaddy
+
+test:
+	go test ./...
+
+# Measures this server beside a least-work one and, as root, Postfix with Dovecot;
+# some eight minutes. make bench ARGS="-short -row sessions" is quicker.
+bench:
+	go run ./integration/bench $(ARGS)
+
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	go vet ./...
+	@if command -v staticcheck >/dev/null; then staticcheck ./...; else echo "staticcheck is not installed: skipped"; fi

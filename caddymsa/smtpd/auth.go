@@ -38,6 +38,7 @@ func (c *Conn) cmdAUTH(arg string) error {
 
 // exchange drives a mechanism to its end.
 func (c *Conn) exchange(server gosasl.Server, response []byte) error {
+	var unfit lineError
 	for {
 		challenge, done, err := server.Next(response)
 		if err != nil {
@@ -48,13 +49,8 @@ func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 		}
 		line, err := c.challenge(challenge)
 		switch {
-		case errors.Is(err, errEndlessLine):
-			c.reply(500, code(5, 5, 6), "Authentication exchange line is too long")
-			return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
-		case errors.Is(err, errLineTooLong):
-			return c.bad(500, code(5, 5, 6), "Authentication exchange line is too long")
-		case errors.Is(err, errBareLF):
-			return c.bad(501, code(5, 5, 2), "A line ends in CRLF, not in LF alone")
+		case errors.As(err, &unfit):
+			return c.unfitResponse(unfit)
 		case err != nil:
 			return err
 		}
@@ -79,9 +75,21 @@ func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 	return nil
 }
 
+// unfitResponse ends an exchange by a line that cannot be a response.
+func (c *Conn) unfitResponse(unfit lineError) error {
+	switch unfit {
+	case errLineTooLong:
+		return c.bad(500, code(5, 5, 6), textAuthLine) // RFC 4954 section 4
+	case errEndlessLine:
+		c.reply(500, code(5, 5, 6), textAuthLine)
+		return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
+	}
+	return c.bad(501, code(5, 5, 2), "Response is not base64 and CRLF")
+}
+
 // challenge sends a 334 and reads the client's line.
 func (c *Conn) challenge(challenge []byte) (string, error) {
-	c.out.line("334 " + base64.StdEncoding.EncodeToString(challenge))
+	c.out.line("334 ", base64.StdEncoding.EncodeToString(challenge))
 	c.waitUntil(c.deadline(orDefault(c.settings.Command, defaultCommand)))
 	line, err := c.in.line(maxAuth)
 	if isTimeout(err) {
@@ -92,7 +100,7 @@ func (c *Conn) challenge(challenge []byte) (string, error) {
 
 // authFailed passes on a mechanism's refusal; credentials that were refused are counted.
 func (c *Conn) authFailed(err error) error {
-	r := c.errorReply(err)
+	r := errorReply(err)
 	if r.Code == 501 || r.Code == 504 {
 		return c.bad(r.Code, r.EnhancedCode, r.Message)
 	}
@@ -115,9 +123,7 @@ func decode(s string) ([]byte, error) {
 
 func decodeResponse(s string) ([]byte, error) {
 	b := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
-	if strings.ContainsAny(s, "\r\n") { // which the decoder would pass over
-		return nil, base64.CorruptInputError(0)
-	}
+	// The decoder would pass over CR and LF, but there are none in a line.
 	n, err := base64.StdEncoding.Strict().Decode(b, []byte(s))
 	return b[:n], err
 }

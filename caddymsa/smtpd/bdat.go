@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -15,116 +16,129 @@ const maxRefusedChunk = 64 << 10
 // they are always read, and never as commands.
 func (c *Conn) cmdBDAT(arg string) error {
 	size, last, err := parseChunk(arg)
-	now := c.state()
-	if err != nil {
-		if now == inClear {
-			return c.gate()
-		}
+	if c.state()&afterAuth == 0 {
+		return c.strangersChunk(size)
+	}
+	switch {
+	case size < 0 || size == math.MaxInt64:
 		if err := c.bad(501, code(5, 5, 4), err.Error()); err != nil {
 			return err
 		}
 		return c.close421(code(4, 7, 0), "Cannot tell how much follows, closing the connection", EndBadCommands)
+	case err != nil:
+		return c.dropChunk(size, 501, code(5, 5, 4), err.Error())
 	}
-	switch now {
-	case inClear, new_, greeted:
-		return c.strangersChunk(now, size)
-	case ready, inMail:
-		return c.refuseChunk(size, &smtp.SMTPError{Code: 503, EnhancedCode: code(5, 5, 1), Message: "Send MAIL and RCPT first"})
+	switch c.state() {
+	case ready:
+		return c.dropChunk(size, 503, code(5, 5, 1), "Send MAIL first")
+	case inMail:
+		if c.refusedRcpts > 0 {
+			return c.dropChunk(size, 554, code(5, 5, 1), textNoRecipients)
+		}
+		return c.dropChunk(size, 503, code(5, 5, 1), "Send RCPT first")
 	case inRcpt:
 		m, err := c.begin()
 		if err != nil {
 			// The transaction is over, but chunks that are on their way already
 			// must find it failed, not missing.
-			c.tx.Abort()
-			m = &message{conn: c, refusal: err, limit: c.messageSize(), began: c.options.Now()}
+			tx := c.tx
+			c.message = c.doomed(err)
+			tx.Abort()
+		} else {
+			c.message = m
 		}
-		c.chunks = m
 	}
-	return c.chunk(c.chunks, size, last)
+	return c.chunk(c.message, size, last)
 }
 
+// parseChunk reads a chunk's size and whether it is the last. With an error, the size is what follows
+// all the same: -1 if nobody can tell, math.MaxInt64 if it is beyond counting.
 func parseChunk(arg string) (size int64, last bool, err error) {
+	const usage = "BDAT takes a number of octets, and LAST"
 	words := strings.Fields(arg)
-	if len(words) == 2 && strings.EqualFold(words[1], "LAST") {
-		last, words = true, words[:1]
+	if len(words) == 0 {
+		return 0, false, errors.New(usage)
 	}
-	if len(words) != 1 || strings.Trim(words[0], "0123456789") != "" || len(words[0]) > 18 {
-		return 0, false, errors.New("BDAT takes a number of octets, and LAST")
+	if strings.Trim(words[0], "0123456789") != "" {
+		return -1, false, errors.New(usage)
 	}
 	size, err = strconv.ParseInt(words[0], 10, 64)
-	return size, last, err
+	switch {
+	case err != nil || size > math.MaxInt64/4: // sizes are added up
+		return math.MaxInt64, false, errors.New("BDAT: the number is too large")
+	case len(words) == 1:
+		return size, false, nil
+	case len(words) == 2 && strings.EqualFold(words[1], "LAST"):
+		return size, true, nil
+	}
+	return size, false, errors.New(usage)
 }
 
-// chunk reads the octets of one chunk into the message.
-func (c *Conn) chunk(m *message, size int64, last bool) error {
-	failed := m.refusal != nil // an earlier chunk: it was answered then
-	total := m.size + size
-	for left := size; left > 0; {
+// receive reads the octets of a chunk.
+func (m *message) receive(size int64) error {
+	m.resume()
+	defer m.pause()
+	for size > 0 {
 		m.wait()
-		p, err := c.in.take(left)
+		p, err := m.conn.in.take(size)
 		if err != nil {
 			return m.lost(err)
 		}
-		left -= int64(len(p))
+		size -= int64(len(p))
 		m.write(p)
 		if err := m.blocked(); err != nil {
-			m.abort(err)
 			return err
 		}
 	}
-	switch {
-	case failed && m.answered:
-		if last {
-			c.endChunks()
-		}
-		return c.bad(503, code(5, 5, 1), "An earlier chunk was refused; send RSET")
-	case m.refusal != nil:
-		m.answered = true
-		err := c.refused(m.refusal)
-		if last {
-			c.endChunks()
-		}
-		return err
-	case last:
-		return m.commit()
-	}
-	c.reply(250, code(2, 0, 0), strconv.FormatInt(total, 10)+" octets received")
 	return nil
 }
 
-// endChunks ends a transaction whose message was refused.
-func (c *Conn) endChunks() {
-	c.tx, c.chunks, c.recipients, c.refusedRcpts, c.utf8 = nil, nil, 0, 0, false
+// chunk takes a chunk into the message, and the message to its end with the last one.
+func (c *Conn) chunk(m *message, size int64, last bool) error {
+	if err := m.receive(size); err != nil {
+		return err
+	}
+	switch {
+	case m.answered: // not the client's mistake if it pipelines
+		c.reply(503, code(5, 5, 1), "An earlier chunk was refused, send RSET")
+	case last:
+		return m.commit()
+	case m.refusal != nil:
+		m.answered = true
+		return c.refused(m.refusal)
+	default:
+		c.reply(250, code(2, 0, 0), strconv.FormatInt(m.size, 10)+" octets received")
+	}
+	if last {
+		c.forget()
+	}
+	return nil
 }
 
-// refuseChunk reads a chunk and drops it.
-func (c *Conn) refuseChunk(size int64, r *smtp.SMTPError) error {
-	m := &message{conn: c, refusal: r, limit: c.messageSize(), began: c.options.Now()}
-	for left := size; left > 0; {
-		m.wait()
-		p, err := c.in.take(left)
-		if err != nil {
-			return m.lost(err)
-		}
-		left -= int64(len(p))
-		m.write(p)
-		if err := m.blocked(); err != nil {
-			return err
-		}
+// dropChunk reads a chunk for nothing.
+func (c *Conn) dropChunk(size int64, status int, enhanced smtp.EnhancedCode, text string) error {
+	if err := c.doomed(errors.New(text)).receive(size); err != nil {
+		return err
 	}
-	return c.bad(r.Code, r.EnhancedCode, r.Message)
+	if status == 554 {
+		c.reply(status, enhanced, text)
+		return nil
+	}
+	return c.bad(status, enhanced, text)
 }
 
 // strangersChunk reads some of a chunk from a client that has not authenticated.
-func (c *Conn) strangersChunk(now state, size int64) error {
+func (c *Conn) strangersChunk(size int64) error {
 	if size > maxRefusedChunk {
 		return c.close421(code(4, 7, 0), "Chunk refused, closing the connection", EndBadCommands)
 	}
 	c.waitUntil(c.deadline(orDefault(c.settings.Data, defaultData)))
-	if err := c.in.discard(size); err != nil {
+	if err := c.in.discard(size); isTimeout(err) {
+		return c.close421(code(4, 4, 2), "Timeout, closing the connection", EndTimeout)
+	} else if err != nil {
 		return err
 	}
-	switch now {
+	switch c.state() {
 	case inClear:
 		return c.gate()
 	case new_:

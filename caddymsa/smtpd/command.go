@@ -3,7 +3,6 @@ package smtpd
 import (
 	"bytes"
 	"errors"
-	"strings"
 )
 
 // state is how far a session has come. A verb is honoured in some of them.
@@ -32,7 +31,7 @@ func (c *Conn) state() state {
 		return greeted
 	case c.tx == nil:
 		return ready
-	case c.chunks != nil:
+	case c.message != nil:
 		return inBDAT
 	case c.recipients > 0:
 		return inRcpt
@@ -44,32 +43,35 @@ func (c *Conn) state() state {
 type command struct {
 	states state
 	run    func(c *Conn, arg string) error
+	name   string
 }
 
 // commands are all verbs that are known. In clear text four are honoured; BDAT
 // sees to its states itself, since its octets follow whether it is honoured or not.
-var commands map[string]command
+var commands = make(map[string]command)
 
 func init() {
-	commands = map[string]command{
-		"EHLO":     {inClear | withinTLS, (*Conn).cmdEHLO},
-		"HELO":     {withinTLS, (*Conn).cmdHELO},
-		"STARTTLS": {inClear, (*Conn).cmdSTARTTLS},
-		"AUTH":     {greeted, (*Conn).cmdAUTH},
-		"MAIL":     {ready, (*Conn).cmdMAIL},
-		"RCPT":     {inMail | inRcpt, (*Conn).cmdRCPT},
-		"DATA":     {inRcpt, (*Conn).cmdDATA},
-		"BDAT":     {inClear | withinTLS, (*Conn).cmdBDAT},
-		"RSET":     {withinTLS, (*Conn).cmdRSET},
-		"NOOP":     {inClear | withinTLS, (*Conn).cmdNOOP},
-		"QUIT":     {inClear | withinTLS, (*Conn).cmdQUIT},
-		"VRFY":     {afterAuth, (*Conn).cmdVRFY},
-		"HELP":     {afterAuth, (*Conn).cmdHELP},
-		"EXPN":     {afterAuth, (*Conn).cmdNotImplemented},
-		"ETRN":     {afterAuth, (*Conn).cmdNotImplemented}, // RFC 6409 section 7: must not
-		"ATRN":     {afterAuth, (*Conn).cmdNotImplemented},
-		"TURN":     {afterAuth, (*Conn).cmdNotImplemented},
-		"BURL":     {afterAuth, (*Conn).cmdNotImplemented},
+	for _, cmd := range []command{
+		{inClear | withinTLS, (*Conn).cmdEHLO, "EHLO"},
+		{withinTLS, (*Conn).cmdHELO, "HELO"},
+		{inClear, (*Conn).cmdSTARTTLS, "STARTTLS"},
+		{greeted, (*Conn).cmdAUTH, "AUTH"},
+		{ready, (*Conn).cmdMAIL, "MAIL"},
+		{inMail | inRcpt, (*Conn).cmdRCPT, "RCPT"},
+		{inRcpt, (*Conn).cmdDATA, "DATA"},
+		{inClear | withinTLS, (*Conn).cmdBDAT, "BDAT"},
+		{withinTLS, (*Conn).cmdRSET, "RSET"},
+		{inClear | withinTLS, (*Conn).cmdNOOP, "NOOP"},
+		{inClear | withinTLS, (*Conn).cmdQUIT, "QUIT"},
+		{afterAuth, (*Conn).cmdVRFY, "VRFY"},
+		{afterAuth, (*Conn).cmdHELP, "HELP"},
+		{afterAuth, (*Conn).cmdNotImplemented, "EXPN"},
+		{afterAuth, (*Conn).cmdNotImplemented, "ETRN"}, // RFC 6409 section 7: must not
+		{afterAuth, (*Conn).cmdNotImplemented, "ATRN"},
+		{afterAuth, (*Conn).cmdNotImplemented, "TURN"},
+		{afterAuth, (*Conn).cmdNotImplemented, "BURL"},
+	} {
+		commands[cmd.name] = cmd
 	}
 }
 
@@ -82,33 +84,42 @@ const (
 // next reads a command and runs it.
 func (c *Conn) next() error {
 	line, err := c.readCommand()
-	if c.settings = c.backend.Settings(); c.settings == nil {
-		return c.close421(code(4, 3, 2), "Service not available, try again later", EndShutdown)
-	}
-	switch {
-	case errors.Is(err, errEndlessLine):
-		c.end.Commands++
-		if err := c.tooLong(line); err != nil {
-			return err
-		}
-		return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
-	case errors.Is(err, errLineTooLong):
-		c.end.Commands++
-		return c.tooLong(line)
-	case errors.Is(err, errBareLF):
-		c.end.Commands++
-		if c.tlsState == nil {
-			return c.gate()
-		}
-		return c.bad(500, code(5, 5, 2), "A line ends in CRLF, not in LF alone")
-	case err != nil:
+	var unfit lineError
+	if err != nil && !errors.As(err, &unfit) {
 		return err
 	}
 	c.end.Commands++
-	if len(line) > maxCommand && !isAuth(line) {
-		return c.tooLong(line)
+	s := c.backend.Settings()
+	if s == nil {
+		return c.close421(code(4, 3, 2), "Service not available, try again later", EndShutdown)
 	}
-	return c.dispatch(string(line))
+	c.settings = s
+	switch {
+	case unfit != "":
+		return c.unfitLine(line, unfit)
+	case len(line) > maxCommand && !isAuth(line):
+		return c.unfitLine(line, errLineTooLong)
+	}
+	return c.dispatch(line)
+}
+
+// unfitLine answers a line that cannot be a command. Before TLS the answer is the gate's.
+func (c *Conn) unfitLine(line []byte, unfit lineError) error {
+	status, enhanced, text := 500, code(5, 5, 2), "Line is too long"
+	switch {
+	case c.tlsState == nil:
+		status, enhanced, text = 530, code(5, 7, 0), textGate
+	case unfit == errBareLF:
+		text = "A line ends in CRLF, not in LF alone"
+	case unfit == errControl:
+		text = "A line has no CR or NUL in it"
+	case isAuth(line):
+		enhanced, text = code(5, 5, 6), textAuthLine // RFC 4954 section 4
+	}
+	if err := c.bad(status, enhanced, text); err != nil || unfit != errEndlessLine {
+		return err
+	}
+	return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
 }
 
 // readCommand waits for a line, and for the end of the session's time.
@@ -157,47 +168,62 @@ func (c *Conn) disarm() (stopping bool) {
 }
 
 func isAuth(line []byte) bool {
-	return len(line) >= 4 && bytes.EqualFold(line[:4], []byte("AUTH"))
+	return len(line) >= 4 && bytes.EqualFold(line[:4], []byte("AUTH")) && (len(line) == 4 || line[4] == ' ')
 }
 
-func (c *Conn) tooLong(line []byte) error {
-	switch {
-	case c.tlsState == nil:
-		return c.gate()
-	case isAuth(line):
-		return c.bad(500, code(5, 5, 6), "Authentication exchange line is too long") // RFC 4954 section 4
-	}
-	return c.bad(500, code(5, 5, 2), "Line too long")
-}
+const (
+	textGate     = "Must issue a STARTTLS command first" // the specification's words
+	textAuthLine = "Authentication exchange line is too long"
+)
 
 // gate is the answer to everything but four verbs before TLS.
-func (c *Conn) gate() error {
-	return c.bad(530, code(5, 7, 0), "Must issue a STARTTLS command first")
+func (c *Conn) gate() error { return c.bad(530, code(5, 7, 0), textGate) }
+
+// lookup finds a verb in any case. It allocates nothing, as strangers may call it often.
+func lookup(verb []byte) (cmd command, name string) {
+	var upper [8]byte
+	if len(verb) > len(upper) {
+		return command{}, ""
+	}
+	for i, ch := range verb {
+		if 'a' <= ch && ch <= 'z' {
+			ch -= 'a' - 'A'
+		}
+		upper[i] = ch
+	}
+	cmd = commands[string(upper[:len(verb)])]
+	return cmd, cmd.name
 }
 
-func (c *Conn) dispatch(line string) error {
-	verb, arg, _ := strings.Cut(strings.TrimRight(line, " \t"), " ")
-	cmd, known := commands[strings.ToUpper(verb)]
+func (c *Conn) dispatch(line []byte) error {
+	verb, arg, _ := bytes.Cut(bytes.TrimRight(line, " \t"), []byte(" "))
+	cmd, name := lookup(verb)
 	now := c.state()
 	switch {
-	case known && cmd.states&now != 0:
-		return cmd.run(c, strings.TrimLeft(arg, " "))
+	case cmd.states&now != 0:
+		return cmd.run(c, string(bytes.TrimLeft(arg, " ")))
 	case now == inClear:
 		return c.gate()
-	case !known:
+	case name == "":
 		return c.bad(500, code(5, 5, 2), "Command not recognized")
+	case name == "STARTTLS":
+		return c.bad(503, code(5, 5, 1), "TLS is active already")
 	case now == new_:
 		return c.bad(503, code(5, 5, 1), "Send EHLO first")
-	case now == greeted && cmd.states&afterAuth != 0:
-		return c.bad(530, code(5, 7, 0), "Authentication required")
+	case now == greeted:
+		return c.bad(530, code(5, 7, 0), "Authentication required") // RFC 4954 section 6
+	case name == "DATA" && now == inMail && c.refusedRcpts > 0:
+		c.reply(554, code(5, 5, 1), textNoRecipients) // not the client's mistake if it pipelines
+		return nil
 	}
-	return c.bad(503, code(5, 5, 1), outOfOrder(strings.ToUpper(verb), now))
+	return c.bad(503, code(5, 5, 1), outOfOrder(name, now))
 }
+
+// textNoRecipients is RFC 5321 section 3.3's.
+const textNoRecipients = "No valid recipients"
 
 func outOfOrder(verb string, now state) string {
 	switch {
-	case verb == "STARTTLS":
-		return "TLS is active already"
 	case verb == "AUTH" && now == ready:
 		return "Already authenticated"
 	case verb == "AUTH":

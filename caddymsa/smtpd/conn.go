@@ -53,23 +53,25 @@ type Conn struct {
 	recipients    int
 	refusedRcpts  int
 	utf8          bool     // SMTPUTF8 was asked for
-	chunks        *message // of BDAT; nil before the first
+	message       *message // of DATA, or of BDAT since its first chunk
 	end           End
 	authFailures  int
 
-	mu       sync.Mutex // guards what follows, and nc in in
-	nc       net.Conn
-	stopping bool // Shutdown was called
-	idle     bool // waiting for a command outside a transaction
+	raw      net.Conn   // as accepted
+	mu       sync.Mutex // guards what follows; the owner alone writes nc, and reads it without
+	nc       net.Conn   // raw, or TLS on it
+	stopping bool       // Shutdown was called
+	idle     bool       // waiting for a command outside a transaction
 }
 
-// New makes a connection of an accepted socket. With implicitTLS the handshake
-// comes first (RFC 8314).
+// New makes a connection of an accepted socket, of which it asks nothing yet: with the PROXY
+// protocol even the client's address is something to wait for. With implicitTLS the handshake comes
+// first (RFC 8314).
 func New(nc net.Conn, b Backend, implicitTLS bool, o Options) *Conn {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &Conn{backend: b, options: o, implicit: implicitTLS, nc: nc, id: newID(), remote: nc.RemoteAddr()}
+	c := &Conn{backend: b, options: o, implicit: implicitTLS, raw: nc, nc: nc, id: newID(), settings: new(Settings)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.started = o.Now()
 	c.in.conn, c.out.conn = c, c
@@ -85,14 +87,20 @@ func newID() string {
 // ID names the session in the log.
 func (c *Conn) ID() string { return c.id }
 
-// RemoteAddr is the client's address.
+// RemoteAddr is the client's address. It is nil before Serve.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// LocalAddr is ours, as the client sees it.
+func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 
 // TLS is nil before the handshake.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tlsState }
 
 // Helo is the name that the client gave in EHLO, within TLS; empty if none.
 func (c *Conn) Helo() string { return c.helo }
+
+// Authenticated tells whether AUTH has succeeded.
+func (c *Conn) Authenticated() bool { return c.authenticated }
 
 // Context ends with the connection.
 func (c *Conn) Context() context.Context { return c.ctx }
@@ -111,9 +119,7 @@ func (c *Conn) Shutdown() {
 // Close breaks the connection. It may be called from any goroutine.
 func (c *Conn) Close() {
 	c.cancel()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = c.nc.Close()
+	_ = c.raw.Close() // not TLS's, which would have something to say first
 }
 
 // Refuse says 421 in clear text to a client that there is no room for, and closes.
@@ -167,27 +173,39 @@ func (c *Conn) finish() {
 
 // lingerTime is how long a client that was told to go may take to hear it: closing with octets
 // unread resets the connection, and the last reply with it.
-const lingerTime = time.Second
+const (
+	lingerTime   = time.Second
+	lingerOctets = 256 << 10
+)
 
 func (c *Conn) hangUp() {
 	c.mu.Lock()
 	nc := c.nc
 	c.mu.Unlock()
 	switch c.end.Reason {
-	case EndBadCommands, EndAuthFailures, EndRefused, EndShutdown, EndTimeout:
+	case EndLost:
+		_ = c.raw.Close()
+		return
+	case EndBadCommands, EndAuthFailures, EndRefused, EndShutdown, EndTimeout, EndPanic:
 		half, ok := nc.(interface{ CloseWrite() error })
 		if ok && half.CloseWrite() == nil {
 			_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
-			_ = c.in.discard(256 << 10)
+			_ = c.in.discard(lingerOctets)
 		}
 	}
 	_ = nc.Close()
 }
 
 func (c *Conn) run() error {
-	if c.settings = c.backend.Settings(); c.settings == nil {
-		return c.close421(code(4, 3, 2), "Service not available", EndShutdown)
+	c.remote = c.raw.RemoteAddr()
+	s := c.backend.Settings()
+	switch {
+	case s == nil && c.implicit: // nothing can be said before the handshake
+		return &stop{reason: EndShutdown}
+	case s == nil:
+		return c.close421(code(4, 3, 2), "Service not available, try again later", EndShutdown)
 	}
+	c.settings = s
 	if c.implicit {
 		if err := c.handshake(); err != nil {
 			return err
@@ -195,25 +213,16 @@ func (c *Conn) run() error {
 	}
 	session, err := c.backend.NewSession(c)
 	if err != nil {
-		r := c.errorReply(err)
+		r := errorReply(err)
 		return c.close421(r.EnhancedCode, r.Message, EndRefused)
 	}
 	c.session = session
-	c.out.line("220 " + c.settings.Hostname + " ESMTP")
+	c.out.line("220 ", c.settings.Hostname, " ESMTP")
 	for {
 		if err := c.next(); err != nil {
 			return err
 		}
 	}
-}
-
-// close421 says that the connection closes, and makes the end of the session of it.
-func (c *Conn) close421(enhanced [3]int, text, reason string) error {
-	c.reply(421, enhanced, text)
-	if err := c.out.flush(); err != nil {
-		return err
-	}
-	return &stop{reason: reason, err: errors.New(text)}
 }
 
 // hard is the moment at which the session is over whatever the client does.
@@ -236,6 +245,7 @@ func (c *Conn) deadline(d time.Duration) time.Time {
 	return t
 }
 
+// orDefault is what a setting of v means: zero stands for the default.
 func orDefault[T int | int64 | time.Duration](v, def T) T {
 	if v == 0 {
 		return def

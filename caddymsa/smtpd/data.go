@@ -13,9 +13,10 @@ func (c *Conn) cmdDATA(arg string) error {
 		c.abandon(err)
 		return c.refused(err)
 	}
-	c.tx = nil // the message's now
+	c.message = m
 	c.out.line("354 End data with <CR><LF>.<CR><LF>")
 	d := dotReader{lineStart: true}
+	m.resume()
 	for {
 		m.wait()
 		if c.in.buffered() == 0 || d.needsMore {
@@ -27,7 +28,6 @@ func (c *Conn) cmdDATA(arg string) error {
 			return m.commit()
 		}
 		if err := m.blocked(); err != nil {
-			m.abort(err)
 			return err
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/emersion/go-smtp"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
 
@@ -26,12 +28,12 @@ func (c *Conn) cmdEHLO(arg string) error {
 	}
 	lines = append(lines, "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN",
 		"LIMITS RCPTMAX="+strconv.Itoa(c.maxRecipients())) // RFC 9422
-	for i, text := range lines { // no enhanced codes here (RFC 2034 section 4)
+	for i, text := range lines {
 		sep := "-"
 		if i == len(lines)-1 {
 			sep = " "
 		}
-		c.out.line("250" + sep + text)
+		c.out.line("250", sep, text)
 	}
 	if c.tlsState == nil {
 		c.helo = "" // forgotten with the clear text (RFC 3207 section 4.2)
@@ -43,17 +45,18 @@ func (c *Conn) cmdHELO(arg string) error {
 	if ok, err := c.hello(arg); !ok {
 		return err
 	}
-	c.out.line("250 " + c.settings.Hostname)
+	c.out.line("250 ", c.settings.Hostname)
 	return nil
 }
 
-// hello takes the client's name, or refuses it. EHLO ends a transaction, as RSET does.
+// hello takes the client's name, or refuses it. EHLO ends a transaction, as RSET does. No answer to
+// EHLO or HELO has an enhanced code (RFC 2034 section 4).
 func (c *Conn) hello(arg string) (ok bool, err error) {
 	if arg == "" {
-		return false, c.bad(501, code(5, 5, 4), "EHLO takes the client's name")
+		return false, c.bad(501, smtp.NoEnhancedCode, "EHLO takes the client's name")
 	}
-	if err := mailaddr.ValidDomain(arg, true); err != nil && !harmless(arg) {
-		return false, c.bad(501, code(5, 5, 4), "EHLO takes a domain name or an address literal")
+	if err := mailaddr.ValidDomain(arg, false); err != nil && !harmless(arg) {
+		return false, c.bad(501, smtp.NoEnhancedCode, "EHLO takes a domain name or an address literal")
 	}
 	c.abandon(nil)
 	c.helo = arg

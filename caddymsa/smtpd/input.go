@@ -23,12 +23,21 @@ type input struct {
 	buf   *[]byte
 	r, w  int
 	first [1]byte
+	head  [len("AUTH ")]byte // how a line began whose rest was skipped
+	// partial: the last line ended in a bare LF, and what follows up to the next CRLF belongs to it.
+	partial bool
 }
 
-var (
-	errLineTooLong = errors.New("line too long")
-	errEndlessLine = errors.New("64 KiB without a line end")
-	errBareLF      = errors.New("line ends in a bare LF")
+// lineError is a line that cannot be a command. The connection is in order.
+type lineError string
+
+func (e lineError) Error() string { return string(e) }
+
+const (
+	errLineTooLong lineError = "line too long"
+	errEndlessLine lineError = "64 KiB without a line end"
+	errBareLF      lineError = "line ends in a bare LF"
+	errControl     lineError = "line has a bare CR or a NUL in it"
 )
 
 // maxSkip is how much of a line that is too long is skipped before giving up.
@@ -80,28 +89,39 @@ func noProgress(err error) error {
 	return err
 }
 
-// line reads up to a line end and returns what stands before it, valid until the next
-// read. Of a line longer than limit it returns the beginning, skips the rest and
-// says errLineTooLong or errEndlessLine. A line that ends in a bare LF is returned with errBareLF.
+// line reads up to a CRLF and returns what stands before it, valid until the next
+// read. limit is in octets without the line end. The error is a lineError or the connection's.
+//
+// Of a line over the limit the beginning is returned, and the rest skipped. A bare LF is refused as
+// soon as it is seen, so that whoever types into openssl s_client hears why; but what follows it, up
+// to the CRLF, was one line with it, and never becomes a command.
 func (in *input) line(limit int) ([]byte, error) {
 	for from := 0; ; {
-		if in.buffered() > from {
-			if i := bytes.IndexByte((*in.buf)[in.r+from:in.w], '\n'); i >= 0 {
-				line := (*in.buf)[in.r : in.r+from+i]
-				in.r += from + i + 1
-				text, ok := bytes.CutSuffix(line, []byte("\r"))
-				switch {
-				case len(line) > limit:
-					return line[:limit], errLineTooLong
-				case !ok:
-					return line, errBareLF
-				}
-				return text, nil
-			}
-			from = in.buffered()
+		var p []byte
+		if in.buf != nil {
+			p = (*in.buf)[in.r:in.w]
 		}
-		if from > limit {
-			return in.skipLine(limit)
+		if i := bytes.IndexByte(p[from:], '\n'); i >= 0 {
+			text := p[:from+i]
+			in.r += from + i + 1
+			text, crlf := bytes.CutSuffix(text, []byte("\r"))
+			tail := in.partial
+			in.partial = !crlf
+			switch {
+			case crlf && tail:
+				from = 0
+				continue
+			case !crlf:
+				return nil, errBareLF
+			case len(text) > limit:
+				return text[:limit], errLineTooLong
+			case bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0:
+				return nil, errControl
+			}
+			return text, nil
+		}
+		if from = len(p); from > limit+len("\r") {
+			return in.skipLine()
 		}
 		if err := in.fill(); err != nil {
 			return nil, err
@@ -109,18 +129,27 @@ func (in *input) line(limit int) ([]byte, error) {
 	}
 }
 
-// skipLine drops what is left of a line of which more than limit octets are in the buffer.
-func (in *input) skipLine(limit int) ([]byte, error) {
-	head := bytes.Clone((*in.buf)[in.r : in.r+min(limit, 16)])
-	for skipped := 0; ; {
-		if i := bytes.IndexByte((*in.buf)[in.r:in.w], '\n'); i >= 0 {
+// skipLine drops a line that has begun, and returns its beginning.
+func (in *input) skipLine() ([]byte, error) {
+	head := in.head[:copy(in.head[:], (*in.buf)[in.r:in.w])]
+	for n, cr := 0, false; ; {
+		p := (*in.buf)[in.r:in.w]
+		i := bytes.IndexByte(p, '\n')
+		if i >= 0 {
 			in.r += i + 1
-			return head, errLineTooLong
+			p = p[:i]
+		} else {
+			in.r, in.w = 0, 0
 		}
-		skipped += in.buffered()
-		in.r, in.w = 0, 0
-		if skipped >= maxSkip {
+		if len(p) > 0 {
+			n, cr = n+len(p), p[len(p)-1] == '\r'
+		}
+		switch {
+		case n > maxSkip+1 || n > maxSkip && !cr:
 			return head, errEndlessLine
+		case i >= 0:
+			in.partial = !cr
+			return head, errLineTooLong
 		}
 		if err := in.fill(); err != nil {
 			return nil, err

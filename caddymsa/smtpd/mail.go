@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -32,7 +33,8 @@ func (c *Conn) cmdMAIL(arg string) error {
 		}
 	}
 	if from.NeedsUTF8() && !opts.UTF8 {
-		return c.bad(553, code(5, 6, 7), "An address in UTF-8 needs SMTPUTF8")
+		c.reply(553, code(5, 6, 7), textNeedsUTF8)
+		return nil
 	}
 	if opts.Size > c.messageSize() {
 		c.reply(552, code(5, 3, 4), "Message exceeds the size limit")
@@ -71,6 +73,9 @@ func mailParam(o *MailOptions, p param) error {
 			return err
 		}
 		value = strings.TrimSuffix(strings.TrimPrefix(value, "<"), ">")
+		if !printable(value, true) {
+			return errors.New("AUTH has a control character in it")
+		}
 		o.Auth = &value
 	case "RET": // RFC 3461
 		o.Return = smtp.DSNReturn(strings.ToUpper(p.value))
@@ -82,6 +87,9 @@ func mailParam(o *MailOptions, p param) error {
 			return errors.New("ENVID takes 1 to 100 characters")
 		}
 		value, err := decodeXtext(p.value)
+		if err == nil && !printable(value, false) { // RFC 3461 section 4.4: it goes into a header field
+			err = errors.New("ENVID has a character in it that is not printable ASCII")
+		}
 		o.EnvelopeID = value
 		return err
 	default:
@@ -105,19 +113,23 @@ func (c *Conn) cmdRCPT(arg string) error {
 	}
 	params, err := parseParams(rest)
 	if err != nil {
+		c.refusedRcpts++
 		return c.bad(501, code(5, 5, 4), err.Error())
 	}
 	opts := new(RcptOptions)
 	for _, p := range params {
 		if err := rcptParam(opts, p); err != nil {
+			c.refusedRcpts++
 			return c.badParam(p, err)
 		}
 	}
 	if to.NeedsUTF8() && !c.utf8 {
 		c.refusedRcpts++
-		return c.bad(553, code(5, 6, 7), "An address in UTF-8 needs SMTPUTF8")
+		c.reply(553, code(5, 6, 7), textNeedsUTF8) // RFC 6531 section 3.5
+		return nil
 	}
 	if c.recipients >= c.maxRecipients() {
+		c.refusedRcpts++
 		c.reply(452, code(4, 5, 3), "Too many recipients, send the rest in another transaction")
 		return nil
 	}
@@ -136,7 +148,9 @@ func rcptParam(o *RcptOptions, p param) error {
 		for _, word := range strings.Split(strings.ToUpper(p.value), ",") {
 			switch n := smtp.DSNNotify(word); n {
 			case smtp.DSNNotifyNever, smtp.DSNNotifyDelayed, smtp.DSNNotifyFailure, smtp.DSNNotifySuccess:
-				o.Notify = append(o.Notify, n)
+				if !slices.Contains(o.Notify, n) {
+					o.Notify = append(o.Notify, n)
+				}
 			default:
 				return errors.New("NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY")
 			}
@@ -146,12 +160,15 @@ func rcptParam(o *RcptOptions, p param) error {
 		}
 	case "ORCPT": // RFC 3461 section 4.2
 		kind, address, ok := strings.Cut(p.value, ";")
-		if !ok || kind == "" || address == "" || len(p.value) > 500 {
+		if !ok || !isKeyword(strings.ToUpper(kind)) || address == "" || len(p.value) > 500 {
 			return errors.New("ORCPT takes a type, a semicolon and an address, 500 characters at most")
 		}
 		decoded, err := decodeXtext(address)
 		if err != nil {
 			return err
+		}
+		if !printable(decoded, strings.EqualFold(kind, "utf-8")) { // RFC 3461 section 4.2
+			return errors.New("ORCPT has a character in it that is not printable")
 		}
 		o.ORCPT = p.value
 		o.OriginalRecipientType, o.OriginalRecipient = smtp.DSNAddressType(strings.ToUpper(kind)), decoded
@@ -163,8 +180,9 @@ func rcptParam(o *RcptOptions, p param) error {
 
 // badAddress tells what is wrong in grammar from what is not complete.
 func (c *Conn) badAddress(err error, enhanced smtp.EnhancedCode, what string) error {
-	if errors.Is(err, mailaddr.ErrNotQualified) {
-		return c.bad(554, enhanced, what+" is not complete: write local-part@domain.example")
+	if errors.Is(err, mailaddr.ErrNotQualified) { // no bad command: a list may have many of these
+		c.reply(554, enhanced, what+" is not complete: write local-part@domain.example")
+		return nil
 	}
 	text := err.Error()
 	if err == mailaddr.ErrSyntax {
@@ -172,6 +190,8 @@ func (c *Conn) badAddress(err error, enhanced smtp.EnhancedCode, what string) er
 	}
 	return c.bad(501, enhanced, what+": "+text)
 }
+
+const textNeedsUTF8 = "An address in UTF-8 needs SMTPUTF8"
 
 func cutPrefixFold(s, prefix string) (string, bool) {
 	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {

@@ -11,22 +11,20 @@ import (
 // body: it counts them, looks at their line ends, and remembers why the message
 // will be refused while the rest of it is read.
 type message struct {
-	conn  *Conn
-	body  Body // nil once it is committed or aborted
-	lines newlines
-	size  int64
-	limit int64
+	conn   *Conn
+	body   Body // nil once it is committed or aborted
+	lines  newlines
+	size   int64 // octets that came
+	stored int64 // octets that were stored; more than came when normalizing
+	limit  int64
 
-	began    time.Time
-	refusal  error // why the message is refused; the rest is read and dropped
-	answered bool  // the refusal has been sent, of an earlier chunk
+	spell    time.Time     // when reading went on
+	spent    time.Duration // reading before that
+	refusal  error         // why the message is refused; the rest is read and dropped
+	answered bool          // the refusal has been sent, of an earlier chunk
 }
 
-// Refusals of a message's content.
-var (
-	errTooLarge = &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message exceeds the size limit"}
-	errNewlines = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has bare CR, bare LF or NUL: lines end in CRLF"}
-)
+var errTooLarge = &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message exceeds the size limit"}
 
 // begin opens the transaction's body. The transaction is the message's from then on.
 func (c *Conn) begin() (*message, error) {
@@ -34,8 +32,13 @@ func (c *Conn) begin() (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &message{conn: c, body: body, lines: newlines{normalize: c.settings.NormalizeNewlines},
-		limit: c.messageSize(), began: c.options.Now()}, nil
+	return &message{conn: c, body: body, limit: c.messageSize(),
+		lines: newlines{normalize: c.settings.NormalizeNewlines}}, nil
+}
+
+// doomed is a message of which every octet is dropped.
+func (c *Conn) doomed(refusal error) *message {
+	return &message{conn: c, refusal: refusal, limit: c.messageSize()}
 }
 
 // write takes the next octets.
@@ -44,18 +47,25 @@ func (m *message) write(p []byte) {
 	if m.refusal != nil || len(p) == 0 {
 		return
 	}
-	if m.size > m.limit {
-		m.refuse(errTooLarge)
-		return
+	p, err := m.lines.check(p)
+	if err == nil {
+		err = m.store(p)
 	}
-	p, sound := m.lines.check(p)
-	if !sound {
-		m.refuse(errNewlines)
-		return
-	}
-	if _, err := m.body.Write(p); err != nil {
+	if err != nil {
 		m.refuse(err)
 	}
+}
+
+func (m *message) store(p []byte) error {
+	m.stored += int64(len(p))
+	if max(m.size, m.stored) > m.limit {
+		return errTooLarge
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	_, err := m.body.Write(p)
+	return err
 }
 
 // refuse gives the body up; the reply comes at the message's end.
@@ -65,29 +75,28 @@ func (m *message) refuse(err error) {
 }
 
 func (m *message) abort(cause error) {
-	if m.body != nil {
+	if body := m.body; body != nil {
+		m.body = nil // first, as Abort may panic
 		if cause == nil {
 			cause = errors.New("the client gave it up")
 		}
-		m.body.Abort(cause)
-		m.body = nil
+		body.Abort(cause)
 	}
 }
 
 // commit is called at the end of a whole message, and replies.
 func (m *message) commit() error {
 	c := m.conn
-	c.tx, c.chunks, c.recipients, c.refusedRcpts, c.utf8 = nil, nil, 0, 0, false
 	if m.refusal == nil {
-		p, sound := m.lines.end()
-		if !sound {
-			m.refuse(errNewlines)
-		} else if len(p) > 0 {
-			if _, err := m.body.Write(p); err != nil {
-				m.refuse(err)
-			}
+		p, err := m.lines.end()
+		if err == nil {
+			err = m.store(p)
+		}
+		if err != nil {
+			m.refuse(err)
 		}
 	}
+	c.forget()
 	if m.refusal != nil {
 		return c.refused(m.refusal)
 	}
@@ -97,51 +106,16 @@ func (m *message) commit() error {
 	if err != nil {
 		return c.refused(err)
 	}
-	c.reply(reply.Code, reply.Enhanced, reply.Text)
+	c.reply(reply.Code, reply.Enhanced, textLines(reply.Text)...)
 	return nil
-}
-
-// hopeless tells whether a message is so far over the limit that reading on to be
-// polite costs more than it is worth.
-func (m *message) hopeless() bool { return m.size > 2*m.limit+(8<<20) }
-
-// dataRate is the least that a body must bring in octets a second, by default.
-const dataRate = 100
-
-// tooSlow tells whether a body trickles, by its average after the first minute.
-func (m *message) tooSlow() bool {
-	rate := orDefault(m.conn.settings.DataRate, dataRate)
-	elapsed := m.conn.options.Now().Sub(m.began)
-	return rate > 0 && elapsed > time.Minute && m.size < rate*int64(elapsed/time.Second)
-}
-
-// wait sets the deadline for the next block (RFC 5321 section 4.5.3.2.5).
-func (m *message) wait() {
-	m.conn.waitUntil(m.conn.deadline(orDefault(m.conn.settings.Data, defaultData)))
 }
 
 // lost ends the session because the rest of a message did not come: what follows
 // is never read as commands.
 func (m *message) lost(err error) error {
-	c := m.conn
-	if isTimeout(err) {
-		m.abort(err)
-		return c.close421(code(4, 4, 2), "Timeout in the message, closing the connection", EndTimeout)
-	}
 	m.abort(err)
-	return err
-}
-
-// blocked ends the session if the body must not go on, else it is nil.
-func (m *message) blocked() error {
-	c := m.conn
-	switch {
-	case m.hopeless():
-		c.reply(552, code(5, 3, 4), "Message exceeds the size limit")
-		return c.close421(code(4, 3, 0), "Closing the connection", EndRefused)
-	case m.tooSlow():
-		m.abort(errors.New("the message came too slowly"))
-		return c.close421(code(4, 4, 2), "Message comes too slowly, closing the connection", EndTimeout)
+	if isTimeout(err) {
+		return m.conn.close421(code(4, 4, 2), "Timeout in the message, closing the connection", EndTimeout)
 	}
-	return nil
+	return err
 }

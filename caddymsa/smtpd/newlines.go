@@ -1,6 +1,10 @@
 package smtpd
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/emersion/go-smtp"
+)
 
 // newlines looks for octets that mail must not have: CR or LF alone (RFC 5321 section
 // 2.3.8) and NUL. Servers disagree on what they mean, and messages are smuggled
@@ -11,15 +15,23 @@ type newlines struct {
 	scratch   []byte
 }
 
-// check returns what is to be stored of p, valid until the next call, and whether it is sound.
-func (n *newlines) check(p []byte) ([]byte, bool) {
-	if n.sound(p) {
-		return p, true
+// Refusals of what a message is made of.
+var (
+	errMessageCR  = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a bare CR: lines end in CRLF"}
+	errMessageLF  = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a bare LF: lines end in CRLF"}
+	errMessageNUL = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a NUL octet"}
+)
+
+// check returns what is to be stored of p, which is not empty, valid until the next call. The error
+// says what is unsound; nothing may be stored after it.
+func (n *newlines) check(p []byte) ([]byte, error) {
+	switch {
+	case n.sound(p):
+		return p, nil
+	case n.normalize:
+		return n.rewrite(p), nil
 	}
-	if !n.normalize {
-		return nil, false
-	}
-	return n.rewrite(p), true
+	return nil, n.culprit(p)
 }
 
 // sound is the fast path. It leaves lastCR as it is if p is not sound. When
@@ -51,6 +63,23 @@ func (n *newlines) sound(p []byte) bool {
 	return true
 }
 
+// culprit finds the first octet that makes p unsound.
+func (n *newlines) culprit(p []byte) error {
+	cr := n.lastCR
+	for _, ch := range p {
+		switch {
+		case cr && ch != '\n':
+			return errMessageCR
+		case !cr && ch == '\n':
+			return errMessageLF
+		case ch == 0:
+			return errMessageNUL
+		}
+		cr = ch == '\r'
+	}
+	return errMessageCR // the last octet of all
+}
+
 // rewrite makes CRLF of every line end and drops NUL. A CR at the end waits for what follows it.
 func (n *newlines) rewrite(p []byte) []byte {
 	n.scratch = n.scratch[:0]
@@ -75,10 +104,13 @@ func (n *newlines) rewrite(p []byte) []byte {
 	return n.scratch
 }
 
-// end returns what is still to be stored, and whether the message ends soundly.
-func (n *newlines) end() ([]byte, bool) {
-	if !n.lastCR {
-		return nil, true
+// end returns what is still to be stored of a message that is whole.
+func (n *newlines) end() ([]byte, error) {
+	switch {
+	case !n.lastCR:
+		return nil, nil
+	case n.normalize:
+		return []byte("\r\n"), nil
 	}
-	return []byte("\r\n"), n.normalize
+	return nil, errMessageCR
 }

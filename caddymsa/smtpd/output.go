@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 type output struct {
 	conn *Conn
 	buf  *[]byte
+	err  error // of the first write that failed; nothing is written after it
 }
 
 // outputSize is when replies are sent without waiting for the end of the turn.
@@ -21,28 +21,50 @@ const outputSize = 4 << 10
 
 var outputBuffers = sync.Pool{New: func() any { b := make([]byte, 0, outputSize); return &b }}
 
-// writeTimeout is for a client that does not read.
-const writeTimeout = 3 * time.Minute
+const (
+	// writeTimeout is for a client that does not read.
+	writeTimeout = 3 * time.Minute
+	// partingTime is what the last words get when the session's time is over already.
+	partingTime = time.Second
+)
 
-func (o *output) line(text string) {
+// maxReply is the longest reply line with its CRLF (RFC 5321 section 4.5.3.1.5).
+const maxReply = 512
+
+// line adds a line that is ours, not made of anyone's text.
+func (o *output) line(parts ...string) {
+	o.open()
+	for _, text := range parts {
+		*o.buf = append(*o.buf, text...)
+	}
+	o.end()
+}
+
+func (o *output) open() {
 	if o.buf == nil {
 		o.buf = outputBuffers.Get().(*[]byte)
 	}
-	*o.buf = append(append(*o.buf, text...), '\r', '\n')
-	if len(*o.buf) > outputSize-512 {
-		_ = o.flush() // an error comes back with the next read
+}
+
+func (o *output) end() {
+	*o.buf = append(*o.buf, '\r', '\n')
+	if len(*o.buf) > outputSize-maxReply {
+		_ = o.flush() // the next fill returns it
 	}
 }
 
+// flush sends what is due. After an error the client's view of the dialogue is lost, so the
+// error stays.
 func (o *output) flush() error {
 	if o.buf == nil || len(*o.buf) == 0 {
-		return nil
+		return o.err
 	}
-	_ = o.conn.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, err := o.conn.nc.Write(*o.buf)
-	*o.buf = (*o.buf)[:0]
+	if o.err == nil {
+		_ = o.conn.nc.SetWriteDeadline(o.conn.writeBy())
+		_, o.err = o.conn.nc.Write(*o.buf)
+	}
 	o.release()
-	return err
+	return o.err
 }
 
 func (o *output) release() {
@@ -53,65 +75,63 @@ func (o *output) release() {
 	}
 }
 
+// writeBy is when a write that begins now must be done: a stranger who does not read is not
+// waited for longer than one who does not write.
+func (c *Conn) writeBy() time.Time {
+	now := c.options.Now()
+	by := now.Add(writeTimeout)
+	if hard := c.hard(); hard.Before(by) {
+		by = hard
+	}
+	if parting := now.Add(partingTime); by.Before(parting) {
+		by = parting
+	}
+	return by
+}
+
 func code(class, subject, detail int) smtp.EnhancedCode {
 	return smtp.EnhancedCode{class, subject, detail}
 }
 
-// reply writes a reply with an enhanced code on each line (RFC 2034 section 4).
+// reply writes a reply with an enhanced code on each line (RFC 2034 section 4). The zero code
+// becomes the general one of the reply's class; smtp.NoEnhancedCode leaves it out.
 func (c *Conn) reply(status int, enhanced smtp.EnhancedCode, lines ...string) {
+	if enhanced == smtp.EnhancedCodeNotSet {
+		enhanced = code(status/100, 0, 0)
+	}
+	o := &c.out
 	for i, text := range lines {
-		b := make([]byte, 0, 64)
-		b = strconv.AppendInt(b, int64(status), 10)
-		if b = append(b, ' '); i < len(lines)-1 {
-			b[3] = '-'
+		o.open()
+		start := len(*o.buf)
+		b := strconv.AppendInt(*o.buf, int64(status), 10)
+		if i < len(lines)-1 {
+			b = append(b, '-')
+		} else {
+			b = append(b, ' ')
 		}
-		for j, n := range enhanced {
-			if j > 0 {
-				b = append(b, '.')
+		if enhanced != smtp.NoEnhancedCode {
+			for j, n := range enhanced {
+				b = strconv.AppendInt(b, int64(n), 10)
+				b = append(b, "..  "[j])
 			}
-			b = strconv.AppendInt(b, int64(n), 10)
 		}
-		b = append(append(b, ' '), oneLine(text)...)
-		c.out.line(string(b))
+		*o.buf = appendText(b, text, maxReply-2-(len(b)-start))
+		o.end()
 	}
 }
 
-// oneLine keeps a text from becoming two replies.
-func oneLine(s string) string {
-	b := []byte(s)
-	for i, ch := range b {
-		if ch < ' ' || ch == 0x7f {
-			b[i] = ' '
+// appendText keeps a text from becoming two replies, or a line too long for a client. Non-ASCII is
+// left out, as few may be sent it (RFC 6531 section 3.7.4).
+func appendText(b []byte, s string, room int) []byte {
+	for i := 0; i < len(s) && i < room; i++ {
+		switch ch := s[i]; {
+		case ch < ' ' || ch == 0x7f:
+			b = append(b, ' ')
+		case ch > 0x7f:
+			b = append(b, '?')
+		default:
+			b = append(b, ch)
 		}
 	}
-	return string(b)
-}
-
-// bad refuses a command that was not understood, or came out of order: these are counted.
-func (c *Conn) bad(status int, enhanced smtp.EnhancedCode, text string) error {
-	c.reply(status, enhanced, text)
-	c.end.BadCommands++
-	if c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
-		return c.close421(code(4, 7, 0), "Too many bad commands, closing the connection", EndBadCommands)
-	}
-	return nil
-}
-
-// errorReply is what the client hears of an error of the session's.
-func (c *Conn) errorReply(err error) *smtp.SMTPError {
-	var reply *smtp.SMTPError
-	if errors.As(err, &reply) {
-		return reply
-	}
-	return &smtp.SMTPError{Code: 451, EnhancedCode: code(4, 3, 0), Message: "Temporary failure, try again later"}
-}
-
-// refused passes on an error of the session's. 421 closes (RFC 5321 section 3.8).
-func (c *Conn) refused(err error) error {
-	r := c.errorReply(err)
-	if r.Code == 421 {
-		return c.close421(r.EnhancedCode, r.Message, EndRefused)
-	}
-	c.reply(r.Code, r.EnhancedCode, r.Message)
-	return nil
+	return b
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // param is one parameter of MAIL or RCPT (RFC 5321 section 4.1.2, Mail-parameters).
@@ -18,18 +19,18 @@ var errUnknownParam = errors.New("parameter is not recognized")
 // parseParams reads what follows the path.
 func parseParams(s string) ([]param, error) {
 	if s != "" && s[0] != ' ' {
-		return nil, errors.New("A space is due after the address")
+		return nil, errors.New("a space is due after the address")
 	}
 	var params []param
 	for _, word := range strings.Fields(s) {
 		name, value, hasValue := strings.Cut(word, "=")
 		p := param{strings.ToUpper(name), value, hasValue}
 		if !isKeyword(p.name) || !isValue(value) {
-			return nil, errors.New("Malformed parameter")
+			return nil, errors.New("malformed parameter")
 		}
 		for _, other := range params {
 			if other.name == p.name {
-				return nil, fmt.Errorf("Parameter %s stands twice", p.name)
+				return nil, fmt.Errorf("parameter %s stands twice", p.name)
 			}
 		}
 		params = append(params, p)
@@ -77,6 +78,17 @@ func (c *Conn) badParam(p param, err error) error {
 	return c.bad(501, code(5, 5, 4), err.Error())
 }
 
+// printable tells whether a decoded value can stand in a header field: no controls, and beyond ASCII
+// only UTF-8, where that may be (RFC 6533 section 3).
+func printable(s string, beyondASCII bool) bool {
+	for _, ch := range []byte(s) {
+		if ch < ' ' || ch == 0x7f || ch > 0x7f && !beyondASCII {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
+
 // decodeXtext is RFC 3461 section 4's.
 func decodeXtext(s string) (string, error) {
 	if !strings.Contains(s, "+") {
@@ -89,11 +101,11 @@ func decodeXtext(s string) (string, error) {
 			continue
 		}
 		if i+2 >= len(s) || strings.ToUpper(s[i+1:i+3]) != s[i+1:i+3] {
-			return "", errors.New("Malformed xtext")
+			return "", errors.New("malformed xtext")
 		}
 		n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
 		if err != nil {
-			return "", errors.New("Malformed xtext")
+			return "", errors.New("malformed xtext")
 		}
 		b = append(b, byte(n))
 		i += 2

@@ -43,10 +43,15 @@ func (c *Conn) cmdNotImplemented(string) error {
 	return c.bad(502, code(5, 5, 1), "Command not implemented")
 }
 
+// forget makes way for the next transaction.
+func (c *Conn) forget() {
+	c.tx, c.message, c.recipients, c.refusedRcpts, c.utf8 = nil, nil, 0, 0, false
+}
+
 // abandon ends the transaction, if there is one.
 func (c *Conn) abandon(cause error) {
-	m, tx := c.chunks, c.tx
-	c.tx, c.chunks, c.recipients, c.refusedRcpts, c.utf8 = nil, nil, 0, 0, false
+	m, tx := c.message, c.tx
+	c.forget()
 	switch {
 	case m != nil:
 		m.abort(cause)

@@ -57,9 +57,9 @@ func (c *Conn) handshake() error {
 		return &stop{reason: EndTLS, err: fmt.Errorf("TLS handshake: %w", err)}
 	}
 	state := conn.ConnectionState()
+	_ = conn.SetDeadline(time.Time{})
 	c.mu.Lock()
 	c.nc = conn
-	_ = c.nc.SetDeadline(time.Time{})
 	c.mu.Unlock()
 	c.tlsState = &state
 	return nil

@@ -1,0 +1,54 @@
+package smtpd
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+)
+
+// bad refuses a command that was not understood, or came out of order: these are counted.
+func (c *Conn) bad(status int, enhanced smtp.EnhancedCode, text string) error {
+	c.reply(status, enhanced, text)
+	c.end.BadCommands++
+	if c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
+		return c.close421(code(4, 7, 0), "Too many bad commands, closing the connection", EndBadCommands)
+	}
+	return nil
+}
+
+// errorReply is what the client hears of an error of the session's.
+func errorReply(err error) *smtp.SMTPError {
+	var reply *smtp.SMTPError
+	if errors.As(err, &reply) && reply.Code >= 400 && reply.Code < 600 {
+		return reply
+	}
+	return &smtp.SMTPError{Code: 451, EnhancedCode: code(4, 3, 0), Message: "Temporary failure, try again later"}
+}
+
+// refused passes on an error of the session's. 421 closes (RFC 5321 section 3.8).
+func (c *Conn) refused(err error) error {
+	r := errorReply(err)
+	if r.Code == 421 {
+		return c.close421(r.EnhancedCode, r.Message, EndRefused)
+	}
+	c.reply(r.Code, r.EnhancedCode, textLines(r.Message)...)
+	return nil
+}
+
+// maxReplyLines bounds what a policy has to say, or the next hop through it.
+const maxReplyLines = 8
+
+func textLines(s string) []string {
+	lines := strings.Split(strings.TrimRight(s, "\r\n"), "\n")
+	return lines[:min(len(lines), maxReplyLines)]
+}
+
+// close421 says that the connection closes, and makes the end of the session of it.
+func (c *Conn) close421(enhanced smtp.EnhancedCode, text, reason string) error {
+	c.reply(421, enhanced, text)
+	if err := c.out.flush(); err != nil {
+		return err
+	}
+	return &stop{reason: reason, err: errors.New(text)}
+}

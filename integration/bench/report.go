@@ -81,13 +81,20 @@ func (r *report) raw(row, name string, s []sample) {
 	p := func(ph load.Phase, share float64) float64 {
 		return field(s, func(s sample) float64 { return ms(s.Percentile(ph, share)) })
 	}
-	r.raws = append(r.raws, fmt.Sprintf("%s\t%s\t%.0f\t%.0f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.0f", row, name,
-		field(s, func(s sample) float64 { return s.SessionsPerSecond() }),
-		field(s, func(s sample) float64 { return s.MessagesPerSecond() }),
-		field(s, func(s sample) float64 { return s.MBPerSecond() }),
+	text := row + "\t" + name
+	for _, v := range []float64{
+		field(s, sessionRate), field(s, messageRate), field(s, octetRate),
 		p(load.Connect, .5), p(load.TLS, .5), p(load.Auth, .5), p(load.Data, .5), p(load.Total, .5), p(load.Total, .99),
 		field(s, func(s sample) float64 { return s.cpuPer(s.AllMessages) }),
-		field(s, func(s sample) float64 { return float64(s.peak) / (1 << 20) })))
+		field(s, func(s sample) float64 { return float64(s.peak) / (1 << 20) }),
+	} {
+		if v == 0 {
+			text += "\t-" // too long for the turn, or of more than one process
+		} else {
+			text += fmt.Sprintf("\t%.4g", v)
+		}
+	}
+	r.raws = append(r.raws, text)
 }
 
 // print writes the table, the raw medians and the machine.

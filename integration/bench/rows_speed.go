@@ -170,7 +170,7 @@ func (b *bench) large() error {
 			return err
 		}
 		peak := float64(m.Peak) / mib
-		progress("large, %d MiB: %s, peak %.0f MiB", size, s.brief(), peak)
+		progress("large, %d MiB: %s, peak %.0f MiB, now %d MiB of files and %d MiB else", size, s.brief(), peak, (m.RSS-m.Anon)/mib, m.Anon/mib)
 		peaks = append(peaks, fmt.Sprintf("%.0f at %d MiB", peak, size))
 		highest = max(highest, peak)
 		if lowest == 0 || peak < lowest {

@@ -1,6 +1,7 @@
 package least
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -59,22 +60,35 @@ func (e *each) begin() (draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	return file{f}, nil
+	w := writers.Get().(*bufio.Writer)
+	w.Reset(f)
+	return &file{w, f}, nil
 }
 
-type file struct{ *os.File }
+// file gathers what lies between dots at the beginnings of lines into few writes.
+type file struct {
+	*bufio.Writer
+	f *os.File
+}
 
-func (f file) commit() error {
-	err := f.Sync()
-	if cerr := f.Close(); err == nil {
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 128<<10) }}
+
+func (f *file) commit() error {
+	err := f.Flush()
+	if err == nil {
+		err = f.f.Sync()
+	}
+	if cerr := f.f.Close(); err == nil {
 		err = cerr
 	}
+	writers.Put(f.Writer)
 	return err
 }
 
-func (f file) abort() {
-	f.Close()
-	os.Remove(f.Name())
+func (f *file) abort() {
+	f.f.Close()
+	os.Remove(f.f.Name())
+	writers.Put(f.Writer)
 }
 
 // group keeps one log, and those that wait share a sync.

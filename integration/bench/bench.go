@@ -132,7 +132,8 @@ func (b *bench) run(chosen []row) error {
 		progress("row %s", r.name)
 		if err := r.run(b); err != nil {
 			if b.ctx.Err() != nil {
-				return b.ctx.Err()
+				failed = b.ctx.Err()
+				break
 			}
 			progress("row %s failed: %v", r.name, err)
 			b.report.add(r.name, "", err.Error(), "failed")

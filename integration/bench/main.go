@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	b := &bench{ctx: ctx, report: new(report)}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	short := flags.Bool("short", false, "2 s a measurement, and fewer of them")
+	short := flags.Bool("short", false, "2 s a measurement, not 5")
 	only := flags.String("row", "", "only these rows, of "+strings.Join(rowNames(), ", "))
 	without := flags.String("without", "", "leave out server, limit or peer, for work on this program")
 	cpus := flags.Int("cpus", 2, "cores for everything; 0 is all")

@@ -125,7 +125,8 @@ func (c *Conn) Close() {
 // Refuse says 421 in clear text to a client that there is no room for, and closes.
 func Refuse(nc net.Conn, text string) {
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
-	_, _ = fmt.Fprintf(nc, "421 4.7.0 %s\r\n", text)
+	line := appendText([]byte("421 4.7.0 "), text, maxReply-len("421 4.7.0 \r\n"))
+	_, _ = nc.Write(append(line, '\r', '\n'))
 	_ = nc.Close()
 }
 
@@ -213,8 +214,7 @@ func (c *Conn) run() error {
 	}
 	session, err := c.backend.NewSession(c)
 	if err != nil {
-		r := errorReply(err)
-		return c.close421(r.EnhancedCode, r.Message, EndRefused)
+		return c.turnedAway(err)
 	}
 	c.session = session
 	c.out.line("220 ", c.settings.Hostname, " ESMTP")

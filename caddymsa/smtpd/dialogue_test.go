@@ -87,9 +87,10 @@ func (x *client) close() {
 	}
 }
 
-// end is how the session ended; it waits for that.
+// end is how the session ended, of which the client must have seen the last octet.
 func (x *client) end() End {
 	x.t.Helper()
+	_ = x.raw.Close() // so that nobody lingers
 	select {
 	case <-x.done:
 	case <-time.After(patience):

@@ -36,6 +36,19 @@ func (c *Conn) refused(err error) error {
 	return nil
 }
 
+// turnedAway says, in place of the greeting, that there will be no session.
+func (c *Conn) turnedAway(err error) error {
+	r := errorReply(err)
+	if r.Code == 451 {
+		return c.close421(r.EnhancedCode, r.Message, EndRefused)
+	}
+	c.reply(r.Code, r.EnhancedCode, r.Message)
+	if err := c.out.flush(); err != nil {
+		return err
+	}
+	return &stop{reason: EndRefused, err: err}
+}
+
 // maxReplyLines bounds what a policy has to say, or the next hop through it.
 const maxReplyLines = 8
 

@@ -1,0 +1,178 @@
+package smtpd
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/emersion/go-smtp"
+)
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
+
+const textShutdown = "S: 421 4.3.2 Service shutting down, try again later\nEOF"
+
+// 38: idle clients hear 421 at once, whatever they are about; others finish first.
+func TestShutdown(t *testing.T) {
+	for name, at := range map[string]stage{"in clear": atClear, "before EHLO": atNew, "before AUTH": atGreeted, "ready": atReady} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := start(t, newBackend(), at)
+			x.conn.Shutdown()
+			x.play(textShutdown)
+			if end := x.end(); end.Reason != EndShutdown {
+				t.Errorf("ended as %+v", end)
+			}
+		})
+	}
+	for name, tc := range map[string]struct {
+		at     stage
+		finish string
+	}{
+		"after MAIL":     {atMail, "C: RSET\nS: 250 *\n"},
+		"after RCPT":     {atRcpt, "C: DATA\nS: 354 *\nC> x\\r\\n.\\r\\n\n" + queued + "\n"},
+		"in DATA":        {atData, "C> x\\r\\n.\\r\\n\n" + queued + "\n"},
+		"between chunks": {atRcpt, "C> BDAT 1\\r\\nx\nS: 250 *\nC: BDAT 0 LAST\n" + queued + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := start(t, newBackend(), tc.at)
+			x.conn.Shutdown()
+			x.play(tc.finish + textShutdown)
+			if end := x.end(); end.Reason != EndShutdown {
+				t.Errorf("ended as %+v", end)
+			}
+		})
+	}
+}
+
+// An idle client is woken: it needs to send nothing.
+func TestShutdownWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := bubble(t, newBackend(), atReady)
+		synctest.Wait() // now it waits for a command
+		x.conn.Shutdown()
+		x.must(textShutdown)
+		<-x.done
+	})
+	synctest.Test(t, func(t *testing.T) { // before the first octet
+		x := bubble(t, newBackend(), atClear)
+		x.conn.Shutdown()
+		x.conn.Shutdown()
+		x.must(textShutdown)
+		<-x.done
+	})
+}
+
+func TestCloseBreaks(t *testing.T) {
+	x := start(t, newBackend(), atData)
+	x.conn.Close()
+	if end := x.end(); end.Reason != EndLost || x.conn.Context().Err() == nil {
+		t.Errorf("ended as %+v", end)
+	}
+}
+
+// Nobody serves this socket any more.
+func TestNoSettings(t *testing.T) {
+	b := newBackend()
+	x := start(t, b, atReady)
+	b.settings.Store(nil)
+	x.play("C: NOOP\nS: 421 4.3.2 *\nEOF")
+	if end := x.end(); end.Reason != EndShutdown {
+		t.Errorf("ended as %+v", end)
+	}
+	dial(t, b, false).play("S: 421 4.3.2 *\nEOF")
+	dial(t, b, true).play("EOF") // where nothing can be said
+}
+
+// A reload reaches open sessions.
+func TestNewSettings(t *testing.T) {
+	b := newBackend()
+	x := start(t, b, atReady)
+	b.with(func(s *Settings) { s.Hostname = "new.example.test" })
+	x.play("C: EHLO c\nS: 250-new.example.test\nS: ...")
+}
+
+func TestSessionRefused(t *testing.T) {
+	b := newBackend()
+	b.refuse = errors.New("inner detail")
+	dial(t, b, false).play("S: 421 4.3.0 Temporary failure, try again later\nEOF")
+	b.refuse = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Not you"}
+	x := dial(t, b, false)
+	x.play("S: 554 5.7.1 Not you\nEOF")
+	x.end()
+}
+
+func TestRefuse(t *testing.T) {
+	server, raw := socketPair(t)
+	Refuse(server, "Too many\r\nconnections")
+	got, err := io.ReadAll(raw)
+	if err != nil || string(got) != "421 4.7.0 Too many  connections\r\n" {
+		t.Errorf("said %q, %v", got, err)
+	}
+}
+
+// A panic is 421, one line for the log, and no transaction left open.
+func TestPanics(t *testing.T) {
+	for at, call := range map[stage]string{atClear: "session", atGreeted: "auth", atReady: "mail", atMail: "rcpt", atRcpt: "begin", atData: "commit"} {
+		b := newBackend()
+		if at == atClear {
+			b.panicAt = call
+			dial(t, b, false).play("S: 421 4.3.0 Internal error*\nEOF")
+			continue
+		}
+		x := start(t, b, at)
+		b.mu.Lock()
+		b.panicAt = call
+		b.mu.Unlock()
+		line := map[stage]string{atGreeted: login, atReady: "MAIL FROM:<>", atMail: "RCPT TO:<a@example.org>", atRcpt: "DATA", atData: "."}[at]
+		x.play("C: " + line + "\nS: 421 4.3.0 Internal error*\nEOF")
+		if end := x.end(); end.Reason != EndPanic || !strings.Contains(end.Panic, "bug in "+call) || !strings.Contains(end.Panic, "fake_test.go") {
+			t.Errorf("%s: ended as %+v", call, end)
+		}
+		x.close()
+	}
+	for _, script := range []string{"C: DATA\nS: 354 *\nC: x\n", "C> BDAT 1\\r\\nx\n"} {
+		b := newBackend()
+		b.panicAt = "write"
+		x := talk(t, b, atRcpt, script+"S: 421 4.3.0 *\nEOF")
+		x.close()
+		if len(b.aborts) != 1 {
+			t.Errorf("aborts %v", b.aborts)
+		}
+	}
+}
+
+// lateAddr is a connection whose address is known after a while, as with the PROXY protocol.
+type lateAddr struct {
+	net.Conn
+	known chan struct{}
+}
+
+func (l lateAddr) RemoteAddr() net.Addr {
+	<-l.known
+	return l.Conn.RemoteAddr()
+}
+
+func TestNewAsksNothing(t *testing.T) {
+	server, raw := socketPair(t)
+	known := make(chan struct{})
+	x := attach(t, newBackend(), lateAddr{server, known}, raw, false, Options{}) // returns
+	close(known)
+	x.play("S: 220 *\nC: QUIT\nS: 221 *\nEOF")
+	if x.end(); x.conn.RemoteAddr() == nil || x.conn.LocalAddr() == nil || len(x.conn.ID()) != 16 {
+		t.Error("no addresses or id")
+	}
+}
+
+func TestEndCounts(t *testing.T) {
+	b := newBackend()
+	x := talk(t, b, atClear, "C: NOOP\nS: 250 *\nC: RSET\nS: 530 *\nC: QUIT\nS: 221 *\nEOF")
+	if end := x.end(); end.Commands != 3 || end.BadCommands != 1 || end.Reason != EndQuit || end.Err != nil || end.Panic != "" {
+		t.Errorf("ended as %+v", end)
+	}
+}

@@ -41,15 +41,6 @@ type engine struct {
 	closed bool
 }
 
-// change is one entry's part of a shared commit.
-type change struct {
-	id     string
-	record []byte   // nil deletes the entry
-	body   [][]byte // stored under the body key when not nil
-	size   int
-	done   chan error
-}
-
 func openEngine(fs vfs.FS, dir string, memTable uint64, log *zap.Logger) (*engine, error) {
 	e := &engine{
 		fs:      &fence{FS: fs},
@@ -128,66 +119,6 @@ func (e *engine) guard() {
 			e.fail(fmt.Errorf("%v", p))
 		}
 	}
-}
-
-// run commits what is there together: one write and one sync for all.
-func (e *engine) run() {
-	defer close(e.done)
-	defer e.guard()
-	for first := range e.changes {
-		group, size := []*change{first}, first.size
-		for more := true; more && size < maxBatch; {
-			select {
-			case c, ok := <-e.changes:
-				if more = ok; ok {
-					group = append(group, c)
-					size += c.size
-				}
-			default:
-				more = false
-			}
-		}
-		err := e.apply(group, size)
-		for _, c := range group {
-			c.done <- err
-		}
-	}
-}
-
-func (e *engine) apply(group []*change, size int) error {
-	b := e.db.NewBatchWithSize(size + 64*len(group) + 16)
-	defer b.Close()
-	for _, c := range group {
-		if c.record == nil {
-			if err := b.Delete(envelopeKey(c.id), nil); err != nil {
-				return err
-			}
-			if err := b.Delete(bodyKey(c.id), nil); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := b.Set(envelopeKey(c.id), c.record, nil); err != nil {
-			return err
-		}
-		if c.body == nil {
-			continue
-		}
-		key, n := bodyKey(c.id), 0
-		for _, p := range c.body {
-			n += len(p)
-		}
-		op := b.SetDeferred(len(key), n)
-		copy(op.Key, key)
-		v := op.Value
-		for _, p := range c.body {
-			v = v[copy(v, p):]
-		}
-		if err := op.Finish(); err != nil {
-			return err
-		}
-	}
-	return e.db.Apply(b, pebble.Sync)
 }
 
 // commit makes a change durable. When it returns errDoubt nobody knows whether

@@ -3,4 +3,4 @@
 package spoolfile
 
 // Under the race detector pebble checks itself at length: a state takes 50 ms.
-const powerStates = 300
+const powerStates = 200

@@ -123,18 +123,21 @@ func build(dir string) (string, error) {
 			return "", err
 		}
 	}
-	// This module is not published: what the proxy does not have is taken from the
-	// replaced directory, and the rest from the module cache.
-	proxy, err := exec.Command("go", "env", "GOPROXY").Output()
+	// xcaddy asks for this module's versions though it is replaced: who is asked must
+	// say that there are none, which a proxy and the module cache do and a failing
+	// look-up at its origin does not.
+	proxies, err := exec.Command("go", "env", "GOPROXY").Output()
 	if err != nil {
 		return "", err
 	}
+	asked := strings.FieldsFunc(strings.TrimSpace(string(proxies)), func(r rune) bool { return r == ',' || r == '|' })
+	asked = slices.DeleteFunc(asked, func(p string) bool { return p == "direct" || p == "off" })
 	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	if err != nil {
 		return "", err
 	}
 	env := []string{
-		"GOPROXY=" + strings.ReplaceAll(strings.TrimSpace(string(proxy)), ",", "|") + "|file://" + strings.TrimSpace(string(cache)) + "/cache/download",
+		"GOPROXY=" + strings.Join(append(asked, "file://"+strings.TrimSpace(string(cache))+"/cache/download"), "|"),
 		"XCADDY_GO_BUILD_FLAGS=-ldflags '-s -w'", // without -trimpath, so that go build's cache serves
 	}
 	return out, run(scratch, env, "./xcaddy", "build", "v2.11.9", "--with", "github.com/caddy-msa/caddy-msa="+root, "--output", out)

@@ -49,7 +49,7 @@ func (*Static) CaddyModule() caddy.ModuleInfo {
 // Provision parses the users.
 func (s *Static) Provision(ctx caddy.Context) error {
 	if len(s.Users) == 0 {
-		return errors.New("at least one user is required, as in user alice@example.org {ARGON2ID}...")
+		return errors.New("at least one user is required, as in user alice@example.org {ARGON2ID}hash")
 	}
 	var users []passwd.User
 	for i, u := range s.Users {

@@ -104,7 +104,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*queue.Entry)
 	if err != nil {
 		return err
 	}
-	settled, it.outcome = true, nil
+	settled, it.outcome, it.broken = true, nil, false
 	s.schedule.settle(it, rec)
 	s.wake()
 	return nil

@@ -42,7 +42,7 @@ type dotReader struct {
 }
 
 // read takes what is in the buffer, up to the end of data, and tells whether it came.
-func (d *dotReader) read(in *input, m *message) bool {
+func (d *dotReader) read(in *input, m interface{ write([]byte) }) bool {
 	p := (*in.buf)[in.r:in.w]
 	d.needsMore = false
 	from := 0 // what m has not got yet

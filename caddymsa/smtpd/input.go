@@ -108,13 +108,13 @@ func (in *input) line(limit int) ([]byte, error) {
 			tail := in.partial
 			in.partial = !crlf
 			switch {
-			case crlf && tail:
-				from = 0
-				continue
-			case !crlf:
-				return nil, errBareLF
 			case len(text) > limit:
 				return text[:limit], errLineTooLong
+			case !crlf:
+				return nil, errBareLF
+			case tail:
+				from = 0
+				continue
 			case bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0:
 				return nil, errControl
 			}

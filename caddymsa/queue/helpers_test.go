@@ -292,6 +292,13 @@ func (s *sink) Deliver(ctx context.Context, d *queue.Delivery) error {
 	return s.deliver(ctx, d)
 }
 
+// atOnce is how many attempts are under way, and the most that there were.
+func (s *sink) atOnce() (now, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now, s.most
+}
+
 func (s *sink) all() []call {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -191,24 +191,24 @@ func TestWorkers(t *testing.T) {
 		}
 		r.Start()
 		r.after(90 * time.Second)
-		if s.most != 2 || len(s.all()) != 4 {
-			t.Errorf("%d at once, %d in all, wanted 2 and 4", s.most, len(s.all()))
+		if _, most := s.atOnce(); most != 2 || len(s.all()) != 4 {
+			t.Errorf("%d at once, %d in all, wanted 2 and 4", most, len(s.all()))
 		}
 		g := newGeneration(to(s))
 		g.schedule.Workers = 5
 		r.host.set(g)
 		r.Wake()
 		r.after(time.Second)
-		if s.now != 5 {
-			t.Errorf("%d at once, wanted 5 of the new generation", s.now)
+		if now, _ := s.atOnce(); now != 5 {
+			t.Errorf("%d at once, wanted 5 of the new generation", now)
 		}
 		g = newGeneration(to(s))
 		g.schedule.Workers = 1
 		r.host.set(g)
 		r.Wake()
 		r.after(2 * time.Minute)
-		if s.now != 1 {
-			t.Errorf("%d at once, wanted 1", s.now)
+		if now, _ := s.atOnce(); now != 1 {
+			t.Errorf("%d at once, wanted 1", now)
 		}
 		r.after(time.Hour)
 		if len(s.all()) != 20 {

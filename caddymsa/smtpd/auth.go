@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"encoding/base64"
-	"errors"
 	"slices"
 	"strings"
 
@@ -38,7 +37,6 @@ func (c *Conn) cmdAUTH(arg string) error {
 
 // exchange drives a mechanism to its end.
 func (c *Conn) exchange(server gosasl.Server, response []byte) error {
-	var unfit lineError
 	for {
 		challenge, done, err := server.Next(response)
 		if err != nil {
@@ -48,10 +46,10 @@ func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 			break
 		}
 		line, err := c.challenge(challenge)
-		switch {
-		case errors.As(err, &unfit):
+		if unfit, ok := err.(lineError); ok {
 			return c.unfitResponse(unfit)
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
 		if line == "*" {

@@ -1,9 +1,6 @@
 package smtpd
 
-import (
-	"bytes"
-	"errors"
-)
+import "bytes"
 
 // state is how far a session has come. A verb is honoured in some of them.
 type state uint8
@@ -84,8 +81,8 @@ const (
 // next reads a command and runs it.
 func (c *Conn) next() error {
 	line, err := c.readCommand()
-	var unfit lineError
-	if err != nil && !errors.As(err, &unfit) {
+	unfit, ok := err.(lineError)
+	if err != nil && !ok {
 		return err
 	}
 	c.end.Commands++

@@ -189,6 +189,9 @@ func (in *input) discard(n int64) error {
 
 // isTimeout tells a deadline's passing from a broken connection.
 func isTimeout(err error) bool {
+	if _, unfit := err.(lineError); err == nil || unfit {
+		return false // without the allocation below
+	}
 	var ne net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
 }

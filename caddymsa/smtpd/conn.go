@@ -2,7 +2,7 @@
 // client, from its first byte to its last. It knows nothing of Caddy; what it
 // needs to know it asks a Backend, and what the client wants it tells a Session.
 //
-// Reading order: conn.go (the connection), input.go and output.go (octets),
+// Reading order: conn.go and ending.go (the connection), input.go and output.go (octets),
 // command.go (the table of verbs), then one file a verb.
 package smtpd
 
@@ -12,9 +12,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -130,16 +128,6 @@ func Refuse(nc net.Conn, text string) {
 	_ = nc.Close()
 }
 
-// stop is the error that ends a session as it should.
-type stop struct {
-	reason string
-	err    error
-}
-
-func (s *stop) Error() string { return s.reason }
-
-func (s *stop) Unwrap() error { return s.err }
-
 // Serve runs the dialogue, and returns when the connection is closed.
 func (c *Conn) Serve() {
 	defer c.finish()
@@ -150,51 +138,6 @@ func (c *Conn) Serve() {
 	} else {
 		c.end.Reason, c.end.Err = EndLost, err
 	}
-}
-
-// finish tells the session and closes, whatever happened.
-func (c *Conn) finish() {
-	if p := recover(); p != nil {
-		c.end = End{Reason: EndPanic, Commands: c.end.Commands, BadCommands: c.end.BadCommands, Panic: fmt.Sprintf("%v\n%s", p, debug.Stack())}
-		c.reply(421, code(4, 3, 0), "Internal error, closing the connection")
-		_ = c.out.flush()
-	}
-	func() {
-		defer func() { _ = recover() }() // a session that panicked once may do so again
-		c.abandon(c.end.Err)
-		if c.session != nil {
-			c.session.Close(c.end)
-		}
-	}()
-	c.cancel()
-	c.hangUp()
-	c.in.release()
-	c.out.release()
-}
-
-// lingerTime is how long a client that was told to go may take to hear it: closing with octets
-// unread resets the connection, and the last reply with it.
-const (
-	lingerTime   = time.Second
-	lingerOctets = 256 << 10
-)
-
-func (c *Conn) hangUp() {
-	c.mu.Lock()
-	nc := c.nc
-	c.mu.Unlock()
-	switch c.end.Reason {
-	case EndLost:
-		_ = c.raw.Close()
-		return
-	case EndBadCommands, EndAuthFailures, EndRefused, EndShutdown, EndTimeout, EndPanic:
-		half, ok := nc.(interface{ CloseWrite() error })
-		if ok && half.CloseWrite() == nil {
-			_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
-			_ = c.in.discard(lingerOctets)
-		}
-	}
-	_ = nc.Close()
 }
 
 func (c *Conn) run() error {

@@ -88,11 +88,7 @@ func (c *Conn) unfitResponse(unfit lineError) error {
 // challenge sends a 334 and reads the client's line.
 func (c *Conn) challenge(challenge []byte) (string, error) {
 	c.out.line("334 ", base64.StdEncoding.EncodeToString(challenge))
-	c.waitUntil(c.deadline(orDefault(c.settings.Command, defaultCommand)))
-	line, err := c.in.line(maxAuth)
-	if isTimeout(err) {
-		return "", c.close421(code(4, 4, 2), "Timeout, closing the connection", EndTimeout)
-	}
+	line, err := c.await(maxAuth)
 	return string(line), err
 }
 

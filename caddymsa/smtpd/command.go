@@ -119,27 +119,33 @@ func (c *Conn) unfitLine(line []byte, unfit lineError) error {
 	return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
 }
 
-// readCommand waits for a line, and for the end of the session's time.
+// readCommand waits for a command.
 func (c *Conn) readCommand() ([]byte, error) {
+	if c.tlsState == nil {
+		return c.await(maxCommand)
+	}
+	return c.await(maxAuth)
+}
+
+// await waits for a line, and for the end of the session's time.
+func (c *Conn) await(limit int) ([]byte, error) {
 	if err := c.arm(); err != nil {
 		return nil, err
-	}
-	limit := maxCommand
-	if c.tlsState != nil {
-		limit = maxAuth
 	}
 	line, err := c.in.line(limit)
 	stopping := c.disarm()
 	if isTimeout(err) {
 		if stopping {
-			return nil, c.close421(code(4, 3, 2), "Service shutting down, try again later", EndShutdown)
+			return nil, c.close421(code(4, 3, 2), textShutdown, EndShutdown)
 		}
 		return nil, c.close421(code(4, 4, 2), "Timeout, closing the connection", EndTimeout)
 	}
 	return line, err
 }
 
-// arm sets the deadline for a command, and lets Shutdown interrupt the wait.
+const textShutdown = "Service shutting down, try again later"
+
+// arm sets the deadline for a line, and lets Shutdown interrupt the wait.
 func (c *Conn) arm() error {
 	if c.in.buffered() == 0 {
 		if err := c.out.flush(); err != nil {
@@ -150,7 +156,7 @@ func (c *Conn) arm() error {
 	c.mu.Lock()
 	if c.stopping && c.tx == nil {
 		c.mu.Unlock()
-		return c.close421(code(4, 3, 2), "Service shutting down, try again later", EndShutdown)
+		return c.close421(code(4, 3, 2), textShutdown, EndShutdown)
 	}
 	defer c.mu.Unlock()
 	c.idle = c.tx == nil

@@ -14,7 +14,7 @@ import (
 
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
-const textShutdown = "S: 421 4.3.2 Service shutting down, try again later\nEOF"
+const shutdownScript = "S: 421 4.3.2 Service shutting down, try again later\nEOF"
 
 // 38: idle clients hear 421 at once, whatever they are about; others finish first.
 func TestShutdown(t *testing.T) {
@@ -23,12 +23,17 @@ func TestShutdown(t *testing.T) {
 			t.Parallel()
 			x := start(t, newBackend(), at)
 			x.conn.Shutdown()
-			x.play(textShutdown)
+			x.play(shutdownScript)
 			if end := x.end(); end.Reason != EndShutdown {
 				t.Errorf("ended as %+v", end)
 			}
 		})
 	}
+	t.Run("in AUTH", func(t *testing.T) { // which loses nothing: the next command would hear the same
+		x := talk(t, newBackend(), atGreeted, "C: AUTH CHAT\nS: 334 *")
+		x.conn.Shutdown()
+		x.play(shutdownScript)
+	})
 	for name, tc := range map[string]struct {
 		at     stage
 		finish string
@@ -42,7 +47,7 @@ func TestShutdown(t *testing.T) {
 			t.Parallel()
 			x := start(t, newBackend(), tc.at)
 			x.conn.Shutdown()
-			x.play(tc.finish + textShutdown)
+			x.play(tc.finish + shutdownScript)
 			if end := x.end(); end.Reason != EndShutdown {
 				t.Errorf("ended as %+v", end)
 			}
@@ -56,14 +61,14 @@ func TestShutdownWakes(t *testing.T) {
 		x := bubble(t, newBackend(), atReady)
 		synctest.Wait() // now it waits for a command
 		x.conn.Shutdown()
-		x.must(textShutdown)
+		x.must(shutdownScript)
 		<-x.done
 	})
 	synctest.Test(t, func(t *testing.T) { // before the first octet
 		x := bubble(t, newBackend(), atClear)
 		x.conn.Shutdown()
 		x.conn.Shutdown()
-		x.must(textShutdown)
+		x.must(shutdownScript)
 		<-x.done
 	})
 }

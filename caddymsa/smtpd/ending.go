@@ -23,17 +23,20 @@ func (c *Conn) finish() {
 		c.reply(421, code(4, 3, 0), "Internal error, closing the connection")
 		_ = c.out.flush()
 	}
-	func() {
-		defer func() { _ = recover() }() // a session that panicked once may do so again
-		c.abandon(c.end.Err)
-		if c.session != nil {
-			c.session.Close(c.end)
-		}
-	}()
+	guarded(func() { c.abandon(c.end.Err) })
+	if c.session != nil {
+		guarded(func() { c.session.Close(c.end) })
+	}
 	c.cancel()
 	c.hangUp()
 	c.in.release()
 	c.out.release()
+}
+
+// guarded runs the last calls into a session: one that panicked once may do so again.
+func guarded(call func()) {
+	defer func() { _ = recover() }()
+	call()
 }
 
 // lingerTime is how long a client that was told to go may take to hear it: closing with octets

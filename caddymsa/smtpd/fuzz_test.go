@@ -198,6 +198,22 @@ func FuzzCommandLine(f *testing.F) {
 	})
 }
 
+// A session says the same however its octets come.
+func TestSessionSplits(t *testing.T) {
+	for at := atClear; at <= atReady; at++ {
+		var said string
+		for size := range 40 {
+			nc := &memConn{in: []byte(envelope + "NOOP\nRSET\r\n" + strings.Join(verbSeeds[:2], "") + strings.Join(verbSeeds[3:], "")), pieces: []byte{byte(size)}}
+			serveMem(newBackend(), at, nc)
+			if got := nc.out.String(); said == "" {
+				said = got
+			} else if got != said {
+				t.Fatalf("in pieces of %d:\n%s\nnot\n%s", size, got, said)
+			}
+		}
+	}
+}
+
 // FuzzBDAT splits a message into chunks and hides them behind one another.
 func FuzzBDAT(f *testing.F) {
 	f.Add([]byte("a: b\r\n\r\nc\r\n.\r\nQUIT\r\n"), []byte{1, 2, 3}, []byte{7})

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/hex"
 	"path/filepath"
 	"strings"
@@ -38,5 +39,14 @@ func TestDialogues(t *testing.T) {
 			}
 			msatest.Dialogue(t, file, addr, config)
 		})
+	}
+	// R-07: the client that sent no EHLO within TLS.
+	if got := s.mail("noehlo@example.net", 1)[0]; !bytes.Contains(got, []byte("\r\nReceived: from [127.0.0.1]\r\n")) {
+		t.Errorf("Received without EHLO:\n%s", got)
+	}
+	for _, secret := range []string{"hunter2", "\"secret", "c2VjcmV0", "AHNlY3JldA"} {
+		if strings.Contains(s.log.String(), secret) {
+			t.Errorf("the log holds %s", secret)
+		}
 	}
 }

@@ -30,8 +30,13 @@ func TestMain(m *testing.M) {
 	}
 	tell("integration: binary built in %s", time.Since(began).Round(time.Second))
 	code := m.Run()
-	if len(missing.programs) > 0 {
-		tell("integration: skipped tests for want of: %s", strings.Join(missing.programs, ", "))
+	for _, p := range peers {
+		if _, ok := find(p.program); !ok && !slices.Contains(missing.packages, p.debianPackage) {
+			missing.packages = append(missing.packages, p.debianPackage)
+		}
+	}
+	if len(missing.packages) > 0 {
+		tell("skipped tests for want of these Debian packages: %s", strings.Join(missing.packages, ", "))
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
@@ -40,24 +45,42 @@ func TestMain(m *testing.M) {
 // inCI tells whether a missing program is a failure.
 func inCI() bool { return os.Getenv("CI") == "true" }
 
-// missing are the programs for want of which tests were skipped.
+// missing are the packages for want of which tests were skipped.
 var missing struct {
 	sync.Mutex
-	programs []string
+	packages []string
+}
+
+// peers are the programs that tests of other packages skip for, so that one line can
+// name all that was skipped.
+var peers = []struct{ program, debianPackage string }{
+	{"gsasl", "gsasl"}, {"doveadm", "dovecot-core"}, {"dovecot", "dovecot-core"}, {"python3", "python3"},
+}
+
+// find looks for a program on the path, and where administrators' programs are.
+func find(program string) (string, bool) {
+	if path, err := exec.LookPath(program); err == nil {
+		return path, true
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/lib/cyrus/bin"} {
+		if path := filepath.Join(dir, program); isFile(path) {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // need returns the path of a program, or skips the test; in CI it fails. The
 // package that has it is named for whoever reads the result.
 func need(t testing.TB, program, debianPackage string) string {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
+	if path, ok := find(program); ok {
 		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/lib/cyrus/bin"} {
-		if _, err := os.Stat(filepath.Join(dir, program)); err == nil {
-			return filepath.Join(dir, program)
-		}
 	}
 	lack(t, debianPackage)
 	return ""
@@ -70,8 +93,8 @@ func lack(t testing.TB, debianPackage string) {
 		t.Fatalf("package %s is not installed", debianPackage)
 	}
 	missing.Lock()
-	if !slices.Contains(missing.programs, debianPackage) {
-		missing.programs = append(missing.programs, debianPackage)
+	if !slices.Contains(missing.packages, debianPackage) {
+		missing.packages = append(missing.packages, debianPackage)
 	}
 	missing.Unlock()
 	t.Skipf("package %s is not installed", debianPackage)

@@ -87,7 +87,7 @@ func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error
 	}
 	x.s.login = x.login
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, "ok").Inc()
-	srv.log.Info("authenticated", append(x.s.fields(), zap.String(fieldMechanism, x.mechanism),
+	srv.log.Debug("authenticated", append(x.s.fields(), zap.String(fieldMechanism, x.mechanism),
 		zap.String(fieldBackend, x.login.backend.id))...)
 	return challenge, true, nil
 }

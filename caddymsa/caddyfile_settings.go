@@ -1,0 +1,77 @@
+package caddymsa
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func (p *serverParser) limits(d *caddyfile.Dispenser) error {
+	l := &p.srv.Limits
+	counts := map[string]*int{
+		"recipients": &l.Recipients, "connections": &l.Connections, "connections_per_ip": &l.ConnectionsPerIP,
+		"unauthenticated": &l.Unauthenticated, "bad_commands": &l.BadCommands, "auth_failures": &l.AuthFailures,
+	}
+	return block(d, func(name string) error {
+		if name == "message_size" {
+			return size(d, &l.MessageSize)
+		}
+		if counts[name] == nil {
+			return d.Errf("unknown limit %q; there are message_size, recipients, connections, connections_per_ip, unauthenticated, bad_commands and auth_failures", name)
+		}
+		return count(d, counts[name])
+	})
+}
+
+func (p *serverParser) timeouts(d *caddyfile.Dispenser) error {
+	t := &p.srv.Timeouts
+	known := map[string]*caddy.Duration{
+		"handshake": &t.Handshake, "before_auth": &t.BeforeAuth, "command": &t.Command, "data": &t.Data, "session": &t.Session,
+	}
+	return block(d, func(name string) error {
+		if known[name] == nil {
+			return d.Errf("unknown timeout %q; there are handshake, before_auth, command, data and session", name)
+		}
+		return duration(d, known[name])
+	})
+}
+
+func (p *serverParser) queue(d *caddyfile.Dispenser) error {
+	if p.app.Queue != nil {
+		return d.Err("queue stands twice; it belongs to the app, so one of the msa blocks sets it")
+	}
+	q := new(QueueConfig)
+	p.app.Queue = q
+	return block(d, func(name string) error {
+		switch name {
+		case "retry":
+			args := d.RemainingArgs()
+			if len(args) == 0 {
+				return d.ArgErr()
+			}
+			for _, arg := range args {
+				dur, err := caddy.ParseDuration(arg)
+				if err != nil {
+					return d.Errf("retry: %v", err)
+				}
+				q.Retry = append(q.Retry, caddy.Duration(dur))
+			}
+			return nil
+		case "expire":
+			return duration(d, &q.Expire)
+		case "workers":
+			return count(d, &q.Workers)
+		}
+		return d.Errf("unknown queue setting %q; there are retry, expire and workers", name)
+	})
+}
+
+func (p *serverParser) spool(d *caddyfile.Dispenser) (err error) {
+	if p.app.SpoolRaw != nil {
+		return d.Err("spool stands twice; it belongs to the app, so one of the msa blocks sets it")
+	}
+	if !d.NextArg() {
+		return d.Err("spool takes a module, as in: spool file /var/spool/caddy-msa")
+	}
+	p.app.SpoolRaw, err = parseModule(d, "msa.spools", "module")
+	return err
+}

@@ -63,7 +63,7 @@ func TestMatch(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for _, m := range []caddy.Provisioner{
-		&RecipientDomain{}, &RecipientDomain{Domains: []string{"exa mple"}}, &SenderDomain{},
+		&RecipientDomain{}, &RecipientDomain{Domains{List: []string{"exa mple"}}}, &SenderDomain{},
 		&RemoteIP{}, &RemoteIP{Ranges: []string{"192.0.2.0/33"}},
 	} {
 		if err := m.Provision(caddy.Context{}); err == nil {

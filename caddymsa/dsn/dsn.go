@@ -77,11 +77,11 @@ func Write(w io.Writer, r *Report) (Body, error) {
 	if err != nil {
 		return Body{}, err
 	}
-	to := p.clean(r.To, maxAddress)
+	to, hostname, id := p.clean(r.To, maxAddress), p.clean(r.Hostname, maxAddress), p.clean(r.ID, maxAddress)
 	text, status := p.text(r), p.status(r)
 	body := Body{
 		EightBit:   copied.encoding == "8bit" || eightBit(text) || eightBit(status),
-		UTF8Header: eightBit([]byte(to)),
+		UTF8Header: !isASCII(to + hostname + id),
 	}
 
 	charset, reportType := "us-ascii", "delivery-status"
@@ -93,11 +93,10 @@ func Write(w io.Writer, r *Report) (Body, error) {
 	}
 	buffered := bufio.NewWriterSize(w, 16<<10)
 	m := multipart.NewWriter(buffered)
-	hostname := p.clean(r.Hostname, maxAddress)
 	fmt.Fprintf(buffered, "Date: %s\r\n", mailDate(r.Date))
 	fmt.Fprintf(buffered, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n", hostname)
 	fmt.Fprintf(buffered, "To: <%s>\r\n", to)
-	fmt.Fprintf(buffered, "Message-ID: <%s@%s>\r\n", p.clean(r.ID, maxAddress), hostname)
+	fmt.Fprintf(buffered, "Message-ID: <%s@%s>\r\n", id, hostname)
 	fmt.Fprintf(buffered, "Subject: %s\r\n", subject(r))
 	buffered.WriteString("Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n")
 	fmt.Fprintf(buffered, "Content-Type: multipart/report; report-type=%s;\r\n\tboundary=\"%s\"\r\n", reportType, m.Boundary())

@@ -232,6 +232,14 @@ func (r *rig) mustSee(want ...string) {
 	r.Helper()
 	r.events.mu.Lock()
 	defer r.events.mu.Unlock()
+	// Entries go their ways independently: the order counts within each.
+	byEntry := func(a, b string) int {
+		idA, _, _ := strings.Cut(a, " ")
+		idB, _, _ := strings.Cut(b, " ")
+		return strings.Compare(idA, idB)
+	}
+	slices.SortStableFunc(r.events.all, byEntry)
+	slices.SortStableFunc(want, byEntry)
 	if !slices.Equal(r.events.all, want) {
 		r.Errorf("events\n  %s\nwanted\n  %s", strings.Join(r.events.all, "\n  "), strings.Join(want, "\n  "))
 	}

@@ -112,7 +112,10 @@ func (s *MemSpool) giveBack(m *memEntry) {
 // take makes a waiting entry the caller's.
 func (s *MemSpool) take(m *memEntry) {
 	m.leased = true
-	if at, ok := slices.BinarySearchFunc(s.due, m, compareDue); ok {
+	switch at, ok := slices.BinarySearchFunc(s.due, m, compareDue); {
+	case ok && at == 0:
+		s.due[0], s.due = nil, s.due[1:]
+	case ok:
 		s.due = slices.Delete(s.due, at, at+1)
 	}
 }

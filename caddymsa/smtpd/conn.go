@@ -150,16 +150,19 @@ func (c *Conn) run() error {
 		return c.close421(code(4, 3, 2), "Service not available, try again later", EndShutdown)
 	}
 	c.settings = s
+	session, err := c.backend.NewSession(c) // before the handshake: a failed one is for the session to log
+	switch {
+	case err != nil && c.implicit:
+		return &stop{reason: EndRefused, err: err}
+	case err != nil:
+		return c.turnedAway(err)
+	}
+	c.session = session
 	if c.implicit {
 		if err := c.handshake(); err != nil {
 			return err
 		}
 	}
-	session, err := c.backend.NewSession(c)
-	if err != nil {
-		return c.turnedAway(err)
-	}
-	c.session = session
 	c.out.line("220 ", c.settings.Hostname, " ESMTP")
 	for {
 		if err := c.next(); err != nil {

@@ -21,8 +21,9 @@ type Backend interface {
 	// the client hears 421 and the connection closes.
 	Settings() *Settings
 
-	// NewSession is called once a connection, before the greeting. An error
-	// refuses the client (421 unless it is an *smtp.SMTPError).
+	// NewSession is called once a connection, before the greeting and before the
+	// handshake of implicit TLS. An error refuses the client (421 unless it is an
+	// *smtp.SMTPError; without a word where TLS comes first).
 	NewSession(c *Conn) (Session, error)
 }
 

@@ -3,11 +3,9 @@
 package watch
 
 import (
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -19,146 +17,140 @@ const (
 	// settle is how long a file must be quiet before it is read: editors and
 	// deployment tools write in several steps.
 	settle = 100 * time.Millisecond
+	// patience is how long a change waits at most for files that are never quiet, or whose
+	// directory is not.
+	patience = 2 * time.Second
 	// poll is how often the files are looked at anyway, for file systems that tell nothing.
 	poll = 30 * time.Second
 )
 
 // Files calls changed after any of the files has changed: written in place, replaced by a
 // rename, removed and made again, or reached by a symbolic link that was swapped, as in
-// Kubernetes. Calls come one at a time, from one goroutine, until the watcher is closed.
+// Kubernetes; a change of its directories' names or links counts too. Calls come one at a
+// time, from one goroutine, until the watcher is closed.
+//
+// A file need not exist, nor its directory. Where the system cannot notify, the files are
+// looked at every 30 seconds, and log gets a warning. A caller that reads the files for the
+// first time does so afterwards, so that no change is missed, and under a lock that
+// changed takes too, so that the older of two readings does not win.
 func Files(paths []string, log *zap.Logger, changed func()) (io.Closer, error) {
-	return files(paths, log, changed, settle, poll)
-}
-
-func files(paths []string, log *zap.Logger, changed func(), settle, poll time.Duration) (*watcher, error) {
 	notify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("watching files: %w", err)
+	if err != nil { // such as: fs.inotify.max_user_instances is reached
+		log.Warn("changes of files are found by looking now and then", zap.Duration("every", poll), zap.Error(err))
+		notify = nil
 	}
-	w := &watcher{notify: notify, paths: slices.Clone(paths), log: log, changed: changed,
-		settle: settle, stop: make(chan struct{}), done: make(chan struct{})}
-	w.watchDirs()
-	w.seen = w.state()
-	go w.run(poll)
-	return w, nil
+	return start(&watcher{
+		paths: slices.Clone(paths), log: log, changed: changed,
+		notify: notify, settle: settle, patience: patience, poll: poll,
+	}), nil
 }
 
 // watcher is owned by the goroutine of run; Close ends it.
 type watcher struct {
-	notify  *fsnotify.Watcher
 	paths   []string
 	log     *zap.Logger
 	changed func()
-	settle  time.Duration
-	dirs    []string
+	notify  *fsnotify.Watcher // nil: look now and then only
+
+	settle, patience, poll time.Duration
+
 	seen    []fileState
-	stop    chan struct{}
-	done    chan struct{}
+	dirs    []string        // watched
+	refused map[string]bool // directories that could not be watched, and were logged
+
+	stop  chan struct{}
+	done  chan struct{}
+	close sync.Once
 }
 
-// fileState is what tells one version of a file from another.
-type fileState struct {
-	target   string // where symbolic links lead
-	modified time.Time
-	size     int64
-	info     os.FileInfo
-}
-
-func (s fileState) equal(o fileState) bool {
-	same := s.info == nil && o.info == nil || s.info != nil && o.info != nil && os.SameFile(s.info, o.info)
-	return same && s.target == o.target && s.modified.Equal(o.modified) && s.size == o.size
-}
-
-func (w *watcher) state() []fileState {
-	states := make([]fileState, len(w.paths))
-	for i, path := range w.paths {
-		target, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			continue
-		}
-		info, err := os.Stat(target)
-		if err != nil {
-			continue
-		}
-		states[i] = fileState{target, info.ModTime(), info.Size(), info}
+func start(w *watcher) *watcher {
+	w.stop, w.done, w.refused = make(chan struct{}), make(chan struct{}), make(map[string]bool)
+	var events <-chan fsnotify.Event
+	var errors <-chan error
+	if w.notify != nil {
+		events, errors = w.notify.Events, w.notify.Errors
 	}
-	return states
+	w.seen = w.state()
+	go w.run(events, errors)
+	return w
 }
 
-// watchDirs watches the directories of the files and of what they link to: a file that
-// is replaced takes a watch on itself with it.
-func (w *watcher) watchDirs() {
-	var dirs []string
-	for _, path := range w.paths {
-		dirs = append(dirs, filepath.Dir(path))
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(target))
-		}
-	}
-	slices.Sort(dirs)
-	dirs = slices.Compact(dirs)
-	for _, dir := range w.dirs {
-		if !slices.Contains(dirs, dir) {
-			_ = w.notify.Remove(dir)
-		}
-	}
-	for _, dir := range dirs {
-		if err := w.notify.Add(dir); err != nil { // polling goes on
-			w.log.Warn("directory cannot be watched; changes are found by looking now and then", zap.String("directory", dir), zap.Error(err))
-		}
-	}
-	w.dirs = dirs
-}
-
-func (w *watcher) run(poll time.Duration) {
+// run is the watcher's life. An event says only that something stirs in a directory; what has
+// changed is seen by looking.
+func (w *watcher) run(events <-chan fsnotify.Event, errors <-chan error) {
 	defer close(w.done)
-	ticker := time.NewTicker(poll)
+	ticker := time.NewTicker(w.poll)
 	defer ticker.Stop()
-	quiet := time.NewTimer(0)
-	if !quiet.Stop() {
-		<-quiet.C
-	}
+	quiet := time.NewTimer(w.poll)
+	quiet.Stop()
 	defer quiet.Stop()
+	var since time.Time // when it began to stir; zero while all is quiet
+	stir := func() {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		quiet.Reset(max(0, min(w.settle, w.patience-time.Since(since))))
+	}
 	for {
 		select {
 		case <-w.stop:
 			return
-		case _, ok := <-w.notify.Events:
-			if ok {
-				quiet.Reset(w.settle)
-			}
-		case err := <-w.notify.Errors:
-			if err != nil { // events were lost, perhaps
-				w.log.Warn("watching files", zap.Error(err))
-				quiet.Reset(w.settle)
-			}
+		case <-events:
+			stir()
+		case err := <-errors: // events were lost, perhaps
+			w.log.Warn("watching files", zap.Error(err))
+			stir()
 		case <-quiet.C:
-			w.look()
+			if w.look(time.Since(since) < w.patience) {
+				since = time.Time{}
+			} else {
+				stir()
+			}
 		case <-ticker.C:
-			w.look()
+			if since.IsZero() && !w.look(true) {
+				stir()
+			}
 		}
 	}
 }
 
-// look calls changed if a file is not what it was.
-func (w *watcher) look() {
+// look calls changed if a file is not what it was. It returns false if a file is still
+// being written, where mayWait allows that, and looks no further.
+func (w *watcher) look(mayWait bool) bool {
 	now := w.state()
 	if slices.EqualFunc(w.seen, now, fileState.equal) {
-		return
+		return true
+	}
+	if mayWait && w.unsettled(now) {
+		return false
 	}
 	w.seen = now
-	w.watchDirs()
 	w.changed()
+	return true
+}
+
+// unsettled tells whether a changed file was written a moment ago. It may be half of
+// what it will be; and another write in the same tick of the file system's clock that leaves the
+// size alone would not be seen later.
+func (w *watcher) unsettled(now []fileState) bool {
+	for i, s := range now {
+		if age := time.Since(s.modified); !s.equal(w.seen[i]) && age >= 0 && age < w.settle {
+			return true
+		}
+	}
+	return false
 }
 
 // Close ends the watch. No call of changed is under way when it returns, so changed
 // must not call it.
-func (w *watcher) Close() error {
-	select {
-	case <-w.stop:
-	default:
+func (w *watcher) Close() (err error) {
+	w.close.Do(func() {
 		close(w.stop)
-	}
+		<-w.done
+		if w.notify != nil {
+			err = w.notify.Close()
+		}
+	})
 	<-w.done
-	return w.notify.Close()
+	return err
 }

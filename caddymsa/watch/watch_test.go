@@ -3,25 +3,25 @@ package watch
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 )
 
 // watched starts a watcher whose changes can be waited for.
 func watched(t *testing.T, paths ...string) <-chan struct{} {
 	t.Helper()
-	changes := make(chan struct{}, 100)
-	w, err := files(paths, zap.NewNop(), func() { changes <- struct{}{} }, time.Millisecond, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
+	notify, err := fsnotify.NewWatcher()
+	must(t, err)
+	changes := make(chan struct{}, 1000)
+	w := start(&watcher{
+		paths: paths, log: zap.NewNop(), changed: func() { changes <- struct{}{} },
+		notify: notify, settle: time.Millisecond, patience: time.Minute, poll: time.Hour,
 	})
+	t.Cleanup(func() { must(t, w.Close()) })
 	return changes
 }
 
@@ -91,20 +91,70 @@ func TestSymlinkSwap(t *testing.T) {
 	await(t, changes, "writing where the link leads")
 }
 
-func TestPoll(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "users")
+// A deployment swaps the link to a whole release, away from the file's own directory.
+func TestDirectorySymlinkSwap(t *testing.T) {
+	dir := t.TempDir()
+	for _, release := range []string{"1", "2"} {
+		must(t, os.MkdirAll(filepath.Join(dir, "releases", release, "conf"), 0o700))
+		write(t, filepath.Join(dir, "releases", release, "conf", "users"), release)
+	}
+	current := filepath.Join(dir, "current")
+	must(t, os.Symlink("releases/../releases/1", current))
+	changes := watched(t, filepath.Join(current, "conf", "users"))
+	must(t, os.Symlink(filepath.Join(dir, "releases", "2"), current+".new"))
+	must(t, os.Rename(current+".new", current))
+	await(t, changes, "a swap of the directory's link")
+	write(t, filepath.Join(dir, "releases", "2", "conf", "users"), "in place")
+	await(t, changes, "writing where the link leads")
+}
+
+// The directory is moved away, and another takes its name.
+func TestDirectoryReplaced(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "conf")
+	path := filepath.Join(dir, "users")
+	must(t, os.Mkdir(dir, 0o700))
 	write(t, path, "a")
-	changes := make(chan struct{}, 1)
-	w, err := files([]string{path}, zap.NewNop(), func() { changes <- struct{}{} }, time.Hour, time.Millisecond)
-	must(t, err)
-	defer w.Close()
-	write(t, path, "changed")
-	await(t, changes, "a poll")
+	changes := watched(t, path)
+	must(t, os.Rename(dir, dir+".old"))
+	await(t, changes, "moving the directory away")
+	must(t, os.Mkdir(dir, 0o700))
+	write(t, path, "b")
+	await(t, changes, "making it again")
+	write(t, path, "in place")
+	await(t, changes, "writing in place")
+}
+
+func TestDirectoryMadeLater(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b", "c", "users")
+	changes := watched(t, path)
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	write(t, path, "a")
+	await(t, changes, "making directories and file")
+	write(t, path, "in place")
+	await(t, changes, "writing in place")
+}
+
+func TestSeveralFiles(t *testing.T) {
+	one, two := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two")
+	changes := watched(t, one, two)
+	for _, path := range []string{one, two, one} {
+		write(t, path+".new", "changed")
+		must(t, os.Rename(path+".new", path))
+		await(t, changes, "a change of "+path)
+	}
 }
 
 func TestCloseTwice(t *testing.T) {
 	w, err := Files([]string{filepath.Join(t.TempDir(), "none")}, zap.NewNop(), func() {})
 	must(t, err)
-	must(t, w.Close())
-	must(t, w.Close())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -140,7 +140,8 @@ type Recipient struct {
 	// Code and Status are the last refusal's, e.g. 550 and "5.1.1".
 	Code   int    `json:"code,omitempty"`
 	Status string `json:"status,omitempty"`
-	// RemoteMTA is who said so; empty when it was ourselves.
+	// RemoteMTA is who said so; empty when it was ourselves. A sink that asks another
+	// server sets it; the queue clears it before each attempt.
 	RemoteMTA string `json:"remote_mta,omitempty"`
 }
 

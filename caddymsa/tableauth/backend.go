@@ -4,9 +4,11 @@ package tableauth
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -14,9 +16,10 @@ import (
 // Backend checks every kind of proof against a table that may be swapped while it
 // is in use. The zero value needs New.
 type Backend struct {
+	swap    sync.Mutex // a number is one table's alone
 	current atomic.Pointer[version]
 	secret  []byte
-	cache   *cache // nil: none
+	cache   *authcache.Cache // nil: none
 }
 
 // version is a table and its number, read together.
@@ -25,9 +28,10 @@ type version struct {
 	number uint64
 }
 
-// New returns a backend without users. secret chooses the decoys; see caddymsa.DecoySecret.
-func New(secret []byte, c CacheConfig) *Backend {
-	b := &Backend{secret: secret, cache: newCache(c)}
+// New returns a backend without users. secret chooses the decoys; see
+// caddymsa.DecoySecret. cache is the backend's own; nil means none.
+func New(secret []byte, cache *authcache.Cache) *Backend {
+	b := &Backend{secret: secret, cache: cache}
 	empty, _ := passwd.NewTable(nil)
 	b.current.Store(&version{table: empty})
 	return b
@@ -35,6 +39,8 @@ func New(secret []byte, c CacheConfig) *Backend {
 
 // Swap puts a new table in the place of the old. Open sessions are looked up again.
 func (b *Backend) Swap(t *passwd.Table) {
+	b.swap.Lock()
+	defer b.swap.Unlock()
 	b.current.Store(&version{t, b.current.Load().number + 1})
 }
 
@@ -44,21 +50,26 @@ func (b *Backend) Revision() uint64 { return b.current.Load().number }
 // VerifyPassword implements caddymsa.PasswordVerifier.
 func (b *Backend) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, password string) (caddymsa.Identity, error) {
 	now := b.current.Load()
-	key := b.cache.key(now.number, name, password)
-	if b.cache.has(key) {
+	key := b.cache.Key(now.number, name, password)
+	if b.cache.Has(key) {
 		// What is not a matter of the password is asked every time.
 		if u := now.table.Lookup(name); u != nil && !u.Disabled && u.AllowedFrom(peer.IP) {
 			return identity(u), nil
 		}
 	}
+	leave, err := enter(ctx)
+	if err != nil {
+		return caddymsa.Identity{}, err
+	}
 	u, err := now.table.Check(ctx, b.secret, name, password, peer.IP)
+	leave()
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}
 	if u == nil {
 		return caddymsa.Identity{}, caddymsa.ErrCredentials
 	}
-	b.cache.add(key)
+	b.cache.Add(key)
 	return identity(u), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
@@ -27,7 +28,7 @@ func table(t *testing.T, lines ...string) *passwd.Table {
 
 //
 func TestConformance(t *testing.T) {
-	b := tableauth.New([]byte("secret"), tableauth.CacheConfig{TTL: time.Minute})
+	b := tableauth.New([]byte("secret"), authcache.New(time.Minute, nil))
 	b.Swap(table(t, "alice@example.org:{PLAIN}secret"))
 	msatest.Auth(t, b,
 		msatest.User{Name: "alice@example.org", Password: "secret", DigestUser: "alice@example.org", Realm: "msa.example.org", SCRAM: true},
@@ -35,7 +36,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestSwap(t *testing.T) {
-	b := tableauth.New([]byte("secret"), tableauth.CacheConfig{TTL: time.Hour})
+	b := tableauth.New([]byte("secret"), authcache.New(time.Hour, nil))
 	b.Swap(table(t, "alice@example.org:{PLAIN}secret", "bob@example.org:{PLAIN}hunter2"))
 	ctx := context.Background()
 	before, err := b.VerifyPassword(ctx, local, "alice@example.org", "secret")
@@ -61,7 +62,7 @@ func TestSwap(t *testing.T) {
 
 // A hit in the cache still asks where the user comes from.
 func TestAllowNets(t *testing.T) {
-	b := tableauth.New([]byte("secret"), tableauth.CacheConfig{TTL: time.Hour})
+	b := tableauth.New([]byte("secret"), authcache.New(time.Hour, nil))
 	b.Swap(table(t, "alice@example.org:{PLAIN}secret::::::allow_nets=127.0.0.0/8"))
 	ctx := context.Background()
 	elsewhere := caddymsa.Peer{IP: netip.MustParseAddr("192.0.2.1")}

@@ -110,7 +110,7 @@ func TestPoll(t *testing.T) {
 		time.Sleep(time.Minute)
 		f.want(poll)
 		f.write("ch", f.began.Add(3*poll-settle/2))
-		time.Sleep(f.began.Add(3*poll + settle/4).Sub(time.Now()))
+		time.Sleep(time.Until(f.began.Add(3*poll + settle/4)))
 		f.write("changed again", f.began.Add(3*poll+settle/4))
 		time.Sleep(time.Minute)
 		f.want(poll, 3*poll+2*settle)

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"runtime"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -41,9 +42,11 @@ type File struct {
 
 	*tableauth.Backend `json:"-"`
 
-	path  string
+	path  string // Path without placeholders
 	log   *zap.Logger
 	watch io.Closer
+
+	reading sync.Mutex // so that of two readings the later one wins
 }
 
 // CaddyModule returns the Caddy module information.
@@ -60,45 +63,54 @@ func (f *File) Provision(ctx caddy.Context) (err error) {
 	if f.path == "" {
 		return fmt.Errorf("users file: path is required, as in file users.passwd")
 	}
-	if f.Cache == 0 {
-		f.Cache = caddy.Duration(5 * time.Minute)
-	}
 	secret, err := caddymsa.DecoySecret(ctx)
 	if err != nil {
 		return err
 	}
-	f.Backend = tableauth.New(secret, tableauth.CacheConfig{TTL: time.Duration(f.Cache)})
+	f.Backend = tableauth.New(secret, tableauth.NewCache(f.Cache))
 	// Watched before it is read, so that no change is missed.
 	if f.watch, err = watch.Files([]string{f.path}, f.log, f.reload); err != nil {
 		return err
 	}
-	return f.load()
+	_, err = f.load()
+	return err
 }
 
-func (f *File) load() error {
+// load reads the file and returns how many users it has.
+func (f *File) load() (int, error) {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return 0, fmt.Errorf("users file: %w", err)
+	}
+	if !info.Mode().IsRegular() { // reading a pipe would wait for a writer
+		return 0, fmt.Errorf("users file %s: not a regular file", f.path)
+	}
 	file, err := os.Open(f.path)
 	if err != nil {
-		return fmt.Errorf("users file: %w", err)
+		return 0, fmt.Errorf("users file: %w", err)
 	}
 	defer file.Close()
 	table, err := passwd.Parse(file)
 	if err != nil {
-		return fmt.Errorf("users file %s: %w", f.path, err)
+		return 0, fmt.Errorf("users file %s: %w", f.path, err)
 	}
-	if info, err := file.Stat(); err == nil && info.Mode().Perm()&0o007 != 0 {
+	if info.Mode().Perm()&0o006 != 0 && runtime.GOOS != "windows" { // which has no such modes
 		f.log.Warn("users file is open to everyone on this machine; chmod o= it", zap.String("path", f.path))
 	}
 	f.Swap(table)
-	return nil
+	return table.Len(), nil
 }
 
 // reload keeps the old users if the file cannot be read or does not parse.
 func (f *File) reload() {
-	if err := f.load(); err != nil {
+	users, err := f.load()
+	if err != nil {
 		f.log.Error("users file changed but cannot be used; the old users stay", zap.Error(err))
 		return
 	}
-	f.log.Info("users file was read again", zap.String("path", f.path), zap.Uint64("revision", f.Revision()))
+	f.log.Info("users file was read again", zap.String("path", f.path), zap.Int("users", users))
 }
 
 // Cleanup ends the watch.
@@ -123,19 +135,10 @@ func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if d.Val() != "cache" {
 			return d.Errf("unknown setting %q; there is cache", d.Val())
 		}
-		var arg string
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
+		var err error
+		if f.Cache, err = tableauth.UnmarshalCache(d); err != nil {
+			return err
 		}
-		if arg == "off" {
-			f.Cache = -1
-			continue
-		}
-		ttl, err := caddy.ParseDuration(arg)
-		if err != nil || ttl <= 0 {
-			return d.Errf("cache: %q is neither a duration nor off", arg)
-		}
-		f.Cache = caddy.Duration(ttl)
 	}
 	return nil
 }
@@ -149,4 +152,5 @@ var (
 	_ caddymsa.DigestStore      = (*File)(nil)
 	_ caddymsa.SCRAMStore       = (*File)(nil)
 	_ caddymsa.Lookuper         = (*File)(nil)
+	_ caddymsa.Revisioner       = (*File)(nil)
 )

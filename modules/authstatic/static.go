@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -25,6 +24,10 @@ func init() {
 type Static struct {
 	// Users. At least one.
 	Users []User `json:"users,omitempty"`
+
+	// Cache is how long a password that was right is not hashed again. Default 5m;
+	// negative: always hash.
+	Cache caddy.Duration `json:"cache,omitempty"`
 
 	table *tableauth.Backend
 }
@@ -67,7 +70,7 @@ func (s *Static) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	s.table = tableauth.New(secret, tableauth.CacheConfig{TTL: 5 * time.Minute})
+	s.table = tableauth.New(secret, tableauth.NewCache(s.Cache))
 	s.table.Swap(table)
 	return nil
 }
@@ -98,7 +101,8 @@ func (u User) parse() (passwd.User, error) {
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	static {
-//		user <name> <hash> [<addresses...>]
+//		user <name> <hash...> [<address...>]
+//		cache <duration>|off
 //	}
 func (s *Static) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
@@ -106,14 +110,25 @@ func (s *Static) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "user" {
-			return d.Errf("unknown setting %q; there is user", d.Val())
+		switch d.Val() {
+		case "user":
+			args := d.RemainingArgs()
+			if len(args) < 2 {
+				return d.Err("user takes a name and a hash, as caddy msa user prints it, and addresses")
+			}
+			hashes := 2 // further ones are known by their scheme; no address begins with a brace
+			for hashes < len(args) && strings.HasPrefix(args[hashes], "{") {
+				hashes++
+			}
+			s.Users = append(s.Users, User{Name: args[0], Password: strings.Join(args[1:hashes], " "), Addresses: args[hashes:]})
+		case "cache":
+			var err error
+			if s.Cache, err = tableauth.UnmarshalCache(d); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unknown setting %q; there are user and cache", d.Val())
 		}
-		args := d.RemainingArgs()
-		if len(args) < 2 {
-			return d.Err("user takes a name and a hash, as caddy msa user prints it, and addresses")
-		}
-		s.Users = append(s.Users, User{Name: args[0], Password: args[1], Addresses: args[2:]})
 	}
 	return nil
 }

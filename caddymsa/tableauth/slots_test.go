@@ -1,0 +1,49 @@
+package tableauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+)
+
+// When all slots are taken a login waits, and ends with its context: the server cannot tell
+// then, which is no refusal. Who has just been right need not wait.
+func TestSlots(t *testing.T) {
+	b := New([]byte("secret"), authcache.New(time.Hour, nil))
+	table, err := passwd.Parse(strings.NewReader("alice:{PLAIN}secret\nbob:{PLAIN}hunter2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Swap(table)
+	peer := caddymsa.Peer{IP: netip.MustParseAddr("127.0.0.1")}
+	if _, err := b.VerifyPassword(context.Background(), peer, "alice", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(slots) {
+		leave, err := enter(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	waits := make(chan error, 1)
+	go func() {
+		_, err := b.VerifyPassword(ctx, peer, "bob", "hunter2")
+		waits <- err
+	}()
+	if _, err := b.VerifyPassword(ctx, peer, "alice", "secret"); err != nil {
+		t.Error("who was right a moment ago:", err)
+	}
+	cancel()
+	if err := <-waits; !errors.Is(err, context.Canceled) || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("after the context has ended:", err)
+	}
+}

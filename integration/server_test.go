@@ -160,7 +160,8 @@ func (s *server) run() {
 		if err != nil {
 			return false
 		}
-		return conn.Close() == nil
+		_ = conn.Close()
+		return true
 	})
 }
 

@@ -135,17 +135,11 @@ func killedAtStart(t *testing.T, s *server, after time.Duration) {
 // crashSession submits two messages and returns those that were answered. Its error
 // is an unexpected when the server was alive and refused something.
 func crashSession(s *server, trust *tls.Config, id string) (answered []string, err error) {
-	c, err := connect("tcp", s.implicit, trust)
+	c, err := s.as(trust, "alice@example.org")
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	if err := c.do("250", "EHLO client.example.org"); err != nil {
-		return nil, err
-	}
-	if err := c.login("alice@example.org", "secret"); err != nil {
-		return nil, err
-	}
 	for n := range 2 {
 		one := fmt.Sprintf("%s-%d", id, n)
 		if _, err := c.submit("alice@example.org", "bob@example.net", crashMessage(one)); err != nil {

@@ -112,7 +112,7 @@ func TestReloads(t *testing.T) {
 		}
 	}
 	for line := range strings.Lines(s.log.String()) {
-		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "panic") {
+		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 			t.Errorf("the log says %s", line)
 		}
 	}
@@ -373,17 +373,11 @@ func TestUsersFileChanges(t *testing.T) {
 	trust := s.tlsConfig()
 	session := func(user string) *talker {
 		t.Helper()
-		c, err := connect("tcp", s.implicit, trust)
-		if err == nil {
-			t.Cleanup(c.close)
-			err = all(
-				func() error { return c.do("250", "EHLO client.example.org") },
-				func() error { return c.login(user, "secret") },
-			)
-		}
+		c, err := s.as(trust, user)
 		if err != nil {
 			t.Fatal(user, err)
 		}
+		t.Cleanup(c.close)
 		return c
 	}
 	open := make(map[string]*talker)
@@ -422,11 +416,7 @@ func TestUsersFileChanges(t *testing.T) {
 	session("new@example.org")
 
 	rewrite(stays + "new@example.org:{NOSUCHSCHEME}secret\n")
-	said("the old users stay", 1)
-	line, _, _ := strings.Cut(s.log.String()[strings.Index(s.log.String(), "the old users stay"):], "\n")
-	if !strings.Contains(line, "line 2") {
-		t.Errorf("the log does not name the line: %s", line)
-	}
+	s.logged(`"level":"error"`, "the old users stay", "line 2")
 	session("new@example.org")
 	if err := open["stays"].do("503", "MAIL FROM:<stays@example.org>"); err != nil {
 		t.Error(err)

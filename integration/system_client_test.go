@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -171,16 +172,20 @@ func (c *talker) envelope(from, to string) error {
 	return c.do("250", "RCPT TO:<"+to+">")
 }
 
-// submit sends a message, which ends in CRLF and has no line that begins with a dot,
-// and returns its queue id.
+// submit sends a message, which ends in CRLF, and returns its queue id.
 func (c *talker) submit(from, to, message string) (id string, err error) {
 	if err := c.envelope(from, to); err != nil {
 		return "", err
 	}
+	return c.data(message)
+}
+
+// data is DATA and the message.
+func (c *talker) data(message string) (id string, err error) {
 	if err := c.do("354", "DATA"); err != nil {
 		return "", err
 	}
-	if err := c.send(message + ".\r\n"); err != nil {
+	if err := c.send(strings.ReplaceAll(message, "\r\n.", "\r\n..") + ".\r\n"); err != nil {
 		return "", err
 	}
 	return c.queued()
@@ -220,4 +225,49 @@ func (s *server) alice(config *tls.Config) (*talker, error) {
 // letter is a message of alice's; its subject tells it from others.
 func letter(subject string) string {
 	return "From: alice@example.org\r\nSubject: " + subject + "\r\n\r\nHello.\r\n"
+}
+
+// as connects to the port with TLS and logs in a user whose password is secret.
+func (s *server) as(trust *tls.Config, user string) (*talker, error) {
+	c, err := connect("tcp", s.implicit, trust)
+	if err != nil {
+		return nil, err
+	}
+	err = all(
+		func() error { return c.do("250", "EHLO client.example.org") },
+		func() error { return c.login(user, "secret") },
+	)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// mustSend submits one message in a session of its own and returns its queue id.
+func (s *server) mustSend(trust *tls.Config, user, from, to, message string) (id string) {
+	s.t.Helper()
+	c, err := s.as(trust, user)
+	if err == nil {
+		defer c.close()
+		id, err = c.submit(from, to, message)
+	}
+	if err != nil {
+		s.t.Fatalf("%s to %s: %v", from, to, err)
+	}
+	return id
+}
+
+// logged waits for a line of the log that has all of the texts.
+func (s *server) logged(texts ...string) (line string) {
+	s.t.Helper()
+	s.await(strings.Join(texts, ", "), func() bool {
+		for line = range strings.Lines(s.log.String()) {
+			if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+				return true
+			}
+		}
+		return false
+	})
+	return line
 }

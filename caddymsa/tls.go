@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -52,7 +53,7 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 func (srv *Server) automate(ctx caddy.Context) error {
 	issuers := srv.IssuersRaw
 	if len(issuers) == 0 {
-		if certmagic.SubjectQualifiesForPublicCert(srv.Hostname) || srv.hasAutomationPolicy() {
+		if isPublic(srv.Hostname) || srv.hasAutomationPolicy() {
 			return nil
 		}
 		issuers = []json.RawMessage{json.RawMessage(`{"module": "internal"}`)}
@@ -61,6 +62,16 @@ func (srv *Server) automate(ctx caddy.Context) error {
 		SubjectsRaw: []string{srv.Hostname},
 		IssuersRaw:  issuers,
 	})
+}
+
+// isPublic tells whether a public CA would certify the name. Beside what certmagic knows
+// to be internal, the names that RFC 6761 reserves exist nowhere.
+func isPublic(hostname string) bool {
+	if !certmagic.SubjectQualifiesForPublicCert(hostname) || certmagic.SubjectIsIP(hostname) {
+		return false
+	}
+	labels := strings.Split(strings.ToLower(hostname), ".")
+	return !slices.Contains([]string{"test", "example", "invalid"}, labels[len(labels)-1])
 }
 
 func (srv *Server) hasAutomationPolicy() bool {

@@ -64,7 +64,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if app.Queue == nil {
 		app.Queue = new(QueueConfig)
 	}
-	if err := app.Queue.setDefaults(); err != nil {
+	if err := app.Queue.provision(); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
 	if err := setDefault(&app.GracePeriod, caddy.Duration(30*time.Second), "grace_period"); err != nil {

@@ -20,9 +20,12 @@ type QueueConfig struct {
 	Expire caddy.Duration `json:"expire,omitempty"`
 	// Workers is how many delivery attempts run at once. Default 16.
 	Workers int `json:"workers,omitempty"`
+
+	schedule queue.Schedule // the same, as the queue wants it
 }
 
-func (q *QueueConfig) setDefaults() error {
+// provision sets the defaults and checks what was set.
+func (q *QueueConfig) provision() error {
 	if len(q.Retry) == 0 {
 		for _, d := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour} {
 			q.Retry = append(q.Retry, caddy.Duration(d))
@@ -34,15 +37,11 @@ func (q *QueueConfig) setDefaults() error {
 	if q.Workers == 0 {
 		q.Workers = 16
 	}
-	return q.schedule().Validate()
-}
-
-func (q *QueueConfig) schedule() queue.Schedule {
-	s := queue.Schedule{Expire: time.Duration(q.Expire), Workers: q.Workers}
+	q.schedule = queue.Schedule{Expire: time.Duration(q.Expire), Workers: q.Workers}
 	for _, d := range q.Retry {
-		s.Retry = append(s.Retry, time.Duration(d))
+		q.schedule.Retry = append(q.schedule.Retry, time.Duration(d))
 	}
-	return s
+	return q.schedule.Validate()
 }
 
 // queueIDs are written without letters and digits that look alike.

@@ -122,7 +122,7 @@ func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Sink, string
 }
 
 // Schedule implements queue.Generation.
-func (d *delivery) Schedule() queue.Schedule { return d.app.Queue.schedule() }
+func (d *delivery) Schedule() queue.Schedule { return d.app.Queue.schedule }
 
 // Hostname implements queue.Generation.
 func (d *delivery) Hostname(e *queue.Entry) string {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,8 +37,9 @@ func newCommand() *cobra.Command {
 		Use:   "user <name>",
 		Short: "Adds a user to a users file, or gives one another password",
 		Long: `Asks for a password and writes the user's line into a users file; without
---file it prints the line. A line that the user has already is replaced, all others
-stay as they are. The server reads the file again by itself.
+--file it prints the line. In a line that the user has already, password and addresses,
+if any are given, are replaced; what else it says and all other lines stay as they are.
+The server reads the file again by itself.
 
 The schemes say which mechanisms the user can log in with: any serves PLAIN and
 LOGIN, SCRAM-SHA-256 serves SCRAM, DIGEST-MD5 serves DIGEST-MD5, PLAIN serves all.
@@ -47,27 +50,38 @@ name in that realm, which for this server is its hostname unless configured.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if err := o.check(args[0]); err != nil { // before it asks
+				return err
+			}
 			password, err := o.password(cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			line, err := o.line(args[0], password)
+			e, err := o.entry(args[0], password)
 			if err != nil {
 				return err
 			}
+			e.setAddresses = cmd.Flags().Changed("addresses")
 			if o.file == "" {
+				line, err := e.line()
+				if err != nil {
+					return err
+				}
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 				return nil
 			}
-			replaced, err := writeLine(o.file, args[0], line)
+			done, err := write(o.file, e)
 			if err != nil {
 				return err
 			}
-			word := "added to"
-			if replaced {
-				word = "replaced in"
+			if done.replaced {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s has another password in %s\n", e.name, o.file)
+			} else {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s was added to %s\n", e.name, o.file)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s\n", args[0], word, o.file)
+			if done.disabled {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s is still disabled: its line says nologin or fail\n", e.name)
+			}
 			return nil
 		},
 	}
@@ -104,9 +118,29 @@ func (o *options) password(stdin io.Reader) (string, error) {
 	return line, nonEmpty(line)
 }
 
+// ask reads a line without echo.
 func ask(f *os.File, prompt string) (string, error) {
+	fd := int(f.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt)
+	defer signal.Stop(interrupt)
+	answered := make(chan struct{})
+	defer close(answered)
+	go func() {
+		select {
+		case <-interrupt:
+			_ = term.Restore(fd, state) // or the shell would not echo
+			fmt.Fprintln(os.Stderr)
+			os.Exit(130) // as a shell says of an interrupted program
+		case <-answered:
+		}
+	}()
 	fmt.Fprint(os.Stderr, prompt)
-	b, err := term.ReadPassword(int(f.Fd()))
+	b, err := term.ReadPassword(fd)
 	fmt.Fprintln(os.Stderr)
 	return string(b), err
 }
@@ -118,19 +152,35 @@ func nonEmpty(password string) error {
 	return nil
 }
 
-// line makes the user's line of a users file.
-func (o *options) line(name, password string) (string, error) {
-	var credentials []string
+const digestMD5 = "DIGEST-MD5"
+
+// check finds what can be wrong before the password is known.
+func (o *options) check(name string) error {
+	if len(o.schemes) == 0 {
+		return errors.New("--scheme: at least one is required")
+	}
+	digest := slices.ContainsFunc(o.schemes, func(s string) bool { return strings.EqualFold(s, digestMD5) })
+	switch {
+	case o.realm != "" && !digest:
+		return errors.New("--realm is for DIGEST-MD5, which is not among the schemes: add it to --scheme")
+	case o.realm == "" && digest && !strings.Contains(name, "@"):
+		return errors.New("DIGEST-MD5 needs a realm, which this name does not contain: add --realm, with the server's hostname unless it is configured otherwise")
+	}
+	return nil
+}
+
+// entry makes the credentials.
+func (o *options) entry(name, password string) (entry, error) {
+	e := entry{name: name, addresses: o.addresses}
 	for _, scheme := range o.schemes {
-		scheme = strings.ToUpper(scheme)
-		if scheme == "DIGEST-MD5" && o.realm != "" {
-			scheme += ".realm=" + o.realm
+		if strings.EqualFold(scheme, digestMD5) && o.realm != "" {
+			scheme = digestMD5 + ".realm=" + o.realm
 		}
 		c, err := passwd.Generate(scheme, name, password, passwd.Options{})
 		if err != nil {
-			return "", fmt.Errorf("scheme %s: %w", scheme, err)
+			return entry{}, fmt.Errorf("scheme %s: %w", scheme, err)
 		}
-		credentials = append(credentials, c)
+		e.credentials = append(e.credentials, c)
 	}
-	return passwd.FormatLine(name, credentials, o.addresses)
+	return e, nil
 }

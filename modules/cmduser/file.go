@@ -2,81 +2,93 @@ package cmduser
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
-// writeLine puts a user's line into a users file: in the place of the one that is
-// there, or at the end. The file is replaced as a whole, so a server that reads it sees the
-// old or the new one.
-func writeLine(path, name, line string) (replaced bool, err error) {
+// change is what happens to a users file.
+type change struct {
+	replaced bool // there was a line of that name
+	disabled bool // and what else it says keeps the user out
+}
+
+// write puts an entry into a users file. The file is replaced as a whole, so that a server
+// that reads it sees the old or the new one; mode and owner stay, and a new file is the
+// owner's alone. What the server would refuse to read is not written.
+func write(path string, e entry) (change, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // the link stays a link
 	}
-	old, err := os.ReadFile(path)
-	mode := fs.FileMode(0o600)
-	info, statErr := os.Stat(path)
-	switch {
-	case err == nil && statErr == nil:
-		mode = info.Mode().Perm()
-	case !errors.Is(err, fs.ErrNotExist):
-		return false, err
-	}
-	text, replaced := replace(string(old), name, line)
-
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".users-*")
+	dir := filepath.Dir(path)
+	unlock, err := lock(dir)
 	if err != nil {
-		return false, err
+		return change{}, err
+	}
+	defer unlock()
+	old, info, err := read(path)
+	if err != nil {
+		return change{}, err
+	}
+	text, replaced, err := e.edit(old)
+	if err != nil {
+		return change{}, err
+	}
+	table, err := passwd.Parse(strings.NewReader(text))
+	if err != nil {
+		return change{}, fmt.Errorf("%s, %w; nothing was written", path, err)
+	}
+	if err := replace(path, text, info); err != nil {
+		return change{}, err
+	}
+	return change{replaced, table.Lookup(e.name).Disabled}, syncDir(dir)
+}
+
+// read returns a file's text, or none and no info if it does not exist.
+func read(path string) (string, os.FileInfo, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return "", nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	b, err := os.ReadFile(path)
+	return string(b), info, err
+}
+
+// replace writes text to the file by way of another one in its directory. old is nil for a
+// new file.
+func replace(path, text string, old os.FileInfo) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".users-*") // 0600
+	if err != nil {
+		return err
 	}
 	defer os.Remove(tmp.Name())
 	defer tmp.Close()
 	if _, err := tmp.WriteString(text); err != nil {
-		return false, err
-	}
-	if err := tmp.Chmod(mode); err != nil {
-		return false, err
-	}
-	if info != nil {
-		keepOwner(tmp, info)
-	}
-	if err := tmp.Sync(); err != nil {
-		return false, err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return false, err
-	}
-	return replaced, syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// replace leaves all lines but the user's as they are.
-func replace(text, name, line string) (string, bool) {
-	var b strings.Builder
-	replaced := false
-	for rest := text; rest != ""; {
-		var old, end string
-		if i := strings.IndexByte(rest, '\n'); i >= 0 {
-			old, end, rest = rest[:i], "\n", rest[i+1:]
-		} else {
-			old, end, rest = rest, "\n", ""
+	if old != nil {
+		if err := keepOwner(tmp, old); err != nil {
+			return err
 		}
-		if strings.HasPrefix(old, name+":") && !replaced {
-			old, replaced = line, true
+		if err := tmp.Chmod(old.Mode().Perm()); err != nil {
+			return err
 		}
-		b.WriteString(old + end)
 	}
-	if !replaced {
-		b.WriteString(line + "\n")
+	if err := tmp.Sync(); err != nil {
+		return err
 	}
-	return b.String(), replaced
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
 }

@@ -2,7 +2,10 @@ package caddymsa
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
+
+	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
@@ -45,6 +48,58 @@ type SCRAMStore interface {
 	// real users have.
 	SCRAMCredential(ctx context.Context, peer Peer, user string) (sasl.SCRAMCredential, Identity, error)
 }
+
+// TokenVerifier serves OAUTHBEARER and XOAUTH2.
+type TokenVerifier interface {
+	// VerifyToken checks a bearer token, which is at most 12 KiB. user is the one that the
+	// client asks to be, empty if it does not say; a token of another user is refused. An
+	// ErrCredentials may be wrapped in a *sasl.TokenRefusal, of which the client is told.
+	VerifyToken(ctx context.Context, peer Peer, user, token string) (Identity, error)
+}
+
+// CertificateMapper serves EXTERNAL, to clients whose certificate was verified in the handshake.
+type CertificateMapper interface {
+	// MapCertificate says whose certificate it is: state.VerifiedChains is not empty.
+	MapCertificate(ctx context.Context, peer Peer, state *tls.ConnectionState) (Identity, error)
+}
+
+// MechanismProxy has whole exchanges decided by another server. It must be the only
+// backend for each mechanism that it proxies.
+type MechanismProxy interface {
+	// ProxiedMechanisms are known from the configuration alone.
+	ProxiedMechanisms() []string
+	// ProxyExchange begins an exchange, in which ctx, of the whole of it, ends with the
+	// connection. Its errors are as the mechanisms' of package sasl.
+	ProxyExchange(ctx context.Context, peer Peer, mechanism string) (ProxiedExchange, error)
+}
+
+// ProxiedExchange is a mechanism of another server's. It ends with done, an error or its context.
+type ProxiedExchange interface {
+	gosasl.Server
+	// Identity is who the client is, once Next has said done.
+	Identity() Identity
+}
+
+// Selective is an optional interface of a backend whose configuration decides
+// which of the interfaces that it implements it can serve. Without it, all.
+type Selective interface {
+	// Serves is asked after Provision.
+	Serves(Capability) bool
+}
+
+// Capability stands for one of the interfaces of a backend.
+type Capability string
+
+// Capabilities, as errors name them.
+const (
+	CapPassword    Capability = "password"    // PasswordVerifier
+	CapDigest      Capability = "digest"      // DigestStore
+	CapSCRAM       Capability = "scram"       // SCRAMStore
+	CapToken       Capability = "token"       // TokenVerifier
+	CapCertificate Capability = "certificate" // CertificateMapper
+	CapProxy       Capability = "proxy"       // MechanismProxy
+	CapLookup      Capability = "lookup"      // Lookuper
+)
 
 // Lookuper is an optional interface of a backend: it answers whether the user of
 // an open session still stands (DESIGN.md decision 3).

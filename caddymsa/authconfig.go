@@ -53,21 +53,53 @@ type backend struct {
 // mechanisms that the server knows, in the order announced by default, and what a
 // backend needs to serve each.
 var mechanisms = []struct {
-	name   string
-	needs  string
-	serves func(module any) bool
-	early  bool // may be announced before TLS
+	name  string
+	needs Capability
+	early bool // may be announced before TLS
 }{
-	{sasl.SCRAMSHA256Plus, "scram", implements[SCRAMStore], true},
-	{sasl.SCRAMSHA256, "scram", implements[SCRAMStore], true},
-	{sasl.DigestMD5, "digest", implements[DigestStore], true},
-	{sasl.Plain, "password", implements[PasswordVerifier], false},
-	{sasl.Login, "password", implements[PasswordVerifier], false},
+	{sasl.External, CapCertificate, true},
+	{sasl.SCRAMSHA256Plus, CapSCRAM, true},
+	{sasl.SCRAMSHA256, CapSCRAM, true},
+	{sasl.DigestMD5, CapDigest, true},
+	{sasl.Plain, CapPassword, false},
+	{sasl.Login, CapPassword, false},
+	{sasl.OAuthBearer, CapToken, false},
+	{sasl.XOAuth2, CapToken, false},
 }
 
-func implements[T any](module any) bool {
-	_, ok := module.(T)
+// as returns the backend as T, if it serves that.
+func as[T any](b *backend, c Capability) (module T, ok bool) {
+	if s, selective := b.module.(Selective); selective && !s.Serves(c) {
+		return module, false
+	}
+	module, ok = b.module.(T)
+	return module, ok
+}
+
+// can tells whether the backend serves what the capability stands for.
+func (b *backend) can(c Capability) (ok bool) {
+	switch c {
+	case CapPassword:
+		_, ok = as[PasswordVerifier](b, c)
+	case CapDigest:
+		_, ok = as[DigestStore](b, c)
+	case CapSCRAM:
+		_, ok = as[SCRAMStore](b, c)
+	case CapToken:
+		_, ok = as[TokenVerifier](b, c)
+	case CapCertificate:
+		_, ok = as[CertificateMapper](b, c)
+	}
 	return ok
+}
+
+// proxies tells whether the backend has whole exchanges of the mechanism decided elsewhere.
+func (b *backend) proxies(mechanism string) (MechanismProxy, bool) {
+	p, ok := as[MechanismProxy](b, CapProxy)
+	if !ok || !slices.Contains(p.ProxiedMechanisms(), mechanism) {
+		return nil, false
+	}
+	return p, true
 }
 
 func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
@@ -145,8 +177,10 @@ func (a *Auth) chooseMechanisms() error {
 	known := make(map[string]bool)
 	for _, m := range mechanisms {
 		known[m.name] = true
-		served := slices.ContainsFunc(a.backends, func(b *backend) bool { return m.serves(b.module) })
+		served, err := a.served(m.name, m.needs)
 		switch {
+		case err != nil:
+			return err
 		case len(a.Mechanisms) == 0 && served:
 			a.offered = append(a.offered, m.name)
 		case slices.Contains(a.Mechanisms, m.name) && !served:
@@ -168,6 +202,27 @@ func (a *Auth) chooseMechanisms() error {
 	return nil
 }
 
+// served tells whether any backend serves the mechanism. One that proxies it must be
+// the only one: an exchange has one partner.
+func (a *Auth) served(mechanism string, needs Capability) (bool, error) {
+	var proxy string
+	var all []string
+	for _, b := range a.backends {
+		if _, ok := b.proxies(mechanism); ok {
+			proxy = b.id
+		} else if !b.can(needs) {
+			continue
+		}
+		all = append(all, b.id)
+	}
+	wanted := len(a.Mechanisms) == 0 || slices.Contains(a.Mechanisms, mechanism)
+	if proxy != "" && len(all) > 1 && wanted {
+		return false, fmt.Errorf("mechanism %s: backend %s hands it on whole, so it must be the only backend for it, and there are %s; leave the mechanism out or remove the others",
+			mechanism, proxy, strings.Join(all, ", "))
+	}
+	return len(all) > 0, nil
+}
+
 func allMechanisms() (names []string) {
 	for _, m := range mechanisms {
 		names = append(names, m.name)
@@ -180,10 +235,13 @@ func (a *Auth) describeBackends() string {
 	var all []string
 	for _, b := range a.backends {
 		var can []string
-		for _, m := range mechanisms {
-			if m.serves(b.module) && !slices.Contains(can, m.needs) {
-				can = append(can, m.needs)
+		for _, c := range []Capability{CapCertificate, CapSCRAM, CapDigest, CapPassword, CapToken} {
+			if b.can(c) {
+				can = append(can, string(c))
 			}
+		}
+		if p, ok := as[MechanismProxy](b, CapProxy); ok {
+			can = append(can, p.ProxiedMechanisms()...)
 		}
 		all = append(all, fmt.Sprintf("%s (%s)", b.id, strings.Join(can, ", ")))
 	}

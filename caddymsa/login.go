@@ -103,8 +103,8 @@ func (x *exchange) failed(srv *Server, err error) {
 	srv.log.Warn("authentication failed", fields...)
 }
 
-// ask calls try for each backend of type T in turn, until one says yes or cannot tell.
-func ask[T any](x *exchange, try func(ctx context.Context, peer Peer, backend T) (Identity, error)) error {
+// ask calls try for each backend that serves T in turn, until one says yes or cannot tell.
+func ask[T any](x *exchange, c Capability, try func(ctx context.Context, peer Peer, backend T) (Identity, error)) error {
 	srv, call, leave, err := x.s.enter(x.ctx)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func ask[T any](x *exchange, try func(ctx context.Context, peer Peer, backend T)
 		return errMechanismGone
 	}
 	for _, b := range srv.Auth.backends {
-		backend, ok := b.module.(T)
+		backend, ok := as[T](b, c)
 		if !ok {
 			continue
 		}
@@ -133,14 +133,14 @@ func ask[T any](x *exchange, try func(ctx context.Context, peer Peer, backend T)
 
 func (x *exchange) checkPassword(user, password string) error {
 	x.user = user
-	return ask(x, func(ctx context.Context, peer Peer, b PasswordVerifier) (Identity, error) {
+	return ask(x, CapPassword, func(ctx context.Context, peer Peer, b PasswordVerifier) (Identity, error) {
 		return b.VerifyPassword(ctx, peer, user, password)
 	})
 }
 
 func (x *exchange) checkDigest(r *sasl.DigestResponse) error {
 	x.user = r.User
-	return ask(x, func(ctx context.Context, peer Peer, b DigestStore) (Identity, error) {
+	return ask(x, CapDigest, func(ctx context.Context, peer Peer, b DigestStore) (Identity, error) {
 		candidates, err := b.DigestCredentials(ctx, peer, r.User, r.Realm)
 		if err != nil {
 			return Identity{}, err
@@ -158,7 +158,7 @@ func (x *exchange) checkDigest(r *sasl.DigestResponse) error {
 // answers alone. For a name that none knows, the last decoy is used.
 func (x *exchange) scramCredential(user string) (credential sasl.SCRAMCredential, err error) {
 	x.user = user
-	err = ask(x, func(ctx context.Context, peer Peer, b SCRAMStore) (Identity, error) {
+	err = ask(x, CapSCRAM, func(ctx context.Context, peer Peer, b SCRAMStore) (Identity, error) {
 		c, identity, err := b.SCRAMCredential(ctx, peer, user)
 		if err == nil || errors.Is(err, ErrCredentials) {
 			credential = c
@@ -175,7 +175,7 @@ func (s *session) stillStands(ctx context.Context, srv *Server) error {
 	if b == nil {
 		return fmt.Errorf("%w: there is no backend %s any more", errLoginStale, l.backend.id)
 	}
-	again, ok := b.module.(Lookuper)
+	again, ok := as[Lookuper](b, CapLookup)
 	if !ok {
 		if b.config != l.backend.config || time.Since(l.since) > time.Duration(srv.Auth.Reauth) {
 			return fmt.Errorf("%w: backend %s cannot look users up", errLoginStale, b.id)

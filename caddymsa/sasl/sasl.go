@@ -20,15 +20,17 @@ import (
 const (
 	DigestMD5       = "DIGEST-MD5"         // RFC 2831
 	External        = "EXTERNAL"           // RFC 4422 appendix A
+	OAuthBearer     = "OAUTHBEARER"        // RFC 7628
 	Login           = "LOGIN"              // draft-murchison-sasl-login
 	Plain           = "PLAIN"              // RFC 4616
 	SCRAMSHA256     = "SCRAM-SHA-256"      // RFC 7677
 	SCRAMSHA256Plus = "SCRAM-SHA-256-PLUS" // RFC 7677, RFC 9266
+	XOAuth2         = "XOAUTH2"            // Google, Microsoft
 )
 
 // Names lists the mechanisms of this package, strongest first.
 func Names() []string {
-	return []string{External, SCRAMSHA256Plus, SCRAMSHA256, DigestMD5, Plain, Login}
+	return []string{External, SCRAMSHA256Plus, SCRAMSHA256, DigestMD5, Plain, Login, OAuthBearer, XOAuth2}
 }
 
 // What Next can fail with. The errors are wrapped; ask with errors.Is. The

@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"net/netip"
 
-	gosasl "github.com/emersion/go-sasl"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -68,16 +66,20 @@ type CertificateMapper interface {
 type MechanismProxy interface {
 	// ProxiedMechanisms are known from the configuration alone.
 	ProxiedMechanisms() []string
-	// ProxyExchange begins an exchange, in which ctx, of the whole of it, ends with the
-	// connection. Its errors are as the mechanisms' of package sasl.
-	ProxyExchange(ctx context.Context, peer Peer, mechanism string) (ProxiedExchange, error)
+	// ProxyExchange begins an exchange. It may go on after the backend's Cleanup, if the
+	// configuration that comes next has the same backend.
+	ProxyExchange(peer Peer, mechanism string) ProxiedExchange
 }
 
-// ProxiedExchange is a mechanism of another server's. It ends with done, an error or its context.
+// ProxiedExchange is an exchange that another server decides.
 type ProxiedExchange interface {
-	gosasl.Server
+	// Next is as go-sasl's Server has it, within ctx: response is nil if the client sent no
+	// initial one. Errors are a backend's.
+	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	// Identity is who the client is, once Next has said done.
 	Identity() Identity
+	// Close ends the exchange, whatever came of it.
+	Close() error
 }
 
 // Selective is an optional interface of a backend whose configuration decides

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -32,6 +33,10 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 		return nil, err
 	}
 	defer leave()
+	if proxy := x.proxied(srv); proxy != nil {
+		x.server = proxy
+		return x, nil
+	}
 	switch mechanism {
 	case sasl.Plain:
 		x.server = sasl.NewPlain(x.checkPassword)
@@ -49,6 +54,12 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 			Plus:          mechanism == sasl.SCRAMSHA256Plus,
 			PlusAnnounced: binding != nil && slices.Contains(srv.Auth.offered, sasl.SCRAMSHA256Plus),
 		})
+	case sasl.OAuthBearer:
+		x.server = sasl.NewOAuthBearer(x.checkToken)
+	case sasl.XOAuth2:
+		x.server = sasl.NewXOAuth2(x.checkToken)
+	case sasl.External:
+		x.server = sasl.NewExternal(x.mapCertificate)
 	default:
 		return nil, errMechanismGone
 	}
@@ -92,6 +103,14 @@ func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error
 	return challenge, true, nil
 }
 
+// Close implements io.Closer, for exchanges that somebody else has to hear the end of.
+func (x *exchange) Close() error {
+	if c, ok := x.server.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
 func (x *exchange) failed(srv *Server, err error) {
 	fields := append(x.s.fields(), zap.String(fieldMechanism, x.mechanism), zap.String(fieldUser, x.user), zap.Error(err))
 	if isOurs(err) {
@@ -113,6 +132,7 @@ func ask[T any](x *exchange, c Capability, try func(ctx context.Context, peer Pe
 	if !slices.Contains(srv.Auth.offered, x.mechanism) {
 		return errMechanismGone
 	}
+	refused := error(ErrCredentials)
 	for _, b := range srv.Auth.backends {
 		backend, ok := as[T](b, c)
 		if !ok {
@@ -127,8 +147,9 @@ func ask[T any](x *exchange, c Capability, try func(ctx context.Context, peer Pe
 		if !errors.Is(err, ErrCredentials) {
 			return cannotTell{fmt.Errorf("backend %s: %w", b.id, err)}
 		}
+		refused = err
 	}
-	return ErrCredentials
+	return refused
 }
 
 func (x *exchange) checkPassword(user, password string) error {
@@ -166,6 +187,28 @@ func (x *exchange) scramCredential(user string) (credential sasl.SCRAMCredential
 		return identity, err
 	})
 	return credential, err
+}
+
+func (x *exchange) checkToken(user, token string) error {
+	x.user = user
+	return ask(x, CapToken, func(ctx context.Context, peer Peer, b TokenVerifier) (Identity, error) {
+		return b.VerifyToken(ctx, peer, user, token)
+	})
+}
+
+func (x *exchange) mapCertificate() (user string, err error) {
+	state := x.s.conn.TLS()
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return "", fmt.Errorf("%w: no verified client certificate", ErrCredentials)
+	}
+	err = ask(x, CapCertificate, func(ctx context.Context, peer Peer, b CertificateMapper) (Identity, error) {
+		return b.MapCertificate(ctx, peer, state)
+	})
+	if err != nil {
+		return "", err
+	}
+	x.user = x.login.identity.User
+	return x.user, nil
 }
 
 // stillStands asks the backend again if it, or its data, may have changed since.

@@ -55,7 +55,8 @@ func (s *session) peer(srv *Server) Peer {
 	return Peer{IP: s.ip, Server: srv.Hostname, Session: s.conn.ID()}
 }
 
-// Mechanisms leaves -PLUS out where there is nothing to bind to.
+// Mechanisms leaves -PLUS out where there is nothing to bind to, and EXTERNAL where the client
+// has shown no certificate.
 func (s *session) Mechanisms() []string {
 	b := s.ep.bindings.top()
 	if b == nil {
@@ -64,12 +65,19 @@ func (s *session) Mechanisms() []string {
 	offered := b.srv.Auth.offered
 	var can []string
 	for _, name := range offered {
-		if name == sasl.SCRAMSHA256Plus && s.channelBinding() == nil {
+		if name == sasl.SCRAMSHA256Plus && s.channelBinding() == nil || name == sasl.External && !s.verifiedClient() {
 			continue
 		}
 		can = append(can, name)
 	}
 	return can
+}
+
+// verifiedClient tells whether the client has proven to have a certificate that the connection
+// policies trust.
+func (s *session) verifiedClient() bool {
+	state := s.conn.TLS()
+	return state != nil && len(state.VerifiedChains) > 0
 }
 
 // channelBinding is nil where the connection has none to offer.

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"encoding/base64"
+	"io"
 	"slices"
 	"strings"
 
@@ -37,6 +38,9 @@ func (c *Conn) cmdAUTH(arg string) error {
 
 // exchange drives a mechanism to its end.
 func (c *Conn) exchange(server gosasl.Server, response []byte) error {
+	if closer, ok := server.(io.Closer); ok {
+		defer closer.Close()
+	}
 	for {
 		challenge, done, err := server.Next(response)
 		if err != nil {

@@ -69,7 +69,8 @@ type Session interface {
 	Mechanisms() []string
 	// Auth starts an exchange; ctx ends with the connection. When the returned
 	// server is done without error, the client counts as authenticated.
-	// Errors of its Next follow the rule above.
+	// Errors of its Next follow the rule above. If it is an io.Closer, it is
+	// closed when the exchange is over.
 	Auth(ctx context.Context, mechanism string) (sasl.Server, error)
 	// Mail begins a transaction. Only authenticated clients get here.
 	Mail(ctx context.Context, from mailaddr.Address, opts *MailOptions) (Transaction, error)

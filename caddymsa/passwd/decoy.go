@@ -30,16 +30,21 @@ func newDecoys(users []*User) (d decoys) {
 		if u.Disabled || len(u.Credentials) == 0 {
 			continue
 		}
-		costs := make([]string, len(u.Credentials))
-		for i, c := range u.Credentials {
-			costs[i] = c.method().cost()
-		}
-		d.password.count(password, strings.Join(costs, ","), u)
+		d.password.count(password, passwordCost(u), u)
 		if key, ok := scramCost(u); ok {
 			d.scram.count(scram, key, u)
 		}
 	}
 	return d
+}
+
+// passwordCost names what the time of checking a user's password depends on.
+func passwordCost(u *User) string {
+	costs := make([]string, len(u.Credentials))
+	for i, c := range u.Credentials {
+		costs[i] = c.method().cost()
+	}
+	return strings.Join(costs, ",")
 }
 
 // scramCost names what shows of a user in SCRAM.
@@ -87,8 +92,10 @@ func (p profiles) choose(secret []byte, name string) *User {
 // wrong password does for some real user of the table, the same one for the
 // same secret and name. If no user has a credential there is nothing to hide,
 // and it takes no time.
-func (t *Table) Decoy(secret []byte, name string) *User {
-	like := t.decoys.password.choose(secret, name)
+func (t *Table) Decoy(secret []byte, name string) *User { return t.decoys.decoy(secret, name) }
+
+func (d decoys) decoy(secret []byte, name string) *User {
+	like := d.password.choose(secret, name)
 	if like == nil {
 		return &User{Name: name, decoy: true}
 	}

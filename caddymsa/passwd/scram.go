@@ -43,8 +43,13 @@ func (u *User) SCRAM(salt func(name string) []byte) (key sasl.SCRAMCredential, o
 // secret and name, has the parameters of some real user and costs the same.
 func (t *Table) SCRAM(secret []byte, name string, from netip.Addr) (sasl.SCRAMCredential, *User, error) {
 	decoy := t.decoys.scram.choose(secret, name) // in any case, for the time it takes
+	return scram(secret, name, t.byName[name].active(from), decoy)
+}
+
+// scram returns the key of u, or a decoy's like that of decoy; both may be nil.
+func scram(secret []byte, name string, u, decoy *User) (sasl.SCRAMCredential, *User, error) {
 	salt := func(name string) []byte { return scramSalt(secret, name) }
-	if u := t.active(name, from); u != nil {
+	if u != nil {
 		key, ok, err := u.SCRAM(salt)
 		if err != nil {
 			return sasl.SCRAMCredential{}, nil, err

@@ -99,9 +99,8 @@ func (t *Table) All() iter.Seq[*User] {
 // Lookup returns the user of that name, disabled or not, or nil.
 func (t *Table) Lookup(name string) *User { return t.byName[name] }
 
-// active returns the user of that name if it may log in from there, or nil.
-func (t *Table) active(name string, from netip.Addr) *User {
-	u := t.byName[name]
+// active returns the user if it may log in from there, or nil, which u may be too.
+func (u *User) active(from netip.Addr) *User {
 	if u == nil || u.Disabled || !u.AllowedFrom(from) {
 		return nil
 	}
@@ -116,7 +115,11 @@ func (t *Table) active(name string, from netip.Addr) *User {
 // it waited: of the schemes that need much memory only a few run at a time.
 func (t *Table) Check(ctx context.Context, secret []byte, name, password string, from netip.Addr) (*User, error) {
 	decoy := t.Decoy(secret, name) // chosen in any case, for the time it takes
-	u := t.active(name, from)
+	return check(ctx, t.byName[name].active(from), decoy, password)
+}
+
+// check checks the password of u, or of the decoy in its place.
+func check(ctx context.Context, u, decoy *User, password string) (*User, error) {
 	if u == nil || len(u.Credentials) == 0 {
 		u = decoy
 	}
@@ -144,17 +147,23 @@ func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
 		names = append(names, user+"@"+realm)
 	}
 	for _, name := range names {
-		u := t.byName[name]
-		if u == nil || u.Disabled {
-			continue
-		}
-		for _, ha1 := range u.DigestHA1(user, realm) {
-			list = append(list, DigestCandidate{User: u, HA1: &ha1})
-		}
-		for _, c := range u.Credentials {
-			if m, ok := c.method().(*clear); ok {
-				list = append(list, DigestCandidate{User: u, Password: m.password})
-			}
+		list = append(list, t.byName[name].DigestCandidates(user, realm)...)
+	}
+	return list
+}
+
+// DigestCandidates returns what a response for user in realm may be made from by this entry,
+// which is the one for that name or for user@realm. A disabled one, and nil, has none.
+func (u *User) DigestCandidates(user, realm string) (list []DigestCandidate) {
+	if u == nil || u.Disabled {
+		return nil
+	}
+	for _, ha1 := range u.DigestHA1(user, realm) {
+		list = append(list, DigestCandidate{User: u, HA1: &ha1})
+	}
+	for _, c := range u.Credentials {
+		if m, ok := c.method().(*clear); ok {
+			list = append(list, DigestCandidate{User: u, Password: m.password})
 		}
 	}
 	return list

@@ -1,0 +1,82 @@
+package integration
+
+import (
+	"crypto/tls"
+	"fmt"
+	"math/big"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// the certificate comes from a real ACME server and is renewed when it is time,
+// without a reload; a session from before goes on.
+func TestACME(t *testing.T) {
+	const minutes, halfMinute = "minutes", "half_minute"
+	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, halfMinute: 30 * time.Second})
+	for _, tt := range []struct {
+		name, profile, challenge string
+		edit                     func(path string, answer map[string]any)
+	}{
+		{"the CA says when, HTTP-01", minutes, "disable_tlsalpn_challenge\nalt_http_port " + ca.httpPort, func(path string, answer map[string]any) {
+			if strings.Contains(path, "/renewalInfo/") { // RFC 9773
+				soon := time.Now().Add(2 * time.Second)
+				answer["suggestedWindow"] = map[string]time.Time{"start": soon, "end": soon.Add(3 * time.Second)}
+			}
+		}},
+		{"at two thirds of its life, TLS-ALPN-01", halfMinute, "disable_http_challenge\nalt_tlsalpn_port " + ca.tlsPort, func(_ string, answer map[string]any) {
+			delete(answer, "renewalInfo") // of the directory: a CA without RFC 9773
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			root := filepath.Join(s.dir, "acme.pem")
+			directory := ca.front(t, root, tt.edit)
+			s.write("Caddyfile", s.caddyfile(layout{
+				global: "renew_interval 500ms",
+				tls:    fmt.Sprintf("tls {\nissuer acme %s {\ntrusted_roots %s\nprofile %s\n%s\n}\n}", directory, root, tt.profile, tt.challenge),
+			}))
+			s.writeUsers("")
+			s.run()
+			trust := &tls.Config{RootCAs: ca.roots, ServerName: hostname}
+
+			before, err := s.alice(trust)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer before.close()
+			first := serial(before.nc.(*tls.Conn))
+			s.await("a second certificate", func() bool {
+				conn, err := tls.Dial("tcp", s.implicit, trust)
+				if err != nil { // an expired one, for instance
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				return serial(conn).Cmp(first) != 0
+			})
+			after, err := s.alice(trust)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer after.close()
+			if serial(after.nc.(*tls.Conn)).Cmp(first) == 0 {
+				t.Error("the old certificate came back")
+			}
+			for i, c := range []*talker{before, after} {
+				if _, err := c.submit("alice@example.org", "bob@example.net", letter("renewed")); err != nil {
+					t.Errorf("session %d: %v", i+1, err)
+				}
+			}
+			s.mail("bob@example.net", 2)
+			select {
+			case <-s.exited:
+				t.Error("the process has ended")
+			default: // and is the one that run started
+			}
+		})
+	}
+}
+
+func serial(conn *tls.Conn) *big.Int { return conn.ConnectionState().PeerCertificates[0].SerialNumber }

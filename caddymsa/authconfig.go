@@ -36,6 +36,12 @@ type Auth struct {
 	// Reauth is how long a session may go on whose backend cannot look a user up
 	// again. Default 10m.
 	Reauth caddy.Duration `json:"reauth,omitempty"`
+	// Timeout is how long a backend may take for an answer, including the wait for its turn to
+	// hash a password; then the client hears 454. Backends that ask others have a shorter one
+	// of their own. Default 30s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// Throttle slows guessing of passwords down and blocks it.
+	Throttle Throttle `json:"throttle,omitzero"`
 
 	srv      *Server
 	offered  []string
@@ -109,6 +115,12 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	}
 	if err := setDefault(&a.Reauth, caddy.Duration(10*time.Minute), "reauth"); err != nil {
 		return err
+	}
+	if err := setDefault(&a.Timeout, caddy.Duration(30*time.Second), "timeout"); err != nil {
+		return err
+	}
+	if err := a.Throttle.provision(); err != nil {
+		return fmt.Errorf("throttle: %w", err)
 	}
 	if len(a.Realms) == 0 {
 		a.Realms = []string{srv.Hostname}

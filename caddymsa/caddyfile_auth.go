@@ -26,10 +26,51 @@ func (p *serverParser) auth(d *caddyfile.Dispenser) error {
 			return nil
 		case "reauth":
 			return duration(d, &a.Reauth)
+		case "timeout":
+			return duration(d, &a.Timeout)
+		case "throttle":
+			return a.Throttle.unmarshal(d)
 		}
 		mod, err := parseModule(d, "msa.auth", "module")
 		a.BackendsRaw = append(a.BackendsRaw, mod)
 		return err
+	})
+}
+
+// unmarshal reads one of:
+//
+//	throttle off
+//	throttle {
+//		failures <n>
+//		network_failures <n>
+//		window|block|delay <duration>
+//		except <network> ...
+//	}
+func (t *Throttle) unmarshal(d *caddyfile.Dispenser) error {
+	if d.CountRemainingArgs() > 0 {
+		var word string
+		if !d.AllArgs(&word) || word != "off" {
+			return d.Err("throttle takes off, or a block")
+		}
+		t.Off = true
+		return nil
+	}
+	return block(d, func(name string) error {
+		switch name {
+		case "failures":
+			return count(d, &t.Failures)
+		case "network_failures":
+			return count(d, &t.NetworkFailures)
+		case "window":
+			return duration(d, &t.Window)
+		case "block":
+			return duration(d, &t.Block)
+		case "delay":
+			return duration(d, &t.Delay)
+		case "except":
+			return appendArgs(d, &t.Except)
+		}
+		return d.Errf("throttle: unknown setting %q; there are failures, network_failures, window, block, delay and except", name)
 	})
 }
 

@@ -11,8 +11,10 @@ import (
 // gates counts the clients of each server by name, across its endpoints and reloads.
 var gates = caddy.NewUsagePool()
 
-// gate counts a server's clients.
+// gate counts a server's clients, and remembers which of them guess passwords.
 type gate struct {
+	*guard
+
 	mu              sync.Mutex
 	connections     int
 	unauthenticated int
@@ -20,7 +22,7 @@ type gate struct {
 }
 
 func newGate() (caddy.Destructor, error) {
-	return &gate{byNetwork: make(map[netip.Prefix]int)}, nil
+	return &gate{guard: newGuard(), byNetwork: make(map[netip.Prefix]int)}, nil
 }
 
 // Destruct has nothing to do: clients that are still there hold the gate themselves.

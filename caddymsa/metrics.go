@@ -9,13 +9,15 @@ import (
 // metrics are made once a process, so that they survive reloads; each
 // configuration's registry gets them. No label is a user, an address or an id.
 var metrics = struct {
-	connections, refusedConnections, auth, messages, acceptedOctets, attempts *prometheus.CounterVec
-	openSessions                                                              *prometheus.GaugeVec
-	attemptSeconds                                                            *prometheus.HistogramVec
+	connections, refusedConnections, auth, authFailures, messages, acceptedOctets, attempts *prometheus.CounterVec
+
+	openSessions   *prometheus.GaugeVec
+	attemptSeconds *prometheus.HistogramVec
 }{
 	connections:        counter("connections_total", "Connections accepted.", "server"),
 	refusedConnections: counter("connections_refused_total", "Connections refused, by the limit that they were over.", "server", "limit"),
-	auth:               counter("auth_total", "AUTH exchanges: ok, refused or cannot_tell.", "server", "mechanism", "result"),
+	auth:               counter("auth_total", "AUTH exchanges: ok, refused, blocked or cannot_tell.", "server", "mechanism", "result"),
+	authFailures:       counter("auth_backend_failures_total", "Questions that a backend could not answer.", "server", "backend"),
 	messages:           counter("messages_total", "Messages at the end of data: accepted or refused.", "server", "result"),
 	acceptedOctets:     counter("accepted_octets_total", "Octets of accepted messages.", "server"),
 	attempts:           counter("delivery_attempts_total", "Recipients of delivery attempts, by outcome.", "route", "outcome"),
@@ -31,7 +33,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 
 // registerMetrics gives a configuration's registry the process's collectors.
 func registerMetrics(reg *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.messages,
+	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages,
 		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {

@@ -212,3 +212,18 @@ var (
 	_ sasl.Client = (*DigestMD5Client)(nil)
 	_ sasl.Client = (*SCRAMClient)(nil)
 )
+
+// NewXOAuth2Client returns the client side of XOAUTH2, which go-sasl does not have.
+func NewXOAuth2Client(user, token string) sasl.Client {
+	return &xoauth2Client{user, token}
+}
+
+type xoauth2Client struct{ user, token string }
+
+// Start implements sasl.Client.
+func (c *xoauth2Client) Start() (mech string, ir []byte, err error) {
+	return XOAuth2, []byte("user=" + c.user + "\x01auth=Bearer " + c.token + "\x01\x01"), nil
+}
+
+// Next answers the server's error, after which the exchange fails.
+func (c *xoauth2Client) Next([]byte) ([]byte, error) { return []byte{}, nil }

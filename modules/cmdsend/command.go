@@ -2,7 +2,6 @@
 package cmdsend
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 )
 
 func init() {
@@ -26,6 +25,7 @@ type options struct {
 	server, mode, serverName, ca, helo string
 	insecure                           bool
 	user, password, mechanism, realm   string
+	token, cert, key                   string
 	from                               string
 	to                                 []string
 	subject, file                      string
@@ -42,7 +42,8 @@ what both sides say; passwords are not shown. The message is a short text, or
 the file named by --file (- for standard input), sent as it is but for line ends.
 
 The password comes from --password, from the environment variable MSA_PASSWORD,
-or is asked for.
+or is asked for. A bearer token, from --token or MSA_TOKEN, is for OAUTHBEARER and
+XOAUTH2; a client certificate is for EXTERNAL.
 
 Exit code: 0 when the server took the message, 1 when anything went wrong.`,
 		Example: "  caddy msa send --server msa.example.org:587 --user alice@example.org --to bob@example.org",
@@ -68,6 +69,9 @@ Exit code: 0 when the server took the message, 1 when anything went wrong.`,
 	f.StringVar(&o.helo, "helo", "", "name to give in EHLO (default: this machine's)")
 	f.StringVar(&o.user, "user", "", "user name")
 	f.StringVar(&o.password, "password", "", "password; others on this machine can see it")
+	f.StringVar(&o.token, "token", "", "bearer token; others on this machine can see it")
+	f.StringVar(&o.cert, "cert", "", "file of the client certificate")
+	f.StringVar(&o.key, "key", "", "file of its key")
 	f.StringVar(&o.mechanism, "mechanism", "", "SASL mechanism (default: the best that both sides know)")
 	f.StringVar(&o.realm, "realm", "", "realm for DIGEST-MD5 (default: the first offered)")
 	f.StringVar(&o.from, "from", "", "sender (default: the user)")
@@ -111,25 +115,13 @@ func (o *options) complete(stdin io.Reader) error {
 	if o.password == "" {
 		o.password = os.Getenv("MSA_PASSWORD")
 	}
-	if o.user != "" && o.password == "" {
-		o.password, err = askPassword(stdin)
+	if o.token == "" {
+		o.token = os.Getenv("MSA_TOKEN")
+	}
+	if o.user != "" && o.password == "" && o.token == "" && o.cert == "" {
+		o.password, err = prompt.Password(stdin, "Password: ")
 	}
 	return err
-}
-
-// askPassword reads without echo on a terminal, else one line.
-func askPassword(stdin io.Reader) (string, error) {
-	if f, ok := stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(os.Stderr, "Password: ")
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(os.Stderr)
-		return string(b), err
-	}
-	line, err := bufio.NewReader(stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimRight(line, "\r\n"), nil
 }
 
 // message is the file's content or the short text, with CRLF line ends.

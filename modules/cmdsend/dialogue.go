@@ -13,10 +13,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	gosasl "github.com/emersion/go-sasl"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // dialogue is a connection whose lines are printed as they go by.
@@ -63,7 +59,7 @@ func send(o *options, message []byte, out io.Writer) error {
 			return err
 		}
 	}
-	if o.user != "" {
+	if o.authenticates() {
 		if err := d.authenticate(); err != nil {
 			return err
 		}
@@ -73,6 +69,13 @@ func send(o *options, message []byte, out io.Writer) error {
 
 func (o *options) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{ServerName: o.serverName, InsecureSkipVerify: o.insecure, MinVersion: tls.VersionTLS12} //nolint:gosec // the operator's wish
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
 	if o.ca == "" {
 		return config, nil
 	}
@@ -159,40 +162,6 @@ func (d *dialogue) ehlo() error {
 		}
 	}
 	return nil
-}
-
-// client makes the client side of the mechanism that was asked for, or of the best
-// that both sides know.
-func (d *dialogue) client() (gosasl.Client, error) {
-	o := d.o
-	makers := map[string]func() (gosasl.Client, error){
-		sasl.SCRAMSHA256Plus: func() (gosasl.Client, error) {
-			state := d.nc.(*tls.Conn).ConnectionState()
-			binding, err := sasl.TLSExporter(&state)
-			if err != nil {
-				return nil, err
-			}
-			return sasl.NewSCRAMPlusClient(o.user, o.password, binding)
-		},
-		sasl.SCRAMSHA256: func() (gosasl.Client, error) { return sasl.NewSCRAMClient(o.user, o.password) },
-		sasl.DigestMD5: func() (gosasl.Client, error) {
-			return sasl.NewDigestMD5Client(o.user, o.password, o.realm, o.serverName), nil
-		},
-		sasl.Plain: func() (gosasl.Client, error) { return gosasl.NewPlainClient("", o.user, o.password), nil },
-		sasl.Login: func() (gosasl.Client, error) { return gosasl.NewLoginClient(o.user, o.password), nil },
-	}
-	if o.mechanism != "" {
-		if maker := makers[strings.ToUpper(o.mechanism)]; maker != nil {
-			return maker()
-		}
-		return nil, fmt.Errorf("mechanism %s is not known here", o.mechanism)
-	}
-	for _, name := range sasl.Names() {
-		if maker := makers[name]; maker != nil && slices.Contains(d.auth, name) {
-			return maker()
-		}
-	}
-	return nil, fmt.Errorf("the server offers no mechanism that is known here: %s", strings.Join(d.auth, " "))
 }
 
 // authenticate runs AUTH. What the client sends is not printed.

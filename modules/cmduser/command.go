@@ -2,20 +2,17 @@
 package cmduser
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 )
 
 func init() {
@@ -96,60 +93,18 @@ name in that realm, which for this server is its hostname unless configured.`,
 
 // password asks twice on a terminal, else reads one line.
 func (o *options) password(stdin io.Reader) (string, error) {
-	if f, ok := stdin.(*os.File); ok && !o.passwordStdin && term.IsTerminal(int(f.Fd())) {
-		first, err := ask(f, "Password: ")
-		if err != nil {
-			return "", err
-		}
-		second, err := ask(f, "Again: ")
-		if err != nil {
-			return "", err
-		}
-		if first != second {
-			return "", errors.New("the two passwords differ; nothing was written")
-		}
-		return first, nonEmpty(first)
+	if o.passwordStdin || !prompt.IsTerminal(stdin) {
+		return prompt.Line(stdin)
 	}
-	line, err := bufio.NewReader(stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	line = strings.TrimRight(line, "\r\n")
-	return line, nonEmpty(line)
-}
-
-// ask reads a line without echo.
-func ask(f *os.File, prompt string) (string, error) {
-	fd := int(f.Fd())
-	state, err := term.GetState(fd)
+	first, err := prompt.Password(stdin, "Password: ")
 	if err != nil {
 		return "", err
 	}
-	interrupt := make(chan os.Signal, 1)
-	signal.Notify(interrupt, os.Interrupt)
-	defer signal.Stop(interrupt)
-	answered := make(chan struct{})
-	defer close(answered)
-	go func() {
-		select {
-		case <-interrupt:
-			_ = term.Restore(fd, state) // or the shell would not echo
-			fmt.Fprintln(os.Stderr)
-			os.Exit(130) // as a shell says of an interrupted program
-		case <-answered:
-		}
-	}()
-	fmt.Fprint(os.Stderr, prompt)
-	b, err := term.ReadPassword(fd)
-	fmt.Fprintln(os.Stderr)
-	return string(b), err
-}
-
-func nonEmpty(password string) error {
-	if password == "" {
-		return errors.New("the password is empty")
+	second, err := prompt.Password(stdin, "Again: ")
+	if err == nil && first != second {
+		err = errors.New("the two passwords differ; nothing was written")
 	}
-	return nil
+	return first, err
 }
 
 const digestMD5 = "DIGEST-MD5"

@@ -86,15 +86,17 @@ func (srv *Server) hasAutomationPolicy() bool {
 // startTLS makes the configuration that handshakes use, and has the certificate managed.
 func (srv *Server) startTLS() error {
 	srv.tlsConfig = srv.TLSConnectionPolicies.TLSConfig(srv.app.ctx)
-	if srv.certs != nil {
-		for _, p := range srv.TLSConnectionPolicies {
-			next := p.TLSConfig.GetCertificate
-			p.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-				if cert := srv.certs.get(hello); cert != nil {
-					return cert, nil
-				}
-				return next(hello)
+	for _, p := range srv.TLSConnectionPolicies {
+		next := p.TLSConfig.GetCertificate
+		if srv.certs == nil {
+			p.TLSConfig.GetCertificate = orFallback(next, p.FallbackSNI)
+			continue
+		}
+		p.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if cert := srv.certs.get(hello); cert != nil {
+				return cert, nil
 			}
+			return next(hello)
 		}
 	}
 	if !srv.manage {
@@ -102,6 +104,23 @@ func (srv *Server) startTLS() error {
 	}
 	return srv.tlsApp.Manage(map[string]struct{}{srv.Hostname: {}})
 }
+
+// orFallback asks for the fallback's certificate where certmagic has none for the client's
+// name: it does not fall back from names that are no domain names, such as a container's
+// that has an underscore.
+func orFallback(next getCertificate, fallback string) getCertificate {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, err := next(hello)
+		if err == nil || hello.ServerName == "" || hello.ServerName == fallback {
+			return cert, err
+		}
+		asked := *hello
+		asked.ServerName = fallback
+		return next(&asked)
+	}
+}
+
+type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // stopTLS ends the watch on certificate files.
 func (srv *Server) stopTLS() {

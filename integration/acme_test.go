@@ -13,8 +13,8 @@ import (
 // the certificate comes from a real ACME server and is renewed when it is time,
 // without a reload; a session from before goes on.
 func TestACME(t *testing.T) {
-	const minutes, halfMinute = "minutes", "half_minute"
-	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, halfMinute: 30 * time.Second})
+	const minutes, short = "minutes", "short"
+	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, short: 24 * time.Second})
 	for _, tt := range []struct {
 		name, profile, challenge string
 		edit                     func(path string, answer map[string]any)
@@ -25,7 +25,7 @@ func TestACME(t *testing.T) {
 				answer["suggestedWindow"] = map[string]time.Time{"start": soon, "end": soon.Add(3 * time.Second)}
 			}
 		}},
-		{"at two thirds of its life, TLS-ALPN-01", halfMinute, "disable_http_challenge\nalt_tlsalpn_port " + ca.tlsPort, func(_ string, answer map[string]any) {
+		{"at two thirds of its life, TLS-ALPN-01", short, "disable_http_challenge\nalt_tlsalpn_port " + ca.tlsPort, func(_ string, answer map[string]any) {
 			delete(answer, "renewalInfo") // of the directory: a CA without RFC 9773
 		}},
 	} {

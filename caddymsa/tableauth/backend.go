@@ -57,7 +57,7 @@ func (b *Backend) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, 
 			return identity(u), nil
 		}
 	}
-	leave, err := enter(ctx)
+	leave, err := Enter(ctx)
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}

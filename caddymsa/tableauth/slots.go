@@ -11,8 +11,8 @@ import (
 // server does has to share the cores with so many goroutines at most.
 var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
 
-// enter waits for a slot until ctx ends, and returns what gives it back.
-func enter(ctx context.Context) (leave func(), err error) {
+// Enter waits for a slot until ctx ends, and returns what gives it back.
+func Enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case slots <- struct{}{}:
 		return func() { <-slots }, nil

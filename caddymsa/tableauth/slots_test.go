@@ -27,7 +27,7 @@ func TestSlots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range cap(slots) {
-		leave, err := enter(context.Background())
+		leave, err := Enter(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/caddymsa"
 	_ "github.com/caddy-msa/caddy-msa/modules/authfile"
 	_ "github.com/caddy-msa/caddy-msa/modules/authstatic"
+	_ "github.com/caddy-msa/caddy-msa/modules/cmdauth"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmduser"
 	_ "github.com/caddy-msa/caddy-msa/modules/matchers"

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -32,7 +30,7 @@ func ask[T any](x *exchange, c Capability, try func(ctx context.Context, peer Pe
 			continue
 		}
 		revision := b.revision() // before the question: a change meanwhile must not be missed
-		identity, err := within(call, srv.Auth.Timeout, func(ctx context.Context) (Identity, error) {
+		identity, err := within(call, srv.Auth.timeout(), func(ctx context.Context) (Identity, error) {
 			return try(ctx, x.s.peer(srv), backend)
 		})
 		if err == nil {
@@ -49,8 +47,8 @@ func ask[T any](x *exchange, c Capability, try func(ctx context.Context, peer Pe
 }
 
 // within bounds a question to a backend.
-func within(ctx context.Context, limit caddy.Duration, ask func(context.Context) (Identity, error)) (Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(limit))
+func within(ctx context.Context, limit time.Duration, ask func(context.Context) (Identity, error)) (Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return ask(ctx)
 }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,58 +54,8 @@ type backend struct {
 	id     string
 	config [sha256.Size]byte // of its JSON
 	module any
-}
 
-// mechanisms that the server knows, in the order announced by default, and what a
-// backend needs to serve each.
-var mechanisms = []struct {
-	name  string
-	needs Capability
-	early bool // may be announced before TLS
-}{
-	{sasl.External, CapCertificate, true},
-	{sasl.SCRAMSHA256Plus, CapSCRAM, true},
-	{sasl.SCRAMSHA256, CapSCRAM, true},
-	{sasl.DigestMD5, CapDigest, true},
-	{sasl.Plain, CapPassword, false},
-	{sasl.Login, CapPassword, false},
-	{sasl.OAuthBearer, CapToken, false},
-	{sasl.XOAuth2, CapToken, false},
-}
-
-// as returns the backend as T, if it serves that.
-func as[T any](b *backend, c Capability) (module T, ok bool) {
-	if s, selective := b.module.(Selective); selective && !s.Serves(c) {
-		return module, false
-	}
-	module, ok = b.module.(T)
-	return module, ok
-}
-
-// can tells whether the backend serves what the capability stands for.
-func (b *backend) can(c Capability) (ok bool) {
-	switch c {
-	case CapPassword:
-		_, ok = as[PasswordVerifier](b, c)
-	case CapDigest:
-		_, ok = as[DigestStore](b, c)
-	case CapSCRAM:
-		_, ok = as[SCRAMStore](b, c)
-	case CapToken:
-		_, ok = as[TokenVerifier](b, c)
-	case CapCertificate:
-		_, ok = as[CertificateMapper](b, c)
-	}
-	return ok
-}
-
-// proxies tells whether the backend has whole exchanges of the mechanism decided elsewhere.
-func (b *backend) proxies(mechanism string) (MechanismProxy, bool) {
-	p, ok := as[MechanismProxy](b, CapProxy)
-	if !ok || !slices.Contains(p.ProxiedMechanisms(), mechanism) {
-		return nil, false
-	}
-	return p, true
+	reloads atomic.Uint64
 }
 
 func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
@@ -181,107 +131,7 @@ func (a *Auth) loadBackends(ctx caddy.Context) error {
 	return nil
 }
 
-// chooseMechanisms offers what was asked for, or all that can be served.
-func (a *Auth) chooseMechanisms() error {
-	for i, name := range a.Mechanisms {
-		a.Mechanisms[i] = strings.ToUpper(name)
-	}
-	known := make(map[string]bool)
-	for _, m := range mechanisms {
-		known[m.name] = true
-		served, err := a.served(m.name, m.needs)
-		switch {
-		case err != nil:
-			return err
-		case len(a.Mechanisms) == 0 && served:
-			a.offered = append(a.offered, m.name)
-		case slices.Contains(a.Mechanisms, m.name) && !served:
-			return fmt.Errorf("mechanism %s: no backend can serve it; backends: %s", m.name, a.describeBackends())
-		}
-	}
-	for _, name := range a.Mechanisms {
-		if !known[name] {
-			return fmt.Errorf("mechanism %s: is not known; use some of %s", name, strings.Join(allMechanisms(), ", "))
-		}
-		if slices.Contains(a.offered, name) {
-			return fmt.Errorf("mechanism %s: is listed twice", name)
-		}
-		a.offered = append(a.offered, name)
-	}
-	if len(a.offered) == 0 {
-		return fmt.Errorf("no backend can serve a mechanism; backends: %s", a.describeBackends())
-	}
-	return nil
-}
-
-// served tells whether any backend serves the mechanism. One that proxies it must be
-// the only one: an exchange has one partner.
-func (a *Auth) served(mechanism string, needs Capability) (bool, error) {
-	var proxy string
-	var all []string
-	for _, b := range a.backends {
-		if _, ok := b.proxies(mechanism); ok {
-			proxy = b.id
-		} else if !b.can(needs) {
-			continue
-		}
-		all = append(all, b.id)
-	}
-	wanted := len(a.Mechanisms) == 0 || slices.Contains(a.Mechanisms, mechanism)
-	if proxy != "" && len(all) > 1 && wanted {
-		return false, fmt.Errorf("mechanism %s: backend %s hands it on whole, so it must be the only backend for it, and there are %s; leave the mechanism out or remove the others",
-			mechanism, proxy, strings.Join(all, ", "))
-	}
-	return len(all) > 0, nil
-}
-
-func allMechanisms() (names []string) {
-	for _, m := range mechanisms {
-		names = append(names, m.name)
-	}
-	return names
-}
-
-// describeBackends is for errors: "file (scram, digest, password)".
-func (a *Auth) describeBackends() string {
-	var all []string
-	for _, b := range a.backends {
-		var can []string
-		for _, c := range []Capability{CapCertificate, CapSCRAM, CapDigest, CapPassword, CapToken} {
-			if b.can(c) {
-				can = append(can, string(c))
-			}
-		}
-		if p, ok := as[MechanismProxy](b, CapProxy); ok {
-			can = append(can, p.ProxiedMechanisms()...)
-		}
-		all = append(all, fmt.Sprintf("%s (%s)", b.id, strings.Join(can, ", ")))
-	}
-	return strings.Join(all, ", ")
-}
-
-func (a *Auth) checkAnnounced() error {
-	for i, name := range a.AnnounceBeforeTLS {
-		name = strings.ToUpper(name)
-		a.AnnounceBeforeTLS[i] = name
-		for _, m := range mechanisms {
-			if m.name == name && !m.early {
-				return fmt.Errorf("announce_before_tls: %s would invite clients to send passwords in clear text; leave it out", name)
-			}
-		}
-		if !slices.Contains(a.offered, name) {
-			return fmt.Errorf("announce_before_tls: %s is not among the mechanisms: %s", name, strings.Join(a.offered, ", "))
-		}
-	}
-	return nil
-}
-
-func (a *Auth) announceBeforeTLS() []string {
-	if a.AnnounceBeforeTLS == nil && slices.Contains(a.offered, sasl.DigestMD5) {
-		return []string{sasl.DigestMD5}
-	}
-	return a.AnnounceBeforeTLS
-}
+func (a *Auth) timeout() time.Duration { return time.Duration(a.Timeout) }
 
 func (a *Auth) digestConfig() sasl.DigestConfig {
 	return sasl.DigestConfig{Realms: a.Realms, Hosts: append([]string{a.srv.Hostname}, a.DigestHosts...)}
@@ -295,12 +145,4 @@ func (a *Auth) backend(id string) *backend {
 		}
 	}
 	return nil
-}
-
-// revision changes when the backend's data do, if it says so.
-func (b *backend) revision() uint64 {
-	if r, ok := b.module.(Revisioner); ok {
-		return r.Revision()
-	}
-	return 0
 }

@@ -35,7 +35,7 @@ func (s *session) stillStands(ctx context.Context, srv *Server) error {
 	if b == l.backend && revision == l.revision {
 		return nil
 	}
-	identity, err := within(ctx, srv.Auth.Timeout, func(ctx context.Context) (Identity, error) {
+	identity, err := within(ctx, srv.Auth.timeout(), func(ctx context.Context) (Identity, error) {
 		return again.Lookup(ctx, s.peer(srv), l.identity.User)
 	})
 	switch {

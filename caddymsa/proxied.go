@@ -37,7 +37,7 @@ func (s *proxiedServer) Next(response []byte) (challenge []byte, done bool, err 
 	if now == nil || now.config != s.backend.config {
 		return nil, false, cannotTell{fmt.Errorf("backend %s has changed in the middle of an exchange", s.backend.id)}
 	}
-	call, cancel := context.WithTimeout(call, time.Duration(srv.Auth.Timeout))
+	call, cancel := context.WithTimeout(call, srv.Auth.timeout())
 	defer cancel()
 	challenge, done, err = s.partner.Next(call, response)
 	switch {

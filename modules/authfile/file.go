@@ -2,6 +2,7 @@
 package authfile
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -113,6 +114,12 @@ func (f *File) reload() {
 	f.log.Info("users file was read again", zap.String("path", f.path), zap.Int("users", users))
 }
 
+// Reload implements caddymsa.Reloader.
+func (f *File) Reload(context.Context) error {
+	_, err := f.load()
+	return err
+}
+
 // Cleanup ends the watch.
 func (f *File) Cleanup() error {
 	if f.watch == nil {
@@ -153,4 +160,5 @@ var (
 	_ caddymsa.SCRAMStore       = (*File)(nil)
 	_ caddymsa.Lookuper         = (*File)(nil)
 	_ caddymsa.Revisioner       = (*File)(nil)
+	_ caddymsa.Reloader         = (*File)(nil)
 )

@@ -1,0 +1,148 @@
+// Package cmdauth is `caddy msa auth`: it asks the running server about its auth backends.
+package cmdauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
+)
+
+func init() {
+	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand()) })
+}
+
+// admin is how to reach the running server.
+type admin struct{ address, config, adapter string }
+
+func newCommand() *cobra.Command {
+	var a admin
+	cmd := &cobra.Command{Use: "auth", Short: "Asks the running server about its auth backends"}
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.address, "address", "", "address of the admin API (if --config is not used)")
+	f.StringVarP(&a.config, "config", "c", "", "configuration file, to take the admin API's address from")
+	f.StringVar(&a.adapter, "adapter", "", "name of the config adapter to apply (if --config is used)")
+	cmd.AddCommand(testCommand(&a), reloadCommand(&a))
+	return cmd
+}
+
+func testCommand(a *admin) *cobra.Command {
+	var q caddymsa.AuthTestRequest
+	var stdin, noPassword bool
+	cmd := &cobra.Command{
+		Use:   "test <user>",
+		Short: "Says which backend accepts a user, and with which mechanisms",
+		Long: `Asks each auth backend of the running server by itself, in the order in which
+they are asked, whether it accepts the user with the password, and which of the
+mechanisms offered would let the user in. A password that is not given is asked for;
+with --no-password the answer is what is known of the user. A bearer token comes from
+the environment variable MSA_TOKEN.
+
+Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			cmd.SilenceUsage = true
+			q.User, q.Token = args[0], os.Getenv("MSA_TOKEN")
+			switch {
+			case stdin:
+				q.Password, err = prompt.Line(cmd.InOrStdin())
+			case !noPassword && q.Token == "":
+				q.Password, err = prompt.Password(cmd.InOrStdin(), "Password: ")
+			}
+			if err != nil {
+				return err
+			}
+			var answers []caddymsa.AuthTestAnswer
+			if err := a.post("/msa/auth/test", &q, &answers); err != nil {
+				return err
+			}
+			return show(cmd.OutOrStdout(), answers)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.Server, "server", "", "server, by its name in the configuration (default: all)")
+	f.StringVar(&q.IP, "ip", "127.0.0.1", "address that the client comes from")
+	f.BoolVar(&stdin, "password-stdin", false, "read the password from standard input, one line, without asking")
+	f.BoolVar(&noPassword, "no-password", false, "do not try a password")
+	return cmd
+}
+
+func show(w io.Writer, answers []caddymsa.AuthTestAnswer) error {
+	good := false
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SERVER\tBACKEND\tRESULT\tMECHANISMS\tMAY ALSO SEND AS")
+	for _, a := range answers {
+		good = good || a.Result == "accepted" || a.Result == "known"
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", a.Server, a.Backend, dash(a.Result), dash(strings.Join(a.Mechanisms, " ")), dash(strings.Join(a.Addresses, " ")))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, a := range answers {
+		if a.Error != "" {
+			fmt.Fprintf(w, "%s: %s\n", a.Backend, a.Error)
+		}
+	}
+	if !good {
+		return errors.New("no backend accepts the user")
+	}
+	return nil
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func reloadCommand(a *admin) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Has the running server read the data of its auth backends again",
+		Long: `Has the running server read the data of its auth backends again, forget passwords
+that it remembers, and look up the users of open sessions at their next message. What
+cannot be read stays as it was.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			var done map[string][]string
+			if err := a.post("/msa/reload/auth", nil, &done); err != nil {
+				return err
+			}
+			for server, backends := range done {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", server, strings.Join(backends, ", "))
+			}
+			return nil
+		},
+	}
+}
+
+// post asks the admin API.
+func (a *admin) post(path string, request, answer any) error {
+	address, err := caddycmd.DetermineAdminAPIAddress(a.address, nil, a.config, a.adapter)
+	if err != nil {
+		return fmt.Errorf("address of the admin API: %w", err)
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	resp, err := caddycmd.AdminAPIRequest(address, http.MethodPost, path, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
+	if err != nil {
+		return err // it says what the server said
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(answer)
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,6 +26,7 @@ type certificateFiles struct {
 	files       []CertificateFiles
 	defaultName string
 	log         *zap.Logger
+	reading     sync.Mutex // so that the older of two readings does not win
 	certs       atomic.Pointer[[]tls.Certificate]
 	watch       io.Closer
 }
@@ -61,6 +63,8 @@ func loadCertificateFiles(files []CertificateFiles, defaultName string, log *zap
 }
 
 func (c *certificateFiles) load() error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	certs := make([]tls.Certificate, len(c.files))
 	for i, f := range c.files {
 		cert, err := tls.LoadX509KeyPair(f.Certificate, f.Key)

@@ -16,16 +16,17 @@ func TestACME(t *testing.T) {
 	const minutes, short = "minutes", "short"
 	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, short: 24 * time.Second})
 	for _, tt := range []struct {
-		name, profile, challenge string
-		edit                     func(path string, answer map[string]any)
+		name, hostname, profile, challenge string
+		global                             bool // Caddy's own options name the CA
+		edit                               func(path string, answer map[string]any)
 	}{
-		{"the CA says when, HTTP-01", minutes, "disable_tlsalpn_challenge\nalt_http_port " + ca.httpPort, func(path string, answer map[string]any) {
+		{"the CA says when, HTTP-01", hostname, minutes, "disable_tlsalpn_challenge\nalt_http_port " + ca.httpPort, false, func(path string, answer map[string]any) {
 			if strings.Contains(path, "/renewalInfo/") { // RFC 9773
 				soon := time.Now().Add(2 * time.Second)
 				answer["suggestedWindow"] = map[string]time.Time{"start": soon, "end": soon.Add(3 * time.Second)}
 			}
 		}},
-		{"at two thirds of its life, TLS-ALPN-01", short, "disable_http_challenge\nalt_tlsalpn_port " + ca.tlsPort, func(_ string, answer map[string]any) {
+		{"at two thirds of its life, TLS-ALPN-01", "msa.example.org", short, "disable_http_challenge\nalt_tlsalpn_port " + ca.tlsPort, true, func(_ string, answer map[string]any) {
 			delete(answer, "renewalInfo") // of the directory: a CA without RFC 9773
 		}},
 	} {
@@ -34,13 +35,15 @@ func TestACME(t *testing.T) {
 			s := newServer(t)
 			root := filepath.Join(s.dir, "acme.pem")
 			directory := ca.front(t, root, tt.edit)
-			s.write("Caddyfile", s.caddyfile(layout{
-				global: "renew_interval 500ms",
-				tls:    fmt.Sprintf("tls {\nissuer acme %s {\ntrusted_roots %s\nprofile %s\n%s\n}\n}", directory, root, tt.profile, tt.challenge),
-			}))
+			issuer := fmt.Sprintf("acme %s {\ntrusted_roots %s\nprofile %s\n%s\n}", directory, root, tt.profile, tt.challenge)
+			l := layout{global: "renew_interval 500ms", tls: "tls {\nissuer " + issuer + "\n}"}
+			if tt.global {
+				l.global, l.tls = l.global+"\ncert_issuer "+issuer, "# as Caddy does"
+			}
+			s.write("Caddyfile", strings.ReplaceAll(s.caddyfile(l), hostname, tt.hostname))
 			s.writeUsers("")
 			s.run()
-			trust := &tls.Config{RootCAs: ca.roots, ServerName: hostname}
+			trust := &tls.Config{RootCAs: ca.roots, ServerName: tt.hostname}
 
 			before, err := s.alice(trust)
 			if err != nil {

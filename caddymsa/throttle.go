@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -155,11 +156,12 @@ func (g *guard) count(t *Throttle, k guardKey, limit int) (delay time.Duration, 
 	}
 	f.level = max(0, f.level-float64(limit)*float64(now.Sub(f.at))/float64(t.Window)) + 1
 	f.at = now
-	if f.level >= float64(limit) {
+	level := math.Ceil(f.level) // the limit's refusal counts though moments have passed
+	if level >= float64(limit) {
 		full = !now.Before(f.blocked)
 		f.blocked = now.Add(time.Duration(t.Block))
 	}
-	over := min(max(0, f.level-float64(limit)/3), 10)
+	over := min(max(0, level-float64(limit)/3), 10)
 	return time.Duration(over * float64(t.Delay)), full
 }
 

@@ -46,6 +46,7 @@ func TestThrottleUser(t *testing.T) {
 			t.Errorf("refusal %d blocks %q", i, blocks)
 		}
 		last = delay
+		*now = now.Add(time.Millisecond)
 	}
 	if !g.blocked(config, guesser, "alice") {
 		t.Error("not blocked after 10 refusals")

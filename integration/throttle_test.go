@@ -1,0 +1,75 @@
+package integration
+
+import (
+	"errors"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// authAs tries a password on a connection of its own and returns the reply's code.
+func (s *server) authAs(user, password string) string {
+	s.t.Helper()
+	c, err := connect("tcp", s.implicit, s.tlsConfig())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.do("250", "EHLO client.example"); err != nil {
+		s.t.Fatal(err)
+	}
+	err = c.login(user, password)
+	refused := new(unexpected)
+	switch {
+	case err == nil:
+		return "235"
+	case errors.As(err, &refused):
+		code, _, _ := strings.Cut(refused.got, " ")
+		return code
+	}
+	s.t.Fatal(err)
+	return ""
+}
+
+// Guessing one user's password from one network is blocked there, whatever comes next; the
+// block outlives a reload, other users do not notice, and fail2ban can read who it was.
+func TestThrottle(t *testing.T) {
+	l := layout{auth: `auth {
+		file $DIR/users.passwd
+		throttle {
+			failures 3
+			delay    1ms
+		}
+	}`}
+	s := start(t, l)
+	for range 3 {
+		if code := s.authAs("alice@example.org", "guess"); code != "535" {
+			t.Errorf("a guess: %s", code)
+		}
+	}
+	check := func() {
+		t.Helper()
+		if code := s.authAs("alice@example.org", "secret"); code != "454" {
+			t.Errorf("the right password after three guesses: %s", code)
+		}
+		if code := s.authAs("bob@example.net", "hunter2"); code != "235" {
+			t.Errorf("another user: %s", code)
+		}
+	}
+	check()
+	if status, body := s.load(s.caddyfile(l) + "# again\n"); status != http.StatusOK {
+		t.Fatal(status, body)
+	}
+	check()
+
+	// docs/auth.md has these two lines for fail2ban.
+	regex := need(t, "fail2ban-regex", "fail2ban")
+	s.write("filter.conf", fenced(t, "../docs/auth.md", "ini")[0])
+	s.write("caddy.log", s.log.String())
+	out, err := exec.Command(regex, "--print-all-matched", filepath.Join(s.dir, "caddy.log"), filepath.Join(s.dir, "filter.conf")).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), ", 3 matched,") {
+		t.Errorf("fail2ban: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,202 @@
+package authsql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+var peer = caddymsa.Peer{IP: netip.MustParseAddr("127.0.0.1")}
+
+// provision loads the module as a configuration would.
+func provision(t testing.TB, s *SQL) (*SQL, error) {
+	t.Helper()
+	err := s.Provision(msatest.Context(t))
+	t.Cleanup(func() { _ = s.Cleanup() })
+	return s, err
+}
+
+func must(t testing.TB, s *SQL) *SQL {
+	t.Helper()
+	if _, err := provision(t, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func generate(t testing.TB, scheme, name, password string) string {
+	t.Helper()
+	c, err := passwd.Generate(scheme, name, password, passwd.Options{Rounds: map[string]int{"SHA512-CRYPT": 1000}[scheme]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// insert puts a user into the default table; question is how the database writes a parameter.
+func insert(t testing.TB, db *sql.DB, d driver, name, password, addresses, nets string, disabled bool) {
+	t.Helper()
+	statement := "INSERT INTO msa_users (username, password, addresses, allow_nets, disabled) VALUES (?, ?, ?, ?, ?)"
+	if d.name == "postgres" {
+		statement = "INSERT INTO msa_users (username, password, addresses, allow_nets, disabled) VALUES ($1, $2, $3, $4, $5)"
+	}
+	if _, err := db.Exec(statement, name, password, addresses, nets, disabled); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func execute(t testing.TB, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// hostile are names that want to be more than a name.
+var hostile = []string{
+	"' OR '1'='1", `" OR "1"="1`, `"; DROP TABLE msa_users; --`, "'; DROP TABLE msa_users; --", `\' OR 1=1 -- `, `\`, `\\`, "a\x00b", "\x00",
+	"alice@example.org\x00", "’ OR ’1’=’1", "ʼ OR 1=1", "＇ OR 1=1", "%", "_lice@example.org", "alice@example.org ", " alice@example.org",
+	"ALICE@example.org", "álice@example.org", "{user}", "$1", "?1", "?", ":user", "alice@example.org/*", "\xbf' OR 1=1 -- ", "\xff", "😀", "Ⅷ@example.org",
+	"alice@example.org\n", "alice@example.org;SELECT pg_sleep(10)", "@", "@@", "@example.org", "alice@",
+}
+
+// conform runs what every database has to do, with the default table, which may be empty.
+func conform(t *testing.T, db *sql.DB, s *SQL) {
+	d := drivers[s.Driver]
+	const realm = "msa.example.org"
+	clear, hash, key := "clear@example.org", "alice@example.org", "scram@example.org"
+	insert(t, db, d, clear, "{PLAIN}secret: with: colons", "", "", false)
+	insert(t, db, d, hash, generate(t, "SHA512-CRYPT", hash, "s3cret")+" "+generate(t, "DIGEST-MD5.realm="+realm, hash, "s3cret"), "a@example.net, @example.com", "", false)
+	insert(t, db, d, key, generate(t, "SCRAM-SHA-256", key, "hunter2")+" "+generate(t, "DIGEST-MD5", key, "hunter2"), "", "127.0.0.0/8", false)
+	insert(t, db, d, "off@example.org", "{PLAIN}secret", "", "", true)
+	insert(t, db, d, "locked@example.org", "!", "", "", false)
+	insert(t, db, d, "far@example.org", "{PLAIN}secret", "", "192.0.2.0/24", false)
+	insert(t, db, d, "o'hara@example.org", "{PLAIN}secret", "", "", false)
+	insert(t, db, d, `back\slash`, "{PLAIN}secret", "", "", false)
+	insert(t, db, d, "jürgen@example.org", "{PLAIN}secret", "", "", false)
+	insert(t, db, d, "broken@example.org", "{ROT13}secret", "", "", false)
+
+	// R-09, R-11
+	t.Run("conformance", func(t *testing.T) {
+		msatest.Auth(t, s,
+			msatest.User{Name: clear, Password: "secret: with: colons", DigestUser: clear, Realm: realm, SCRAM: true},
+			msatest.User{Name: clear, Password: "secret: with: colons", DigestUser: "clear", Realm: "example.org", SCRAM: true},
+			msatest.User{Name: hash, Password: "s3cret", DigestUser: hash, Realm: realm},
+			msatest.User{Name: key, Password: "hunter2", DigestUser: "scram", Realm: "example.org", SCRAM: true},
+			msatest.User{Name: "o'hara@example.org", Password: "secret", SCRAM: true},
+			msatest.User{Name: `back\slash`, Password: "secret", SCRAM: true},
+			msatest.User{Name: "jürgen@example.org", Password: "secret", SCRAM: true})
+	})
+	ctx := context.Background()
+	t.Run("identity", func(t *testing.T) {
+		id, err := s.VerifyPassword(ctx, peer, hash, "s3cret")
+		if err != nil || id.User != hash || len(id.Addresses) != 2 || id.Fingerprint == "" {
+			t.Errorf("%+v, %v", id, err)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		for _, name := range append([]string{"off@example.org", "locked@example.org", "far@example.org"}, hostile...) {
+			unknown(t, s, name, "secret")
+		}
+		var users int
+		if err := db.QueryRow("SELECT count(*) FROM msa_users").Scan(&users); err != nil || users != 10 {
+			t.Error("the table has now", users, err)
+		}
+	})
+	t.Run("unreadable", func(t *testing.T) {
+		if _, err := s.VerifyPassword(ctx, peer, "broken@example.org", "secret"); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+			t.Error("a row that cannot be read:", err)
+		}
+	})
+	t.Run("changes", func(t *testing.T) {
+		before, err := s.Lookup(ctx, peer, clear)
+		if err != nil {
+			t.Fatal(err)
+		}
+		revision := s.Revision()
+		execute(t, db, "UPDATE msa_users SET password = '{PLAIN}changed' WHERE username = 'clear@example.org'")
+		after, err := s.Lookup(ctx, peer, clear)
+		if err != nil || after.Fingerprint == before.Fingerprint || s.Revision() == revision {
+			t.Error("another password shows nowhere:", err)
+		}
+		unknown(t, s, clear, "secret: with: colons")
+		execute(t, db, "DELETE FROM msa_users WHERE username = 'clear@example.org'")
+		unknown(t, s, clear, "changed")
+	})
+}
+
+// unknown wants a refusal by each interface.
+func unknown(t *testing.T, s *SQL, name, password string) {
+	t.Helper()
+	ctx := context.Background()
+	if _, err := s.VerifyPassword(ctx, peer, name, password); !errors.Is(err, caddymsa.ErrCredentials) {
+		t.Errorf("%q by password: %v", name, err)
+	}
+	if _, err := s.Lookup(ctx, peer, name); !errors.Is(err, caddymsa.ErrCredentials) && name != "clear@example.org" {
+		t.Errorf("%q looked up: %v", name, err)
+	}
+	key, _, err := s.SCRAMCredential(ctx, peer, name)
+	again, _, _ := s.SCRAMCredential(ctx, peer, name)
+	if name != "clear@example.org" && (!errors.Is(err, caddymsa.ErrCredentials) || string(key.Salt) != string(again.Salt) || len(key.Salt) == 0) {
+		t.Errorf("%q by SCRAM: %v", name, err)
+	}
+	candidates, err := s.DigestCredentials(ctx, peer, name, "example.org")
+	for _, c := range candidates {
+		if want := sasl.DigestHA1(name, "example.org", password); c.Password == password || c.HA1 != nil && *c.HA1 == want {
+			t.Errorf("%q by DIGEST-MD5", name)
+		}
+	}
+	if err != nil {
+		t.Errorf("%q by DIGEST-MD5: %v", name, err)
+	}
+}
+
+// cannotTell wants an error that is no refusal, soon.
+func cannotTell(t *testing.T, s *SQL, within time.Duration) {
+	t.Helper()
+	ctx := context.Background()
+	for what, try := range map[string]func() error{
+		"password": func() error { _, err := s.VerifyPassword(ctx, peer, "alice@example.org", "s3cret"); return err },
+		"unknown":  func() error { _, err := s.VerifyPassword(ctx, peer, "nobody@example.org", "s3cret"); return err },
+		"scram":    func() error { _, _, err := s.SCRAMCredential(ctx, peer, "alice@example.org"); return err },
+		"digest":   func() error { _, err := s.DigestCredentials(ctx, peer, "alice@example.org", "r"); return err },
+		"lookup":   func() error { _, err := s.Lookup(ctx, peer, "alice@example.org"); return err },
+	} {
+		began := time.Now()
+		err := try()
+		if err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+			t.Errorf("%s: %v, want an error that is no refusal", what, err)
+		}
+		if took := time.Since(began); took > within {
+			t.Errorf("%s: %s passed", what, took)
+		}
+	}
+}
+
+// recovers waits until logins work, without being told.
+func recovers(t *testing.T, s *SQL) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := s.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret")
+		if err == nil {
+			return
+		}
+		if errors.Is(err, caddymsa.ErrCredentials) || time.Now().After(end) {
+			t.Fatal("it does not recover:", err)
+		}
+	}
+}
+
+func second(n int) caddy.Duration { return caddy.Duration(n) * caddy.Duration(time.Second) }

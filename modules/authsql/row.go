@@ -1,0 +1,197 @@
+package authsql
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+)
+
+// maxRows is how many rows one user may have: one for each address, where they stand in a table
+// of their own.
+const maxRows = 1000
+
+// found is what the rows of a user say together.
+type found struct {
+	rows       int
+	passwords  []string
+	digests    []digest
+	addresses  []string
+	nets       []string
+	disabled   bool
+	attributes map[string]string
+}
+
+type digest struct{ realm, ha1 string }
+
+// read takes the rows of exactly that name. Databases may compare otherwise, without regard to
+// case or accents or to spaces at the end: such a row is another user's.
+func read(rows *sql.Rows, name string) (*found, error) {
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	for i := range columns {
+		columns[i] = strings.ToLower(columns[i])
+	}
+	if err := checkColumns(columns); err != nil {
+		return nil, err
+	}
+	values, pointers := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	f := &found{attributes: make(map[string]string)}
+	for n := 0; rows.Next(); n++ {
+		if n == maxRows {
+			return nil, fmt.Errorf("query: more than %d rows for one user", maxRows)
+		}
+		if err := rows.Scan(pointers...); err != nil {
+			return nil, err
+		}
+		row := make(map[string]string, len(columns))
+		for i, column := range columns {
+			row[column] = text(values[i])
+		}
+		if row["username"] == name {
+			f.add(row)
+		}
+	}
+	return f, rows.Err()
+}
+
+// errQuery begins an error of the operator's in the query.
+var errQuery = errors.New("query: the result")
+
+// checkColumns refuses a result that nobody could log in with, or of which it could not be told
+// whose it is.
+func checkColumns(columns []string) error {
+	if !slices.Contains(columns, "username") {
+		return fmt.Errorf("%w has no column username, with which the name is compared exactly; add it to SELECT", errQuery)
+	}
+	proves := false
+	for i, column := range columns {
+		if slices.Contains(columns[:i], column) {
+			return fmt.Errorf("%w has two columns %q; name each with AS", errQuery, column)
+		}
+		proves = proves || column == "password" || column == "digest_ha1" || column == "scram"
+	}
+	if proves {
+		return nil
+	}
+	return fmt.Errorf("%w has no column password, digest_ha1 or scram", errQuery)
+}
+
+func (f *found) add(row map[string]string) {
+	f.rows++
+	if p := row["password"]; p != "" && !slices.Contains(f.passwords, p) {
+		f.passwords = append(f.passwords, p)
+	}
+	if s := row["scram"]; s != "" {
+		if !strings.HasPrefix(s, "{") {
+			s = "{SCRAM-SHA-256}" + s
+		}
+		if !slices.Contains(f.passwords, s) {
+			f.passwords = append(f.passwords, s)
+		}
+	}
+	if d := (digest{row["realm"], row["digest_ha1"]}); d.ha1 != "" && !slices.Contains(f.digests, d) {
+		f.digests = append(f.digests, d)
+	}
+	f.addresses = appendList(f.addresses, row["addresses"])
+	f.nets = appendList(f.nets, row["allow_nets"])
+	f.disabled = f.disabled || isTrue(row["disabled"])
+	for column, value := range row {
+		switch column {
+		case "username", "password", "scram", "realm", "digest_ha1", "addresses", "allow_nets", "disabled":
+		default:
+			if f.attributes[column] == "" { // of several rows, the first that says something
+				f.attributes[column] = value
+			}
+		}
+	}
+}
+
+// appendList adds what is not in the list yet of a list separated by commas or white space, or
+// of an array of PostgreSQL's.
+func appendList(list []string, value string) []string {
+	if strings.HasPrefix(value, "{") && strings.HasSuffix(value, "}") {
+		value = strings.ReplaceAll(value[1:len(value)-1], `"`, "")
+	}
+	for _, s := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// isTrue takes everything for true that is not plainly false, so that a time or a reason
+// disables too.
+func isTrue(value string) bool {
+	switch strings.ToLower(value) {
+	case "", "0", "f", "false", "n", "no", "off", "\x00":
+		return false
+	}
+	return true
+}
+
+// user makes a user of what was found, or nil of nothing.
+func (f *found) user(name string) (*tableauth.Record, error) {
+	if f.rows == 0 {
+		return nil, nil
+	}
+	// Rows come in any order, but the same user has to look the same each time.
+	slices.Sort(f.passwords)
+	slices.SortFunc(f.digests, func(a, b digest) int { return strings.Compare(a.realm+"\x00"+a.ha1, b.realm+"\x00"+b.ha1) })
+	u, err := passwd.NewUser(name)
+	for _, p := range f.passwords {
+		if err == nil {
+			err = u.AddPassword(p)
+		}
+	}
+	for _, d := range f.digests {
+		if err == nil {
+			err = u.AddHA1(d.realm, d.ha1)
+		}
+	}
+	for _, a := range f.addresses {
+		if err == nil {
+			err = u.AddAddress(a)
+		}
+	}
+	for _, n := range f.nets {
+		if err == nil {
+			err = u.AddNet(n)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("user %q: %w", name, err)
+	}
+	u.Disabled = u.Disabled || f.disabled
+	return &tableauth.Record{User: u, Attributes: f.attributes}, nil
+}
+
+// text is a value of a database; NULL is empty.
+func text(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	case bool:
+		return strconv.FormatBool(v)
+	case time.Time:
+		return v.Format(time.RFC3339)
+	}
+	return fmt.Sprint(value)
+}

@@ -1,0 +1,244 @@
+// Package authsql authenticates the users of a database: PostgreSQL, MySQL or MariaDB, SQLite.
+package authsql
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+)
+
+func init() {
+	caddy.RegisterModule(new(SQL))
+}
+
+// DefaultQuery asks the table that docs/auth-sql.md makes.
+const DefaultQuery = "SELECT username, password, addresses, allow_nets, disabled FROM msa_users WHERE username = {user}"
+
+// Defaults of settings.
+const (
+	DefaultTimeout     = 5 * time.Second
+	DefaultConnections = 8
+)
+
+// defaultDecoy is what `caddy msa user` writes by default.
+const defaultDecoy = "ARGON2ID SCRAM-SHA-256"
+
+// SQL authenticates users that a query finds in a database. Columns of the result that count:
+//
+//	username     compared exactly with the name that the client gave; required
+//	password     as in a users file: {SCHEME}value, or several, each after a space
+//	digest_ha1   an HA1 for DIGEST-MD5, hexadecimal; with the column realm, of the whole name in that realm
+//	scram        a SCRAM-SHA-256 key: iterations,salt,StoredKey,ServerKey
+//	addresses    that the user may send as, separated by commas or spaces, or one a row
+//	allow_nets   that the user may come from, written likewise
+//	disabled     anything but NULL, 0, false, no, n, f, off and an empty text
+//
+// Any other becomes an attribute of the identity. Every login asks the database, and so does
+// every message of an open session. A database that does not answer is never a refusal:
+// the client is told to try again.
+type SQL struct {
+	// Driver is the kind of database: postgres, mysql (MariaDB too) or sqlite.
+	Driver string `json:"driver,omitempty"`
+
+	// DSN says where it is: for postgres a URL or keywords as for psql, for mysql
+	// user@tcp(host:port)/database, for sqlite a path or a file: URI. Required. Placeholders are
+	// resolved once, when the configuration is loaded.
+	DSN string `json:"dsn,omitempty"`
+
+	// Password to connect with, in place of one in the DSN: nothing in it has to be escaped.
+	// Placeholders as in the DSN; {env.*} or {file.*} keep it out of the configuration.
+	Password string `json:"password,omitempty"`
+
+	// Query for one user. {user} is the name as the client gave it, {local} and {domain} what
+	// stands before and after its last "@"; they become parameters of the statement and
+	// stand without quotes. Default: the table msa_users of the documentation.
+	Query string `json:"query,omitempty"`
+
+	// Timeout of a question, and of making a connection. Default 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// MaxConnections to the database. Default 8.
+	MaxConnections int `json:"max_connections,omitempty"`
+
+	// Cache is how long a password that was right is not hashed again, while what is stored of
+	// the user stays the same: the database is asked all the same. Default: always hash.
+	Cache caddy.Duration `json:"cache,omitempty"`
+
+	// Decoy is what an unknown name is checked against until a first real user was seen: schemes, or
+	// credentials with the parameters that are in use. Default ARGON2ID and SCRAM-SHA-256.
+	Decoy []string `json:"decoy,omitempty"`
+
+	*tableauth.Remote `json:"-"`
+
+	key *options // of the source, if this holds one
+	log *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*SQL) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.auth.sql", New: func() caddy.Module { return new(SQL) }}
+}
+
+// Provision asks for a user once: a mistake in the connection string or the query fails the
+// load. A database that does not answer does not.
+func (s *SQL) Provision(ctx caddy.Context) error {
+	s.log = ctx.Logger()
+	o, err := s.resolve()
+	if err != nil {
+		return err
+	}
+	secret, err := caddymsa.DecoySecret(ctx)
+	if err != nil {
+		return err
+	}
+	pooled, _, err := sources.LoadOrNew(o, func() (caddy.Destructor, error) { return newSource(o) })
+	if err != nil {
+		return err
+	}
+	s.key = &o
+	src := pooled.(*source)
+	if src.password != "" && !strings.Contains(s.DSN+s.Password, "{") {
+		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
+	}
+	s.Remote = tableauth.NewRemote(src.fetch, src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
+	if _, err := src.fetch(ctx, "nobody@invalid"); err != nil {
+		if src.mistaken(err) {
+			return err
+		}
+		s.log.Warn("the database does not answer; logins have to wait until it does", zap.Error(err))
+	}
+	return nil
+}
+
+// resolve checks the settings and replaces placeholders.
+func (s *SQL) resolve() (options, error) {
+	o := options{driver: s.Driver, query: s.Query, timeout: time.Duration(s.Timeout), connections: s.MaxConnections, decoy: strings.Join(s.Decoy, " ")}
+	if _, ok := drivers[o.driver]; !ok {
+		return o, fmt.Errorf("driver %q is not known; there are postgres, mysql and sqlite", o.driver)
+	}
+	var err error
+	if o.dsn, err = caddy.NewReplacer().ReplaceOrErr(s.DSN, true, true); err != nil {
+		return o, fmt.Errorf("dsn: %w", err)
+	}
+	if o.password, err = caddy.NewReplacer().ReplaceOrErr(s.Password, true, true); err != nil {
+		return o, fmt.Errorf("password: %w", err)
+	}
+	o.password = strings.TrimRight(o.password, "\r\n") // of a file
+	if o.dsn == "" {
+		return o, errors.New("dsn is required, as in sql sqlite /var/lib/msa/users.db")
+	}
+	if o.query == "" {
+		o.query = DefaultQuery
+	}
+	if o.timeout == 0 {
+		o.timeout = DefaultTimeout
+	}
+	if o.connections == 0 {
+		o.connections = DefaultConnections
+	}
+	if o.decoy == "" {
+		o.decoy = defaultDecoy
+	}
+	if o.timeout < 0 || o.connections < 0 || s.Cache < 0 {
+		return o, errors.New("timeout, max_connections and cache cannot be negative")
+	}
+	return o, nil
+}
+
+// mistaken tells whether only the operator can help.
+func (s *source) mistaken(err error) bool { return errors.Is(err, errQuery) || s.driver.mistake(err) }
+
+// Cleanup gives the connections back, which the next configuration may use already.
+func (s *SQL) Cleanup() error {
+	if s.key == nil {
+		return nil
+	}
+	_, err := sources.Delete(*s.key)
+	s.key = nil
+	return err
+}
+
+// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
+//
+//	sql postgres|mysql|sqlite <dsn> {
+//		password        <password>
+//		query           <query>
+//		timeout         <duration>
+//		max_connections <number>
+//		cache           <duration>|off
+//		decoy           <scheme or credential...>
+//	}
+func (s *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the backend's name
+	if !d.AllArgs(&s.Driver, &s.DSN) {
+		return d.ArgErr()
+	}
+	names := []string{"postgres", "mysql", "sqlite"}
+	if !slices.Contains(names, s.Driver) {
+		return d.Errf("driver %q is not known; there are %s", s.Driver, strings.Join(names, ", "))
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := s.setting(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *SQL) setting(d *caddyfile.Dispenser) (err error) {
+	name := d.Val()
+	if name == "cache" {
+		if s.Cache, err = tableauth.UnmarshalCache(d); s.Cache < 0 {
+			s.Cache = 0
+		}
+		return err
+	}
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 1 && name != "decoy" {
+		return d.Errf("%s takes one value; a query stands in quotes", name)
+	}
+	switch name {
+	case "password":
+		s.Password = args[0]
+	case "query":
+		s.Query = args[0]
+	case "timeout":
+		timeout, err := caddy.ParseDuration(args[0])
+		if err != nil || timeout <= 0 {
+			return d.Errf("timeout: %q is no duration, as 5s is", args[0])
+		}
+		s.Timeout = caddy.Duration(timeout)
+	case "max_connections":
+		if s.MaxConnections, err = strconv.Atoi(args[0]); err != nil || s.MaxConnections <= 0 {
+			return d.Errf("max_connections: %q is no number above 0", args[0])
+		}
+	case "decoy":
+		s.Decoy = args
+	default:
+		return d.Errf("unknown setting %q; there are password, query, timeout, max_connections, cache and decoy", name)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner         = (*SQL)(nil)
+	_ caddy.CleanerUpper        = (*SQL)(nil)
+	_ caddyfile.Unmarshaler     = (*SQL)(nil)
+	_ caddymsa.PasswordVerifier = (*SQL)(nil)
+	_ caddymsa.DigestStore      = (*SQL)(nil)
+	_ caddymsa.SCRAMStore       = (*SQL)(nil)
+	_ caddymsa.Lookuper         = (*SQL)(nil)
+	_ caddymsa.Revisioner       = (*SQL)(nil)
+)

@@ -1,0 +1,131 @@
+package authsql
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func TestQuery(t *testing.T) {
+	for _, c := range []struct {
+		driver, query, text string
+		args                string
+	}{
+		{"postgres", "SELECT a WHERE u = {user} OR u = {local}||{user}", "SELECT a WHERE u = $1 OR u = $2||$1", "user local"},
+		{"sqlite", "SELECT a WHERE u = {user} OR u = {local}||{user}", "SELECT a WHERE u = ?1 OR u = ?2||?1", "user local"},
+		{"mysql", "SELECT a WHERE u = {user} OR u = {local} OR {user}", "SELECT a WHERE u = ? OR u = ? OR ?", "user local user"},
+		{"postgres", "SELECT x::text, j ? 'k', '?', '{a}', \"{b}\" WHERE l = {local} AND d = {domain}", "SELECT x::text, j ? 'k', '?', '{a}', \"{b}\" WHERE l = $1 AND d = $2", "local domain"},
+		{"mysql", "SELECT 'it\\'s', `{b}`, '?' -- ? {who}\n, /* ? {x} */ 1 WHERE u = {user}", "SELECT 'it\\'s', `{b}`, '?' -- ? {who}\n, /* ? {x} */ 1 WHERE u = ?", "user"},
+		{"postgres", `SELECT 'a''b', '\', {user}`, `SELECT 'a''b', '\', $1`, "user"},
+		{"mysql", "SELECT a WHERE u = '{user}'", "", "within quotes"},
+		{"postgres", "SELECT a WHERE u LIKE '%{local}%' AND u = {user}", "", "within quotes"},
+		{"mysql", "SELECT a WHERE u = ? AND {user}", "", "parameter of nothing"},
+		{"sqlite", "SELECT a WHERE u = ?1", "", "parameter of nothing"},
+		{"postgres", "SELECT a WHERE u = $1", "", "parameter of nothing"},
+		{"postgres", "SELECT a WHERE u = {username}", "", "{username} is not known"},
+		{"postgres", "SELECT a WHERE d = {domain}", "", "does not ask for the user"},
+		{"postgres", "SELECT a", "", "does not ask for the user"},
+		{"postgres", "SELECT a WHERE '", "", "does not ask for the user"},
+	} {
+		q, err := parseQuery(drivers[c.driver], c.query)
+		switch {
+		case c.text == "" && (err == nil || !strings.Contains(err.Error(), c.args)):
+			t.Errorf("%s: %v, want %s", c.query, err, c.args)
+		case c.text != "" && (err != nil || q.text != c.text || strings.Join(q.args, " ") != c.args):
+			t.Errorf("%s: %q %q, %v", c.query, q.text, q.args, err)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	q := query{args: []string{"user", "local", "domain", "user"}}
+	for name, want := range map[string][]any{
+		"alice@example.org": {"alice@example.org", "alice", "example.org", "alice@example.org"},
+		"alice":             {"alice", "alice", "", "alice"},
+		"a@b@c":             {"a@b@c", "a@b", "c", "a@b@c"},
+	} {
+		if got := q.values(name); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// What the text of a query becomes is the query again but for its parameters.
+func FuzzQuery(f *testing.F) {
+	for _, s := range []string{DefaultQuery, "{user}'{user}'", "'a''{user}\\'", `"{local}`, "`{domain}`", "-- {user}\n{user}", "/*{user}*/{local}", "$1 ?2 ? {x}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, d := range drivers {
+			q, err := parseQuery(d, text)
+			if err == nil && (len(q.args) == 0 || len(q.values("a@b")) != len(q.args) || quotedName.MatchString(strip(q.text))) {
+				t.Errorf("%s: %q became %q %q", d.name, text, q.text, q.args)
+			}
+		}
+	})
+}
+
+// strip takes comments out, where names may stand.
+func strip(s string) string {
+	return tokens[false].ReplaceAllStringFunc(s, func(token string) string {
+		if token[0] == '-' || token[0] == '/' {
+			return ""
+		}
+		return token
+	})
+}
+
+func TestMistakes(t *testing.T) {
+	path, _ := file(t, sqliteTable, "CREATE TABLE other (username TEXT, password TEXT)")
+	for want, s := range map[string]*SQL{
+		"driver":                   {Driver: "oracle", DSN: path},
+		"dsn is required":          {Driver: "sqlite"},
+		"dsn: ":                    {Driver: "sqlite", DSN: "{env.NO_SUCH_VARIABLE}"},
+		"password: ":               {Driver: "sqlite", DSN: path, Password: "{file./nonexistent}"},
+		"negative":                 {Driver: "sqlite", DSN: path, Timeout: -1},
+		"does not ask":             {Driver: "sqlite", DSN: path, Query: "SELECT * FROM msa_users"},
+		"no such table: users":     {Driver: "sqlite", DSN: path, Query: "SELECT * FROM users WHERE username = {user}"},
+		"no such column: mail":     {Driver: "sqlite", DSN: path, Query: "SELECT * FROM msa_users WHERE mail = {user}"},
+		"syntax":                   {Driver: "sqlite", DSN: path, Query: "SELCT * FROM msa_users WHERE username = {user}"},
+		"no column username":       {Driver: "sqlite", DSN: path, Query: "SELECT password FROM msa_users WHERE username = {user}"},
+		"no column password":       {Driver: "sqlite", DSN: path, Query: "SELECT username FROM msa_users WHERE username = {user}"},
+		`two columns "username"`:   {Driver: "sqlite", DSN: path, Query: "SELECT * FROM msa_users JOIN other USING (password) WHERE msa_users.username = {user}"},
+		"unable to open":           {Driver: "sqlite", DSN: path + ".missing"},
+		"decoy":                    {Driver: "sqlite", DSN: path, Decoy: []string{"ROT13"}},
+		"PostgreSQL cannot read":   {Driver: "postgres", DSN: "postgres://msa:geheim%zz@localhost/mail"},
+		"simple_protocol":          {Driver: "postgres", DSN: "postgres://msa:geheim@localhost/mail?default_query_exec_mode=simple_protocol"},
+		"MySQL's driver cannot re": {Driver: "mysql", DSN: "msa:geheim@localhost"},
+	} {
+		_, err := provision(t, s)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		} else if strings.Contains(err.Error(), "geheim") {
+			t.Error("a password in an error:", err)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	s := new(SQL)
+	err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(`sql postgres "host=db user=msa" {
+		password {env.DB_PASSWORD}
+		query "SELECT 1 WHERE u = {user}"
+		timeout 2s
+		max_connections 3
+		cache 5m
+		decoy SHA512-CRYPT SCRAM-SHA-256
+	}`))
+	want := &SQL{Driver: "postgres", DSN: "host=db user=msa", Password: "{env.DB_PASSWORD}", Query: "SELECT 1 WHERE u = {user}", Timeout: second(2), MaxConnections: 3,
+		Cache: second(300), Decoy: []string{"SHA512-CRYPT", "SCRAM-SHA-256"}}
+	if err != nil || !reflect.DeepEqual(s, want) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, text := range []string{"sql", "sql sqlite", "sql sqlite a b", "sql oracle a", "sql sqlite a {\n query\n}", "sql sqlite a {\n query SELECT 1\n}",
+		"sql sqlite a {\n timeout soon\n}", "sql sqlite a {\n max_connections 0\n}", "sql sqlite a {\n cache\n}", "sql sqlite a {\n tries 1\n}"} {
+		if err := new(SQL).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil {
+			t.Errorf("%q: no error", text)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package authsql
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	modernc "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+var sqlite = driver{
+	name:     "sqlite",
+	numbered: "?%d",
+	own:      regexp.MustCompile(`^[?$]`),
+	lifetime: time.Minute, // a file that another was renamed over is opened soon
+	open:     openSQLite,
+	mistake: func(err error) bool {
+		var e *modernc.Error
+		if !errors.As(err, &e) {
+			return false
+		}
+		switch e.Code() & 0xff { // without what extends it
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR:
+			return false
+		}
+		return true
+	},
+	foreign: no,
+	gone:    no,
+}
+
+// openSQLite takes a path, or a URI "file:..." with SQLite's parameters. Unless that says another
+// mode, the database is opened to read only, and never made.
+func openSQLite(o options) (*sql.DB, string, error) {
+	path, parameters, _ := strings.Cut(strings.TrimPrefix(o.dsn, "file:"), "?")
+	if !strings.HasPrefix(o.dsn, "file:") {
+		path, parameters = filepath.ToSlash(o.dsn), ""
+		if filepath.VolumeName(o.dsn) != "" {
+			path = "/" + path
+		}
+		path = (&url.URL{Path: path}).EscapedPath()
+	}
+	values, err := url.ParseQuery(parameters)
+	if err != nil || path == "" {
+		return nil, "", errors.New("dsn: is no path and no URI as in file:/var/lib/msa/users.db?mode=ro")
+	}
+	if !values.Has("mode") {
+		values.Set("mode", "ro")
+		values.Set("_query_only", "1")
+	}
+	// Who waits for a lock is told before the time for the query is over.
+	values.Set("_busy_timeout", fmt.Sprint((o.timeout * 4 / 5).Milliseconds()))
+	c, err := modernc.NewConnector("file:" + path + "?" + values.Encode())
+	if err != nil {
+		return nil, "", fmt.Errorf("dsn: %w", err)
+	}
+	return sql.OpenDB(c), "", nil
+}

@@ -1,0 +1,154 @@
+package authsql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+const sqliteTable = `CREATE TABLE msa_users (
+	username   TEXT NOT NULL PRIMARY KEY,
+	password   TEXT NOT NULL,
+	addresses  TEXT NOT NULL DEFAULT '',
+	allow_nets TEXT NOT NULL DEFAULT '',
+	disabled   BOOLEAN NOT NULL DEFAULT FALSE
+)`
+
+// file makes a database and returns its path, with a connection to write.
+func file(t testing.TB, statements ...string) (string, *sql.DB) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "users ?#%.db") // a name that a URI has to escape
+	db, err := sql.Open("sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	execute(t, db, statements...)
+	return path, db
+}
+
+func TestSQLite(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	conform(t, db, must(t, &SQL{Driver: "sqlite", DSN: path, Cache: caddy.Duration(time.Hour)}))
+}
+
+func TestSQLiteWAL(t *testing.T) {
+	path, db := file(t, "PRAGMA journal_mode = WAL", sqliteTable)
+	conform(t, db, must(t, &SQL{Driver: "sqlite", DSN: path}))
+}
+
+// A database whose last writer has gone leaves no log behind; it can be read all the same.
+func TestSQLiteWALAtRest(t *testing.T) {
+	path, db := file(t, "PRAGMA journal_mode = WAL", sqliteTable, "INSERT INTO msa_users (username, password) VALUES ('alice@example.org', '{PLAIN}s3cret')")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	if _, err := s.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing is written, whatever the query says, and no database is made.
+func TestSQLiteReadOnly(t *testing.T) {
+	path, db := file(t, sqliteTable, "INSERT INTO msa_users (username, password) VALUES ('alice@example.org', '{PLAIN}s3cret')")
+	_, err := provision(t, &SQL{Driver: "sqlite", DSN: path, Query: "DELETE FROM msa_users WHERE username = {user} OR 1=1 RETURNING username, password"})
+	if err == nil || !strings.Contains(err.Error(), "readonly") {
+		t.Error("a query that writes:", err)
+	}
+	var n int
+	if err := db.QueryRow("SELECT count(*) FROM msa_users").Scan(&n); err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	missing := filepath.Join(t.TempDir(), "users.db")
+	if _, err := provision(t, &SQL{Driver: "sqlite", DSN: missing}); err == nil {
+		t.Error("no file, no error")
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("a database was made")
+	}
+}
+
+// A writer that does not let go is the only way in which SQLite can hang.
+func TestSQLiteLocked(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	insert(t, db, sqlite, "alice@example.org", "{PLAIN}s3cret", "", "", false)
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: caddy.Duration(200 * time.Millisecond)})
+	conn, err := db.Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(context.Background(), "BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	cannotTell(t, s, 5*time.Second)
+	// A configuration loads while it is so.
+	must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: caddy.Duration(201 * time.Millisecond)})
+	if _, err := conn.ExecContext(context.Background(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	recovers(t, s)
+}
+
+// Several rows are one user: addresses in a table of their own, several passwords. Columns that
+// are not known are attributes.
+func TestColumns(t *testing.T) {
+	ha1 := strings.TrimPrefix(generate(t, "DIGEST-MD5.realm=R", "alice@example.org", "s3cret"), "{DIGEST-MD5.realm=R}")
+	key := strings.TrimPrefix(generate(t, "SCRAM-SHA-256", "alice@example.org", "s3cret"), "{SCRAM-SHA-256}")
+	path, _ := file(t, "CREATE TABLE u (local TEXT COLLATE NOCASE, domain TEXT, ha1 BLOB, realm TEXT, key TEXT, dept TEXT, until INTEGER)",
+		"CREATE TABLE a (local TEXT, address TEXT, net TEXT)",
+		"INSERT INTO u VALUES ('alice', 'example.org', '"+ha1+"', 'R', '"+key+"', 'sales', NULL)",
+		"INSERT INTO u VALUES ('alice', 'example.org', x'"+ha1+"', 'R', '"+key+"', NULL, 0)",
+		"INSERT INTO u VALUES ('bob', 'example.org', '"+ha1+"', NULL, '', 'sales', 1795457660)",
+		"INSERT INTO a VALUES ('alice', 'a@example.net', '127.0.0.1'), ('alice', 'b@example.net, @example.com', 'local'), ('alice', NULL, NULL)")
+	s := must(t, &SQL{Driver: "sqlite", DSN: "file:" + (&url.URL{Path: path}).EscapedPath() + "?immutable=1", Query: `
+		SELECT local || '@' || domain AS Username, ha1 AS digest_ha1, realm, key AS scram, dept, 7 AS level, until AS disabled, address AS addresses, net AS allow_nets
+		FROM u LEFT JOIN a USING (local) WHERE local = {local} AND domain = {domain}`})
+	ctx := context.Background()
+	id, err := s.VerifyPassword(ctx, peer, "alice@example.org", "s3cret")
+	if err != nil || len(id.Addresses) != 3 || !maps.Equal(id.Attributes, map[string]string{"dept": "sales", "level": "7"}) {
+		t.Errorf("%+v, %v", id, err)
+	}
+	if c, err := s.DigestCredentials(ctx, peer, "alice@example.org", "R"); err != nil || len(c) != 2 || *c[0].HA1 != sasl.DigestHA1("alice@example.org", "R", "s3cret") || *c[1].HA1 != *c[0].HA1 {
+		t.Error(c, err)
+	}
+	if _, _, err := s.SCRAMCredential(ctx, peer, "alice@example.org"); err != nil {
+		t.Error(err)
+	}
+	// The column compares without case, we do not: nobody may send as a name of another.
+	for _, name := range []string{"Alice@example.org", "bob@example.org"} {
+		unknown(t, s, name, "s3cret")
+	}
+}
+
+// Revocation of one who is remembered as right is at once.
+func TestCache(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	insert(t, db, sqlite, "alice@example.org", generate(t, "SHA512-CRYPT", "a", "s3cret"), "", "", false)
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, Cache: caddy.Duration(time.Hour)})
+	ctx := context.Background()
+	for range 2 {
+		if _, err := s.VerifyPassword(ctx, peer, "alice@example.org", "s3cret"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, statement := range []string{"UPDATE msa_users SET allow_nets = '192.0.2.1'", "UPDATE msa_users SET allow_nets = '', disabled = 1", "UPDATE msa_users SET disabled = 0, password = '{PLAIN}other'", "DELETE FROM msa_users"} {
+		execute(t, db, statement)
+		if _, err := s.VerifyPassword(ctx, peer, "alice@example.org", "s3cret"); !errors.Is(err, caddymsa.ErrCredentials) {
+			t.Errorf("after %s: %v", statement, err)
+		}
+	}
+}

@@ -4,7 +4,9 @@ package caddymsa
 
 import (
 	_ "github.com/caddy-msa/caddy-msa/caddymsa"
+	_ "github.com/caddy-msa/caddy-msa/modules/authclientcert"
 	_ "github.com/caddy-msa/caddy-msa/modules/authfile"
+	_ "github.com/caddy-msa/caddy-msa/modules/authsql"
 	_ "github.com/caddy-msa/caddy-msa/modules/authstatic"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdauth"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"

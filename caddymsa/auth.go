@@ -148,6 +148,6 @@ func (i Identity) MaySendAs(a mailaddr.Address) bool {
 			return true
 		}
 	}
-	own, err := mailaddr.ParsePattern(i.User)
+	own, err := mailaddr.MailboxPattern(i.User)
 	return err == nil && own.Match(a)
 }

@@ -161,4 +161,3 @@ func (a *Auth) announceBeforeTLS() []string {
 	}
 	return a.AnnounceBeforeTLS
 }
-

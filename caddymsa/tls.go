@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // provisionTLS sets up the connection policies and, unless files are given, the
@@ -34,6 +36,10 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 			p.FallbackSNI = srv.Hostname // or the name of a load balancer
 		}
 	}
+	// Before Provision, which empties what it has loaded.
+	if slices.Contains(srv.Auth.offered, sasl.External) && !slices.ContainsFunc(srv.TLSConnectionPolicies, verifiesClients) {
+		return errors.New("the auth backends want client certificates, which no connection policy verifies; add tls { client_auth { mode verify_if_given; trust_pool file ca.pem } }, or leave out the mechanism EXTERNAL")
+	}
 	if err := srv.TLSConnectionPolicies.Provision(ctx); err != nil {
 		return err
 	}
@@ -46,6 +52,21 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 	}
 	srv.manage = true
 	return srv.automate(ctx)
+}
+
+// verifiesClients tells whether the handshake checks a client's certificate, if there is one.
+func verifiesClients(p *caddytls.ConnectionPolicy) bool {
+	c := p.ClientAuthentication
+	if c == nil {
+		return false
+	}
+	switch c.Mode {
+	case "": // as Caddy reads it
+		return c.CARaw != nil || len(c.TrustedCACerts)+len(c.TrustedCACertPEMFiles)+len(c.TrustedLeafCerts) > 0
+	case "verify_if_given", "require_and_verify":
+		return true
+	}
+	return false
 }
 
 // automate tells Caddy's TLS app how to get the hostname's certificate where its

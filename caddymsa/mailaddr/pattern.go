@@ -34,6 +34,12 @@ func ParsePattern(s string) (Pattern, error) {
 		}
 		return Pattern{text: s, any: true, domain: d}, nil
 	}
+	return MailboxPattern(s)
+}
+
+// MailboxPattern is the set of one mailbox and its plus-addresses: what a name that somebody else
+// gave to a user, or wrote into a certificate, may stand for.
+func MailboxPattern(s string) (Pattern, error) {
 	a, err := Parse(s, true)
 	if err != nil {
 		return Pattern{}, fmt.Errorf("address pattern %q: %w", s, err)

@@ -33,6 +33,8 @@ func TestACME(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
+			// Beside this test's many connections, whose ports are the system's choice.
+			s.starttls, s.implicit, s.admin = lastingAddress(t), lastingAddress(t), lastingAddress(t)
 			root := filepath.Join(s.dir, "acme.pem")
 			directory := ca.front(t, root, tt.edit)
 			issuer := fmt.Sprintf("acme %s {\ntrusted_roots %s\nprofile %s\n%s\n}", directory, root, tt.profile, tt.challenge)
@@ -52,6 +54,7 @@ func TestACME(t *testing.T) {
 			defer before.close()
 			first := serial(before.nc.(*tls.Conn))
 			s.await("a second certificate", func() bool {
+				time.Sleep(100 * time.Millisecond) // handshakes cost
 				conn, err := tls.Dial("tcp", s.implicit, trust)
 				if err != nil { // an expired one, for instance
 					t.Fatal(err)

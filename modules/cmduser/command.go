@@ -22,6 +22,7 @@ func init() {
 // options are the command's flags.
 type options struct {
 	file          string
+	sql           string
 	schemes       []string
 	realm         string
 	addresses     []string
@@ -36,14 +37,16 @@ func newCommand() *cobra.Command {
 		Long: `Asks for a password and writes the user's line into a users file; without
 --file it prints the line. In a line that the user has already, password and addresses,
 if any are given, are replaced; what else it says and all other lines stay as they are.
-The server reads the file again by itself.
+The server reads the file again by itself. With --sql it prints a statement for the
+table of msa.auth.sql instead.
 
 The schemes say which mechanisms the user can log in with: any serves PLAIN and
 LOGIN, SCRAM-SHA-256 serves SCRAM, DIGEST-MD5 serves DIGEST-MD5, PLAIN serves all.
 DIGEST-MD5 is Dovecot's for a name user@realm; with --realm, it is for the whole
 name in that realm, which for this server is its hostname unless configured.`,
 		Example: "  caddy msa user alice@example.org --file users.passwd\n" +
-			"  caddy msa user scanner --file users.passwd --scheme ARGON2ID,DIGEST-MD5 --realm msa.example.org --addresses @example.org",
+			"  caddy msa user scanner --file users.passwd --scheme ARGON2ID,DIGEST-MD5 --realm msa.example.org --addresses @example.org\n" +
+			"  caddy msa user alice@example.org --sql postgres | psql mail",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
@@ -59,6 +62,14 @@ name in that realm, which for this server is its hostname unless configured.`,
 				return err
 			}
 			e.setAddresses = cmd.Flags().Changed("addresses")
+			if o.sql != "" {
+				statement, err := e.sql(o.sql)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), statement)
+				return nil
+			}
 			if o.file == "" {
 				line, err := e.line()
 				if err != nil {
@@ -84,6 +95,7 @@ name in that realm, which for this server is its hostname unless configured.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.file, "file", "", "users file to write to; made if it is missing")
+	f.StringVar(&o.sql, "sql", "", "print a statement for a database: postgres, mysql or sqlite")
 	f.StringSliceVar(&o.schemes, "scheme", []string{"ARGON2ID", "SCRAM-SHA-256"}, "password schemes: ARGON2ID, SCRAM-SHA-256, DIGEST-MD5, SHA512-CRYPT, SHA256-CRYPT, BLF-CRYPT, PBKDF2, PLAIN")
 	f.StringVar(&o.realm, "realm", "", "realm for DIGEST-MD5")
 	f.StringSliceVar(&o.addresses, "addresses", nil, "addresses that the user may send as, beside a name that is one")
@@ -111,6 +123,12 @@ const digestMD5 = "DIGEST-MD5"
 
 // check finds what can be wrong before the password is known.
 func (o *options) check(name string) error {
+	if _, ok := dialects[o.sql]; !ok && o.sql != "" {
+		return errors.New("--sql: say postgres, mysql or sqlite")
+	}
+	if o.sql != "" && o.file != "" {
+		return errors.New("--sql prints a statement and --file writes a line: use one of them")
+	}
 	if len(o.schemes) == 0 {
 		return errors.New("--scheme: at least one is required")
 	}

@@ -61,7 +61,8 @@ func verifiesClients(p *caddytls.ConnectionPolicy) bool {
 		return false
 	}
 	switch c.Mode {
-	case "": // as Caddy reads it
+	case "": // as Caddy reads it, in what it calls deprecated too
+		//lint:ignore SA1019 operators still have them
 		return c.CARaw != nil || len(c.TrustedCACerts)+len(c.TrustedCACertPEMFiles)+len(c.TrustedLeafCerts) > 0
 	case "verify_if_given", "require_and_verify":
 		return true

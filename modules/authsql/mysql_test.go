@@ -23,7 +23,8 @@ const mySQLTable = `CREATE TABLE msa_users (
 	disabled   BOOLEAN NOT NULL DEFAULT FALSE
 )`
 
-func TestMariaDB(t *testing.T) {
+// startMariaDB returns a server with the default table, a connection to it and settings for it.
+func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
 	const debian = "mariadb-server"
 	daemon := find(t, debian, "mariadbd")
 	srv := newServer(t, "mysql", "nobody")
@@ -51,9 +52,14 @@ func TestMariaDB(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
 	execute(t, db, mySQLTable)
-	s := settings
+	return srv, db, settings
+}
+
+func TestMariaDB(t *testing.T) {
+	srv, db, settings := startMariaDB(t)
+	address, s := settings.DSN, settings
 	conform(t, db, must(t, &s))
 
 	ctx := context.Background()

@@ -4,6 +4,7 @@ package authsql
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/url"
 	"os"
@@ -24,7 +25,8 @@ const postgresTable = `CREATE TABLE msa_users (
 // nasty is a password that none of the connection strings can have as it is.
 const nasty = `p@ss:w/r'd %41?&#"\ {x}`
 
-func TestPostgres(t *testing.T) {
+// startPostgres returns a server with the default table, a connection to it and settings for it.
+func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 	bin := filepath.Dir(find(t, "postgresql", "initdb", "/usr/lib/postgresql/*/bin"))
 	srv := newServer(t, "postgres", "nobody")
 	pw := filepath.Join(srv.dir, "pw")
@@ -43,10 +45,15 @@ func TestPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
 	srv.await(db)
 	execute(t, db, postgresTable)
-	s := settings
+	return srv, db, settings
+}
+
+func TestPostgres(t *testing.T) {
+	srv, db, settings := startPostgres(t)
+	address, s := settings.DSN, settings
 	conform(t, db, must(t, &s))
 
 	t.Run("types", func(t *testing.T) {

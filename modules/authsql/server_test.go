@@ -27,7 +27,7 @@ import (
 
 // server is a real database server in a directory of the test's own.
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	uid  *syscall.Credential // servers refuse to run as root
 	dir  string
 	port int
@@ -36,7 +36,7 @@ type server struct {
 }
 
 // find returns a program's path, or skips the test; in CI it fails.
-func find(t *testing.T, debianPackage, program string, dirs ...string) string {
+func find(t testing.TB, debianPackage, program string, dirs ...string) string {
 	t.Helper()
 	for _, pattern := range append(dirs, "/usr/sbin", "/usr/bin", "/usr/local/bin") {
 		all, _ := filepath.Glob(filepath.Join(pattern, program))
@@ -52,7 +52,7 @@ func find(t *testing.T, debianPackage, program string, dirs ...string) string {
 }
 
 // newServer makes the directory, which belongs to the first of the users that exists.
-func newServer(t *testing.T, users ...string) *server {
+func newServer(t testing.TB, users ...string) *server {
 	t.Helper()
 	s := &server{t: t}
 	var err error

@@ -1,11 +1,17 @@
 package authsql
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
 func TestQuery(t *testing.T) {
@@ -127,5 +133,54 @@ func TestCaddyfile(t *testing.T) {
 		if err := new(SQL).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}
+	}
+}
+
+// A reload keeps the connections and what is known of users, while the settings stay the same; one
+// that fails takes nothing from the configuration that is in use.
+func TestShared(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	insert(t, db, sqlite, "alice@example.org", "{PLAIN}s3cret", "", "", false)
+	old := &SQL{Driver: "sqlite", DSN: path}
+	if err := old.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	references := func(s *SQL) int {
+		n, _ := sources.References(*s.key)
+		return n
+	}
+	next := &SQL{Driver: "sqlite", DSN: path, Cache: second(1)}
+	if err := next.Provision(msatest.Context(t)); err != nil || references(old) != 2 || *old.key != *next.key {
+		t.Error(references(old), err)
+	}
+	broken := &SQL{Driver: "sqlite", DSN: path, Query: "SELECT nonsense WHERE {user}"}
+	if err := broken.Provision(msatest.Context(t)); err == nil {
+		t.Error("no error")
+	}
+	unresolved := &SQL{Driver: "sqlite"}
+	_ = unresolved.Provision(msatest.Context(t))
+	for _, s := range []*SQL{broken, unresolved, old, old} {
+		if err := s.Cleanup(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := next.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err != nil {
+		t.Error(err)
+	}
+	if err := next.Cleanup(); err != nil {
+		t.Error(err)
+	}
+	if _, err := next.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("after the last one has gone:", err)
+	}
+}
+
+// Whatever a driver says, the password to connect with is not in it.
+func TestRedacted(t *testing.T) {
+	s := &source{driver: postgres, password: "geheim"}
+	cause := &pgconn.PgError{Code: "28P01", Message: "no such user msa:geheim@db"}
+	err := s.failed(context.Background(), cause)
+	if strings.Contains(err.Error(), "geheim") || !strings.Contains(err.Error(), "REDACTED") || !s.mistaken(err) {
+		t.Error(err)
 	}
 }

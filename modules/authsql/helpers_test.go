@@ -115,6 +115,12 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 			t.Error("the table has now", users, err)
 		}
 	})
+	t.Run("statements", func(t *testing.T) {
+		execute(t, db, statements[s.Driver], statements[s.Driver])
+		if id, err := s.VerifyPassword(ctx, peer, `it\'s`, `s3\'cret`); err != nil || len(id.Addresses) != 2 {
+			t.Error(id, err)
+		}
+	})
 	t.Run("unreadable", func(t *testing.T) {
 		if _, err := s.VerifyPassword(ctx, peer, "broken@example.org", "secret"); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
 			t.Error("a row that cannot be read:", err)
@@ -200,3 +206,11 @@ func recovers(t *testing.T, s *SQL) {
 }
 
 func second(n int) caddy.Duration { return caddy.Duration(n) * caddy.Duration(time.Second) }
+
+// statements are as `caddy msa user --sql` prints them, which the tests of that package hold them
+// to; each may come twice.
+var statements = map[string]string{
+	"postgres": `INSERT INTO msa_users (username, password, addresses) VALUES (E'it\\''s', E'{PLAIN}s3\\''cret', 'a@example.org,*@example.net') ON CONFLICT (username) DO UPDATE SET password = excluded.password, addresses = excluded.addresses;`,
+	"sqlite":   `INSERT INTO msa_users (username, password, addresses) VALUES ('it\''s', '{PLAIN}s3\''cret', 'a@example.org,*@example.net') ON CONFLICT (username) DO UPDATE SET password = excluded.password, addresses = excluded.addresses;`,
+	"mysql":    `INSERT INTO msa_users (username, password, addresses) VALUES (_utf8mb4 X'69745c2773', _utf8mb4 X'7b504c41494e7d73335c2763726574', 'a@example.org,*@example.net') ON DUPLICATE KEY UPDATE password = VALUES(password), addresses = VALUES(addresses);`,
+}

@@ -4,6 +4,7 @@ package authsql
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,7 +109,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	}
 	s.key = &o
 	src := pooled.(*source)
-	if src.password != "" && !strings.Contains(s.DSN+s.Password, "{") {
+	if s.literal(src.password) {
 		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	s.Remote = tableauth.NewRemote(src.fetch, src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
@@ -154,6 +155,12 @@ func (s *SQL) resolve() (options, error) {
 		return o, errors.New("timeout, max_connections and cache cannot be negative")
 	}
 	return o, nil
+}
+
+// literal tells whether the password that is in use stands in the configuration.
+func (s *SQL) literal(password string) bool {
+	return password != "" && (strings.Contains(s.DSN+" "+s.Password, password) ||
+		strings.Contains(s.DSN, url.QueryEscape(password)) || strings.Contains(s.DSN, url.PathEscape(password)))
 }
 
 // mistaken tells whether only the operator can help.

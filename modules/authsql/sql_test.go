@@ -184,3 +184,17 @@ func TestRedacted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestLiteralPassword(t *testing.T) {
+	for _, c := range []struct {
+		dsn, setting, inUse string
+		want                bool
+	}{
+		{"postgres://msa:p%40ss@db/mail", "", "p@ss", true}, {"msa:p@ss@tcp(db)/mail", "", "p@ss", true}, {"msa@tcp(db)/mail", "p@ss", "p@ss", true},
+		{"postgres://msa@db/mail", "{env.PW}", "p@ss", false}, {"postgres://msa:{env.PW}@db/mail", "", "p@ss", false}, {"postgres://msa@db/mail", "", "from .pgpass", false}, {"users.db", "", "", false},
+	} {
+		if got := (&SQL{DSN: c.dsn, Password: c.setting}).literal(c.inUse); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}

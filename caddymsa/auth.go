@@ -3,6 +3,7 @@ package caddymsa
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
@@ -120,6 +121,10 @@ type Revisioner interface {
 // ErrCredentials refuses a client: unknown, disabled or wrong. The client hears
 // 535 5.7.8, whichever it was.
 var ErrCredentials = sasl.ErrCredentials
+
+// ErrBusy says that a backend cannot tell because too much is asked of it at the moment: a
+// flood is logged as a warning, not as an error of ours. The client hears 454 4.7.0.
+var ErrBusy = errors.New("too busy")
 
 // Peer is what a backend may know of the client.
 type Peer struct {

@@ -130,6 +130,9 @@ func (x *exchange) logFailure(srv *Server, err error) (delay time.Duration) {
 	case errors.Is(err, errThrottled):
 		count("blocked")
 		srv.log.Info("authentication refused: blocked", fields...)
+	case errors.Is(err, ErrBusy):
+		count("busy")
+		srv.log.Warn("authentication put off: busy", fields...)
 	case isOurs(err):
 		count("cannot_tell")
 		srv.log.Error("authentication could not be decided", fields...)

@@ -16,7 +16,7 @@ var metrics = struct {
 }{
 	connections:        counter("connections_total", "Connections accepted.", "server"),
 	refusedConnections: counter("connections_refused_total", "Connections refused, by the limit that they were over.", "server", "limit"),
-	auth:               counter("auth_total", "AUTH exchanges: ok, refused, blocked or cannot_tell.", "server", "mechanism", "result"),
+	auth:               counter("auth_total", "AUTH exchanges: ok, refused, blocked, busy or cannot_tell.", "server", "mechanism", "result"),
 	authFailures:       counter("auth_backend_failures_total", "Questions that a backend could not answer.", "server", "backend"),
 	messages:           counter("messages_total", "Messages at the end of data: accepted or refused.", "server", "result"),
 	acceptedOctets:     counter("accepted_octets_total", "Octets of accepted messages.", "server"),

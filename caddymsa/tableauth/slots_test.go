@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,4 +48,32 @@ func TestSlots(t *testing.T) {
 	if err := <-waits; !errors.Is(err, context.Canceled) || errors.Is(err, caddymsa.ErrCredentials) {
 		t.Error("after the context has ended:", err)
 	}
+}
+
+// The line has an end: who comes then hears at once that it is too long.
+func TestFullLine(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var line sync.WaitGroup
+	for range cap(slots) {
+		leave, err := Enter(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	for range maxWaiting {
+		line.Go(func() {
+			if _, err := Enter(ctx); !errors.Is(err, context.Canceled) {
+				t.Error("in the line:", err)
+			}
+		})
+	}
+	for waiting.Load() < maxWaiting {
+		runtime.Gosched()
+	}
+	if _, err := Enter(ctx); !errors.Is(err, caddymsa.ErrBusy) || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("behind a full line:", err)
+	}
+	cancel()
+	line.Wait()
 }

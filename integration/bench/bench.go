@@ -56,6 +56,9 @@ var rows = []row{
 	{"idle", (*bench).idle},
 	{"start", (*bench).start},
 	{"reload", (*bench).reload},
+	{"cache", (*bench).cache},
+	{"flood", (*bench).flood},
+	{"refusal", (*bench).refusal},
 }
 
 func rowNames() (names []string) {

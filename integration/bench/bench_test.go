@@ -114,3 +114,20 @@ func TestChoose(t *testing.T) {
 		t.Error("an unknown row was accepted")
 	}
 }
+
+// The rank-sum test tells distributions apart that differ, and none that are one.
+func TestRankSum(t *testing.T) {
+	var a, z, later []float64
+	for i := range 100 {
+		a, z, later = append(a, float64(i%10)), append(z, float64((i+5)%10)), append(later, float64(i%10)+2)
+	}
+	if got := rankSum(a, z); got < -1e-9 || got > 1e-9 {
+		t.Errorf("of the same values: %f", got)
+	}
+	if got := rankSum(later, a); got < 4 {
+		t.Errorf("of greater values: %f", got)
+	}
+	if got := rankSum([]float64{1, 2, 3}, []float64{4, 5, 6}); got < -1.97 || got > -1.96 { // 4.5 / sqrt(5.25)
+		t.Errorf("of three and three: %f", got)
+	}
+}

@@ -28,6 +28,7 @@ const caddyfile = `{
 		auth {
 			mechanisms PLAIN
 			file       $DIR/users.passwd
+			$AUTH
 		}
 		deliver relay $SINK {
 			tls off
@@ -37,24 +38,44 @@ const caddyfile = `{
 			recipients          $RECIPIENTS
 			connections_per_ip  5000
 			unauthenticated     5000
+			$LIMITS
 		}
 		spool file $DIR/spool
 	}
 }
 `
 
+// cheap is the line of the one user in the users file.
+const cheap = user + ":{SHA512-CRYPT}" + hash + "\n"
+
 // oursText is the Caddyfile; recipients is what reloads change.
 func (b *bench) oursText(t *target, tls, recipients string) string {
+	return b.text(t, tls, recipients, "", "")
+}
+
+func (b *bench) text(t *target, tls, recipients, auth, limits string) string {
 	return strings.NewReplacer("$ADMIN", t.admin, "$DIR", t.dir, "$ADDR", t.addr, "$TLS", tls,
-		"$SINK", b.sinkAddr, "$RECIPIENTS", recipients).Replace(caddyfile)
+		"$SINK", b.sinkAddr, "$RECIPIENTS", recipients, "$AUTH", auth, "$LIMITS", limits).Replace(caddyfile)
 }
 
 // prepareOurs makes the directory that the server is run in.
 func (b *bench) prepareOurs(tls string) (*target, error) {
+	if tls == "" {
+		tls = b.cert + " " + b.key
+	}
+	return b.prepare("caddy-msa", cheap, func(t *target) string { return b.oursText(t, tls, "100") })
+}
+
+// prepareWith is the same with other users and with more lines in auth and limits.
+func (b *bench) prepareWith(name, users, auth, limits string) (*target, error) {
+	return b.prepare(name, users, func(t *target) string { return b.text(t, b.cert+" "+b.key, "100", auth, limits) })
+}
+
+func (b *bench) prepare(name, users string, config func(*target) string) (*target, error) {
 	if slices.Contains(b.without, "server") {
 		return nil, errLeftOut
 	}
-	t := &target{name: "caddy-msa", relays: true}
+	t := &target{name: name, relays: true}
 	var err error
 	if t.dir, err = b.directory("server"); err != nil {
 		return nil, err
@@ -65,14 +86,10 @@ func (b *bench) prepareOurs(tls string) (*target, error) {
 	if t.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
-	if tls == "" {
-		tls = b.cert + " " + b.key
-	}
-	users := user + ":{SHA512-CRYPT}" + hash + "\n"
 	if err := os.WriteFile(filepath.Join(t.dir, "users.passwd"), []byte(users), 0o600); err != nil {
 		return nil, err
 	}
-	return t, os.WriteFile(filepath.Join(t.dir, "Caddyfile"), []byte(b.oursText(t, tls, "100")), 0o600)
+	return t, os.WriteFile(filepath.Join(t.dir, "Caddyfile"), []byte(config(t)), 0o600)
 }
 
 // launch starts what prepareOurs prepared, under the wrapper if there is one, and

@@ -23,7 +23,7 @@ func provision(t *testing.T, path string) (*File, error) {
 	return f, err
 }
 
-func usersFile(t *testing.T, text string) string {
+func usersFile(t testing.TB, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "users.passwd")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

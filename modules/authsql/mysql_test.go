@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +21,10 @@ const mySQLTable = `CREATE TABLE msa_users (
 	allow_nets TEXT NOT NULL DEFAULT (''),
 	disabled   BOOLEAN NOT NULL DEFAULT FALSE
 )`
+
+func init() {
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // for the test's own connection
+}
 
 // startMariaDB returns a server with the default table, a connection to it and settings for it.
 func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
@@ -39,15 +42,10 @@ func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	_ = mysql.SetLogger(&mysql.NopLogger{})
 	srv.await(root)
 	execute(t, root, "CREATE DATABASE mail CHARACTER SET utf8mb4", "CREATE USER msa@localhost IDENTIFIED BY '"+strings.NewReplacer(`\`, `\\`, "'", "''").Replace(nasty)+"'", "GRANT ALL ON mail.* TO msa@localhost")
-	secret := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(secret, []byte(nasty+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	address := fmt.Sprintf("msa@tcp(127.0.0.1:%d)/mail", srv.port)
-	settings := SQL{Driver: "mysql", DSN: address, Password: "{file." + secret + "}"}
+	settings := SQL{Driver: "mysql", DSN: address, Password: secretFile(t)}
 	db, _, err := mySQL.open(options{dsn: address, password: nasty, timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +56,7 @@ func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
 }
 
 func TestMariaDB(t *testing.T) {
+	t.Parallel()
 	srv, db, settings := startMariaDB(t)
 	address, s := settings.DSN, settings
 	conform(t, db, must(t, &s))

@@ -25,6 +25,16 @@ const postgresTable = `CREATE TABLE msa_users (
 // nasty is a password that none of the connection strings can have as it is.
 const nasty = `p@ss:w/r'd %41?&#"\ {x}`
 
+// secretFile is how the configuration names that password.
+func secretFile(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(path, []byte(nasty+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "{file." + path + "}"
+}
+
 // startPostgres returns a server with the default table, a connection to it and settings for it.
 func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 	bin := filepath.Dir(find(t, "postgresql", "initdb", "/usr/lib/postgresql/*/bin"))
@@ -38,9 +48,8 @@ func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 	srv.args = []string{filepath.Join(bin, "postgres"), "-D", data, "-p", fmt.Sprint(srv.port), "-F",
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=1MB", "-c", "max_connections=60"}
 	srv.start()
-	t.Setenv("MSA_TEST_DB_PASSWORD", nasty)
 	address := fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", srv.port)
-	settings := SQL{Driver: "postgres", DSN: address, Password: "{env.MSA_TEST_DB_PASSWORD}"}
+	settings := SQL{Driver: "postgres", DSN: address, Password: secretFile(t)}
 	db, _, err := postgres.open(options{dsn: address, password: nasty, timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +61,7 @@ func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 }
 
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	srv, db, settings := startPostgres(t)
 	address, s := settings.DSN, settings
 	conform(t, db, must(t, &s))

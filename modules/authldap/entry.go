@@ -1,0 +1,226 @@
+package authldap
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+)
+
+// fold makes one name of those that a directory takes for the same, since its usual matching
+// rules ignore case and repeated spaces (RFC 4518): else limits by user could be dodged.
+func fold(name string) string {
+	if prepared, err := sasl.PrepareStored(name); err == nil {
+		name = prepared
+	}
+	name = strings.ToLower(name)
+	for strings.Contains(name, "  ") {
+		name = strings.ReplaceAll(name, "  ", " ")
+	}
+	return name
+}
+
+// admits tells whether anybody can have the name.
+func (o *options) admits(name string) bool {
+	if passwd.CheckName(name) != nil {
+		return false
+	}
+	_, domain := split(name)
+	if domain == "" || len(o.domains) == 0 {
+		return true
+	}
+	ascii, err := mailaddr.ASCIIDomain(domain)
+	return err == nil && slices.Contains(o.domains, ascii)
+}
+
+// request is the search for the entry of a name.
+func (o *options) request(name string) (r *ldap.SearchRequest, err error) {
+	r = &ldap.SearchRequest{
+		Scope: o.scope, DerefAliases: ldap.NeverDerefAliases, Attributes: o.wanted,
+		SizeLimit: 2, TimeLimit: max(1, int(o.timeout/time.Second)),
+	}
+	where := o.base
+	if !o.searches {
+		where, r.Scope = o.userDN, ldap.ScopeBaseObject
+	}
+	if r.BaseDN, err = where.expand(name); err == nil {
+		r.Filter, err = o.filter.expand(name)
+	}
+	return r, err
+}
+
+// find returns the one entry of a name, or nil, as the service account.
+func (d *directory) find(ctx context.Context, name string) (entry *ldap.Entry, err error) {
+	if !d.admits(name) {
+		return nil, nil
+	}
+	ctx, cancel := d.within(ctx)
+	defer cancel()
+	err = d.do(ctx, searches, func(_ *server, c *conn) error {
+		entry, err = d.search(c, name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return entry, nil
+}
+
+// search returns the one entry of a name that stands, or nil.
+func (d *directory) search(c *conn, name string) (*ldap.Entry, error) {
+	r, err := d.request(name)
+	if err != nil {
+		return nil, nil
+	}
+	result, err := c.Search(r)
+	switch {
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax) && (!d.searches || !d.base.fixed()):
+		return nil, nil // the name has a part in the DN
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded):
+		// There are more than two.
+	case err != nil && broken(err):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("searching for the user: %w", err)
+	case len(result.Entries) == 0:
+		return nil, nil
+	case len(result.Entries) == 1:
+		return d.standing(name, result.Entries[0]), nil
+	}
+	d.log.Warn("more than one LDAP entry matches, so the user is refused", zap.String("user", name), zap.String("filter", r.Filter))
+	return nil, nil
+}
+
+// standing returns the entry if it has the name and is not disabled, or nil.
+func (d *directory) standing(name string, entry *ldap.Entry) *ldap.Entry {
+	if d.disabledAttribute != "" && slices.ContainsFunc(values(entry, d.disabledAttribute), isTrue) {
+		return nil
+	}
+	if len(d.userAttributes) > 0 && d.spelling(name, entry) == "" {
+		d.log.Warn("an LDAP entry matches whose user_attributes do not have the name, so the user is refused",
+			zap.String("user", name), zap.String("dn", entry.DN))
+		return nil
+	}
+	return entry
+}
+
+// spelling returns the value of the entry that is the name.
+func (d *directory) spelling(name string, entry *ldap.Entry) string {
+	for _, attribute := range d.userAttributes {
+		for _, value := range values(entry, attribute) {
+			if fold(value) == name && passwd.CheckName(value) == nil {
+				return value
+			}
+		}
+	}
+	return ""
+}
+
+// values are sorted, since a directory has them in no order.
+func values(entry *ldap.Entry, attribute string) []string {
+	all := slices.Clone(entry.GetEqualFoldAttributeValues(attribute))
+	slices.Sort(all)
+	return all
+}
+
+// isTrue takes everything for true that is not plainly false, so that a time disables too.
+func isTrue(value string) bool {
+	switch strings.ToLower(value) {
+	case "", "0", "f", "false", "n", "no", "off":
+		return false
+	}
+	return true
+}
+
+// user is what an entry says of a user, without passwords.
+func (d *directory) user(name string, entry *ldap.Entry) *tableauth.Record {
+	rec := &tableauth.Record{User: passwd.User{Name: name}}
+	if spelt := d.spelling(name, entry); spelt != "" {
+		rec.Name = spelt
+	}
+	for _, attribute := range d.addresses {
+		for _, value := range values(entry, attribute) {
+			for _, address := range addresses(value) {
+				if err := rec.AddAddress(address); err != nil {
+					d.log.Warn("an address in the directory is none, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
+					break
+				}
+			}
+		}
+	}
+	if len(d.attributes) > 0 {
+		rec.Attributes = make(map[string]string, len(d.attributes))
+		for _, attribute := range d.attributes {
+			if all := values(entry, attribute); len(all) > 0 {
+				rec.Attributes[attribute] = strings.Join(all, ",")
+			}
+		}
+	}
+	return rec
+}
+
+// addresses reads a value such as alice@example.org, or smtp:alice@example.org as Active Directory's
+// proxyAddresses have it beside those of other systems. For the directory case is nothing, but
+// for a pattern the local part's is: both spellings are meant.
+func addresses(value string) (list []string) {
+	if system, rest, ok := strings.Cut(value, ":"); ok && !strings.ContainsAny(system, "@\"") {
+		if !strings.EqualFold(system, "smtp") {
+			return nil
+		}
+		value = rest
+	}
+	list = append(list, value)
+	if lower := strings.ToLower(value); lower != value {
+		list = append(list, lower)
+	}
+	return list
+}
+
+// fetch is a tableauth.Fetch.
+func (d *directory) fetch(ctx context.Context, name string) (*tableauth.Record, error) {
+	name = fold(name)
+	entry, err := d.find(ctx, name)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	rec := d.user(name, entry)
+	for _, value := range values(entry, d.passwordAttribute) {
+		if err := rec.AddPassword(credential(value)); err != nil { // which does not repeat it
+			d.log.Warn("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(err))
+		}
+	}
+	if len(rec.Credentials) == 0 && !rec.Disabled {
+		d.log.Warn("no stored password of the user can be read", zap.String("dn", entry.DN), zap.String("attribute", d.passwordAttribute))
+	}
+	return rec, nil
+}
+
+// fingerprintOf changes when the password does, as far as the directory says so, and when the
+// entry is another.
+func (o *options) fingerprintOf(entry *ldap.Entry) string {
+	mac := hmac.New(sha256.New, o.secret)
+	write := func(s string) {
+		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
+		mac.Write([]byte(s))
+	}
+	for _, attribute := range o.fingerprint {
+		write(attribute)
+		for _, value := range values(entry, attribute) {
+			write(value)
+		}
+	}
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}

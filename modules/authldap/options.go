@@ -1,0 +1,304 @@
+package authldap
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/go-ldap/ldap/v3"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+)
+
+// Defaults of settings.
+const (
+	DefaultFilter      = "(&(objectClass=person)(mail={user}))"
+	DefaultTimeout     = 5 * time.Second
+	DefaultConnections = 8
+)
+
+// defaultDecoy is OpenLDAP's own default scheme.
+const defaultDecoy = "{SSHA}xp0sqw7nZCpM2F4kUmxwfJdWwo8XqsBrV1t2uQ=="
+
+// defaultFingerprint are the ids of an entry and the times of its last change of password that
+// servers keep: OpenLDAP, 389 DS, FreeIPA, Active Directory, Samba.
+var defaultFingerprint = []string{"entryUUID", "nsUniqueId", "objectGUID", "pwdChangedTime", "passwordLastChanged", "krbLastPwdChange", "pwdLastSet", "sambaPwdLastSet"}
+
+// options are settings, checked and resolved.
+type options struct {
+	urls                []string
+	startTLS, plaintext bool
+	roots               *x509.CertPool
+	serverName          string
+	certificate, key    string
+
+	bindDN, bindPassword string
+	external             bool
+	service              bool // somebody searches who is not the user
+
+	userDN   template // to bind as; fixed: the entry's own
+	searches bool     // in base, with filter; else the entry is the one of userDN
+	base     template
+	scope    int
+	filter   template
+	reads    bool     // something in the entry counts
+	wanted   []string // attributes
+
+	userAttributes, domains []string
+	passwordAttribute       string
+	addresses, attributes   []string
+	disabledAttribute       string
+	fingerprint             []string
+
+	decoyDN, decoyPassword string
+	secret                 []byte
+
+	timeout     time.Duration
+	connections int
+}
+
+// directoryKey is the same for settings that ask the same.
+type directoryKey [sha256.Size]byte
+
+// resolve checks the settings and replaces placeholders.
+func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
+	o := &options{
+		urls: l.Servers, startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, serverName: l.ServerName,
+		certificate: l.ClientCertificate, key: l.ClientKey, bindDN: l.BindDN, external: l.BindExternal,
+		service:        l.BindDN != "" || l.BindExternal || l.UserDN == "",
+		userAttributes: l.UserAttributes, passwordAttribute: l.PasswordAttribute, addresses: l.Addresses, attributes: l.Attributes,
+		fingerprint: l.Fingerprint, decoyDN: l.DecoyDN, secret: secret,
+		timeout: time.Duration(l.Timeout), connections: l.MaxConnections,
+	}
+	var roots []byte
+	var err error
+	for _, check := range []func() error{
+		func() error { return l.resolveConnection(o) },
+		func() error { roots, err = l.readRoots(o); return err },
+		func() error { return l.resolveUser(o) },
+		func() error { return l.resolveEntry(o) },
+	} {
+		if err := check(); err != nil {
+			return nil, directoryKey{}, err
+		}
+	}
+	settings, err := json.Marshal(l)
+	if err != nil {
+		return nil, directoryKey{}, err
+	}
+	return o, sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", settings, o.bindPassword, roots, secret)), nil
+}
+
+func (l *LDAP) resolveConnection(o *options) (err error) {
+	if len(o.urls) == 0 {
+		return errors.New("a server is required, as in ldap ldaps://ldap.example.org")
+	}
+	if o.bindPassword, err = caddy.NewReplacer().ReplaceOrErr(l.BindPassword, true, true); err != nil {
+		return fmt.Errorf("bind_password: %w", err)
+	}
+	o.bindPassword = strings.TrimRight(o.bindPassword, "\r\n") // of a file
+	if o.timeout == 0 {
+		o.timeout = DefaultTimeout
+	}
+	if o.connections == 0 {
+		o.connections = DefaultConnections
+	}
+	switch {
+	case strings.Contains(l.BindDN, "{"):
+		return errors.New("bind_dn is the service account, the same for all; to bind as the user write user_dn")
+	case (l.BindDN == "") != (o.bindPassword == ""):
+		return errors.New("bind_dn and bind_password belong together; without a password a server takes everybody for anonymous")
+	case l.BindExternal && l.BindDN != "":
+		return errors.New("bind_external and bind_dn are two ways to do the same; leave one out")
+	case l.StartTLS && l.InsecurePlaintext:
+		return errors.New("start_tls and insecure_plaintext contradict one another; leave insecure_plaintext out")
+	case (o.certificate == "") != (o.key == ""):
+		return errors.New("client_certificate needs a certificate and a key")
+	case o.timeout < 0 || o.connections < 0 || l.Cache < 0:
+		return errors.New("timeout, max_connections and cache cannot be negative")
+	case l.Cache > 0 && !o.service:
+		return errors.New("cache needs a service account: without one nobody would notice that a user is gone; add bind_dn and bind_password")
+	case l.PasswordAttribute != "" && !o.service:
+		return errors.New("password_attribute needs a service account that may read it; add bind_dn and bind_password")
+	}
+	if o.certificate != "" {
+		if _, err := tls.LoadX509KeyPair(o.certificate, o.key); err != nil {
+			return fmt.Errorf("client_certificate: %w", err)
+		}
+	}
+	return nil
+}
+
+func (l *LDAP) readRoots(o *options) (all []byte, err error) {
+	for _, path := range l.CA {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+		if o.roots == nil {
+			o.roots = x509.NewCertPool()
+		}
+		if !o.roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca: %s: no certificate in PEM", path)
+		}
+		all = append(all, pem...)
+	}
+	return all, nil
+}
+
+// resolveUser says how a name becomes an entry and a DN to bind as.
+func (l *LDAP) resolveUser(o *options) (err error) {
+	isDN := false
+	if l.UserDN != "" {
+		if o.userDN, isDN, err = newBindName(l.UserDN); err != nil {
+			return fmt.Errorf("user_dn: %w", err)
+		}
+		if !o.userDN.has("user") && !o.userDN.has("local") {
+			return errors.New("user_dn: the same for all; write {user} or {local} where the name stands")
+		}
+	}
+	filter := l.Filter
+	if l.Base != "" {
+		o.searches = true
+		if o.base, err = newDN(l.Base); err != nil {
+			return fmt.Errorf("base: %w", err)
+		}
+		if filter == "" {
+			filter = DefaultFilter
+		}
+	} else if l.UserDN == "" {
+		return errors.New("user_dn or base is required: bind as uid={local},ou=people,dc=example,dc=org, or search below ou=people,dc=example,dc=org")
+	}
+	switch l.Scope {
+	case "", "sub":
+		o.scope = ldap.ScopeWholeSubtree
+	case "one":
+		o.scope = ldap.ScopeSingleLevel
+	default:
+		return fmt.Errorf("scope %q: there are sub and one", l.Scope)
+	}
+	if strings.HasPrefix(l.Disabled, "(") {
+		if filter == "" {
+			filter = "(objectClass=*)"
+		}
+		filter = "(&" + filter + "(!" + l.Disabled + "))"
+	} else {
+		o.disabledAttribute = l.Disabled
+	}
+	o.reads = o.searches || filter != "" || l.Disabled != "" || len(l.UserAttributes)+len(l.Addresses)+len(l.Attributes) > 0
+	if (o.reads || o.service) && !o.searches && !isDN {
+		return errors.New("user_dn is no DN, so the entry cannot be read; add base and filter")
+	}
+	if filter == "" {
+		filter = "(objectClass=*)"
+	}
+	if o.filter, err = newFilter(filter); err != nil {
+		return fmt.Errorf("filter: %w", err)
+	}
+	if o.searches && !o.filter.has("user") && !o.filter.has("local") {
+		return errors.New("filter: the same for all; write {user} or {local} where the name stands")
+	}
+	return l.resolveNames(o)
+}
+
+// resolveNames sees to it that a name is proven as a whole: it gives the right to send as it.
+func (l *LDAP) resolveNames(o *options) error {
+	for _, domain := range l.Domains {
+		ascii, err := mailaddr.ASCIIDomain(domain)
+		if err != nil {
+			return fmt.Errorf("domains: %w", err)
+		}
+		o.domains = append(o.domains, strings.ToLower(ascii))
+	}
+	local := o.userDN.has("local") || o.filter.has("local")
+	if local && !o.userDN.has("domain") && !o.base.has("domain") && len(o.domains)+len(o.userAttributes) == 0 {
+		return errors.New("{local} takes alice@anywhere for alice; say which domains are yours, as in domains example.org, or where the directory has the whole name, as in user_attributes mail")
+	}
+	return nil
+}
+
+// resolveEntry says what is read of an entry.
+func (l *LDAP) resolveEntry(o *options) error {
+	if len(o.fingerprint) == 0 {
+		o.fingerprint = defaultFingerprint
+	}
+	o.wanted = slices.Concat(o.userAttributes, o.addresses, o.attributes)
+	if o.disabledAttribute != "" {
+		o.wanted = append(o.wanted, o.disabledAttribute)
+	}
+	if o.passwordAttribute != "" {
+		o.wanted = append(o.wanted, o.passwordAttribute)
+	} else {
+		o.wanted = append(o.wanted, o.fingerprint...)
+	}
+	if o.decoyDN != "" {
+		if _, err := ldap.ParseDN(o.decoyDN); err != nil {
+			return fmt.Errorf("decoy_dn: %q is no DN: %w", o.decoyDN, err)
+		}
+	}
+	switch {
+	case l.Decoy == "":
+		o.decoyPassword = credential(defaultDecoy)
+	case strings.HasPrefix(l.Decoy, "{"):
+		o.decoyPassword = credential(l.Decoy)
+	default:
+		var err error
+		if o.decoyPassword, err = passwd.Generate(l.Decoy, "decoy@example.org", "decoy", passwd.Options{}); err != nil {
+			return fmt.Errorf("decoy: %s: %w", l.Decoy, err)
+		}
+	}
+	return nil
+}
+
+// tlsConfig verifies that a server is the one of that name.
+func (o *options) tlsConfig(host string) *tls.Config {
+	c := &tls.Config{ServerName: host, RootCAs: o.roots, MinVersion: tls.VersionTLS12}
+	if o.serverName != "" {
+		c.ServerName = o.serverName
+	}
+	if o.certificate != "" {
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(o.certificate, o.key)
+			return &pair, err
+		}
+	}
+	return c
+}
+
+// decoy is what is bound as in place of a user who does not exist.
+func (o *options) decoy(name string) string {
+	if o.decoyDN != "" {
+		return o.decoyDN
+	}
+	return o.nobody(name)
+}
+
+// nobody is a DN that stands in the same place as the user's and is nobody's.
+func (o *options) nobody(name string) string {
+	mac := hmac.New(sha256.New, o.secret)
+	mac.Write([]byte("nobody\x00" + name))
+	other := "nobody-" + hex.EncodeToString(mac.Sum(nil)[:12])
+	if _, domain := split(name); domain != "" {
+		other += "@" + domain
+	}
+	if !o.userDN.fixed() {
+		dn, _ := o.userDN.expand(other)
+		return dn
+	}
+	base, err := o.base.expand(name)
+	if err != nil {
+		base, _ = o.base.expand("nobody@invalid")
+	}
+	return "cn=" + ldap.EscapeDN(other) + "," + base
+}

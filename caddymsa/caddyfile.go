@@ -30,7 +30,7 @@ func init() {
 //			<backend>           ...
 //		}
 //		@<name>    <matcher> ... | { <matcher> ... }
-//		policy     [@<name>] <policy> ...
+//		policy     [@<name>] [log_only] <policy> ...
 //		deliver    [@<name>] <sink> ...
 //		bounces    [@<name>] <sink> ...
 //		received   full | no_client | hashed
@@ -110,18 +110,18 @@ func (p *serverParser) directive(d *caddyfile.Dispenser) (err error) {
 		return nil
 	case name == "policy":
 		policy := new(PolicyConfig)
-		policy.MatcherSetsRaw, policy.PolicyRaw, err = p.matched(d, "msa.policies", "sender_identity")
+		policy.MatcherSetsRaw, policy.PolicyRaw, err = p.matched(d, "msa.policies", "sender_identity", &policy.LogOnly)
 		srv.Policies = append(srv.Policies, policy)
 	case name == "deliver":
 		route := new(RouteConfig)
-		route.MatcherSetsRaw, route.SinkRaw, err = p.matched(d, "msa.sinks", "maildir")
+		route.MatcherSetsRaw, route.SinkRaw, err = p.matched(d, "msa.sinks", "maildir", nil)
 		srv.Routes = append(srv.Routes, route)
 	case name == "bounces":
 		if srv.Bounces != nil {
 			return d.Err("bounces stands twice; use one")
 		}
 		srv.Bounces = new(RouteConfig)
-		srv.Bounces.MatcherSetsRaw, srv.Bounces.SinkRaw, err = p.matched(d, "msa.sinks", "relay")
+		srv.Bounces.MatcherSetsRaw, srv.Bounces.SinkRaw, err = p.matched(d, "msa.sinks", "relay", nil)
 	case name == "received":
 		return oneWord(d, &srv.Received, "full", "no_client", "hashed")
 	case name == "newlines":
@@ -145,8 +145,8 @@ func (p *serverParser) directive(d *caddyfile.Dispenser) (err error) {
 	return err
 }
 
-// matched reads [@matcher] <module> ...
-func (p *serverParser) matched(d *caddyfile.Dispenser, namespace, example string) ([]caddy.ModuleMap, json.RawMessage, error) {
+// matched reads [@matcher] [log_only] <module> ...; without logOnly there is no such word.
+func (p *serverParser) matched(d *caddyfile.Dispenser, namespace, example string, logOnly *bool) ([]caddy.ModuleMap, json.RawMessage, error) {
 	directive := d.Val()
 	if !d.NextArg() {
 		return nil, nil, d.Errf("%s takes a module, as in: %s %s", directive, directive, example)
@@ -159,6 +159,11 @@ func (p *serverParser) matched(d *caddyfile.Dispenser, namespace, example string
 		}
 		if !d.NextArg() {
 			return nil, nil, d.Errf("%s takes a module after the matcher, as in: %s %s %s", directive, directive, name, example)
+		}
+	}
+	if logOnly != nil && d.Val() == "log_only" {
+		if *logOnly = d.NextArg(); !*logOnly {
+			return nil, nil, d.Errf("%s takes a module after log_only, as in: %s log_only %s", directive, directive, example)
 		}
 	}
 	mod, err := parseModule(d, namespace, "module")

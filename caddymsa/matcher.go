@@ -1,6 +1,7 @@
 package caddymsa
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,6 +20,12 @@ type Matcher interface {
 	Moment() Moment
 }
 
+// MessageMatcher is an optional interface of a matcher that asks about the message itself, and
+// whose Moment is then MomentMessage. Only policies can have such.
+type MessageMatcher interface {
+	MatchMessage(ctx context.Context, s *Submission, r *queue.Recipient, m *Message) (bool, error)
+}
+
 // Moment is how far a submission has come.
 type Moment int
 
@@ -34,8 +41,9 @@ const (
 // matches if all its matchers do.
 type matcherSets [][]Matcher
 
-// loadMatchers loads the field of type []caddy.ModuleMap that struct pointer v has.
-func loadMatchers(ctx caddy.Context, v any, field string) (matcherSets, error) {
+// loadMatchers loads the field of type []caddy.ModuleMap that struct pointer v has, whose
+// matchers must have their answer at the latest moment.
+func loadMatchers(ctx caddy.Context, v any, field string, latest Moment) (matcherSets, error) {
 	loaded, err := ctx.LoadModule(v, field)
 	if err != nil {
 		return nil, err
@@ -48,8 +56,11 @@ func loadMatchers(ctx caddy.Context, v any, field string) (matcherSets, error) {
 			if !ok {
 				return nil, fmt.Errorf("%s is no matcher", name)
 			}
-			if m.Moment() > MomentRecipient {
-				return nil, fmt.Errorf("matcher %s needs the message's content, which routes and policies cannot wait for", name)
+			if m.Moment() > latest {
+				return nil, fmt.Errorf("matcher %s needs the message's content, which a route cannot wait for; use it on a policy", name)
+			}
+			if _, ok := m.(MessageMatcher); m.Moment() == MomentMessage && !ok {
+				return nil, fmt.Errorf("matcher %s says that it needs the message and cannot look at it", name)
 			}
 			set = append(set, m)
 		}
@@ -69,25 +80,36 @@ func (ms matcherSets) moment() Moment {
 	return latest
 }
 
-func (ms matcherSets) match(e *queue.Entry, r *queue.Recipient) (bool, error) {
+// match asks about a submission whose message is m, or nil before the end of data.
+func (ms matcherSets) match(ctx context.Context, s *Submission, r *queue.Recipient, m *Message) (bool, error) {
+	return ms.any(func(matcher Matcher) (bool, error) {
+		if about, ok := matcher.(MessageMatcher); ok && matcher.Moment() == MomentMessage {
+			return about.MatchMessage(ctx, s, r, m)
+		}
+		return matcher.Match(s.Entry, r)
+	})
+}
+
+// matchEntry asks about what is stored.
+func (ms matcherSets) matchEntry(e *queue.Entry, r *queue.Recipient) (bool, error) {
+	return ms.any(func(matcher Matcher) (bool, error) { return matcher.Match(e, r) })
+}
+
+// any asks each matcher of each set until one set matches.
+func (ms matcherSets) any(ask func(Matcher) (bool, error)) (bool, error) {
 	if len(ms) == 0 {
 		return true, nil
 	}
 	for _, set := range ms {
-		ok, err := matchAll(set, e, r)
+		ok, err := true, error(nil)
+		for _, matcher := range set {
+			if ok, err = ask(matcher); !ok || err != nil {
+				break
+			}
+		}
 		if ok || err != nil {
-			return ok, err
+			return ok && err == nil, err
 		}
 	}
 	return false, nil
-}
-
-func matchAll(set []Matcher, e *queue.Entry, r *queue.Recipient) (bool, error) {
-	for _, m := range set {
-		ok, err := m.Match(e, r)
-		if !ok || err != nil {
-			return false, err
-		}
-	}
-	return true, nil
 }

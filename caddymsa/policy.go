@@ -4,18 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // A policy is a module in the namespace msa.policies that implements one or more
-// of the interfaces below. An *smtp.SMTPError refuses with its code and text;
-// any other error is a failure of the policy: the client hears 451 4.3.0, the
-// log has the cause. Methods are called concurrently and return soon after ctx ends.
+// of the interfaces below. A *Refusal, or an *smtp.SMTPError, refuses with its code and
+// text, behind which the client reads the policy's name; any other error is a failure of the
+// policy: the client hears 451 4.3.0, the log has the cause. Methods are called concurrently
+// and return soon after ctx ends.
 
 // SenderPolicy is asked once the sender is known, at MAIL.
 type SenderPolicy interface {
@@ -33,43 +33,20 @@ type MessagePolicy interface {
 	CheckMessage(ctx context.Context, s *Submission, m *Message) error
 }
 
-// Submission is an envelope in flight and who submits it. Policies read it.
-type Submission struct {
-	// Entry holds everything that is stored with the message. Its Recipients are
-	// those accepted so far.
-	Entry *queue.Entry
-	// Sender is the parsed reverse path.
-	Sender mailaddr.Address
-	// Identity is who the client has proven to be.
-	Identity Identity
-	// Helo is the client's EHLO name; empty when it sent none within TLS.
-	Helo string
-}
-
-// Message is a submission's body before it is stored.
-type Message struct {
-	// Open reads the message from its start, as submitted.
-	Open func() (io.ReadCloser, error)
-
-	header []byte
-}
-
-// Prepend puts a header field before the message, above those prepended earlier.
-// The field is complete, folded and ends in CRLF.
-func (m *Message) Prepend(field string) {
-	m.header = append([]byte(field), m.header...)
-}
-
 // PolicyConfig is one element of a server's policies.
 type PolicyConfig struct {
 	// Match restricts the policy to what one of these sets matches. Empty: everything.
 	MatcherSetsRaw []caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=msa.matchers"`
 	// Policy is the module.
 	PolicyRaw json.RawMessage `json:"policy,omitempty" caddy:"namespace=msa.policies inline_key=module"`
+	// LogOnly says in the log what the policy would have refused, and lets it pass. Fields
+	// that it would have prepended are not.
+	LogOnly bool `json:"log_only,omitempty"`
 
 	matchers matcherSets
 	module   any
 	name     string
+	log      *zap.Logger
 }
 
 func (p *PolicyConfig) provision(ctx caddy.Context) error {
@@ -80,13 +57,13 @@ func (p *PolicyConfig) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	p.module, p.name = mod, moduleName(mod)
+	p.module, p.name, p.log = mod, moduleName(mod), ctx.Logger()
 	switch mod.(type) {
 	case SenderPolicy, RecipientPolicy, MessagePolicy:
 	default:
 		return fmt.Errorf("%s is no policy: it checks neither senders, recipients nor messages", p.name)
 	}
-	p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw")
+	p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw", MomentMessage)
 	return err
 }
 
@@ -97,7 +74,7 @@ type policies []*PolicyConfig
 func (ps policies) sender(ctx context.Context, s *Submission) error {
 	for _, p := range ps {
 		if c, ok := p.module.(SenderPolicy); ok && p.matchers.moment() <= MomentSender {
-			if err := p.run(s, nil, func() error { return c.CheckSender(ctx, s) }); err != nil {
+			if err := p.run(ctx, s, nil, nil, func() error { return c.CheckSender(ctx, s) }); err != nil {
 				return err
 			}
 		}
@@ -111,12 +88,12 @@ func (ps policies) recipient(ctx context.Context, s *Submission, r *queue.Recipi
 	for _, p := range ps {
 		at := p.matchers.moment()
 		if c, ok := p.module.(SenderPolicy); ok && at == MomentRecipient {
-			if err := p.run(s, r, func() error { return c.CheckSender(ctx, s) }); err != nil {
+			if err := p.run(ctx, s, r, nil, func() error { return c.CheckSender(ctx, s) }); err != nil {
 				return err
 			}
 		}
 		if c, ok := p.module.(RecipientPolicy); ok && at <= MomentRecipient {
-			if err := p.run(s, r, func() error { return c.CheckRecipient(ctx, s, r) }); err != nil {
+			if err := p.run(ctx, s, r, nil, func() error { return c.CheckRecipient(ctx, s, r) }); err != nil {
 				return err
 			}
 		}
@@ -124,46 +101,78 @@ func (ps policies) recipient(ctx context.Context, s *Submission, r *queue.Recipi
 	return nil
 }
 
-// message runs what has to wait for the end of data. Where a matcher asks about
-// the recipient, the policy runs if one of them matches.
+// message runs what has to wait for the end of data.
 func (ps policies) message(ctx context.Context, s *Submission, m *Message) error {
 	for _, p := range ps {
-		c, ok := p.module.(MessagePolicy)
-		if !ok {
-			continue
-		}
-		for i := range s.Entry.Recipients {
-			ran := false
-			err := p.run(s, &s.Entry.Recipients[i], func() error { ran = true; return c.CheckMessage(ctx, s, m) })
-			if err != nil {
+		if p.matchers.moment() == MomentMessage {
+			if err := p.late(ctx, s, m); err != nil {
 				return err
 			}
-			if ran || p.matchers.moment() < MomentRecipient {
-				break
+		}
+		if err := p.message(ctx, s, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// late runs the checks of sender and recipients whose matchers had to wait for the message.
+func (p *PolicyConfig) late(ctx context.Context, s *Submission, m *Message) error {
+	for i := range s.Entry.Recipients {
+		r := &s.Entry.Recipients[i]
+		if c, ok := p.module.(SenderPolicy); ok {
+			if err := p.run(ctx, s, r, m, func() error { return c.CheckSender(ctx, s) }); err != nil {
+				return err
 			}
+		}
+		if c, ok := p.module.(RecipientPolicy); ok {
+			if err := p.run(ctx, s, r, m, func() error { return c.CheckRecipient(ctx, s, r) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// message checks the message. Where a matcher asks about the recipient, that is done once, if
+// one of them matches.
+func (p *PolicyConfig) message(ctx context.Context, s *Submission, m *Message) error {
+	c, ok := p.module.(MessagePolicy)
+	if !ok {
+		return nil
+	}
+	view := m
+	if p.LogOnly {
+		view = m.unchanged()
+	}
+	for i := range s.Entry.Recipients {
+		ran := false
+		err := p.run(ctx, s, &s.Entry.Recipients[i], m, func() error { ran = true; return c.CheckMessage(ctx, s, view) })
+		if err != nil {
+			return err
+		}
+		if ran || p.matchers.moment() < MomentRecipient {
+			break
 		}
 	}
 	return nil
 }
 
 // run calls check if the policy's matchers match, and puts the policy's name to
-// its refusal for the log.
-func (p *PolicyConfig) run(s *Submission, r *queue.Recipient, check func() error) error {
-	ok, err := p.matchers.match(s.Entry, r)
+// what it says.
+func (p *PolicyConfig) run(ctx context.Context, s *Submission, r *queue.Recipient, m *Message, check func() error) error {
+	ok, err := p.matchers.match(ctx, s, r, m)
 	if err == nil && ok {
 		err = check()
 	}
-	if err != nil {
-		return &policyError{policy: p.name, err: err}
+	if err == nil {
+		return nil
 	}
+	err = &policyError{policy: p.name, err: err}
+	if !p.LogOnly {
+		return err
+	}
+	p.log.Info("policy would have refused", zap.String(fieldPolicy, p.name), zap.String(fieldSession, s.Session), zap.String(fieldQueueID, s.Entry.ID),
+		zap.String(fieldUser, s.Entry.User), zap.String(fieldSender, s.Entry.Sender), zap.String(fieldReply, replyText(toReply(err))), zap.Error(err))
 	return nil
 }
-
-// policyError is a refusal or a failure with the policy's name.
-type policyError struct {
-	policy string
-	err    error
-}
-
-func (e *policyError) Error() string { return "policy " + e.policy + ": " + e.err.Error() }
-func (e *policyError) Unwrap() error { return e.err }

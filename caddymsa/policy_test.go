@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+	logged "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // fakePolicy notes what it is asked.
 type fakePolicy struct {
-	asked *[]string
-	err   error
+	asked   *[]string
+	err     error
+	prepend string
 }
 
 func (p fakePolicy) CheckSender(context.Context, *Submission) error {
@@ -25,7 +31,8 @@ func (p fakePolicy) CheckRecipient(_ context.Context, _ *Submission, r *queue.Re
 	return p.err
 }
 
-func (p fakePolicy) CheckMessage(context.Context, *Submission, *Message) error {
+func (p fakePolicy) CheckMessage(_ context.Context, _ *Submission, m *Message) error {
+	m.Prepend(p.prepend)
 	*p.asked = append(*p.asked, "message")
 	return p.err
 }
@@ -84,12 +91,95 @@ func TestPolicyRefusal(t *testing.T) {
 	ps := policies{{module: fakePolicy{asked: &asked, err: errNoRoute}, name: "fake"}}
 	err := ps.sender(context.Background(), &Submission{Entry: &queue.Entry{}})
 	var p *policyError
-	if !errors.As(err, &p) || p.policy != "fake" || toReply(err) != errNoRoute {
+	if !errors.As(err, &p) || p.policy != "fake" || replyText(toReply(err)) != "550 5.7.1 Recipient is not served here (fake)" {
 		t.Error(err)
 	}
 	ps = policies{{module: fakePolicy{asked: &asked, err: errors.New("dial tcp 10.0.0.5: refused")}, name: "fake"}}
 	if reply := toReply(ps.sender(context.Background(), &Submission{Entry: &queue.Entry{}})); reply != errInternal {
 		t.Errorf("a failure of the policy: %v", reply)
+	}
+}
+
+// What a policy repeats of somebody else's words cannot break a reply.
+func TestRefusalText(t *testing.T) {
+	for want, r := range map[string]*Refusal{
+		"550 5.7.1 No (p: r)":                               {Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Text: "No", Rule: "r"},
+		"450 4.7.1 Later (p)":                               {Code: 450, Status: smtp.EnhancedCode{4, 7, 1}, Text: "Later"},
+		"550 5.7.1 Refused by p: r":                         {Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "r"},
+		"550 5.7.1 a 250 2.0.0 Ok b (p)":                    {Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Text: "a\r\n250 2.0.0 Ok\x00\u00e9 b"},
+		"550 5.7.1 " + strings.Repeat("x", 300) + "... (p)": {Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Text: strings.Repeat("x", 5000)},
+	} {
+		if got := replyText(toReply(&policyError{policy: "p", err: r})); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// log_only says what a policy would have done, and does not do it.
+func TestLogOnly(t *testing.T) {
+	core, logs := logged.New(zap.InfoLevel)
+	var asked []string
+	ps := policies{{module: fakePolicy{asked: &asked, err: Refuse("size", "Too large"), prepend: "X: 1\r\n"}, name: "fake", LogOnly: true, log: zap.New(core)}}
+	s := &Submission{Entry: &queue.Entry{Recipients: []queue.Recipient{{Address: "a"}}}}
+	m := NewMessage(0, nil)
+	ctx := context.Background()
+	for _, err := range []error{ps.sender(ctx, s), ps.recipient(ctx, s, &s.Entry.Recipients[0]), ps.message(ctx, s, m)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if len(asked) != 3 || logs.FilterField(zap.String("reply", "550 5.7.1 Too large (fake: size)")).Len() != 3 {
+		t.Errorf("asked %q, logged %v", asked, logs.All())
+	}
+	if len(m.Prepended()) != 0 {
+		t.Errorf("prepended %q", m.Prepended())
+	}
+}
+
+// contentMatcher asks about the message.
+type contentMatcher struct{ fakeMatcher }
+
+func (contentMatcher) MatchMessage(_ context.Context, _ *Submission, r *queue.Recipient, m *Message) (bool, error) {
+	return m.Size > 10 && r.Address == "b", nil
+}
+
+// A policy whose matcher has to wait for the message runs all its checks then.
+func TestMatcherOfMessages(t *testing.T) {
+	var asked []string
+	ps := policies{{module: fakePolicy{asked: &asked}, matchers: matcherSets{{contentMatcher{fakeMatcher{moment: MomentMessage}}}}}}
+	ctx := context.Background()
+	s := &Submission{Entry: &queue.Entry{Recipients: []queue.Recipient{{Address: "a"}, {Address: "b"}}}}
+	_ = ps.sender(ctx, s)
+	_ = ps.recipient(ctx, s, &s.Entry.Recipients[0])
+	_ = ps.message(ctx, s, NewMessage(10, nil))
+	if len(asked) > 0 {
+		t.Errorf("asked %q too early, or though nothing matched", asked)
+	}
+	if err := ps.message(ctx, s, NewMessage(11, nil)); err != nil || !slices.Equal(asked, []string{"sender", "b", "message"}) {
+		t.Errorf("asked %q, %v", asked, err)
+	}
+}
+
+// What a policy keeps lasts as long as the submission, and its end is told once.
+func TestSubmissionEnds(t *testing.T) {
+	type key struct{}
+	s := new(Submission)
+	if s.Value(key{}) != nil {
+		t.Error("a value that nobody set")
+	}
+	s.SetValue(key{}, 7)
+	var ends []bool
+	s.OnEnd(func(accepted bool) { ends = append(ends, accepted) })
+	s.end(true)
+	s.end(false)
+	if s.Value(key{}) != 7 || !slices.Equal(ends, []bool{true}) {
+		t.Error(s.Value(key{}), ends)
+	}
+	m, calls := NewMessage(0, nil), 0
+	for range 2 {
+		if v, err := m.Once(key{}, func() (any, error) { calls++; return "found", nil }); v != "found" || err != nil || calls != 1 {
+			t.Error(v, err, calls)
+		}
 	}
 }
 

@@ -39,9 +39,12 @@ func (c cannotTell) Unwrap() error { return c.error }
 func toReply(err error) *smtp.SMTPError {
 	var reply *smtp.SMTPError
 	var unsure cannotTell
+	var policy *policyError
 	switch {
 	case errors.As(err, &unsure): // first: what a backend wraps is not for the client
 		return errCannotTell
+	case errors.As(err, &policy) && policy.reply() != nil:
+		return policy.reply()
 	case errors.As(err, &reply):
 		return reply
 	case errors.Is(err, sasl.ErrCredentials):

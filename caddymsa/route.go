@@ -43,19 +43,19 @@ func (r *RouteConfig) provision(ctx caddy.Context) error {
 		return fmt.Errorf("%s is no sink", moduleName(mod))
 	}
 	r.sink, r.name = sink, moduleName(mod)
-	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw")
+	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw", MomentRecipient)
 	return err
 }
 
 // route returns the first route that takes r, or nil.
 func (srv *Server) route(e *queue.Entry, r *queue.Recipient) (*RouteConfig, error) {
 	if e.Bounce && srv.Bounces != nil {
-		if ok, err := srv.Bounces.matchers.match(e, r); ok || err != nil {
+		if ok, err := srv.Bounces.matchers.matchEntry(e, r); ok || err != nil {
 			return srv.Bounces, err
 		}
 	}
 	for _, route := range srv.Routes {
-		if ok, err := route.matchers.match(e, r); ok || err != nil {
+		if ok, err := route.matchers.matchEntry(e, r); ok || err != nil {
 			return route, err
 		}
 	}

@@ -2,6 +2,7 @@ package caddymsa
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -101,6 +102,7 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 	}
 	t := &transaction{s: s, srv: srv, sub: s.submission(srv, from, opts)}
 	if err := srv.policies().sender(call, t.sub); err != nil {
+		t.sub.end(false)
 		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
 	}
 	return t, nil
@@ -127,7 +129,8 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 	if state := s.conn.TLS(); state != nil {
 		e.TLS = tlsText(state)
 	}
-	return &Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo()}
+	return &Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
+		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID()}
 }
 
 // refuse logs a refusal with its cause and returns what the client hears.
@@ -135,6 +138,9 @@ func (s *session) refuse(srv *Server, msg string, err error, fields ...zap.Field
 	reply := toReply(err)
 	fields = append(fields, s.fields()...)
 	fields = append(fields, zap.String(fieldReply, replyText(reply)), zap.Error(err))
+	if policy, ok := errors.AsType[*policyError](err); ok {
+		fields = append(fields, zap.String(fieldPolicy, policy.policy), zap.String("rule", policy.rule()))
+	}
 	if isOurs(err) {
 		srv.log.Error(msg, fields...)
 	} else {

@@ -74,6 +74,7 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 	defer leave()
 	t.store = srv.app.delivery.store
 	if t.draft, err = t.store.spool.Create(call); err != nil {
+		t.sub.end(false)
 		return nil, t.s.refuse(srv, "message refused", err, t.fields()...)
 	}
 	return body{t}, nil
@@ -94,13 +95,23 @@ func (t *transaction) Write(p []byte) (int, error) {
 func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	srv, call, leave, err := t.s.enter(ctx)
 	if err != nil {
+		t.sub.end(false)
 		t.draft.Abort()
 		return smtpd.Reply{}, err
 	}
 	defer leave()
 	e := t.sub.Entry
 	e.ID = newQueueID()
-	if err := t.commit(call, srv); err != nil {
+	err = t.commit(call, srv)
+	t.sub.end(err == nil)
+	if before, ok := errors.AsType[*AlreadyAccepted](err); ok {
+		t.draft.Abort()
+		metrics.messages.WithLabelValues(srv.name, "accepted_before").Inc()
+		fields := append(t.fields(), t.s.fields()...)
+		srv.log.Info("message accepted before", append(fields, zap.String(fieldQueueID, before.ID))...)
+		return accepted(before.ID), nil
+	}
+	if err != nil {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "refused").Inc()
 		fields := append(t.fields(), zap.String(fieldQueueID, e.ID))
@@ -111,7 +122,12 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	metrics.acceptedOctets.WithLabelValues(srv.name).Add(float64(e.Size))
 	fields := append(t.fields(), t.s.fields()...)
 	srv.log.Info("message accepted", append(fields, zap.String(fieldQueueID, e.ID))...)
-	return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: queued as " + e.ID}, nil
+	return accepted(e.ID), nil
+}
+
+// accepted names the queue id.
+func accepted(id string) smtpd.Reply {
+	return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: queued as " + id}
 }
 
 func (t *transaction) commit(ctx context.Context, srv *Server) error {
@@ -121,7 +137,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 			return err
 		}
 	}
-	m := &Message{Open: t.draft.Reader}
+	m := NewMessage(t.size, t.draft.Reader)
 	if err := checkLoop(m); err != nil {
 		return err
 	}
@@ -152,7 +168,9 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	if err := t.s.stillStands(ctx, srv); err != nil {
 		return err
 	}
-	t.sub.Identity = t.s.login.identity
+	t.sub.end(false) // the policies begin again
+	t.sub.values = nil
+	t.sub.Identity, t.sub.Hostname = t.s.login.identity, srv.Hostname
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false
 	if err := srv.policies().sender(ctx, t.sub); err != nil {
 		return err
@@ -170,13 +188,14 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 }
 
 // Abort implements smtpd.Transaction: nothing was kept yet.
-func (t *transaction) Abort() {}
+func (t *transaction) Abort() { t.sub.end(false) }
 
 // body is a transaction that has a draft.
 type body struct{ *transaction }
 
 // Abort forgets the message.
 func (b body) Abort(cause error) {
+	b.sub.end(false)
 	b.draft.Abort()
 	b.s.log.Info("message not received whole", append(b.fields(), zap.Error(cause))...)
 }

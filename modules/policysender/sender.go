@@ -102,14 +102,14 @@ func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, what 
 		}
 	}
 	return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1},
-		Message: what + " is not one of yours (sender_identity)"}
+		Message: what + " is not one of yours"}
 }
 
 var (
 	errFromSyntax = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1},
-		Message: "From header field cannot be understood (sender_identity)"}
+		Message: "From header field cannot be understood"}
 	errFromTooLong = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1},
-		Message: "From header field is too long (sender_identity)"}
+		Message: "From header field is too long"}
 )
 
 // addresses parses mailboxes. What charset a display name is in does not matter here.

@@ -1,0 +1,113 @@
+package caddymsa
+
+import (
+	"io"
+	"net/netip"
+	"sync"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// Submission is an envelope in flight and who submits it. Policies read it.
+type Submission struct {
+	// Entry holds everything that is stored with the message. Its Recipients are
+	// those accepted so far; its ID is there at the end of data.
+	Entry *queue.Entry
+	// Sender is the parsed reverse path.
+	Sender mailaddr.Address
+	// Identity is who the client has proven to be.
+	Identity Identity
+	// Helo is the client's EHLO name; empty when it sent none within TLS.
+	Helo string
+	// DeclaredSize is what the client said with SIZE= at MAIL, in octets. Zero: nothing.
+	DeclaredSize int64
+	// RemoteIP is the client's address; invalid on a unix socket.
+	RemoteIP netip.Addr
+	// Hostname is the server's.
+	Hostname string
+	// Session is the session's id, for the log.
+	Session string
+
+	values map[any]any
+	ends   []func(accepted bool)
+}
+
+// Value is what SetValue has put there, or nil. Keys are of types of the policy's own.
+func (s *Submission) Value(key any) any { return s.values[key] }
+
+// SetValue keeps something from one moment of the submission to the next.
+func (s *Submission) SetValue(key, value any) {
+	if s.values == nil {
+		s.values = make(map[any]any)
+	}
+	s.values[key] = value
+}
+
+// OnEnd has f called once when the submission is over, whatever came of it: accepted
+// means that the message is durable. f returns soon.
+func (s *Submission) OnEnd(f func(accepted bool)) { s.ends = append(s.ends, f) }
+
+// end is called at every end of a submission; only the first counts.
+func (s *Submission) end(accepted bool) {
+	ends := s.ends
+	s.ends = nil
+	for _, f := range ends {
+		f(accepted)
+	}
+}
+
+// Message is a submission's body before it is stored.
+type Message struct {
+	// Open reads the message from its start, as submitted.
+	Open func() (io.ReadCloser, error)
+	// Size of it, in octets.
+	Size int64
+
+	header []byte
+	memo   *memo
+}
+
+// NewMessage returns the message that open reads.
+func NewMessage(size int64, open func() (io.ReadCloser, error)) *Message {
+	return &Message{Open: open, Size: size, memo: &memo{found: make(map[any]remembered)}}
+}
+
+// Prepend puts a header field before the message, above those prepended earlier.
+// The field is complete, folded and ends in CRLF.
+func (m *Message) Prepend(field string) {
+	m.header = append([]byte(field), m.header...)
+}
+
+// Prepended are the fields that policies have put before the message so far.
+func (m *Message) Prepended() []byte { return m.header }
+
+// Once returns what find found for the key, which is asked only the first time: for what several
+// policies want to know of a message, such as its structure. Keys are of types of their own.
+func (m *Message) Once(key any, find func() (any, error)) (any, error) {
+	m.memo.mu.Lock()
+	defer m.memo.mu.Unlock()
+	r, ok := m.memo.found[key]
+	if !ok {
+		r.value, r.err = find()
+		m.memo.found[key] = r
+	}
+	return r.value, r.err
+}
+
+// unchanged is a view of the message whose prepended fields go nowhere.
+func (m *Message) unchanged() *Message {
+	view := *m
+	view.header = append([]byte(nil), m.header...)
+	return &view
+}
+
+type memo struct {
+	mu    sync.Mutex
+	found map[any]remembered
+}
+
+type remembered struct {
+	value any
+	err   error
+}

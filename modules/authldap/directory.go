@@ -93,7 +93,7 @@ func (e serverError) Unwrap() error { return e.cause }
 func (d *directory) try(ctx context.Context, s *server, p purpose, shares int, f func(*server, *conn) error) error {
 	attempt := ctx
 	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
-		share := max(0, deadline.Sub(s.now())) / time.Duration(shares)
+		share := time.Until(deadline) / time.Duration(shares)
 		var cancel context.CancelFunc
 		attempt, cancel = context.WithTimeoutCause(ctx, share, fmt.Errorf("no answer within %s", share))
 		defer cancel()

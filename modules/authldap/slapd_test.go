@@ -181,7 +181,6 @@ suffix dc=example,dc=org
 rootdn cn=root,dc=example,dc=org
 rootpw root
 directory %[1]s/db
-dbnosync
 overlay ppolicy
 ppolicy_default cn=policy,dc=example,dc=org
 access to attrs=userPassword by dn.exact=cn=search,dc=example,dc=org read by anonymous auth by * none

@@ -1,0 +1,283 @@
+package authldap
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+// brief is a timeout that a healthy server on this machine does not need, even in a busy test.
+const brief = caddy.Duration(1500 * time.Millisecond)
+
+// unanswered wants an error that is no refusal, soon after the timeout.
+func unanswered(t *testing.T, l *LDAP, what string) {
+	t.Helper()
+	begin := time.Now()
+	_, err := l.VerifyPassword(ctx, peer, "alice@example.org", "secret")
+	took := time.Since(begin)
+	if err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Errorf("%s: %v, want an error that is no refusal", what, err)
+	}
+	if took > time.Duration(brief)+5*time.Second {
+		t.Errorf("%s: an answer after %s", what, took)
+	}
+	if l.Serves(caddymsa.CapLookup) {
+		if _, err := l.Lookup(ctx, peer, "alice@example.org"); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+			t.Errorf("%s: looking up: %v, want an error that is no refusal", what, err)
+		}
+	}
+}
+
+func answered(t *testing.T, l *LDAP, what string) {
+	t.Helper()
+	if _, err := l.VerifyPassword(ctx, peer, "alice@example.org", "secret"); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if _, err := l.VerifyPassword(ctx, peer, "alice@example.org", "wrong"); !errors.Is(err, caddymsa.ErrCredentials) {
+		t.Errorf("%s: a wrong password: %v", what, err)
+	}
+}
+
+// a directory that is killed or hangs is no refusal, and is asked again when it is back.
+func TestKilledAndStopped(t *testing.T) {
+	s := startSlapd(t)
+	all := ways(s)
+	for name, l := range all {
+		if l.Cache != 0 || l.StartTLS {
+			delete(all, name)
+			continue
+		}
+		l.Timeout = brief
+		must(t, l)
+		answered(t, l, name)
+	}
+	each := func(f func(*testing.T, *LDAP, string), when string) {
+		var wg sync.WaitGroup
+		for name, l := range all {
+			wg.Go(func() { f(t, l, name+", "+when) })
+		}
+		wg.Wait()
+	}
+	s.signal(t, syscall.SIGSTOP)
+	each(unanswered, "stopped")
+	s.signal(t, syscall.SIGCONT)
+	each(answered, "after a stop")
+
+	s.signal(t, syscall.SIGKILL)
+	_, _ = s.cmd.Process.Wait()
+	each(unanswered, "killed")
+	if !s.run(t) {
+		t.Fatal("slapd does not start again")
+	}
+	each(answered, "after it was killed")
+}
+
+// Connections that have died while nobody used them cost no error.
+func TestRestartBetween(t *testing.T) {
+	s := startSlapd(t)
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix})
+	answered(t, l, "before")
+	s.signal(t, syscall.SIGKILL)
+	_, _ = s.cmd.Process.Wait()
+	if !s.run(t) {
+		t.Fatal("slapd does not start again")
+	}
+	answered(t, l, "after")
+}
+
+// clock is set by hand.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func TestFailover(t *testing.T) {
+	a, b := startSlapd(t), startSlapd(t)
+	a.set(t, "bob", "userPassword", "at a")
+	b.set(t, "bob", "userPassword", "at b")
+	l := must(t, &LDAP{Servers: []string{a.ldap, b.ldap}, Base: suffix, Timeout: 2 * brief})
+	now := &clock{now: time.Now()}
+	for _, s := range l.dir.servers {
+		s.now = now.Now
+	}
+	asks := func(where string) {
+		t.Helper()
+		if _, err := l.VerifyPassword(ctx, peer, "bob@example.org", "at "+where); err != nil {
+			t.Errorf("server %s was not asked, or did not answer: %v", where, err)
+		}
+	}
+	asks("a")
+	a.signal(t, syscall.SIGSTOP)
+	asks("b") // in the time that is left
+	if !l.dir.servers[0].avoided() {
+		t.Error("a server that hangs is not avoided")
+	}
+	a.signal(t, syscall.SIGCONT)
+	asks("b")
+	now.advance(avoidTime + time.Second)
+	asks("a")
+	a.signal(t, syscall.SIGKILL)
+	_, _ = a.cmd.Process.Wait()
+	asks("b")
+	b.signal(t, syscall.SIGKILL)
+	_, _ = b.cmd.Process.Wait()
+	if _, err := l.VerifyPassword(ctx, peer, "bob@example.org", "at b"); err == nil || errors.Is(err, caddymsa.ErrCredentials) ||
+		!strings.Contains(err.Error(), a.ldap) || !strings.Contains(err.Error(), b.ldap) {
+		t.Error("both are down:", err)
+	}
+	if !a.run(t) {
+		t.Fatal("slapd does not start again")
+	}
+	asks("a") // who is avoided is better than nobody
+}
+
+// A client that is gone waits for no server, and says nothing about it.
+func TestCancelled(t *testing.T) {
+	s := startSlapd(t)
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, Timeout: caddy.Duration(time.Hour)})
+	answered(t, l, "before")
+	s.signal(t, syscall.SIGSTOP)
+	gone, cancel := context.WithCancel(ctx)
+	done := make(chan error)
+	go func() {
+		_, err := l.VerifyPassword(gone, peer, "alice@example.org", "secret")
+		done <- err
+	}()
+	cancel()
+	if err := <-done; err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error(err)
+	}
+	if l.dir.servers[0].avoided() {
+		t.Error("the server is avoided because a client went away")
+	}
+	s.signal(t, syscall.SIGCONT)
+	answered(t, l, "after")
+}
+
+// A service account that is refused is no user who is refused.
+func TestServiceAccountRefused(t *testing.T) {
+	s := startSlapd(t)
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, BindDN: "uid=bob," + below, BindPassword: "hunter2"})
+	answered(t, l, "before")
+	s.set(t, "bob", "userPassword", "another")
+	l.dir.servers[0].drop()
+	unanswered(t, l, "with an old password of the service account")
+	s.set(t, "bob", "userPassword", "hunter2")
+	answered(t, l, "after")
+}
+
+// A server that lets nobody bind says nothing about users.
+func TestNobodyMayBind(t *testing.T) {
+	for _, setting := range []string{"disallow bind_simple", "security simple_bind=128", "restrict bind"} {
+		s := startSlapd(t, setting)
+		l := must(t, &LDAP{Servers: []string{s.ldap}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}})
+		for _, name := range []string{"alice@example.org", "nobody@example.org"} {
+			_, err := l.VerifyPassword(ctx, peer, name, "secret")
+			if err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+				t.Errorf("%s: %s: %v, want an error that is no refusal", setting, name, err)
+			}
+		}
+	}
+}
+
+// A user without a password is refused, whether the server has been seen refusing others or not.
+func TestDoubt(t *testing.T) {
+	s := startSlapd(t)
+	l := must(t, &LDAP{Servers: []string{s.ldap}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}})
+	for range 2 {
+		if _, err := l.VerifyPassword(ctx, peer, "nopassword@example.org", "secret"); !errors.Is(err, caddymsa.ErrCredentials) {
+			t.Error(err)
+		}
+		answered(t, l, "another")
+	}
+}
+
+// R-02 for what goes to the directory: certificates are verified, and nothing is sent before TLS.
+func TestTLS(t *testing.T) {
+	s := startSlapd(t)
+	port := s.ldap[strings.LastIndexByte(s.ldap, ':'):]
+	for what, l := range map[string]*LDAP{
+		"a CA that nobody knows":               {Servers: []string{s.ldaps}, Base: suffix},
+		"a CA that nobody knows, StartTLS":     {Servers: []string{s.ldap}, StartTLS: true, Base: suffix},
+		"another name":                         {Servers: []string{s.ldaps}, Base: suffix, CA: []string{s.ca}, ServerName: "other.example.org"},
+		"TLS where there is none":              {Servers: []string{"ldaps://127.0.0.1" + port}, Base: suffix, CA: []string{s.ca}, Timeout: brief},
+		"clear text where TLS is spoken first": {Servers: []string{"ldap" + strings.TrimPrefix(s.ldaps, "ldaps")}, Base: suffix, Timeout: brief},
+	} {
+		must(t, l) // a directory that does not answer does not fail the load
+		unanswered(t, l, what)
+	}
+	l := must(t, &LDAP{Servers: []string{s.ldaps}, Base: suffix, CA: []string{s.ca}, ServerName: "ldap.example.org",
+		ClientCertificate: s.dir + "/cert.pem", ClientKey: s.dir + "/key.pem"})
+	answered(t, l, "server_name, with a client certificate")
+}
+
+func TestSecurity(t *testing.T) {
+	for url, want := range map[string]security{
+		"ldap://127.0.0.1": plaintext, "ldap://localhost:1389": plaintext, "ldap://[::1]": plaintext, "ldapi:///run/x": plaintext,
+		"ldap://ldap.example.org": startTLS, "ldap://192.0.2.1": startTLS, "ldap://localhost.example.org": startTLS, "ldaps://localhost": ldaps,
+	} {
+		s, err := newServer(url, &options{connections: 1})
+		if err != nil || s.security != want {
+			t.Errorf("%s: %v, %v", url, s, err)
+		}
+	}
+	if s, err := newServer("ldap://ldap.example.org", &options{connections: 1, plaintext: true}); err != nil || s.security != plaintext || s.address != "ldap.example.org:389" {
+		t.Error(s, err)
+	}
+}
+
+// Connections for searches are the service account's and remain so; neither kind is more than allowed.
+func TestPool(t *testing.T) {
+	s := startSlapd(t)
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, BindDN: finder, BindPassword: "find it", MaxConnections: 2})
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { answered(t, l, "all at once") })
+	}
+	wg.Wait()
+	server := l.dir.servers[0]
+	for p, idle := range server.idle {
+		if len(idle) == 0 || len(idle) > 2 {
+			t.Errorf("%d connections", len(idle))
+		}
+		for _, c := range idle {
+			who, err := c.WhoAmI(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if purpose(p) == searches && who.AuthzID != "dn:"+finder {
+				t.Errorf("a connection for searches is %s", who.AuthzID)
+			}
+		}
+	}
+	// What lay about for long is not used again.
+	old := server.idle[searches][0]
+	server.now = func() time.Time { return time.Now().Add(2 * idleTime) }
+	answered(t, l, "later")
+	if !old.IsClosing() {
+		t.Error("a connection is used after a long time")
+	}
+	if err := l.Cleanup(); err != nil || len(server.idle[searches])+len(server.idle[logins]) > 0 {
+		t.Error("connections are left:", err)
+	}
+}

@@ -66,13 +66,12 @@ func TestKilledAndStopped(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	s.signal(t, syscall.SIGSTOP)
+	s.stop(t)
 	each(unanswered, "stopped")
 	s.signal(t, syscall.SIGCONT)
 	each(answered, "after a stop")
 
-	s.signal(t, syscall.SIGKILL)
-	_, _ = s.cmd.Process.Wait()
+	s.kill(t)
 	each(unanswered, "killed")
 	if !s.run(t) {
 		t.Fatal("slapd does not start again")
@@ -85,8 +84,7 @@ func TestRestartBetween(t *testing.T) {
 	s := startSlapd(t)
 	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix})
 	answered(t, l, "before")
-	s.signal(t, syscall.SIGKILL)
-	_, _ = s.cmd.Process.Wait()
+	s.kill(t)
 	if !s.run(t) {
 		t.Fatal("slapd does not start again")
 	}
@@ -127,7 +125,7 @@ func TestFailover(t *testing.T) {
 		}
 	}
 	asks("a")
-	a.signal(t, syscall.SIGSTOP)
+	a.stop(t)
 	asks("b") // in the time that is left
 	if !l.dir.servers[0].avoided() {
 		t.Error("a server that hangs is not avoided")
@@ -136,11 +134,9 @@ func TestFailover(t *testing.T) {
 	asks("b")
 	now.advance(avoidTime + time.Second)
 	asks("a")
-	a.signal(t, syscall.SIGKILL)
-	_, _ = a.cmd.Process.Wait()
+	a.kill(t)
 	asks("b")
-	b.signal(t, syscall.SIGKILL)
-	_, _ = b.cmd.Process.Wait()
+	b.kill(t)
 	if _, err := l.VerifyPassword(ctx, peer, "bob@example.org", "at b"); err == nil || errors.Is(err, caddymsa.ErrCredentials) ||
 		!strings.Contains(err.Error(), a.ldap) || !strings.Contains(err.Error(), b.ldap) {
 		t.Error("both are down:", err)
@@ -156,7 +152,7 @@ func TestCancelled(t *testing.T) {
 	s := startSlapd(t)
 	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, Timeout: caddy.Duration(time.Hour)})
 	answered(t, l, "before")
-	s.signal(t, syscall.SIGSTOP)
+	s.stop(t)
 	gone, cancel := context.WithCancel(ctx)
 	done := make(chan error)
 	go func() {

@@ -69,7 +69,7 @@ func ways(s *slapd) map[string]*LDAP {
 		"bind and search": {Servers: []string{s.ldap}, UserDN: "uid={local}," + below, UserAttributes: []string{"mail"}, Base: suffix, Disabled: "(employeeType=former)"},
 		"bind with a service account": {Servers: []string{s.ldap}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}, BindDN: finder, BindPassword: "find it",
 			Disabled: "(employeeType=former)"},
-		"search": {Servers: []string{s.ldap}, Base: below, BindDN: finder, BindPassword: "find it", Disabled: "(employeeType=former)"},
+		"search":                           {Servers: []string{s.ldap}, Base: below, BindDN: finder, BindPassword: "find it", Disabled: "(employeeType=former)"},
 		"search anonymously, with a cache": {Servers: []string{s.ldap}, Base: suffix, Cache: caddy.Duration(1e12), Disabled: "(employeeType=former)"},
 		"search by StartTLS":               {Servers: []string{s.ldap}, StartTLS: true, CA: []string{s.ca}, Base: suffix, DecoyDN: "cn=decoy," + suffix, Disabled: "(employeeType=former)"},
 		"search by ldaps":                  {Servers: []string{s.ldaps}, CA: []string{s.ca}, Base: suffix, Disabled: "(employeeType=former)"},

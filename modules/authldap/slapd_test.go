@@ -135,6 +135,7 @@ type slapd struct {
 	ldap, ldaps string // URLs
 	ca          string // file
 	cmd         *exec.Cmd
+	ended       chan struct{}
 }
 
 func need(t testing.TB, program, debianPackage string) string {
@@ -234,14 +235,14 @@ func (s *slapd) run(t testing.TB) bool {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	ended, cmd := make(chan struct{}), s.cmd
+	s.ended = ended
 	go func() {
-		_ = s.cmd.Wait()
+		_ = cmd.Wait()
 		close(ended)
 	}()
-	process := s.cmd.Process
 	t.Cleanup(func() {
-		_ = process.Kill()
+		_ = cmd.Process.Kill()
 		<-ended
 	})
 	for {
@@ -265,6 +266,33 @@ func (s *slapd) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func (s *slapd) kill(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGKILL)
+	<-s.ended
+}
+
+// stop returns when all of its threads stand still.
+func (s *slapd) stop(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGSTOP)
+	for {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatal("slapd is gone", err)
+		}
+		runs := false
+		for _, thread := range threads {
+			stat, _ := os.ReadFile(thread)
+			runs = runs || !bytes.Contains(stat, []byte(") T "))
+		}
+		if !runs {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/caddymsa"
 	_ "github.com/caddy-msa/caddy-msa/modules/authclientcert"
 	_ "github.com/caddy-msa/caddy-msa/modules/authfile"
+	_ "github.com/caddy-msa/caddy-msa/modules/authhttp"
 	_ "github.com/caddy-msa/caddy-msa/modules/authldap"
 	_ "github.com/caddy-msa/caddy-msa/modules/authoauth"
 	_ "github.com/caddy-msa/caddy-msa/modules/authsql"

@@ -1,0 +1,210 @@
+// Package authhttp authenticates users by asking a web service.
+package authhttp
+
+import (
+	"context"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+)
+
+func init() {
+	caddy.RegisterModule(new(HTTP))
+}
+
+// HTTP authenticates users by asking a web service, in JSON: docs/auth-http.md has the questions and
+// answers. The service checks passwords itself, or hands out what it has stored of a user, which can
+// serve DIGEST-MD5 and SCRAM too. Only its yes and its no count; any other answer, and none, is never a
+// refusal: the client is told to try again.
+type HTTP struct {
+	// URL of the service. It must be https, except on this machine. Required. Placeholders are resolved
+	// once, when the configuration is loaded.
+	URL string `json:"url,omitempty"`
+
+	// Socket is the path of a unix socket to connect to; the URL then says what to ask for. Default: none.
+	Socket string `json:"socket,omitempty"`
+
+	// InsecurePlaintext sends passwords through the network without TLS, to an http URL.
+	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
+
+	// Bearer is a token that every question carries, as in RFC 6750. Default: none. Placeholders such
+	// as {env.*} and {file.*} are resolved once, when the configuration is loaded.
+	Bearer string `json:"bearer,omitempty"`
+
+	// HMACKey signs every question with HMAC-SHA256, in the header MSA-Signature. At least 16 octets.
+	// Default: none. Placeholders as in Bearer.
+	HMACKey string `json:"hmac_key,omitempty"`
+
+	// CA are files of the certificates, in PEM, that sign the service's. Default: the system's.
+	CA []string `json:"ca,omitempty"`
+
+	// ServerName is the name that the service's certificate must have. Default: as in the URL.
+	ServerName string `json:"server_name,omitempty"`
+
+	// ClientCertificate and ClientKey are files in PEM, read at each connection, with which this
+	// server proves itself. Default: none.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	ClientKey         string `json:"client_key,omitempty"`
+
+	// Credentials has the service hand out what it has stored of a user; passwords are checked here,
+	// and never sent.
+	Credentials bool `json:"credentials,omitempty"`
+
+	// NoLookup says that the service does not know the action "lookup". Open sessions then last
+	// for the time of "reauth" at most.
+	NoLookup bool `json:"no_lookup,omitempty"`
+
+	// Timeout of an answer, including the wait for a turn and making a connection. Default 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// MaxConcurrent is how many questions are under way at a time. Default 64.
+	MaxConcurrent int `json:"max_concurrent,omitempty"`
+
+	// Cache is how long a password that was right is not checked again, while the user is still
+	// found and has the same fingerprint. Default: always check.
+	Cache caddy.Duration `json:"cache,omitempty"`
+
+	// Decoy is what an unknown name is checked against until a first real user was seen, where
+	// Credentials is set: schemes, or credentials with the parameters that are in use. Default
+	// ARGON2ID and SCRAM-SHA-256.
+	Decoy []string `json:"decoy,omitempty"`
+
+	key    *options // of the service, if this holds one
+	asks   *asker
+	stored *tableauth.Remote // with Credentials
+}
+
+// CaddyModule returns the Caddy module information.
+func (*HTTP) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.auth.http", New: func() caddy.Module { return new(HTTP) }}
+}
+
+// services are shared by all configurations that ask the same: a reload makes no new connections,
+// and forgets nothing of what real users cost.
+var services = caddy.NewUsagePool()
+
+// Provision asks for a user once. A service that does not answer as it should is no reason not to
+// start: what is in front of it may be up before it is.
+func (h *HTTP) Provision(ctx caddy.Context) error {
+	log := ctx.Logger()
+	o, err := h.resolve()
+	if err != nil {
+		return err
+	}
+	secret, err := caddymsa.DecoySecret(ctx)
+	if err != nil {
+		return err
+	}
+	pooled, _, err := services.LoadOrNew(o, func() (caddy.Destructor, error) { return newService(o) })
+	if err != nil {
+		return err
+	}
+	h.key = &o
+	cache := authcache.New(time.Duration(h.Cache), nil)
+	h.asks = &asker{service: pooled.(*service), cache: cache}
+	if h.Credentials {
+		h.stored = tableauth.NewRemote(h.asks.fetch, h.asks.seen, secret, cache)
+	}
+	if o.plaintext {
+		log.Warn("passwords go to the web service in clear text; use https and leave insecure_plaintext out")
+	}
+	if h.Bearer != "" && h.Bearer == o.bearer || h.HMACKey != "" && h.HMACKey == o.hmacKey {
+		log.Warn("a secret of the web service stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
+	}
+	if err := h.try(ctx); err != nil {
+		log.Warn("the web service does not answer as it should; logins have to wait until it does", zap.Error(err))
+	}
+	return nil
+}
+
+// try asks for somebody whom the service does not know.
+func (h *HTTP) try(ctx context.Context) (err error) {
+	switch {
+	case h.Credentials:
+		_, err = h.asks.fetch(ctx, "nobody@invalid")
+	case !h.NoLookup:
+		_, err = h.asks.lookup(ctx, caddymsa.Peer{}, "nobody@invalid")
+	}
+	if isRefusal(err) {
+		err = nil
+	}
+	return err
+}
+
+// Serves implements caddymsa.Selective.
+func (h *HTTP) Serves(c caddymsa.Capability) bool {
+	switch c {
+	case caddymsa.CapDigest, caddymsa.CapSCRAM:
+		return h.Credentials
+	case caddymsa.CapLookup:
+		return h.Credentials || !h.NoLookup
+	}
+	return true
+}
+
+// VerifyPassword implements caddymsa.PasswordVerifier.
+func (h *HTTP) VerifyPassword(ctx context.Context, peer caddymsa.Peer, user, password string) (caddymsa.Identity, error) {
+	if h.stored != nil {
+		return h.stored.VerifyPassword(withPeer(ctx, peer), peer, user, password)
+	}
+	return h.asks.verify(ctx, peer, user, password)
+}
+
+// DigestCredentials implements caddymsa.DigestStore, with Credentials.
+func (h *HTTP) DigestCredentials(ctx context.Context, peer caddymsa.Peer, user, realm string) ([]caddymsa.DigestCredential, error) {
+	return h.stored.DigestCredentials(withPeer(ctx, peer), peer, user, realm)
+}
+
+// SCRAMCredential implements caddymsa.SCRAMStore, with Credentials.
+func (h *HTTP) SCRAMCredential(ctx context.Context, peer caddymsa.Peer, user string) (sasl.SCRAMCredential, caddymsa.Identity, error) {
+	return h.stored.SCRAMCredential(withPeer(ctx, peer), peer, user)
+}
+
+// Lookup implements caddymsa.Lookuper, unless NoLookup.
+func (h *HTTP) Lookup(ctx context.Context, peer caddymsa.Peer, user string) (caddymsa.Identity, error) {
+	if h.stored != nil {
+		return h.stored.Lookup(withPeer(ctx, peer), peer, user)
+	}
+	return h.asks.lookup(ctx, peer, user)
+}
+
+// Revision implements caddymsa.Revisioner. The service does not say when its users change, so it is
+// another one each time: open sessions are looked up before every message.
+func (h *HTTP) Revision() uint64 { return h.asks.asked.Add(1) }
+
+// Reload implements caddymsa.Reloader: nothing is held but passwords that were right.
+func (h *HTTP) Reload(context.Context) error {
+	h.asks.reloads.Add(1)
+	return nil
+}
+
+// Cleanup gives the connections back, which the next configuration may use already.
+func (h *HTTP) Cleanup() error {
+	if h.key == nil {
+		return nil
+	}
+	_, err := services.Delete(*h.key)
+	h.key = nil
+	return err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner         = (*HTTP)(nil)
+	_ caddy.CleanerUpper        = (*HTTP)(nil)
+	_ caddyfile.Unmarshaler     = (*HTTP)(nil)
+	_ caddymsa.Selective        = (*HTTP)(nil)
+	_ caddymsa.PasswordVerifier = (*HTTP)(nil)
+	_ caddymsa.DigestStore      = (*HTTP)(nil)
+	_ caddymsa.SCRAMStore       = (*HTTP)(nil)
+	_ caddymsa.Lookuper         = (*HTTP)(nil)
+	_ caddymsa.Revisioner       = (*HTTP)(nil)
+	_ caddymsa.Reloader         = (*HTTP)(nil)
+)

@@ -19,12 +19,12 @@ type directory struct {
 	*options
 	servers []*server
 	seen    *passwd.Seen
-	log     *zap.Logger
+	log     atomic.Pointer[zap.Logger] // of the configuration that was loaded last
 	asked   atomic.Uint64
 }
 
-func newDirectory(o *options, log *zap.Logger) (*directory, error) {
-	d := &directory{options: o, log: log}
+func newDirectory(o *options) (*directory, error) {
+	d := &directory{options: o}
 	for _, text := range o.urls {
 		s, err := newServer(text, o)
 		if err != nil {
@@ -68,8 +68,13 @@ func (d *directory) do(ctx context.Context, p purpose, f func(*server, *conn) er
 		}
 	}
 	var errs []error
-	for i, s := range append(good[:len(good):len(good)], avoided...) {
-		err := d.try(ctx, s, p, max(1, len(good)-i), f)
+	all := append(good[:len(good):len(good)], avoided...)
+	for i, s := range all {
+		shares := len(good) - i
+		if shares <= 0 {
+			shares = len(all) - i
+		}
+		err := d.try(ctx, s, p, shares, f)
 		if !errors.As(err, new(serverError)) {
 			return err
 		}
@@ -106,7 +111,9 @@ func (d *directory) try(ctx context.Context, s *server, p purpose, shares int, f
 	})
 	switch {
 	case answered && attempt.Err() == nil:
-		s.worked()
+		if s.worked() {
+			d.log.Load().Info("LDAP server answers again", zap.String("server", s.url))
+		}
 		return err
 	case err == nil:
 		return nil
@@ -114,7 +121,7 @@ func (d *directory) try(ctx context.Context, s *server, p purpose, shares int, f
 		return serverError{s.url, err}
 	}
 	if !s.avoided() {
-		d.log.Warn("LDAP server does not answer as it should; others are asked first for a while",
+		d.log.Load().Warn("LDAP server does not answer as it should; others are asked first for a while",
 			zap.String("server", s.url), zap.Duration("while", avoidTime), zap.Error(err))
 	}
 	s.failed()
@@ -193,4 +200,23 @@ func (s *server) seemsWilling() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.willing.IsZero() && s.now().Sub(s.willing) < avoidTime
+}
+
+// probe asks for somebody who does not exist, to see whether the settings fit the directory.
+func (d *directory) probe(ctx context.Context) error {
+	stranger := "nobody@invalid"
+	if len(d.domains) > 0 {
+		stranger = "nobody@" + d.domains[0]
+	}
+	if d.service {
+		_, err := d.find(ctx, stranger)
+		return err
+	}
+	ctx, cancel := d.within(ctx)
+	defer cancel()
+	err := d.bind(ctx, stranger, d.nobody(stranger), "nobody", nil)
+	if errors.Is(err, caddymsa.ErrCredentials) {
+		return nil
+	}
+	return err
 }

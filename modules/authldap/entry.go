@@ -100,7 +100,7 @@ func (d *directory) search(c *conn, name string) (*ldap.Entry, error) {
 	case len(result.Entries) == 1:
 		return d.standing(name, result.Entries[0]), nil
 	}
-	d.log.Warn("more than one LDAP entry matches, so the user is refused", zap.String("user", name), zap.String("filter", r.Filter))
+	d.log.Load().Warn("more than one LDAP entry matches, so the user is refused", zap.String("user", name), zap.String("filter", r.Filter))
 	return nil, nil
 }
 
@@ -110,7 +110,7 @@ func (d *directory) standing(name string, entry *ldap.Entry) *ldap.Entry {
 		return nil
 	}
 	if len(d.userAttributes) > 0 && d.spelling(name, entry) == "" {
-		d.log.Warn("an LDAP entry matches whose user_attributes do not have the name, so the user is refused",
+		d.log.Load().Warn("an LDAP entry matches whose user_attributes do not have the name, so the user is refused",
 			zap.String("user", name), zap.String("dn", entry.DN))
 		return nil
 	}
@@ -155,7 +155,7 @@ func (d *directory) user(name string, entry *ldap.Entry) *tableauth.Record {
 		for _, value := range values(entry, attribute) {
 			for _, address := range addresses(value) {
 				if err := rec.AddAddress(address); err != nil {
-					d.log.Warn("an address in the directory is none, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
+					d.log.Load().Warn("an address in the directory is none, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
 					break
 				}
 			}
@@ -199,11 +199,11 @@ func (d *directory) fetch(ctx context.Context, name string) (*tableauth.Record, 
 	rec := d.user(name, entry)
 	for _, value := range values(entry, d.passwordAttribute) {
 		if err := rec.AddPassword(credential(value)); err != nil { // which does not repeat it
-			d.log.Warn("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(err))
+			d.log.Load().Warn("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(err))
 		}
 	}
 	if len(rec.Credentials) == 0 && !rec.Disabled {
-		d.log.Warn("no stored password of the user can be read", zap.String("dn", entry.DN), zap.String("attribute", d.passwordAttribute))
+		d.log.Load().Warn("no stored password of the user can be read", zap.String("dn", entry.DN), zap.String("attribute", d.passwordAttribute))
 	}
 	return rec, nil
 }

@@ -145,6 +145,14 @@ func TestFailover(t *testing.T) {
 		t.Fatal("slapd does not start again")
 	}
 	asks("a") // who is avoided is better than nobody
+	if !b.run(t) {
+		t.Fatal("slapd does not start again")
+	}
+	for _, s := range l.dir.servers {
+		s.failed()
+	}
+	a.stop(t)
+	asks("b") // and does not take all the time
 }
 
 // A client that is gone waits for no server, and says nothing about it.
@@ -186,7 +194,7 @@ func TestServiceAccountRefused(t *testing.T) {
 func TestNobodyMayBind(t *testing.T) {
 	for _, setting := range []string{"disallow bind_simple", "security simple_bind=128", "restrict bind"} {
 		s := startSlapd(t, setting)
-		l := must(t, &LDAP{Servers: []string{s.ldap}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}})
+		l, _ := provision(t, &LDAP{Servers: []string{s.ldap}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}})
 		for _, name := range []string{"alice@example.org", "nobody@example.org"} {
 			_, err := l.VerifyPassword(ctx, peer, name, "secret")
 			if err == nil || errors.Is(err, caddymsa.ErrCredentials) {

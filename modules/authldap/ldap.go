@@ -4,6 +4,7 @@ package authldap
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -31,7 +32,8 @@ func init() {
 type LDAP struct {
 	// Servers hold the same directory, and are asked in order: one that fails is avoided for 30 s.
 	// ldaps://host[:port], ldap://host[:port] or ldapi:///path/of/socket. Required.
-	// ldap:// means StartTLS, except to this machine.
+	// ldap:// means StartTLS, except to this machine. Placeholders such as {env.*} and {file.*} in
+	// servers, bind_dn and bind_password are resolved once, when the configuration is loaded.
 	Servers []string `json:"servers,omitempty"`
 
 	// StartTLS for ldap:// to this machine, too.
@@ -52,8 +54,7 @@ type LDAP struct {
 	ClientKey         string `json:"client_key,omitempty"`
 
 	// BindDN and BindPassword are those of the service account that searches. Default: in
-	// a search before the bind, anonymous. Placeholders such as {env.*} and {file.*} in the
-	// password are resolved once, when the configuration is loaded.
+	// a search before the bind, anonymous.
 	BindDN       string `json:"bind_dn,omitempty"`
 	BindPassword string `json:"bind_password,omitempty"`
 
@@ -134,7 +135,7 @@ func (*LDAP) CaddyModule() caddy.ModuleInfo {
 // directories are shared by all configurations that ask the same.
 var directories = caddy.NewUsagePool()
 
-// Provision looks for a user once: settings that do not fit the directory fail the load. A
+// Provision asks for a user who does not exist: settings that do not fit the directory fail the load. A
 // directory that does not answer does not.
 func (l *LDAP) Provision(ctx caddy.Context) error {
 	log := ctx.Logger()
@@ -146,11 +147,12 @@ func (l *LDAP) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	pooled, _, err := directories.LoadOrNew(key, func() (caddy.Destructor, error) { return newDirectory(o, log) })
+	pooled, _, err := directories.LoadOrNew(key, func() (caddy.Destructor, error) { return newDirectory(o) })
 	if err != nil {
 		return err
 	}
 	l.key, l.dir = &key, pooled.(*directory)
+	l.dir.log.Store(log)
 	cache := authcache.New(time.Duration(l.Cache), nil)
 	if o.passwordAttribute != "" {
 		l.stored = tableauth.NewRemote(l.dir.fetch, l.dir.seen, secret, cache)
@@ -160,17 +162,10 @@ func (l *LDAP) Provision(ctx caddy.Context) error {
 	if l.InsecurePlaintext {
 		log.Warn("passwords go to the LDAP servers in clear text; leave insecure_plaintext out, and StartTLS is used")
 	}
-	if l.BindPassword != "" && l.BindPassword == o.bindPassword {
+	if l.BindPassword != "" && !strings.Contains(l.BindPassword, "{") {
 		log.Warn("the service account's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
-	if !o.service {
-		return nil
-	}
-	stranger := "nobody@invalid"
-	if len(o.domains) > 0 {
-		stranger = "nobody@" + o.domains[0]
-	}
-	if _, err := l.dir.find(ctx, stranger); err != nil {
+	if err := l.dir.probe(ctx); err != nil {
 		if mistaken(err) {
 			return err
 		}

@@ -74,8 +74,8 @@ type directoryKey [sha256.Size]byte
 // resolve checks the settings and replaces placeholders.
 func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
 	o := &options{
-		urls: l.Servers, startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, serverName: l.ServerName,
-		certificate: l.ClientCertificate, key: l.ClientKey, bindDN: l.BindDN, external: l.BindExternal,
+		startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, serverName: l.ServerName,
+		certificate: l.ClientCertificate, key: l.ClientKey, external: l.BindExternal,
 		service:        l.BindDN != "" || l.BindExternal || l.UserDN == "",
 		userAttributes: l.UserAttributes, passwordAttribute: l.PasswordAttribute, addresses: l.Addresses, attributes: l.Attributes,
 		fingerprint: l.Fingerprint, decoyDN: l.DecoyDN, secret: secret,
@@ -97,12 +97,26 @@ func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
 	if err != nil {
 		return nil, directoryKey{}, err
 	}
-	return o, sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", settings, o.bindPassword, roots, secret)), nil
+	return o, sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", settings, strings.Join(append(o.urls, o.bindDN, o.bindPassword), "\x00"), roots, secret)), nil
 }
 
 func (l *LDAP) resolveConnection(o *options) (err error) {
-	if len(o.urls) == 0 {
+	if len(l.Servers) == 0 {
 		return errors.New("a server is required, as in ldap ldaps://ldap.example.org")
+	}
+	for _, text := range l.Servers {
+		if text, err = caddy.NewReplacer().ReplaceOrErr(text, true, true); err != nil {
+			return fmt.Errorf("servers: %w", err)
+		}
+		o.urls = append(o.urls, text)
+	}
+	for _, name := range []string{"{user}", "{local}", "{domain}"} {
+		if strings.Contains(l.BindDN, name) {
+			return errors.New("bind_dn is the service account, the same for all; to bind as the user write user_dn")
+		}
+	}
+	if o.bindDN, err = caddy.NewReplacer().ReplaceOrErr(l.BindDN, true, true); err != nil {
+		return fmt.Errorf("bind_dn: %w", err)
 	}
 	if o.bindPassword, err = caddy.NewReplacer().ReplaceOrErr(l.BindPassword, true, true); err != nil {
 		return fmt.Errorf("bind_password: %w", err)
@@ -115,9 +129,7 @@ func (l *LDAP) resolveConnection(o *options) (err error) {
 		o.connections = DefaultConnections
 	}
 	switch {
-	case strings.Contains(l.BindDN, "{"):
-		return errors.New("bind_dn is the service account, the same for all; to bind as the user write user_dn")
-	case (l.BindDN == "") != (o.bindPassword == ""):
+	case (o.bindDN == "") != (o.bindPassword == ""):
 		return errors.New("bind_dn and bind_password belong together; without a password a server takes everybody for anonymous")
 	case l.BindExternal && l.BindDN != "":
 		return errors.New("bind_external and bind_dn are two ways to do the same; leave one out")

@@ -74,7 +74,7 @@ func mistaken(err error) bool {
 	for _, code := range []uint16{
 		ldap.LDAPResultInvalidCredentials, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax,
 		ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultInsufficientAccessRights,
-		ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultAuthMethodNotSupported,
+		ldap.LDAPResultReferral, ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultAuthMethodNotSupported,
 	} {
 		if ldap.IsErrorWithCode(err, code) {
 			return true

@@ -194,10 +194,13 @@ func (s *server) failed() {
 	s.avoid = s.now().Add(avoidTime)
 }
 
-func (s *server) worked() {
+// worked tells whether the server had failed before.
+func (s *server) worked() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.avoid
 	s.avoid = time.Time{}
+	return !before.IsZero()
 }
 
 func (s *server) avoided() bool {

@@ -48,6 +48,7 @@ func answered(t *testing.T, l *LDAP, what string) {
 
 // a directory that is killed or hangs is no refusal, and is asked again when it is back.
 func TestKilledAndStopped(t *testing.T) {
+	t.Parallel()
 	s := startSlapd(t)
 	all := ways(s)
 	for name, l := range all {
@@ -110,6 +111,7 @@ func (c *clock) advance(d time.Duration) {
 }
 
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	a, b := startSlapd(t), startSlapd(t)
 	a.set(t, "bob", "userPassword", "at a")
 	b.set(t, "bob", "userPassword", "at b")

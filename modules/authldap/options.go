@@ -1,15 +1,12 @@
 package authldap
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -152,23 +149,6 @@ func (l *LDAP) resolveConnection(o *options) (err error) {
 	return nil
 }
 
-func (l *LDAP) readRoots(o *options) (all []byte, err error) {
-	for _, path := range l.CA {
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		if o.roots == nil {
-			o.roots = x509.NewCertPool()
-		}
-		if !o.roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s: no certificate in PEM", path)
-		}
-		all = append(all, pem...)
-	}
-	return all, nil
-}
-
 // resolveUser says how a name becomes an entry and a DN to bind as.
 func (l *LDAP) resolveUser(o *options) (err error) {
 	isDN := false
@@ -271,46 +251,4 @@ func (l *LDAP) resolveEntry(o *options) error {
 		}
 	}
 	return nil
-}
-
-// tlsConfig verifies that a server is the one of that name.
-func (o *options) tlsConfig(host string) *tls.Config {
-	c := &tls.Config{ServerName: host, RootCAs: o.roots, MinVersion: tls.VersionTLS12}
-	if o.serverName != "" {
-		c.ServerName = o.serverName
-	}
-	if o.certificate != "" {
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(o.certificate, o.key)
-			return &pair, err
-		}
-	}
-	return c
-}
-
-// decoy is what is bound as in place of a user who does not exist.
-func (o *options) decoy(name string) string {
-	if o.decoyDN != "" {
-		return o.decoyDN
-	}
-	return o.nobody(name)
-}
-
-// nobody is a DN that stands in the same place as the user's and is nobody's.
-func (o *options) nobody(name string) string {
-	mac := hmac.New(sha256.New, o.secret)
-	mac.Write([]byte("nobody\x00" + name))
-	other := "nobody-" + hex.EncodeToString(mac.Sum(nil)[:12])
-	if _, domain := split(name); domain != "" {
-		other += "@" + domain
-	}
-	if !o.userDN.fixed() {
-		dn, _ := o.userDN.expand(other)
-		return dn
-	}
-	base, err := o.base.expand(name)
-	if err != nil {
-		base, _ = o.base.expand("nobody@invalid")
-	}
-	return "cn=" + ldap.EscapeDN(other) + "," + base
 }

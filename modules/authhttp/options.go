@@ -60,10 +60,12 @@ func (h *HTTP) resolve() (options, error) {
 	if o.concurrent == 0 {
 		o.concurrent = DefaultMaxConcurrent
 	}
-	if o.decoy == "" {
+	if o.decoy == "" && h.Credentials {
 		o.decoy = defaultDecoy
 	}
 	switch {
+	case o.decoy != "" && !h.Credentials:
+		return o, errors.New("decoy is for credentials on; otherwise the service sees to it that nobody learns who exists")
 	case o.timeout < 0 || o.concurrent < 0 || h.Cache < 0:
 		return o, errors.New("timeout, max_concurrent and cache cannot be negative")
 	case h.Cache > 0 && h.NoLookup && !h.Credentials:

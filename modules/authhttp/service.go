@@ -51,6 +51,9 @@ func newService(o options) (*service, error) {
 		return nil, err
 	}
 	s := &service{options: o, name: u.Host, turns: make(chan struct{}, o.concurrent), seen: passwd.NewSeen(decoy), now: time.Now}
+	// net/http goes on dialling when the question has been given up. The end of that has to come later
+	// than the question's, which says what was wrong.
+	dialer := &net.Dialer{Timeout: 2 * o.timeout}
 	// HTTP/1.1, without the environment's proxies: a question has a connection to itself, and one that
 	// hangs is closed and holds up no other.
 	s.transport = &http.Transport{
@@ -59,7 +62,8 @@ func newService(o options) (*service, error) {
 		MaxIdleConns:           o.concurrent,
 		MaxIdleConnsPerHost:    o.concurrent,
 		IdleConnTimeout:        time.Minute,
-		TLSHandshakeTimeout:    o.timeout,
+		TLSHandshakeTimeout:    2 * o.timeout,
+		DialContext:            dialer.DialContext,
 		MaxResponseHeaderBytes: maxHeader,
 		DisableCompression:     true,
 	}
@@ -67,7 +71,7 @@ func newService(o options) (*service, error) {
 	if o.socket != "" {
 		s.name = o.socket
 		s.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", o.socket)
+			return dialer.DialContext(ctx, "unix", o.socket)
 		}
 	}
 	return s, nil

@@ -1,21 +1,32 @@
 package authhttp
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
 // The signature in the documentation is one.
 func TestSign(t *testing.T) {
-	const want = "t=1763915045,v1="
-	got := sign("0123456789abcdef", time.Unix(1763915045, 0), []byte(`{"version":1}`))
-	if !strings.HasPrefix(got, want) || len(got) != len(want)+64 {
-		t.Error(got)
+	page, err := os.ReadFile("../../docs/auth-http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := newQuestion(actionLookup, caddymsa.Peer{}, "alice@example.org").encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "0123456789abcdef0123456789abcdef"
+	for _, want := range []string{key, string(body), SignatureHeader + ": " + sign(key, time.Unix(1763915045, 0), body)} {
+		if !strings.Contains(string(page), want) {
+			t.Error("not in the documentation:", want)
+		}
 	}
 }
 

@@ -186,6 +186,9 @@ func (s *service) failed(ctx context.Context, q *question, err error) error {
 	return fmt.Errorf("%s: %w", s.name, hide(err, s.bearer, s.hmacKey, q.secret()))
 }
 
+// maxError is how much the log has of an error, of which the service may have made a part, in octets.
+const maxError = 1000
+
 // hide returns an error without the secrets, as they are or quoted.
 func hide(err error, secrets ...string) error {
 	text := err.Error()
@@ -194,6 +197,9 @@ func hide(err error, secrets ...string) error {
 			quoted := strconv.Quote(secret)
 			text = strings.NewReplacer(secret, "REDACTED", quoted[1:len(quoted)-1], "REDACTED").Replace(text)
 		}
+	}
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + "..."
 	}
 	if text == err.Error() {
 		return err

@@ -45,6 +45,9 @@ func cannotTell(t *testing.T, h *HTTP, want string) {
 		wg.Go(func() {
 			began := time.Now()
 			err := try()
+			if err != nil && len(err.Error()) > 2*maxError {
+				t.Errorf("%s: an error of %d octets", what, len(err.Error()))
+			}
 			if err == nil || isRefusal(err) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want an error that is no refusal: %s", what, err, want)
 				return
@@ -236,7 +239,8 @@ func TestNoAnswer(t *testing.T) {
 		"html":  {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"ok":true}`) }), "not application/json"},
 		"empty": {answer(""), "EOF"}, "bad JSON": {answer(`{"ok":tru}`), "invalid character"}, "cut": {answer(`{"ok":true`), "EOF"},
 		"no ok": {answer(`{"user":"alice@example.org"}`), "no ok"}, "null": {answer("null"), "no ok"}, "list": {answer(`[true]`), "array"}, "text": {answer(`{"ok":"yes"}`), "string"},
-		"number": {answer(`{"ok":1}`), "number"}, "twice": {answer(`{"ok":false}{"ok":true}`), "more follows"}, "misspelt": {answer(`{"ok":true,"adresses":[]}`), "adresses"},
+		"number": {answer(`{"ok":1}`), "number"}, "twice": {answer(`{"ok":false}{"ok":true}`), "more follows"}, "misspelt at length": {answer(`{"ok":true,"` + strings.Repeat("x", 10000) + `":[]}`), "unknown field"},
+		"misspelt": {answer(`{"ok":true,"adresses":[]}`), "adresses"},
 		"no UTF-8": {answer("{\"ok\":true,\"user\":\"a\xff\"}"), "UTF-8"}, "control": {answer(`{"ok":true,"user":"a\u0000b"}`), "control character"},
 		"address": {answer(`{"ok":true,"addresses":["a@b@c"]}`), "address"},
 		"slow":    {slow, "no answer within"}, "slow header": {slowHeader, "no answer within"}, "endless": {endless, "longer than"},

@@ -1,0 +1,270 @@
+package authdovecot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+var (
+	ctx  = context.Background()
+	peer = caddymsa.Peer{IP: netip.MustParseAddr("127.0.0.1"), Server: "msa.example.org", Session: "test"}
+)
+
+// users of the Dovecot under test: a passwd-file.
+const users = `alice@example.org:{PLAIN}secret:1000:1000::/home/alice::userdb_addresses=alice@example.net,@dept.example.org userdb_stamp=1 mail=alice@example.com
+bob@example.org:{PLAIN}hunter2:1000:1000::/home/bob::user=robert@example.org
+robert@example.org:{PLAIN}other:1000:1000::/home/bob::
+former@example.org:{PLAIN}secret:1000:1000::/home/former::nologin
+near@example.org:{PLAIN}secret:1000:1000::/home/near::allow_nets=127.0.0.0/8
+far@example.org:{PLAIN}secret:1000:1000::/home/far::allow_nets=10.0.0.0/8
+`
+
+const config = `
+base_dir = %[1]s/run
+state_dir = %[1]s/run
+log_path = /dev/stderr
+protocols =
+ssl = no
+default_internal_user = %[2]s
+default_internal_group = %[3]s
+default_login_user = %[4]s
+first_valid_uid = 1
+first_valid_gid = 1
+auth_mechanisms = plain login digest-md5 scram-sha-256
+auth_realms = example.org
+auth_username_chars =
+auth_verbose = yes
+passdb {
+  driver = passwd-file
+  default_fields = %[5]s
+  args = username_format=%%u %[1]s/users
+}
+userdb {
+  driver = passwd-file
+  args = username_format=%%u %[1]s/users
+}
+service auth {
+  chroot =
+  unix_listener msa-client {
+    mode = 0600
+    user = %[6]s
+  }
+  unix_listener msa-userdb {
+    mode = 0600
+    user = %[6]s
+  }
+  inet_listener {
+    address = 127.0.0.1
+    port = %[7]d
+  }
+}
+service anvil {
+  chroot =
+}
+service stats {
+  chroot =
+}
+`
+
+// dovecot is the real one, of Debian's package dovecot-core.
+type dovecot struct {
+	t              testing.TB
+	binary, dir    string
+	client, userdb string // sockets
+	tcp            string // address
+	cmd            *exec.Cmd
+	log            *lockedBuffer
+}
+
+// startDovecot runs one that does not hold refusals back, as far as it can be told that.
+func startDovecot(t testing.TB) *dovecot { return startDovecotWith(t, "nodelay=y") }
+
+// startDovecotWith runs one whose passdb has such default fields.
+func startDovecotWith(t testing.TB, fields string) *dovecot {
+	t.Helper()
+	binary, err := exec.LookPath("dovecot")
+	if err != nil {
+		binary = "/usr/sbin/dovecot"
+	}
+	if _, err := os.Stat(binary); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("package dovecot-core is not installed")
+		}
+		t.Skip("package dovecot-core is not installed")
+	}
+	// Sockets below it: t.TempDir may be too long a name for these.
+	dir, err := os.MkdirTemp("", "msa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // Dovecot's own users pass through
+		t.Fatal(err)
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := user.LookupGroupId(me.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	internal, internalGroup, login := me.Username, group.Name, me.Username
+	if os.Getuid() == 0 { // Dovecot wants others for its work
+		internal, internalGroup, login = "dovecot", "dovecot", "dovenull"
+	}
+	d := &dovecot{
+		t: t, binary: binary, dir: dir, client: dir + "/run/msa-client", userdb: dir + "/run/msa-userdb", log: new(lockedBuffer),
+	}
+	port := freePort(t)
+	d.tcp = fmt.Sprintf("127.0.0.1:%d", port)
+	d.setUsers(users)
+	text := fmt.Sprintf(config, dir, internal, internalGroup, login, fields, me.Username, port)
+	if err := os.WriteFile(dir+"/dovecot.conf", []byte(text), 0o644); err != nil { //nolint:gosec // no secret
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		d.end(syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("Dovecot said:\n%s", d.log)
+		}
+	})
+	d.run()
+	return d
+}
+
+// setUsers swaps the users, which Dovecot sees at its next question.
+func (d *dovecot) setUsers(text string) {
+	d.t.Helper()
+	if err := os.WriteFile(d.dir+"/users.new", []byte(text), 0o644); err != nil { //nolint:gosec // for Dovecot's user
+		d.t.Fatal(err)
+	}
+	if err := os.Rename(d.dir+"/users.new", d.dir+"/users"); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// run starts the process and waits for its sockets; it may be called again after end.
+func (d *dovecot) run() {
+	d.t.Helper()
+	d.cmd = exec.Command(d.binary, "-F", "-c", d.dir+"/dovecot.conf")
+	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	d.cmd.WaitDelay = 5 * time.Second
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	await(d.t, "Dovecot's socket", func() bool {
+		nc, err := net.Dial("unix", d.client)
+		if err != nil {
+			return false
+		}
+		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+		defer nc.Close()
+		n, _ := nc.Read(make([]byte, 1))
+		return n == 1
+	})
+}
+
+func (d *dovecot) end(s syscall.Signal) {
+	_ = d.cmd.Process.Signal(s)
+	_ = d.cmd.Wait()
+}
+
+// auth are the ids of the auth processes, which are children of Dovecot's master.
+func (d *dovecot) auth() (pids []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		before, after, ok := strings.Cut(string(b), " (auth) ")
+		words := strings.Fields(after)
+		if !ok || len(words) < 2 || words[1] != strconv.Itoa(d.cmd.Process.Pid) {
+			continue
+		}
+		pid, _ := strconv.Atoi(before)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// signal reaches Dovecot's auth process alone.
+func (d *dovecot) signal(s syscall.Signal) {
+	d.t.Helper()
+	pids := d.auth()
+	if len(pids) == 0 {
+		d.t.Fatal("Dovecot has no auth process")
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, s); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+func await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// must provisions a backend.
+func must(t testing.TB, d *Dovecot) *Dovecot {
+	t.Helper()
+	if err := d.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Cleanup() })
+	return d
+}
+
+func refusedBy(err error) bool { return errors.Is(err, caddymsa.ErrCredentials) }
+
+// lockedBuffer keeps what a process says.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

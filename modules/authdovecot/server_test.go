@@ -51,9 +51,9 @@ auth_mechanisms = plain login digest-md5 scram-sha-256
 auth_realms = example.org
 auth_username_chars =
 auth_verbose = yes
+auth_failure_delay = 0 secs
 passdb {
   driver = passwd-file
-  default_fields = %[5]s
   args = username_format=%%u %[1]s/users
 }
 userdb {
@@ -64,15 +64,15 @@ service auth {
   chroot =
   unix_listener msa-client {
     mode = 0600
-    user = %[6]s
+    user = %[5]s
   }
   unix_listener msa-userdb {
     mode = 0600
-    user = %[6]s
+    user = %[5]s
   }
   inet_listener {
     address = 127.0.0.1
-    port = %[7]d
+    port = %[6]d
   }
 }
 service anvil {
@@ -93,11 +93,8 @@ type dovecot struct {
 	log            *lockedBuffer
 }
 
-// startDovecot runs one that does not hold refusals back, as far as it can be told that.
-func startDovecot(t testing.TB) *dovecot { return startDovecotWith(t, "nodelay=y") }
-
-// startDovecotWith runs one whose passdb has such default fields.
-func startDovecotWith(t testing.TB, fields string) *dovecot {
+// startDovecot runs one that holds refusals back as little as it can, which is half a second.
+func startDovecot(t testing.TB) *dovecot {
 	t.Helper()
 	binary, err := exec.LookPath("dovecot")
 	if err != nil {
@@ -136,12 +133,15 @@ func startDovecotWith(t testing.TB, fields string) *dovecot {
 	port := freePort(t)
 	d.tcp = fmt.Sprintf("127.0.0.1:%d", port)
 	d.setUsers(users)
-	text := fmt.Sprintf(config, dir, internal, internalGroup, login, fields, me.Username, port)
+	text := fmt.Sprintf(config, dir, internal, internalGroup, login, me.Username, port)
 	if err := os.WriteFile(dir+"/dovecot.conf", []byte(text), 0o644); err != nil { //nolint:gosec // no secret
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		d.end(syscall.SIGTERM)
+		for _, pid := range d.auth() { // it may be stopped
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		d.end(syscall.SIGKILL) // its other children see that and end
 		if t.Failed() {
 			t.Logf("Dovecot said:\n%s", d.log)
 		}
@@ -166,7 +166,8 @@ func (d *dovecot) run() {
 	d.t.Helper()
 	d.cmd = exec.Command(d.binary, "-F", "-c", d.dir+"/dovecot.conf")
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	d.cmd.WaitDelay = 5 * time.Second
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	d.cmd.WaitDelay = time.Second
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -239,9 +240,14 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// provisioning goes through a variable of Caddy's, which parallel tests must not share.
+var provisioning sync.Mutex
+
 // must provisions a backend.
 func must(t testing.TB, d *Dovecot) *Dovecot {
 	t.Helper()
+	provisioning.Lock()
+	defer provisioning.Unlock()
 	if err := d.Provision(msatest.Context(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func startAuthDovecot(t *testing.T, users string) *authDovecot {
 	log := new(logBuffer)
 	d.cmd = exec.Command(binary, "-F", "-c", dir+"/dovecot.conf")
 	d.cmd.Stdout, d.cmd.Stderr = log, log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +117,9 @@ func (d *authDovecot) setUsers(text string) {
 	}
 }
 
+// kill ends all processes of Dovecot, which are one group.
 func (d *authDovecot) kill() {
-	_ = d.cmd.Process.Kill()
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 	_ = d.cmd.Wait()
 }
 

@@ -17,7 +17,7 @@ func init() {
 	caddy.RegisterModule(new(Dovecot))
 }
 
-// Dovecot asks the auth process of a Dovecot (protocol version 1, as of Dovecot 2.0 to 2.4): whoever
+// Dovecot asks the auth process of a Dovecot (version 1 of its protocol, which Dovecot 2 speaks): whoever
 // can log in there can log in here. PLAIN and LOGIN are served by asking it about the password;
 // other mechanisms, if they are listed, are handed on to it whole. The user's name is the one
 // that Dovecot gives. A Dovecot that does not answer is never a refusal.

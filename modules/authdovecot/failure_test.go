@@ -124,8 +124,7 @@ func TestKilled(t *testing.T) {
 	s := startDovecot(t)
 	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: caddy.Duration(brief)})
 	all := ways(t, d)
-	s.signal(syscall.SIGKILL)
-	s.end(syscall.SIGKILL)
+	s.kill()
 	for range 2 { // again, right after a failure
 		for name, ask := range all {
 			cannotTell(t, name, ask)

@@ -127,7 +127,7 @@ func (l *link) begin(ctx context.Context, mechanism string) (*request, error) {
 		return nil, err
 	}
 	if mechanism != "" && !w.mechanisms[mechanism] {
-		return nil, fmt.Errorf("Dovecot does not offer %s; it stands in its auth_mechanisms, or not in the server's", mechanism) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("mechanism %s is not offered by Dovecot; add it to its auth_mechanisms", mechanism)
 	}
 	return w.begin(), nil
 }

@@ -39,7 +39,7 @@ func (d *Dovecot) VerifyPassword(ctx context.Context, peer caddymsa.Peer, user, 
 		return caddymsa.Identity{}, err
 	}
 	if answer.command == "CONT" {
-		return caddymsa.Identity{}, errors.New("Dovecot wants more than a user name and a password") //nolint:staticcheck // a name
+		return caddymsa.Identity{}, errors.New("a user name and a password are not enough for Dovecot")
 	}
 	id, err := d.conclude(ctx, peer, answer, begin)
 	if err == nil {
@@ -78,7 +78,7 @@ func (d *Dovecot) conclude(ctx context.Context, peer caddymsa.Peer, answer reply
 	case "FAIL":
 		code, _ := f.get("code")
 		if f.has("temp") || code == "temp_fail" {
-			return caddymsa.Identity{}, errors.New("Dovecot cannot tell: temporary failure; its log says more") //nolint:staticcheck // a name
+			return caddymsa.Identity{}, errors.New("temporary failure at Dovecot, whose log says more")
 		}
 		d.refusal.Store(int64(time.Since(begin)))
 		return caddymsa.Identity{}, refused(user, f)
@@ -86,7 +86,7 @@ func (d *Dovecot) conclude(ctx context.Context, peer caddymsa.Peer, answer reply
 		return caddymsa.Identity{}, fmt.Errorf("unexpected answer from Dovecot: %s", answer.command)
 	}
 	if f.has("proxy") {
-		return caddymsa.Identity{}, fmt.Errorf("Dovecot would send %q to another server, which may be the one that checks the password; ask that one", user) //nolint:staticcheck // a name
+		return caddymsa.Identity{}, fmt.Errorf("user %q is on another server, says Dovecot (proxy), which may be the one that checks the password; ask that one", user)
 	}
 	if f.has("nologin") {
 		// The password was right, and Dovecot does not delay that: we do.
@@ -99,7 +99,7 @@ func (d *Dovecot) conclude(ctx context.Context, peer caddymsa.Peer, answer reply
 		return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot says nologin for %q", caddymsa.ErrCredentials, user)
 	}
 	if err := passwd.CheckName(user); err != nil {
-		return caddymsa.Identity{}, fmt.Errorf("Dovecot accepts a login, but as user %q: %w", user, err) //nolint:staticcheck // a name
+		return caddymsa.Identity{}, fmt.Errorf("name of the user that Dovecot accepts, %q: %w", user, err)
 	}
 	if d.master == nil {
 		return d.identity(user, f), nil
@@ -148,7 +148,7 @@ func (d *Dovecot) lookup(ctx context.Context, peer caddymsa.Peer, user string) (
 		return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot's userdb does not know %q", caddymsa.ErrCredentials, user)
 	case answer.command != "USER":
 		reason, _ := answer.fields.get("reason")
-		return caddymsa.Identity{}, fmt.Errorf("Dovecot's userdb cannot tell: %s %q", answer.command, reason) //nolint:staticcheck // a name
+		return caddymsa.Identity{}, fmt.Errorf("userdb of Dovecot cannot tell: %s %q", answer.command, reason)
 	}
 	all := answer.fields
 	if answer, err = d.master.ask(ctx, "", "PASS", parameters); err != nil {

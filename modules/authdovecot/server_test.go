@@ -138,10 +138,7 @@ func startDovecot(t testing.TB) *dovecot {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, pid := range d.auth() { // it may be stopped
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		d.end(syscall.SIGKILL) // its other children see that and end
+		d.kill()
 		if t.Failed() {
 			t.Logf("Dovecot said:\n%s", d.log)
 		}
@@ -161,12 +158,12 @@ func (d *dovecot) setUsers(text string) {
 	}
 }
 
-// run starts the process and waits for its sockets; it may be called again after end.
+// run starts the process and waits for its sockets; it may be called again after kill.
 func (d *dovecot) run() {
 	d.t.Helper()
 	d.cmd = exec.Command(d.binary, "-F", "-c", d.dir+"/dovecot.conf")
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	d.cmd.WaitDelay = time.Second
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
@@ -183,8 +180,9 @@ func (d *dovecot) run() {
 	})
 }
 
-func (d *dovecot) end(s syscall.Signal) {
-	_ = d.cmd.Process.Signal(s)
+// kill ends all processes of Dovecot, which are one group.
+func (d *dovecot) kill() {
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 	_ = d.cmd.Wait()
 }
 

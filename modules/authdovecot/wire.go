@@ -102,7 +102,7 @@ func (w *wire) greet(r *bufio.Reader, p protocol) error {
 			return nil
 		}
 	}
-	return errors.New("Dovecot's greeting has no end") //nolint:staticcheck // a name
+	return errors.New("the greeting of Dovecot has no end")
 }
 
 // readLine fails if the line is longer than the reader's buffer.

@@ -173,9 +173,7 @@ func (app *App) Stop() error {
 	if caddy.Exiting() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
 		defer cancel()
-		for _, b := range app.bindings {
-			b.drain(ctx)
-		}
+		drain(ctx, app.bindings)
 	}
 	app.release()
 	return nil

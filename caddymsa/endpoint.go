@@ -89,16 +89,23 @@ func (b *binding) release() {
 	_, _ = endpoints.Delete(b.key)
 }
 
-// drain ends an endpoint that b alone still holds, as its server goes on serving the
-// transactions under way, until they are done or ctx ends.
-func (b *binding) drain(ctx context.Context) {
-	if b.ep.bindings.len() > 1 || b.ep.bindings.top() != b {
-		return
+// drain ends the endpoints that no other generation holds, as their servers go on serving
+// the transactions under way, until those are done or ctx ends. All are shut before any
+// is waited for: one client's pause must not keep another's socket open.
+func drain(ctx context.Context, bindings []*binding) {
+	var shut []*endpoint
+	for _, b := range bindings {
+		if b.ep.bindings.len() > 1 || b.ep.bindings.top() != b {
+			continue
+		}
+		_ = b.ep.Destruct()
+		shut = append(shut, b.ep)
 	}
-	_ = b.ep.Destruct()
-	select {
-	case <-b.ep.empty:
-	case <-ctx.Done():
+	for _, ep := range shut {
+		select {
+		case <-ep.empty:
+		case <-ctx.Done():
+		}
 	}
 }
 

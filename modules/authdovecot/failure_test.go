@@ -1,3 +1,5 @@
+//go:build linux
+
 package authdovecot
 
 import (
@@ -108,13 +110,9 @@ func TestAuthProcessKilled(t *testing.T) {
 		return err
 	})
 	for name, ask := range all {
-		await(t, name+" again", func() bool {
-			err := ask()
-			if refusedBy(err) {
-				t.Fatal("a refusal:", err)
-			}
-			return err == nil
-		})
+		if err := ask(); err != nil {
+			t.Error(name, "afterwards:", err)
+		}
 	}
 }
 

@@ -18,9 +18,8 @@ import (
 	"time"
 )
 
-// reloadLimit is how long a reload may take on a machine that does much else. The
-// requirement is 1 s; the longest is printed.
-const reloadLimit = 5 * time.Second
+// reloadLimit is how long a reload may take; the longest is printed.
+const reloadLimit = time.Second
 
 // A session is never dropped by a reload, whatever state it is in, and no client can
 // hold a reload up (DESIGN.md decision 2).
@@ -31,7 +30,7 @@ func TestReloads(t *testing.T) {
 	s.write("even.passwd", "alice@example.org:{PLAIN}secret\neven@example.org:{PLAIN}secret\n")
 	config := func(parity, policy string) string {
 		return s.caddyfile(layout{
-			auth: "auth {\n file $DIR/" + parity + ".passwd\n}",
+			auth: "auth {\n file $DIR/" + parity + ".passwd\n throttle off\n}", // inForce tries wrong users
 			msa:  "policy sender_identity " + policy + "\n limits {\n connections_per_ip 2000\n}\n timeouts {\n handshake 1m\n before_auth 5m\n}",
 		})
 	}

@@ -108,14 +108,15 @@ func (srv *Server) hasAutomationPolicy() bool {
 // startTLS makes the configuration that handshakes use, and has the certificate managed.
 func (srv *Server) startTLS() error {
 	srv.tlsConfig = srv.TLSConnectionPolicies.TLSConfig(srv.app.ctx)
+	certs := srv.certs // for handshakes that begin before stopTLS and end after it
 	for _, p := range srv.TLSConnectionPolicies {
 		next := p.TLSConfig.GetCertificate
-		if srv.certs == nil {
+		if certs == nil {
 			p.TLSConfig.GetCertificate = orFallback(next, p.FallbackSNI)
 			continue
 		}
 		p.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if cert := srv.certs.get(hello); cert != nil {
+			if cert := certs.get(hello); cert != nil {
 				return cert, nil
 			}
 			return next(hello)

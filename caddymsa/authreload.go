@@ -14,8 +14,7 @@ import (
 
 // Reloader is an optional interface of a backend that holds data of its own.
 type Reloader interface {
-	// Reload reads the data again and forgets what was remembered. On an error the
-	// old data stay in force.
+	// Reload reads the data again. On an error the old data stay in force.
 	Reload(ctx context.Context) error
 }
 

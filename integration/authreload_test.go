@@ -184,3 +184,29 @@ func (s *server) adminRequest(method, path, body string) (status int, answer str
 	b, _ := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(b)
 }
+
+// Backends are asked in order: unknown goes on to the next, "cannot tell" ends with 454 and never
+// 535, is an error in the log and counts in the metrics (DESIGN.md decision 4).
+func TestChain(t *testing.T) {
+	s := newServer(t)
+	down := freeAddress(t)
+	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\tmechanisms PLAIN\n\t\tfile $DIR/first.passwd\n\t\thttp http://" + down + "\n\t\tfile $DIR/users.passwd\n\t}"}))
+	s.writeUsers("")
+	s.write("first.passwd", "carol@example.org:{PLAIN}secret\n")
+	s.run()
+	for _, tt := range []struct{ user, password, want string }{
+		{"carol@example.org", "secret", "235"}, // the first says yes
+		{"carol@example.org", "wrong", "454"},  // the second might know better
+		{"alice@example.org", "secret", "454"}, // and so might the third, which is not asked
+	} {
+		if code := s.authAs(tt.user, tt.password); code != tt.want {
+			t.Errorf("%s with %s: %s, want %s", tt.user, tt.password, code, tt.want)
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, `"msg":"authentication could not be decided"`) || !strings.Contains(log, "backend http: ") {
+		t.Error("the log does not say which backend cannot tell")
+	}
+	if _, text := s.adminRequest(http.MethodGet, "/metrics", ""); !strings.Contains(text, `caddy_msa_auth_backend_failures_total{backend="http",server="`+hostname+`"} 2`) {
+		t.Errorf("metrics:\n%s", text)
+	}
+}

@@ -55,6 +55,7 @@ var missing struct {
 // name all that was skipped.
 var peers = []struct{ program, debianPackage string }{
 	{"gsasl", "gsasl"}, {"doveadm", "dovecot-core"}, {"dovecot", "dovecot-core"}, {"python3", "python3"},
+	{"slapd", "slapd"}, {"pg_ctlcluster", "postgresql"}, {"mariadbd", "mariadb-server"},
 }
 
 // find looks for a program on the path, and where administrators' programs are.

@@ -227,3 +227,14 @@ func (c *xoauth2Client) Start() (mech string, ir []byte, err error) {
 
 // Next answers the server's error, after which the exchange fails.
 func (c *xoauth2Client) Next([]byte) ([]byte, error) { return []byte{}, nil }
+
+// NewOAuthBearerClient returns the client side of OAUTHBEARER (RFC 7628). go-sasl's ends at the
+// server's error without the answer that the server's refusal waits for.
+func NewOAuthBearerClient(user, token string) sasl.Client {
+	return oauthBearerClient{sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: token})}
+}
+
+type oauthBearerClient struct{ sasl.Client }
+
+// Next answers the server's error, after which the exchange fails.
+func (oauthBearerClient) Next([]byte) ([]byte, error) { return []byte{1}, nil }

@@ -107,6 +107,7 @@ func TestTokenClients(t *testing.T) {
 		server sasl.Server
 	}{
 		{sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: "u", Token: "t", Host: "h", Port: 587}), NewOAuthBearer(acceptToken("u", "t"))},
+		{NewOAuthBearerClient("u", "t"), NewOAuthBearer(acceptToken("u", "t"))},
 		{NewXOAuth2Client("u", "t"), NewXOAuth2(acceptToken("u", "t"))},
 	} {
 		_, initial, err := tt.client.Start()

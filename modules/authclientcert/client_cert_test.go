@@ -110,6 +110,17 @@ func TestMap(t *testing.T) {
 	}
 }
 
+//
+func TestConformance(t *testing.T) {
+	stranger := &x509.Certificate{Subject: pkix.Name{CommonName: "stranger"}}
+	for user, c := range map[string]*ClientCert{"Scanner@example.org": {}, "scanner": {Map: mapFile(t, "cn:scanner-7 scanner\n")}} {
+		if _, err := provision(t, c); err != nil {
+			t.Fatal(err)
+		}
+		msatest.Certificates(t, c, user, scanner, stranger)
+	}
+}
+
 // Who is not in the map is refused, and who was taken out does not stand any more; a broken
 // map leaves the old one in place.
 func TestMapChanges(t *testing.T) {

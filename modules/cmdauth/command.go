@@ -111,9 +111,8 @@ func reloadCommand(a *admin) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Has the running server read the data of its auth backends again",
-		Long: `Has the running server read the data of its auth backends again, forget passwords
-that it remembers, and look up the users of open sessions at their next message. What
-cannot be read stays as it was.`,
+		Long: `Has the running server read the data of its auth backends again, and look up the
+users of open sessions at their next message. What cannot be read stays as it was.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true

@@ -44,13 +44,11 @@ func (d *dialogue) client() (gosasl.Client, error) {
 		sasl.DigestMD5: func() (gosasl.Client, error) {
 			return sasl.NewDigestMD5Client(o.user, o.password, o.realm, o.serverName), nil
 		},
-		sasl.OAuthBearer: func() (gosasl.Client, error) {
-			return gosasl.NewOAuthBearerClient(&gosasl.OAuthBearerOptions{Username: o.user, Token: o.token}), nil
-		},
-		sasl.XOAuth2:  func() (gosasl.Client, error) { return sasl.NewXOAuth2Client(o.user, o.token), nil },
-		sasl.External: func() (gosasl.Client, error) { return gosasl.NewExternalClient(""), nil },
-		sasl.Plain:    func() (gosasl.Client, error) { return gosasl.NewPlainClient("", o.user, o.password), nil },
-		sasl.Login:    func() (gosasl.Client, error) { return gosasl.NewLoginClient(o.user, o.password), nil },
+		sasl.OAuthBearer: func() (gosasl.Client, error) { return sasl.NewOAuthBearerClient(o.user, o.token), nil },
+		sasl.XOAuth2:     func() (gosasl.Client, error) { return sasl.NewXOAuth2Client(o.user, o.token), nil },
+		sasl.External:    func() (gosasl.Client, error) { return gosasl.NewExternalClient(""), nil },
+		sasl.Plain:       func() (gosasl.Client, error) { return gosasl.NewPlainClient("", o.user, o.password), nil },
+		sasl.Login:       func() (gosasl.Client, error) { return gosasl.NewLoginClient(o.user, o.password), nil },
 	}
 	if o.mechanism != "" {
 		if maker := makers[strings.ToUpper(o.mechanism)]; maker != nil {

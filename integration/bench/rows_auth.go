@@ -86,9 +86,10 @@ func (b *bench) flood() error {
 		if err != nil {
 			return err
 		}
-		since := time.Now()
+		since, before := time.Now(), guesses.count.Load()
 		busy, err := b.measure(t, o)
-		rate := float64(guesses.stop()) / time.Since(since).Seconds()
+		rate := float64(guesses.count.Load()-before) / time.Since(since).Seconds()
+		guesses.stop()
 		if err != nil {
 			return err
 		}
@@ -107,14 +108,12 @@ func (b *bench) flood() error {
 type guesses struct {
 	done  chan struct{}
 	wg    sync.WaitGroup
-	count atomic.Int64
+	count atomic.Int64 // answered
 }
 
-// stop returns how many were answered.
-func (g *guesses) stop() int64 {
+func (g *guesses) stop() {
 	close(g.done)
 	g.wg.Wait()
-	return g.count.Load()
 }
 
 // guess sends so many wrong passwords a second, over connections that each wait for

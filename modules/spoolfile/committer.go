@@ -1,6 +1,10 @@
 package spoolfile
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // change is one entry's part of a shared commit.
 type change struct {
@@ -9,29 +13,52 @@ type change struct {
 	body   [][]byte // stored under the body key when not nil
 	size   int
 	done   chan error
+	// patient: no client waits for it.
+	patient bool
 }
+
+// patience is how long a commit that no client waits for may wait for one that shares its sync.
+const patience = time.Millisecond
 
 // run commits what is there together: one write and one sync for all.
 func (e *engine) run() {
 	defer close(e.done)
 	defer e.guard()
+	company := time.NewTimer(patience)
+	defer company.Stop()
 	for first := range e.changes {
-		group, size := []*change{first}, first.size
+		company.Reset(patience)
+		group, size, urgent := []*change{first}, first.size, !first.patient
 		for more := true; more && size < maxBatch; {
-			select {
-			case c, ok := <-e.changes:
-				if more = ok; ok {
-					group = append(group, c)
-					size += c.size
-				}
-			default:
-				more = false
+			var c *change
+			if c, more = e.next(urgent, company.C); more {
+				group = append(group, c)
+				size += c.size
+				urgent = urgent || !c.patient
 			}
 		}
 		err := e.apply(group, size)
 		for _, c := range group {
 			c.done <- err
 		}
+	}
+}
+
+// next returns a change that is there already, or, if nobody is in a hurry, one that comes
+// before the time is over.
+func (e *engine) next(urgent bool, over <-chan time.Time) (*change, bool) {
+	if !urgent {
+		select {
+		case c, ok := <-e.changes:
+			return c, ok
+		case <-over:
+		}
+	}
+	select {
+	case c, ok := <-e.changes:
+		return c, ok
+	default:
+		return nil, false
 	}
 }
 

@@ -114,12 +114,12 @@ func (s *Store) put(it *item, e *queue.Entry) (record, error) {
 	if err != nil {
 		return rec, err
 	}
-	return rec, s.commit(&change{id: it.id, record: value})
+	return rec, s.commit(&change{id: it.id, record: value, patient: true})
 }
 
 // delete removes an owned entry with its message.
 func (s *Store) delete(it *item) error {
-	if err := s.commit(&change{id: it.id}); err != nil {
+	if err := s.commit(&change{id: it.id, patient: true}); err != nil {
 		return err
 	}
 	s.schedule.forget(it)

@@ -28,13 +28,24 @@ func (e *engine) run() {
 	defer company.Stop()
 	for first := range e.changes {
 		company.Reset(patience)
-		group, size, urgent := []*change{first}, first.size, !first.patient
-		for more := true; more && size < maxBatch; {
-			var c *change
-			if c, more = e.next(urgent, company.C); more {
-				group = append(group, c)
-				size += c.size
-				urgent = urgent || !c.patient
+		group, size := []*change{first}, first.size
+		wait := company.C // nil once somebody is in a hurry, or the time is over
+		if !first.patient {
+			wait = nil
+		}
+		for size < maxBatch {
+			c := e.next(wait)
+			if c == nil {
+				if wait == nil {
+					break
+				}
+				wait = nil // once more: some may have come at the last moment
+				continue
+			}
+			group = append(group, c)
+			size += c.size
+			if !c.patient {
+				wait = nil
 			}
 		}
 		err := e.apply(group, size)
@@ -44,21 +55,22 @@ func (e *engine) run() {
 	}
 }
 
-// next returns a change that is there already, or, if nobody is in a hurry, one that comes
-// before the time is over.
-func (e *engine) next(urgent bool, over <-chan time.Time) (*change, bool) {
-	if !urgent {
+// next returns a change that is there already, or one that comes before the wait is
+// over; nil if there is none.
+func (e *engine) next(wait <-chan time.Time) *change {
+	if wait == nil {
 		select {
-		case c, ok := <-e.changes:
-			return c, ok
-		case <-over:
+		case c := <-e.changes:
+			return c
+		default:
+			return nil
 		}
 	}
 	select {
-	case c, ok := <-e.changes:
-		return c, ok
-	default:
-		return nil, false
+	case c := <-e.changes: // nil when closed
+		return c
+	case <-wait:
+		return nil
 	}
 }
 

@@ -1,0 +1,174 @@
+// Package message reads what policies ask about a submitted message: its header fields and
+// its MIME structure. Both are read once for all policies of a submission, as a stream, and
+// within bounds that a hostile message cannot move.
+package message
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"strings"
+
+	"golang.org/x/net/html/charset"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+// MaxHeader bounds the header that HeaderOf reads, in octets.
+const MaxHeader = 1 << 20
+
+// ErrHeaderTooLong says that a message's header is longer than MaxHeader.
+var ErrHeaderTooLong = errors.New("the message's header is longer than 1 MiB")
+
+// Header holds a message's header fields in their order (RFC 5322 section 2.2).
+type Header []Field
+
+// Field is a header field, or a line of the header that is none.
+type Field struct {
+	// Name is what stands before the colon, spelled as submitted and without white space behind
+	// it. Empty: the line is no header field.
+	Name string
+	// Raw is the whole field as submitted: folds, line end and all.
+	Raw []byte
+}
+
+// HeaderOf returns the header of the message as it was submitted; fields that policies have
+// prepended are not in it. ErrHeaderTooLong is remembered like a result.
+func HeaderOf(m *caddymsa.Message) (Header, error) {
+	h, err := m.Once(headerKey{}, func() (any, error) {
+		r, err := m.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return ReadHeader(r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return h.(Header), nil
+}
+
+type headerKey struct{}
+
+// ReadHeader reads a header up to the empty line, or the end.
+//
+// A line that is no field does not end the header: readers differ in that, and one of them
+// might see a From behind it. It is a Field without a name.
+func ReadHeader(r io.Reader) (Header, error) {
+	br := bufio.NewReaderSize(r, 4096)
+	var (
+		h     Header
+		total int
+		start = true // of a line
+	)
+	for {
+		piece, err := br.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if start && len(bytes.TrimRight(piece, "\r\n")) == 0 {
+			return h, nil
+		}
+		if total += len(piece); total > MaxHeader {
+			return nil, ErrHeaderTooLong
+		}
+		if start && (len(h) == 0 || piece[0] != ' ' && piece[0] != '\t') {
+			h = append(h, Field{})
+		}
+		f := &h[len(h)-1]
+		f.Raw = append(f.Raw, piece...)
+		start = err == nil
+		if errors.Is(err, io.EOF) {
+			h.name()
+			return h, nil
+		}
+		if start {
+			h.name()
+		}
+	}
+}
+
+// name gives the last field its name once its first line is there.
+func (h Header) name() {
+	f := &h[len(h)-1]
+	if f.Name != "" {
+		return
+	}
+	name, _, found := bytes.Cut(f.Raw, []byte(":"))
+	if name = bytes.TrimRight(name, " \t"); found && isName(name) {
+		f.Name = string(name)
+	}
+}
+
+// isName tells whether b is a field name (RFC 5322 section 2.2): printable ASCII without colon.
+func isName(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// Is tells whether this is the field of the name, whose case does not matter.
+func (f Field) Is(name string) bool { return strings.EqualFold(f.Name, name) }
+
+// Value is what stands behind the colon, unfolded (RFC 5322 section 2.2.3), without white space
+// around it.
+func (f Field) Value() string {
+	_, value, _ := bytes.Cut(f.Raw, []byte(":"))
+	return strings.TrimSpace(unfold.Replace(string(value)))
+}
+
+var unfold = strings.NewReplacer("\r\n", "", "\n", "")
+
+// Text is the value with its encoded words decoded (RFC 2047). What cannot be decoded is left
+// as it is.
+func (f Field) Text() string { return DecodeWords(f.Value()) }
+
+// DecodeWords decodes the encoded words in s (RFC 2047), and leaves s as it is if that fails.
+func DecodeWords(s string) string {
+	if !strings.Contains(s, "=?") {
+		return s
+	}
+	if text, err := words.DecodeHeader(s); err == nil {
+		return text
+	}
+	return s
+}
+
+var words = mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
+
+// Values returns the values of all fields of the name, in their order.
+func (h Header) Values(name string) []string {
+	var values []string
+	for _, f := range h {
+		if f.Is(name) {
+			values = append(values, f.Value())
+		}
+	}
+	return values
+}
+
+// First returns the first field of the name.
+func (h Header) First(name string) (Field, bool) {
+	for _, f := range h {
+		if f.Is(name) {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// Count is how many fields of the name there are.
+func (h Header) Count(name string) (n int) {
+	for _, f := range h {
+		if f.Is(name) {
+			n++
+		}
+	}
+	return n
+}

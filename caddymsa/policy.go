@@ -63,8 +63,24 @@ func (p *PolicyConfig) provision(ctx caddy.Context) error {
 	default:
 		return fmt.Errorf("%s is no policy: it checks neither senders, recipients nor messages", p.name)
 	}
-	p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw", MomentMessage)
-	return err
+	if p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw", MomentMessage); err != nil {
+		return err
+	}
+	if p.name == senderIdentity && p.matchers.moment() > MomentSender {
+		return fmt.Errorf("%s cannot wait for what its matchers ask: use matchers of the user, the client or the sender", p.name)
+	}
+	return nil
+}
+
+// senderIdentity is the policy that is in force without being named.
+const senderIdentity = "sender_identity"
+
+// isSenderIdentity tells whether this is one, before it is loaded.
+func (p *PolicyConfig) isSenderIdentity() bool {
+	var m struct {
+		Module string `json:"module"`
+	}
+	return p != nil && json.Unmarshal(p.PolicyRaw, &m) == nil && m.Module == senderIdentity
 }
 
 // policies is a server's chain.

@@ -43,8 +43,8 @@ type Server struct {
 
 	// Auth is who may submit. Required.
 	Auth *Auth `json:"auth,omitempty"`
-	// Policies are what may be submitted, in order. sender_identity is added in front
-	// unless it is among them.
+	// Policies are what may be submitted, in order. sender_identity is added in front, or
+	// behind the last sender_identity among them, unless one of those has no matchers.
 	Policies []*PolicyConfig `json:"policies,omitempty"`
 	// Routes are where messages go. At least one is required.
 	Routes []*RouteConfig `json:"routes,omitempty"`
@@ -141,17 +141,22 @@ func (srv *Server) provisionAddresses() error {
 	return nil
 }
 
-// provisionPolicies puts sender_identity in front unless the operator placed it.
+// provisionPolicies adds sender_identity where the operator's own, each with matchers, leave
+// somebody out: in front of all, or behind the last of them.
 func (srv *Server) provisionPolicies(ctx caddy.Context) error {
-	placed := slices.ContainsFunc(srv.Policies, func(p *PolicyConfig) bool {
-		var m struct {
-			Module string `json:"module"`
+	at := 0
+	for i, p := range srv.Policies {
+		if !p.isSenderIdentity() {
+			continue
 		}
-		return p != nil && json.Unmarshal(p.PolicyRaw, &m) == nil && m.Module == "sender_identity"
-	})
-	if !placed {
-		identity := &PolicyConfig{PolicyRaw: json.RawMessage(`{"module": "sender_identity"}`)}
-		srv.Policies = append([]*PolicyConfig{identity}, srv.Policies...)
+		if at = i + 1; len(p.MatcherSetsRaw) == 0 {
+			at = -1
+			break
+		}
+	}
+	if at >= 0 {
+		identity := &PolicyConfig{PolicyRaw: json.RawMessage(`{"module": "` + senderIdentity + `"}`)}
+		srv.Policies = slices.Insert(slices.Clone(srv.Policies), at, identity)
 	}
 	for i, p := range srv.Policies {
 		if p == nil {

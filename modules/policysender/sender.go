@@ -2,15 +2,9 @@
 package policysender
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
-	"net/mail"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -19,22 +13,35 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
 
 func init() {
 	caddy.RegisterModule(new(SenderIdentity))
 }
 
-// SenderIdentity refuses a MAIL FROM, and a message whose From field has a
-// mailbox, that is not among the addresses of who submits it: 550 5.7.1. The
-// null return path is allowed; From is checked all the same. The policy is in
-// force without being named; name it to switch it off.
+// SenderIdentity refuses a MAIL FROM, and a message whose From or Sender field has a mailbox,
+// that is not among the addresses of who submits it: 550 5.7.1. The null return path is
+// allowed; the header is checked all the same.
+//
+// The policy is in force without being named. Of several, each with matchers of its own, the
+// first that matches decides, and where none does the default is in force. Its matchers can
+// ask about who submits and from where, not about recipients or content.
 type SenderIdentity struct {
-	// Off lets every client send as anyone. No bounces are sent then, since no
-	// return path is known to be the sender's own.
+	// Off lets clients send as anyone. No bounces are sent then, since no return path is known
+	// to be the sender's own.
 	Off bool `json:"off,omitempty"`
 
-	log *zap.Logger
+	// Addresses are patterns of addresses that may be used besides the user's own:
+	// "scanner@example.org", "@example.org", "*@*.example.org". Default: none.
+	Addresses []string `json:"addresses,omitempty"`
+
+	// RequireFrom refuses a message that has no From field, or several (RFC 5322 section 3.6):
+	// 554 5.6.0. Default: they are allowed, and each is checked.
+	RequireFrom bool `json:"require_from,omitempty"`
+
+	shared []mailaddr.Pattern
+	log    *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -42,48 +49,78 @@ func (*SenderIdentity) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "msa.policies.sender_identity", New: func() caddy.Module { return new(SenderIdentity) }}
 }
 
-// Provision sets up the log.
+// Provision parses the patterns.
 func (p *SenderIdentity) Provision(ctx caddy.Context) error {
 	p.log = ctx.Logger()
+	if p.Off && (len(p.Addresses) > 0 || p.RequireFrom) {
+		return errors.New("sender_identity is off, and has settings: remove one of the two")
+	}
+	for _, text := range p.Addresses {
+		pattern, err := mailaddr.ParsePattern(text)
+		if err != nil {
+			return fmt.Errorf("addresses: %q: %w", text, err)
+		}
+		p.shared = append(p.shared, pattern)
+	}
 	return nil
+}
+
+// Rules, as the client reads them.
+const (
+	ruleMail   = "MAIL FROM"
+	ruleFrom   = "From"
+	ruleSender = "Sender"
+)
+
+// atMail and atMessage mark a submission for which one of the server's policies has decided.
+type atMail struct{}
+type atMessage struct{}
+
+// decides tells whether the policy is the first to be asked.
+func decides(s *caddymsa.Submission, key any) bool {
+	first := s.Value(key) == nil
+	s.SetValue(key, true)
+	return first
 }
 
 // CheckSender checks the return path, and marks one that bounces may go to.
 func (p *SenderIdentity) CheckSender(_ context.Context, s *caddymsa.Submission) error {
-	if p.Off || s.Sender.IsNull() {
+	if !decides(s, atMail{}) || p.Off || s.Sender.IsNull() {
 		return nil
 	}
-	if err := p.check(s, s.Sender, "Sender address"); err != nil {
+	if err := p.check(s, s.Sender, ruleMail); err != nil {
 		return err
 	}
 	s.Entry.ReturnPath = true
 	return nil
 }
 
-// CheckMessage checks every mailbox of every From field. A message without one
-// claims to be from nobody, which is for other policies to judge.
+// CheckMessage checks every mailbox of every From and Sender field.
 func (p *SenderIdentity) CheckMessage(_ context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
-	if p.Off {
+	if !decides(s, atMessage{}) || p.Off {
 		return nil
 	}
-	r, err := m.Open()
+	header, err := message.HeaderOf(m)
+	if errors.Is(err, message.ErrHeaderTooLong) {
+		return refuse(ruleFrom, err, "Header is too long")
+	}
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	fields, err := fromFields(r)
-	if err != nil {
-		return err
-	}
-	for _, field := range fields {
-		mailboxes, err := addresses.ParseList(field)
-		if err != nil {
-			return fmt.Errorf("%w: %v", errFromSyntax, err)
+	if n := header.Count("From"); p.RequireFrom && n != 1 {
+		text := "From header field is missing"
+		if n > 1 {
+			text = fmt.Sprintf("From header field stands %d times", n)
 		}
-		for _, mb := range mailboxes {
-			at := strings.LastIndexByte(mb.Address, '@')
-			a := mailaddr.Address{Exact: mb.Address, Local: mb.Address[:max(at, 0)], Domain: mb.Address[at+1:]}
-			if err := p.check(s, a, "From header field"); err != nil {
+		return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: ruleFrom, Text: text}
+	}
+	for _, rule := range []string{ruleFrom, ruleSender} {
+		all, err := mailboxes(header, rule)
+		if err != nil {
+			return err
+		}
+		for _, a := range all {
+			if err := p.check(s, a, rule); err != nil {
 				return err
 			}
 		}
@@ -91,9 +128,14 @@ func (p *SenderIdentity) CheckMessage(_ context.Context, s *caddymsa.Submission,
 	return nil
 }
 
-func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, what string) error {
+func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, rule string) error {
 	if s.Identity.MaySendAs(a) {
 		return nil
+	}
+	for _, pattern := range p.shared {
+		if pattern.Match(a) {
+			return nil
+		}
 	}
 	if len(s.Identity.Addresses) == 0 {
 		if _, err := mailaddr.Parse(s.Identity.User, true); err != nil {
@@ -101,82 +143,50 @@ func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, what 
 				zap.String("user", s.Identity.User))
 		}
 	}
-	return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1},
-		Message: what + " is not one of yours"}
+	what := "Sender address"
+	if rule != ruleMail {
+		what = rule + " header field"
+	}
+	return refuse(rule, nil, what+" is not one of yours: "+a.Exact)
 }
 
-var (
-	errFromSyntax = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1},
-		Message: "From header field cannot be understood"}
-	errFromTooLong = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1},
-		Message: "From header field is too long"}
-)
-
-// addresses parses mailboxes. What charset a display name is in does not matter here.
-var addresses = mail.AddressParser{WordDecoder: &mime.WordDecoder{
-	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
-}}
-
-// maxFrom bounds what From fields may take of memory.
-const maxFrom = 64 << 10
-
-// fromFields returns the values of all From fields, unfolded.
-// A line that is no header field does not end the header: readers differ in that,
-// and one of them might see a From behind it.
-func fromFields(r io.Reader) (fields []string, err error) {
-	br := bufio.NewReaderSize(r, 4096)
-	var value []byte
-	total, inFrom, start := 0, false, true
-	flush := func() {
-		if inFrom {
-			fields = append(fields, strings.NewReplacer("\r\n", "", "\n", "").Replace(string(value)))
-		}
-		value, inFrom = nil, false
-	}
-	for {
-		line, err := br.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-		if start && len(bytes.TrimRight(line, "\r\n")) == 0 {
-			break
-		}
-		if start && line[0] != ' ' && line[0] != '\t' {
-			flush()
-			name, rest, found := bytes.Cut(line, []byte(":"))
-			if inFrom = found && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte("from")); inFrom {
-				line = rest
-			}
-		}
-		if inFrom {
-			if total += len(line); total > maxFrom {
-				return nil, errFromTooLong
-			}
-			value = append(value, line...)
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		start = err == nil
-	}
-	flush()
-	return fields, nil
+func refuse(rule string, cause error, text string) error {
+	return &caddymsa.Refusal{Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: rule, Text: text, Err: cause}
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
-//	policy sender_identity [off]
+//	policy sender_identity [off] {
+//		addresses <patterns...>
+//		require_from
+//	}
 func (p *SenderIdentity) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	if !d.NextArg() {
-		return nil
-	}
-	if d.Val() != "off" {
-		return d.Errf("sender_identity takes nothing or off, not %q", d.Val())
-	}
-	p.Off = true
 	if d.NextArg() {
-		return d.ArgErr()
+		if d.Val() != "off" {
+			return d.Errf("sender_identity takes nothing or off, not %q", d.Val())
+		}
+		p.Off = true
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+	}
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "addresses":
+			patterns := d.RemainingArgs()
+			if len(patterns) == 0 {
+				return d.ArgErr()
+			}
+			p.Addresses = append(p.Addresses, patterns...)
+		case "require_from":
+			p.RequireFrom = true
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+		default:
+			return d.Errf("unknown setting %q of sender_identity; there are addresses and require_from", d.Val())
+		}
 	}
 	return nil
 }

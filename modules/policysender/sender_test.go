@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -36,9 +38,13 @@ func submission(t *testing.T, user, sender string, addresses ...string) *caddyms
 	return s
 }
 
+func content(raw string) *caddymsa.Message {
+	return caddymsa.NewMessage(int64(len(raw)), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(raw)), nil })
+}
+
 func refused(err error) bool {
-	var reply *smtp.SMTPError
-	return errors.As(err, &reply) && reply.Code == 550 && reply.EnhancedCode == smtp.EnhancedCode{5, 7, 1}
+	r, ok := errors.AsType[*caddymsa.Refusal](err)
+	return ok && r.Code == 550 && r.Status == smtp.EnhancedCode{5, 7, 1} && r.Rule != ""
 }
 
 //
@@ -91,13 +97,24 @@ func TestFrom(t *testing.T) {
 		{"FROM:\r\n\tbob@example.net\r\n", false},
 		{"Subject: From: bob@example.net\r\n", true},
 		{"Subject: no From\r\n\r\nFrom: bob@example.net\r\n", true},
-		{"From: " + strings.Repeat("x", maxFrom) + "\r\n", false},
+		{"From: " + strings.Repeat("x", maxFields) + "\r\n", false},
+		{"From: Bücher <alice@example.org>\r\n", true},
+		{"From: <alice@EXAMPLE.ORG> (a comment, with bob@example.net)\r\n", true},
+		{"From: \"alice\"@example.org\r\n", true},
+		{"From: staff:;\r\n", false},
+		{"From:\r\n", false},
+		{"From: <@example.net:alice@example.org>\r\n", false},
+		{"From: alice@example.org, \"alice@example.org\" <bob@example.net>\r\n", false},
+		{"From: alice+one@example.org, alice+two@example.org\r\nSender: alice@example.org\r\n", true},
+		{"From: alice@example.org\r\nSender: bob@example.net\r\n", false},
+		{"From: alice@example.org\r\nSender: alice@example.org\r\nSENDER : bob@example.net\r\n", false},
+		{"Sender: bob@example.net\r\n", false},
+		{"From: alice@example.org\r\nFrom: alice@example.org\r\n", true},
+		{"To: nobody in particular\r\n", true},
+		{strings.Repeat("X: y\r\n", message.MaxHeader/6+1), false},
 		{"X: " + strings.Repeat("x", 9000) + "\r\nFrom: bob@example.net\r\n", false},
 	} {
-		m := &caddymsa.Message{Open: func() (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader(tt.header + "\r\nbody\r\n")), nil
-		}}
-		err := p.CheckMessage(context.Background(), submission(t, "alice@example.org", ""), m)
+		err := p.CheckMessage(context.Background(), submission(t, "alice@example.org", ""), content(tt.header+"\r\nbody\r\n"))
 		if tt.ok != (err == nil) || !tt.ok && !refused(err) {
 			t.Errorf("%.60q: %v", tt.header, err)
 		}
@@ -109,6 +126,75 @@ func TestOff(t *testing.T) {
 	s := submission(t, "alice", "bob@example.net")
 	if err := p.CheckSender(context.Background(), s); err != nil || s.Entry.ReturnPath {
 		t.Error(err, s.Entry.ReturnPath)
+	}
+}
+
+// SMTPUTF8 and internationalised domains: one mailbox whichever way its domain is spelled.
+func TestInternational(t *testing.T) {
+	p := &SenderIdentity{log: zap.NewNop()}
+	for _, tt := range []struct {
+		from string
+		ok   bool
+	}{
+		{"jürgen@bücher.example", true},
+		{"Jürgen <jürgen@xn--bcher-kva.example>", true},
+		{"jürgen@BÜCHER.example", true},
+		{"jurgen@bücher.example", false},
+		{"jürgen@bucher.example", false},
+	} {
+		s := submission(t, "j", "", "jürgen@bücher.example")
+		if err := p.CheckMessage(context.Background(), s, content("From: "+tt.from+"\r\n\r\n")); tt.ok != (err == nil) {
+			t.Errorf("%s: %v", tt.from, err)
+		}
+	}
+}
+
+func TestRequireFrom(t *testing.T) {
+	p := &SenderIdentity{RequireFrom: true, log: zap.NewNop()}
+	for raw, ok := range map[string]bool{
+		"From: alice@example.org\r\n\r\n": true, "Subject: x\r\n\r\n": false,
+		"From: alice@example.org\r\nfrom: alice@example.org\r\n\r\n": false,
+	} {
+		err := p.CheckMessage(context.Background(), submission(t, "alice@example.org", ""), content(raw))
+		r, refused := errors.AsType[*caddymsa.Refusal](err)
+		if ok != (err == nil) || !ok && (!refused || r.Code != 554 || r.Status != smtp.EnhancedCode{5, 6, 0}) {
+			t.Errorf("%q: %v", raw, err)
+		}
+	}
+}
+
+func TestSharedAddresses(t *testing.T) {
+	p := &SenderIdentity{Addresses: []string{"scan@example.org", "*@*.example.net"}}
+	if err := p.Provision(caddy.Context{Context: context.Background()}); err != nil {
+		t.Fatal(err)
+	}
+	for from, ok := range map[string]bool{"scan@example.org": true, "x@a.example.net": true, "x@example.net": false, "bob@example.org": false} {
+		if err := p.CheckSender(context.Background(), submission(t, "alice", from)); ok != (err == nil) {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+	for _, p := range []*SenderIdentity{{Addresses: []string{"@"}}, {Off: true, RequireFrom: true}} {
+		if err := p.Provision(caddy.Context{Context: context.Background()}); err == nil {
+			t.Errorf("%+v: no error", p)
+		}
+	}
+}
+
+// Of several the first that is asked decides.
+func TestFirstDecides(t *testing.T) {
+	off, strict := &SenderIdentity{Off: true, log: zap.NewNop()}, &SenderIdentity{log: zap.NewNop()}
+	for _, tt := range []struct {
+		policies []*SenderIdentity
+		ok       bool
+	}{{[]*SenderIdentity{off, strict}, true}, {[]*SenderIdentity{strict, off}, false}} {
+		s, m := submission(t, "alice@example.org", "bob@example.net"), content("From: bob@example.net\r\n\r\n")
+		var errs []error
+		for _, p := range tt.policies {
+			errs = append(errs, p.CheckSender(context.Background(), s), p.CheckMessage(context.Background(), s, m))
+		}
+		if err := errors.Join(errs...); tt.ok != (err == nil) || !tt.ok && len(err.(interface{ Unwrap() []error }).Unwrap()) != 2 {
+			t.Errorf("%v", err)
+		}
 	}
 }
 
@@ -129,7 +215,6 @@ func FuzzFrom(f *testing.F) {
 	f.Add("Subject: x\r\n y\r\nfrom:\r\n <b@c>\r\n")
 	p := &SenderIdentity{log: zap.NewNop()}
 	f.Fuzz(func(t *testing.T, message string) {
-		m := &caddymsa.Message{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(message)), nil }}
-		_ = p.CheckMessage(context.Background(), &caddymsa.Submission{Entry: &queue.Entry{}}, m)
+		_ = p.CheckMessage(context.Background(), &caddymsa.Submission{Entry: &queue.Entry{}}, content(message))
 	})
 }

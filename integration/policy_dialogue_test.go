@@ -1,0 +1,42 @@
+package integration
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+// TestPolicyDialogues replays what clients see of each policy (R-16, R-17, R-22). The lines of a
+// file that begin with "#!" are what the msa block holds for it; it is played on the port
+// with implicit TLS.
+func TestPolicyDialogues(t *testing.T) {
+	s := start(t, layout{})
+	config := s.tlsConfig()
+	files, err := filepath.Glob("dialogue/policy/*.smtp")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no dialogues", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".smtp"), func(t *testing.T) {
+			script, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lines []string
+			for line := range strings.Lines(string(script)) {
+				if setting, ok := strings.CutPrefix(line, "#!"); ok {
+					lines = append(lines, strings.TrimRight(setting, "\r\n"))
+				}
+			}
+			msa := "limits {\n\t\tconnections_per_ip 1000\n\t}\n\t" + strings.Join(lines, "\n\t")
+			if status, body := s.load(s.caddyfile(layout{msa: msa})); status != http.StatusOK {
+				t.Fatalf("%d %s", status, body)
+			}
+			msatest.Dialogue(t, file, s.implicit, config)
+		})
+	}
+}

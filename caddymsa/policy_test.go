@@ -170,8 +170,8 @@ func TestSubmissionEnds(t *testing.T) {
 	s.SetValue(key{}, 7)
 	var ends []bool
 	s.OnEnd(func(accepted bool) { ends = append(ends, accepted) })
-	s.end(true)
-	s.end(false)
+	s.End(true)
+	s.End(false)
 	if s.Value(key{}) != 7 || !slices.Equal(ends, []bool{true}) {
 		t.Error(s.Value(key{}), ends)
 	}

@@ -102,7 +102,7 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 	}
 	t := &transaction{s: s, srv: srv, sub: s.submission(srv, from, opts)}
 	if err := srv.policies().sender(call, t.sub); err != nil {
-		t.sub.end(false)
+		t.sub.End(false)
 		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
 	}
 	return t, nil

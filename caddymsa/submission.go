@@ -48,8 +48,9 @@ func (s *Submission) SetValue(key, value any) {
 // means that the message is durable. f returns soon.
 func (s *Submission) OnEnd(f func(accepted bool)) { s.ends = append(s.ends, f) }
 
-// end is called at every end of a submission; only the first counts.
-func (s *Submission) end(accepted bool) {
+// End says that the submission is over. The server calls it at every end, of which only the first
+// counts; a policy never does.
+func (s *Submission) End(accepted bool) {
 	ends := s.ends
 	s.ends = nil
 	for _, f := range ends {

@@ -74,7 +74,7 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 	defer leave()
 	t.store = srv.app.delivery.store
 	if t.draft, err = t.store.spool.Create(call); err != nil {
-		t.sub.end(false)
+		t.sub.End(false)
 		return nil, t.s.refuse(srv, "message refused", err, t.fields()...)
 	}
 	return body{t}, nil
@@ -95,7 +95,7 @@ func (t *transaction) Write(p []byte) (int, error) {
 func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	srv, call, leave, err := t.s.enter(ctx)
 	if err != nil {
-		t.sub.end(false)
+		t.sub.End(false)
 		t.draft.Abort()
 		return smtpd.Reply{}, err
 	}
@@ -103,7 +103,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	e := t.sub.Entry
 	e.ID = newQueueID()
 	err = t.commit(call, srv)
-	t.sub.end(err == nil)
+	t.sub.End(err == nil)
 	if before, ok := errors.AsType[*AlreadyAccepted](err); ok {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "accepted_before").Inc()
@@ -168,7 +168,7 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	if err := t.s.stillStands(ctx, srv); err != nil {
 		return err
 	}
-	t.sub.end(false) // the policies begin again
+	t.sub.End(false) // the policies begin again
 	t.sub.values = nil
 	t.sub.Identity, t.sub.Hostname = t.s.login.identity, srv.Hostname
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false
@@ -188,14 +188,14 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 }
 
 // Abort implements smtpd.Transaction: nothing was kept yet.
-func (t *transaction) Abort() { t.sub.end(false) }
+func (t *transaction) Abort() { t.sub.End(false) }
 
 // body is a transaction that has a draft.
 type body struct{ *transaction }
 
 // Abort forgets the message.
 func (b body) Abort(cause error) {
-	b.sub.end(false)
+	b.sub.End(false)
 	b.draft.Abort()
 	b.s.log.Info("message not received whole", append(b.fields(), zap.Error(cause))...)
 }

@@ -1,0 +1,215 @@
+package message
+
+import (
+	"bytes"
+	"mime"
+	"strings"
+)
+
+// What a walk keeps of headers is bounded by these, in octets: of a part's header, of those of
+// all parts together, and of each field that says something about MIME.
+const (
+	maxPartHeader  = 64 << 10
+	maxPartHeaders = 1 << 20
+	maxKept        = 16 << 10
+	maxBoundary    = 1000
+)
+
+// kept are the fields that say what a part is.
+type kept struct {
+	contentType, encoding, disposition, version *Field
+}
+
+// slot returns where the first field of the name goes; nil for a name that says nothing here.
+func (k *kept) slot(name string) **Field {
+	switch strings.ToLower(name) {
+	case "content-type":
+		return &k.contentType
+	case "content-transfer-encoding":
+		return &k.encoding
+	case "content-disposition":
+		return &k.disposition
+	case "mime-version":
+		return &k.version
+	}
+	return nil
+}
+
+// header reads a part's header up to the empty line, a delimiter or the end.
+func (w *walker) header(p *Part, limit *int, root bool) (kept, *delimiter, error) {
+	var (
+		k     kept
+		cur   *Field // that folds belong to, if it is kept
+		left  = maxPartHeader
+		lines int
+	)
+	if root {
+		left = MaxHeader
+	}
+	for {
+		piece, first, d, err := w.lines.next()
+		if d != nil || err != nil {
+			p.Defects |= BadHeader // no empty line ends it
+			if err != nil && root && lines > 0 {
+				p.Defects &^= BadHeader // a message may be just a header (RFC 5322 section 3.5)
+			}
+			return k, d, err
+		}
+		text := trimLineEnd(piece)
+		if first && len(text) == 0 {
+			return k, nil, nil
+		}
+		lines++
+		left -= len(piece)
+		*limit -= len(piece)
+		switch {
+		case root && left < 0:
+			return k, nil, ErrHeaderTooLong
+		case left < 0:
+			return k, nil, &LimitError{What: "octets in the header of a part", Max: maxPartHeader}
+		case *limit < 0:
+			return k, nil, &LimitError{What: "octets in the headers of parts", Max: maxPartHeaders}
+		}
+		if first && (text[0] != ' ' && text[0] != '\t' || lines == 1) {
+			cur = k.field(text, p)
+		} else if len(bytes.TrimSpace(text)) == 0 && first {
+			p.Defects |= BadHeader
+		}
+		if cur == nil {
+			continue
+		}
+		if cur.Raw = append(cur.Raw, piece...); len(cur.Raw) > maxKept {
+			return k, nil, &LimitError{What: "octets in header field " + cur.Name, Max: maxKept}
+		}
+	}
+}
+
+// field begins a field with its first line, and returns it if it is to be kept.
+func (k *kept) field(line []byte, p *Part) *Field {
+	name, _, found := bytes.Cut(line, []byte(":"))
+	trimmed := bytes.TrimRight(name, " \t")
+	if !found || !isName(trimmed) {
+		p.Defects |= BadHeader
+		return nil
+	}
+	slot := k.slot(string(trimmed))
+	switch {
+	case slot == nil:
+		return nil
+	case len(trimmed) < len(name):
+		p.Defects |= BadHeader
+	}
+	if *slot != nil {
+		p.Defects |= DuplicateField
+		return nil
+	}
+	*slot = &Field{Name: string(trimmed)}
+	return *slot
+}
+
+// describe fills in what the fields say. embedded tells that they are of a message, digest that
+// they are of a part of a multipart/digest.
+func (p *Part) describe(k kept, embedded, digest bool) {
+	p.Type = "text/plain"
+	if digest {
+		p.Type = "message/rfc822" // RFC 2046 section 5.1.5
+	}
+	if k.contentType != nil {
+		p.contentType(k.contentType.Value())
+	}
+	if p.Charset = strings.ToLower(p.Params["charset"]); p.Charset == "" && strings.HasPrefix(p.Type, "text/") {
+		p.Charset = "us-ascii" // RFC 2045 section 5.2
+	}
+	if k.disposition != nil {
+		p.disposition(k.disposition.Value())
+	}
+	if k.contentType != nil {
+		p.fileNames(k.contentType.Value(), "name")
+	}
+	if len(p.FileNames) > 0 {
+		p.FileName = p.FileNames[0]
+	}
+	p.encoding(k.encoding)
+	mimed := k.contentType != nil || k.encoding != nil || k.disposition != nil
+	if embedded && mimed && (k.version == nil || !isVersion(k.version.Value())) {
+		p.Defects |= NoVersion
+	}
+	p.container()
+}
+
+func (p *Part) contentType(value string) {
+	t, params, err := mime.ParseMediaType(value)
+	if err != nil {
+		p.Defects |= BadType
+	}
+	if !strings.Contains(t, "/") {
+		p.Defects |= BadType
+		t = "application/octet-stream"
+	}
+	p.Type, p.Params = t, params
+}
+
+func (p *Part) disposition(value string) {
+	d, _, err := mime.ParseMediaType(value)
+	if err != nil || d == "" {
+		p.Defects |= BadDisposition
+	}
+	p.Disposition = d
+	p.fileNames(value, "filename")
+}
+
+func (p *Part) encoding(f *Field) {
+	p.Encoding = "7bit" // RFC 2045 section 6.1
+	if f != nil {
+		p.Encoding = strings.ToLower(f.Value())
+	}
+	switch p.Encoding {
+	case "7bit", "8bit", "binary", "base64", "quoted-printable":
+	default:
+		p.Defects |= UnknownEncoding
+		p.Encoding = clean(p.Encoding)
+	}
+}
+
+// container decides whether the part is looked into.
+func (p *Part) container() {
+	identity := p.Encoding == "7bit" || p.Encoding == "8bit" || p.Encoding == "binary"
+	switch {
+	case isMultipart(p.Type):
+		if !identity {
+			p.Defects |= EncodedContainer
+		}
+		b := p.Params["boundary"]
+		if !isBoundary(b) {
+			p.Defects |= BadBoundary
+		}
+		p.Container = b != "" && len(b) <= maxBoundary
+	case p.Type == "message/rfc822" || p.Type == "message/global":
+		if !identity {
+			p.Defects |= EncodedContainer
+		}
+		p.Container = identity
+	}
+}
+
+func isMultipart(mediaType string) bool { return strings.HasPrefix(mediaType, "multipart/") }
+
+// isBoundary is the grammar of RFC 2046 section 5.1.1.
+func isBoundary(s string) bool {
+	if s == "" || len(s) > 70 || s[len(s)-1] == ' ' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || strings.IndexByte("'()+_,-./:=? ", c) >= 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// isVersion allows comments behind the number, as some clients write (RFC 2045 section 4).
+func isVersion(value string) bool {
+	number, _, _ := strings.Cut(value, "(")
+	return strings.TrimSpace(number) == "1.0"
+}

@@ -11,7 +11,8 @@ type body struct {
 	lines     *lines
 	decoder   decoder
 	held      []byte // the last line end, which is the boundary's if one follows (RFC 2046 section 5.1.1)
-	ready     []byte // decoded, not yet read
+	decoded   []byte // what the last line gave
+	ready     []byte // the rest of it, not yet read
 	done      bool   // the part is at its end
 	delimiter *delimiter
 	err       error
@@ -36,15 +37,15 @@ func (b *body) Read(p []byte) (int, error) {
 // fill decodes the next line of the body, or a piece of one.
 func (b *body) fill() {
 	piece, _, d, err := b.lines.next()
-	b.ready = b.ready[:0]
+	b.decoded = b.decoded[:0]
 	switch {
 	case d != nil:
 		b.delimiter, b.done = d, true
-		b.ready = b.decoder.end(b.ready, b.part)
+		b.decoded = b.decoder.end(b.decoded, b.part)
 	case errors.Is(err, io.EOF):
 		b.err, b.done = err, true
 		b.add(b.held)
-		b.ready = b.decoder.end(b.ready, b.part)
+		b.decoded = b.decoder.end(b.decoded, b.part)
 	case err != nil:
 		b.err, b.done = err, true
 	default:
@@ -53,13 +54,14 @@ func (b *body) fill() {
 		b.add(text)
 		b.held = append(b.held[:0], piece[len(text):]...)
 	}
-	b.part.DecodedSize += int64(len(b.ready))
+	b.ready = b.decoded
+	b.part.DecodedSize += int64(len(b.decoded))
 }
 
 func (b *body) add(raw []byte) {
 	if len(raw) > 0 {
 		b.part.Size += int64(len(raw))
-		b.ready = b.decoder.decode(b.ready, raw, b.part)
+		b.decoded = b.decoder.decode(b.decoded, raw, b.part)
 	}
 }
 

@@ -1,6 +1,7 @@
 package caddymsa
 
 import (
+	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -29,6 +30,9 @@ func (o observer) GaveUp(e *queue.Entry, failed []*queue.Recipient, bounce, reas
 		"queue_id": e.ID, "server": e.Server, "recipients": rcpts, "bounce": bounce, "reason": reason,
 	})
 }
+
+// Told implements queue.Observer.
+func (o observer) Told(*queue.Entry, dsn.Action, []*queue.Recipient, string) {}
 
 // Held implements queue.Observer. The event is message_held: somebody has to look at it.
 func (o observer) Held(e *queue.Entry) {

@@ -106,19 +106,19 @@ func (s *store) Acquire(ctx context.Context) (queue.Generation, context.Context,
 }
 
 // Route implements queue.Generation.
-func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Sink, string, error) {
+func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
 	srv := d.app.Servers[e.Server]
 	if srv == nil {
-		return nil, "", fmt.Errorf("%w: there is no server %s any more", queue.ErrNoRoute, e.Server)
+		return queue.Route{}, fmt.Errorf("%w: there is no server %s any more", queue.ErrNoRoute, e.Server)
 	}
 	route, err := srv.route(e, r)
 	if err != nil {
-		return nil, "", err
+		return queue.Route{}, err
 	}
 	if route == nil {
-		return nil, "", queue.ErrNoRoute
+		return queue.Route{}, queue.ErrNoRoute
 	}
-	return route.sink, route.name, nil
+	return queue.Route{Sink: route.sink, Name: route.name}, nil
 }
 
 // Schedule implements queue.Generation.

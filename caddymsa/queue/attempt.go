@@ -20,70 +20,97 @@ type attempt struct {
 	ctx      context.Context // ends when the generation must be left
 	g        Generation
 	schedule Schedule
+	reserved *placeKey // a turn that the entry was parked for
 
 	hostname string
 	parts    []*part
+	next     []turn // entries whose turn it is now
 }
 
-// part is those recipients of an entry that one sink takes, or that none takes.
+// part is those recipients of an entry that go to one place, or that no route takes.
 type part struct {
-	sink       Sink // nil: err says why
-	name       string
-	recipients []*Recipient
-	err        error
+	sink        Sink // nil: err says why
+	name        string
+	destination Destination
+	schedule    Schedule
+	recipients  []*Recipient
+	err         error
+	until       time.Time // postponed until then; zero: until there is room
+	relayed     map[*Recipient]bool
 	Attempt
 }
 
 // run makes the attempt and records what came of it.
 func (a *attempt) run(release func()) {
+	if !a.e.Dead.IsZero() { // it was kept for long enough
+		release()
+		a.e.Dead = time.Time{}
+		a.record()
+		return
+	}
 	a.hostname = a.g.Hostname(a.e)
 	a.route()
 	for _, p := range a.parts {
 		a.deliver(p)
 	}
 	release() // what follows calls no module
-	a.conclude()
+	if !a.park() {
+		a.conclude()
+	}
+	if a.reserved != nil { // it did not go where it was parked for
+		a.leave(*a.reserved)
+	}
 }
 
-// route sorts the pending recipients by the sinks that take them.
+// route sorts those pending recipients whose time has come by where they go.
 func (a *attempt) route() {
+	at := now()
 	for i := range a.e.Recipients {
 		r := &a.e.Recipients[i]
-		if r.State != Pending {
+		if r.State != Pending || r.Next.After(at) {
 			continue
 		}
-		sink, name, err := a.routeOne(r)
-		p := a.part(sink, name, err)
+		p := a.part(a.routeOne(r))
 		p.recipients = append(p.recipients, r)
 	}
 }
 
-func (a *attempt) routeOne(r *Recipient) (sink Sink, name string, err error) {
+// routeOne finds out where a recipient goes.
+func (a *attempt) routeOne(r *Recipient) (to part) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			sink, name, err = nil, "", a.panicked("a route", cause)
+			to = part{schedule: a.schedule, err: a.panicked("a route", cause)}
 		}
 	}()
-	sink, name, err = a.g.Route(a.e, r)
-	if err == nil && sink == nil {
+	to.schedule = a.schedule
+	route, err := a.g.Route(a.e, r)
+	if err == nil && route.Sink == nil {
 		err = ErrNoRoute
 	}
 	if err != nil {
-		return nil, "", err
+		to.err = err
+		return to
 	}
-	return sink, name, nil
+	to.sink, to.name = route.Sink, route.Name
+	if route.Schedule != nil {
+		to.schedule = *route.Schedule
+	}
+	if d, ok := route.Sink.(Destinations); ok {
+		to.destination = d.Destination(a.e, r)
+	}
+	return to
 }
 
-// part finds the part that a recipient belongs to, or begins it.
-func (a *attempt) part(sink Sink, name string, err error) *part {
+// part finds the part that goes where this one goes, or begins it.
+func (a *attempt) part(to part) *part {
 	for _, p := range a.parts {
-		if p.name == name && same(p.sink, sink) && (err == nil || p.err != nil && p.err.Error() == err.Error()) {
+		if p.name == to.name && p.destination == to.destination && same(p.sink, to.sink) &&
+			(to.err == nil || p.err != nil && p.err.Error() == to.err.Error()) {
 			return p
 		}
 	}
-	p := &part{sink: sink, name: name, err: err}
-	a.parts = append(a.parts, p)
-	return p
+	a.parts = append(a.parts, &to)
+	return &to
 }
 
 // same reports whether two sinks are one. Those that cannot be compared, such as
@@ -93,28 +120,77 @@ func same(a, b Sink) (is bool) {
 	return a == b
 }
 
-// deliver makes the attempt at one part.
+// deliver makes the attempt at one part, if there is room for it where it goes.
 func (a *attempt) deliver(p *part) {
 	p.Attempt = Attempt{Entry: a.e, Route: p.name, Results: make([]Result, len(p.recipients))}
 	d := NewDelivery(a.e, p.recipients, a.lease.Open)
-	err := p.err
+	err, postponed := p.err, false
 	if p.sink != nil {
 		start := time.Now()
 		if err = a.ctx.Err(); err == nil {
-			for _, r := range p.recipients {
-				r.RemoteMTA = ""
-			}
-			err = a.call(p.sink, d)
+			err, postponed = a.visit(p, d)
 		}
 		p.Duration = time.Since(start)
 	}
+	p.relayed = d.relayed
 	for i, r := range p.recipients {
 		p.Results[i] = Result{Recipient: r, Err: d.Outcome(r, err)}
-		p.Results[i].Outcome = outcome(p.Results[i].Err)
-		if p.Results[i].Outcome == OutcomeDeferred && p.sink != nil && a.ctx.Err() != nil {
-			p.Results[i].Outcome = OutcomeInterrupted
+		res := &p.Results[i]
+		switch res.Outcome = outcome(res.Err); {
+		case postponed:
+			res.Outcome = OutcomePostponed
+		case res.Outcome == OutcomeDeferred && p.sink != nil && a.ctx.Err() != nil:
+			res.Outcome = OutcomeInterrupted
 		}
 	}
+}
+
+var errBusy = errors.New("as many deliveries to the destination as there may be are under way")
+
+// visit calls the sink when the destination has a turn for it.
+func (a *attempt) visit(p *part, d *Delivery) (err error, postponed bool) {
+	k, at := keyOf(p), now()
+	reserved := a.reserved != nil && *a.reserved == k
+	turn := a.q.places.enter(k, p.destination.Concurrency, reserved, at, a.q.opts.Rand)
+	if !turn.free {
+		if p.until = turn.until; p.until.IsZero() {
+			return errBusy, true
+		}
+		return turn.cause, true
+	}
+	if reserved {
+		a.reserved = nil
+	}
+	for _, r := range p.recipients {
+		r.RemoteMTA = ""
+	}
+	err = a.call(p.sink, d)
+	if a.ctx.Err() != nil {
+		a.q.places.abandon(k)
+	} else {
+		a.q.places.reached(k, err, now(), a.q.opts.Rand)
+	}
+	a.leave(k)
+	return err, false
+}
+
+// leave ends a turn; whose turn it is then is this worker's next work.
+func (a *attempt) leave(k placeKey) {
+	if l := a.q.places.leave(k); l != nil {
+		a.next = append(a.next, turn{lease: l, place: &k})
+	}
+}
+
+// park keeps the entry for its turn if there is nothing else about it to record.
+func (a *attempt) park() bool {
+	if len(a.parts) != 1 {
+		return false
+	}
+	p := a.parts[0]
+	if !p.until.IsZero() || !errors.Is(p.Results[0].Err, errBusy) || p.Results[0].Outcome != OutcomePostponed {
+		return false
+	}
+	return a.q.places.park(keyOf(p), p.destination.Concurrency, a.lease)
 }
 
 // call is Deliver, where a panic is an error like others.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
@@ -14,15 +16,20 @@ import (
 
 func randomID() string { return rand.Text()[:16] }
 
-// bounce stores a notification of failed recipients to the sender and returns
-// its queue id (RFC 3464, RFC 6533).
-func (a *attempt) bounce(failed []*Recipient, at time.Time) (string, error) {
+// notify stores a notification of recipients to the sender and returns its queue id
+// (RFC 3464, RFC 6533).
+func (a *attempt) notify(action dsn.Action, about []*Recipient, at time.Time) (string, error) {
 	report := &dsn.Report{
 		ID: a.q.opts.NewID(), Hostname: a.hostname, To: a.e.Sender, Date: at,
-		EnvelopeID: a.e.EnvelopeID, Arrival: a.e.Accepted, UTF8: a.e.SMTPUTF8, Full: a.e.Return == "FULL",
+		EnvelopeID: a.e.EnvelopeID, Arrival: a.e.Accepted, UTF8: a.e.SMTPUTF8,
+		Full: action == dsn.Failed && a.e.Return == "FULL", // RFC 3461 section 4.3
 	}
-	for _, r := range failed {
-		report.Recipients = append(report.Recipients, r.report(at))
+	for _, r := range about {
+		d := r.report(action, at)
+		if action == dsn.Delayed {
+			d.WillRetryUntil = a.e.began().Add(a.scheduleOf(r).Expire)
+		}
+		report.Recipients = append(report.Recipients, d)
 	}
 	message, err := a.lease.Open()
 	if err != nil {
@@ -39,14 +46,32 @@ func (a *attempt) bounce(failed []*Recipient, at time.Time) (string, error) {
 
 // report is what a notification says of a recipient. Only replies are shown:
 // other errors name our own hosts and files.
-func (r *Recipient) report(at time.Time) dsn.Recipient {
+func (r *Recipient) report(action dsn.Action, at time.Time) dsn.Recipient {
 	d := dsn.Recipient{
-		Original: r.ORCPT, Final: r.Complete(), Action: dsn.Failed, Status: r.Status, RemoteMTA: r.RemoteMTA, LastAttempt: at,
+		Original: r.ORCPT, Final: r.Complete(), Action: action, Status: r.Status, RemoteMTA: r.RemoteMTA, LastAttempt: at,
+	}
+	switch action {
+	case dsn.Delivered, dsn.Relayed:
+		d.Status = "2.0.0"
+	case dsn.Delayed:
+		if !strings.HasPrefix(d.Status, "4.") {
+			d.Status = "4.0.0"
+		}
 	}
 	if r.Code != 0 {
 		d.Diagnostic = r.Error
 	}
 	return d
+}
+
+// scheduleOf is the schedule of a recipient of this attempt.
+func (a *attempt) scheduleOf(r *Recipient) Schedule {
+	for _, p := range a.parts {
+		if slices.Contains(p.recipients, r) {
+			return p.schedule
+		}
+	}
+	return a.schedule
 }
 
 // store commits a notification to the spool.

@@ -8,68 +8,155 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-)
 
-var errExpired = errors.New("delivery time expired")
+	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+)
 
 // conclude turns the results of an attempt into what the entry now is, and
 // records that.
 func (a *attempt) conclude() {
-	counts, interrupted := false, false
-	for _, p := range a.parts {
-		for _, res := range p.Results {
-			res.Recipient.set(res.Outcome, res.Err)
-			if res.Outcome == OutcomeInterrupted {
-				interrupted = true
-			} else {
-				counts = true
-			}
-		}
-	}
 	at := now()
-	switch {
-	case interrupted: // due for the next generation at once
-		a.e.Next = at
-	case a.e.Bounce && a.noRoute(): // nobody else would ever learn of it
+	tried, interrupted := a.settle(at)
+	if tried && !interrupted {
 		a.e.Attempts++
-		a.e.Held = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
-	default:
-		a.e.Attempts++
-		limit := a.e.Accepted.Add(a.schedule.Expire)
-		if !at.Before(limit) {
-			a.expire()
-		}
-		a.e.Next = a.schedule.next(at, limit, a.e.Attempts, a.q.opts.Rand)
 	}
+	if a.e.Bounce && a.noRoute() { // nobody else would ever learn of it
+		a.e.Held = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
+	}
+	a.plan(at)
 	for _, p := range a.parts {
 		a.logPart(p)
 		a.q.opts.Observer.Attempted(&p.Attempt)
 	}
-	if !counts {
-		a.lease.Release()
+	late := a.late(at)
+	if !tried && len(late) == 0 {
+		a.giveBack(at)
 		return
 	}
 	if a.e.Held != "" {
 		a.q.log.Error("bounce on hold", zap.String(fieldQueueID, a.e.ID), zap.String(fieldReason, a.e.Held))
 		a.q.opts.Observer.Held(a.e)
 	}
+	if a.stays() {
+		a.remember(at)
+	}
 	a.giveUp(at)
+	a.tellSuccess(at)
+	a.warn(late, at)
+	a.bury(at)
 	a.record()
+}
+
+// settle notes each result in its recipient and says whether any of them counts, and whether
+// any was interrupted.
+func (a *attempt) settle(at time.Time) (tried, interrupted bool) {
+	for _, p := range a.parts {
+		expired := !at.Before(a.e.began().Add(p.schedule.Expire))
+		for i := range p.Results {
+			res := &p.Results[i]
+			if res.Outcome == OutcomePostponed && expired {
+				res.Outcome = OutcomeDeferred
+			}
+			res.Recipient.set(res.Outcome, res.Err)
+			switch res.Outcome {
+			case OutcomeInterrupted:
+				interrupted = true
+				continue
+			case OutcomePostponed:
+				continue
+			case OutcomeDeferred:
+				if expired {
+					res.Outcome, res.Err = OutcomeFailed, fmt.Errorf("%w: %w", ErrExpired, res.Err)
+					res.Recipient.expire()
+				}
+			}
+			tried = true
+			res.Recipient.Attempts++
+		}
+	}
+	return tried, interrupted
+}
+
+// plan says when each pending recipient is tried again, and the entry with the first of them.
+func (a *attempt) plan(at time.Time) {
+	for _, p := range a.parts {
+		limit := a.e.began().Add(p.schedule.Expire)
+		next := p.until // the same for all of them, so that they go together
+		for _, res := range p.Results {
+			switch res.Outcome {
+			case OutcomeInterrupted: // due for the next generation at once
+				res.Recipient.Next = at
+			case OutcomePostponed:
+				if next.IsZero() { // it could not even be parked
+					next = at.Add(overflow + time.Duration(a.q.opts.Rand(int64(overflow))))
+				}
+				res.Recipient.Next = earlier(next, limit)
+			case OutcomeDeferred:
+				if next.IsZero() {
+					next = p.schedule.next(at, limit, res.Recipient.Attempts, a.q.opts.Rand)
+				}
+				res.Recipient.Next = next
+			}
+		}
+	}
+	a.e.Next = time.Time{}
+	for i := range a.e.Recipients {
+		if r := &a.e.Recipients[i]; r.State == Pending && (a.e.Next.IsZero() || r.Next.Before(a.e.Next)) {
+			a.e.Next = r.Next
+		}
+	}
+	for i := range a.e.Recipients {
+		if r := &a.e.Recipients[i]; r.State != Pending || r.Next.Equal(a.e.Next) {
+			r.Next = time.Time{}
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.After(b) {
+		return b
+	}
+	return a
+}
+
+// giveBack ends the lease of an entry about which there is nothing new.
+func (a *attempt) giveBack(at time.Time) {
+	if p, ok := a.lease.(Postponer); ok && a.e.Next.After(at) {
+		p.Postpone(a.e.Next)
+		return
+	}
+	if a.e.Next.After(at) {
+		a.record() // a spool that cannot keep it in memory
+		return
+	}
+	a.lease.Release()
 }
 
 func (a *attempt) noRoute() bool {
 	return slices.ContainsFunc(a.parts, func(p *part) bool { return errors.Is(p.err, ErrNoRoute) })
 }
 
-// expire fails what is still pending.
-func (a *attempt) expire() {
-	for _, p := range a.parts {
-		for i := range p.Results {
-			if res := &p.Results[i]; res.Outcome == OutcomeDeferred {
-				res.Outcome, res.Err = OutcomeFailed, fmt.Errorf("%w: %w", errExpired, res.Err)
-				res.Recipient.expire()
-			}
+// stays tells whether the entry will still be there after this attempt.
+func (a *attempt) stays() bool {
+	return slices.ContainsFunc(a.e.Recipients, func(r Recipient) bool {
+		return r.State == Pending || r.State == Failed && a.schedule.Keep > 0
+	})
+}
+
+// bury keeps what failed for the operator.
+func (a *attempt) bury(at time.Time) {
+	keep := time.Duration(0)
+	for _, r := range a.e.Recipients {
+		if r.State == Pending {
+			return
 		}
+		if r.State == Failed {
+			keep = a.schedule.Keep
+		}
+	}
+	if keep > 0 {
+		a.e.Dead = at.Add(keep)
+		a.e.Next = a.e.Dead
 	}
 }
 
@@ -81,7 +168,7 @@ func (a *attempt) giveUp(at time.Time) {
 		for _, res := range p.Results {
 			switch {
 			case res.Outcome != OutcomeFailed:
-			case a.e.Bounce || a.e.Sender == "" || !a.e.ReturnPath || !res.Recipient.wantsFailure():
+			case a.nobodyToTell() != "" || !res.Recipient.wants("FAILURE"):
 				silent = append(silent, res.Recipient)
 			default:
 				tell = append(tell, res.Recipient)
@@ -94,7 +181,7 @@ func (a *attempt) giveUp(at time.Time) {
 	if len(tell) == 0 {
 		return
 	}
-	id, err := a.bounce(tell, at)
+	id, err := a.notify(dsn.Failed, tell, at)
 	if err != nil {
 		// The sender must learn of it: fail again later.
 		for _, r := range tell {
@@ -105,33 +192,34 @@ func (a *attempt) giveUp(at time.Time) {
 			zap.Time(fieldNext, a.e.Next), zap.Error(err))
 		return
 	}
+	a.e.note(Event{Time: at, What: "bounced", ID: id, Recipients: addressesOf(tell)})
 	a.q.log.Warn("sender told of the failure", zap.String(fieldQueueID, a.e.ID), zap.String(fieldBounce, id),
 		zap.String(fieldSender, a.e.Sender), zap.Strings(fieldRecipients, addressesOf(tell)))
 	a.q.opts.Observer.GaveUp(a.e, tell, id, "")
 }
 
-// drop logs the failure of recipients of which nobody is told.
-func (a *attempt) drop(failed []*Recipient) {
-	level, reason := zap.ErrorLevel, "the sender asked not to be told"
+// nobodyToTell is why no notification is sent about the entry, or empty.
+func (a *attempt) nobodyToTell() string {
 	switch {
 	case a.e.Bounce:
-		reason = "a bounce is not bounced"
+		return "a bounce is not bounced"
 	case a.e.Sender == "":
-		reason = "the message has no return path"
+		return "the message has no return path"
 	case !a.e.ReturnPath:
-		reason = "the return path is not one of the sender's own addresses"
-	default:
-		level = zap.InfoLevel
+		return "the return path is not one of the sender's own addresses"
+	}
+	return ""
+}
+
+// drop logs the failure of recipients of which nobody is told.
+func (a *attempt) drop(failed []*Recipient) {
+	level, reason := zap.ErrorLevel, a.nobodyToTell()
+	if reason == "" {
+		level, reason = zap.InfoLevel, "the sender asked not to be told"
 	}
 	a.q.log.Log(level, "failure that nobody is told of", zap.String(fieldQueueID, a.e.ID), zap.String(fieldReason, reason),
 		zap.String(fieldSender, a.e.Sender), zap.Strings(fieldRecipients, addressesOf(failed)))
 	a.q.opts.Observer.GaveUp(a.e, failed, "", reason)
-}
-
-// wantsFailure is what NOTIFY says of failures (RFC 3461 section 4.1); without it
-// they are wanted.
-func (r *Recipient) wantsFailure() bool {
-	return len(r.Notify) == 0 || slices.Contains(r.Notify, "FAILURE")
 }
 
 // record ends the lease. The outcome is known, so nothing may interrupt it.

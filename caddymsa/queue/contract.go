@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -17,9 +18,11 @@ type Spool interface {
 	// Create begins a message. Nothing of it is visible before Commit.
 	Create(ctx context.Context) (Draft, error)
 
-	// Lease takes the entry that is due first, if its time has come at now, and
-	// gives it to the caller alone until Lease.Release or Record. It returns
-	// ErrNoneDue with the time at which the next one comes due (zero: none is waiting).
+	// Lease takes one of the entries whose time has come at now, and gives it to the
+	// caller alone until the lease ends. Those of a higher priority come first, without keeping
+	// lower ones waiting for ever; among equals users take turns, so that nobody's ten
+	// thousand messages delay somebody else's one; among one user's, the one due first. It
+	// returns ErrNoneDue with the time at which the next one comes due (zero: none is waiting).
 	// A held entry is never due. Entries leased by a process that died are due again.
 	Lease(ctx context.Context, now time.Time) (Lease, time.Time, error)
 
@@ -76,12 +79,18 @@ type Lease interface {
 	// Open reads the message: the prepended header, then the body.
 	Open() (io.ReadSeekCloser, error)
 	// Record stores what became of the recipients and when the entry is due
-	// again, durably, and ends the lease. An entry with no recipient pending is
-	// deleted with its message. Bounces made from it are committed first: a crash
+	// again, durably, and ends the lease. An entry that is Done is deleted with its
+	// message. Bounces made from it are committed first: a crash
 	// between the two may bounce twice, never not at all.
 	Record(ctx context.Context, e *Entry) error
 	// Release gives the entry back unchanged, due again at once.
 	Release()
+}
+
+// Postponer is what a Lease can be besides: Postpone gives the entry back as Release does, to be
+// due at another time, which is kept in memory alone.
+type Postponer interface {
+	Postpone(until time.Time)
 }
 
 var (
@@ -120,11 +129,32 @@ type Entry struct {
 	RemoteIP   string            `json:"remote_ip,omitempty"`
 	TLS        string            `json:"tls,omitempty"` // version and cipher, as in Received
 
+	Session   string `json:"session,omitempty"`   // id of the session it came in, as in the log
+	Helo      string `json:"helo,omitempty"`      // the client's EHLO name
+	Mechanism string `json:"mechanism,omitempty"` // of the log-in
+
 	Recipients []Recipient `json:"recipients"`
 
 	Next     time.Time `json:"next"`               // due
 	Attempts int       `json:"attempts,omitempty"` // made so far
 	Held     string    `json:"held,omitempty"`     // why it is held; "" when it is not
+	Since    time.Time `json:"since,omitzero"`     // from when Expire counts, if not from Accepted
+	Dead     time.Time `json:"dead,omitzero"`      // a dead letter: nothing is pending, it is kept for the operator until then
+	History  []Event   `json:"history,omitempty"`  // what happened since it was accepted
+}
+
+// Done tells whether nothing is left to do, so that the entry can be deleted: no recipient is
+// pending, and it is no dead letter.
+func (e *Entry) Done() bool {
+	return e.Dead.IsZero() && !slices.ContainsFunc(e.Recipients, func(r Recipient) bool { return r.State == Pending })
+}
+
+// began is from when Expire and Warn count.
+func (e *Entry) began() time.Time {
+	if !e.Since.IsZero() {
+		return e.Since
+	}
+	return e.Accepted
 }
 
 // Recipient is one of an entry's recipients.
@@ -134,6 +164,10 @@ type Recipient struct {
 	ORCPT   string   `json:"orcpt,omitempty"`  // as sent
 	// Route is the complete address that <Postmaster> alone stands for; empty otherwise.
 	Route string `json:"route,omitempty"`
+
+	Next     time.Time `json:"next,omitzero"`      // not to be tried before; zero: with the entry
+	Attempts int       `json:"attempts,omitempty"` // made so far
+	Warned   bool      `json:"warned,omitempty"`   // the sender was told of the delay
 
 	State State  `json:"state"`
 	Error string `json:"error,omitempty"` // the last reply or cause, for the log and the bounce
@@ -169,8 +203,9 @@ type Delivery struct {
 	Entry      *Entry
 	Recipients []*Recipient
 
-	open func() (io.ReadSeekCloser, error)
-	errs map[*Recipient]error
+	open    func() (io.ReadSeekCloser, error)
+	errs    map[*Recipient]error
+	relayed map[*Recipient]bool
 }
 
 // NewDelivery returns an attempt; open reads the message from its start.
@@ -188,6 +223,16 @@ func (d *Delivery) Report(r *Recipient, err error) {
 		d.errs = make(map[*Recipient]error, len(d.Recipients))
 	}
 	d.errs[r] = err
+}
+
+// Relayed says that a delivered recipient's copy went on to another server, and whether that
+// one has taken over the notifications that were asked for (RFC 3461 section 6.2). Without it
+// the sink is where the message ends.
+func (d *Delivery) Relayed(r *Recipient, notifies bool) {
+	if d.relayed == nil {
+		d.relayed = make(map[*Recipient]bool, len(d.Recipients))
+	}
+	d.relayed[r] = notifies
 }
 
 // Outcome is what became of r, given what Deliver returned.
@@ -210,14 +255,21 @@ type Sink interface {
 
 // Generation is a configuration's say in delivery, held for one attempt.
 type Generation interface {
-	// Route returns the sink for a recipient and a name for it in the log and
-	// for grouping: recipients with the same name and sink go together.
-	// ErrNoRoute when nothing takes the recipient.
-	Route(e *Entry, r *Recipient) (sink Sink, name string, err error)
-	// Schedule is how often to try and when to give up.
+	// Route returns where a recipient's message goes. ErrNoRoute when nothing takes it.
+	Route(e *Entry, r *Recipient) (Route, error)
+	// Schedule is how often to try and when to give up, where a route does not say.
 	Schedule() Schedule
 	// Hostname names the server in bounces.
 	Hostname(e *Entry) string
+}
+
+// Route is where messages go. Recipients of one name, sink and destination go together.
+type Route struct {
+	Sink Sink
+	// Name in the log.
+	Name string
+	// Schedule of this route; nil: the generation's. Its Workers mean nothing.
+	Schedule *Schedule
 }
 
 // ErrNoRoute says that no route takes a recipient. It is deferred, not bounced.
@@ -231,6 +283,10 @@ type Schedule struct {
 	Expire time.Duration
 	// Workers is how many attempts run at once.
 	Workers int
+	// Warn is the age at which the sender is told of a delay (RFC 3461 section 4.1). Zero: never.
+	Warn time.Duration
+	// Keep is how long a message stays as a dead letter when it failed for good. Zero: not at all.
+	Keep time.Duration
 }
 
 // Host gives the generation in charge. The context ends when that generation
@@ -238,17 +294,4 @@ type Schedule struct {
 // the attempt is over. ok is false while nobody is in charge: the queue waits.
 type Host interface {
 	Acquire(ctx context.Context) (g Generation, attempt context.Context, release func(), ok bool)
-}
-
-// permanent marks an error that no retry can mend.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-
-// Permanent marks err as one that trying again cannot mend.
-func Permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return permanent{err}
 }

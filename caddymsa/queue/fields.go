@@ -14,6 +14,7 @@ const (
 	fieldAge        = "age"
 	fieldNext       = "next"
 	fieldBounce     = "bounce"
+	fieldAction     = "action"
 	fieldReason     = "reason"
 	fieldPanicAt    = "panic_at"
 )

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
@@ -144,6 +145,8 @@ func to(s queue.Sink) routeFunc {
 
 // generation is a queue.Generation that a test configures.
 type generation struct {
+	own      *queue.Schedule            // of the route
+	ownFor   map[string]*queue.Schedule // by recipient
 	route    routeFunc
 	schedule queue.Schedule
 	ctx      context.Context
@@ -159,8 +162,13 @@ func newGeneration(route routeFunc) *generation {
 	return g
 }
 
-func (g *generation) Route(e *queue.Entry, r *queue.Recipient) (queue.Sink, string, error) {
-	return g.route(e, r)
+func (g *generation) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
+	sink, name, err := g.route(e, r)
+	own := g.own
+	if o := g.ownFor[r.Address]; o != nil {
+		own = o
+	}
+	return queue.Route{Sink: sink, Name: name, Schedule: own}, err
 }
 func (g *generation) Schedule() queue.Schedule     { return g.schedule }
 func (g *generation) Hostname(*queue.Entry) string { return "msa.example.org" }
@@ -223,6 +231,12 @@ func (ev *events) Attempted(a *queue.Attempt) {
 func (ev *events) GaveUp(e *queue.Entry, failed []*queue.Recipient, bounce, reason string) {
 	for _, r := range failed {
 		ev.add("%s gave up %s [%s] %s", e.ID, r.Address, bounce, reason)
+	}
+}
+
+func (ev *events) Told(e *queue.Entry, action dsn.Action, about []*queue.Recipient, id string) {
+	for _, r := range about {
+		ev.add("%s told %s %s [%s]", e.ID, action, r.Address, id)
 	}
 }
 

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,21 +11,7 @@ import (
 // logPart writes one line for an attempt at one part, or one for each outcome
 // where its recipients fared differently.
 func (a *attempt) logPart(p *part) {
-	rest := p.Results
-	if len(rest) > 1 {
-		rest = slices.Clone(rest)
-	}
-	for len(rest) > 0 {
-		first, n := &rest[0], 1
-		for i := 1; i < len(rest); i++ {
-			if first.like(&rest[i]) {
-				rest[n], rest[i] = rest[i], rest[n]
-				n++
-			}
-		}
-		a.logLine(p, rest[:n])
-		rest = rest[n:]
-	}
+	eachAlike(p.Results, func(alike []Result) { a.logLine(p, alike) })
 }
 
 // like reports whether two results can share a line.
@@ -39,6 +24,8 @@ func (a *attempt) logLine(p *part, results []Result) {
 	level, first := zap.InfoLevel, &results[0]
 	number := a.e.Attempts
 	switch {
+	case first.Outcome == OutcomePostponed:
+		level = zap.DebugLevel
 	case first.Outcome == OutcomeInterrupted:
 		number++
 	case errors.Is(first.Err, ErrNoRoute):
@@ -68,7 +55,7 @@ func (a *attempt) logLine(p *part, results []Result) {
 		}
 		fields = append(fields, zap.String("error", oneLine(errorText(first.Err))))
 	}
-	if a.e.Held == "" && (first.Outcome == OutcomeDeferred || first.Outcome == OutcomeInterrupted) {
+	if a.e.Held == "" && (first.Outcome != OutcomeDelivered && first.Outcome != OutcomeFailed) {
 		fields = append(fields, zap.Duration(fieldNext, max(0, a.e.Next.Sub(at).Round(time.Millisecond))))
 	}
 	line.Write(fields...)

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
 )
 
 // Options are a queue's surroundings. Time comes from package time: tests run a
@@ -28,6 +30,8 @@ type Observer interface {
 	// GaveUp follows the final failure of recipients. bounce is the queue id of the
 	// notification that tells the sender; when it is empty, reason says why nobody is told.
 	GaveUp(e *Entry, failed []*Recipient, bounce, reason string)
+	// Told follows a notification of a delay or a success, whose queue id is given.
+	Told(e *Entry, action dsn.Action, about []*Recipient, id string)
 	// Held follows an entry that the queue put on hold; Entry.Held says why.
 	Held(e *Entry)
 }
@@ -56,6 +60,7 @@ const (
 	OutcomeDelivered   Outcome = "delivered"
 	OutcomeDeferred    Outcome = "deferred"    // to be tried again
 	OutcomeFailed      Outcome = "failed"      // for good
+	OutcomePostponed   Outcome = "postponed"   // until there is room where it goes, or a sign of life; it does not count
 	OutcomeInterrupted Outcome = "interrupted" // by the end of the generation or of the queue; it does not count
 )
 
@@ -76,6 +81,7 @@ func (o *Options) setDefaults() {
 
 type nobody struct{}
 
-func (nobody) Attempted(*Attempt)                          {}
-func (nobody) GaveUp(*Entry, []*Recipient, string, string) {}
-func (nobody) Held(*Entry)                                 {}
+func (nobody) Attempted(*Attempt)                            {}
+func (nobody) GaveUp(*Entry, []*Recipient, string, string)   {}
+func (nobody) Told(*Entry, dsn.Action, []*Recipient, string) {}
+func (nobody) Held(*Entry)                                   {}

@@ -42,6 +42,7 @@ type Queue struct {
 
 	start   sync.Once
 	running atomic.Int32
+	places  places
 	group   sync.WaitGroup // the scheduler and the workers
 }
 
@@ -138,9 +139,38 @@ func (q *Queue) schedule() {
 				q.running.Add(-1)
 				signal(q.freed)
 			}()
-			a := &attempt{q: q, lease: lease, e: lease.Entry(), ctx: ctx, g: g, schedule: schedule}
-			a.run(release)
+			q.work(turn{lease: lease}, g, ctx, release)
 		})
+	}
+}
+
+// turn is an entry that a worker is to attempt, and what it was parked for, if it was.
+type turn struct {
+	lease Lease
+	place *placeKey
+}
+
+// work makes an attempt, and then those that could not begin before it had ended.
+func (q *Queue) work(first turn, g Generation, ctx context.Context, release func()) {
+	todo := []turn{first}
+	for len(todo) > 0 {
+		t := todo[0]
+		todo = todo[1:]
+		if g == nil {
+			ok := q.leasing.Err() == nil
+			if ok {
+				g, ctx, release, ok = q.host.Acquire(q.attempts)
+			}
+			if !ok {
+				t.lease.Release()
+				q.places.giveUp(t.place)
+				continue
+			}
+		}
+		a := &attempt{q: q, lease: t.lease, e: t.lease.Entry(), ctx: ctx, g: g, schedule: g.Schedule(), reserved: t.place}
+		a.run(release)
+		g = nil
+		todo = append(todo, a.next...)
 	}
 }
 

@@ -31,6 +31,8 @@ type MemSpool struct {
 	byID   map[string]*memEntry
 	due    []*memEntry // not leased and not held, by Next and then id
 	notify chan struct{}
+	served map[string]int // user to the number of the lease that was last given
+	leases int
 }
 
 type memEntry struct {
@@ -41,7 +43,7 @@ type memEntry struct {
 
 // NewMemSpool returns an empty spool.
 func NewMemSpool() *MemSpool {
-	return &MemSpool{byID: make(map[string]*memEntry), notify: make(chan struct{}, 1)}
+	return &MemSpool{byID: make(map[string]*memEntry), served: make(map[string]int), notify: make(chan struct{}, 1)}
 }
 
 // Close implements io.Closer.
@@ -132,12 +134,32 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time) (queue.Lease, time.
 	if len(s.due) == 0 {
 		return nil, time.Time{}, queue.ErrNoneDue
 	}
-	m := s.due[0]
-	if m.Next.After(now) {
+	if m := s.due[0]; m.Next.After(now) {
 		return nil, m.Next, queue.ErrNoneDue
 	}
+	m := s.turn(now)
 	s.take(m)
+	s.leases++
+	s.served[m.User] = s.leases
 	return &memLease{s: s, m: m, e: clone(&m.Entry), epoch: s.epoch}, time.Time{}, nil
+}
+
+// turn is the due entry of the highest priority whose user has waited longest, or now and then
+// just the one due first.
+func (s *MemSpool) turn(now time.Time) *memEntry {
+	best := s.due[0]
+	if s.leases%8 == 7 {
+		return best
+	}
+	for _, m := range s.due[1:] {
+		if m.Next.After(now) {
+			break
+		}
+		if m.Priority > best.Priority || m.Priority == best.Priority && s.served[m.User] < s.served[best.User] {
+			best = m
+		}
+	}
+	return best
 }
 
 // Get implements queue.Operator.
@@ -199,7 +221,7 @@ func (s *MemSpool) Update(ctx context.Context, id string, change func(*queue.Ent
 
 // store gives a taken entry back as e, or deletes it.
 func (s *MemSpool) store(m *memEntry, e *queue.Entry) {
-	if e == nil || !slices.ContainsFunc(e.Recipients, func(r queue.Recipient) bool { return r.State == queue.Pending }) {
+	if e == nil || e.Done() {
 		delete(s.byID, m.ID)
 		return
 	}
@@ -324,6 +346,18 @@ func (l *memLease) Record(ctx context.Context, e *queue.Entry) error {
 	l.ended = true
 	l.s.store(l.m, e)
 	return nil
+}
+
+// Postpone implements queue.Postponer.
+func (l *memLease) Postpone(until time.Time) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.ended || l.epoch != l.s.epoch {
+		return
+	}
+	l.ended = true
+	l.m.Next = until
+	l.s.giveBack(l.m)
 }
 
 func (l *memLease) Release() {

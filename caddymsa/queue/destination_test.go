@@ -1,0 +1,215 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// hops is a sink whose destinations are the recipients' domains.
+type hops struct {
+	*sink
+	concurrency int
+}
+
+func (h hops) Destination(_ *queue.Entry, r *queue.Recipient) queue.Destination {
+	_, domain, _ := strings.Cut(r.Address, "@")
+	return queue.Destination{Name: domain, Concurrency: h.concurrency}
+}
+
+var refused = queue.Unreachable(errors.New("dial tcp 192.0.2.1:25: connection refused"))
+
+// A destination that is down is probed, not hammered, and nobody else waits for it.
+func TestDestinationDown(t *testing.T) {
+	var down atomic.Bool
+	down.Store(true)
+	s := newSink(func(_ context.Context, d *queue.Delivery) error {
+		if down.Load() && strings.HasSuffix(d.Recipients[0].Address, "@down.example") {
+			return refused
+		}
+		return nil
+	})
+	h := &hops{sink: s}
+	run(t, to(h), func(r *rig) {
+		r.Start()
+		for i := range 500 {
+			r.submit(fmt.Sprintf("D%03d", i), nil, "bob@down.example")
+		}
+		for i := range 50 {
+			r.submit(fmt.Sprintf("U%03d", i), nil, "bob@up.example")
+		}
+		r.after(time.Second)
+		attempts := func(domain string) (n int) {
+			for _, c := range s.all() {
+				if strings.HasSuffix(c.rcpts, domain) {
+					n++
+				}
+			}
+			return n
+		}
+		if n := attempts("up.example"); n != 50 {
+			t.Errorf("%d of 50 were delivered beside", n)
+		}
+		// Those that were under way at once could not know.
+		if n := attempts("down.example"); n > 16 {
+			t.Errorf("%d attempts at once at what is down", n)
+		}
+		before := attempts("down.example")
+		r.after(time.Hour)
+		if n := attempts("down.example") - before; n < 10 || n > 30 {
+			t.Errorf("%d probes in an hour", n)
+		}
+		// What was only postponed has no attempt on record.
+		if e := r.mustHave("D499"); e.Attempts != 0 {
+			t.Errorf("postponed entry %+v", e)
+		}
+		if n := len(r.logged("delivery deferred")); n > 50 {
+			t.Errorf("%d lines for %d attempts", n, attempts("down.example"))
+		}
+		down.Store(false)
+		r.after(6 * time.Minute) // the next probe is at most 5 minutes away
+		if n := attempts("down.example"); n < 500-20 {
+			t.Errorf("only %d attempts after it came back", n)
+		}
+		r.after(time.Hour)
+		for i := range 500 {
+			r.mustNotHave(fmt.Sprintf("D%03d", i))
+		}
+	})
+}
+
+// What waits for a destination expires like anything else, and its sender is told.
+func TestExpiresWhileDown(t *testing.T) {
+	s, bounces := newSink(func(context.Context, *queue.Delivery) error { return refused }), newSink(nil)
+	run(t, bouncesTo(bounces, s), func(r *rig) {
+		r.host.g.schedule.Expire = time.Hour
+		r.host.g.schedule.Warn = 20 * time.Minute
+		r.Start()
+		for i := range 20 {
+			r.submit(fmt.Sprintf("Q%02d", i), nil, "bob@down.example")
+		}
+		r.after(30 * time.Minute)
+		if n := len(bounces.all()); n != 20 {
+			t.Errorf("%d senders were told of the delay", n)
+		}
+		r.after(time.Hour)
+		if n := len(bounces.all()); n != 40 {
+			t.Errorf("%d notifications", n)
+		}
+		for i := range 20 {
+			r.mustNotHave(fmt.Sprintf("Q%02d", i))
+		}
+		if c := bounces.last(); !strings.Contains(c.message, "Status: 5.4.7") || strings.Contains(c.message, "192.0.2.1") {
+			t.Errorf("bounce:\n%s", c.message)
+		}
+	})
+}
+
+// No more at once than a destination takes; the others wait in memory, and what goes elsewhere
+// does not wait for them.
+func TestConcurrency(t *testing.T) {
+	s := newSink(func(_ context.Context, d *queue.Delivery) error {
+		if strings.HasSuffix(d.Recipients[0].Address, "@slow.example") {
+			time.Sleep(time.Minute)
+		}
+		return nil
+	})
+	h := &hops{sink: s, concurrency: 3}
+	run(t, to(h), func(r *rig) {
+		r.Start()
+		const n = 600 // more than are kept waiting in memory
+		for i := range n {
+			r.submit(fmt.Sprintf("S%03d", i), nil, "bob@slow.example")
+		}
+		r.submit("Q1", nil, "bob@quick.example")
+		r.after(time.Second)
+		r.mustNotHave("Q1")
+		if now, most := s.atOnce(); now != 3 || most > 4 {
+			t.Errorf("%d under way, at most %d", now, most)
+		}
+		r.after(n/3*time.Minute + time.Minute)
+		if got := len(s.all()); got < n {
+			t.Errorf("%d of %d attempts: a turn was lost", got, n)
+		}
+		r.after(time.Hour)
+		for i := range n {
+			r.mustNotHave(fmt.Sprintf("S%03d", i))
+		}
+	})
+}
+
+// What waits for its turn is given back when the queue ends, and when nobody is in charge.
+func TestParkedAreGivenBack(t *testing.T) {
+	s := newSink(func(ctx context.Context, _ *queue.Delivery) error {
+		select {
+		case <-time.After(time.Minute):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	h := &hops{sink: s, concurrency: 1}
+	run(t, to(h), func(r *rig) {
+		r.Start()
+		for i := range 10 {
+			r.submit(fmt.Sprintf("Q%d", i), nil, "bob@slow.example")
+		}
+		r.after(time.Second)
+		g := r.host.g
+		r.host.set(nil)
+		r.after(2 * time.Minute)
+		if n := len(s.all()); n != 1 {
+			t.Fatalf("%d attempts", n)
+		}
+		r.host.set(g)
+		r.Wake()
+		r.after(3*time.Minute + time.Second)
+		if n := len(s.all()); n != 5 {
+			t.Errorf("%d attempts", n)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		r.Stop(ctx)
+		leased := 0
+		for range 10 {
+			if l, _, err := r.spool.Lease(context.Background(), time.Now()); err == nil {
+				leased++
+				defer l.Release()
+			}
+		}
+		if leased != 6 {
+			t.Errorf("%d of 6 can be leased again", leased)
+		}
+	})
+}
+
+// Recipients of a destination that is down wait, the others of the entry have theirs.
+func TestPartlyDown(t *testing.T) {
+	s := newSink(func(_ context.Context, d *queue.Delivery) error {
+		if strings.HasSuffix(d.Recipients[0].Address, "@down.example") {
+			return refused
+		}
+		return nil
+	})
+	run(t, to(&hops{sink: s}), func(r *rig) {
+		r.Start()
+		r.submit("Q0", nil, "x@down.example")
+		r.after(time.Second)
+		r.submit("Q1", nil, "bob@down.example", "carol@up.example")
+		r.after(time.Second)
+		e := r.mustHave("Q1")
+		if e.Recipients[0].State != queue.Pending || e.Recipients[0].Attempts != 0 || e.Recipients[1].State != queue.Delivered {
+			t.Errorf("entry %+v", e)
+		}
+		r.mustLog(zap.InfoLevel, "delivery delivered", 1)
+		r.mustLog(zap.DebugLevel, "delivery postponed", 1)
+	})
+}

@@ -40,6 +40,10 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Seek", (*spoolTest).testSeek},
 		{"SameID", (*spoolTest).testSameID},
 		{"Order", (*spoolTest).testOrder},
+		{"Turns", (*spoolTest).testTurns},
+		{"Priority", (*spoolTest).testPriority},
+		{"Postpone", (*spoolTest).testPostpone},
+		{"DeadLetter", (*spoolTest).testDeadLetter},
 		{"Exclusive", (*spoolTest).testExclusive},
 		{"Record", (*spoolTest).testRecord},
 		{"RecordDeletes", (*spoolTest).testRecordDeletes},
@@ -370,6 +374,105 @@ func (s *spoolTest) testOrder() {
 		s.Errorf("leased %s", id)
 	}
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
+}
+
+// Nobody waits behind all of another user's messages.
+func (s *spoolTest) testTurns() {
+	for i := range 60 {
+		e := spoolEntry(fmt.Sprintf("A%02d", i), spoolNoon)
+		e.User = "many"
+		s.commit(e, "", nil)
+	}
+	for _, user := range []string{"one", "two"} {
+		e := spoolEntry("B"+user, spoolNoon.Add(time.Minute))
+		e.User = user
+		s.commit(e, "", nil)
+	}
+	var got []string
+	for range 8 {
+		got = append(got, s.lease(spoolNoon.Add(time.Hour)).Entry().ID)
+	}
+	if !slices.Contains(got, "Bone") || !slices.Contains(got, "Btwo") {
+		s.Errorf("leased %q first: the others wait behind one", got)
+	}
+	last := ""
+	for _, id := range got { // one user's in their order
+		if strings.HasPrefix(id, "A") {
+			if id < last {
+				s.Errorf("leased %q", got)
+			}
+			last = id
+		}
+	}
+}
+
+// The higher priority comes first and does not come alone (RFC 6710 section 4.2).
+func (s *spoolTest) testPriority() {
+	for i := range 60 {
+		e := spoolEntry(fmt.Sprintf("H%02d", i), spoolNoon.Add(time.Minute))
+		e.Priority = 4
+		s.commit(e, "", nil)
+	}
+	low := spoolEntry("L", spoolNoon)
+	low.Priority = -3
+	s.commit(low, "", nil)
+	var got []string
+	for range 60 {
+		got = append(got, s.lease(spoolNoon.Add(time.Hour)).Entry().ID)
+	}
+	if got[0] != "H00" {
+		s.Errorf("leased %s first", got[0])
+	}
+	if !slices.Contains(got, "L") {
+		s.Error("the low priority waits for ever")
+	}
+}
+
+// Postpone is optional. It is kept in memory alone.
+func (s *spoolTest) testPostpone() {
+	s.commit(spoolEntry("Q1", spoolNoon), "", []byte("body"))
+	l := s.lease(spoolNoon)
+	p, ok := l.(queue.Postponer)
+	if !ok {
+		s.Skip("its leases are no Postponer")
+	}
+	p.Postpone(spoolNoon.Add(time.Hour))
+	p.Postpone(spoolNoon)
+	l.Release()
+	s.none(spoolNoon.Add(time.Minute), spoolNoon.Add(time.Hour))
+	if e, err := s.Get(background, "Q1"); err != nil || !e.Next.Equal(spoolNoon) {
+		s.Errorf("stored is %+v, %v", e, err)
+	}
+	l = s.lease(spoolNoon.Add(time.Hour))
+	if got := string(s.message(l)); got != "body" {
+		s.Errorf("message %q", got)
+	}
+	l.Release()
+}
+
+// An entry of which nothing is pending stays while it is a dead letter.
+func (s *spoolTest) testDeadLetter() {
+	s.commit(spoolEntry("Q1", spoolNoon), "", []byte("body"))
+	l := s.lease(spoolNoon)
+	e := l.Entry()
+	delivered(e)
+	e.Recipients[0].State = queue.Failed
+	e.Dead, e.Next = spoolNoon.Add(time.Hour), spoolNoon.Add(time.Hour)
+	e.History = []queue.Event{{Time: spoolNoon, What: "failed", Text: "550 5.1.1 No"}}
+	if err := l.Record(background, e); err != nil {
+		s.Fatal(err)
+	}
+	s.none(spoolNoon.Add(time.Minute), spoolNoon.Add(time.Hour))
+	l = s.lease(spoolNoon.Add(time.Hour))
+	e = l.Entry()
+	if e.Recipients[0].State != queue.Failed || len(e.History) != 1 || string(s.message(l)) != "body" {
+		s.Errorf("entry %+v", e)
+	}
+	e.Dead = time.Time{}
+	if err := l.Record(background, e); err != nil {
+		s.Fatal(err)
+	}
+	s.wantIDs()
 }
 
 func (s *spoolTest) testExclusive() {

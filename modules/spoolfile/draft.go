@@ -185,7 +185,8 @@ func (d *draft) commit(ctx context.Context, e *queue.Entry, header []byte) error
 	if e.ID == "" {
 		return errors.New("the entry has no id")
 	}
-	rec := record{held: e.Held != "", next: nanos(e.Next), size: int64(len(header) + len(d.buf))}
+	rec := record{size: int64(len(header) + len(d.buf))}
+	rec.describe(e)
 	body := [][]byte{header, d.buf}
 	if d.file != nil {
 		if err := d.finish(); err != nil {

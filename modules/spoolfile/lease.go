@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// Lease gives the entry that is due first to the caller alone.
+// Lease gives the entry whose turn it is to the caller alone.
 func (s *Store) Lease(ctx context.Context, now time.Time) (queue.Lease, time.Time, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -68,11 +68,11 @@ func (s *Store) load(id string) (*queue.Entry, error) {
 	return decodeEntry(value)
 }
 
-// record stores what an owned entry has become, or deletes it when no recipient
-// is pending, and gives it back. What cannot be stored is kept in memory and
+// record stores what an owned entry has become, or deletes it when it is
+// done, and gives it back. What cannot be stored is kept in memory and
 // stored later, so that only a crash in between makes a duplicate.
 func (s *Store) record(it *item, e *queue.Entry, now time.Time) error {
-	if !pending(e) {
+	if e.Done() {
 		err := s.delete(it)
 		if err != nil {
 			s.schedule.postpone(it, now.Add(outcomeRetry), e)
@@ -94,22 +94,14 @@ func clone(e *queue.Entry) *queue.Entry {
 	c := *e
 	c.Recipients = slices.Clone(e.Recipients)
 	c.Attributes = maps.Clone(e.Attributes)
+	c.History = slices.Clone(e.History)
 	return &c
-}
-
-func pending(e *queue.Entry) bool {
-	for i := range e.Recipients {
-		if e.Recipients[i].State == queue.Pending {
-			return true
-		}
-	}
-	return false
 }
 
 // put stores an owned entry's envelope.
 func (s *Store) put(it *item, e *queue.Entry) (record, error) {
 	rec := it.rec
-	rec.held, rec.next = e.Held != "", nanos(e.Next)
+	rec.describe(e)
 	value, err := rec.encode(e)
 	if err != nil {
 		return rec, err
@@ -193,6 +185,15 @@ func (l *lease) Release() {
 		return
 	}
 	l.s.schedule.settle(l.it, l.it.rec)
+	l.s.wake()
+}
+
+// Postpone gives the entry back to be due later; a restart forgets that.
+func (l *lease) Postpone(until time.Time) {
+	if l.ended.Swap(true) {
+		return
+	}
+	l.s.schedule.postpone(l.it, until, nil)
 	l.s.wake()
 }
 

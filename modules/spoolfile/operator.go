@@ -87,7 +87,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*queue.Entry)
 	if err != nil {
 		e = &queue.Entry{ID: id, Held: err.Error()}
 	}
-	if e = change(e); e == nil || !pending(e) {
+	if e = change(e); e == nil || e.Done() {
 		if err := s.delete(it); err != nil {
 			return err
 		}

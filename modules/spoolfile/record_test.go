@@ -2,6 +2,7 @@ package spoolfile
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 )
 
 func TestRecord(t *testing.T) {
-	want := record{held: true, next: -5, file: 1 << 60, size: 7}
+	want := record{held: true, next: -5, file: 1 << 60, size: 7, priority: -9, user: 1<<64 - 1}
 	b, err := want.encode(testEntry("Q1"))
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +21,17 @@ func TestRecord(t *testing.T) {
 	if e, err := decodeEntry(b); err != nil || fmt.Sprint(e) != fmt.Sprint(testEntry("Q1")) {
 		t.Errorf("%+v, %v", e, err)
 	}
-	b[0] = 2 // a later program's
+	// What an earlier program wrote is read.
+	first := append(slices.Clone(b[:firstHeader]), b[recordHeader:]...)
+	first[0] = recordFirst
+	want.priority, want.user = 0, 0
+	if got, err := decodeRecord(first); err != nil || got != want {
+		t.Errorf("%+v, %v; wanted %+v", got, err, want)
+	}
+	if e, err := decodeEntry(first); err != nil || e.ID != "Q1" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	b[0] = 3 // a later program's
 	if _, err := decodeRecord(b); err == nil {
 		t.Error("a record of an unknown version was read")
 	}

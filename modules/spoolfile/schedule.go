@@ -18,14 +18,16 @@ type item struct {
 	// outcome is what a Record could not store; it is stored before the entry is
 	// delivered again.
 	outcome *queue.Entry
-	pos     int // in the heap, -1 when it is not waiting
+	in      *waiting // where it waits, nil: nowhere
+	pos     int      // in there
 }
 
-// schedule knows all entries and which of them is due first.
+// schedule knows all entries, when each is due, and whose turn it is among those that are.
 type schedule struct {
 	mu    sync.Mutex
 	items map[string]*item
 	wait  waiting
+	due   lines
 }
 
 func newSchedule() *schedule { return &schedule{items: make(map[string]*item)} }
@@ -37,7 +39,7 @@ func (s *schedule) reserve(id string) (*item, bool) {
 	if s.items[id] != nil {
 		return nil, false
 	}
-	it := &item{id: id, busy: true, pos: -1}
+	it := &item{id: id, busy: true}
 	s.items[id] = it
 	return it, true
 }
@@ -57,25 +59,30 @@ func (s *schedule) acquire(id string) (*item, error) {
 	return it, nil
 }
 
-// take makes the entry that is due first the caller's, or says when one is due.
+// take makes the entry whose turn it is the caller's, or says when one is due.
 func (s *schedule) take(now time.Time) (*item, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	at := nanos(now)
+	for len(s.wait) > 0 && s.wait[0].rec.next <= at {
+		it := s.wait[0]
+		s.wait.drop(it)
+		s.due.add(it)
+	}
+	if it := s.due.take(); it != nil {
+		it.busy = true
+		return it, time.Time{}
+	}
 	if len(s.wait) == 0 {
 		return nil, time.Time{}
 	}
-	it := s.wait[0]
-	if it.rec.next > nanos(now) {
-		return nil, time.Unix(0, it.rec.next)
-	}
-	s.own(it)
-	return it, time.Time{}
+	return nil, time.Unix(0, s.wait[0].rec.next)
 }
 
 func (s *schedule) own(it *item) {
 	it.busy = true
-	if it.pos >= 0 {
-		heap.Remove(&s.wait, it.pos)
+	if it.in != nil {
+		it.in.drop(it)
 	}
 }
 
@@ -85,7 +92,7 @@ func (s *schedule) settle(it *item, rec record) {
 	defer s.mu.Unlock()
 	it.rec, it.busy = rec, false
 	if !rec.held && !it.broken {
-		heap.Push(&s.wait, it)
+		s.wait.put(it)
 	}
 }
 
@@ -110,8 +117,18 @@ func (s *schedule) len() int {
 	return len(s.items)
 }
 
-// waiting orders entries by when they are due, then by id.
+// waiting is a heap of entries by when they are due, then by id.
 type waiting []*item
+
+func (w *waiting) put(it *item) {
+	it.in = w
+	heap.Push(w, it)
+}
+
+func (w *waiting) drop(it *item) {
+	heap.Remove(w, it.pos)
+	it.in = nil
+}
 
 func (w waiting) Len() int { return len(w) }
 
@@ -138,6 +155,5 @@ func (w *waiting) Pop() any {
 	it := old[len(old)-1]
 	old[len(old)-1] = nil
 	*w = old[:len(old)-1]
-	it.pos = -1
 	return it
 }

@@ -37,6 +37,7 @@ type MemSpool struct {
 
 type memEntry struct {
 	queue.Entry
+	at      time.Time // due: Next, or what Postpone said
 	message []byte
 	leased  bool
 }
@@ -99,14 +100,16 @@ func (s *MemSpool) enter(ctx context.Context) error {
 }
 
 func compareDue(a, b *memEntry) int {
-	return cmp.Or(a.Next.Compare(b.Next), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.ID, b.ID))
 }
 
-func (s *MemSpool) giveBack(m *memEntry) {
-	m.leased = false
+func (s *MemSpool) giveBack(m *memEntry) { s.giveBackAt(m, m.Next) }
+
+func (s *MemSpool) giveBackAt(m *memEntry, at time.Time) {
+	m.leased, m.at = false, at
 	if m.Held == "" {
-		at, _ := slices.BinarySearchFunc(s.due, m, compareDue)
-		s.due = slices.Insert(s.due, at, m)
+		i, _ := slices.BinarySearchFunc(s.due, m, compareDue)
+		s.due = slices.Insert(s.due, i, m)
 	}
 	s.wake()
 }
@@ -134,8 +137,8 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time) (queue.Lease, time.
 	if len(s.due) == 0 {
 		return nil, time.Time{}, queue.ErrNoneDue
 	}
-	if m := s.due[0]; m.Next.After(now) {
-		return nil, m.Next, queue.ErrNoneDue
+	if m := s.due[0]; m.at.After(now) {
+		return nil, m.at, queue.ErrNoneDue
 	}
 	m := s.turn(now)
 	s.take(m)
@@ -152,7 +155,7 @@ func (s *MemSpool) turn(now time.Time) *memEntry {
 		return best
 	}
 	for _, m := range s.due[1:] {
-		if m.Next.After(now) {
+		if m.at.After(now) {
 			break
 		}
 		if m.Priority > best.Priority || m.Priority == best.Priority && s.served[m.User] < s.served[best.User] {
@@ -356,8 +359,7 @@ func (l *memLease) Postpone(until time.Time) {
 		return
 	}
 	l.ended = true
-	l.m.Next = until
-	l.s.giveBack(l.m)
+	l.s.giveBackAt(l.m, until)
 }
 
 func (l *memLease) Release() {

@@ -39,7 +39,8 @@ type App struct {
 	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
 
 	log        *zap.Logger
-	events     *caddyevents.App
+	events     *events
+	started    bool
 	ctx        caddy.Context
 	generation *generation
 	spool      SpoolModule
@@ -77,7 +78,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("events app: %w", err)
 	}
-	app.events = events.(*caddyevents.App)
+	app.events = newEvents(ctx, events.(*caddyevents.App), app.log)
 
 	if err := app.loadSpool(ctx); err != nil {
 		return fmt.Errorf("spool: %w", err)
@@ -157,6 +158,8 @@ func (app *App) Start() (err error) {
 			app.bindings = append(app.bindings, b)
 		}
 	}
+	app.events.start()
+	app.started = true
 	app.delivery.push()
 	for _, b := range app.bindings {
 		b.push()
@@ -201,6 +204,9 @@ func (app *App) release() {
 	}
 	if app.generation != nil {
 		app.generation.close(time.Duration(app.GracePeriod))
+	}
+	if app.started {
+		app.events.stop(time.Duration(app.GracePeriod))
 	}
 	for _, srv := range app.Servers {
 		if srv != nil {

@@ -31,7 +31,7 @@ func init() {
 //		}
 //		@<name>    <matcher> ... | { <matcher> ... }
 //		policy     [@<name>] [log_only] <policy> ...
-//		deliver    [@<name>] <sink> ...
+//		deliver    [@<name>] <sink> ... { queue { ... } ; unqueued [<timeout>] ; address_map <map> ... }
 //		bounces    [@<name>] <sink> ...
 //		received   full | no_client | hashed
 //		newlines   refuse | normalize
@@ -39,7 +39,7 @@ func init() {
 //		timeouts   { <timeout> <duration> }
 //
 //		# of the app, in one of the blocks only:
-//		queue        { retry <durations...> ; expire <duration> ; workers <n> }
+//		queue        { retry <durations...> ; expire <duration> ; warn <duration> ; dead_letters <duration> ; workers <n> }
 //		spool        <spool> ...
 //		grace_period <duration>
 //	}
@@ -110,18 +110,22 @@ func (p *serverParser) directive(d *caddyfile.Dispenser) (err error) {
 		return nil
 	case name == "policy":
 		policy := new(PolicyConfig)
-		policy.MatcherSetsRaw, policy.PolicyRaw, err = p.matched(d, "msa.policies", "sender_identity", &policy.LogOnly)
+		if policy.MatcherSetsRaw, err = p.matcherAndModule(d, "sender_identity", &policy.LogOnly); err != nil {
+			return err
+		}
+		policy.PolicyRaw, err = parseModule(d, "msa.policies", "module")
 		srv.Policies = append(srv.Policies, policy)
 	case name == "deliver":
-		route := new(RouteConfig)
-		route.MatcherSetsRaw, route.SinkRaw, err = p.matched(d, "msa.sinks", "maildir", nil)
+		route, err := p.route(d, "maildir")
+		if err != nil {
+			return err
+		}
 		srv.Routes = append(srv.Routes, route)
 	case name == "bounces":
 		if srv.Bounces != nil {
 			return d.Err("bounces stands twice; use one")
 		}
-		srv.Bounces = new(RouteConfig)
-		srv.Bounces.MatcherSetsRaw, srv.Bounces.SinkRaw, err = p.matched(d, "msa.sinks", "relay", nil)
+		srv.Bounces, err = p.route(d, "relay")
 	case name == "received":
 		return oneWord(d, &srv.Received, "full", "no_client", "hashed")
 	case name == "newlines":
@@ -146,26 +150,24 @@ func (p *serverParser) directive(d *caddyfile.Dispenser) (err error) {
 }
 
 // matched reads [@matcher] [log_only] <module> ...; without logOnly there is no such word.
-func (p *serverParser) matched(d *caddyfile.Dispenser, namespace, example string, logOnly *bool) ([]caddy.ModuleMap, json.RawMessage, error) {
+func (p *serverParser) matcherAndModule(d *caddyfile.Dispenser, example string, logOnly *bool) (sets []caddy.ModuleMap, err error) {
 	directive := d.Val()
 	if !d.NextArg() {
-		return nil, nil, d.Errf("%s takes a module, as in: %s %s", directive, directive, example)
+		return nil, d.Errf("%s takes a module, as in: %s %s", directive, directive, example)
 	}
-	var sets []caddy.ModuleMap
 	if name := d.Val(); name[0] == '@' {
 		var defined bool
 		if sets, defined = p.matchers[name]; !defined {
-			return nil, nil, d.Errf("matcher %s is not defined in this msa block", name)
+			return nil, d.Errf("matcher %s is not defined in this msa block", name)
 		}
 		if !d.NextArg() {
-			return nil, nil, d.Errf("%s takes a module after the matcher, as in: %s %s %s", directive, directive, name, example)
+			return nil, d.Errf("%s takes a module after the matcher, as in: %s %s %s", directive, directive, name, example)
 		}
 	}
 	if logOnly != nil && d.Val() == "log_only" {
 		if *logOnly = d.NextArg(); !*logOnly {
-			return nil, nil, d.Errf("%s takes a module after log_only, as in: %s log_only %s", directive, directive, example)
+			return nil, d.Errf("%s takes a module after log_only, as in: %s log_only %s", directive, directive, example)
 		}
 	}
-	mod, err := parseModule(d, namespace, "module")
-	return sets, mod, err
+	return sets, nil
 }

@@ -8,7 +8,7 @@ import (
 func (p *serverParser) limits(d *caddyfile.Dispenser) error {
 	l := &p.srv.Limits
 	counts := map[string]*int{
-		"recipients": &l.Recipients, "connections": &l.Connections, "connections_per_ip": &l.ConnectionsPerIP,
+		"recipients": &l.Recipients, "priority": &l.Priority, "connections": &l.Connections, "connections_per_ip": &l.ConnectionsPerIP,
 		"unauthenticated": &l.Unauthenticated, "bad_commands": &l.BadCommands, "auth_failures": &l.AuthFailures,
 	}
 	return block(d, func(name string) error {
@@ -16,7 +16,7 @@ func (p *serverParser) limits(d *caddyfile.Dispenser) error {
 			return size(d, &l.MessageSize)
 		}
 		if counts[name] == nil {
-			return d.Errf("unknown limit %q; there are message_size, recipients, connections, connections_per_ip, unauthenticated, bad_commands and auth_failures", name)
+			return d.Errf("unknown limit %q; there are message_size, recipients, priority, connections, connections_per_ip, unauthenticated, bad_commands and auth_failures", name)
 		}
 		return count(d, counts[name])
 	})
@@ -42,26 +42,16 @@ func (p *serverParser) queue(d *caddyfile.Dispenser) error {
 	q := new(QueueConfig)
 	p.app.Queue = q
 	return block(d, func(name string) error {
+		if known, err := q.RetryConfig.setting(d, name); known || err != nil {
+			return err
+		}
 		switch name {
-		case "retry":
-			args := d.RemainingArgs()
-			if len(args) == 0 {
-				return d.ArgErr()
-			}
-			for _, arg := range args {
-				dur, err := caddy.ParseDuration(arg)
-				if err != nil {
-					return d.Errf("retry: %v", err)
-				}
-				q.Retry = append(q.Retry, caddy.Duration(dur))
-			}
-			return nil
-		case "expire":
-			return duration(d, &q.Expire)
+		case "dead_letters":
+			return duration(d, &q.DeadLetters)
 		case "workers":
 			return count(d, &q.Workers)
 		}
-		return d.Errf("unknown queue setting %q; there are retry, expire and workers", name)
+		return d.Errf("unknown queue setting %q; there are retry, expire, warn, dead_letters and workers", name)
 	})
 }
 

@@ -15,6 +15,10 @@ type Limits struct {
 	MessageSize int64 `json:"message_size,omitempty"`
 	// Recipients is the most recipients of a message, announced in LIMITS. Default 1000; not below 100 (RFC 5321 4.5.3.1.8).
 	Recipients int `json:"recipients,omitempty"`
+	// Priority is the highest priority, from 1 to 9, that a client may ask for with MT-PRIORITY
+	// (RFC 6710); what is above is lowered to it. Zero: the extension is not offered, all messages
+	// are alike. Messages of a higher priority are delivered first.
+	Priority int `json:"priority,omitempty"`
 	// Connections is the most connections at a time. Default 20000.
 	Connections int `json:"connections,omitempty"`
 	// ConnectionsPerIP is the most connections at a time from one IPv4 address or IPv6 /64. Default 200.
@@ -55,6 +59,9 @@ func (l *Limits) setDefaults() error {
 	if l.Recipients > 0 && l.Recipients < 100 {
 		return fmt.Errorf("recipients: %d is too few: a server must accept 100 (RFC 5321 section 4.5.3.1.8)", l.Recipients)
 	}
+	if l.Priority < 0 || l.Priority > 9 {
+		return fmt.Errorf("priority: is %d; it is a number from 1 to 9, or left out", l.Priority)
+	}
 	return firstError(
 		setDefault(&l.MessageSize, 52428800, "message_size"),
 		setDefault(&l.Recipients, 1000, "recipients"),
@@ -93,6 +100,7 @@ func (srv *Server) settings() *smtpd.Settings {
 		AnnounceBeforeTLS: srv.Auth.announceBeforeTLS(),
 		MessageSize:       srv.Limits.MessageSize,
 		Recipients:        srv.Limits.Recipients,
+		Priority:          srv.Limits.Priority,
 		BadCommands:       srv.Limits.BadCommands,
 		AuthFailures:      srv.Limits.AuthFailures,
 		Handshake:         time.Duration(srv.Timeouts.Handshake),

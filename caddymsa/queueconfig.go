@@ -3,6 +3,7 @@ package caddymsa
 import (
 	"crypto/rand"
 	"encoding/base32"
+	"errors"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -10,14 +11,25 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// QueueConfig says how often delivery is tried and when it is given up.
-type QueueConfig struct {
+// RetryConfig says how often delivery is tried and when it is given up.
+type RetryConfig struct {
 	// Retry are the waits after the first, second ... failed attempt; the last
 	// repeats. Default 1m, 5m, 15m, 1h, 4h.
 	Retry []caddy.Duration `json:"retry,omitempty"`
 	// Expire is the age at which a message that could not be delivered is given
 	// up and its sender told. Default 5d.
 	Expire caddy.Duration `json:"expire,omitempty"`
+	// Warn is the age at which the sender is told that a message is delayed, once, unless its NOTIFY
+	// says otherwise (RFC 3461 section 4.1). Default 4h; negative: never.
+	Warn caddy.Duration `json:"warn,omitempty"`
+}
+
+// QueueConfig says how what was accepted is delivered.
+type QueueConfig struct {
+	RetryConfig
+	// DeadLetters is how long a message is kept for the operator when it failed for good, after its
+	// sender was told: "caddy msa queue retry" tries it again. Default: not at all.
+	DeadLetters caddy.Duration `json:"dead_letters,omitempty"`
 	// Workers is how many delivery attempts run at once. Default 16.
 	Workers int `json:"workers,omitempty"`
 
@@ -34,14 +46,40 @@ func (q *QueueConfig) provision() error {
 	if q.Expire == 0 {
 		q.Expire = caddy.Duration(5 * 24 * time.Hour)
 	}
+	if q.Warn == 0 {
+		q.Warn = caddy.Duration(4 * time.Hour)
+	}
 	if q.Workers == 0 {
 		q.Workers = 16
 	}
-	q.schedule = queue.Schedule{Expire: time.Duration(q.Expire), Workers: q.Workers}
-	for _, d := range q.Retry {
-		q.schedule.Retry = append(q.schedule.Retry, time.Duration(d))
+	if q.DeadLetters < 0 {
+		return errors.New("dead_letters: must not be negative; leave it out to keep none")
 	}
+	q.schedule = queue.Schedule{Workers: q.Workers, Keep: time.Duration(q.DeadLetters)}
+	q.apply(&q.schedule)
 	return q.schedule.Validate()
+}
+
+// schedule is what a route's settings make of the app's.
+func (c *RetryConfig) schedule(app queue.Schedule) (*queue.Schedule, error) {
+	c.apply(&app)
+	return &app, app.Validate()
+}
+
+// apply sets what is set.
+func (c *RetryConfig) apply(s *queue.Schedule) {
+	if len(c.Retry) > 0 {
+		s.Retry = nil
+		for _, d := range c.Retry {
+			s.Retry = append(s.Retry, time.Duration(d))
+		}
+	}
+	if c.Expire != 0 {
+		s.Expire = time.Duration(c.Expire)
+	}
+	if c.Warn != 0 {
+		s.Warn = max(0, time.Duration(c.Warn))
+	}
 }
 
 // queueIDs are written without letters and digits that look alike.

@@ -16,6 +16,7 @@ var (
 	errGone       = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Service shutting down, try again later"}
 	errLoginStale = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Authentication is no longer valid, connect again"}
 	errNoRoute    = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Recipient is not served here"}
+	errAlone      = &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 5, 3}, Message: "One recipient at a time here: send the message again for this one"}
 	errTooLarge   = &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message exceeds the size limit"}
 	errLoop       = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 6}, Message: "Too many Received fields, this looks like a mail loop"}
 
@@ -40,11 +41,14 @@ func toReply(err error) *smtp.SMTPError {
 	var reply *smtp.SMTPError
 	var unsure cannotTell
 	var policy *policyError
+	var direct *directError
 	switch {
 	case errors.As(err, &unsure): // first: what a backend wraps is not for the client
 		return errCannotTell
 	case errors.As(err, &policy) && policy.reply() != nil:
 		return policy.reply()
+	case errors.As(err, &direct):
+		return direct.reply()
 	case errors.As(err, &reply):
 		return reply
 	case errors.Is(err, sasl.ErrCredentials):
@@ -68,5 +72,5 @@ func replyText(r *smtp.SMTPError) string {
 // isOurs tells whether an error is a fault on our side, to be logged as one.
 func isOurs(err error) bool {
 	r := toReply(err)
-	return r == errInternal || r == errCannotTell || errors.Is(err, context.DeadlineExceeded)
+	return r == errInternal || r == errCannotTell || r == errNextHop || r == errNextHopLate || errors.Is(err, context.DeadlineExceeded)
 }

@@ -24,13 +24,21 @@ type RouteConfig struct {
 	MatcherSetsRaw []caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=msa.matchers"`
 	// Sink is where the recipient's copy goes: a module.
 	SinkRaw json.RawMessage `json:"sink,omitempty" caddy:"namespace=msa.sinks inline_key=module"`
+	// Queue overrides the app's schedule for this route. Default: the app's.
+	Queue *RetryConfig `json:"queue,omitempty"`
+	// Unqueued has the message delivered before the client is answered. Default: it is queued.
+	Unqueued *Unqueued `json:"unqueued,omitempty"`
+	// AddressMap translates the addresses that clients use to those that the sink gets (R-18).
+	// Default: they are the same.
+	AddressMapRaw json.RawMessage `json:"address_map,omitempty" caddy:"namespace=msa.address_maps inline_key=module"`
 
 	matchers matcherSets
 	sink     queue.Sink
 	name     string
+	schedule *queue.Schedule
 }
 
-func (r *RouteConfig) provision(ctx caddy.Context) error {
+func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) error {
 	if r.SinkRaw == nil {
 		return fmt.Errorf(`a sink is required, as in "sink": {"module": "maildir", "path": "/var/mail/{msa.recipient}"}`)
 	}
@@ -43,6 +51,27 @@ func (r *RouteConfig) provision(ctx caddy.Context) error {
 		return fmt.Errorf("%s is no sink", moduleName(mod))
 	}
 	r.sink, r.name = sink, moduleName(mod)
+	if r.AddressMapRaw != nil {
+		mod, err := ctx.LoadModule(r, "AddressMapRaw")
+		if err != nil {
+			return fmt.Errorf("address_map: %w", err)
+		}
+		addresses, ok := mod.(AddressMap)
+		if !ok {
+			return fmt.Errorf("address_map: %s is no address map", moduleName(mod))
+		}
+		r.sink = &mappedSink{sink: sink, addresses: addresses, log: ctx.Logger()}
+	}
+	if r.Queue != nil {
+		if r.schedule, err = r.Queue.schedule(schedule); err != nil {
+			return fmt.Errorf("queue: %w", err)
+		}
+	}
+	if r.Unqueued != nil {
+		if err := r.Unqueued.setDefaults(); err != nil {
+			return fmt.Errorf("unqueued: %w", err)
+		}
+	}
 	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw", MomentRecipient)
 	return err
 }

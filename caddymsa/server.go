@@ -177,12 +177,12 @@ func (srv *Server) provisionRoutes(ctx caddy.Context) error {
 		if r == nil {
 			return fmt.Errorf("route %d is empty", i+1)
 		}
-		if err := r.provision(ctx); err != nil {
+		if err := r.provision(ctx, srv.app.Queue.schedule); err != nil {
 			return fmt.Errorf("route %d: %w", i+1, err)
 		}
 	}
 	if srv.Bounces != nil {
-		if err := srv.Bounces.provision(ctx); err != nil {
+		if err := srv.Bounces.provision(ctx, srv.app.Queue.schedule); err != nil {
 			return fmt.Errorf("bounces: %w", err)
 		}
 	}

@@ -117,6 +117,10 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		SMTPUTF8:   opts.UTF8,
 		Return:     string(opts.Return),
 		EnvelopeID: opts.EnvelopeID,
+		Priority:   opts.Priority,
+		Session:    s.conn.ID(),
+		Helo:       s.conn.Helo(),
+		Mechanism:  s.login.mechanism,
 		User:       s.login.identity.User,
 		Attributes: s.login.identity.Attributes,
 	}

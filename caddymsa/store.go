@@ -118,7 +118,7 @@ func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error
 	if route == nil {
 		return queue.Route{}, queue.ErrNoRoute
 	}
-	return queue.Route{Sink: route.sink, Name: route.name}, nil
+	return queue.Route{Sink: route.sink, Name: route.name, Schedule: route.schedule}, nil
 }
 
 // Schedule implements queue.Generation.

@@ -25,6 +25,8 @@ type transaction struct {
 	store *store
 	draft queue.Draft
 	size  int64
+	// direct is the route of a recipient whose message is delivered before the client is answered.
+	direct *RouteConfig
 }
 
 // Rcpt implements smtpd.Transaction.
@@ -58,6 +60,12 @@ func (t *transaction) checkRecipient(ctx context.Context, srv *Server, r *queue.
 	}
 	if route == nil {
 		return errNoRoute
+	}
+	if len(t.sub.Entry.Recipients) > 0 && (t.direct != nil || route.Unqueued != nil) {
+		return errAlone
+	}
+	if t.direct = nil; route.Unqueued != nil {
+		t.direct = route
 	}
 	if c, ok := route.sink.(RecipientChecker); ok {
 		return c.CheckRecipient(ctx, t.sub.Entry, r)
@@ -115,6 +123,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "refused").Inc()
 		fields := append(t.fields(), zap.String(fieldQueueID, e.ID))
+		srv.app.events.emit(eventRefused, func() map[string]any { return refusedEvent(e, err) })
 		return smtpd.Reply{}, t.s.refuse(srv, "message refused", err, fields...)
 	}
 	t.s.accepted++
@@ -122,6 +131,13 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	metrics.acceptedOctets.WithLabelValues(srv.name).Add(float64(e.Size))
 	fields := append(t.fields(), t.s.fields()...)
 	srv.log.Info("message accepted", append(fields, zap.String(fieldQueueID, e.ID))...)
+	srv.app.events.emit(eventAccepted, func() map[string]any {
+		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
+	})
+	if t.direct != nil {
+		t.draft.Abort()
+		return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: delivered as " + e.ID}, nil
+	}
 	return accepted(e.ID), nil
 }
 
@@ -148,6 +164,9 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	e.Next = e.Accepted
 	header := append(srv.received(t.sub, t.s), m.header...)
 	e.Size = int64(len(header)) + t.size
+	if t.direct != nil {
+		return t.deliver(ctx, header)
+	}
 	// Durable or not is the one thing that must not be left open, so the end of
 	// the generation or of the connection does not interrupt it.
 	if err := t.draft.Commit(context.WithoutCancel(ctx), e, header); err != nil {
@@ -201,11 +220,23 @@ func (b body) Abort(cause error) {
 }
 
 func (t *transaction) fields() []zap.Field {
-	rcpts := make([]string, len(t.sub.Entry.Recipients))
-	for i := range rcpts {
-		rcpts[i] = t.sub.Entry.Recipients[i].Address
-	}
 	return []zap.Field{
-		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, rcpts), zap.Int64(fieldSize, t.size),
+		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size),
 	}
+}
+
+func addressesOf(e *queue.Entry) []string {
+	all := make([]string, len(e.Recipients))
+	for i := range all {
+		all[i] = e.Recipients[i].Address
+	}
+	return all
+}
+
+func refusedEvent(e *queue.Entry, err error) map[string]any {
+	data := map[string]any{"user": e.User, "reply": replyText(toReply(err)), "policy": ""}
+	if policy, ok := errors.AsType[*policyError](err); ok {
+		data["policy"] = policy.policy
+	}
+	return about(e, addressesOf(e), data)
 }

@@ -136,7 +136,7 @@ func (a *attempt) deliver(p *part) {
 	for i, r := range p.recipients {
 		p.Results[i] = Result{Recipient: r, Err: d.Outcome(r, err)}
 		res := &p.Results[i]
-		switch res.Outcome = outcome(res.Err); {
+		switch res.Outcome = OutcomeOf(res.Err); {
 		case postponed:
 			res.Outcome = OutcomePostponed
 		case res.Outcome == OutcomeDeferred && p.sink != nil && a.ctx.Err() != nil:

@@ -235,6 +235,18 @@ func (d *Delivery) Relayed(r *Recipient, notifies bool) {
 	d.relayed[r] = notifies
 }
 
+// WasRelayed tells what Relayed said of r, if it did.
+func (d *Delivery) WasRelayed(r *Recipient) (notifies, relayed bool) {
+	notifies, relayed = d.relayed[r]
+	return notifies, relayed
+}
+
+// Reported tells what Report said of r, if it did.
+func (d *Delivery) Reported(r *Recipient) (err error, reported bool) {
+	err, reported = d.errs[r]
+	return err, reported
+}
+
 // Outcome is what became of r, given what Deliver returned.
 func (d *Delivery) Outcome(r *Recipient, deliverErr error) error {
 	if err, ok := d.errs[r]; ok {

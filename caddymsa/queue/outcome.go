@@ -18,8 +18,8 @@ const (
 // maxCause bounds, in octets, what is kept of a reply or an error.
 const maxCause = 500
 
-// outcome is what an error of a sink means.
-func outcome(err error) Outcome {
+// OutcomeOf is what an error of a sink means: nil that it was delivered.
+func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeDelivered
 	}

@@ -28,6 +28,9 @@ func (c *Conn) cmdEHLO(arg string) error {
 	}
 	lines = append(lines, "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN",
 		"LIMITS RCPTMAX="+strconv.Itoa(c.maxRecipients())) // RFC 9422
+	if c.settings.Priority > 0 {
+		lines = append(lines, "MT-PRIORITY") // RFC 6710
+	}
 	for i, text := range lines {
 		sep := "-"
 		if i == len(lines)-1 {

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -28,7 +29,7 @@ func (c *Conn) cmdMAIL(arg string) error {
 	}
 	opts := &MailOptions{ExactPath: from.Exact}
 	for _, p := range params {
-		if err := mailParam(opts, p); err != nil {
+		if err := c.mailParam(opts, p); err != nil {
 			return c.badParam(p, err)
 		}
 	}
@@ -40,17 +41,23 @@ func (c *Conn) cmdMAIL(arg string) error {
 		c.reply(552, code(5, 3, 4), "Message exceeds the size limit")
 		return nil
 	}
+	lowered := opts.Priority > c.settings.Priority
+	opts.Priority = min(opts.Priority, c.settings.Priority)
 	tx, err := c.session.Mail(c.ctx, from, opts)
 	if err != nil {
 		return c.refused(err)
 	}
 	c.tx, c.recipients, c.refusedRcpts, c.utf8 = tx, 0, 0, opts.UTF8
+	if lowered {
+		c.reply(250, code(2, 3, 6), "Ok, with priority "+strconv.Itoa(opts.Priority)) // RFC 6710 section 4.1
+		return nil
+	}
 	c.reply(250, code(2, 1, 0), "Ok")
 	return nil
 }
 
 // mailParam sets one parameter. errUnknownParam: RFC 5321 section 4.1.1.11 wants 555.
-func mailParam(o *MailOptions, p param) error {
+func (c *Conn) mailParam(o *MailOptions, p param) error {
 	switch p.name {
 	case "SIZE":
 		return p.size(&o.Size)
@@ -92,6 +99,15 @@ func mailParam(o *MailOptions, p param) error {
 		}
 		o.EnvelopeID = value
 		return err
+	case "MT-PRIORITY": // RFC 6710
+		if c.settings.Priority == 0 {
+			return errUnknownParam
+		}
+		n, err := strconv.Atoi(p.value)
+		if err != nil || n < -9 || n > 9 || strings.HasPrefix(p.value, "+") {
+			return errors.New("MT-PRIORITY is a number from -9 to 9")
+		}
+		o.Priority = n
 	default:
 		return errUnknownParam
 	}

@@ -38,10 +38,13 @@ type Settings struct {
 	// where AUTH itself is refused. Empty: no AUTH line.
 	AnnounceBeforeTLS []string
 
-	MessageSize  int64 // octets in a message; 52428800
-	Recipients   int   // of one message; 1000
-	BadCommands  int   // in a session before 421; 20
-	AuthFailures int   // in a session before 421; 3
+	MessageSize int64 // octets in a message; 52428800
+	Recipients  int   // of one message; 1000
+	// Priority is the highest that a client may ask for with MT-PRIORITY (RFC 6710), which is
+	// lowered to it. Zero: the extension is not offered.
+	Priority     int
+	BadCommands  int // in a session before 421; 20
+	AuthFailures int // in a session before 421; 3
 
 	Handshake   time.Duration // for the TLS handshake; 10s
 	BeforeAuth  time.Duration // from accept to a successful AUTH; 60s
@@ -115,6 +118,8 @@ type MailOptions struct {
 	smtp.MailOptions
 	// ExactPath is the reverse path as it stood on the wire, without the angle brackets.
 	ExactPath string
+	// Priority is MT-PRIORITY, from -9 to 9.
+	Priority int
 }
 
 // RcptOptions are the parameters of RCPT TO.

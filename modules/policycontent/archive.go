@@ -1,0 +1,224 @@
+package policycontent
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+)
+
+// Bounds of listing an archive.
+const (
+	maxEntries  = 10_000    // names in it
+	maxInflated = 256 << 20 // octets that a compressed tar is inflated to
+	maxRatio    = 1100      // how many times its size an archive says to hold; deflate reaches 1032
+)
+
+// notListed says why an archive cannot be listed.
+type notListed struct{ why string }
+
+func (e *notListed) Error() string { return e.why }
+
+func cannotList(format string, args ...any) error { return &notListed{fmt.Sprintf(format, args...)} }
+
+// notAdmitted is a name in an archive that may not be there.
+type notAdmitted struct{ name string }
+
+func (e *notAdmitted) Error() string { return "not allowed: " + e.name }
+
+// listsArchives tells whether names in archives matter.
+func (c *Content) listsArchives() bool { return c.inside.allow != nil || c.inside.forbid != nil }
+
+// checkArchive judges the names in a part that is an archive, by its content or by what it says
+// of itself. Archives within are names only.
+func (c *Content) checkArchive(ctx context.Context, p *message.Part, body io.Reader) error {
+	source := &remember{r: body}
+	br := bufio.NewReaderSize(source, 4096)
+	head, _ := br.Peek(tarHead)
+	count := 0
+	admit := func(name string) error {
+		if count++; count > maxEntries {
+			return cannotList("it has more than %d entries", maxEntries)
+		}
+		if !c.inside.admitFile(name) {
+			return &notAdmitted{name}
+		}
+		return ctx.Err()
+	}
+	err := list(br, kindOf(p, head), p, admit)
+	if source.err != nil && !errors.Is(source.err, io.EOF) {
+		return source.err
+	}
+	if bad, ok := errors.AsType[*notAdmitted](err); ok {
+		return c.forbidden(ruleNames, "%s has within it a file name that is not allowed: %s", c.part(p), short(bad.name))
+	}
+	if bad, ok := errors.AsType[*notListed](err); ok {
+		return c.forbidden(ruleArchives, "%s is an archive that cannot be listed: %s", c.part(p), bad.why)
+	}
+	return err
+}
+
+// list gives each name in an archive to admit.
+func list(r *bufio.Reader, kind string, p *message.Part, admit func(string) error) error {
+	switch kind {
+	case "":
+		return nil
+	case "zip":
+		return listZipStream(r, admit)
+	case "tar":
+		return listTar(r, admit)
+	case "gzip":
+		return listGzip(r, p, admit)
+	}
+	return cannotList("%s is not supported", kind)
+}
+
+// tarHead is how much of a part tells what it is: tar's mark is at 257.
+const tarHead = 512
+
+// marks are what archives begin with.
+var marks = []struct{ mark, kind string }{
+	{"PK\x03\x04", "zip"}, {"PK\x05\x06", "zip"}, {"PK\x07\x08", "zip"}, {"PK00PK", "zip"}, {"\x1f\x8b", "gzip"}, {"Rar!\x1a\x07", "rar"}, {"7z\xbc\xaf\x27\x1c", "7z"}, {"BZh", "bzip2"},
+	{"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"MSCF", "cab"}, {"\x60\xea", "arj"}, {"\x1f\x9d", "compress"}, {"LZIP", "lzip"}, {"xar!", "xar"}, {"!<arch>\n", "ar"}, {"ISc(", "cab"},
+}
+
+// endings are file names of archives, and subtypes what they are labelled as.
+var (
+	endings = map[string]string{
+		".zip": "zip", ".tar": "tar", ".tgz": "gzip", ".gz": "gzip", ".rar": "rar", ".7z": "7z", ".bz2": "bzip2", ".tbz2": "bzip2", ".tbz": "bzip2", ".xz": "xz", ".txz": "xz", ".zst": "zstd",
+		".cab": "cab", ".arj": "arj", ".lzh": "lha", ".lha": "lha", ".ace": "ace", ".z": "compress", ".lz": "lzip", ".iso": "iso", ".img": "disk image", ".dmg": "disk image", ".vhd": "disk image", ".vhdx": "disk image",
+	}
+	subtypes = map[string]string{
+		"application/zip": "zip", "application/x-zip": "zip", "application/x-zip-compressed": "zip", "application/x-tar": "tar", "application/gzip": "gzip",
+		"application/x-gzip": "gzip", "application/vnd.rar": "rar", "application/x-rar-compressed": "rar", "application/x-rar": "rar", "application/x-7z-compressed": "7z", "application/x-bzip2": "bzip2", "application/x-xz": "xz",
+		"application/zstd": "zstd", "application/vnd.ms-cab-compressed": "cab", "application/x-lzh-compressed": "lha", "application/x-ace-compressed": "ace", "application/x-iso9660-image": "iso",
+	}
+)
+
+// kindOf tells what archive a part is, first of all by its content; empty: none.
+func kindOf(p *message.Part, head []byte) string {
+	for _, m := range marks {
+		if bytes.HasPrefix(head, []byte(m.mark)) {
+			return m.kind
+		}
+	}
+	switch {
+	case len(head) >= 262 && string(head[257:262]) == "ustar":
+		return "tar"
+	case len(head) > 6 && head[2] == '-' && head[3] == 'l' && head[6] == '-':
+		return "lha"
+	}
+	if kind := subtypes[p.Type]; kind != "" {
+		return kind
+	}
+	for _, name := range p.FileNames {
+		if kind := endings[strings.ToLower(path.Ext(strings.TrimRight(name, ". ")))]; kind != "" {
+			return kind
+		}
+	}
+	return ""
+}
+
+// listZipStream keeps the archive in a file without a name for as long as it is read: its
+// directory is at the end, and names the places before.
+func listZipStream(r io.Reader, admit func(string) error) error {
+	f, err := os.CreateTemp("", "msa-content-*.zip")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	size, err := io.Copy(f, r)
+	if err != nil {
+		return err
+	}
+	return listZip(f, size, admit)
+}
+
+func listTar(r io.Reader, admit func(string) error) error {
+	tr := tar.NewReader(r)
+	for n := 0; ; n++ {
+		h, err := tr.Next()
+		switch {
+		case errors.Is(err, io.EOF) && n > 0:
+			return nil
+		case err != nil:
+			return asNotListed(err, "it is no tar that can be read")
+		}
+		if err := admit(h.Name); err != nil {
+			return err
+		}
+	}
+}
+
+// asNotListed leaves what we said ourselves.
+func asNotListed(err error, why string) error {
+	if _, ok := errors.AsType[*notListed](err); ok {
+		return err
+	}
+	return cannotList("%s", why)
+}
+
+// listGzip lists a compressed tar; anything else is one file, whose name is in the archive, or
+// is the part's without its ending.
+func listGzip(r io.Reader, p *message.Part, admit func(string) error) error {
+	const why = "it is no gzip that can be read"
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return cannotList(why)
+	}
+	names := []string{z.Name}
+	inflated := bufio.NewReaderSize(&bounded{r: z, left: maxInflated}, 4096)
+	head, err := inflated.Peek(tarHead)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return asNotListed(err, why)
+	}
+	for _, name := range p.FileNames {
+		stem := strings.TrimSuffix(name, path.Ext(name))
+		if strings.EqualFold(path.Ext(name), ".tgz") {
+			stem += ".tar"
+		}
+		names = append(names, stem)
+	}
+	slices.Sort(names)
+	tarred := kindOf(&message.Part{}, head) == "tar"
+	for _, name := range slices.Compact(names) {
+		if name == "" || tarred {
+			continue
+		}
+		if err := admit(name); err != nil {
+			return err
+		}
+	}
+	if !tarred {
+		return nil
+	}
+	return listTar(inflated, admit)
+}
+
+// bounded ends in an error after so many octets.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, cannotList("it holds more than %d octets", maxInflated)
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}

@@ -1,0 +1,99 @@
+package policycontent
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+)
+
+// HeaderRule limits all header fields of a name.
+type HeaderRule struct {
+	// Name of the header field; its case does not matter. Required.
+	Name string `json:"name,omitempty"`
+	// MaxCount is how often the field may be there. Default: any number.
+	MaxCount int `json:"max_count,omitempty"`
+	// MaxLength is how many octets its value may have, unfolded. Default: any number.
+	MaxLength int `json:"max_length,omitempty"`
+	// Match is a regular expression for the whole of its value, unfolded and with encoded words
+	// decoded (RFC 2047). Default: any value.
+	Match string `json:"match,omitempty"`
+}
+
+type headerRules struct {
+	forbid patterns
+	allow  patterns
+	match  []*regexp.Regexp // of Headers; nil where there is none
+}
+
+func (c *Content) compileHeaders() (headerRules, error) {
+	r := headerRules{forbid: compile(c.ForbidHeaders), allow: compile(c.AllowHeaders)}
+	if r.allow != nil {
+		r.allow = append(r.allow, compile(c.RequireHeaders)...)
+	}
+	for _, h := range c.Headers {
+		if h.Name == "" {
+			return r, fmt.Errorf("headers: a rule has no name: say which field it is about, as in Subject")
+		}
+		if h.MaxCount < 0 || h.MaxLength < 0 {
+			return r, fmt.Errorf("header %s: a limit is negative", h.Name)
+		}
+		var match *regexp.Regexp
+		if h.Match != "" {
+			var err error
+			if match, err = regexp.Compile(`\A(?:` + h.Match + `)\z`); err != nil {
+				return r, fmt.Errorf("header %s: match: %w", h.Name, err)
+			}
+		}
+		r.match = append(r.match, match)
+		if r.allow != nil {
+			r.allow = append(r.allow, compile([]string{h.Name})...)
+		}
+	}
+	return r, nil
+}
+
+func (c *Content) checkHeader(header message.Header) error {
+	for _, name := range c.RequireHeaders {
+		if !slices.ContainsFunc(header.Values(name), func(v string) bool { return v != "" }) {
+			return c.malformed("header "+name, "Header field %s is missing or empty", name)
+		}
+	}
+	for _, f := range header {
+		switch {
+		case f.Name == "":
+		case c.headers.forbid.match(f.Name):
+			return c.forbidden("forbid_headers", "Header field %s is not allowed", short(f.Name))
+		case c.headers.allow != nil && !c.headers.allow.match(f.Name):
+			return c.forbidden("allow_headers", "Header field %s is not allowed", short(f.Name))
+		}
+	}
+	for i, h := range c.Headers {
+		if n := header.Count(h.Name); h.MaxCount > 0 && n > h.MaxCount {
+			return c.malformed("header "+h.Name, "Header field %s stands %d times, %d allowed", h.Name, n, h.MaxCount)
+		}
+		for _, f := range header {
+			if !f.Is(h.Name) {
+				continue
+			}
+			if n := len(f.Value()); h.MaxLength > 0 && n > h.MaxLength {
+				return c.malformed("header "+h.Name, "Header field %s has %d octets, %d allowed", h.Name, n, h.MaxLength)
+			}
+			if m := c.headers.match[i]; m != nil && !m.MatchString(f.Text()) {
+				return c.malformed("header "+h.Name, "Header field %s does not have the form that this message flow asks for: %s", h.Name, short(f.Text()))
+			}
+		}
+	}
+	return nil
+}
+
+// short keeps a text of the client's from filling the reply.
+func short(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}

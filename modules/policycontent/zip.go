@@ -1,0 +1,230 @@
+package policycontent
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
+)
+
+// Sizes and marks of zip's structures (APPNOTE.TXT sections 4.3.7, 4.3.12, 4.3.14 to 4.3.16).
+const (
+	zipLocal        = 30
+	zipCentral      = 46
+	zipEnd          = 22
+	zipLocator64    = 20
+	zipEnd64        = 56
+	zipDescriptor   = 24 // may follow an entry's data, at most
+	zipLocalMark    = 0x04034b50
+	zipCentralMark  = 0x02014b50
+	zipEndMark      = 0x06054b50
+	zipLocatorMark  = 0x07064b50
+	zipEnd64Mark    = 0x06064b50
+	zipExtra64      = 0x0001
+	zipExtraUnicode = 0x7075 // Info-ZIP's Unicode path
+	zipFlagUTF8     = 1 << 11
+)
+
+var le = binary.LittleEndian
+
+// zipEntry is what an entry of the directory says of its place.
+type zipEntry struct{ start, compressed int64 }
+
+// listZip lists a zip archive. The library's reader is not used: it keeps all entries in memory, as
+// many as there are, and believes the directory alone. Other readers believe the header before
+// each file, so the archive must say the same in both places, and have nothing in between.
+func listZip(r io.ReaderAt, size int64, admit func(string) error) error {
+	err := readZip(r, size, admit)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return cannotList("it is no zip that can be read")
+	}
+	return err
+}
+
+func readZip(r io.ReaderAt, size int64, admit func(string) error) error {
+	start, length, count, err := zipDirectory(r, size)
+	if err != nil {
+		return err
+	}
+	if count > maxEntries {
+		return cannotList("it has more than %d entries", maxEntries)
+	}
+	var (
+		entries []zipEntry
+		total   int64
+		br      = bufio.NewReader(io.NewSectionReader(r, start, length))
+		local   = make([]byte, zipLocal)
+	)
+	for range count {
+		h := make([]byte, zipCentral)
+		if _, err := io.ReadFull(br, h); err != nil {
+			return err
+		}
+		nameLen, extraLen, commentLen := int(le.Uint16(h[28:])), int(le.Uint16(h[30:])), int(le.Uint16(h[32:]))
+		text := make([]byte, nameLen+extraLen)
+		if _, err := io.ReadFull(br, text); err != nil {
+			return err
+		}
+		if _, err := br.Discard(commentLen); err != nil {
+			return err
+		}
+		if le.Uint32(h) != zipCentralMark {
+			return cannotList("its directory is broken")
+		}
+		name, extra := text[:nameLen], text[nameLen:]
+		uncompressed, compressed, at, err := zipSizes(h, extra)
+		if err != nil {
+			return err
+		}
+		if total += uncompressed; total > maxRatio*size+1<<20 {
+			return cannotList("it says that it holds %d times its size", total/size)
+		}
+		for _, n := range zipNames(name, extra, le.Uint16(h[8:])) {
+			if err := admit(n); err != nil {
+				return err
+			}
+		}
+		if at > start-zipLocal {
+			return cannotList("its directory is broken")
+		}
+		if _, err := r.ReadAt(local, at); err != nil {
+			return err
+		}
+		localName := make([]byte, le.Uint16(local[26:]))
+		if _, err := r.ReadAt(localName, at+zipLocal); err != nil {
+			return err
+		}
+		if le.Uint32(local) != zipLocalMark || !bytes.Equal(localName, name) {
+			return cannotList("its directory does not say what is there")
+		}
+		head := zipLocal + int64(len(localName)) + int64(le.Uint16(local[28:]))
+		entries = append(entries, zipEntry{start: at, compressed: head + compressed})
+	}
+	if _, err := br.Peek(1); err == nil {
+		return cannotList("its directory has more than it says")
+	}
+	return zipGapless(entries, start)
+}
+
+// zipGapless wants one entry after the other, from the start to the directory.
+func zipGapless(entries []zipEntry, directory int64) error {
+	slices.SortFunc(entries, func(a, b zipEntry) int { return int(min(max(a.start-b.start, -1), 1)) })
+	end := int64(0)
+	for i, e := range append(entries, zipEntry{start: directory}) {
+		slack := int64(zipDescriptor)
+		if i == 0 {
+			slack = 0
+		}
+		if e.start < end || e.start > end+slack {
+			return cannotList("its directory does not say what is there")
+		}
+		end = e.start + e.compressed
+	}
+	return nil
+}
+
+// zipDirectory finds the central directory.
+func zipDirectory(r io.ReaderAt, size int64) (start, length, count int64, err error) {
+	tail := make([]byte, min(size, zipEnd+0xFFFF))
+	if _, err := r.ReadAt(tail, size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+		return 0, 0, 0, err
+	}
+	mark := le.AppendUint32(nil, zipEndMark)
+	i := bytes.Index(tail, mark)
+	if i < 0 || len(tail)-i < zipEnd {
+		return 0, 0, 0, cannotList("it has no directory")
+	}
+	end := tail[i:]
+	if bytes.Contains(end[1:], mark) || len(end) != zipEnd+int(le.Uint16(end[20:])) {
+		return 0, 0, 0, cannotList("it has several directories, or something behind the last")
+	}
+	if le.Uint16(end[4:]) != 0 && le.Uint16(end[4:]) != 0xFFFF {
+		return 0, 0, 0, cannotList("it is in several files")
+	}
+	endAt := size - int64(len(end))
+	count, length, start = int64(le.Uint16(end[10:])), int64(le.Uint32(end[12:])), int64(le.Uint32(end[16:]))
+	locator := make([]byte, zipLocator64)
+	if endAt >= zipLocator64 {
+		if _, err := r.ReadAt(locator, endAt-zipLocator64); err != nil {
+			return 0, 0, 0, err
+		}
+	}
+	if le.Uint32(locator) == zipLocatorMark {
+		at := le.Uint64(locator[8:])
+		end64 := make([]byte, zipEnd64)
+		if at > uint64(size) {
+			return 0, 0, 0, cannotList("its directory is broken")
+		}
+		if _, err := r.ReadAt(end64, int64(at)); err != nil {
+			return 0, 0, 0, err
+		}
+		if le.Uint32(end64) != zipEnd64Mark {
+			return 0, 0, 0, cannotList("its directory is broken")
+		}
+		endAt = int64(at)
+		count, length, start = clamp(le.Uint64(end64[32:])), clamp(le.Uint64(end64[40:])), clamp(le.Uint64(end64[48:]))
+	}
+	if start+length != endAt {
+		return 0, 0, 0, cannotList("its directory is broken")
+	}
+	return start, length, count, nil
+}
+
+// clamp keeps sums of sizes within an int64.
+func clamp(n uint64) int64 { return int64(min(n, 1<<60)) }
+
+// zipSizes gives the sizes and the place of an entry, which a zip64 field may hold.
+func zipSizes(h, extra []byte) (uncompressed, compressed, at int64, err error) {
+	compressed, uncompressed, at = int64(le.Uint32(h[20:])), int64(le.Uint32(h[24:])), int64(le.Uint32(h[42:]))
+	field := zipExtra(extra, zipExtra64)
+	for _, v := range []*int64{&uncompressed, &compressed, &at} {
+		if *v != 0xFFFFFFFF {
+			continue
+		}
+		if len(field) < 8 {
+			return 0, 0, 0, cannotList("its directory is broken")
+		}
+		*v, field = clamp(le.Uint64(field)), field[8:]
+	}
+	return uncompressed, compressed, at, nil
+}
+
+// zipExtra finds an extra field by its id.
+func zipExtra(extra []byte, id uint16) []byte {
+	for len(extra) >= 4 {
+		n := int(le.Uint16(extra[2:]))
+		if n > len(extra)-4 {
+			return nil
+		}
+		if le.Uint16(extra) == id {
+			return extra[4 : 4+n]
+		}
+		extra = extra[4+n:]
+	}
+	return nil
+}
+
+// zipNames are the names that a reader may see of an entry.
+func zipNames(name, extra []byte, flags uint16) []string {
+	names := []string{zipName(name, flags&zipFlagUTF8 != 0)}
+	if path := zipExtra(extra, zipExtraUnicode); len(path) > 5 {
+		names = append(names, string(path[5:]))
+	}
+	return names
+}
+
+func zipName(name []byte, isUTF8 bool) string {
+	if isUTF8 || utf8.Valid(name) {
+		return string(name)
+	}
+	text, err := charmap.CodePage437.NewDecoder().Bytes(name)
+	if err != nil {
+		return string(name)
+	}
+	return string(text)
+}

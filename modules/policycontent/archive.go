@@ -78,7 +78,7 @@ func list(r *bufio.Reader, kind string, p *message.Part, admit func(string) erro
 	case "tar":
 		return listTar(r, admit)
 	case "gzip":
-		return listGzip(r, p, admit)
+		return listGzip(r, p, maxInflated, admit)
 	}
 	return cannotList("%s is not supported", kind)
 }
@@ -172,15 +172,15 @@ func asNotListed(err error, why string) error {
 }
 
 // listGzip lists a compressed tar; anything else is one file, whose name is in the archive, or
-// is the part's without its ending.
-func listGzip(r io.Reader, p *message.Part, admit func(string) error) error {
+// is the part's without its ending. It is inflated to so many octets at most.
+func listGzip(r io.Reader, p *message.Part, most int64, admit func(string) error) error {
 	const why = "it is no gzip that can be read"
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return cannotList(why)
 	}
 	names := []string{z.Name}
-	inflated := bufio.NewReaderSize(&bounded{r: z, left: maxInflated}, 4096)
+	inflated := bufio.NewReaderSize(&bounded{r: z, left: most}, 4096)
 	head, err := inflated.Peek(tarHead)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return asNotListed(err, why)
@@ -216,7 +216,7 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, cannotList("it holds more than %d octets", maxInflated)
+		return 0, cannotList("it holds too much")
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)

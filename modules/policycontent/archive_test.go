@@ -1,0 +1,274 @@
+package policycontent
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+)
+
+func tarOf(t testing.TB, names ...string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range names {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: 4}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, "text"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func gzipOf(t testing.TB, name, octets string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Name = name
+	if _, err := io.WriteString(w, octets); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// zipWith lets change the headers of the entries, which have no data.
+func zipWith(t testing.TB, headers ...*zip.FileHeader) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for _, h := range headers {
+		if _, err := w.CreateRaw(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// unicodePath is Info-ZIP's extra field of another name.
+func unicodePath(name string) []byte {
+	b := binary.LittleEndian.AppendUint16(nil, zipExtraUnicode)
+	b = binary.LittleEndian.AppendUint16(b, uint16(5+len(name)))
+	return append(append(b, 1, 0, 0, 0, 0), name...)
+}
+
+// File names in archives.
+func TestArchives(t *testing.T) {
+	const (
+		exe      = "a file name that is not allowed: "
+		unlisted = "cannot be listed: "
+	)
+	good := zipOf(t, "a.txt", "dir/b.txt")
+	var end = good[strings.LastIndex(good, "PK\x05\x06"):]
+	for name, c := range map[string]struct{ file, octets, want string }{
+		"zip":              {"a.zip", good, ""},
+		"zip, empty":       {"a.zip", zipOf(t), ""},
+		"zip, exe":         {"a.zip", zipOf(t, "a.txt", "dir/B.Exe"), exe + "dir/B.Exe"},
+		"zip, unnamed":     {"a.dat", zipOf(t, "b.exe"), exe + "b.exe"},
+		"zip, encrypted":   {"a.zip", zipWith(t, &zip.FileHeader{Name: "b.exe", Flags: 1}), exe + "b.exe"},
+		"zip in zip":       {"a.zip", zipOf(t, "b.zip"), ""},
+		"zip, other name":  {"a.zip", zipWith(t, &zip.FileHeader{Name: "b.txt", Extra: unicodePath("b.exe")}), exe + "b.exe"},
+		"zip, local name":  {"a.zip", strings.Replace(good, "a.txt", "a.exe", 1), unlisted + "its directory does not say what is there"},
+		"zip, between":     {"a.zip", good[:30] + strings.Repeat("x", 100) + good[30:], unlisted + "its directory is broken"},
+		"zip, before":      {"a.zip", "PK\x07\x08" + good, unlisted + "its directory is broken"},
+		"zip, behind":      {"a.zip", good + "x", unlisted + "it has several directories, or something behind the last"},
+		"zip, two ends":    {"a.zip", good[:len(good)-2] + "\x16\x00" + end, unlisted + "it has several directories, or something behind the last"},
+		"zip, cut":         {"a.zip", good[:len(good)-30], unlisted + "it has no directory"},
+		"zip, none":        {"a.zip", "hello", unlisted + "it has no directory"},
+		"zip, nothing":     {"a.zip", "", unlisted + "it has no directory"},
+		"zip, says much":   {"a.zip", zipWith(t, &zip.FileHeader{Name: "a", Method: 8, UncompressedSize64: 1 << 40}), unlisted + "it says that it holds "},
+		"zip, many":        {"a.zip", zipOf(t, numbered(maxEntries+1)...), unlisted + "it has more than 10000 entries"},
+		"zip, most":        {"a.zip", zipOf(t, numbered(maxEntries)...), ""},
+		"zip, comment":     {"a.zip", good[:len(good)-2] + "\x05\x00hello", ""},
+		"tar":              {"a.tar", tarOf(t, "a.txt", "b/"+strings.Repeat("long", 50)), ""},
+		"tar, exe":         {"a", tarOf(t, "a.txt", "b/c.exe"), exe + "b/c.exe"},
+		"tar, none":        {"a.tar", "hello", unlisted + "it is no tar that can be read"},
+		"tar, cut":         {"a.tar", tarOf(t, "a.txt", "b.txt")[:1100], unlisted + "it is no tar that can be read"},
+		"tar, many":        {"a.tar", tarOf(t, numbered(maxEntries+1)...), unlisted + "it has more than 10000 entries"},
+		"tgz":              {"a.tgz", gzipOf(t, "", tarOf(t, "a.txt")), ""},
+		"tgz, exe":         {"a.tar.gz", gzipOf(t, "", tarOf(t, "a.txt", "b.exe")), exe + "b.exe"},
+		"gz":               {"a.txt.gz", gzipOf(t, "a.txt", "text"), ""},
+		"gz, exe":          {"a.gz", gzipOf(t, "b.exe", "text"), exe + "b.exe"},
+		"gz, exe by name":  {"b.exe.gz", gzipOf(t, "", "text"), exe + "b.exe"},
+		"gz, none":         {"a.gz", "hello", unlisted + "it is no gzip that can be read"},
+		"gz, cut":          {"a.gz", gzipOf(t, "", "text")[:15], unlisted + "it is no gzip that can be read"},
+		"rar":              {"a.dat", "Rar!\x1a\x07\x01\x00", unlisted + "rar is not supported"},
+		"7z by name":       {"a.7Z", "hello", unlisted + "7z is not supported"},
+		"lha":              {"a.dat", "xx-lh5-xxxx", unlisted + "lha is not supported"},
+		"no archive":       {"a.txt", "hello", ""},
+		"no archive, none": {"a.txt", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := judge(t, policy(t, "{\nfile_names forbid *.exe\n}"), mixed("", text, attached(c.file, c.octets)))
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			if got != "" && !strings.HasPrefix(got, forbidden+" Part 1.2, application/octet-stream, ") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+func numbered(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = strconv.Itoa(i) + ".txt"
+	}
+	return names
+}
+
+// A compressed tar is inflated only so far.
+func TestGzipBomb(t *testing.T) {
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Name: "zeros", Size: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	octets := gzipOf(t, "", b.String()+strings.Repeat("\x00", 1<<20))
+	for most, want := range map[int64]string{1 << 20: "it holds too much", 2 << 20: ""} {
+		err := listGzip(strings.NewReader(octets), new(message.Part), most, func(string) error { return nil })
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%d: %v", most, err)
+		}
+	}
+}
+
+// Names in archives are held to their own list, and what is an archive to its name.
+func TestArchivedNames(t *testing.T) {
+	c := policy(t, "{\narchived_names allow *.xml\n}")
+	for octets, want := range map[string]string{
+		mixed("", attached("a.zip", zipOf(t, "a.xml", "b/c.XML"))): "",
+		mixed("", attached("a.zip", zipOf(t, "a.xml", "b.txt"))):   forbidden + " Part 1.1, application/octet-stream, has within it a file name that is not allowed: b.txt (file_names)",
+		mixed("", attached("a.txt", "text")):                       "",
+	} {
+		if got := judge(t, c, octets); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// Nothing is left of what an archive is kept in; where there is no room, the client may try again.
+func TestArchiveFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	c := policy(t, "{\nfile_names forbid *.exe\n}")
+	octets := mixed("", attached("a.zip", zipOf(t, "a.txt")))
+	if got := judge(t, c, octets); got != "" {
+		t.Error(got)
+	}
+	if files, _ := os.ReadDir(dir); len(files) > 0 {
+		t.Error(files)
+	}
+	t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+	err := c.CheckMessage(context.Background(), nil, ofOctets(octets))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// Info-ZIP and Python write what is listed.
+func TestZip64(t *testing.T) {
+	h := &zip.FileHeader{Name: "a.exe", Method: 8, UncompressedSize64: 1 << 33, CompressedSize64: 0}
+	octets := zipWith(t, h)
+	seen := ""
+	err := listZip(strings.NewReader(octets), int64(len(octets)), func(name string) error { seen = name; return nil })
+	if seen != "" || err == nil || !strings.Contains(err.Error(), "it says that it holds") {
+		t.Errorf("%q, %v", seen, err)
+	}
+	// An end of directory of 64 bits beside a small one.
+	good := zipOf(t, "a.txt", "b.txt")
+	at := strings.LastIndex(good, "PK\x05\x06")
+	end64 := make([]byte, zipEnd64)
+	le.PutUint32(end64, zipEnd64Mark)
+	le.PutUint64(end64[4:], zipEnd64-12)
+	le.PutUint64(end64[24:], 2)
+	le.PutUint64(end64[32:], 2)
+	le.PutUint64(end64[40:], uint64(le.Uint32([]byte(good[at+12:]))))
+	le.PutUint64(end64[48:], uint64(le.Uint32([]byte(good[at+16:]))))
+	locator := make([]byte, zipLocator64)
+	le.PutUint32(locator, zipLocatorMark)
+	le.PutUint64(locator[8:], uint64(at))
+	end := []byte(good[at:])
+	le.PutUint16(end[8:], 0xFFFF)
+	le.PutUint16(end[10:], 0xFFFF)
+	le.PutUint32(end[12:], 0xFFFFFFFF)
+	le.PutUint32(end[16:], 0xFFFFFFFF)
+	big := good[:at] + string(end64) + string(locator) + string(end)
+	var names []string
+	if err := listZip(strings.NewReader(big), int64(len(big)), func(name string) error { names = append(names, name); return nil }); err != nil || len(names) != 2 {
+		t.Errorf("%q, %v", names, err)
+	}
+}
+
+// What our reader lists is what the library lists, or it lists nothing.
+func FuzzZip(f *testing.F) {
+	for _, s := range []string{zipOf(f, "a.txt", "b"), zipOf(f), zipWith(f, &zip.FileHeader{Name: "b\x80", Flags: 1, Extra: unicodePath("c")})} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		var ours []string
+		err := listZip(bytes.NewReader(octets), int64(len(octets)), func(name string) error { ours = append(ours, name); return nil })
+		if err != nil {
+			if _, ok := errors.AsType[*notListed](err); !ok {
+				t.Fatal(err)
+			}
+			return
+		}
+		r, err := zip.NewReader(bytes.NewReader(octets), int64(len(octets)))
+		if err != nil {
+			return
+		}
+		for _, theirs := range r.File {
+			found := false
+			for _, name := range ours {
+				found = found || name == theirs.Name || name == zipName([]byte(theirs.Name), false)
+			}
+			if !found {
+				t.Fatalf("%q is not among %q", theirs.Name, ours)
+			}
+		}
+	})
+}
+
+// Any octets are listed, or are said not to be.
+func FuzzArchive(f *testing.F) {
+	for _, s := range []string{zipOf(f, "a"), tarOf(f, "a", "b"), gzipOf(f, "a", "text"), gzipOf(f, "", tarOf(f, "a"))} {
+		f.Add("application/zip", "a.zip", []byte(s))
+	}
+	f.Add("a/b", "a.tgz", []byte("\x1f\x8b"))
+	f.Fuzz(func(t *testing.T, mediaType, name string, octets []byte) {
+		p := &message.Part{Type: mediaType, FileNames: []string{name}}
+		br := bufio.NewReaderSize(bytes.NewReader(octets), 4096)
+		head, _ := br.Peek(tarHead)
+		n := 0
+		err := list(br, kindOf(p, head), p, func(string) error { n++; return nil })
+		if _, ok := errors.AsType[*notListed](err); err != nil && !ok {
+			t.Fatal(err)
+		}
+		if n > len(octets)+1 {
+			t.Fatalf("%d names in %d octets", n, len(octets))
+		}
+	})
+}

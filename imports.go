@@ -16,6 +16,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmduser"
 	_ "github.com/caddy-msa/caddy-msa/modules/matchers"
+	_ "github.com/caddy-msa/caddy-msa/modules/policycontent"
 	_ "github.com/caddy-msa/caddy-msa/modules/policysender"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkmaildir"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkrelay"

@@ -45,7 +45,7 @@ func (f sinkFunc) CheckRecipient(_ context.Context, _ *queue.Entry, r *queue.Rec
 	return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no " + r.Address}
 }
 
-func deliverMapped(m AddressMap, e *queue.Entry, sink queue.Sink, to ...string) (map[string]error, error, *logged.ObservedLogs) {
+func deliverMapped(m AddressMap, e *queue.Entry, sink queue.Sink, to ...string) (map[string]error, *logged.ObservedLogs, error) {
 	core, logs := logged.New(zap.InfoLevel)
 	var rcpts []*queue.Recipient
 	for _, a := range to {
@@ -57,7 +57,7 @@ func deliverMapped(m AddressMap, e *queue.Entry, sink queue.Sink, to ...string) 
 	for _, r := range rcpts {
 		outcomes[r.Address] = d.Outcome(r, err)
 	}
-	return outcomes, err, logs
+	return outcomes, logs, err
 }
 
 //
@@ -76,7 +76,7 @@ func TestAddressMap(t *testing.T) {
 		return nil
 	})
 	e := &queue.Entry{ID: "Q1", Sender: "abc@xyz.nl"}
-	outcomes, err, logs := deliverMapped(otp{}, e, sink, "xyz@OTPNET.nl", "other@example.org", "broken@otpnet.nl")
+	outcomes, logs, err := deliverMapped(otp{}, e, sink, "xyz@OTPNET.nl", "other@example.org", "broken@otpnet.nl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestAddressMap(t *testing.T) {
 // What the sink says of all is said of all, and stays what it is.
 func TestAddressMapErrors(t *testing.T) {
 	down := queue.Unreachable(errors.New("connection refused"))
-	outcomes, err, _ := deliverMapped(otp{}, &queue.Entry{}, sinkFunc(func(context.Context, *queue.Delivery) error { return down }), "xyz@otpnet.nl", "b@example.org")
+	outcomes, _, err := deliverMapped(otp{}, &queue.Entry{}, sinkFunc(func(context.Context, *queue.Delivery) error { return down }), "xyz@otpnet.nl", "b@example.org")
 	if !errors.Is(err, down) || outcomes["xyz@otpnet.nl"] == nil || outcomes["b@example.org"] == nil {
 		t.Errorf("%v, %v", err, outcomes)
 	}

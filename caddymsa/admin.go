@@ -20,6 +20,10 @@ func init() {
 //
 //	POST /msa/reload/auth   reads the data of all auth backends again
 //	POST /msa/auth/test     says which backend accepts a user
+//	GET  /msa/queue         lists the queue: ?after=&limit= and a filter
+//	GET  /msa/queue/<id>    shows a message's envelope, state and history
+//	GET  /msa/queue-content/<id>       the message, where show_content is set
+//	POST /msa/queue-actions/<action>   hold, release, retry, reroute, bounce or delete
 //
 // There are no passwords in what it answers.
 type AdminAPI struct{}
@@ -31,10 +35,17 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (AdminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
+	routes := []caddy.AdminRoute{
 		{Pattern: "/msa/reload/auth", Handler: post(reloadAuth)},
 		{Pattern: "/msa/auth/test", Handler: post(testAuth)},
+		{Pattern: "/msa/queue", Handler: caddy.AdminHandlerFunc(serveQueue)},
+		{Pattern: "/msa/queue/", Handler: caddy.AdminHandlerFunc(serveQueue)},
+		{Pattern: "/msa/queue-content/", Handler: caddy.AdminHandlerFunc(serveMessage)},
 	}
+	for name := range queueActions {
+		routes = append(routes, caddy.AdminRoute{Pattern: "/msa/queue-actions/" + name, Handler: serveAction(name)})
+	}
+	return routes
 }
 
 // post calls handle with the app in charge at this moment: the router may be of a

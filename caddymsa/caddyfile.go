@@ -39,7 +39,7 @@ func init() {
 //		timeouts   { <timeout> <duration> }
 //
 //		# of the app, in one of the blocks only:
-//		queue        { retry <durations...> ; expire <duration> ; warn <duration> ; dead_letters <duration> ; workers <n> }
+//		queue        { retry <durations...> ; expire <duration> ; warn <duration> ; dead_letters <duration> ; show_content ; workers <n> }
 //		spool        <spool> ...
 //		grace_period <duration>
 //	}

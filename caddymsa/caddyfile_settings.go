@@ -48,10 +48,15 @@ func (p *serverParser) queue(d *caddyfile.Dispenser) error {
 		switch name {
 		case "dead_letters":
 			return duration(d, &q.DeadLetters)
+		case "show_content":
+			if q.ShowContent = true; d.NextArg() {
+				return d.ArgErr()
+			}
+			return nil
 		case "workers":
 			return count(d, &q.Workers)
 		}
-		return d.Errf("unknown queue setting %q; there are retry, expire, warn, dead_letters and workers", name)
+		return d.Errf("unknown queue setting %q; there are retry, expire, warn, dead_letters, show_content and workers", name)
 	})
 }
 

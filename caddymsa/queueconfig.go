@@ -30,6 +30,8 @@ type QueueConfig struct {
 	// DeadLetters is how long a message is kept for the operator when it failed for good, after its
 	// sender was told: "caddy msa queue retry" tries it again. Default: not at all.
 	DeadLetters caddy.Duration `json:"dead_letters,omitempty"`
+	// ShowContent lets the admin API show messages, not only their envelopes. Default: it does not.
+	ShowContent bool `json:"show_content,omitempty"`
 	// Workers is how many delivery attempts run at once. Default 16.
 	Workers int `json:"workers,omitempty"`
 

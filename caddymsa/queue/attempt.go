@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 )
 
@@ -67,7 +68,7 @@ func (a *attempt) route() {
 	at := now()
 	for i := range a.e.Recipients {
 		r := &a.e.Recipients[i]
-		if r.State != Pending || r.Next.After(at) {
+		if r.State != Pending || r.Next.After(at) && a.e.GivenUp == "" {
 			continue
 		}
 		p := a.part(a.routeOne(r))
@@ -83,6 +84,10 @@ func (a *attempt) routeOne(r *Recipient) (to part) {
 		}
 	}()
 	to.schedule = a.schedule
+	if a.e.GivenUp != "" {
+		to.err = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: oneLine(a.e.GivenUp)}
+		return to
+	}
 	route, err := a.g.Route(a.e, r)
 	if err == nil && route.Sink == nil {
 		err = ErrNoRoute

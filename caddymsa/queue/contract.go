@@ -57,6 +57,12 @@ type Operator interface {
 	Update(ctx context.Context, id string, change func(*Entry) *Entry) error
 }
 
+// MessageOpener is what a Spool can be besides: it shows an entry's message to the operator.
+type MessageOpener interface {
+	// OpenMessage reads the message of an entry, whoever has it leased.
+	OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, error)
+}
+
 // Draft is a message being written. The caller ends it with Commit or Abort;
 // Abort after Commit does nothing.
 type Draft interface {
@@ -140,6 +146,7 @@ type Entry struct {
 	Held     string    `json:"held,omitempty"`     // why it is held; "" when it is not
 	Since    time.Time `json:"since,omitzero"`     // from when Expire counts, if not from Accepted
 	Dead     time.Time `json:"dead,omitzero"`      // a dead letter: nothing is pending, it is kept for the operator until then
+	GivenUp  string    `json:"given_up,omitempty"` // what the operator has the sender told: nothing is tried any more
 	History  []Event   `json:"history,omitempty"`  // what happened since it was accepted
 }
 

@@ -2,20 +2,17 @@
 package cmdauth
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 	"text/tabwriter"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 )
 
@@ -23,21 +20,15 @@ func init() {
 	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand()) })
 }
 
-// admin is how to reach the running server.
-type admin struct{ address, config, adapter string }
-
 func newCommand() *cobra.Command {
-	var a admin
+	var a adminclient.Admin
 	cmd := &cobra.Command{Use: "auth", Short: "Asks the running server about its auth backends"}
-	f := cmd.PersistentFlags()
-	f.StringVar(&a.address, "address", "", "address of the admin API (if --config is not used)")
-	f.StringVarP(&a.config, "config", "c", "", "configuration file, to take the admin API's address from")
-	f.StringVar(&a.adapter, "adapter", "", "name of the config adapter to apply (if --config is used)")
+	a.Flags(cmd.PersistentFlags())
 	cmd.AddCommand(testCommand(&a), reloadCommand(&a))
 	return cmd
 }
 
-func testCommand(a *admin) *cobra.Command {
+func testCommand(a *adminclient.Admin) *cobra.Command {
 	var q caddymsa.AuthTestRequest
 	var stdin, noPassword bool
 	cmd := &cobra.Command{
@@ -64,7 +55,7 @@ Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
 				return err
 			}
 			var answers []caddymsa.AuthTestAnswer
-			if err := a.post("/msa/auth/test", &q, &answers); err != nil {
+			if err := a.Post("/msa/auth/test", &q, &answers); err != nil {
 				return err
 			}
 			return show(cmd.OutOrStdout(), answers)
@@ -107,7 +98,7 @@ func dash(s string) string {
 	return s
 }
 
-func reloadCommand(a *admin) *cobra.Command {
+func reloadCommand(a *adminclient.Admin) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Has the running server read the data of its auth backends again",
@@ -117,7 +108,7 @@ users of open sessions at their next message. What cannot be read stays as it wa
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
 			var done map[string][]string
-			if err := a.post("/msa/reload/auth", nil, &done); err != nil {
+			if err := a.Post("/msa/reload/auth", nil, &done); err != nil {
 				return err
 			}
 			for server, backends := range done {
@@ -126,22 +117,4 @@ users of open sessions at their next message. What cannot be read stays as it wa
 			return nil
 		},
 	}
-}
-
-// post asks the admin API.
-func (a *admin) post(path string, request, answer any) error {
-	address, err := caddycmd.DetermineAdminAPIAddress(a.address, nil, a.config, a.adapter)
-	if err != nil {
-		return fmt.Errorf("address of the admin API: %w", err)
-	}
-	body, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	resp, err := caddycmd.AdminAPIRequest(address, http.MethodPost, path, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
-	if err != nil {
-		return err // it says what the server said
-	}
-	defer resp.Body.Close()
-	return json.NewDecoder(resp.Body).Decode(answer)
 }

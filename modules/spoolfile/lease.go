@@ -140,28 +140,32 @@ func (l *lease) Open() (io.ReadSeekCloser, error) {
 	if l.ended.Load() {
 		return nil, errLeaseEnded
 	}
-	eng, err := l.s.engine()
+	return l.s.openMessage(l.it.id, l.it.rec)
+}
+
+func (s *Store) openMessage(id string, rec record) (io.ReadSeekCloser, error) {
+	eng, err := s.engine()
 	if err != nil {
 		return nil, err
 	}
-	value, err := eng.get(bodyKey(l.it.id))
+	value, err := eng.get(bodyKey(id))
 	if err != nil {
-		return nil, fmt.Errorf("message %s: %w", l.it.id, err)
+		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
 	m := &message{head: value}
-	if l.it.rec.file != 0 {
-		if m.file, err = l.s.fs.Open(l.s.bodyFile(l.it.rec.file)); err != nil {
-			return nil, fmt.Errorf("message %s: %w", l.it.id, err)
+	if rec.file != 0 {
+		if m.file, err = s.fs.Open(s.bodyFile(rec.file)); err != nil {
+			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
 		info, err := m.file.Stat()
-		if err == nil && info.Size() != l.it.rec.size {
-			err = fmt.Errorf("its body has %d octets and not %d", info.Size(), l.it.rec.size)
+		if err == nil && info.Size() != rec.size {
+			err = fmt.Errorf("its body has %d octets and not %d", info.Size(), rec.size)
 		}
 		if err != nil {
 			m.file.Close()
-			return nil, fmt.Errorf("message %s: %w", l.it.id, err)
+			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
-		m.size = l.it.rec.size
+		m.size = rec.size
 	}
 	m.SectionReader = io.NewSectionReader(m, 0, int64(len(m.head))+m.size)
 	return m, nil

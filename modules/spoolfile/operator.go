@@ -2,7 +2,11 @@ package spoolfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -17,6 +21,29 @@ func (s *Store) Get(ctx context.Context, id string) (*queue.Entry, error) {
 		return nil, err
 	}
 	return s.load(id)
+}
+
+// OpenMessage implements queue.MessageOpener.
+func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	eng, err := s.engine()
+	if err != nil {
+		return nil, err
+	}
+	value, err := eng.get(envelopeKey(id))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, queue.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec, err := decodeRecord(value)
+	if err != nil {
+		return nil, err
+	}
+	return s.openMessage(id, rec)
 }
 
 // List calls yield for entries in the order of their ids.

@@ -1,0 +1,151 @@
+package cmdqueue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+type action struct {
+	name, done, short, long string
+	final                   bool // cannot be taken back: asks first
+}
+
+var actions = []action{
+	{name: "hold", done: "held", short: "Keeps messages until they are released", long: "Nothing is tried and nothing expires while a message is held."},
+	{name: "release", done: "released", short: "Has held messages delivered now"},
+	{name: "retry", done: "to be tried now", short: "Has messages delivered now, dead letters included", long: "The time of a dead letter begins anew."},
+	{name: "reroute", done: "rerouted", short: "Gives messages to the routes of another server", long: "Within one server, change its routes instead: recipients are routed again at each attempt."},
+	{name: "bounce", done: "to be bounced", short: "Gives messages up and tells their senders", long: "The sender reads the reason.", final: true},
+	{name: "delete", done: "deleted", short: "Deletes messages; nobody is told", final: true},
+}
+
+// batch is how many messages go into one request.
+const batch = 100
+
+func actionCommand(a *adminclient.Admin, act action) *cobra.Command {
+	var (
+		f        filter
+		all, yes bool
+		request  caddymsa.QueueAction
+	)
+	cmd := &cobra.Command{
+		Use:   act.name + " <ids...> | --all [filter]",
+		Short: act.short,
+		Long: strings.TrimSpace(act.short + ". " + act.long + `
+
+The messages are named by their ids, or are all that a filter lets through with --all.
+Exit code: 0 when it was done with all of them, 1 otherwise.`),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if (len(ids) > 0) == all {
+				return errors.New("name messages by their ids, or use --all, with a filter or without")
+			}
+			if len(ids) > 0 && len(f.query()) > 0 {
+				return errors.New("a filter goes with --all, not with ids")
+			}
+			if act.name == "reroute" && request.Server == "" {
+				return errors.New("--to says whose routes take the messages")
+			}
+			cmd.SilenceUsage = true
+			w := &work{admin: a, action: act, request: request, out: cmd.OutOrStdout(), progress: progressTo(cmd.ErrOrStderr())}
+			if all {
+				if _, err := each(a, f.query(), "", 0, func(e *queue.Entry) error { ids = append(ids, e.ID); return nil }); err != nil {
+					return err
+				}
+			}
+			if act.final && !yes {
+				if err := confirm(cmd, fmt.Sprintf("%d messages are to be %s. Type yes to go on: ", len(ids), strings.TrimPrefix(act.done, "to be "))); err != nil {
+					return err
+				}
+			}
+			return w.do(ids)
+		},
+	}
+	f = newFilter(cmd.Flags())
+	cmd.Flags().BoolVar(&all, "all", false, "all messages that the filter lets through")
+	cmd.Flags().StringVar(&request.Reason, "reason", "", "why, for the log and the message's history")
+	if act.final {
+		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	}
+	if act.name == "reroute" {
+		cmd.Flags().StringVar(&request.Server, "to", "", "server whose routes take the messages")
+	}
+	return cmd
+}
+
+func confirm(cmd *cobra.Command, question string) error {
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return errors.New("this cannot be taken back: add --yes")
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), question)
+	answer, err := prompt.Line(in)
+	if err != nil {
+		return err
+	}
+	if answer != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
+}
+
+// work is an action on many messages, batch by batch.
+type work struct {
+	admin    *adminclient.Admin
+	action   action
+	request  caddymsa.QueueAction
+	out      io.Writer
+	progress func(done, of int)
+}
+
+func (w *work) do(ids []string) error {
+	done, failed := 0, 0
+	for chunk := range slices.Chunk(ids, batch) {
+		w.request.IDs = chunk
+		var answer caddymsa.QueueActionAnswer
+		if err := w.admin.Post("/msa/queue-actions/"+w.action.name, &w.request, &answer); err != nil {
+			return fmt.Errorf("after %d messages: %w", done, err)
+		}
+		done += len(answer.Done)
+		for _, id := range chunk {
+			if why, ok := answer.Failed[id]; ok {
+				failed++
+				fmt.Fprintf(w.out, "%s: %s\n", id, printable(why))
+			}
+		}
+		w.progress(done+failed, len(ids))
+	}
+	fmt.Fprintf(w.out, "%d messages %s\n", done, w.action.done)
+	if failed > 0 {
+		return fmt.Errorf("%d messages were not", failed)
+	}
+	return nil
+}
+
+// progressTo shows how far long work has come, to a person.
+func progressTo(w io.Writer) func(done, of int) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(int, int) {}
+	}
+	return func(done, of int) {
+		if of <= batch {
+			return
+		}
+		fmt.Fprintf(f, "\r%d of %d", done, of)
+		if done == of {
+			fmt.Fprint(f, "\r\x1b[K")
+		}
+	}
+}

@@ -1,0 +1,82 @@
+// Package cmdqueue is `caddy msa queue` and `caddy msa trace`: the operator's view of what the
+// running server has accepted, and the hand on it.
+package cmdqueue
+
+import (
+	"io"
+	"net/url"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+)
+
+func init() {
+	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand(), traceCommand()) })
+}
+
+func newCommand() *cobra.Command {
+	a := new(adminclient.Admin)
+	cmd := &cobra.Command{Use: "queue", Short: "Lists and steers what the running server has to deliver"}
+	a.Flags(cmd.PersistentFlags())
+	cmd.AddCommand(listCommand(a), showCommand(a), catCommand(a))
+	for _, action := range actions {
+		cmd.AddCommand(actionCommand(a, action))
+	}
+	return cmd
+}
+
+// filter are the flags that say which messages are meant.
+type filter struct{ flags *pflag.FlagSet }
+
+// filterFlags are the admin API's words, and what they mean.
+var filterFlags = [][2]string{
+	{"user", "only messages of this user"},
+	{"server", "only messages of this server"},
+	{"sender", "only messages whose return path has this in it"},
+	{"recipient", "only messages with a recipient that has this in it"},
+	{"state", "only messages that are queued, held or dead"},
+	{"error", "only messages whose last error has this in it"},
+	{"older", "only messages accepted longer ago than this, such as 2h or 3d"},
+	{"newer", "only messages accepted less long ago than this"},
+}
+
+func newFilter(f *pflag.FlagSet) filter {
+	for _, flag := range filterFlags {
+		f.String(flag[0], "", flag[1])
+	}
+	return filter{f}
+}
+
+// query is the filter as the admin API takes it.
+func (f filter) query() url.Values {
+	q := make(url.Values)
+	for _, flag := range filterFlags {
+		if value, _ := f.flags.GetString(flag[0]); value != "" {
+			q.Set(flag[0], value)
+		}
+	}
+	return q
+}
+
+func catCommand(a *adminclient.Admin) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cat <id>",
+		Short: "Prints a message",
+		Long: `Prints a message with the fields that were put before it. The configuration must
+allow it (show_content in its queue), and the server's log says that it was read.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceUsage = true
+			message, err := a.Open("/msa/queue-content/" + url.PathEscape(args[0]))
+			if err != nil {
+				return err
+			}
+			defer message.Close()
+			_, err = io.Copy(cmd.OutOrStdout(), message)
+			return err
+		},
+	}
+}

@@ -1,0 +1,190 @@
+package cmdqueue
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func listCommand(a *adminclient.Admin) *cobra.Command {
+	var (
+		f      filter
+		asJSON bool
+		limit  int
+		after  string
+	)
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Lists the messages that are to be delivered",
+		Long: `Lists messages in the order in which they were accepted, with what became of them so
+far. What was delivered is not in the queue any more; see "caddy msa trace". With --json
+each line is a message's envelope as JSON.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			p := newPrinter(cmd.OutOrStdout(), asJSON)
+			next, err := each(a, f.query(), after, limit, p.entry)
+			if err != nil {
+				return err
+			}
+			return p.end(next)
+		},
+	}
+	f = newFilter(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
+	cmd.Flags().IntVar(&limit, "limit", 100, "most messages to list; 0 for all")
+	cmd.Flags().StringVar(&after, "after", "", "begin behind this id")
+	return cmd
+}
+
+// each calls f for the messages that the filter lets through, page by page, and returns where to
+// go on when there are more than the limit.
+func each(a *adminclient.Admin, q url.Values, after string, limit int, f func(*queue.Entry) error) (next string, err error) {
+	for n := 0; ; {
+		if q.Set("after", after); limit > 0 {
+			q.Set("limit", strconv.Itoa(min(limit-n, 1000)))
+		} else {
+			q.Set("limit", "1000")
+		}
+		var page caddymsa.QueuePage
+		if err := a.Get("/msa/queue?"+q.Encode(), &page); err != nil {
+			return "", err
+		}
+		for _, e := range page.Entries {
+			if err := f(e); err != nil {
+				return "", err
+			}
+		}
+		n += len(page.Entries)
+		if page.Next == "" || limit > 0 && n >= limit {
+			return page.Next, nil
+		}
+		after = page.Next
+	}
+}
+
+// printer writes a list.
+type printer struct {
+	w       io.Writer
+	style   style
+	json    *json.Encoder
+	table   *tabwriter.Writer
+	entries int
+	now     time.Time
+}
+
+func newPrinter(w io.Writer, asJSON bool) *printer {
+	p := &printer{w: w, style: styleFor(w), now: time.Now()}
+	if asJSON {
+		p.json = json.NewEncoder(w)
+		return p
+	}
+	p.table = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.StripEscape)
+	return p
+}
+
+func (p *printer) entry(e *queue.Entry) error {
+	if p.entries++; p.json != nil {
+		return p.json.Encode(e)
+	}
+	if p.entries == 1 {
+		fmt.Fprintln(p.table, "ID\tAGE\tSIZE\tSTATE\tTRIED\tNEXT\tSENDER\tRECIPIENTS\tLAST ERROR")
+	}
+	next := "-"
+	if e.Held == "" {
+		next = p.until(e.Next)
+	}
+	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", e.ID, age(p.now.Sub(e.Accepted)), humanize.IBytes(uint64(max(0, e.Size))),
+		p.style.state(caddymsa.EntryState(e)), e.Attempts, next, bracket(e.Sender), recipients(e), clip(lastError(e), 80))
+	return err
+}
+
+func (p *printer) end(next string) error {
+	if p.json != nil {
+		return nil
+	}
+	if err := p.table.Flush(); err != nil {
+		return err
+	}
+	if p.entries == 0 {
+		fmt.Fprintln(p.w, "no messages")
+	}
+	if next != "" {
+		fmt.Fprintf(p.w, "There are more: --after %s, or --limit 0 for all.\n", next)
+	}
+	return nil
+}
+
+// until is how far away a time is.
+func (p *printer) until(at time.Time) string {
+	if d := at.Sub(p.now); d > 0 {
+		return "in " + age(d)
+	}
+	return "now"
+}
+
+// age is a duration in its two largest units.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(max(0, d).Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
+}
+
+func bracket(sender string) string {
+	if sender == "" {
+		return "<>"
+	}
+	return printable(sender)
+}
+
+// recipients are those that are still to come, or how many they are.
+func recipients(e *queue.Entry) string {
+	var open []string
+	for _, r := range e.Recipients {
+		if r.State == queue.Pending || !e.Dead.IsZero() && r.State == queue.Failed {
+			open = append(open, printable(r.Address))
+		}
+	}
+	if len(open) > 2 {
+		return fmt.Sprintf("%s and %d more", open[0], len(open)-1)
+	}
+	return strings.Join(open, " ")
+}
+
+// lastError is why the message is still here.
+func lastError(e *queue.Entry) string {
+	if e.Held != "" {
+		return printable(e.Held)
+	}
+	for _, r := range e.Recipients {
+		if r.Error != "" {
+			return printable(r.Error)
+		}
+	}
+	return ""
+}
+
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}

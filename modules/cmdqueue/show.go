@@ -1,0 +1,104 @@
+package cmdqueue
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func showCommand(a *adminclient.Admin) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show <id>",
+		Short: "Shows a message's envelope, what became of it so far and when it is tried again",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceUsage = true
+			e := new(queue.Entry)
+			if err := a.Get("/msa/queue/"+url.PathEscape(args[0]), e); err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(e)
+			}
+			show(cmd.OutOrStdout(), e)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the envelope as JSON")
+	return cmd
+}
+
+// show prints what there is, and no line for what there is not.
+func show(w io.Writer, e *queue.Entry) {
+	st := styleFor(w)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s %s\n", st.plain(dim, fmt.Sprintf("%-11s", name)), printable(value))
+		}
+	}
+	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, e.ID), caddymsa.EntryState(e))
+	line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
+	line("user", strings.TrimSpace(e.User+"  "+e.Mechanism))
+	line("client", strings.TrimSpace(e.RemoteIP+"  "+e.Helo+"  "+e.TLS))
+	line("session", e.Session)
+	line("sender", bracket(e.Sender))
+	line("size", humanize.IBytes(uint64(max(0, e.Size)))+"  "+e.Body)
+	line("envelope id", e.EnvelopeID)
+	if e.Priority != 0 {
+		line("priority", fmt.Sprint(e.Priority))
+	}
+	line("held", e.Held)
+	line("given up", e.GivenUp)
+	switch {
+	case !e.Dead.IsZero():
+		line("kept until", stamp(e.Dead))
+	case e.Held == "":
+		line("next", stamp(e.Next)+fmt.Sprintf(", after %d attempts", e.Attempts))
+	}
+	for _, r := range e.Recipients {
+		state := string(r.State)
+		if r.State == queue.Pending {
+			state = "pending"
+		}
+		var more []string
+		if r.Error != "" {
+			more = append(more, r.Error)
+		}
+		if r.RemoteMTA != "" {
+			more = append(more, "said "+r.RemoteMTA)
+		}
+		if !r.Next.IsZero() {
+			more = append(more, "next "+stamp(r.Next))
+		}
+		line("recipient", strings.TrimSpace(r.Address+"  "+state+"  "+strings.Join(more, ", ")))
+	}
+	for _, v := range e.History {
+		fmt.Fprintln(w, historyLine(st, v))
+	}
+}
+
+func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+func historyLine(st style, v queue.Event) string {
+	words := []string{v.What}
+	for _, w := range []string{v.Route, strings.Join(v.Recipients, " "), v.ID, v.Text, v.RemoteMTA} {
+		if w != "" {
+			words = append(words, printable(w))
+		}
+	}
+	return st.plain(dim, stamp(v.Time)) + " " + strings.Join(slices.Compact(words), "  ")
+}

@@ -16,7 +16,7 @@ import (
 //		allow_headers   <names...>
 //		header <name> {
 //			max_count  <n>
-//			max_length <size>
+//			max_length <n>
 //			match      <regular expression>
 //		}
 //		parts {
@@ -102,9 +102,7 @@ func (c *Content) headerBlock(d *caddyfile.Dispenser) error {
 		case "max_count":
 			err = number(d, &r.MaxCount)
 		case "max_length":
-			var n int64
-			err = size(d, &n)
-			r.MaxLength = int(n)
+			err = number(d, &r.MaxLength)
 		case "match":
 			if !d.AllArgs(&r.Match) {
 				err = d.Err("match takes one regular expression; put it in backquotes if it has spaces")

@@ -94,7 +94,7 @@ func TestRules(t *testing.T) {
 		{"header not allowed", "{\nallow_headers From\n}", plain, forbidden + " Header field Subject is not allowed (allow_headers)"},
 		{"header of a rule is allowed", "{\nallow_headers From\nheader Subject {\nmax_count 1\n}\n}", plain, ""},
 		{"count", "{\nheader Subject {\nmax_count 1\n}\n}", "Subject: a\r\nsubject: b\r\n\r\n", malformed + " Header field Subject stands 2 times, 1 allowed (header Subject)"},
-		{"length", "{\nheader Subject {\nmax_length 5\n}\n}", "Subject: abc\r\n def\r\n\r\n", malformed + " Header field Subject has 7 octets, 5 allowed (header Subject)"},
+		{"length", "{\nheader Subject {\nmax_length 5\n}\n}", "Subject: abc\r\n def\r\n\r\n", malformed + " Header field Subject has 7 characters, 5 allowed (header Subject)"},
 		{"match", "{\nheader Subject {\nmatch `[a-z]+ é`\n}\n}", "Subject: abc =?utf-8?q?=C3=A9?=\r\n\r\n", ""},
 		{"match is of all", "{\nheader Subject {\nmatch a|b\n}\n}", "Subject: ab\r\n\r\n", malformed + " Header field Subject does not have the form that this message flow asks for: ab (header Subject)"},
 

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
@@ -15,7 +16,8 @@ type HeaderRule struct {
 	Name string `json:"name,omitempty"`
 	// MaxCount is how often the field may be there. Default: any number.
 	MaxCount int `json:"max_count,omitempty"`
-	// MaxLength is how many octets its value may have, unfolded. Default: any number.
+	// MaxLength is how many characters its value may have, unfolded and with encoded words decoded.
+	// Default: any number.
 	MaxLength int `json:"max_length,omitempty"`
 	// Match is a regular expression for the whole of its value, unfolded and with encoded words
 	// decoded (RFC 2047). Default: any value.
@@ -78,11 +80,12 @@ func (c *Content) checkHeader(header message.Header) error {
 			if !f.Is(h.Name) {
 				continue
 			}
-			if n := len(f.Value()); h.MaxLength > 0 && n > h.MaxLength {
-				return c.malformed("header "+h.Name, "Header field %s has %d octets, %d allowed", h.Name, n, h.MaxLength)
+			text := f.Text()
+			if n := utf8.RuneCountInString(text); h.MaxLength > 0 && n > h.MaxLength {
+				return c.malformed("header "+h.Name, "Header field %s has %d characters, %d allowed", h.Name, n, h.MaxLength)
 			}
-			if m := c.headers.match[i]; m != nil && !m.MatchString(f.Text()) {
-				return c.malformed("header "+h.Name, "Header field %s does not have the form that this message flow asks for: %s", h.Name, short(f.Text()))
+			if m := c.headers.match[i]; m != nil && !m.MatchString(text) {
+				return c.malformed("header "+h.Name, "Header field %s does not have the form that this message flow asks for: %s", h.Name, short(text))
 			}
 		}
 	}

@@ -16,9 +16,10 @@ const (
 	// BadHeader: a line of the part's header is no field, is a fold of nothing, or has white
 	// space before the colon; or the header ends with no empty line.
 	BadHeader
-	// BadType: Content-Type cannot be read, a parameter stands twice, or one is in an unknown charset.
+	// BadType: Content-Type cannot be read, a parameter stands twice, or one that matters is written as RFC
+	// 2231 allows and few expect.
 	BadType
-	// BadDisposition: the same of Content-Disposition.
+	// BadDisposition: Content-Disposition cannot be read, or a parameter stands twice.
 	BadDisposition
 	// NoVersion: a message has MIME fields, and no MIME-Version 1.0 (RFC 2045 section 4).
 	NoVersion

@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"mime"
+	"regexp"
 	"strings"
 )
 
@@ -49,9 +50,8 @@ func (w *walker) header(p *Part, limit *int, root bool) (kept, *delimiter, error
 	for {
 		piece, first, d, err := w.lines.next()
 		if d != nil || err != nil {
-			p.Defects |= BadHeader // no empty line ends it
-			if err != nil && root && lines > 0 {
-				p.Defects &^= BadHeader // a message may be just a header (RFC 5322 section 3.5)
+			if d != nil || !root || lines == 0 { // a message may be just a header (RFC 5322 section 3.5)
+				p.Defects |= BadHeader
 			}
 			return k, d, err
 		}
@@ -137,9 +137,13 @@ func (p *Part) describe(k kept, embedded, digest bool) {
 	p.container()
 }
 
+// critical are parameters that decide how a part is read, in the notation of RFC 2231, which many
+// readers know for file names only.
+var critical = regexp.MustCompile(`(?i)\b(boundary|charset|protocol|smime-type)\*`)
+
 func (p *Part) contentType(value string) {
 	t, params, err := mime.ParseMediaType(value)
-	if err != nil {
+	if err != nil || strings.Contains(value, "*") && critical.MatchString(value) {
 		p.Defects |= BadType
 	}
 	if !strings.Contains(t, "/") {

@@ -304,3 +304,28 @@ func lines(s string) string {
 }
 
 func ofOctets(octets string) *caddymsa.Message { return msatest.NewMessage(octets) }
+
+// A message of 50 MiB costs no more memory than a small one, even when it has to be kept aside.
+func TestLargeMessage(t *testing.T) {
+	c := policy(t, "{\nrequire_headers From\nparts {\n*/* 1-\n}\nfile_names forbid *.exe\n}")
+	head, end, _ := strings.Cut(mixed("", part{"Content-Type: a/b\nContent-Transfer-Encoding: base64\n", "UEsDBAAA\n~~~"}), "~~~")
+	line := strings.Repeat("QUJD", 19) + "\r\n"
+	n := 50 << 20 / len(line)
+	var in *inUse
+	m := caddymsa.NewMessage(50<<20, func() (io.ReadCloser, error) {
+		r := &inUse{r: io.MultiReader(strings.NewReader(head), &filler{text: line, left: n}, strings.NewReader(end))}
+		if in != nil {
+			r.first, r.most = in.first, in.most
+		}
+		in = r
+		return io.NopCloser(r), nil
+	})
+	want := forbidden + " Part 1.1, a/b, is an archive that cannot be listed: it has no directory (archives)"
+	err := c.CheckMessage(context.Background(), nil, m)
+	if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || forbidden+" "+r.Text+" ("+r.Rule+")" != want {
+		t.Error(err)
+	}
+	if in.most > in.first+1<<20 {
+		t.Errorf("%d octets in use, %d at first", in.most, in.first)
+	}
+}

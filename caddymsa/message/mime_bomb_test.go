@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net/textproto"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -211,7 +212,8 @@ func nestedPart(contentType string, r io.Reader) (total int64, err error) {
 	}
 }
 
-// What the library reads of a good message, the walk reads too.
+// Whatever comes is walked through, and what the library reads of a message without defects, the
+// walk reads too.
 func FuzzWalk(f *testing.F) {
 	f.Add([]byte(crlf(mixed)))
 	f.Add([]byte(deep(5, "text")))
@@ -262,7 +264,19 @@ func FuzzWalk(f *testing.F) {
 		if total > int64(len(raw)) || decoded != sizes {
 			t.Fatalf("parts of %d octets in %d; %d and %d decoded", total, len(raw), decoded, sizes)
 		}
+		if s.Defects != 0 || !onlyCRLF(raw) || slices.ContainsFunc(s.Parts, func(p Part) bool { return p.Container && !isMultipart(p.Type) }) {
+			return
+		}
+		if theirs, err := nestedReaders(bytes.NewReader(raw)); err == nil && theirs != total {
+			t.Fatalf("the library reads %d octets, we %d: %s", theirs, total, outline(s))
+		}
 	})
+}
+
+// onlyCRLF tells whether a message is one that the server takes by default.
+func onlyCRLF(raw []byte) bool {
+	rest := bytes.ReplaceAll(raw, []byte("\r\n"), nil)
+	return !bytes.ContainsAny(rest, "\r\n\x00")
 }
 
 // slow gives an octet or two at a time.

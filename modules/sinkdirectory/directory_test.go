@@ -1,0 +1,92 @@
+package sinkdirectory
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func open(t testing.TB) *Directory {
+	t.Helper()
+	s := &Directory{Path: filepath.Join(t.TempDir(), "new", "out")}
+	if err := s.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *Directory) files(t testing.TB, suffix string) (all [][]byte) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(s.path, "*"+suffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Sink(t, func(t testing.TB) (queue.Sink, func() [][]byte) {
+		s := open(t)
+		return s, func() [][]byte { return s.files(t, ".eml") }
+	})
+}
+
+// A delivery is a message and an envelope beside it; again, it is the same two files.
+func TestFiles(t *testing.T) {
+	s := open(t)
+	d := msatest.NewDelivery([]byte("Subject: x\r\n\r\nbody\r\n"), "bob@example.org", "carol@example.org")
+	for range 2 {
+		if err := s.Deliver(context.Background(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := os.ReadDir(s.path)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	for _, f := range all {
+		info, err := f.Info()
+		if err != nil || info.Mode().Perm() != 0o600 || !strings.HasPrefix(f.Name(), envelope.Key(d)) {
+			t.Errorf("%s %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+	var v envelope.Envelope
+	if err := json.Unmarshal(s.files(t, ".json")[0], &v); err != nil || v.ID != d.Entry.ID || len(v.Recipients) != 2 || v.Recipients[1].Address != "carol@example.org" {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// Where nothing can be written the queue learns that it is not the message's fault.
+func TestUnwritable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &Directory{Path: filepath.Join(file, "below")}
+	if err := s.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Deliver(context.Background(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org"))
+	if err == nil || queue.OutcomeOf(err) != queue.OutcomeDeferred {
+		t.Error(err)
+	}
+	if err := new(Directory).Provision(caddy.Context{}); err == nil {
+		t.Error("no path, no error")
+	}
+}

@@ -176,7 +176,7 @@ func (ep *endpoint) acceptLoop() {
 func (ep *endpoint) serve(nc net.Conn, b *binding) {
 	srv := b.srv
 	ip := clientIP(nc.RemoteAddr()) // here, as a PROXY header may have to come first
-	v, refused := srv.gate.enter(clientNetwork(ip), &srv.Limits)
+	v, refused := srv.gate.enter(ClientNetwork(ip), &srv.Limits)
 	if refused != "" {
 		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", refused))
 		metrics.refusedConnections.WithLabelValues(srv.name, refused).Inc()

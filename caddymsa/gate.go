@@ -91,9 +91,9 @@ func clientIP(a net.Addr) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// clientNetwork is what counts as one client: an IPv4 address, or the /64 that an
+// ClientNetwork is what counts as one client: an IPv4 address, or the /64 that an
 // IPv6 host has for itself.
-func clientNetwork(ip netip.Addr) netip.Prefix {
+func ClientNetwork(ip netip.Addr) netip.Prefix {
 	if !ip.IsValid() {
 		return netip.Prefix{}
 	}

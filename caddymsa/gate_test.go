@@ -10,7 +10,7 @@ func TestGate(t *testing.T) {
 	d, _ := newGate()
 	g := d.(*gate)
 	limits := &Limits{Connections: 3, ConnectionsPerIP: 2, Unauthenticated: 2}
-	a, b := clientNetwork(netip.MustParseAddr("192.0.2.1")), clientNetwork(netip.MustParseAddr("192.0.2.2"))
+	a, b := ClientNetwork(netip.MustParseAddr("192.0.2.1")), ClientNetwork(netip.MustParseAddr("192.0.2.2"))
 
 	first, refused := g.enter(a, limits)
 	if refused != "" {
@@ -46,11 +46,11 @@ func TestClientNetwork(t *testing.T) {
 		"[2001:db8::1]:25": "2001:db8::/64", "192.0.2.1:25": "192.0.2.1/32", "[::ffff:192.0.2.1]:25": "192.0.2.1/32", "[fe80::1%eth0]:25": "fe80::/64",
 	} {
 		addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(in))
-		if got := clientNetwork(clientIP(addr)); got.String() != want {
+		if got := ClientNetwork(clientIP(addr)); got.String() != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
-	if clientNetwork(clientIP(&net.UnixAddr{Name: "@", Net: "unix"})).IsValid() {
+	if ClientNetwork(clientIP(&net.UnixAddr{Name: "@", Net: "unix"})).IsValid() {
 		t.Error("a unix socket's peer has a network")
 	}
 }

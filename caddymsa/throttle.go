@@ -109,7 +109,7 @@ func (g *guard) blocked(t *Throttle, ip netip.Addr, user string) bool {
 	if !t.applies(ip) {
 		return false
 	}
-	network := clientNetwork(ip)
+	network := ClientNetwork(ip)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
@@ -129,7 +129,7 @@ func (g *guard) refused(t *Throttle, ip netip.Addr, user string) (delay time.Dur
 	if !t.applies(ip) {
 		return 0, ""
 	}
-	network := clientNetwork(ip)
+	network := ClientNetwork(ip)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delay, full := g.count(t, guardKey{network: network}, t.NetworkFailures)
@@ -188,5 +188,5 @@ func (g *guard) makeRoom(t *Throttle, now time.Time) {
 func (g *guard) accepted(ip netip.Addr, user string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.entries, keyOf(clientNetwork(ip), user))
+	delete(g.entries, keyOf(ClientNetwork(ip), user))
 }

@@ -1,0 +1,94 @@
+package mailaddr
+
+import "strings"
+
+// Set is many patterns of addresses and domains, in which an address is found in a time that
+// does not depend on how many there are. The zero value is empty. It is not safe to add to it
+// while it is asked.
+type Set struct {
+	all       bool
+	mailboxes map[string]struct{} // keys
+	domains   map[string]struct{} // ASCIIDomain
+	parents   map[string]struct{} // of which the subdomains are in the set
+}
+
+// Add adds a Pattern, or a DomainPattern, which has no "@", as it is written.
+func (s *Set) Add(text string) error {
+	if !strings.Contains(text, "@") {
+		d, err := ParseDomainPattern(text)
+		if err == nil {
+			s.domain(d)
+		}
+		return err
+	}
+	p, err := ParsePattern(text)
+	switch {
+	case err != nil:
+		return err
+	case p.any:
+		s.domain(p.domain)
+	default:
+		add(&s.mailboxes, p.local+"@"+p.domain.domain)
+	}
+	return nil
+}
+
+func (s *Set) domain(d DomainPattern) {
+	switch {
+	case d.any:
+		s.all = true
+	case d.sub:
+		add(&s.parents, d.domain)
+	default:
+		add(&s.domains, d.domain)
+	}
+}
+
+func add(m *map[string]struct{}, key string) {
+	if *m == nil {
+		*m = make(map[string]struct{})
+	}
+	(*m)[key] = struct{}{}
+}
+
+// Len is how many different patterns there are.
+func (s *Set) Len() (n int) {
+	if s.all {
+		n = 1
+	}
+	return n + len(s.mailboxes) + len(s.domains) + len(s.parents)
+}
+
+// Has reports whether one of the patterns matches a. The null path and "<Postmaster>" without a
+// domain are in no set.
+func (s *Set) Has(a Address) bool {
+	if a.Domain == "" {
+		return false
+	}
+	domain := a.ASCIIDomain()
+	if _, ok := s.domains[domain]; ok || s.all {
+		return true
+	}
+	if len(s.parents) > 0 && domain[0] != '[' {
+		for rest := domain; ; {
+			_, parent, found := strings.Cut(rest, ".")
+			if !found {
+				break
+			}
+			if _, ok := s.parents[parent]; ok {
+				return true
+			}
+			rest = parent
+		}
+	}
+	if len(s.mailboxes) == 0 {
+		return false
+	}
+	// A mailbox's pattern has its plus-addresses in it, so each plus may be where the name ends.
+	for n := len(a.Local); n >= 0; n = strings.LastIndexByte(a.Local[:n], '+') {
+		if _, ok := s.mailboxes[a.Local[:n]+"@"+domain]; ok && (n > 0 || a.Local == "") {
+			return true
+		}
+	}
+	return false
+}

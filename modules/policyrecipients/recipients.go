@@ -1,0 +1,144 @@
+// Package policyrecipients says to whom messages may be submitted, and to how many.
+package policyrecipients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
+)
+
+func init() {
+	caddy.RegisterModule(new(Recipients))
+}
+
+// Recipients refuses recipients, each by itself: those on a deny list, or not on an allow list
+// where there is one, 550 5.7.1; those beyond the most of a message, 452 4.5.3, so that the client
+// sends the message again to the rest (RFC 5321 section 4.5.3.1.10); those beyond a user's most
+// of a day, 450 4.7.1 with when to come back.
+//
+// Lists hold domains (example.org, *.example.org, *) and addresses (bob@example.org with its
+// plus-addresses, *@*.example.org). However long they are, a look-up takes the same time.
+type Recipients struct {
+	// Allow are the recipients that are taken; all others are refused. Default: all are taken.
+	Allow []string `json:"allow,omitempty"`
+	// AllowFiles are files with more of them, one a line, # for comments. They are read again
+	// when they change; one that cannot be read leaves what was read before.
+	AllowFiles []string `json:"allow_files,omitempty"`
+	// Deny are recipients that are refused, whatever Allow says.
+	Deny []string `json:"deny,omitempty"`
+	// DenyFiles are files with more of them.
+	DenyFiles []string `json:"deny_files,omitempty"`
+
+	// MaxPerMessage is the most recipients of a message. Default: the server's limit.
+	MaxPerMessage int `json:"max_per_message,omitempty"`
+	// MaxPerDay is the most recipients that a user's accepted messages may have in a day. The
+	// count outlives reloads, not restarts. Default: any number.
+	MaxPerDay int `json:"max_per_day,omitempty"`
+	// Timezone is whose midnight ends the day. Default: UTC.
+	Timezone string `json:"timezone,omitempty"`
+	// Name tells the daily counts of several such policies apart. Those of the same name share one.
+	Name string `json:"name,omitempty"`
+
+	lists atomic.Pointer[lists]
+	watch io.Closer
+	zone  *time.Location
+	now   func() time.Time
+	days  *days
+	log   *zap.Logger
+	mu    sync.Mutex // reading files
+}
+
+type lists struct{ allow, deny *mailaddr.Set }
+
+// CaddyModule returns the Caddy module information.
+func (*Recipients) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.policies.recipients", New: func() caddy.Module { return new(Recipients) }}
+}
+
+// Provision reads the lists.
+func (p *Recipients) Provision(ctx caddy.Context) (err error) {
+	p.log, p.now = ctx.Logger(), time.Now
+	switch {
+	case len(p.Allow)+len(p.AllowFiles)+len(p.Deny)+len(p.DenyFiles)+p.MaxPerMessage+p.MaxPerDay == 0:
+		return errors.New("recipients: nothing is limited; set allow, deny, max_per_message or max_per_day")
+	case p.MaxPerMessage < 0 || p.MaxPerDay < 0:
+		return errors.New("recipients: max_per_message and max_per_day must not be negative")
+	}
+	if p.zone, err = time.LoadLocation(p.Timezone); err != nil {
+		return fmt.Errorf("recipients: timezone: %w", err)
+	}
+	if files := append(append([]string(nil), p.AllowFiles...), p.DenyFiles...); len(files) > 0 {
+		if p.watch, err = watch.Files(files, p.log, p.reload); err != nil {
+			return fmt.Errorf("recipients: %w", err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all, err := p.read()
+	if err != nil {
+		return fmt.Errorf("recipients: %w", err)
+	}
+	p.lists.Store(all)
+	if p.MaxPerDay > 0 {
+		v, _, err := counts.LoadOrNew(p.key(), func() (caddy.Destructor, error) { return new(days), nil })
+		if err != nil {
+			return err
+		}
+		p.days = v.(*days)
+	}
+	return nil
+}
+
+// Cleanup ends the watch and the hold on the counts.
+func (p *Recipients) Cleanup() error {
+	if p.days != nil {
+		_, _ = counts.Delete(p.key())
+	}
+	if p.watch != nil {
+		return p.watch.Close()
+	}
+	return nil
+}
+
+// CheckRecipient checks one.
+func (p *Recipients) CheckRecipient(_ context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
+	a, err := mailaddr.Parse(r.Complete(), true)
+	if err != nil {
+		return err
+	}
+	all := p.lists.Load()
+	if all.deny != nil && all.deny.Has(a) {
+		return refuse(550, smtp.EnhancedCode{5, 7, 1}, "deny", "Recipient is not allowed: "+a.Exact)
+	}
+	if all.allow != nil && !all.allow.Has(a) {
+		return refuse(550, smtp.EnhancedCode{5, 7, 1}, "allow", "Recipient is not allowed: "+a.Exact)
+	}
+	if p.MaxPerMessage > 0 && len(s.Entry.Recipients) >= p.MaxPerMessage {
+		return refuse(452, smtp.EnhancedCode{4, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send the rest in another transaction", p.MaxPerMessage))
+	}
+	return p.countDay(s)
+}
+
+func refuse(code int, status smtp.EnhancedCode, rule, text string) error {
+	return &caddymsa.Refusal{Code: code, Status: status, Rule: rule, Text: text}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner        = (*Recipients)(nil)
+	_ caddy.CleanerUpper       = (*Recipients)(nil)
+	_ caddymsa.RecipientPolicy = (*Recipients)(nil)
+)

@@ -1,0 +1,156 @@
+package policyrecipients
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func open(t testing.TB, p *Recipients) *Recipients {
+	t.Helper()
+	if err := p.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Cleanup() })
+	return p
+}
+
+func TestConformance(t *testing.T) {
+	refused := smtp.EnhancedCode{5, 7, 1}
+	msatest.Policy(t, func(t testing.TB) any {
+		return open(t, &Recipients{Allow: []string{"example.net", "*.example.com", "boss@example.org"}, Deny: []string{"secret@example.net", "@no.example.com"}, MaxPerMessage: 2})
+	},
+		msatest.PolicyCase{Name: "domain"},
+		msatest.PolicyCase{Name: "subdomain", Recipients: []string{"x@a.example.com", "boss+tag@EXAMPLE.org"}},
+		msatest.PolicyCase{Name: "not allowed", Recipients: []string{"x@example.com"}, Code: 550, Status: refused, Rule: "allow"},
+		msatest.PolicyCase{Name: "denied", Recipients: []string{"secret@example.net"}, Code: 550, Status: refused, Rule: "deny"},
+		msatest.PolicyCase{Name: "denied domain", Recipients: []string{"x@no.example.com"}, Code: 550, Status: refused, Rule: "deny"},
+		msatest.PolicyCase{Name: "too many", Recipients: []string{"a@example.net", "b@example.net", "c@example.net"}, Code: 452, Status: smtp.EnhancedCode{4, 5, 3}, Rule: "max_per_message"},
+	)
+}
+
+// <Postmaster> alone is what it stands for.
+func TestPostmaster(t *testing.T) {
+	p := open(t, &Recipients{Deny: []string{"postmaster@msa.example.org"}})
+	r := &queue.Recipient{Address: "Postmaster", Route: "postmaster@msa.example.org"}
+	if err := p.CheckRecipient(context.Background(), msatest.NewSubmission("alice", ""), r); err == nil {
+		t.Error("taken")
+	}
+}
+
+// A day's count is of accepted messages, holds for all sessions together and ends at midnight.
+func TestPerDay(t *testing.T) {
+	p := open(t, &Recipients{MaxPerDay: 50, Timezone: "Europe/Amsterdam", Name: t.Name()})
+	now := time.Date(2026, 11, 23, 22, 30, 0, 0, time.UTC) // 23:30 there
+	p.now = func() time.Time { return now }
+	submit := func(user string, n int, accepted bool) (taken int, err error) {
+		s := msatest.NewSubmission(user, "")
+		for range n {
+			r := queue.Recipient{Address: "bob@example.net"}
+			if err = p.CheckRecipient(context.Background(), s, &r); err != nil {
+				break
+			}
+			s.Entry.Recipients = append(s.Entry.Recipients, r)
+			taken++
+		}
+		s.End(accepted)
+		return taken, err
+	}
+	if n, _ := submit("alice", 40, false); n != 40 {
+		t.Fatal(n)
+	}
+	var total atomic.Int32
+	var working sync.WaitGroup
+	for range 16 {
+		working.Go(func() {
+			n, _ := submit("alice", 10, true)
+			total.Add(int32(n))
+		})
+	}
+	working.Wait()
+	if total.Load() != 50 {
+		t.Errorf("%d were taken", total.Load())
+	}
+	_, err := submit("alice", 1, true)
+	r, ok := errors.AsType[*caddymsa.Refusal](err)
+	if !ok || r.Code != 450 || r.Rule != "max_per_day" || !strings.HasSuffix(r.Text, "come back Tue 24 Nov 00:00 CET") {
+		t.Errorf("%v", err)
+	}
+	if n, _ := submit("bob", 50, true); n != 50 {
+		t.Errorf("another user has %d left", n)
+	}
+	// Another configuration with the same limit goes on counting.
+	next := open(t, &Recipients{MaxPerDay: 60, Timezone: "Europe/Amsterdam", Name: t.Name()})
+	next.now = p.now
+	p, before := next, p
+	_ = before.Cleanup()
+	if n, _ := submit("alice", 60, true); n != 10 {
+		t.Errorf("after the reload there were %d left", n)
+	}
+	now = now.Add(time.Hour)
+	if n, _ := submit("alice", 60, true); n != 60 {
+		t.Errorf("the next day began with %d", n)
+	}
+	before.days = nil // was given up above
+}
+
+// Files are read again when they change; one that cannot be read changes nothing.
+func TestFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "allowed")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# partners\nexample.net # a domain\n\nbob@example.org\n")
+	p := open(t, &Recipients{AllowFiles: []string{file}})
+	taken := func(to string) bool {
+		return p.CheckRecipient(context.Background(), msatest.NewSubmission("alice", ""), &queue.Recipient{Address: to}) == nil
+	}
+	if !taken("x@example.net") || !taken("bob@example.org") || taken("carol@example.org") {
+		t.Error("the file was not read as it stands")
+	}
+	write("example.net\nthis is nothing\n")
+	p.reload()
+	if !taken("bob@example.org") {
+		t.Error("a broken file was taken")
+	}
+	write("carol@example.org\n")
+	p.reload()
+	if taken("bob@example.org") || !taken("carol@example.org") {
+		t.Error("the file was not read again")
+	}
+	write("example.net\n@\n")
+	if err := bad(t, &Recipients{DenyFiles: []string{file}}); !strings.Contains(err, file+":2: ") {
+		t.Error(err)
+	}
+}
+
+func bad(t testing.TB, p *Recipients) string {
+	t.Helper()
+	err := p.Provision(msatest.Context(t))
+	_ = p.Cleanup()
+	if err == nil {
+		t.Fatalf("%+v: no error", p)
+	}
+	return err.Error()
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, p := range []*Recipients{{}, {Allow: []string{"a@b@c"}}, {MaxPerDay: -1, Deny: []string{"x"}}, {MaxPerDay: 1, Timezone: "Mars"}, {AllowFiles: []string{"/nonexistent/list"}}} {
+		bad(t, p)
+	}
+}

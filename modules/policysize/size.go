@@ -1,0 +1,83 @@
+// Package policysize limits the size of messages.
+package policysize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+func init() {
+	caddy.RegisterModule(new(Size))
+}
+
+// Size refuses messages that are too large for those whom its matchers match (R-13): 552 5.3.4, at
+// MAIL when SIZE= says so, at the end of data otherwise. The server's limit of message_size, which
+// EHLO announces, holds for everybody and comes first.
+type Size struct {
+	// Max is the most octets in a message, as submitted. Required.
+	Max int64 `json:"max,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Size) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.policies.size", New: func() caddy.Module { return new(Size) }}
+}
+
+// Validate refuses what would refuse every message.
+func (p *Size) Validate() error {
+	if p.Max <= 0 {
+		return errors.New("size: max is required, in octets, such as 10485760")
+	}
+	return nil
+}
+
+// CheckSender heeds what the client said of the size (RFC 1870 section 6.1).
+func (p *Size) CheckSender(_ context.Context, s *caddymsa.Submission) error {
+	return p.check(s.DeclaredSize)
+}
+
+// CheckMessage counts.
+func (p *Size) CheckMessage(_ context.Context, _ *caddymsa.Submission, m *caddymsa.Message) error {
+	return p.check(m.Size)
+}
+
+func (p *Size) check(size int64) error {
+	if size <= p.Max {
+		return nil
+	}
+	return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "max",
+		Text: fmt.Sprintf("Message of %d octets is too large: %d are allowed", size, p.Max)}
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	policy [@matcher] size <max>
+func (p *Size) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the policy's name
+	var text string
+	if !d.AllArgs(&text) {
+		return d.Err("size takes the most octets of a message, as in: policy size 10MiB")
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n == 0 || n > 1<<50 {
+		return d.Errf("size: %q is not a size; write octets, or a number with KiB or MiB, as in 10MiB", text)
+	}
+	p.Max = int64(n)
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Validator        = (*Size)(nil)
+	_ caddymsa.SenderPolicy  = (*Size)(nil)
+	_ caddymsa.MessagePolicy = (*Size)(nil)
+	_ caddyfile.Unmarshaler  = (*Size)(nil)
+)

@@ -1,0 +1,39 @@
+package policysize
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+//
+func TestConformance(t *testing.T) {
+	fits := "Subject: x\r\n\r\n" + strings.Repeat("x", 1000-14)
+	msatest.Policy(t, func(testing.TB) any { return &Size{Max: 1000} },
+		msatest.PolicyCase{Name: "small"},
+		msatest.PolicyCase{Name: "just", Message: fits},
+		msatest.PolicyCase{Name: "one too many", Message: fits + "x", Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "max"},
+	)
+}
+
+// What SIZE= says is refused at once; nothing said is nothing refused.
+func TestDeclared(t *testing.T) {
+	p := &Size{Max: 1000}
+	for size, ok := range map[int64]bool{0: true, 1000: true, 1001: false, 1 << 62: false} {
+		s := msatest.NewSubmission("alice", "alice@example.org")
+		s.DeclaredSize = size
+		err := p.CheckSender(context.Background(), s)
+		if ok != (err == nil) || !ok && !errors.As(err, new(*caddymsa.Refusal)) {
+			t.Errorf("%d: %v", size, err)
+		}
+	}
+	if (&Size{}).Validate() == nil {
+		t.Error("no limit, no error")
+	}
+}

@@ -1,0 +1,268 @@
+package policyrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func open(t testing.TB, p *RateLimit) (*RateLimit, *atomic.Int64) {
+	t.Helper()
+	if p.Name == "" {
+		p.Name = fmt.Sprintf("%s-%p", t.Name(), p)
+	}
+	if err := p.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Cleanup() })
+	clock := new(atomic.Int64)
+	clock.Store(noon.UnixNano())
+	p.now = func() time.Time { return time.Unix(0, clock.Load()) }
+	return p, clock
+}
+
+// submit sends a message of so many octets to recipients and says what was refused.
+func submit(p *RateLimit, user string, octets int, end bool, to ...string) *caddymsa.Refusal {
+	s := msatest.NewSubmission(user, user+"@example.org")
+	err := msatest.Submit(context.Background(), p, s, to, msatest.NewMessage(strings.Repeat("x", octets)))
+	s.End(err == nil && end)
+	r, _ := errors.AsType[*caddymsa.Refusal](err)
+	if err != nil && r == nil {
+		panic(err)
+	}
+	return r
+}
+
+// there is no limit but the operator's, and it refills steadily.
+func TestMessages(t *testing.T) {
+	p, clock := open(t, &RateLimit{Messages: 60, Window: caddy.Duration(time.Minute), Burst: 50})
+	taken := func(user string) (n int) {
+		for submit(p, user, 10, true, "bob@example.net") == nil {
+			n++
+		}
+		return n
+	}
+	if n := taken("alice"); n != 30 {
+		t.Errorf("a burst of %d", n)
+	}
+	r := submit(p, "alice", 10, true, "bob@example.net")
+	if r == nil || r.Code != 450 || r.Status != (smtp.EnhancedCode{4, 7, 1}) || r.Rule != "messages" || r.Text != "Too many messages: 60 in 1m0s are allowed, come back in 1 s" {
+		t.Errorf("%v", r)
+	}
+	if n := taken("bob"); n != 30 {
+		t.Errorf("another user has %d", n)
+	}
+	clock.Add(int64(10 * time.Second))
+	if n := taken("alice"); n != 10 {
+		t.Errorf("%d after 10 s", n)
+	}
+	clock.Add(int64(time.Hour))
+	if n := taken("alice"); n != 30 {
+		t.Errorf("%d after an hour", n)
+	}
+}
+
+// What is not accepted costs nothing.
+func TestGivenBack(t *testing.T) {
+	p, _ := open(t, &RateLimit{Messages: 2, Recipients: 4, Bytes: 100, Window: caddy.Duration(time.Hour)})
+	for range 10 {
+		if r := submit(p, "alice", 50, false, "a@example.net", "b@example.net"); r != nil {
+			t.Fatal(r)
+		}
+		if r := submit(p, "alice", 10, true, "a@example.net", "b@example.net", "c@example.net", "d@example.net", "e@example.net"); r == nil || r.Rule != "recipients" {
+			t.Fatal(r)
+		}
+	}
+	if submit(p, "alice", 50, true, "a@example.net", "b@example.net") != nil || submit(p, "alice", 50, true, "a@example.net", "b@example.net") != nil {
+		t.Error("refused within the limit")
+	}
+	if r := submit(p, "alice", 1, true, "a@example.net"); r == nil || r.Rule != "messages" {
+		t.Error(r)
+	}
+}
+
+// Octets are foretold by SIZE, counted at the end, and what never fits is refused for good.
+func TestBytes(t *testing.T) {
+	p, clock := open(t, &RateLimit{Bytes: 1000, Window: caddy.Duration(time.Minute), Reject: true})
+	if r := submit(p, "alice", 600, true, "bob@example.net"); r != nil {
+		t.Fatal(r)
+	}
+	s := msatest.NewSubmission("alice", "")
+	s.DeclaredSize = 500
+	for range 2 { // looking takes nothing
+		if r, ok := errors.AsType[*caddymsa.Refusal](p.CheckSender(context.Background(), s)); !ok || r.Code != 550 || r.Rule != "bytes" {
+			t.Errorf("%v", r)
+		}
+	}
+	s.DeclaredSize = 400
+	if err := p.CheckSender(context.Background(), s); err != nil {
+		t.Error(err)
+	}
+	if r := submit(p, "alice", 401, true, "bob@example.net"); r == nil || r.Code != 550 {
+		t.Error(r)
+	}
+	clock.Add(int64(time.Minute))
+	if r := submit(p, "alice", 1001, true, "bob@example.net"); r == nil || r.Code != 552 {
+		t.Error(r)
+	}
+}
+
+func TestBy(t *testing.T) {
+	check := func(by string, change func(s *caddymsa.Submission), to string, same bool) {
+		t.Helper()
+		p, _ := open(t, &RateLimit{Messages: 1, Window: caddy.Duration(time.Hour), By: by})
+		for i, want := range []bool{true, !same} {
+			s := msatest.NewSubmission("alice", "alice@example.org")
+			if i == 1 {
+				change(s)
+			} else if to != "" {
+				to = "x@" + to
+			}
+			rcpt := "bob@example.net"
+			if i == 1 && to != "" {
+				rcpt = to
+			}
+			err := msatest.Submit(context.Background(), p, s, []string{rcpt}, msatest.NewMessage("x"))
+			s.End(err == nil)
+			if (err == nil) != want {
+				t.Errorf("by %s, submission %d: %v", by, i, err)
+			}
+		}
+	}
+	check("user", func(s *caddymsa.Submission) { s.Identity.User = "bob" }, "", false)
+	check("user", func(s *caddymsa.Submission) { s.RemoteIP = netip.MustParseAddr("198.51.100.1") }, "", true)
+	check("network", func(s *caddymsa.Submission) { s.Identity.User = "bob" }, "", true)
+	check("network", func(s *caddymsa.Submission) { s.RemoteIP = netip.MustParseAddr("198.51.100.1") }, "", false)
+	check("network", func(s *caddymsa.Submission) { s.RemoteIP = netip.Addr{} }, "", false)
+	check("sender_domain", func(s *caddymsa.Submission) { s.Sender.Domain = "EXAMPLE.ORG" }, "", true)
+	check("sender_domain", func(s *caddymsa.Submission) { s.Sender.Domain = "example.com" }, "", false)
+	check("recipient_domain", func(*caddymsa.Submission) {}, "EXAMPLE.net", true)
+	check("recipient_domain", func(*caddymsa.Submission) {}, "example.com", false)
+	check("server", func(s *caddymsa.Submission) { s.Identity.User, s.RemoteIP = "bob", netip.Addr{} }, "", true)
+}
+
+// A message to several domains counts once for each.
+func TestRecipientDomains(t *testing.T) {
+	p, _ := open(t, &RateLimit{Messages: 2, Bytes: 100, Window: caddy.Duration(time.Hour), By: "recipient_domain"})
+	if r := submit(p, "alice", 60, true, "a@one.example", "b@one.example", "c@two.example"); r != nil {
+		t.Fatal(r)
+	}
+	if r := submit(p, "alice", 60, true, "a@one.example"); r == nil || r.Rule != "bytes" {
+		t.Error(r)
+	}
+	if r := submit(p, "alice", 40, true, "a@one.example"); r != nil {
+		t.Error(r)
+	}
+	if r := submit(p, "alice", 0, true, "a@one.example"); r == nil || r.Rule != "messages" {
+		t.Error(r)
+	}
+	if r := submit(p, "alice", 40, true, "a@two.example"); r != nil {
+		t.Error(r)
+	}
+}
+
+// Sessions side by side have one limit.
+func TestConcurrent(t *testing.T) {
+	p, _ := open(t, &RateLimit{Messages: 100, Window: caddy.Duration(time.Hour)})
+	var accepted atomic.Int32
+	var working sync.WaitGroup
+	for i := range 64 {
+		working.Go(func() {
+			for j := range 20 {
+				end := (i+j)%3 > 0
+				if submit(p, "alice", 1, end, "bob@example.net") == nil && end {
+					accepted.Add(1)
+				}
+			}
+		})
+	}
+	working.Wait()
+	for submit(p, "alice", 1, true, "bob@example.net") == nil {
+		accepted.Add(1)
+	}
+	if n := accepted.Load(); n != 100 {
+		t.Errorf("%d were accepted", n)
+	}
+}
+
+// A reload keeps what was taken.
+func TestReload(t *testing.T) {
+	first, _ := open(t, &RateLimit{Messages: 1, Window: caddy.Duration(time.Hour), Name: "mine"})
+	if r := submit(first, "alice", 1, true, "bob@example.net"); r != nil {
+		t.Fatal(r)
+	}
+	second, _ := open(t, &RateLimit{Messages: 2, Window: caddy.Duration(time.Hour), Name: "mine"})
+	_ = first.Cleanup()
+	first.local = nil
+	n := 0
+	for submit(second, "alice", 1, true, "bob@example.net") == nil {
+		n++
+	}
+	if n != 1 && n != 0 {
+		t.Errorf("%d were left", n)
+	}
+}
+
+// A flood of keys does not take memory without end.
+func TestBoundedKeys(t *testing.T) {
+	tb := newTable()
+	for i := range 3 * maxKeys {
+		tb.take(fmt.Sprint(i), time.Minute, time.Hour, noon, false)
+	}
+	n := 0
+	for i := range tb.shards {
+		n += len(tb.shards[i].full)
+	}
+	if n > maxKeys+shards {
+		t.Errorf("%d buckets", n)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Policy(t, func(t testing.TB) any {
+		p, _ := open(t, &RateLimit{Messages: 1000, Bytes: 1 << 40, Window: caddy.Duration(time.Hour)})
+		return p
+	}, msatest.PolicyCase{Name: "within"})
+	msatest.Policy(t, func(t testing.TB) any {
+		p, _ := open(t, &RateLimit{Recipients: 1, Window: caddy.Duration(time.Hour)})
+		return p
+	}, msatest.PolicyCase{Name: "over", Recipients: []string{"a@example.net", "b@example.net"}, Code: 450, Status: smtp.EnhancedCode{4, 7, 1}, Rule: "recipients"})
+}
+
+func TestBadConfig(t *testing.T) {
+	window := caddy.Duration(time.Minute)
+	for _, p := range []*RateLimit{{}, {Messages: 1}, {Messages: -1, Window: window}, {Window: window}, {Messages: 1, Window: window, By: "moon"}, {Messages: 1, Window: window, Burst: 20000},
+		{Messages: 1, Window: window, Redis: &Redis{}}, {Messages: 1, Window: window, Redis: &Redis{Address: "x:1", OnFailure: "panic"}}, {Messages: 1, Window: window, Redis: &Redis{Address: "x:1", Timeout: -1}}} {
+		if err := p.Provision(msatest.Context(t)); err == nil {
+			t.Errorf("%+v: no error", p)
+		}
+		_ = p.Cleanup()
+	}
+}
+
+func BenchmarkSubmission(b *testing.B) {
+	p, _ := open(b, &RateLimit{Messages: 1 << 40, Recipients: 1 << 40, Bytes: 1 << 50, Window: caddy.Duration(time.Hour)})
+	m := msatest.NewMessage("x")
+	b.ReportAllocs()
+	for b.Loop() {
+		s := msatest.NewSubmission("alice", "")
+		if err := msatest.Submit(context.Background(), p, s, []string{"bob@example.net"}, m); err != nil {
+			b.Fatal(err)
+		}
+		s.End(true)
+	}
+}

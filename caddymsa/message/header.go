@@ -98,14 +98,14 @@ func (h Header) name() {
 		return
 	}
 	name, _, found := bytes.Cut(f.Raw, []byte(":"))
-	if name = bytes.TrimRight(name, " \t"); found && isName(name) {
+	if name = bytes.TrimRight(name, " \t"); found && IsName(name) {
 		f.Name = string(name)
 	}
 }
 
-// isName tells whether b is a field name (RFC 5322 section 2.2): printable ASCII without colon.
-func isName(b []byte) bool {
-	for _, c := range b {
+// IsName tells whether b is a field name (RFC 5322 section 2.2): printable ASCII without colon.
+func IsName[T string | []byte](b T) bool {
+	for _, c := range []byte(b) {
 		if c <= ' ' || c > '~' {
 			return false
 		}

@@ -88,7 +88,7 @@ func (w *walker) header(p *Part, limit *int, root bool) (kept, *delimiter, error
 func (k *kept) field(line []byte, p *Part) *Field {
 	name, _, found := bytes.Cut(line, []byte(":"))
 	trimmed := bytes.TrimRight(name, " \t")
-	if !found || !isName(trimmed) {
+	if !found || !IsName(trimmed) {
 		p.Defects |= BadHeader
 		return nil
 	}

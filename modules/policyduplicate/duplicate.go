@@ -1,0 +1,153 @@
+// Package policyduplicate knows submissions that come again.
+package policyduplicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+func init() {
+	caddy.RegisterModule(new(Duplicate))
+}
+
+// Duplicate answers a submission that was accepted before with the first one's queue id, and does
+// not deliver it again: for clients that send a message again because they never saw the 250.
+// The same is the same user, return path, recipients (in any order) with their parameters,
+// parameters of MAIL, and octets. Only a message that is durable counts; of two at the same time
+// the second waits for what becomes of the first.
+//
+// Put it first among the policies: what was accepted before need not pass the others again.
+type Duplicate struct {
+	// Window is how long a submission is remembered. Default: 1h.
+	Window caddy.Duration `json:"window,omitempty"`
+	// MaxEntries is how many are remembered at most, the latest, in some 150 octets each.
+	// Default: 100000.
+	MaxEntries int `json:"max_entries,omitempty"`
+	// File keeps what is remembered over a restart, a crash of the process included; what was
+	// accepted in the seconds before a power loss may be forgotten. Placeholders are resolved once, when
+	// the config is loaded. Default: memory alone.
+	File string `json:"file,omitempty"`
+
+	memory *memory
+	key    string
+	now    func() time.Time
+}
+
+// memories are what this process remembers, by file.
+var memories = caddy.NewUsagePool()
+
+// CaddyModule returns the Caddy module information.
+func (*Duplicate) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.policies.duplicate", New: func() caddy.Module { return new(Duplicate) }}
+}
+
+// Provision takes up what is remembered.
+func (p *Duplicate) Provision(ctx caddy.Context) error {
+	if p.Window < 0 || p.MaxEntries < 0 {
+		return errors.New("duplicate: window and max_entries must not be negative")
+	}
+	if p.Window == 0 {
+		p.Window = caddy.Duration(time.Hour)
+	}
+	if p.MaxEntries == 0 {
+		p.MaxEntries = 100_000
+	}
+	file, err := caddy.NewReplacer().ReplaceOrErr(p.File, true, true)
+	if err != nil {
+		return fmt.Errorf("duplicate: file: %w", err)
+	}
+	p.now, p.key = time.Now, file
+	v, _, err := memories.LoadOrNew(file, func() (caddy.Destructor, error) { return newMemory(file, ctx.Logger()), nil })
+	if err != nil {
+		return err
+	}
+	p.memory = v.(*memory)
+	return p.memory.open(p.now().Add(-time.Duration(p.Window)), p.MaxEntries)
+}
+
+// Cleanup gives it up.
+func (p *Duplicate) Cleanup() error {
+	if p.memory != nil {
+		_, _ = memories.Delete(p.key)
+	}
+	return nil
+}
+
+// CheckMessage looks whether the submission was accepted before.
+func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	r, err := m.Open()
+	if err != nil {
+		return err
+	}
+	sum, err := digest(s.Entry, r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	id, err := p.memory.claim(ctx, sum, p.now().Add(-time.Duration(p.Window)))
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		return &caddymsa.AlreadyAccepted{ID: id}
+	}
+	s.OnEnd(func(accepted bool) {
+		if !accepted {
+			p.memory.forget(sum)
+			return
+		}
+		p.memory.keep(sum, s.Entry.ID, p.now(), p.MaxEntries)
+	})
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	policy [@matcher] duplicate {
+//		window      <duration>
+//		max_entries <count>
+//		file        <path>
+//	}
+func (p *Duplicate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the policy's name
+	if d.NextArg() {
+		return d.Err("duplicate takes a block, or nothing: policy duplicate { window 2h }")
+	}
+	for d.NextBlock(0) {
+		name, arg := d.Val(), ""
+		if !d.AllArgs(&arg) {
+			return d.ArgErr()
+		}
+		switch name {
+		case "window":
+			v, err := caddy.ParseDuration(arg)
+			if err != nil || v <= 0 {
+				return d.Errf("duplicate: window: %q is no duration", arg)
+			}
+			p.Window = caddy.Duration(v)
+		case "max_entries":
+			if _, err := fmt.Sscan(arg, &p.MaxEntries); err != nil || p.MaxEntries <= 0 {
+				return d.Errf("duplicate: max_entries: %q is no number above 0", arg)
+			}
+		case "file":
+			p.File = arg
+		default:
+			return d.Errf("duplicate: unknown setting %s; there are window, max_entries and file", name)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner      = (*Duplicate)(nil)
+	_ caddy.CleanerUpper     = (*Duplicate)(nil)
+	_ caddymsa.MessagePolicy = (*Duplicate)(nil)
+	_ caddyfile.Unmarshaler  = (*Duplicate)(nil)
+)

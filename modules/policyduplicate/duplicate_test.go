@@ -1,0 +1,240 @@
+package policyduplicate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func open(t testing.TB, p *Duplicate) *Duplicate {
+	t.Helper()
+	if err := p.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func fresh(t testing.TB) *Duplicate {
+	t.Helper()
+	p := open(t, &Duplicate{File: filepath.Join(t.TempDir(), "seen")})
+	t.Cleanup(func() { _ = p.Cleanup() })
+	return p
+}
+
+const body = "Subject: x\r\n\r\nbody\r\n"
+
+func submission(change func(e *queue.Entry)) *caddymsa.Submission {
+	s := msatest.NewSubmission("alice", "alice@example.org")
+	s.Entry.Recipients = []queue.Recipient{{Address: "bob@example.net", Notify: []string{"FAILURE", "DELAY"}}, {Address: "carol@example.net"}}
+	if change != nil {
+		change(s.Entry)
+	}
+	return s
+}
+
+// before is the id that a submission is known by, after which it is over.
+func before(t testing.TB, p *Duplicate, id, octets string, change func(e *queue.Entry), accepted bool) string {
+	t.Helper()
+	s := submission(change)
+	s.Entry.ID = id
+	err := p.CheckMessage(context.Background(), s, msatest.NewMessage(octets))
+	s.End(err == nil && accepted)
+	if known, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
+		return known.ID
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ""
+}
+
+func TestDuplicate(t *testing.T) {
+	p := fresh(t)
+	if id := before(t, p, "Q0", body, nil, false); id != "" {
+		t.Fatal(id)
+	}
+	if id := before(t, p, "Q1", body, nil, true); id != "" {
+		t.Errorf("one that was refused counts: %s", id)
+	}
+	if id := before(t, p, "Q2", body, nil, true); id != "Q1" {
+		t.Errorf("the second is %q", id)
+	}
+	same := func(e *queue.Entry) {
+		e.Recipients[0], e.Recipients[1] = e.Recipients[1], e.Recipients[0]
+		e.Recipients[1].Notify = []string{"DELAY", "FAILURE"}
+		e.Session, e.RemoteIP, e.Helo = "other", "198.51.100.1", "other"
+	}
+	if id := before(t, p, "Q3", body, same, true); id != "Q1" {
+		t.Errorf("another order, another session: %q", id)
+	}
+	for name, change := range map[string]func(e *queue.Entry){
+		"user": func(e *queue.Entry) { e.User = "bob" }, "sender": func(e *queue.Entry) { e.Sender = "" }, "server": func(e *queue.Entry) { e.Server = "other" },
+		"recipient more": func(e *queue.Entry) {
+			e.Recipients = append(e.Recipients, queue.Recipient{Address: "dave@example.net"})
+		},
+		"recipient less": func(e *queue.Entry) { e.Recipients = e.Recipients[:1] }, "spelling": func(e *queue.Entry) { e.Recipients[0].Address = "Bob@example.net" },
+		"notify": func(e *queue.Entry) { e.Recipients[0].Notify = nil }, "orcpt": func(e *queue.Entry) { e.Recipients[0].ORCPT = "rfc822;x" },
+		"envid": func(e *queue.Entry) { e.EnvelopeID = "1" }, "ret": func(e *queue.Entry) { e.Return = "FULL" }, "body": func(e *queue.Entry) { e.Body = "8BITMIME" }, "utf8": func(e *queue.Entry) { e.SMTPUTF8 = true },
+		"priority": func(e *queue.Entry) { e.Priority = 1 },
+	} {
+		if id := before(t, p, "Q-"+name, body, change, true); id != "" {
+			t.Errorf("%s: another submission is taken for %s", name, id)
+		}
+	}
+	if id := before(t, p, "Q4", body+".", nil, true); id != "" {
+		t.Error("an octet more is the same")
+	}
+	p.now = func() time.Time { return time.Now().Add(61 * time.Minute) }
+	if id := before(t, p, "Q5", body, nil, true); id != "" {
+		t.Errorf("after the window: %s", id)
+	}
+	if id := before(t, p, "Q6", body, nil, true); id != "Q5" {
+		t.Errorf("then: %s", id)
+	}
+}
+
+// Two at the same time: one is accepted, the other has its id; if it fails, the other is accepted.
+func TestTogether(t *testing.T) {
+	p := fresh(t)
+	var accepted, known atomic.Int32
+	var working sync.WaitGroup
+	for i := range 50 {
+		working.Go(func() {
+			s := submission(nil)
+			s.Entry.ID = fmt.Sprintf("Q%02d", i)
+			err := p.CheckMessage(context.Background(), s, msatest.NewMessage(body))
+			if errors.As(err, new(*caddymsa.AlreadyAccepted)) {
+				known.Add(1)
+				return
+			}
+			if i%2 == 0 {
+				accepted.Add(1)
+			}
+			s.End(i%2 == 0)
+		})
+	}
+	working.Wait()
+	if accepted.Load() != 1 || accepted.Load()+known.Load() > 50 {
+		t.Errorf("%d accepted, %d known", accepted.Load(), known.Load())
+	}
+	// One that waits gives up with its context.
+	s := submission(func(e *queue.Entry) { e.User = "waits" })
+	if err := p.CheckMessage(context.Background(), s, msatest.NewMessage(body)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := p.CheckMessage(ctx, submission(func(e *queue.Entry) { e.User = "waits" }), msatest.NewMessage(body)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	s.End(false)
+}
+
+// A restart remembers, a damaged journal loses only what is damaged.
+func TestRestart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "seen")
+	p := open(t, &Duplicate{File: file})
+	for i := range 5 {
+		before(t, p, fmt.Sprintf("Q%d", i), fmt.Sprint(body, i), nil, true)
+	}
+	again := open(t, &Duplicate{File: file, MaxEntries: 10}) // a reload, while the other is there
+	if id := before(t, again, "Q9", body+"1", nil, true); id != "Q1" {
+		t.Errorf("after a reload %q", id)
+	}
+	_, _ = p.Cleanup(), again.Cleanup()
+	b, err := os.ReadFile(file)
+	if err != nil || bytes.Count(b, []byte("\n")) != 5 {
+		t.Fatalf("%s, %v", b, err)
+	}
+	lines := strings.SplitAfter(string(b), "\n")
+	lines[1] = strings.Replace(lines[1], " Q1", " Q7", 1)
+	damaged := strings.Repeat("\x00", 10_000) + "\n" + strings.Join(lines, "")
+	if err := os.WriteFile(file, []byte(damaged[:len(damaged)-3]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p = open(t, &Duplicate{File: file})
+	defer p.Cleanup()
+	for i, want := range []string{"Q0", "", "Q2", "Q3", ""} {
+		if id := before(t, p, "new", fmt.Sprint(body, i), nil, false); id != want {
+			t.Errorf("message %d is known as %q, want %q", i, id, want)
+		}
+	}
+}
+
+func TestBounded(t *testing.T) {
+	p := open(t, &Duplicate{File: filepath.Join(t.TempDir(), "seen"), MaxEntries: 100})
+	defer p.Cleanup()
+	for i := range 5000 {
+		before(t, p, fmt.Sprintf("Q%d", i), fmt.Sprint(i), nil, true)
+	}
+	if len(p.memory.seen) != 100 || len(p.memory.order) > 400 || p.memory.lines > 2*100+slack+1 {
+		t.Errorf("%d remembered, %d in order, %d lines", len(p.memory.seen), len(p.memory.order), p.memory.lines)
+	}
+	if id := before(t, p, "x", "4999", nil, true); id != "Q4999" {
+		t.Errorf("the last is %q", id)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Policy(t, func(t testing.TB) any { return fresh(t) }, msatest.PolicyCase{Name: "new"})
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, p := range []*Duplicate{{Window: -1}, {MaxEntries: -1}, {File: "/nonexistent/dir/seen"}, {File: "{no.such}"}} {
+		if err := p.Provision(msatest.Context(t)); err == nil {
+			t.Errorf("%+v: no error", p)
+		}
+		_ = p.Cleanup()
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	f.Add([]byte(line(sum{1}, seen{"Q1", time.Unix(1, 0)})))
+	f.Add([]byte("00000000 1 2 3\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		err := readJournal(bytes.NewReader(b), func(s sum, v seen) {
+			again, w, ok := parseLine(strings.TrimSuffix(line(s, v), "\n"))
+			if !ok || again != s || w.id != v.id || !w.at.Equal(v.at) {
+				t.Fatalf("%v %v became %v %v", s, v, again, w)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkDuplicate(b *testing.B) {
+	p := open(b, &Duplicate{File: filepath.Join(b.TempDir(), "seen")})
+	defer p.Cleanup()
+	for _, size := range []int{4 << 10, 20 << 20} {
+		octets := strings.Repeat("x", size)
+		m := caddymsa.NewMessage(int64(size), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(octets)), nil })
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				n++
+				s := submission(func(e *queue.Entry) { e.User = fmt.Sprint(n, size) })
+				if err := p.CheckMessage(context.Background(), s, m); err != nil {
+					b.Fatal(err)
+				}
+				s.End(true)
+			}
+		})
+	}
+}

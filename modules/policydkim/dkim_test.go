@@ -1,0 +1,305 @@
+package policydkim
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-msgauth/dkim"
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+func writeKey(t testing.TB, key any) string {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func newEd25519(t testing.TB) ed25519.PrivateKey {
+	t.Helper()
+	_, k, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func open(t testing.TB, p *DKIM) *DKIM {
+	t.Helper()
+	if err := p.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Cleanup() })
+	return p
+}
+
+// both has two keys of example.org, and one of the gateway's own.
+func both(t testing.TB) *DKIM {
+	return open(t, &DKIM{Keys: []*Key{
+		{Domain: "example.org", Selector: "rsa", File: writeKey(t, rsaKey())},
+		{Domain: "example.org", Selector: "ed", File: writeKey(t, newEd25519(t))},
+		{Domain: "bücher.example", Selector: "b", File: writeKey(t, newEd25519(t))},
+	}})
+}
+
+// verify returns the selectors whose signatures are right.
+func verify(t testing.TB, p *DKIM, octets string) (right []string) {
+	t.Helper()
+	all, err := dkim.VerifyWithOptions(strings.NewReader(octets), &dkim.VerifyOptions{LookupTXT: func(name string) ([]string, error) {
+		for _, s := range *p.signers.Load() {
+			if name == s.key.Selector+"._domainkey."+s.key.domain {
+				return []string{s.record}, nil
+			}
+		}
+		return nil, fmt.Errorf("no record %s", name)
+	}})
+	if err != nil {
+		t.Fatalf("%v\n%.2000s", err, octets)
+	}
+	for _, v := range all {
+		if v.Err != nil {
+			t.Logf("%s: %v", v.Domain, v.Err)
+			continue
+		}
+		right = append(right, v.Domain)
+	}
+	return right
+}
+
+func sign(t testing.TB, p *DKIM, octets string, prepended ...string) string {
+	t.Helper()
+	m := msatest.NewMessage(octets)
+	for _, f := range prepended {
+		m.Prepend(f)
+	}
+	if err := p.CheckMessage(context.Background(), msatest.NewSubmission("alice", ""), m); err != nil {
+		t.Fatal(err)
+	}
+	return string(m.Prepended()) + octets
+}
+
+func TestSign(t *testing.T) {
+	p := both(t)
+	for name, octets := range map[string]string{
+		"usual":       "From: Alice <alice@example.org>\r\nTo: bob@example.net\r\nSubject: x\r\n\r\nHello\r\n",
+		"folded":      "From: Alice\r\n\t<alice@EXAMPLE.org>\r\nSubject: a\r\n  b\r\n\tc\r\n\r\n\r\nHello \t \r\n\r\n\r\n",
+		"8 bit":       "From: alice@example.org\r\nSubject: caf\xc3\xa9 \xe9\r\n\r\n\xff\xfe\r\n",
+		"no body":     "From: alice@example.org\r\n\r\n",
+		"header only": "From: alice@example.org\r\nSubject: x\r\n",
+		"no end":      "From: alice@example.org\r\nSubject: x",
+		"no newline":  "From: alice@example.org\r\n\r\nHello",
+		"two froms":   "From: alice@example.org, bob@example.net\r\nFrom: carol@example.com\r\n\r\nx\r\n",
+		"subdomain":   "From: alice@a.b.example.org\r\n\r\nx\r\n",
+		"long":        "From: alice@example.org\r\nSubject: " + strings.Repeat("x", 990) + "\r\n\r\n" + strings.Repeat("y", 100_000) + "\r\n",
+		"broken line": "From: alice@example.org\r\nno field\r\n more\r\n\r\nx\r\n",
+	} {
+		signed := sign(t, p, octets, "X-Gateway: one\r\n", "Date: x\r\n")
+		if strings.HasPrefix(name, "header") || name == "no end" { // how every reader takes it
+			signed = strings.TrimSuffix(signed, "\r\n") + "\r\n\r\n"
+		}
+		if right := verify(t, p, signed); len(right) != 2 {
+			t.Errorf("%s: %v are right\n%.1500s", name, right, signed)
+		}
+	}
+}
+
+// Nobody can add what a reader would show in the place of what was signed.
+func TestOversigned(t *testing.T) {
+	p := both(t)
+	signed := sign(t, p, "From: alice@example.org\r\nSubject: x\r\n\r\nHello\r\n", "Date: today\r\n")
+	for _, added := range []string{"From: boss@example.org\r\n", "Subject: y\r\n", "Date: z\r\n", "To: x@example.net\r\n", "Content-Type: text/html\r\n"} {
+		if right := verify(t, p, added+signed); len(right) != 0 {
+			t.Errorf("%q can be added", added)
+		}
+	}
+	if right := verify(t, p, "Received: from x\r\nX-Other: y\r\n"+signed); len(right) != 2 {
+		t.Error("a trace field breaks signatures")
+	}
+	if right := verify(t, p, strings.Replace(signed, "Date: today", "Date: morrow", 1)); len(right) != 0 {
+		t.Error("what an earlier policy put before the message is not signed")
+	}
+}
+
+func TestWhoSigns(t *testing.T) {
+	p := both(t)
+	for from, want := range map[string]string{
+		"alice@example.org": "example.org example.org", "x@bücher.example": "xn--bcher-kva.example", "x@xn--bcher-kva.example": "xn--bcher-kva.example", "x@example.net": "", "x@notexample.org": "", "nonsense": "", "staff:;": "",
+	} {
+		signed := sign(t, p, "From: "+from+"\r\n\r\nx\r\n")
+		if got := strings.Join(verify(t, p, signed), " "); got != want {
+			t.Errorf("%s: signed by %q", from, got)
+		}
+	}
+	own := open(t, &DKIM{Keys: []*Key{{Domain: "gateway.example", Selector: "g", File: writeKey(t, newEd25519(t)), Always: true}}, Expire: caddy.Duration(time.Hour), Canonicalization: "simple/simple"})
+	signed := sign(t, own, "Subject: from nobody\r\n\r\nx\r\n")
+	if !strings.Contains(signed, "c=simple/simple") || !strings.Contains(strings.ReplaceAll(signed, "\r\n ", ""), "; x=") {
+		t.Errorf("%s", signed)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Policy(t, func(t testing.TB) any { return both(t) }, msatest.PolicyCase{Name: "signed"})
+	msatest.Policy(t, func(t testing.TB) any {
+		return open(t, &DKIM{Require: true, Keys: []*Key{{Domain: "example.org", Selector: "s", File: writeKey(t, newEd25519(t))}}})
+	},
+		msatest.PolicyCase{Name: "ours"},
+		msatest.PolicyCase{Name: "not ours", Message: "From: x@example.net\r\n\r\n", Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "require"})
+}
+
+// A key that is replaced signs from then on; one that is broken does not.
+func TestReload(t *testing.T) {
+	file := writeKey(t, newEd25519(t))
+	p := open(t, &DKIM{Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}})
+	before := (*p.signers.Load())[0].record
+	if err := os.WriteFile(file, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.reload()
+	if (*p.signers.Load())[0].record != before {
+		t.Error("a broken key was taken")
+	}
+	if err := os.Rename(writeKey(t, newEd25519(t)), file); err != nil {
+		t.Fatal(err)
+	}
+	p.reload()
+	if (*p.signers.Load())[0].record == before || len(verify(t, p, sign(t, p, "From: a@example.org\r\n\r\nx\r\n"))) != 1 {
+		t.Error("the new key does not sign")
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := writeKey(t, weak)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, p := range map[string]*DKIM{
+		"a key is required":   {},
+		"domain and selector": {Keys: []*Key{{Domain: "example.org"}}},
+		"not both":            {Keys: []*Key{{Domain: "example.org", Selector: "s", File: file, Key: "x"}}},
+		"no such file":        {Keys: []*Key{{Domain: "example.org", Selector: "s", File: "/nonexistent/key"}}},
+		"no PEM block":        {Keys: []*Key{{Domain: "example.org", Selector: "s", File: empty}}},
+		"neither simple nor":  {Canonicalization: "tight", Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
+		"From must be signed": {Headers: []string{"To"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
+		"is no field name":    {Headers: []string{"From", "a b"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
+		`selector "a b"`:      {Keys: []*Key{{Domain: "example.org", Selector: "a b", File: file}}},
+	} {
+		err := p.Provision(msatest.Context(t))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		_ = p.Cleanup()
+	}
+}
+
+// The message is a stream: 50 MiB of it leave no trace in memory.
+func TestMemory(t *testing.T) {
+	p := both(t)
+	head := "From: alice@example.org\r\n\r\n"
+	const size = 50 << 20
+	m := caddymsa.NewMessage(int64(len(head))+size, func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(strings.NewReader(head), io.LimitReader(lines{}, size))), nil
+	})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	if err := p.CheckMessage(context.Background(), msatest.NewSubmission("alice", ""), m); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 8<<20 {
+		t.Errorf("the heap grew by %d octets", grown)
+	}
+}
+
+// lines are CRLF lines without end.
+type lines struct{}
+
+func (lines) Read(p []byte) (int, error) {
+	const line = "0123456789012345678901234567890123456789012345678901234567890123456789\r\n"
+	n := 0
+	for n < len(p) {
+		n += copy(p[n:], line)
+	}
+	return n, nil
+}
+
+func FuzzSign(f *testing.F) {
+	p := &DKIM{log: zap.NewNop(), now: time.Now, Keys: []*Key{{Domain: "example.org", Selector: "s", File: writeKey(f, newEd25519(f))}}}
+	if err := p.provision(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add("From: alice@example.org\r\n\r\nx\r\n", "X: y\r\n")
+	f.Add("From: a@example.org\r\n : \r\n\t\r\nno\r\n\r\n \r\n", "")
+	f.Fuzz(func(t *testing.T, octets, field string) {
+		if strings.ContainsAny(strings.ReplaceAll(octets, "\r\n", ""), "\r\n\x00") {
+			return // refused before it comes to policies
+		}
+		m := msatest.NewMessage(octets)
+		if err := p.CheckMessage(context.Background(), msatest.NewSubmission("alice", ""), m); err != nil {
+			return
+		}
+		if _, body, whole := strings.Cut(octets, "\r\n\r\n"); len(m.Prepended()) > 0 && whole && body != "" && octets[0] > ' ' {
+			if right := verify(t, p, string(m.Prepended())+octets); len(right) != 1 {
+				t.Fatalf("%q does not verify", octets)
+			}
+		}
+	})
+}
+
+func BenchmarkSign(b *testing.B) {
+	for name, key := range map[string]any{"rsa2048": rsaKey(), "ed25519": newEd25519(b)} {
+		p := open(b, &DKIM{Keys: []*Key{{Domain: "example.org", Selector: "s", File: writeKey(b, key)}}})
+		for _, size := range []int64{4 << 10, 20 << 20} {
+			head := "From: alice@example.org\r\nTo: bob@example.net\r\nSubject: x\r\n\r\n"
+			m := caddymsa.NewMessage(int64(len(head))+size, func() (io.ReadCloser, error) {
+				return io.NopCloser(io.MultiReader(strings.NewReader(head), io.LimitReader(lines{}, size))), nil
+			})
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				b.SetBytes(size)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := p.CheckMessage(context.Background(), msatest.NewSubmission("alice", ""), m); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

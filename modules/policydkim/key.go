@@ -1,0 +1,142 @@
+package policydkim
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+)
+
+// Key is a private key of a domain's.
+type Key struct {
+	// Domain that signs: d=. Required.
+	Domain string `json:"domain,omitempty"`
+	// Selector names the key's record in DNS, <selector>._domainkey.<domain>: s=. Required.
+	Selector string `json:"selector,omitempty"`
+	// File holds the key: PEM, PKCS #8 or PKCS #1, RSA of at least 1024 bits or Ed25519. It is read
+	// again when it changes. Placeholders are resolved once, when the config is loaded.
+	File string `json:"file,omitempty"`
+	// Key is the key itself, in the place of a file; a placeholder such as {env.DKIM_KEY}.
+	Key secret.Secret `json:"key,omitempty"`
+	// Always signs every message, whatever domain its From field names.
+	Always bool `json:"always,omitempty"`
+
+	file   string
+	value  func() string
+	domain string // as A-labels
+}
+
+// signer is a key that was read.
+type signer struct {
+	key    *Key
+	signer crypto.Signer
+	record string // for DNS
+}
+
+func (k *Key) check(log *zap.Logger) (err error) {
+	switch {
+	case k == nil || k.Domain == "" || k.Selector == "":
+		return errors.New("domain and selector are required")
+	case (k.File == "") == (k.Key == ""):
+		return errors.New("a file or a key is required, and not both")
+	}
+	if k.domain, err = mailaddr.ASCIIDomain(k.Domain); err != nil {
+		return fmt.Errorf("domain %q: %w", k.Domain, err)
+	}
+	if err := mailaddr.ValidDomain(k.Selector, false); err != nil {
+		return fmt.Errorf("selector %q: %w", k.Selector, err)
+	}
+	if k.file, err = caddy.NewReplacer().ReplaceOrErr(k.File, true, true); err != nil {
+		return fmt.Errorf("file: %w", err)
+	}
+	k.value, err = k.Key.Resolve("key", log)
+	return err
+}
+
+func (k *Key) load(log *zap.Logger) (*signer, error) {
+	text := []byte(k.value())
+	if k.File != "" {
+		b, err := os.ReadFile(k.file)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := os.Stat(k.file); err == nil && info.Mode().Perm()&0o007 != 0 {
+			log.Warn("dkim: everybody on this machine can read the key; chmod 600", zap.String("file", k.file), zap.Stringer("mode", info.Mode().Perm()))
+		}
+		text = b
+	}
+	s, err := parseKey(text)
+	if err != nil && k.File != "" {
+		return nil, fmt.Errorf("%s: %w", k.file, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	record, err := dnsRecord(s, k, log)
+	return &signer{key: k, signer: s, record: record}, err
+}
+
+const howToMake = `make one with: openssl genpkey -algorithm ed25519 (or RSA -pkeyopt rsa_keygen_bits:2048)`
+
+func parseKey(text []byte) (crypto.Signer, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("there is no PEM block in it; " + howToMake)
+	}
+	if strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "" {
+		return nil, errors.New("the key is encrypted; decrypt it with openssl pkey")
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	default:
+		return nil, fmt.Errorf("a PEM block %q is no private key; %s", block.Type, howToMake)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		if k.N.BitLen() < 1024 {
+			return nil, fmt.Errorf("an RSA key of %d bits proves nothing (RFC 8301); %s", k.N.BitLen(), howToMake)
+		}
+		return k, nil
+	case ed25519.PrivateKey:
+		return k, nil
+	}
+	return nil, fmt.Errorf("a key of type %T cannot sign; there are RSA and Ed25519", key)
+}
+
+// dnsRecord is what is to be published (RFC 6376 section 3.6.1, RFC 8463 section 4.2).
+func dnsRecord(s crypto.Signer, k *Key, log *zap.Logger) (string, error) {
+	switch public := s.Public().(type) {
+	case ed25519.PublicKey:
+		return "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public), nil
+	case *rsa.PublicKey:
+		if public.N.BitLen() < 2048 {
+			log.Warn("dkim: an RSA key should have 2048 bits or more (RFC 8301 section 3.2)", zap.String("domain", k.Domain), zap.String("selector", k.Selector), zap.Int("bits", public.N.BitLen()))
+		}
+		der, err := x509.MarshalPKIXPublicKey(public)
+		if err != nil {
+			return "", err
+		}
+		return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der), nil
+	}
+	return "", fmt.Errorf("key of type %T", s.Public())
+}

@@ -1,0 +1,198 @@
+// Package policyexpression judges submissions by expressions in CEL (cel.dev), as a policy and as
+// a matcher.
+package policyexpression
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func init() {
+	caddy.RegisterModule(new(Expression))
+	caddy.RegisterModule(new(Matcher))
+}
+
+// Expression refuses submissions of which an expression is true, or is not true. It is
+// asked at the earliest moment at which all that it asks has its final answer: at MAIL, for each
+// recipient if it asks about recipient, at the end of data if it asks about recipients, size, message
+// or parts.
+//
+// Variables: user, attributes (a map of text), mechanism, remote_ip, helo, tls, server, now, sender,
+// smtputf8, priority, recipient, recipients, size, message and parts. Addresses have no brackets.
+// parts is a list of maps: path, depth, type, charset, encoding, disposition, filename, size,
+// container; the message itself is parts[0].
+//
+// Functions beside CEL's and its extensions for strings, lists and sets: domain(address) and
+// local(address), in_network(remote_ip, "192.0.2.0/24") or a list of networks,
+// message.header("Subject") (the first, decoded, or empty) and message.headers("Received").
+//
+// An expression that fails in evaluation, such as one that asks for a key that a map does not have,
+// or that takes too long, is the policy's failure: 451 4.3.0, and an error in the log.
+type Expression struct {
+	// Refuse is the expression that must not be true.
+	Refuse string `json:"refuse,omitempty"`
+	// Require is the expression that must be true. One of the two is required.
+	Require string `json:"require,omitempty"`
+	// Name is the rule's, for the reply and the log. Default: none.
+	Name string `json:"name,omitempty"`
+	// Code of the reply. Default: 550.
+	Code int `json:"code,omitempty"`
+	// Status is the enhanced code. Default: 5.7.1, or 4.7.1 with a code of class 4.
+	Status string `json:"status,omitempty"`
+	// Text of the reply. Default: "Refused by policy".
+	Text string `json:"text,omitempty"`
+
+	program *program
+	status  smtp.EnhancedCode
+	now     func() time.Time
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Expression) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.policies.expression", New: func() caddy.Module { return new(Expression) }}
+}
+
+// Provision compiles the expression.
+func (p *Expression) Provision(caddy.Context) (err error) {
+	if (p.Refuse == "") == (p.Require == "") {
+		return errors.New("expression: either refuse or require is wanted, as in: refuse size > 1000000")
+	}
+	if p.Code == 0 {
+		p.Code = 550
+	}
+	if p.Text == "" {
+		p.Text = "Refused by policy"
+	}
+	if p.Code < 400 || p.Code > 599 || p.Code == 421 {
+		return fmt.Errorf("expression: code: %d refuses nothing; it is from 400 to 599", p.Code)
+	}
+	p.status = smtp.EnhancedCode{p.Code / 100, 7, 1}
+	if p.Status != "" {
+		if n, err := fmt.Sscanf(p.Status, "%d.%d.%d", &p.status[0], &p.status[1], &p.status[2]); err != nil || n != 3 || p.status[0] != p.Code/100 {
+			return fmt.Errorf("expression: status: %q is no enhanced code of the class of %d, such as %d.7.1", p.Status, p.Code, p.Code/100)
+		}
+	}
+	p.now = clock
+	p.program, err = compile(p.Refuse + p.Require)
+	return err
+}
+
+// CheckSender asks what can be answered at MAIL.
+func (p *Expression) CheckSender(ctx context.Context, s *caddymsa.Submission) error {
+	if p.program.moment > caddymsa.MomentSender {
+		return nil
+	}
+	return p.check(ctx, &vars{e: s.Entry, now: p.now})
+}
+
+// CheckRecipient asks about a recipient.
+func (p *Expression) CheckRecipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
+	if p.program.moment != caddymsa.MomentRecipient {
+		return nil
+	}
+	return p.check(ctx, &vars{e: s.Entry, r: r, now: p.now})
+}
+
+// CheckMessage asks about the message; with recipient in the expression, about each.
+func (p *Expression) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	if p.program.moment != caddymsa.MomentMessage {
+		return nil
+	}
+	for i := range s.Entry.Recipients {
+		if err := p.check(ctx, &vars{e: s.Entry, r: &s.Entry.Recipients[i], m: m, now: p.now}); err != nil || !p.program.recipient {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Expression) check(ctx context.Context, v *vars) error {
+	is, err := p.program.ask(ctx, v)
+	if err != nil {
+		return err
+	}
+	if is == (p.Require != "") {
+		return nil
+	}
+	return &caddymsa.Refusal{Code: p.Code, Status: p.status, Rule: p.Name, Text: p.Text}
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	policy [@matcher] expression refuse|require <expression> {
+//		name   <name>
+//		code   <code>
+//		status <enhanced code>
+//		text   <text>
+//	}
+func (p *Expression) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the policy's name
+	if !d.NextArg() || d.Val() != "refuse" && d.Val() != "require" {
+		return d.Err("expression takes refuse or require and an expression, as in: policy expression refuse `size > 1000000`")
+	}
+	kind := d.Val()
+	text := rest(d)
+	if text == "" {
+		return d.ArgErr()
+	}
+	_, err := compile(text)
+	if err != nil {
+		return d.Err(err.Error())
+	}
+	if kind == "refuse" {
+		p.Refuse = text
+	} else {
+		p.Require = text
+	}
+	for d.NextBlock(0) {
+		name, arg := d.Val(), ""
+		if !d.AllArgs(&arg) {
+			return d.ArgErr()
+		}
+		switch name {
+		case "name":
+			p.Name = arg
+		case "text":
+			p.Text = arg
+		case "status":
+			p.Status = arg
+		case "code":
+			if p.Code, err = strconv.Atoi(arg); err != nil {
+				return d.Errf("expression: code: %q is no number", arg)
+			}
+		default:
+			return d.Errf("expression: unknown setting %s; there are name, code, status and text", name)
+		}
+	}
+	return nil
+}
+
+// rest is the expression on the line: one argument in quotes or backticks, or several as they stand,
+// with the quotes that belong to CEL.
+func rest(d *caddyfile.Dispenser) string {
+	if d.CountRemainingArgs() == 1 {
+		d.NextArg()
+		return d.Val()
+	}
+	return strings.Join(d.RemainingArgsRaw(), " ")
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner        = (*Expression)(nil)
+	_ caddymsa.SenderPolicy    = (*Expression)(nil)
+	_ caddymsa.RecipientPolicy = (*Expression)(nil)
+	_ caddymsa.MessagePolicy   = (*Expression)(nil)
+	_ caddyfile.Unmarshaler    = (*Expression)(nil)
+)

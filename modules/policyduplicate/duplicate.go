@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
@@ -69,7 +71,7 @@ func (p *Duplicate) Provision(ctx caddy.Context) error {
 		return err
 	}
 	p.memory = v.(*memory)
-	return p.memory.open(p.now().Add(-time.Duration(p.Window)), p.MaxEntries)
+	return p.memory.open(time.Duration(p.Window), p.MaxEntries, p.now())
 }
 
 // Cleanup gives it up.
@@ -80,8 +82,18 @@ func (p *Duplicate) Cleanup() error {
 	return nil
 }
 
+// patience is how long the second of two submissions waits for what becomes of the first. Clients
+// wait 10 minutes for this reply (RFC 5321 section 4.5.3.2.6).
+const patience = time.Minute
+
+// errSlow ends the wait.
+var errSlow = &caddymsa.Refusal{Code: 451, Status: smtp.EnhancedCode{4, 3, 0}, Text: "The same message is just being received in another session, try again later"}
+
 // CheckMessage looks whether the submission was accepted before.
 func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	if s.Value(p.memory) != nil {
+		return nil // another one of these policies did
+	}
 	r, err := m.Open()
 	if err != nil {
 		return err
@@ -90,6 +102,8 @@ func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 	if err = errors.Join(err, r.Close()); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSlow)
+	defer cancel()
 	id, err := p.memory.claim(ctx, sum, p.now().Add(-time.Duration(p.Window)))
 	if err != nil {
 		return err
@@ -97,12 +111,13 @@ func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 	if id != "" {
 		return &caddymsa.AlreadyAccepted{ID: id}
 	}
+	s.SetValue(p.memory, true)
 	s.OnEnd(func(accepted bool) {
 		if !accepted {
 			p.memory.forget(sum)
 			return
 		}
-		p.memory.keep(sum, s.Entry.ID, p.now(), p.MaxEntries)
+		p.memory.keep(sum, s.Entry.ID, p.now())
 	})
 	return nil
 }
@@ -132,9 +147,11 @@ func (p *Duplicate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			p.Window = caddy.Duration(v)
 		case "max_entries":
-			if _, err := fmt.Sscan(arg, &p.MaxEntries); err != nil || p.MaxEntries <= 0 {
+			n, err := strconv.Atoi(arg)
+			if err != nil || n <= 0 {
 				return d.Errf("duplicate: max_entries: %q is no number above 0", arg)
 			}
+			p.MaxEntries = n
 		case "file":
 			p.File = arg
 		default:

@@ -12,7 +12,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
@@ -156,7 +161,7 @@ func TestRestart(t *testing.T) {
 	}
 	_, _ = p.Cleanup(), again.Cleanup()
 	b, err := os.ReadFile(file)
-	if err != nil || bytes.Count(b, []byte("\n")) != 5 {
+	if err != nil || bytes.Count(b, []byte(" Q")) != 5 {
 		t.Fatalf("%s, %v", b, err)
 	}
 	lines := strings.SplitAfter(string(b), "\n")
@@ -180,11 +185,176 @@ func TestBounded(t *testing.T) {
 	for i := range 5000 {
 		before(t, p, fmt.Sprintf("Q%d", i), fmt.Sprint(i), nil, true)
 	}
-	if len(p.memory.seen) != 100 || len(p.memory.order) > 400 || p.memory.lines > 2*100+slack+1 {
-		t.Errorf("%d remembered, %d in order, %d lines", len(p.memory.seen), len(p.memory.order), p.memory.lines)
+	if len(p.memory.seen) != 100 || len(p.memory.order) != 100 {
+		t.Errorf("%d remembered, %d in order", len(p.memory.seen), len(p.memory.order))
+	}
+	for _, name := range []string{"seen", "seen.old"} {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(p.File), name))
+		if n := bytes.Count(b, []byte("\n")); err != nil || n == 0 || n > 101 {
+			t.Errorf("%s has %d lines, %v", name, n, err)
+		}
 	}
 	if id := before(t, p, "x", "4999", nil, true); id != "Q4999" {
 		t.Errorf("the last is %q", id)
+	}
+}
+
+// What two of these policies see of one submission is one submission.
+func TestTwoPolicies(t *testing.T) {
+	p := fresh(t)
+	other := open(t, &Duplicate{File: p.File})
+	defer other.Cleanup()
+	s := submission(nil)
+	for _, p := range []*Duplicate{p, other} {
+		if err := p.CheckMessage(context.Background(), s, msatest.NewMessage(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.End(true)
+	if id := before(t, other, "Q2", body, nil, true); id != s.Entry.ID {
+		t.Error(id)
+	}
+}
+
+// The second of two does not wait for ever.
+func TestSlow(t *testing.T) {
+	p := fresh(t)
+	synctest.Test(t, func(t *testing.T) {
+		p.memory.pending = make(map[sum]chan struct{}) // channels of the bubble
+		if err := p.CheckMessage(context.Background(), submission(nil), msatest.NewMessage(body)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err := p.CheckMessage(context.Background(), submission(nil), msatest.NewMessage(body))
+		if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || r.Code != 451 || time.Since(began) != patience {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// What came again after its window is as young as it says.
+func TestAgainAfterWindow(t *testing.T) {
+	p := open(t, &Duplicate{MaxEntries: 3})
+	defer p.Cleanup()
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	p.memory.window = 24 * time.Hour // somebody else's
+	for i, octets := range []string{"1", "2", "3"} {
+		before(t, p, fmt.Sprintf("Q%d", i), octets, nil, true)
+		now = now.Add(time.Minute)
+	}
+	now = now.Add(time.Hour)
+	if id := before(t, p, "Q9", "1", nil, true); id != "" {
+		t.Fatal(id)
+	}
+	before(t, p, "Q10", "4", nil, true)
+	if id := before(t, p, "x", "1", nil, true); id != "Q9" {
+		t.Errorf("known as %q", id)
+	}
+}
+
+// What is older than the window takes no memory.
+func TestForgotten(t *testing.T) {
+	p := open(t, &Duplicate{Window: caddy.Duration(time.Minute)})
+	defer p.Cleanup()
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	for i := range 100 {
+		before(t, p, "Q", fmt.Sprint(i), nil, true)
+		now = now.Add(time.Second)
+	}
+	if n := len(p.memory.seen); n != 61 {
+		t.Errorf("%d remembered", n)
+	}
+}
+
+// A process that tries the configuration takes nothing from the one that serves.
+func TestBeside(t *testing.T) {
+	p := fresh(t)
+	before(t, p, "Q1", "1", nil, true)
+	tries := newMemory(p.File, zap.NewNop())
+	if err := errors.Join(tries.open(time.Hour, 1, time.Now()), tries.Close()); err != nil {
+		t.Fatal(err)
+	}
+	before(t, p, "Q2", "2", nil, true)
+	_ = p.Cleanup()
+	p = open(t, &Duplicate{File: p.File})
+	defer p.Cleanup()
+	for i, octets := range []string{"1", "2"} {
+		if id := before(t, p, "x", octets, nil, false); id != fmt.Sprint("Q", i+1) {
+			t.Errorf("message %d is known as %q", i+1, id)
+		}
+	}
+}
+
+// The journal turns when it is full or older than the window, and what counts is there at every time.
+func TestTurn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "seen")
+	now := time.Now()
+	for i := range 50 {
+		p := open(t, &Duplicate{File: file, MaxEntries: 7, Window: caddy.Duration(time.Minute)})
+		p.now = func() time.Time { return now }
+		if i >= 7 {
+			for n := i - 7; n < i; n++ {
+				if id := before(t, p, "x", fmt.Sprint(n), nil, false); id != fmt.Sprint("Q", n) {
+					t.Fatalf("at %d, %d is known as %q", i, n, id)
+				}
+			}
+		}
+		before(t, p, fmt.Sprint("Q", i), fmt.Sprint(i), nil, true)
+		_ = p.Cleanup()
+		now = now.Add(time.Second)
+	}
+	now = now.Add(time.Hour)
+	p := open(t, &Duplicate{File: file, Window: caddy.Duration(time.Minute)})
+	defer p.Cleanup()
+	p.now = func() time.Time { return now }
+	before(t, p, "last", "last", nil, true)
+	if b, err := os.ReadFile(file); err != nil || bytes.Count(b, []byte("\n")) != 1 {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// A disk that fails costs the memory of a restart, and only of what was written meanwhile.
+func TestBrokenDisk(t *testing.T) {
+	p := fresh(t)
+	before(t, p, "Q1", "1", nil, true)
+	_ = p.memory.journal.Close()
+	if id := before(t, p, "Q2", "2", nil, true); id != "" {
+		t.Error(id)
+	}
+	if id := before(t, p, "x", "2", nil, true); id != "Q2" {
+		t.Errorf("known as %q", id)
+	}
+	if err := p.memory.append(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = p.memory.journal.WriteString("0000") // half a line
+	p.memory.torn = true
+	before(t, p, "Q3", "3", nil, true)
+	_ = p.Cleanup()
+	p = open(t, &Duplicate{File: p.File})
+	defer p.Cleanup()
+	for i, want := range []string{"Q1", "", "Q3"} {
+		if id := before(t, p, "x", fmt.Sprint(i+1), nil, false); id != want {
+			t.Errorf("message %d is known as %q, want %q", i+1, id, want)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	var p Duplicate
+	err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("duplicate {\nwindow 2h\nmax_entries 5\nfile seen\n}"))
+	if err != nil || p.Window != caddy.Duration(2*time.Hour) || p.MaxEntries != 5 || p.File != "seen" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for text, want := range map[string]string{
+		"duplicate 1h": "takes a block, or nothing", "duplicate {\nwindow 0s\n}": `"0s" is no duration`, "duplicate {\nmax_entries 5k\n}": `"5k" is no number`,
+		"duplicate {\nttl 5\n}": "unknown setting ttl; there are window, max_entries and file",
+	} {
+		if err := new(Duplicate).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -22,74 +22,104 @@ import (
 //
 // It is written after the message is durable and not synced: a crash of the process loses nothing,
 // a power loss perhaps the last seconds. A line that is damaged is passed over.
+//
+// It is only ever appended to, so that a process which merely tries a configuration can
+// have it open beside the one that serves. When it is full it becomes the old one, and by then
+// the one that was old has nothing more to say.
 
-// slack is how many lines the journal may have beyond those that count before it is written anew.
-const slack = 1000
+// old is what the name of the journal before this one ends in.
+const old = ".old"
 
-// open reads the journal, the first time, and takes what is not older than since.
-func (m *memory) open(since time.Time, limit int) error {
+// open is called by everyone who shares the memory. The first time it reads the journals.
+func (m *memory) open(window time.Duration, limit int, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.window, m.limit = max(m.window, window), limit
 	if m.path == "" || m.journal != nil {
 		return nil
 	}
-	f, err := os.OpenFile(m.path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	if err := m.read(m.path+old, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("duplicate: %w", err)
 	}
-	err = readJournal(f, func(s sum, v seen) {
-		if !v.at.Before(since) {
-			m.add(s, v)
-			m.drop(limit)
-		}
-	})
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("duplicate: %s: %w", m.path, err)
+	m.lines, m.began = 0, time.Time{}
+	if err := m.read(m.path, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("duplicate: %w", err)
 	}
-	return m.rewrite()
+	return m.append()
 }
 
-// rewrite makes a journal of what is remembered.
-func (m *memory) rewrite() error {
-	f, err := os.CreateTemp(filepath.Dir(m.path), filepath.Base(m.path)+".*")
+// read takes up what a journal has.
+func (m *memory) read(path string, now time.Time) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return readJournal(f, func(s sum, v seen) {
+		if v.at.After(now) { // the clock was set back
+			v.at = now
+		}
+		m.count(v.at)
+		if before, ok := m.seen[s]; !ok || !before.at.Equal(v.at) {
+			m.add(s, v)
+		}
+		m.drop(now)
+	})
+}
+
+// append opens the journal to write behind what it has. Its last line may lack its end.
+func (m *memory) append() error {
+	f, err := os.OpenFile(m.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("duplicate: %w", err)
 	}
-	w := bufio.NewWriter(f)
-	n := 0
-	for _, s := range m.order {
-		if v, ok := m.seen[s]; ok {
-			_, _ = w.WriteString(line(s, v))
-			n++
-		}
-	}
-	if err := errors.Join(w.Flush(), f.Sync(), os.Rename(f.Name(), m.path)); err != nil {
-		_ = f.Close()
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("duplicate: %w", err)
-	}
-	if m.journal != nil {
-		_ = m.journal.Close()
-	}
-	m.journal, m.lines = f, n
+	info, err := f.Stat()
+	m.journal, m.torn = f, err != nil || info.Size() > 0
 	return nil
+}
+
+func (m *memory) count(at time.Time) {
+	if m.lines == 0 {
+		m.began = at
+	}
+	m.lines++
 }
 
 // write adds a line. A failure costs the memory of a restart and no message.
 func (m *memory) write(s sum, v seen) {
-	if m.journal == nil {
+	if m.path == "" {
 		return
 	}
-	var err error
-	if m.lines > 2*len(m.seen)+slack {
-		err = m.rewrite()
-	} else {
-		_, err = m.journal.WriteString(line(s, v))
-		m.lines++
+	err := m.turn(v.at)
+	if err == nil {
+		text := line(s, v)
+		if m.torn {
+			text = "\n" + text
+		}
+		_, err = m.journal.WriteString(text)
+		m.torn = err != nil
+		m.count(v.at)
 	}
 	if err != nil {
-		m.log.Error("duplicate: what was accepted cannot be written down; after a restart it would be delivered twice", zap.Error(err))
+		m.log.Error("duplicate: what was accepted cannot be written down; if it came again after a restart it would be delivered twice",
+			zap.String("file", m.path), zap.Error(err))
 	}
+}
+
+// turn begins another journal if what the old one has does not count any more, because this one has
+// as much as is remembered, or began before the window.
+func (m *memory) turn(now time.Time) error {
+	if m.journal != nil && (m.lines == 0 || m.lines < m.limit && now.Sub(m.began) <= m.window) {
+		return nil
+	}
+	if m.journal != nil {
+		err := m.journal.Close()
+		m.journal, m.lines = nil, 0
+		if err = errors.Join(err, os.Rename(m.path, m.path+old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.log.Error("duplicate: the journal grows, since it cannot be put aside", zap.Error(err))
+		}
+	}
+	return m.append()
 }
 
 func line(s sum, v seen) string {
@@ -128,7 +158,7 @@ func parseLine(text string) (s sum, v seen, ok bool) {
 		return s, v, false
 	}
 	fields := strings.SplitN(rest, " ", 3)
-	if len(fields) != 3 || fields[2] == "" {
+	if len(fields) != 3 || !isID(fields[2]) {
 		return s, v, false
 	}
 	seconds, err := strconv.ParseInt(fields[0], 10, 64)
@@ -139,4 +169,9 @@ func parseLine(text string) (s sum, v seen, ok bool) {
 		return s, v, false
 	}
 	return s, seen{fields[2], time.Unix(seconds, 0)}, true
+}
+
+// isID tells whether a client may be told this as a queue id.
+func isID(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

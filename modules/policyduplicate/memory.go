@@ -15,16 +15,27 @@ type memory struct {
 	path string // of the journal; empty: none
 
 	mu      sync.Mutex
+	window  time.Duration // the longest of those who share it
+	limit   int           // the latest of theirs
 	seen    map[sum]seen
-	order   []sum // by time; what is not in seen any more, or is later, is stale
+	order   []noted // by time
 	pending map[sum]chan struct{}
+
 	journal *os.File
-	lines   int // in the journal
+	lines   int       // in the journal
+	began   time.Time // of its first line
+	torn    bool      // its last line may have no end
 }
 
 type seen struct {
 	id string
 	at time.Time
+}
+
+// noted is when a submission was accepted; it may have been again since.
+type noted struct {
+	sum sum
+	at  time.Time
 }
 
 func newMemory(path string, log *zap.Logger) *memory {
@@ -65,7 +76,7 @@ func (m *memory) claim(ctx context.Context, s sum, since time.Time) (id string, 
 		select {
 		case <-other:
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return "", context.Cause(ctx)
 		}
 	}
 }
@@ -85,42 +96,31 @@ func (m *memory) release(s sum) {
 }
 
 // keep ends a claim whose submission is durable.
-func (m *memory) keep(s sum, id string, at time.Time, limit int) {
+func (m *memory) keep(s sum, id string, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.add(s, seen{id, at})
-	m.drop(limit)
+	m.drop(at)
 	m.release(s)
 	m.write(s, seen{id, at})
 }
 
 func (m *memory) add(s sum, v seen) {
 	m.seen[s] = v
-	m.order = append(m.order, s)
+	m.order = append(m.order, noted{s, v.at})
 }
 
-// drop forgets the oldest beyond the limit.
-func (m *memory) drop(limit int) {
+// drop forgets what is older than the window, and the oldest beyond the limit.
+func (m *memory) drop(now time.Time) {
 	n := 0
-	for len(m.seen) > limit && n < len(m.order) {
-		delete(m.seen, m.order[n])
-		n++
+	for ; n < len(m.order); n++ {
+		oldest := m.order[n]
+		if len(m.seen) <= m.limit && now.Sub(oldest.at) <= m.window {
+			break
+		}
+		if m.seen[oldest.sum].at.Equal(oldest.at) {
+			delete(m.seen, oldest.sum)
+		}
 	}
 	m.order = m.order[n:]
-	if len(m.order) > 2*limit+100 { // submissions that came again after their window
-		kept := m.order[:0:0]
-		done := make(map[sum]bool, len(m.seen))
-		for i := len(m.order) - 1; i >= 0; i-- {
-			if s := m.order[i]; !done[s] {
-				if _, ok := m.seen[s]; ok {
-					kept = append(kept, s)
-				}
-				done[s] = true
-			}
-		}
-		for i, j := 0, len(kept)-1; i < j; i, j = i+1, j-1 {
-			kept[i], kept[j] = kept[j], kept[i]
-		}
-		m.order = kept
-	}
 }

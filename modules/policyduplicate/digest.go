@@ -38,7 +38,8 @@ func digest(e *queue.Entry, message io.Reader) (s sum, err error) {
 	h := sha256.New()
 	_, _ = h.Write(envelope)
 	_, _ = h.Write([]byte{0})
-	if _, err := io.Copy(h, message); err != nil {
+	// Readers that write themselves may do it in one piece, of the message's size.
+	if _, err := io.Copy(h, struct{ io.Reader }{message}); err != nil {
 		return s, err
 	}
 	return sum(h.Sum(nil)), nil

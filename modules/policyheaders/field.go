@@ -2,10 +2,12 @@ package policyheaders
 
 import (
 	"crypto/rand"
+	"encoding/base64"
+	"errors"
 	"fmt"
-	"mime"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -15,19 +17,25 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// reserved are fields that the server or RFC 5322 has its own rules for.
-var reserved = []string{"Received", "Return-Path", "DKIM-Signature", "From", "Sender", "Date", "Message-ID", "Bcc", "Content-Type", "Content-Transfer-Encoding", "MIME-Version"}
+// reserved are fields, besides those that there can be but one of, that the server or RFC 5322 and
+// MIME have their own rules for.
+var reserved = []string{"Received", "Return-Path", "DKIM-Signature", "Resent-Bcc", "MIME-Version"}
+
+// maxName leaves room for a value in the line.
+const maxName = 60
 
 // parseField reads "Name: value".
 func parseField(text string) (field, error) {
 	name, value, ok := strings.Cut(text, ":")
-	if name = strings.TrimSpace(name); !ok || !message.IsName(name) {
-		return field{}, fmt.Errorf("%q is no field; write it as X-Gateway: msa.example.org", text)
+	if name = strings.TrimSpace(name); !ok || !message.IsName(name) || len(name) > maxName {
+		return field{}, fmt.Errorf("%q is no field; write it as X-Gateway: msa.example.org, with a name of at most %d characters", text, maxName)
 	}
-	for _, r := range reserved {
-		if strings.EqualFold(r, name) {
-			return field{}, fmt.Errorf("%s may not be put before messages like this", name)
-		}
+	if has(once, name) || has(reserved, name) || strings.HasPrefix(strings.ToLower(name), "content-") {
+		return field{}, fmt.Errorf("%s may not be put before messages like this", name)
+	}
+	// A message goes to all of its recipients, who may not know of one another.
+	if strings.Contains(value, "{"+placeholder.Recipient) {
+		return field{}, errors.New("there is not one {msa.recipient} of a message; there are {msa.user}, {msa.sender}, {msa.queue_id} and {msa.remote_ip}")
 	}
 	repl := caddy.NewReplacer()
 	t, err := placeholder.Parse(strings.TrimSpace(value), func(name string) (string, error) {
@@ -39,45 +47,57 @@ func parseField(text string) (field, error) {
 	return field{name, t}, nil
 }
 
-// of is the field for a submission, folded. What clients said cannot end it.
+// of is the field for a submission, with its CRLF.
 func (f field) of(s *caddymsa.Submission) string {
 	value := f.value.Expand(placeholder.Of(s.Entry, new(queue.Recipient)))
-	value = strings.Join(strings.FieldsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
-	if !s.Entry.SMTPUTF8 {
-		value = mime.QEncoding.Encode("utf-8", value) // as it is where it is ASCII
-	}
-	return fold(f.name+": "+value) + "\r\n"
+	return unstructured(f.name, value, s.Entry.SMTPUTF8)
 }
 
-// foldAt is how long lines should be at most (RFC 5322 section 2.1.1); longest is how long they
-// are in no case.
-const (
-	foldAt  = 78
-	longest = 900
-)
+// foldAt is how long lines should be at most, without CRLF (RFC 5322 section 2.1.1).
+const foldAt = 78
 
-// fold breaks a field into lines, at spaces as far as there are any.
-func fold(s string) string {
-	var b strings.Builder
-	n := 0
-	for i, word := range strings.Split(s, " ") {
-		switch {
-		case i == 0:
-		case n+1+len(word) > foldAt && (i > 1 || n > foldAt || len(word) > longest-foldAt):
-			b.WriteString("\r\n ")
-			n = 1
-		default:
-			b.WriteByte(' ')
-			n++
+// unstructured writes a field (RFC 5322 section 2.2.1). What clients said cannot end it: control
+// characters are spaces. It is folded between words; where these cannot stand as they are, or are
+// too long for a line, the value is encoded.
+func unstructured(name, value string, smtputf8 bool) string {
+	value = strings.ToValidUTF8(value, string(utf8.RuneError))
+	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || unicode.IsControl(r) })
+	for _, w := range words {
+		ascii := !strings.ContainsFunc(w, func(r rune) bool { return r >= utf8.RuneSelf })
+		if !ascii && !smtputf8 || len(w) >= maxLine || strings.HasPrefix(w, "=?") {
+			words = encode(strings.Join(words, " "))
+			break
 		}
-		for len(word) > longest {
-			b.WriteString(word[:longest] + "\r\n ")
-			word, n = word[longest:], 1
-		}
-		b.WriteString(word)
-		n += len(word)
 	}
+	var b strings.Builder
+	b.WriteString(name + ":")
+	length := b.Len() // of the line
+	for i, w := range words {
+		if i > 0 && length+1+len(w) > foldAt || length+1+len(w) > maxLine {
+			b.WriteString("\r\n")
+			length = 0
+		}
+		b.WriteString(" " + w)
+		length += 1 + len(w)
+	}
+	b.WriteString("\r\n")
 	return b.String()
+}
+
+// perWord is how many octets an encoded word of 75 characters holds (RFC 2047 section 2).
+const perWord = 45
+
+// encode makes encoded words, none of which cuts a character in two (RFC 2047 section 5).
+func encode(s string) (words []string) {
+	for s != "" {
+		n := min(perWord, len(s))
+		for n < len(s) && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString([]byte(s[:n]))+"?=")
+		s = s[n:]
+	}
+	return words
 }
 
 func randomID() string { return rand.Text() }

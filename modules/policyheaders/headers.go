@@ -2,6 +2,7 @@
 package policyheaders
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,21 +25,26 @@ func init() {
 // Headers holds a message's header to RFC 5322 and puts fields before it. Nothing that was
 // submitted is changed or removed. What is refused hears 554 5.6.0.
 type Headers struct {
-	// Require are fields that a message must have, such as Date and Message-ID. Those that RFC 5322
-	// section 3.6 allows but once may not stand there twice either.
+	// Require are fields that a message must have, and not empty, such as Date and Message-ID. Those that
+	// RFC 5322 section 3.6 allows but once may not stand there twice either. What policies in front of
+	// this one have put before the message counts. Default: none.
 	Require []string `json:"require,omitempty"`
-	// AddMissing are fields that are put before a message which has none: Date, Message-ID (RFC
-	// 6409 section 8). Default: none.
+	// AddMissing are fields that are put before a message which has none: Date, in the server's time
+	// zone, and Message-ID (RFC 6409 sections 8.2 and 8.3). An empty one is there, since there can be
+	// but one. Default: none.
 	AddMissing []string `json:"add_missing,omitempty"`
 	// Prepend are fields, "Name: value", that are put before every message, the first one on top. Values
 	// may have {msa.user}, {msa.sender}, {msa.queue_id} and {msa.remote_ip}; other placeholders are
-	// resolved once, when the config is loaded.
+	// resolved once, when the config is loaded. They are folded, and encoded (RFC 2047) where they
+	// cannot stand as they are. Default: none.
 	Prepend []string `json:"prepend,omitempty"`
-	// RefuseBcc refuses a message that has a Bcc field, since nothing is removed and everybody would
-	// read it.
+	// RefuseBcc refuses a message that has a Bcc or Resent-Bcc field, since nothing is removed and
+	// everybody would read it.
 	RefuseBcc bool `json:"refuse_bcc,omitempty"`
-	// Strict refuses a header with a line that is no field, a line of over 998 octets (RFC 5322
-	// section 2.1.1), or octets above 127 in a message that came without SMTPUTF8 (RFC 6532).
+	// Strict refuses a header that RFC 5322 does not allow: a line that is no field, white space before
+	// a colon or alone in a line, control characters, a line of over 998 octets (section 2.1.1), a field
+	// that stands twice and may but once (section 3.6), octets above 127 in a message that came without
+	// SMTPUTF8, or that are no UTF-8 in one with it (RFC 6532).
 	Strict bool `json:"strict,omitempty"`
 
 	prepend []field
@@ -64,12 +70,17 @@ func (p *Headers) Provision(caddy.Context) error {
 		return errors.New("headers: there is nothing to do; set require, add_missing, prepend, refuse_bcc or strict")
 	}
 	for _, name := range p.Require {
-		if !message.IsName(name) {
+		switch {
+		case !message.IsName(name) || strings.Contains(name, ":"):
 			return fmt.Errorf("headers: require: %q is no field name", name)
+		case has(p.AddMissing, name):
+			return fmt.Errorf("headers: %s is both in require and in add_missing: remove one of the two", name)
+		case p.RefuseBcc && strings.EqualFold(name, "Bcc"):
+			return errors.New("headers: Bcc is both in require and refused: remove one of the two")
 		}
 	}
 	for _, name := range p.AddMissing {
-		if !slices.ContainsFunc([]string{"Date", "Message-ID"}, func(known string) bool { return strings.EqualFold(known, name) }) {
+		if !has([]string{"Date", "Message-ID"}, name) {
 			return fmt.Errorf("headers: add_missing: there are Date and Message-ID, not %q; use prepend for others", name)
 		}
 	}
@@ -88,66 +99,80 @@ var once = []string{"Date", "From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Me
 
 // CheckMessage checks what was submitted, and puts fields before it.
 func (p *Headers) CheckMessage(_ context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
-	header, err := message.HeaderOf(m)
+	submitted, err := message.HeaderOf(m)
 	if errors.Is(err, message.ErrHeaderTooLong) {
 		return refuse("header", "Header is too long")
 	}
 	if err != nil {
 		return err
 	}
+	prepended, err := message.ReadHeader(bytes.NewReader(m.Prepended()))
+	if err != nil {
+		return err
+	}
+	header := slices.Concat(prepended, submitted)
+	if err := p.required(header); err != nil {
+		return err
+	}
+	for _, name := range []string{"Bcc", "Resent-Bcc"} {
+		if p.RefuseBcc && submitted.Count(name) > 0 {
+			return refuse("refuse_bcc", name+" header field would be seen by everybody: leave it out")
+		}
+	}
+	if p.Strict {
+		if err := strict(submitted, s.Entry.SMTPUTF8); err != nil {
+			return err
+		}
+	}
+	fields := p.fields(s, header)
+	// A first line that is a continuation would become the end of our last field.
+	if fields != "" && len(submitted) > 0 && isSpace(submitted[0].Raw[0]) {
+		return refuse("header", "Header begins with white space")
+	}
+	m.Prepend(fields)
+	return nil
+}
+
+func (p *Headers) required(header message.Header) error {
 	for _, name := range p.Require {
+		f, _ := header.First(name)
 		switch n := header.Count(name); {
 		case n == 0:
 			return refuse("require "+name, name+" header field is missing")
-		case n > 1 && slices.ContainsFunc(once, func(o string) bool { return strings.EqualFold(o, name) }):
+		case n > 1 && has(once, name):
 			return refuse("require "+name, fmt.Sprintf("%s header field stands %d times", name, n))
+		case f.Value() == "":
+			return refuse("require "+name, name+" header field is empty")
 		}
 	}
-	if p.RefuseBcc && header.Count("Bcc") > 0 {
-		return refuse("refuse_bcc", "Bcc header field would be seen by everybody: leave it out")
-	}
-	if p.Strict {
-		if err := strict(header, s.Entry.SMTPUTF8); err != nil {
-			return err
-		}
+	return nil
+}
+
+// fields are what is put before the message.
+func (p *Headers) fields(s *caddymsa.Submission, header message.Header) string {
+	var b strings.Builder
+	for _, f := range p.prepend {
+		b.WriteString(f.of(s))
 	}
 	for _, name := range p.AddMissing {
 		switch {
 		case header.Count(name) > 0:
-		case strings.EqualFold(name, "Date"):
-			m.Prepend("Date: " + p.now().Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n")
-		default:
-			m.Prepend("Message-ID: <" + p.id() + "@" + s.Hostname + ">\r\n")
+		case strings.EqualFold(name, "Date"): // RFC 5322 section 3.3
+			b.WriteString("Date: " + p.now().Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n")
+		default: // RFC 5322 section 3.6.4
+			b.WriteString("Message-ID: <" + p.id() + "@" + s.Hostname + ">\r\n")
 		}
 	}
-	for _, f := range slices.Backward(p.prepend) {
-		m.Prepend(f.of(s))
-	}
-	return nil
+	return b.String()
+}
+
+// has tells whether the name is in names, whose case does not matter.
+func has(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 func refuse(rule, text string) error {
 	return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: rule, Text: text}
-}
-
-// maxLine is RFC 5322 section 2.1.1's, without CRLF.
-const maxLine = 998
-
-func strict(header message.Header, utf8 bool) error {
-	for i, f := range header {
-		if f.Name == "" {
-			return refuse("strict", fmt.Sprintf("Line of header field %d is no header field", i+1))
-		}
-		for line := range strings.Lines(string(f.Raw)) {
-			if len(strings.TrimRight(line, "\r\n")) > maxLine {
-				return refuse("strict", fmt.Sprintf("Line in header field %s is longer than %d octets", f.Name, maxLine))
-			}
-		}
-		if !utf8 && slices.ContainsFunc(f.Raw, func(c byte) bool { return c >= 0x80 }) {
-			return refuse("strict", fmt.Sprintf("Header field %s has octets above 127, which need SMTPUTF8", f.Name))
-		}
-	}
-	return nil
 }
 
 // Interface guards

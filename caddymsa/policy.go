@@ -3,9 +3,11 @@ package caddymsa
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -188,7 +190,12 @@ func (p *PolicyConfig) run(ctx context.Context, s *Submission, r *queue.Recipien
 	if !p.LogOnly {
 		return err
 	}
-	p.log.Info("policy would have refused", zap.String(fieldPolicy, p.name), zap.String(fieldSession, s.Session), zap.String(fieldQueueID, s.Entry.ID),
-		zap.String(fieldUser, s.Entry.User), zap.String(fieldSender, s.Entry.Sender), zap.String(fieldReply, replyText(toReply(err))), zap.Error(err))
+	msg, reply := "policy would have refused", toReply(err)
+	if before, ok := errors.AsType[*AlreadyAccepted](err); ok {
+		a := accepted(before.ID)
+		msg, reply = "policy would have said that it was accepted before", &smtp.SMTPError{Code: a.Code, EnhancedCode: a.Enhanced, Message: a.Text}
+	}
+	p.log.Info(msg, zap.String(fieldPolicy, p.name), zap.String(fieldSession, s.Session), zap.String(fieldQueueID, s.Entry.ID),
+		zap.String(fieldUser, s.Entry.User), zap.String(fieldSender, s.Entry.Sender), zap.String(fieldReply, replyText(reply)), zap.Error(err))
 	return nil
 }

@@ -136,6 +136,20 @@ func TestLogOnly(t *testing.T) {
 	}
 }
 
+// What a policy takes for accepted before is no refusal in the log either.
+func TestLogOnlyAccepted(t *testing.T) {
+	core, logs := logged.New(zap.InfoLevel)
+	var asked []string
+	ps := policies{{module: fakePolicy{asked: &asked, err: &AlreadyAccepted{ID: "Q1"}}, name: "fake", LogOnly: true, log: zap.New(core)}}
+	s := &Submission{Entry: &queue.Entry{Recipients: []queue.Recipient{{Address: "a"}}}}
+	if err := ps.message(context.Background(), s, NewMessage(0, nil)); err != nil {
+		t.Error(err)
+	}
+	if logs.FilterField(zap.String("reply", "250 2.0.0 Ok: queued as Q1")).FilterMessage("policy would have said that it was accepted before").Len() != 1 {
+		t.Error(logs.All())
+	}
+}
+
 // contentMatcher asks about the message.
 type contentMatcher struct{ fakeMatcher }
 

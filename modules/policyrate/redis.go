@@ -11,11 +11,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/emersion/go-smtp"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 )
 
@@ -137,7 +135,7 @@ func (s *shared) take(ctx context.Context, key string, cost, depth time.Duration
 	case failAllow:
 		return 0, nil
 	case failTempfail:
-		return 0, &caddymsa.Refusal{Code: 451, Status: smtp.EnhancedCode{4, 3, 0}, Text: "Temporary failure, try again later", Err: err}
+		return 0, fmt.Errorf("redis: %w", err)
 	}
 	return s.p.local.take(key, cost, depth, s.p.now(), peek), nil
 }

@@ -1,0 +1,256 @@
+// Package webcall calls the web services that policies ask and sinks deliver to: one place for TLS,
+// tokens, signatures and bounds. It follows no redirects and knows no proxies.
+package webcall
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+)
+
+// SignatureHeader carries t=<seconds since 1970>,v1=<hexadecimal HMAC-SHA256 of t, ".", body>.
+const SignatureHeader = "MSA-Signature"
+
+// Config is how to reach a web service.
+type Config struct {
+	// URL of the service. Required: https, or http on this machine.
+	URL string `json:"url,omitempty"`
+	// Socket is the path of a unix socket on which the service listens.
+	Socket string `json:"socket,omitempty"`
+	// Bearer is a token for the Authorization header.
+	Bearer secret.Secret `json:"bearer,omitempty"`
+	// HMACKey signs each request, in the header MSA-Signature: t=<seconds since 1970>,v1=<hexadecimal
+	// HMAC-SHA256 of t, ".", body>.
+	HMACKey secret.Secret `json:"hmac_key,omitempty"`
+	// CA are PEM files with the CA certificates to trust in place of the system's.
+	CA []string `json:"ca,omitempty"`
+	// ServerName is the name that the service's certificate must have. Default: the URL's host.
+	ServerName string `json:"server_name,omitempty"`
+	// ClientCertificate and ClientKey are PEM files to show to the service.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	ClientKey         string `json:"client_key,omitempty"`
+	// InsecurePlaintext allows http to another machine, where everybody in between can read it.
+	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
+	// Headers are sent with each request. Placeholders are resolved when the config is loaded.
+	Headers map[string]string `json:"headers,omitempty"`
+}
+
+// maxHeader bounds the header of an answer, in octets.
+const maxHeader = 32 << 10
+
+// Client calls one service. It is safe for concurrent use.
+type Client struct {
+	url       string
+	name      string // for errors
+	bearer    func() string
+	hmacKey   func() string
+	headers   http.Header
+	transport *http.Transport
+	now       func() time.Time
+}
+
+// Open connects to nothing yet. connections is how many idle ones are kept.
+func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
+	repl := caddy.NewReplacer()
+	text, err := repl.ReplaceOrErr(c.URL, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("url: %w", err)
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, errors.New("url: an http or https URL is required, such as https://check.example.org/msa")
+	}
+	if u.Scheme == "http" && c.Socket == "" && !c.InsecurePlaintext && !isLoopback(u.Hostname()) {
+		return nil, fmt.Errorf("url: messages would go to %s in clear; use https, or insecure_plaintext", u.Host)
+	}
+	client := &Client{url: u.String(), name: u.Host, headers: make(http.Header), now: time.Now}
+	if client.bearer, err = c.Bearer.Resolve("bearer", log); err != nil {
+		return nil, err
+	}
+	if client.hmacKey, err = c.HMACKey.Resolve("hmac_key", log); err != nil {
+		return nil, err
+	}
+	for name, value := range c.Headers {
+		value, err := repl.ReplaceOrErr(value, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("headers: %s: %w", name, err)
+		}
+		client.headers.Set(name, value)
+	}
+	tlsConfig, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: 30 * time.Second}
+	client.transport = &http.Transport{
+		TLSClientConfig: tlsConfig, Protocols: new(http.Protocols), DialContext: dialer.DialContext,
+		MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 30 * time.Second,
+		MaxResponseHeaderBytes: maxHeader, DisableCompression: true,
+	}
+	// One request a connection: one that hangs is closed and holds up no other.
+	client.transport.Protocols.SetHTTP1(true)
+	if c.Socket != "" {
+		client.name = c.Socket
+		client.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", c.Socket)
+		}
+	}
+	return client, nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (c *Config) tls() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	for _, file := range c.CA {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+		if t.RootCAs == nil {
+			t.RootCAs = x509.NewCertPool()
+		}
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca: %s holds no PEM certificate", file)
+		}
+	}
+	if (c.ClientCertificate == "") != (c.ClientKey == "") {
+		return nil, errors.New("client_certificate and client_key go together")
+	}
+	if c.ClientCertificate == "" {
+		return t, nil
+	}
+	if _, err := tls.LoadX509KeyPair(c.ClientCertificate, c.ClientKey); err != nil {
+		return nil, fmt.Errorf("client_certificate: %w", err)
+	}
+	// Read at each handshake, since certificates are replaced.
+	t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(c.ClientCertificate, c.ClientKey)
+		return &pair, err
+	}
+	return t, nil
+}
+
+// Name is the service's, for errors.
+func (c *Client) Name() string { return c.name }
+
+// Close closes what is idle.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Body is a request's: so many octets, which can be read more than once.
+type Body struct {
+	Type string // Content-Type
+	Size int64
+	Open func() (io.ReadCloser, error)
+}
+
+// Post sends a request. The caller closes the answer's body. A status of 3yz is an error; every other
+// is the caller's to judge.
+func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http.Response, error) {
+	signature, err := c.sign(body)
+	if err != nil {
+		return nil, err
+	}
+	r, err := body.Open()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, r)
+	if err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	req.ContentLength = body.Size
+	for _, h := range []http.Header{c.headers, header} {
+		for name, values := range h {
+			req.Header[name] = values
+		}
+	}
+	req.Header.Set("Content-Type", body.Type)
+	req.Header.Set("User-Agent", "caddy-msa")
+	if token := c.bearer(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if signature != "" {
+		req.Header.Set(SignatureHeader, signature)
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		_ = resp.Body.Close()
+		return nil, c.failed(ctx, fmt.Errorf("status %d: redirects are not followed; see the URL", resp.StatusCode))
+	}
+	return resp, nil
+}
+
+// sign reads the body for its signature, if there is to be one.
+func (c *Client) sign(body Body) (string, error) {
+	key := c.hmacKey()
+	if key == "" {
+		return "", nil
+	}
+	r, err := body.Open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	t := strconv.FormatInt(c.now().Unix(), 10)
+	mac := hmac.New(sha256.New, []byte(key))
+	_, _ = io.WriteString(mac, t+".")
+	if _, err := io.Copy(mac, r); err != nil {
+		return "", err
+	}
+	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil)), nil
+}
+
+// maxError is how much the log has of an error, of which the service may have made a part.
+const maxError = 1000
+
+// failed names the service and hides the secrets.
+func (c *Client) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	text := err.Error()
+	for _, s := range []string{c.bearer(), c.hmacKey()} {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, "REDACTED")
+		}
+	}
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + "..."
+	}
+	return &callError{c.name + ": " + text, err}
+}
+
+type callError struct {
+	text  string
+	cause error
+}
+
+func (e *callError) Error() string { return e.text }
+func (e *callError) Unwrap() error { return e.cause }

@@ -1,0 +1,155 @@
+// Package policyclamav has clamd look at messages.
+package policyclamav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+func init() {
+	caddy.RegisterModule(new(ClamAV))
+}
+
+// ClamAV gives each message to clamd, as a stream, and refuses one in which that finds something:
+// 550 5.7.1, with the signature's name.
+type ClamAV struct {
+	// Addresses of clamd: unix//run/clamav/clamd.ctl, or 127.0.0.1:3310. The first that can be reached is
+	// asked. Required.
+	Addresses []string `json:"addresses,omitempty"`
+	// ConnectTimeout is how long a connection may take. Default: 2s.
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	// Timeout is how long clamd may take for a message. Default: 1m.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// TooLarge is what happens to a message that is longer than clamd's StreamMaxLength: reject
+	// (552 5.3.4, the default) or accept.
+	TooLarge string `json:"too_large,omitempty"`
+	// OnFailure is what happens when clamd gives no verdict: tempfail (451 4.3.0, the default), reject
+	// (554 5.3.0) or accept.
+	OnFailure string `json:"on_failure,omitempty"`
+
+	addresses []caddy.NetworkAddress
+	log       *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*ClamAV) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.policies.clamav", New: func() caddy.Module { return new(ClamAV) }}
+}
+
+// Provision parses the addresses. It does not connect.
+func (p *ClamAV) Provision(ctx caddy.Context) error {
+	p.log = ctx.Logger()
+	if err := p.provision(); err != nil {
+		return fmt.Errorf("clamav: %w", err)
+	}
+	return nil
+}
+
+func (p *ClamAV) provision() error {
+	if len(p.Addresses) == 0 {
+		return errors.New("an address is required, such as unix//run/clamav/clamd.ctl")
+	}
+	for _, text := range p.Addresses {
+		a, err := caddy.ParseNetworkAddress(text)
+		if err != nil {
+			return fmt.Errorf("address %q: %w", text, err)
+		}
+		if !a.IsUnixNetwork() && (a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0) {
+			return fmt.Errorf("address %q: host:port or unix//path is wanted", text)
+		}
+		p.addresses = append(p.addresses, a)
+	}
+	if p.ConnectTimeout < 0 || p.Timeout < 0 {
+		return errors.New("timeouts must not be negative")
+	}
+	if p.ConnectTimeout == 0 {
+		p.ConnectTimeout = caddy.Duration(2 * time.Second)
+	}
+	if p.Timeout == 0 {
+		p.Timeout = caddy.Duration(time.Minute)
+	}
+	switch p.TooLarge {
+	case "":
+		p.TooLarge = caddymsa.FailReject
+	case caddymsa.FailReject, caddymsa.FailAccept:
+	default:
+		return fmt.Errorf("too_large: %q is neither reject nor accept", p.TooLarge)
+	}
+	return caddymsa.CheckOnFailure(&p.OnFailure)
+}
+
+// CheckMessage asks clamd.
+func (p *ClamAV) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	found, err := p.scan(ctx, m)
+	fields := []zap.Field{zap.String("session", s.Session), zap.String("queue_id", s.Entry.ID)}
+	switch {
+	case errors.Is(err, errMessage):
+		return err
+	case errors.Is(err, errTooLarge) && p.TooLarge == caddymsa.FailAccept:
+		p.log.Warn("a message is too large for clamd and passes unchecked", append(fields, zap.Int64("size", m.Size))...)
+		return nil
+	case errors.Is(err, errTooLarge):
+		return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "too_large", Text: "Message is too large to be checked", Err: err}
+	case err != nil:
+		return caddymsa.Failed(p.OnFailure, err, p.log, fields...)
+	case found != "":
+		return caddymsa.Refuse(found, "Message contains malware")
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	policy [@matcher] clamav <addresses...> {
+//		connect_timeout <duration>
+//		timeout         <duration>
+//		too_large       reject | accept
+//		on_failure      tempfail | reject | accept
+//	}
+func (p *ClamAV) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the policy's name
+	if p.Addresses = d.RemainingArgs(); len(p.Addresses) == 0 {
+		return d.Err("clamav takes an address, as in: policy clamav unix//run/clamav/clamd.ctl")
+	}
+	for d.NextBlock(0) {
+		name, arg := d.Val(), ""
+		if !d.AllArgs(&arg) {
+			return d.ArgErr()
+		}
+		switch name {
+		case "too_large":
+			p.TooLarge = arg
+		case "on_failure":
+			p.OnFailure = arg
+		case "connect_timeout", "timeout":
+			v, err := caddy.ParseDuration(arg)
+			if err != nil || v <= 0 {
+				return d.Errf("clamav: %s: %q is no duration", name, arg)
+			}
+			if name == "timeout" {
+				p.Timeout = caddy.Duration(v)
+			} else {
+				p.ConnectTimeout = caddy.Duration(v)
+			}
+		default:
+			return d.Errf("clamav: unknown setting %s; there are connect_timeout, timeout, too_large and on_failure", name)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner      = (*ClamAV)(nil)
+	_ caddymsa.MessagePolicy = (*ClamAV)(nil)
+	_ caddyfile.Unmarshaler  = (*ClamAV)(nil)
+)

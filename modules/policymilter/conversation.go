@@ -1,0 +1,292 @@
+package policymilter
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/d--j/go-milter"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// conversation is what a milter is told of one submission, on a connection of its own.
+type conversation struct {
+	p        *Milter
+	session  *milter.ClientSession
+	macros   *milter.MacroBag
+	mailed   bool
+	told     map[string]bool // recipients
+	accepted bool            // the milter wants to see no more
+	failed   error
+
+	mu   sync.Mutex // conn, which interrupt ends from elsewhere
+	conn *conn
+}
+
+// begin connects and tells who the client is.
+func (c *conversation) begin(s *caddymsa.Submission) error {
+	if c.session != nil {
+		return nil
+	}
+	nc, err := c.p.dialer.dial()
+	if err != nil {
+		return &failure{err}
+	}
+	c.mu.Lock()
+	c.conn = nc
+	c.mu.Unlock()
+	e := s.Entry
+	c.macros = milter.NewMacroBag()
+	version, cipher, _ := strings.Cut(e.TLS, " ")
+	for name, value := range map[milter.MacroName]string{
+		milter.MacroMTAFQDN: s.Hostname, milter.MacroDaemonName: "caddy-msa", milter.MacroMTAVersion: "caddy-msa", milter.MacroClientAddr: e.RemoteIP,
+		milter.MacroTlsVersion: version, milter.MacroCipher: cipher, milter.MacroAuthType: e.Mechanism, milter.MacroAuthAuthen: e.User,
+		milter.MacroMailAddr: e.Sender, milter.MacroMailHost: s.Sender.ASCIIDomain(), milter.MacroMailMailer: "esmtp", milter.MacroRcptMailer: "esmtp",
+	} {
+		if value != "" {
+			c.macros.Set(name, value)
+		}
+	}
+	client := milter.NewClient(c.p.dialer.network, c.p.dialer.address, milter.WithDialer(given{nc}),
+		milter.WithReadTimeout(time.Duration(c.p.Timeout)), milter.WithWriteTimeout(time.Duration(c.p.Timeout)))
+	session, err := client.Session(c.macros)
+	if err != nil {
+		return &failure{err}
+	}
+	c.session = session
+	name, family, address := "localhost", milter.FamilyUnknown, ""
+	if s.RemoteIP.IsValid() {
+		address, family = s.RemoteIP.Unmap().String(), milter.FamilyInet
+		if !s.RemoteIP.Unmap().Is4() {
+			family = milter.FamilyInet6
+		}
+		name = "[" + address + "]"
+	}
+	if err := c.heed(session.Conn(name, family, 0, address)); err != nil {
+		return err
+	}
+	helo := s.Helo
+	if helo == "" {
+		helo = name
+	}
+	return c.heed(session.Helo(helo))
+}
+
+// given is a dialer for a connection that is there.
+type given struct{ c net.Conn }
+
+func (g given) Dial(string, string) (net.Conn, error) { return g.c, nil }
+
+// mail tells the sender, once.
+func (c *conversation) mail(s *caddymsa.Submission) error {
+	if c.mailed || c.accepted {
+		return nil
+	}
+	if err := c.begin(s); err != nil || c.accepted {
+		return err
+	}
+	c.mailed = true
+	var args []string
+	if s.DeclaredSize > 0 {
+		args = append(args, fmt.Sprintf("SIZE=%d", s.DeclaredSize))
+	}
+	if s.Entry.Body != "" {
+		args = append(args, "BODY="+s.Entry.Body)
+	}
+	if s.Entry.SMTPUTF8 {
+		args = append(args, "SMTPUTF8")
+	}
+	return c.heed(c.session.Mail(s.Entry.Sender, strings.Join(args, " ")))
+}
+
+// rcpt tells a recipient, once.
+func (c *conversation) rcpt(s *caddymsa.Submission, r *queue.Recipient) error {
+	if err := c.mail(s); err != nil || c.accepted || c.told[r.Address] {
+		return err
+	}
+	to, _ := mailaddr.Parse(r.Complete(), true)
+	c.macros.Set(milter.MacroRcptAddr, r.Complete())
+	c.macros.Set(milter.MacroRcptHost, to.ASCIIDomain())
+	if err := c.heed(c.session.Rcpt(r.Complete(), "")); err != nil {
+		return err
+	}
+	c.told[r.Address] = true
+	return nil
+}
+
+// message tells the header and the body, and does what the milter says at the end.
+func (c *conversation) message(s *caddymsa.Submission, m *caddymsa.Message) error {
+	for i := range s.Entry.Recipients {
+		if err := c.rcpt(s, &s.Entry.Recipients[i]); err != nil || c.accepted {
+			return err
+		}
+	}
+	c.macros.Set(milter.MacroQueueId, s.Entry.ID)
+	if err := c.heed(c.session.DataStart()); err != nil || c.accepted {
+		return err
+	}
+	length, err := c.header(m)
+	if err != nil || c.accepted {
+		return err
+	}
+	if err := c.body(m, length); err != nil || c.accepted {
+		return err
+	}
+	c.conn.patient(time.Duration(c.p.EndTimeout))
+	changes, verdict, err := c.session.End()
+	if err != nil {
+		return &failure{err}
+	}
+	if err := c.heed(verdict, nil); err != nil {
+		return err
+	}
+	return c.p.change(s, m, changes)
+}
+
+// header tells all fields, those that policies in front have put before the message first, and returns
+// how many octets of the message that was.
+func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
+	submitted, err := message.HeaderOf(m)
+	if errors.Is(err, message.ErrHeaderTooLong) {
+		return 0, &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: "header", Text: "Header is too long", Err: err}
+	}
+	if err != nil {
+		return 0, err
+	}
+	before, err := message.ReadHeader(strings.NewReader(string(m.Prepended())))
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range submitted {
+		length += int64(len(f.Raw))
+	}
+	for _, f := range append(before, submitted...) {
+		if f.Name == "" { // a milter has no word for it
+			continue
+		}
+		_, value, _ := strings.Cut(string(f.Raw), ":")
+		if !c.session.ProtocolOption(milter.OptHeaderLeadingSpace) {
+			value = strings.TrimPrefix(value, " ")
+		}
+		value = strings.ReplaceAll(value, "\r\n", "\n") // as Sendmail and Postfix have it
+		if err := c.heed(c.session.HeaderField(f.Name, value, nil)); err != nil || c.accepted {
+			return 0, err
+		}
+	}
+	return length, c.heed(c.session.HeaderEnd())
+}
+
+// chunk is how much of the body goes at once.
+const chunk = 65535
+
+// body tells what follows the header and the empty line behind it.
+func (c *conversation) body(m *caddymsa.Message, header int64) error {
+	r, err := m.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if _, err := io.CopyN(io.Discard, r, header); err != nil && err != io.EOF {
+		return err
+	}
+	if _, err := io.CopyN(io.Discard, r, int64(len("\r\n"))); err != nil && err != io.EOF {
+		return err
+	}
+	buf := make([]byte, chunk)
+	for {
+		n, err := io.ReadFull(r, buf)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return err
+		}
+		if n > 0 || err == io.EOF { // an empty chunk for an empty body does no harm
+			if err := c.heed(c.session.BodyChunk(buf[:n])); err != nil || c.accepted {
+				return err
+			}
+		}
+		if err != nil || c.session.Skip() {
+			return nil
+		}
+	}
+}
+
+// heed makes of an answer what the client hears.
+func (c *conversation) heed(a *milter.Action, err error) error {
+	if err != nil {
+		return &failure{err}
+	}
+	switch a.Type {
+	case milter.ActionContinue, milter.ActionSkip:
+		return nil
+	case milter.ActionAccept:
+		c.accepted = true
+		c.close()
+		return nil
+	case milter.ActionDiscard:
+		// What is accepted is delivered, so that the client must hear of it.
+		return caddymsa.Refuse("discard", "Message refused")
+	case milter.ActionReject:
+		return caddymsa.Refuse("reject", "Message refused")
+	case milter.ActionTempFail:
+		return &caddymsa.Refusal{Code: 451, Status: smtp.EnhancedCode{4, 7, 1}, Rule: "tempfail", Text: "Try again later"}
+	case milter.ActionRejectWithCode:
+		return refusal(int(a.SMTPCode), a.SMTPReply)
+	}
+	return &failure{fmt.Errorf("unknown answer %v", a)}
+}
+
+// refusal takes a milter's own reply apart. A 421 is about this message and not about the session.
+func refusal(code int, reply string) error {
+	r := &caddymsa.Refusal{Code: code, Status: smtp.EnhancedCode{code / 100, 7, 1}, Rule: "reply"}
+	if code == 421 {
+		r.Code = 451
+	}
+	var lines []string
+	for line := range strings.Lines(reply) {
+		line = strings.TrimSpace(line)
+		lines = append(lines, strings.TrimSpace(line[min(4, len(line)):]))
+	}
+	text := strings.Join(lines, " ")
+	var status smtp.EnhancedCode
+	if n, err := fmt.Sscanf(text, "%d.%d.%d", &status[0], &status[1], &status[2]); n == 3 && err == nil && status[0] == code/100 {
+		r.Status = status
+		for i := range lines {
+			lines[i] = strings.TrimSpace(strings.TrimPrefix(lines[i], fmt.Sprintf("%d.%d.%d", status[0], status[1], status[2])))
+		}
+		text = strings.Join(lines, " ")
+	}
+	r.Text = text
+	return r
+}
+
+// interrupt ends what is under way, from elsewhere.
+func (c *conversation) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		c.conn.end()
+	}
+}
+
+// close ends the conversation. It waits for nothing.
+func (c *conversation) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return
+	}
+	if c.session != nil {
+		_ = c.conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = c.session.Close()
+	}
+	_ = c.conn.Close()
+	c.conn = nil
+}

@@ -1,0 +1,302 @@
+package policymilter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/d--j/go-milter"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// filter notes what it is told, and answers by the words that it finds.
+type filter struct {
+	milter.NoOpMilter
+	mu   *sync.Mutex
+	told *[]string
+	body strings.Builder
+}
+
+func (f *filter) say(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*f.told = append(*f.told, fmt.Sprintf(format, args...))
+}
+
+func answer(word string) (*milter.Response, error) {
+	switch {
+	case strings.Contains(word, "reject"):
+		return milter.RespReject, nil
+	case strings.Contains(word, "tempfail"):
+		return milter.RespTempFail, nil
+	case strings.Contains(word, "discard"):
+		return milter.RespDiscard, nil
+	case strings.Contains(word, "take"):
+		return milter.RespAccept, nil
+	case strings.Contains(word, "code"):
+		return milter.RejectWithCodeAndReason(554, "5.6.0 Bad\n5.6.0 content")
+	}
+	return milter.RespContinue, nil
+}
+
+func (f *filter) Connect(host, family string, _ uint16, addr string, m milter.Modifier) (*milter.Response, error) {
+	f.say("connect %s %s %s j=%s auth=%s", host, family, addr, m.Get(milter.MacroMTAFQDN), m.Get(milter.MacroAuthAuthen))
+	return milter.RespContinue, nil
+}
+
+func (f *filter) Helo(name string, _ milter.Modifier) (*milter.Response, error) {
+	f.say("helo %s", name)
+	return milter.RespContinue, nil
+}
+
+func (f *filter) MailFrom(from, args string, m milter.Modifier) (*milter.Response, error) {
+	f.say("mail %s %s auth=%s", from, args, m.Get(milter.MacroAuthAuthen))
+	return answer(from)
+}
+
+func (f *filter) RcptTo(to, _ string, m milter.Modifier) (*milter.Response, error) {
+	f.say("rcpt %s %s", to, m.Get(milter.MacroRcptAddr))
+	return answer(to)
+}
+
+func (f *filter) Header(name, value string, _ milter.Modifier) (*milter.Response, error) {
+	f.say("header %q %q", name, value)
+	return milter.RespContinue, nil
+}
+
+func (f *filter) BodyChunk(chunk []byte, _ milter.Modifier) (*milter.Response, error) {
+	f.body.Write(chunk)
+	return milter.RespContinue, nil
+}
+
+func (f *filter) EndOfMessage(m milter.Modifier) (*milter.Response, error) {
+	body := f.body.String()
+	f.body.Reset()
+	f.say("end i=%s %d octets %.20q", m.Get(milter.MacroQueueId), len(body), body)
+	var errs []error
+	if strings.Contains(body, "add") {
+		errs = append(errs, m.AddHeader("X-Added", "one\n two"), m.InsertHeader(0, "X-First", "1"))
+	}
+	if strings.Contains(body, "change") {
+		errs = append(errs, m.ChangeHeader(1, "Subject", "other"), m.ReplaceBody(strings.NewReader("other")), m.ChangeFrom("x@example.net", ""), m.DeleteRecipient("<bob@example.net>"))
+	}
+	if strings.Contains(body, "hold") {
+		errs = append(errs, m.Quarantine("suspicious"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	r, err := answer(body)
+	if r == milter.RespContinue {
+		r = milter.RespAccept
+	}
+	return r, err
+}
+
+// start runs a milter and returns its address and what it is told.
+func start(t testing.TB) (address string, told func() string) {
+	t.Helper()
+	var mu sync.Mutex
+	var all []string
+	socket := filepath.Join(t.TempDir(), "milter.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := milter.NewServer(milter.WithMilter(func() milter.Milter { return &filter{mu: &mu, told: &all} }), milter.WithActions(milter.AllClientSupportedActionMasks))
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return "unix/" + socket, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		text := strings.Join(all, "\n")
+		all = nil
+		return text
+	}
+}
+
+func open(t testing.TB, p *Milter) *Milter {
+	t.Helper()
+	if err := p.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestConformance(t *testing.T) {
+	address, _ := start(t)
+	msatest.Policy(t, func(t testing.TB) any { return open(t, &Milter{Address: address}) },
+		msatest.PolicyCase{Name: "accepted"},
+		msatest.PolicyCase{Name: "sender", Sender: "reject@example.org", Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "reject"},
+		msatest.PolicyCase{Name: "recipient", Recipients: []string{"bob@example.net", "tempfail@example.net"}, Code: 451, Status: smtp.EnhancedCode{4, 7, 1}, Rule: "tempfail"},
+		msatest.PolicyCase{Name: "message", Message: "Subject: x\r\n\r\ncode\r\n", Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: "reply"},
+		msatest.PolicyCase{Name: "discarded", Message: "Subject: x\r\n\r\ndiscard\r\n", Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "discard"},
+		msatest.PolicyCase{Name: "taken", Sender: "take@example.org", Message: "Subject: x\r\n\r\nreject\r\n"},
+		msatest.PolicyCase{Name: "added", Message: "Subject: x\r\n\r\nadd\r\n"},
+	)
+}
+
+// The milter is told all, in the order and with the macros that it expects.
+func TestConversation(t *testing.T) {
+	address, told := start(t)
+	p := open(t, &Milter{Address: address})
+	s := msatest.NewSubmission("alice", "alice@example.org")
+	s.DeclaredSize, s.Entry.Body = 99, "8BITMIME"
+	m := msatest.NewMessage("Subject: a\r\n\tb\r\nno field\r\nX:y\r\n\r\n\r\nbody\r\n")
+	m.Prepend("X-Before: 1\r\n")
+	if err := msatest.Submit(context.Background(), p, s, []string{"bob@example.net", `"a b"@example.net`}, m); err != nil {
+		t.Fatal(err)
+	}
+	s.End(true)
+	want := strings.Join([]string{
+		"connect [192.0.2.7] tcp4 192.0.2.7 j=msa.example.org auth=", "helo client.example.org", "mail alice@example.org SIZE=99 BODY=8BITMIME auth=alice",
+		"rcpt bob@example.net bob@example.net", `rcpt "a b"@example.net "a b"@example.net`,
+		`header "X-Before" "1"`, `header "Subject" "a\n\tb"`, `header "X" "y"`, `end i=01TEST 8 octets "\r\nbody\r\n"`,
+	}, "\n")
+	if got := told(); got != want {
+		t.Errorf("told:\n%s\nwant:\n%s", got, want)
+	}
+	// The message alone, whose policy had to wait for it: the same.
+	s = msatest.NewSubmission("alice", "")
+	s.Entry.Recipients = []queue.Recipient{{Address: "bob@example.net"}}
+	if err := p.CheckMessage(context.Background(), s, msatest.NewMessage("Subject: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	s.End(true)
+	if got := told(); !strings.Contains(got, "mail  ") || !strings.Contains(got, "rcpt bob@example.net") || !strings.HasSuffix(got, `0 octets ""`) {
+		t.Errorf("told:\n%s", got)
+	}
+}
+
+func end(p *Milter, body string) (*caddymsa.Submission, *caddymsa.Message, error) {
+	s, m := msatest.NewSubmission("alice", "alice@example.org"), msatest.NewMessage("Subject: x\r\n\r\n"+body)
+	err := msatest.Submit(context.Background(), p, s, []string{"bob@example.net"}, m)
+	s.End(err == nil)
+	return s, m, err
+}
+
+// What is added goes before the message, what is changed is not, and what is to be held is.
+func TestChanges(t *testing.T) {
+	address, _ := start(t)
+	p := open(t, &Milter{Address: address})
+	if _, m, err := end(p, "add\r\n"); err != nil || string(m.Prepended()) != "X-Added: one\r\n two\r\nX-First: 1\r\n" {
+		t.Errorf("%q, %v", m.Prepended(), err)
+	}
+	if s, m, err := end(p, "change\r\n"); err != nil || len(m.Prepended()) > 0 || s.Entry.Sender != "alice@example.org" || len(s.Entry.Recipients) != 1 {
+		t.Errorf("%q, %v", m.Prepended(), err)
+	}
+	if s, _, err := end(p, "hold\r\n"); err != nil || !strings.HasSuffix(s.Entry.Held, ": suspicious") {
+		t.Errorf("held %q, %v", s.Entry.Held, err)
+	}
+	for onChange, code := range map[string]int{"tempfail": 451, "reject": 554} {
+		_, _, err := end(open(t, &Milter{Address: address, OnChange: onChange}), "change\r\n")
+		if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || r.Code != code {
+			t.Errorf("%s: %v", onChange, err)
+		}
+	}
+	if _, _, err := end(p, strings.Repeat("x", 5*chunk+7)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A milter that is down, hangs or talks nonsense is a failure, within its time; so is one that goes in
+// the middle.
+func TestFailures(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	for name, serve := range map[string]func(net.Conn){
+		"down": nil, "closes": func(c net.Conn) { _ = c.Close() }, "hangs": func(net.Conn) { <-hang },
+		"nonsense": func(c net.Conn) { _, _ = io.WriteString(c, strings.Repeat("220 hello\r\n", 100)) },
+	} {
+		address := "unix/" + filepath.Join(t.TempDir(), "none.sock")
+		if serve != nil {
+			l, err := net.Listen("unix", strings.TrimPrefix(address, "unix/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go serve(c)
+				}
+			}()
+		}
+		for onFailure, want := range map[string]int{"": 0, "reject": 554, "accept": 250} {
+			p := open(t, &Milter{Address: address, OnFailure: onFailure, Timeout: caddy.Duration(200 * time.Millisecond)})
+			began := time.Now()
+			_, _, err := end(p, "x")
+			r, refused := errors.AsType[*caddymsa.Refusal](err)
+			if want == 250 && err != nil || want == 554 && (!refused || r.Code != 554) || want == 0 && (err == nil || refused) {
+				t.Errorf("%s, on_failure %q: %v", name, onFailure, err)
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("%s took %v", name, took)
+			}
+		}
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, p := range []*Milter{{}, {Address: "udp/127.0.0.1:1"}, {Address: "127.0.0.1"}, {Address: "127.0.0.1:1", OnChange: "x"}, {Address: "127.0.0.1:1", OnFailure: "x"}, {Address: "127.0.0.1:1", Timeout: -1}} {
+		if err := p.Provision(msatest.Context(t)); err == nil {
+			t.Errorf("%+v: no error", p)
+		}
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add(554, "554 5.7.1 no")
+	f.Add(421, "421-4.3.2 a\r\n421 4.3.2 b")
+	f.Fuzz(func(t *testing.T, code int, reply string) {
+		if code < 400 || code > 599 {
+			return
+		}
+		r, _ := errors.AsType[*caddymsa.Refusal](refusal(code, reply))
+		if r.Code == 421 || r.Code/100 != r.Status[0] {
+			t.Fatalf("%+v", r)
+		}
+	})
+}
+
+func FuzzField(f *testing.F) {
+	f.Add("X-Spam", "yes\n\tmore")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		text, ok := field(name, value)
+		if !ok {
+			return
+		}
+		for i, line := range strings.Split(strings.TrimSuffix(text, "\r\n"), "\r\n") {
+			if strings.ContainsAny(line, "\r\n") || strings.TrimSpace(line) == "" && i > 0 || i > 0 && line[0] != ' ' && line[0] != '\t' {
+				t.Fatalf("%q", text)
+			}
+		}
+	})
+}
+
+func BenchmarkMilter(b *testing.B) {
+	address, _ := start(b)
+	p := open(b, &Milter{Address: address})
+	body := strings.Repeat("x", 4<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := end(p, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

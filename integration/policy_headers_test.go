@@ -2,11 +2,18 @@ package integration
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
 	"net/mail"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
 )
 
 // RFC 6409 section 8, R-12: what a real client leaves out is put above what it submitted, of which no
@@ -51,14 +58,39 @@ func TestHeaders(t *testing.T) {
 
 // Fields that were put before a message are there for policies behind, and are signed with it.
 func TestHeadersBeforeOthers(t *testing.T) {
-	s := start(t, layout{msa: `
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t)
+	s.write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	s.write("Caddyfile", s.caddyfile(layout{msa: `
 	policy headers {
 		add_missing Date Message-ID
 	}
 	policy headers {
 		require Date Message-ID
-	}`})
-	if id := s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("bare")); id == "" {
-		t.Error("not accepted")
+	}
+	policy dkim {
+		key example.org s $DIR/key.pem
+	}`}))
+	s.writeUsers("")
+	s.run()
+	s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("bare"))
+	record := func(name string) ([]string, error) {
+		return []string{"v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public)}, nil
+	}
+	signed, err := dkim.VerifyWithOptions(bytes.NewReader(s.mail("bob@example.net", 1)[0]), &dkim.VerifyOptions{LookupTXT: record})
+	if err != nil || len(signed) != 1 || signed[0].Err != nil {
+		t.Fatalf("%+v, %v", signed, err)
+	}
+	for _, name := range []string{"date", "message-id"} {
+		if !slices.ContainsFunc(signed[0].HeaderKeys, func(key string) bool { return strings.EqualFold(key, name) }) {
+			t.Errorf("%s is not signed, but %q", name, signed[0].HeaderKeys)
+		}
 	}
 }

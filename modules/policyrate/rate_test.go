@@ -87,8 +87,10 @@ func TestGivenBack(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
-	if submit(p, "alice", 50, true, "a@example.net", "b@example.net") != nil || submit(p, "alice", 50, true, "a@example.net", "b@example.net") != nil {
-		t.Error("refused within the limit")
+	for range 2 {
+		if r := submit(p, "alice", 50, true, "a@example.net", "b@example.net"); r != nil {
+			t.Error("refused within the limit:", r)
+		}
 	}
 	if r := submit(p, "alice", 1, true, "a@example.net"); r == nil || r.Rule != "messages" {
 		t.Error(r)

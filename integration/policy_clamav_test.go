@@ -2,9 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,47 +10,13 @@ import (
 // eicar is the test string that every scanner knows, in two halves so that none finds it here.
 const eicar = `X5O!P%@AP[4\PZX54(P^)7CC)7}$` + `EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*`
 
-// clamd is a running clamd whose only signature is the EICAR test string's.
-type clamd struct {
-	t      testing.TB
-	dir    string
-	socket string
-	cmd    *exec.Cmd
-}
-
-func startClamd(t testing.TB) *clamd {
+// startClamd runs a clamd whose only signature is the EICAR test string's.
+func startClamd(t testing.TB) *daemon {
 	t.Helper()
-	need(t, "clamd", "clamav-daemon")
-	dir, err := os.MkdirTemp("", "clamd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	c := &clamd{t: t, dir: dir, socket: filepath.Join(dir, "clamd.sock")}
-	write := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "db"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write("db/test.ndb", fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]))
-	write("clamd.conf", fmt.Sprintf("LocalSocket %s\nDatabaseDirectory %s/db\nForeground yes\nUser root\nLogFile %s/log\nStreamMaxLength 10M\nMaxThreads 4\n", c.socket, dir, dir))
-	c.run()
-	t.Cleanup(func() { _ = c.cmd.Process.Kill(); _ = c.cmd.Wait() })
-	return c
-}
-
-func (c *clamd) run() {
-	c.t.Helper()
-	_ = os.Remove(c.socket)
-	c.cmd = exec.Command("clamd", "--config-file", filepath.Join(c.dir, "clamd.conf"))
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := c.cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	await(c.t, "clamd", func() bool { _, err := os.Stat(c.socket); return err == nil })
+	return newDaemon(t, map[string]string{
+		"db/test.ndb": fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]),
+		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser root\nStreamMaxLength 10M\nMaxThreads 4\n",
+	}, need(t, "clamd", "clamav-daemon"), "--config-file", "$D/conf").run()
 }
 
 // clamd refuses what has the EICAR test string in it, as text or in a base64 attachment, by its
@@ -78,15 +41,12 @@ func TestClamAV(t *testing.T) {
 			t.Errorf("%.80q: %s, want %s", tt[0], got, tt[1])
 		}
 	}
-	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	c.signal(syscall.SIGSTOP)
 	if got := end(clean); !strings.HasPrefix(got, "451 4.3.0 ") {
 		t.Errorf("clamd hangs: %s", got)
 	}
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait()
-	if got := end(clean); !strings.HasPrefix(got, "451 4.3.0 ") || strings.Contains(got, "clamd.sock") {
+	c.signal(syscall.SIGKILL)
+	if got := end(clean); !strings.HasPrefix(got, "451 4.3.0 ") || strings.Contains(got, c.dir) {
 		t.Errorf("clamd is dead: %s", got)
 	}
 	c.run()

@@ -3,10 +3,12 @@ package integration
 import (
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"strings"
 )
 
-// endOfData submits a message of alice's to bob and returns the reply to its end.
+// endOfData submits a message of alice's to bob and returns the reply to its end, or the first refusal
+// before it.
 func (s *server) endOfData(trust *tls.Config, message string) string {
 	s.t.Helper()
 	c, err := s.as(trust, "alice@example.org")
@@ -15,10 +17,16 @@ func (s *server) endOfData(trust *tls.Config, message string) string {
 	}
 	defer c.close()
 	err = all(
-		func() error { return c.envelope("alice@example.org", "bob@example.net") },
+		func() error { return c.do("250", "MAIL FROM:<alice@example.org>") },
+		func() error { return c.do("250", "RCPT TO:<bob@example.net>") },
 		func() error { return c.do("354", "DATA") },
-		func() error { return c.send(strings.ReplaceAll(message, "\r\n.", "\r\n..") + ".\r\n") },
+		func() error {
+			return c.send(strings.ReplaceAll("\r\n"+message, "\r\n.", "\r\n..")[2:] + ".\r\n")
+		},
 	)
+	if refused, ok := errors.AsType[*unexpected](err); ok {
+		return refused.got
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -89,6 +89,13 @@ func (c *RetryConfig) setting(d *caddyfile.Dispenser, name string) (known bool, 
 	case "expire":
 		return true, duration(d, &c.Expire)
 	case "warn":
+		if d.NextArg() {
+			if d.Val() == "off" {
+				c.Warn = -1
+				return true, nil
+			}
+			d.Prev()
+		}
 		return true, duration(d, &c.Warn)
 	}
 	return false, nil

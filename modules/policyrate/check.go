@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -142,9 +143,21 @@ func (p *RateLimit) take(ctx context.Context, s *caddymsa.Submission, resource, 
 		return nil
 	}
 	refusal := &caddymsa.Refusal{Code: 450, Status: smtp.EnhancedCode{4, 7, 1}, Rule: resource,
-		Text: fmt.Sprintf("Too many %s: %d in %v are allowed, come back in %.0f s", resource, r.limit, r.window, math.Ceil(wait.Seconds()))}
+		Text: fmt.Sprintf("Too many %s: %d in %v are allowed, come back in %.0f s", resource, r.limit, short(r.window), math.Ceil(wait.Seconds()))}
 	if p.Reject {
 		refusal.Code, refusal.Status = 550, smtp.EnhancedCode{5, 7, 1}
 	}
 	return refusal
+}
+
+// short is 1h and not 1h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -60,7 +60,7 @@ func TestMessages(t *testing.T) {
 		t.Errorf("a burst of %d", n)
 	}
 	r := submit(p, "alice", 10, true, "bob@example.net")
-	if r == nil || r.Code != 450 || r.Status != (smtp.EnhancedCode{4, 7, 1}) || r.Rule != "messages" || r.Text != "Too many messages: 60 in 1m0s are allowed, come back in 1 s" {
+	if r == nil || r.Code != 450 || r.Status != (smtp.EnhancedCode{4, 7, 1}) || r.Rule != "messages" || r.Text != "Too many messages: 60 in 1m are allowed, come back in 1 s" {
 		t.Errorf("%v", r)
 	}
 	if n := taken("bob"); n != 30 {

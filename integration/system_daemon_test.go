@@ -14,7 +14,8 @@ type daemon struct {
 	t      testing.TB
 	dir    string // its own, with a short name as unix sockets want it
 	args   []string
-	socket string // there when it serves
+	socket string      // there when it serves
+	serves func() bool // when its socket is there, unless this says otherwise
 	cmd    *exec.Cmd
 }
 
@@ -26,6 +27,7 @@ func newDaemon(t testing.TB, files map[string]string, args ...string) *daemon {
 		t.Fatal(err)
 	}
 	d := &daemon{t: t, dir: dir, socket: filepath.Join(dir, "socket")}
+	d.serves = func() bool { _, err := os.Stat(d.socket); return err == nil }
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, a := range args {
 		d.args = append(d.args, strings.ReplaceAll(a, "$D", dir))
@@ -72,7 +74,7 @@ func (d *daemon) run() *daemon {
 			d.t.Logf("%s:\n%s", d.args[0], output)
 		}
 	})
-	await(d.t, d.args[0], func() bool { _, err := os.Stat(d.socket); return err == nil })
+	await(d.t, d.args[0], d.serves)
 	return d
 }
 

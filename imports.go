@@ -32,6 +32,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/policytime"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkdirectory"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkdiscard"
+	_ "github.com/caddy-msa/caddy-msa/modules/sinklmtp"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkmaildir"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkpipe"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkrelay"

@@ -15,7 +15,7 @@ var rules = []struct {
 	reason   string
 }{
 	{
-		[]string{"caddymsa/smtpd", "caddymsa/sasl", "caddymsa/mailaddr", "caddymsa/passwd", "caddymsa/dsn", "caddymsa/queue", "caddymsa/watch", "caddymsa/placeholder"},
+		[]string{"caddymsa/smtpd", "caddymsa/sasl", "caddymsa/mailaddr", "caddymsa/passwd", "caddymsa/dsn", "caddymsa/queue", "caddymsa/nexthop", "caddymsa/watch", "caddymsa/placeholder"},
 		[]string{"github.com/caddyserver/caddy/v2"},
 		"protocol and data packages serve without Caddy, and are tested without it",
 	},

@@ -131,7 +131,7 @@ func (ps *places) reached(k placeKey, err error, at time.Time, random func(int64
 	p := ps.m[k]
 	switch {
 	case p == nil:
-	case !isUnreachable(err):
+	case !IsUnreachable(err):
 		p.failures, p.probing, p.cause = 0, false, nil
 	case p.failures > 0 && !p.probing: // it began before the destination was known to be down
 	default:

@@ -34,4 +34,5 @@ func Unreachable(err error) error {
 	return unreachable{err}
 }
 
-func isUnreachable(err error) bool { return errors.As(err, new(unreachable)) }
+// IsUnreachable tells whether err was marked so.
+func IsUnreachable(err error) bool { return errors.As(err, new(unreachable)) }

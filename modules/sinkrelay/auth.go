@@ -1,6 +1,7 @@
 package sinkrelay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +22,13 @@ type Auth struct {
 	// Username to log in with. {env.*} and {file.*} are resolved once, when the
 	// config is loaded.
 	Username string `json:"username,omitempty"`
-
 	// Password of the account, best as {env.NAME} or {file./path}: a literal one
 	// is shown by the admin API, and draws a warning.
 	Password Password `json:"password,omitempty"`
-
+	// OAuth gets tokens, in the place of a password.
+	OAuth *OAuth `json:"oauth,omitempty"`
 	// Mechanism is SCRAM-SHA-256, PLAIN, LOGIN or DIGEST-MD5. Default: the first
-	// of these that the next hop offers.
+	// of these that the next hop offers. With OAuth: XOAUTH2, the default, or OAUTHBEARER.
 	Mechanism string `json:"mechanism,omitempty"`
 }
 
@@ -64,20 +65,33 @@ var mechanisms = []string{sasl.SCRAMSHA256, gosasl.Plain, gosasl.Login, sasl.Dig
 type account struct {
 	user      string
 	password  func() string
-	mechanism string // "" to choose
+	tokens    *tokens // in the place of a password
+	mechanism string  // "" to choose
 }
 
-func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (*account, error) {
-	if a.Username == "" || a.Password == "" {
-		return nil, errors.New("auth: username and password are required")
+func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (acc *account, err error) {
+	if a.Username == "" || (a.Password == "") == (a.OAuth == nil) {
+		return nil, errors.New("auth: a username and either a password or oauth are required")
 	}
-	acc := &account{mechanism: strings.ToUpper(a.Mechanism)}
-	if acc.mechanism != "" && !slices.Contains(mechanisms, acc.mechanism) {
-		return nil, fmt.Errorf("auth: unknown mechanism %s; there are %s", a.Mechanism, strings.Join(mechanisms, ", "))
+	acc = &account{mechanism: strings.ToUpper(a.Mechanism)}
+	known := mechanisms
+	if a.OAuth != nil {
+		known = []string{sasl.XOAuth2, gosasl.OAuthBearer}
+		if acc.mechanism == "" {
+			acc.mechanism = sasl.XOAuth2
+		}
 	}
-	var err error
+	if acc.mechanism != "" && !slices.Contains(known, acc.mechanism) {
+		return nil, fmt.Errorf("auth: unknown mechanism %s; there are %s", a.Mechanism, strings.Join(known, ", "))
+	}
 	if acc.user, err = repl.ReplaceOrErr(a.Username, true, true); err != nil {
 		return nil, fmt.Errorf("auth: username: %w", err)
+	}
+	if a.OAuth != nil {
+		if acc.tokens, err = a.OAuth.resolve(log); err != nil {
+			return nil, fmt.Errorf("auth: oauth: %w", err)
+		}
+		return acc, nil
 	}
 	password, err := repl.ReplaceOrErr(string(a.Password), true, true)
 	if err != nil {
@@ -92,7 +106,7 @@ func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (*account, error) 
 
 // login authenticates. Its error never is an *smtp.SMTPError: that our account is
 // refused is no fault of the messages.
-func (a *account) login(c *smtp.Client, host string) error {
+func (a *account) login(ctx context.Context, c *smtp.Client, host string) error {
 	mechanism := a.mechanism
 	if mechanism == "" {
 		i := slices.IndexFunc(mechanisms, c.SupportsAuth)
@@ -102,11 +116,14 @@ func (a *account) login(c *smtp.Client, host string) error {
 		}
 		mechanism = mechanisms[i]
 	}
-	client, err := a.client(mechanism, host)
+	client, err := a.client(ctx, mechanism, host)
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
 	}
 	if err := c.Auth(client); err != nil {
+		if a.tokens != nil {
+			a.tokens.drop()
+		}
 		return fmt.Errorf("log in with %s: %s", mechanism, err.Error())
 	}
 	if p, ok := client.(interface{ ServerProved() bool }); ok && !p.ServerProved() {
@@ -115,7 +132,17 @@ func (a *account) login(c *smtp.Client, host string) error {
 	return nil
 }
 
-func (a *account) client(mechanism, host string) (gosasl.Client, error) {
+func (a *account) client(ctx context.Context, mechanism, host string) (gosasl.Client, error) {
+	if a.tokens != nil {
+		token, err := a.tokens.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if mechanism == sasl.XOAuth2 {
+			return sasl.NewXOAuth2Client(a.user, token), nil
+		}
+		return sasl.NewOAuthBearerClient(a.user, token), nil
+	}
 	switch mechanism {
 	case sasl.SCRAMSHA256:
 		return sasl.NewSCRAMClient(a.user, a.password())

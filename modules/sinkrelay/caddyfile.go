@@ -5,16 +5,33 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 )
 
 // UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:
 //
-//	relay <host[:port]> {
-//		tls                  required|implicit|off
+//	relay [<host[:port]> [<fallback hosts...>]] {
+//		mx
+//		resolver             <host[:port]>
+//		concurrency          <count>
+//		rate                 <messages> <duration>
+//		bind                 <IP address>
+//		tls                  required|implicit|opportunistic|off
 //		tls_server_name      <name>
 //		trusted_roots        <pem_file...>
+//		client_certificate   <certificate_file> <key_file>
 //		insecure_skip_verify
 //		auth                 <username> <password> [<mechanism>]
+//		auth                 <username> {
+//			token_url     <URL>
+//			client_id     <id>
+//			client_secret <secret>
+//			scopes        <scopes...>
+//			audience      <audience>
+//			mechanism     XOAUTH2|OAUTHBEARER
+//		}
 //		helo                 <name>
 //		connections          <count>
 //		idle_timeout         <duration>
@@ -28,8 +45,8 @@ import (
 //	}
 func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
-	if !d.AllArgs(&r.Host) {
-		return d.Errf("relay: a host is required, such as smtp.example.net:587")
+	if d.NextArg() {
+		r.Host, r.FallbackHosts = d.Val(), d.RemainingArgs()
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -42,6 +59,9 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	if r.Host == "" && !r.MX {
+		return d.Errf("relay: a host is required, such as smtp.example.net:587, or mx in its block")
+	}
 	return nil
 }
 
@@ -52,9 +72,9 @@ func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 		switch r.TLS {
-		case tlsRequired, tlsImplicit, tlsOff:
+		case nexthop.TLSRequired, nexthop.TLSImplicit, nexthop.TLSOpportunistic, nexthop.TLSOff:
 		default:
-			return d.Errf("relay: tls: %q is none of required, implicit, off", r.TLS)
+			return d.Errf("relay: tls: %q is none of required, implicit, opportunistic, off", r.TLS)
 		}
 	case "tls_server_name":
 		return args(d, &r.TLSServerName)
@@ -65,6 +85,19 @@ func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "insecure_skip_verify":
 		r.InsecureSkipVerify = true
 		return args(d)
+	case "mx":
+		r.MX = true
+		return args(d)
+	case "resolver":
+		return args(d, &r.Resolver)
+	case "bind":
+		return args(d, &r.Bind)
+	case "concurrency":
+		return count(d, &r.Concurrency)
+	case "rate":
+		return r.unmarshalRate(d)
+	case "client_certificate":
+		return args(d, &r.ClientCertificate, &r.ClientKey)
 	case "auth":
 		return r.unmarshalAuth(d)
 	case "helo":
@@ -85,6 +118,9 @@ func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 
 func (r *Relay) unmarshalAuth(d *caddyfile.Dispenser) error {
 	a := d.RemainingArgs()
+	if len(a) == 1 {
+		return r.unmarshalOAuth(d, a[0])
+	}
 	if len(a) != 2 && len(a) != 3 {
 		return d.ArgErr()
 	}
@@ -92,6 +128,55 @@ func (r *Relay) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if len(a) == 3 {
 		r.Auth.Mechanism = a[2]
 	}
+	return nil
+}
+
+func (r *Relay) unmarshalOAuth(d *caddyfile.Dispenser, user string) error {
+	o := new(OAuth)
+	r.Auth = &Auth{Username: user, OAuth: o}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "token_url":
+			err = args(d, &o.TokenURL)
+		case "client_id":
+			err = args(d, &o.ClientID)
+		case "client_secret":
+			var s string
+			err = args(d, &s)
+			o.ClientSecret = secret.Secret(s)
+		case "scopes":
+			if o.Scopes = d.RemainingArgs(); len(o.Scopes) == 0 {
+				err = d.ArgErr()
+			}
+		case "audience":
+			err = args(d, &o.Audience)
+		case "mechanism":
+			err = args(d, &r.Auth.Mechanism)
+		default:
+			err = d.Errf("relay: auth: unknown setting %s; there are token_url, client_id, client_secret, scopes, audience and mechanism", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if o.TokenURL == "" {
+		return d.Err("relay: auth takes a user and a password, or a block with a token_url")
+	}
+	return nil
+}
+
+func (r *Relay) unmarshalRate(d *caddyfile.Dispenser) error {
+	a := d.RemainingArgs()
+	if len(a) != 2 {
+		return d.Err("relay: rate takes a number of messages and a time, as in: rate 100 1m")
+	}
+	n, err := strconv.Atoi(a[0])
+	per, perr := caddy.ParseDuration(a[1])
+	if err != nil || perr != nil || n <= 0 || per <= 0 {
+		return d.Err("relay: rate takes a number of messages and a time, as in: rate 100 1m")
+	}
+	r.Rate = &Rate{Messages: n, Per: caddy.Duration(per)}
 	return nil
 }
 

@@ -31,11 +31,15 @@ func TestHost(t *testing.T) {
 		{"a b:25", "", "no host:port"},
 		{"smtp.example.net:smtp", "", "no port number"},
 		{"smtp.example.net:0", "", "no port number"},
-		{"smtp.example.net", "sometimes", "none of required, implicit, off"},
+		{"smtp.example.net", "sometimes", "none of required, implicit, opportunistic, off"},
 	} {
 		r := &Relay{Host: c.host, TLS: c.tls}
 		err := r.Provision(caddyContext)
-		if have := r.dialer.address; err == nil && have != c.want || err != nil && !strings.Contains(err.Error(), c.want) {
+		have := ""
+		if err == nil {
+			have = r.hosts[0].Address
+		}
+		if err == nil && have != c.want || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %q, %v", c, have, err)
 		}
 	}
@@ -43,15 +47,15 @@ func TestHost(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for want, r := range map[string]*Relay{
-		"password would go in clear":         {TLS: "off", Auth: &Auth{Username: "a", Password: "b"}},
-		"do nothing; remove them":            {TLS: "off", TLSServerName: "x"},
-		"username and password are required": {Auth: &Auth{Username: "a"}},
-		"unknown mechanism CRAM-MD5":         {Auth: &Auth{"a", "b", "CRAM-MD5"}},
-		"password: ":                         {Auth: &Auth{"a", "{env.MSA_NONE}", ""}},
-		"no such file":                       {TrustedRoots: []string{"/nowhere"}},
-		"holds no PEM":                       {TrustedRoots: []string{"config_test.go"}},
-		"must be positive":                   {IdleTimeout: -1},
-		"no host name":                       {Helo: "a\r\nRSET"},
+		"password would go in clear":                {TLS: "off", Auth: &Auth{Username: "a", Password: "b"}},
+		"do nothing; remove them":                   {TLS: "off", TLSServerName: "x"},
+		"a username and either a password or oauth": {Auth: &Auth{Username: "a"}},
+		"unknown mechanism CRAM-MD5":                {Auth: &Auth{Username: "a", Password: "b", Mechanism: "CRAM-MD5"}},
+		"password: ":                                {Auth: &Auth{Username: "a", Password: "{env.MSA_NONE}"}},
+		"no such file":                              {TrustedRoots: []string{"/nowhere"}},
+		"holds no PEM":                              {TrustedRoots: []string{"config_test.go"}},
+		"must be positive":                          {IdleTimeout: -1},
+		"no host name":                              {Helo: "a\r\nRSET"},
 	} {
 		r.Host = "smtp.example.net"
 		if err := r.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
@@ -62,11 +66,11 @@ func TestConfigErrors(t *testing.T) {
 
 // Passwords are never printed, and stay in the configuration.
 func TestRedaction(t *testing.T) {
-	r := &Relay{Host: "localhost", Auth: &Auth{"alice", "s3cret", "PLAIN"}}
+	r := &Relay{Host: "localhost", Auth: &Auth{Username: "alice", Password: "s3cret", Mechanism: "PLAIN"}}
 	if err := r.Provision(caddyContext); err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range []any{r, r.Auth, *r.Auth, r.Auth.Password, r.dialer, *r.dialer.account} {
+	for _, v := range []any{r, r.Auth, *r.Auth, r.Auth.Password, r.options, r.hosts[0]} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			if s := fmt.Sprintf(verb, v); strings.Contains(s, "s3cret") || strings.Contains(s, "733363726574") {
 				t.Errorf("%T %s: %s", v, verb, s)
@@ -104,14 +108,14 @@ func TestCaddyfile(t *testing.T) {
 	want := Relay{
 		Host: "smtp.example.net:587", TLS: "implicit", TLSServerName: "mail.example.net",
 		TrustedRoots: []string{"a.pem", "b.pem"}, InsecureSkipVerify: true,
-		Auth: &Auth{"alice", "{env.PASSWORD}", "PLAIN"}, Helo: "msa.example.org",
+		Auth: &Auth{Username: "alice", Password: "{env.PASSWORD}", Mechanism: "PLAIN"}, Helo: "msa.example.org",
 		Connections: 4, IdleTimeout: s(5), Messages: 10, Timeouts: Timeouts{s(1), s(2), s(3), s(4)},
 	}
 	if !reflect.DeepEqual(&r, &want) {
 		t.Errorf("have %+v", &r)
 	}
 	for _, in := range []string{
-		"relay", "relay a b", "relay a {\n x\n}", "relay a {\n tls\n}", "relay a {\n tls maybe\n}", "relay a {\n auth x\n}",
+		"relay", "relay a b {\n mx now\n}", "relay a {\n x\n}", "relay a {\n tls\n}", "relay a {\n tls maybe\n}", "relay a {\n auth x\n}",
 		"relay a {\n messages x\n}", "relay a {\n idle_timeout x\n}", "relay a {\n helo x\n helo y\n}",
 		"relay a {\n timeouts 1s\n}", "relay a {\n timeouts {\n x 1s\n}\n}", "relay a {\n trusted_roots\n}", "relay a {\n messages 0\n}",
 	} {

@@ -65,7 +65,7 @@ func TestAuth(t *testing.T) {
 	for _, m := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", ""} {
 		h := newHop(t, func(h *hop) { h.auth = servers })
 		login := func(password Password) error {
-			return h.sink(func(r *Relay) { r.Auth = &Auth{"alice", password, m} }).
+			return h.sink(func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: password, Mechanism: m} }).
 				Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org"))
 		}
 		for range 2 {
@@ -83,7 +83,7 @@ func TestAuth(t *testing.T) {
 		}
 	}
 	h := newHop(t, nil)
-	wantTemporary(t, h.sink(func(r *Relay) { r.Auth = &Auth{"alice", "x", ""} }).
+	wantTemporary(t, h.sink(func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: "x"} }).
 		Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org")), "offers no mechanism")
 }
 

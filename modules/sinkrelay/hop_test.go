@@ -2,7 +2,6 @@ package sinkrelay
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -23,6 +22,9 @@ import (
 	"time"
 
 	gosasl "github.com/emersion/go-sasl"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 )
 
 // hop is a next hop that does what the test says.
@@ -45,6 +47,7 @@ type hop struct {
 	lines    []string // all commands, in order
 	messages [][]byte
 	conns    int
+	remotes  []string
 	closed   chan struct{} // one for each connection that ended
 }
 
@@ -84,6 +87,8 @@ func newHop(t testing.TB, set func(*hop)) *hop {
 func (h *hop) serve(c net.Conn) {
 	h.mu.Lock()
 	h.conns++
+	remote, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	h.remotes = append(h.remotes, remote)
 	h.mu.Unlock()
 	if h.implicit {
 		c = tls.Server(c, h.tls)
@@ -173,7 +178,7 @@ func (h *hop) serve(c net.Conn) {
 					end = string(line) == ".\r\n"
 				}
 			} else {
-				m, err := readBody(r)
+				m, err := msatest.ReadData(r)
 				if err != nil {
 					return
 				}
@@ -239,32 +244,12 @@ func (h *hop) serveAuth(rest string, r *bufio.Reader, c io.Writer) bool {
 	}
 }
 
-// readBody reads to CRLF.CRLF and takes the dots out. It is strict on purpose.
-func readBody(r *bufio.Reader) ([]byte, error) {
-	var m []byte
-	start := true
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil && err != bufio.ErrBufferFull {
-			return nil, err
-		}
-		if start && string(line) == ".\r\n" {
-			return m, nil
-		}
-		if start && line[0] == '.' {
-			line = line[1:]
-		}
-		m = append(m, line...)
-		start = bytes.HasSuffix(m, []byte("\r\n"))
-	}
-}
-
 // sink returns a relay to the hop.
 func (h *hop) sink(set func(*Relay)) *Relay {
 	h.t.Helper()
 	r := &Relay{Host: h.addr, TrustedRoots: []string{h.root}}
 	if h.implicit {
-		r.TLS = tlsImplicit
+		r.TLS = nexthop.TLSImplicit
 	}
 	if set != nil {
 		set(r)
@@ -292,6 +277,13 @@ func (h *hop) said(prefix string) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// clients are the addresses that connections came from.
+func (h *hop) clients() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string(nil), h.remotes...)
 }
 
 func (h *hop) connections() int {

@@ -6,6 +6,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 )
 
 func TestRefusals(t *testing.T) {
@@ -60,7 +61,7 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%d messages", len(h.fetch()))
 			}
 			for i, err := range out {
-				if want := replyOf(err) != nil; want != (d.Recipients[i].RemoteMTA == "127.0.0.1") && name != "421 at RCPT" && name != "MAIL without log-in" {
+				if want := nexthop.ReplyOf(err) != nil; want != (d.Recipients[i].RemoteMTA == "127.0.0.1") && name != "421 at RCPT" && name != "MAIL without log-in" {
 					t.Errorf("remote MTA %q with %v", d.Recipients[i].RemoteMTA, err)
 				}
 			}

@@ -2,14 +2,17 @@
 package sinkrelay
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -17,9 +20,10 @@ func init() {
 	caddy.RegisterModule(new(Relay))
 }
 
-// Relay hands messages to one next hop, a mail server that takes all of them,
-// over SMTP: through STARTTLS with a verified certificate unless told otherwise.
-// Connections are used for one message after the other.
+// Relay hands messages to a next hop over SMTP, through STARTTLS with a verified certificate unless
+// told otherwise: to one mail server that takes all of them, to others when that cannot be reached,
+// or with MX to those of each recipient's domain. Connections are used for one message after the
+// other.
 //
 // SIZE, 8BITMIME, SMTPUTF8 and DSN (RET, ENVID, NOTIFY, ORCPT) go on to a next hop
 // that offers them. A message that it can therefore not take fails for good:
@@ -28,13 +32,34 @@ func init() {
 // well; all else, a certificate that does not verify and a refused log-in
 // included, is tried again.
 type Relay struct {
-	// Host is the next hop as host:port. Required. Without a port it is 587, or
+	// Host is the next hop as host:port. Required unless MX. Without a port it is 587, or
 	// 465 where tls is implicit. {env.*} and {file.*} are resolved once, when the
 	// config is loaded.
 	Host string `json:"host,omitempty"`
 
+	// FallbackHosts are asked in this order when those before cannot be reached. One that could
+	// not is asked last for a minute.
+	FallbackHosts []string `json:"fallback_hosts,omitempty"`
+
+	// MX delivers to the mail exchangers of each recipient's domain (RFC 5321 section 5.1), on port
+	// 25, in the place of a host. TLS is then opportunistic unless told otherwise.
+	MX bool `json:"mx,omitempty"`
+
+	// Resolver is the DNS server, as host:port, that MX and addresses of MX hosts are asked of. Default:
+	// the system's.
+	Resolver string `json:"resolver,omitempty"`
+
+	// Concurrency is how many messages go to one destination (the hosts, or a recipient's domain)
+	// at once. Default: as many as the queue has workers; 4 with MX; 1 with Rate.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	// Rate is how many messages go to one destination in a time, evenly spaced. Default: any
+	// number.
+	Rate *Rate `json:"rate,omitempty"`
+
 	// TLS is "required" (the default: STARTTLS, and no message without it),
-	// "implicit" (TLS from the first octet) or "off" (everything goes in clear).
+	// "implicit" (TLS from the first octet), "opportunistic" (STARTTLS where it is offered, with any
+	// certificate: nobody who only listens can read it) or "off" (everything goes in clear).
 	TLS string `json:"tls,omitempty"`
 
 	// TLSServerName is the name that the certificate must have. Default: the host.
@@ -43,6 +68,11 @@ type Relay struct {
 	// TrustedRoots are PEM files with the CA certificates to trust in place of
 	// the system's. They are read when the config is loaded.
 	TrustedRoots []string `json:"trusted_roots,omitempty"`
+
+	// ClientCertificate and ClientKey are PEM files to show to the next hop. They are read at each
+	// handshake.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	ClientKey         string `json:"client_key,omitempty"`
 
 	// InsecureSkipVerify takes any certificate. For tests: whoever stands
 	// between can then read and change everything.
@@ -55,7 +85,10 @@ type Relay struct {
 	// accepted the message.
 	Helo string `json:"helo,omitempty"`
 
-	// Connections is how many idle connections are kept for the next message.
+	// Bind is the IP address that connections come from. Default: the system's choice.
+	Bind string `json:"bind,omitempty"`
+
+	// Connections is how many idle connections are kept for the next message, to each host.
 	// Default: 16; negative: none.
 	Connections int `json:"connections,omitempty"`
 
@@ -68,8 +101,19 @@ type Relay struct {
 	// Timeouts say how long the next hop may take.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
-	dialer dialer
-	idle   pool
+	options nexthop.Options
+	hosts   []*nexthop.Hop // none with MX
+	mx      *exchangers
+	now     func() time.Time
+
+	mu       sync.Mutex
+	limiters map[string]*rate.Limiter // by destination
+}
+
+// Rate is so many messages in a time.
+type Rate struct {
+	Messages int            `json:"messages,omitempty"`
+	Per      caddy.Duration `json:"per,omitempty"`
 }
 
 // Timeouts of a conversation. The defaults are those of RFC 5321, section 4.5.3.2.
@@ -102,6 +146,38 @@ func (r *Relay) Provision(ctx caddy.Context) error {
 }
 
 func (r *Relay) provision(log *zap.Logger) (err error) {
+	r.now = time.Now
+	if err := r.defaults(); err != nil {
+		return err
+	}
+	if err := r.provisionOptions(log); err != nil {
+		return err
+	}
+	repl := caddy.NewReplacer()
+	if r.MX {
+		if r.Host != "" || len(r.FallbackHosts) > 0 {
+			return errors.New("mx asks DNS for the host: remove one of both")
+		}
+		r.mx, err = newExchangers(&r.options, r.Resolver)
+		return err
+	}
+	if r.Host == "" {
+		return errors.New("a host is required, such as smtp.example.net:587")
+	}
+	if r.Resolver != "" {
+		return errors.New("resolver goes with mx; hosts are looked up as the system does")
+	}
+	for _, host := range append([]string{r.Host}, r.FallbackHosts...) {
+		h, err := r.host(host, repl, log)
+		if err != nil {
+			return err
+		}
+		r.hosts = append(r.hosts, h)
+	}
+	return nil
+}
+
+func (r *Relay) defaults() error {
 	for _, t := range []struct {
 		name  string
 		value *caddy.Duration
@@ -120,8 +196,8 @@ func (r *Relay) provision(log *zap.Logger) (err error) {
 			*t.value = caddy.Duration(t.deflt)
 		}
 	}
-	if r.Messages < 0 {
-		return errors.New("messages: must be positive")
+	if r.Messages < 0 || r.Concurrency < 0 {
+		return errors.New("messages and concurrency must be positive")
 	}
 	if r.Messages == 0 {
 		r.Messages = 100
@@ -129,58 +205,31 @@ func (r *Relay) provision(log *zap.Logger) (err error) {
 	if r.Connections == 0 {
 		r.Connections = 16
 	}
-	r.idle.max, r.idle.timeout = r.Connections, time.Duration(r.IdleTimeout)
-	r.dialer, err = newDialer(r, log)
-	return err
+	if r.Rate != nil && (r.Rate.Messages <= 0 || r.Rate.Per <= 0) {
+		return errors.New("rate: a number of messages and a time are required, as in: rate 100 1m")
+	}
+	if r.Concurrency == 0 && r.Rate != nil {
+		r.Concurrency = 1 // others would only wait in line
+	}
+	if r.Concurrency == 0 && r.MX {
+		r.Concurrency = 4
+	}
+	if r.Bind != "" && net.ParseIP(r.Bind) == nil {
+		return fmt.Errorf("bind: %q is no IP address", r.Bind)
+	}
+	return nil
 }
 
 // Cleanup closes the idle connections. Deliveries under way go on, and close
 // theirs when they end.
 func (r *Relay) Cleanup() error {
-	r.idle.close()
+	for _, h := range r.hosts {
+		h.Close()
+	}
+	if r.mx != nil {
+		r.mx.close()
+	}
 	return nil
-}
-
-// Deliver sends the message to all recipients at once. An idle connection that
-// turns out to be dead before the next hop has answered anything is replaced.
-func (r *Relay) Deliver(ctx context.Context, d *queue.Delivery) error {
-	p := r.idle.get()
-	for {
-		for _, rcpt := range d.Recipients {
-			rcpt.RemoteMTA = "" // whoever said so last time
-		}
-		reused := p != nil
-		if !reused {
-			var err error
-			if p, err = r.dialer.dial(ctx, d.Entry.Server); err != nil {
-				return r.outcome(ctx, err)
-			}
-		}
-		release := p.conn.abortWith(ctx)
-		s := session{peer: p, delivery: d, mta: r.dialer.host}
-		err := s.run()
-		if alive := release(); alive && s.usable && p.sent < r.Messages {
-			r.idle.put(p)
-		} else {
-			p.close(alive && s.usable)
-		}
-		if reused && s.dead && ctx.Err() == nil {
-			p = nil
-			continue
-		}
-		return r.outcome(ctx, err)
-	}
-}
-
-// outcome leaves a reply as it is and says where anything else happened.
-func (r *Relay) outcome(ctx context.Context, err error) error {
-	if err == nil || replyOf(err) != nil {
-		return err
-	}
-	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w (%w)", cause, err)
-	}
-	return fmt.Errorf("relay to %s: %w", r.dialer.address, err)
 }
 
 // Interface guards
@@ -188,4 +237,5 @@ var (
 	_ caddy.Provisioner  = (*Relay)(nil)
 	_ caddy.CleanerUpper = (*Relay)(nil)
 	_ queue.Sink         = (*Relay)(nil)
+	_ queue.Destinations = (*Relay)(nil)
 )

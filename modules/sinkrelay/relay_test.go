@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -27,7 +28,7 @@ func TestConformance(t *testing.T) {
 				h := newHop(t, set)
 				return h.sink(func(r *Relay) {
 					if h.tls == nil {
-						r.TLS, r.TrustedRoots = tlsOff, nil
+						r.TLS, r.TrustedRoots = nexthop.TLSOff, nil
 					}
 				}), h.fetch
 			})
@@ -57,7 +58,7 @@ func wantReply(t *testing.T, err error, code int, enhanced smtp.EnhancedCode) {
 // wantTemporary checks that err is no reply and says what.
 func wantTemporary(t *testing.T, err error, what string) {
 	t.Helper()
-	if err == nil || msatest.IsPermanent(err) || replyOf(err) != nil || !strings.Contains(err.Error(), what) {
+	if err == nil || msatest.IsPermanent(err) || nexthop.ReplyOf(err) != nil || !strings.Contains(err.Error(), what) {
 		t.Errorf("want a temporary error with %q, have %v", what, err)
 	}
 }
@@ -104,5 +105,23 @@ func TestDialogue(t *testing.T) {
 	}
 	if h.connections() != 1 || len(h.fetch()) != 3 {
 		t.Errorf("%d connections, %d messages", h.connections(), len(h.fetch()))
+	}
+}
+
+// BenchmarkDeliver relays over loopback in clear, to a hop that costs little.
+func BenchmarkDeliver(b *testing.B) {
+	for name, size := range map[string]int{"4KiB": 4 << 10, "20MiB": 20 << 20} {
+		message := []byte(strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72))
+		b.Run(name, func(b *testing.B) {
+			h := newHop(b, func(h *hop) { h.tls, h.forget = nil, true })
+			r := h.sink(func(r *Relay) { r.TLS, r.TrustedRoots = nexthop.TLSOff, nil })
+			b.SetBytes(int64(len(message)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.Deliver(b.Context(), msatest.NewDelivery(message, "bob@example.org")); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

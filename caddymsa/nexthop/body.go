@@ -1,4 +1,4 @@
-package sinkrelay
+package nexthop
 
 import (
 	"bytes"

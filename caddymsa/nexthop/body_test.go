@@ -1,4 +1,4 @@
-package sinkrelay
+package nexthop
 
 import (
 	"bufio"
@@ -75,7 +75,7 @@ func checkRoundTrip(t *testing.T, in string) {
 	t.Helper()
 	for _, r := range []io.Reader{strings.NewReader(in), iotest.DataErrReader(strings.NewReader(in))} {
 		to := dotted(t, r)
-		have, err := readBody(bufio.NewReaderSize(to, 64))
+		have, err := msatest.ReadData(bufio.NewReaderSize(to, 64))
 		want := in
 		if !strings.HasSuffix(want, "\r\n") {
 			want += "\r\n"
@@ -153,21 +153,3 @@ type discard struct{ net.Conn }
 
 func (discard) Write(p []byte) (int, error)      { return len(p), nil }
 func (discard) SetWriteDeadline(time.Time) error { return nil }
-
-// BenchmarkDeliver relays over loopback in clear, to a hop that costs little.
-func BenchmarkDeliver(b *testing.B) {
-	for name, size := range map[string]int{"4KiB": 4 << 10, "20MiB": 20 << 20} {
-		message := []byte(strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72))
-		b.Run(name, func(b *testing.B) {
-			h := newHop(b, func(h *hop) { h.tls, h.forget = nil, true })
-			r := h.sink(func(r *Relay) { r.TLS, r.TrustedRoots = tlsOff, nil })
-			b.SetBytes(int64(len(message)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := r.Deliver(b.Context(), msatest.NewDelivery(message, "bob@example.org")); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

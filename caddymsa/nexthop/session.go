@@ -1,4 +1,4 @@
-package sinkrelay
+package nexthop
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ type session struct {
 	*peer
 	delivery *queue.Delivery
 	mta      string
+	lmtp     bool
 
 	usable bool // the next transaction may begin on the connection
 	dead   bool // it was over before the next hop said anything
@@ -68,18 +69,25 @@ func (s *session) run() error {
 	if err := writeBody(s.conn, message, b); err != nil {
 		return fmt.Errorf("message: %w", err) // and no dot: half a message is none
 	}
+	if s.lmtp {
+		return s.endLMTP(data, accepted)
+	}
 	if _, err := data.CloseWithResponse(); err != nil {
 		return s.refused("end of message", err, accepted)
 	}
 	s.sent++
 	s.usable = true
+	dsn, _ := s.client.Extension("DSN")
+	for _, r := range accepted {
+		s.delivery.Relayed(r, dsn)
+	}
 	return nil
 }
 
 // refused makes an error of what the client returned, which is for rcpts, and
 // notes what it means for the connection.
 func (s *session) refused(what string, err error, rcpts []*queue.Recipient) error {
-	reply := replyOf(err)
+	reply := ReplyOf(err)
 	if reply == nil { // no reply, or none that could be read
 		s.usable = false
 		return fmt.Errorf("%s: %w", what, err)
@@ -102,7 +110,7 @@ func (s *session) refused(what string, err error, rcpts []*queue.Recipient) erro
 // tooMany makes 452 of a 552 that means too many recipients (RFC 5321, section
 // 4.5.3.1.10), as it does unless its enhanced code says something else.
 func tooMany(err error) {
-	reply := replyOf(err)
+	reply := ReplyOf(err)
 	if reply == nil || reply.Code != 552 {
 		return
 	}
@@ -117,7 +125,8 @@ func (s *session) reset() {
 	s.usable = s.usable && s.client.Reset() == nil && s.client.Hello(s.helo) == nil
 }
 
-func replyOf(err error) *smtp.SMTPError {
+// ReplyOf returns the reply that err is or wraps, or nil.
+func ReplyOf(err error) *smtp.SMTPError {
 	var reply *smtp.SMTPError
 	if errors.As(err, &reply) {
 		return reply
@@ -128,7 +137,7 @@ func replyOf(err error) *smtp.SMTPError {
 // isDead reports whether MAIL met a connection that was over already. A timeout
 // is none: the next hop is there and does not answer.
 func isDead(err error) bool {
-	if reply := replyOf(err); reply != nil {
+	if reply := ReplyOf(err); reply != nil {
 		return reply.Code == 421
 	}
 	var netErr net.Error

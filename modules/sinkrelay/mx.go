@@ -1,0 +1,154 @@
+package sinkrelay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// domainOf is the domain that a recipient's mail goes to, as A-labels, or an address literal.
+func domainOf(r *queue.Recipient) string {
+	a, err := mailaddr.Parse(r.Complete(), true)
+	if err != nil {
+		return ""
+	}
+	return a.ASCIIDomain()
+}
+
+// exchangers are the mail exchangers of domains (RFC 5321 section 5.1).
+type exchangers struct {
+	options  *nexthop.Options
+	lookupMX func(ctx context.Context, domain string) ([]*net.MX, error)
+	lookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
+	port     string
+
+	mu     sync.Mutex
+	hops   map[string]*nexthop.Hop // by address
+	closed bool
+}
+
+func newExchangers(o *nexthop.Options, resolver string) (*exchangers, error) {
+	r := net.DefaultResolver
+	if resolver != "" {
+		_, address, err := splitHost(resolver, "53")
+		if err != nil {
+			return nil, fmt.Errorf("resolver: %w", err)
+		}
+		r = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}}
+	}
+	return &exchangers{
+		options: o, port: "25", hops: make(map[string]*nexthop.Hop), lookupMX: r.LookupMX,
+		lookupIP: func(ctx context.Context, host string) ([]netip.Addr, error) { return r.LookupNetIP(ctx, "ip", host) },
+	}, nil
+}
+
+// maxExchangers bounds the hosts that are tried for one message.
+const maxExchangers = 8
+
+// of returns the hosts of a domain in the order in which they are to be tried.
+func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, error) {
+	if literal, ok := strings.CutPrefix(domain, "["); ok {
+		literal = strings.TrimPrefix(strings.TrimSuffix(literal, "]"), "IPv6:")
+		ip, err := netip.ParseAddr(literal)
+		if err != nil {
+			return nil, reply(550, 5, 1, 2, "Address literal is not known")
+		}
+		return []*nexthop.Hop{x.hop(literal, ip)}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.options.Connect)
+	defer cancel()
+	all, err := x.lookupMX(ctx, domain+".")
+	if isNotFound(err) {
+		err, all = nil, []*net.MX{{Host: domain}} // the implicit one
+	}
+	if err != nil && len(all) == 0 { // with some, the malformed ones have been left out
+		return nil, fmt.Errorf("look up MX of %s: %w", domain, err)
+	}
+	if len(all) == 1 && all[0].Host == "." {
+		return nil, reply(556, 5, 1, 10, "Recipient's domain does not take mail") // RFC 7505
+	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	slices.SortStableFunc(all, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
+	var hops []*nexthop.Hop
+	var failure error
+	for _, mx := range all {
+		host := strings.TrimSuffix(mx.Host, ".")
+		ips, err := x.lookupIP(ctx, host+".")
+		if err != nil {
+			if failure == nil || isNotFound(failure) {
+				failure = err // one that may pass says that trying again may help
+			}
+			continue
+		}
+		for _, ip := range ips {
+			if hops = append(hops, x.hop(host, ip.Unmap())); len(hops) == maxExchangers {
+				return hops, nil
+			}
+		}
+	}
+	switch {
+	case len(hops) > 0:
+		return hops, nil
+	case isNotFound(failure):
+		return nil, reply(550, 5, 1, 2, "Recipient's domain does not exist, or has no mail server")
+	}
+	return nil, fmt.Errorf("look up the mail servers of %s: %w", domain, failure)
+}
+
+// hop returns the one of an address, with its connections.
+func (x *exchangers) hop(host string, ip netip.Addr) *nexthop.Hop {
+	address := net.JoinHostPort(ip.String(), x.port)
+	key := host + " " + address
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if h := x.hops[key]; h != nil {
+		return h
+	}
+	if len(x.hops) >= maxHops {
+		for _, h := range x.hops {
+			h.Close()
+		}
+		clear(x.hops)
+	}
+	h := nexthop.New("tcp", address, host, x.options)
+	if x.closed {
+		h.Close()
+	}
+	x.hops[key] = h
+	return h
+}
+
+// maxHops is how many hosts are known at once, with their idle connections.
+const maxHops = 10000
+
+func (x *exchangers) close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
+	for _, h := range x.hops {
+		h.Close()
+	}
+}
+
+func isNotFound(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
+}
+
+func reply(code, class, subject, detail int, text string) error {
+	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
+}

@@ -1,0 +1,157 @@
+package sinkrelay
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// startDNS is a name server for records in zone file format. It fails for names that end in broken.
+func startDNS(t *testing.T, records ...string) (address string) {
+	t.Helper()
+	var all []dns.RR
+	for _, text := range records {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, rr)
+	}
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan struct{})
+	server := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		m.RecursionAvailable = true
+		question := q.Question[0]
+		exists := false
+		for _, rr := range all {
+			if strings.EqualFold(rr.Header().Name, question.Name) {
+				exists = true
+				if rr.Header().Rrtype == question.Qtype {
+					m.Answer = append(m.Answer, rr)
+				}
+			}
+		}
+		switch {
+		case strings.HasSuffix(question.Name, ".broken."):
+			m.Rcode = dns.RcodeServerFailure
+		case !exists:
+			m.Rcode = dns.RcodeNameError
+		}
+		_ = w.WriteMsg(m)
+	})}
+	go func() { _ = server.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() { _ = server.Shutdown() })
+	return conn.LocalAddr().String()
+}
+
+// mxRelay delivers to mail exchangers that listen on a hop's port.
+func mxRelay(t *testing.T, h *hop, resolver string) *Relay {
+	t.Helper()
+	r := &Relay{MX: true, Resolver: resolver}
+	if err := r.Provision(caddyContext); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Cleanup() })
+	_, r.mx.port, _ = net.SplitHostPort(h.addr)
+	return r
+}
+
+// RFC 5321 section 5.1: hosts in the order of their preference, the domain itself where there is no MX;
+// RFC 7505: null MX; what DNS does not know fails for good, what it fails to say is tried again.
+func TestMX(t *testing.T) {
+	h := newHop(t, nil)
+	r := mxRelay(t, h, startDNS(t,
+		"a.example. MX 20 up.a.example.", "a.example. MX 10 down.a.example.", "down.a.example. A 127.0.0.9", "up.a.example. A 127.0.0.1",
+		"implicit.example. A 127.0.0.1",
+		"null.example. MX 0 .",
+		"dangling.example. MX 10 nowhere.example.",
+		"half.example. MX 10 nowhere.example.", "half.example. MX 10 mail.broken.",
+		"txt.example. TXT hello",
+		"xn--bcher-kva.example. MX 10 up.a.example.",
+	))
+	for _, tt := range []struct {
+		to   string
+		code int
+		want string
+	}{
+		{"bob@a.example", 0, ""},
+		{"bob@A.EXAMPLE", 0, ""},
+		{"bob@implicit.example", 0, ""},
+		{"bob@bücher.example", 0, ""},
+		{"bob@[127.0.0.1]", 0, ""},
+		{"bob@null.example", 556, "does not take mail"},
+		{"bob@dangling.example", 550, "does not exist"},
+		{"bob@nothing.example", 550, "does not exist"},
+		{"bob@txt.example", 550, "does not exist"},
+		{"bob@half.example", -1, "look up the mail servers of half.example"},
+		{"bob@x.broken", -1, "look up MX of x.broken"},
+	} {
+		d := msatest.NewDelivery([]byte(text), tt.to)
+		d.Entry.SMTPUTF8 = true
+		before := len(h.fetch())
+		err := r.Deliver(t.Context(), d)
+		got, reply := len(h.fetch())-before, nexthop.ReplyOf(err)
+		switch {
+		case tt.code == 0:
+			if err != nil || got != 1 {
+				t.Errorf("%s: %v", tt.to, err)
+			}
+		case tt.code < 0:
+			wantTemporary(t, err, tt.want)
+		case reply == nil || reply.Code != tt.code || !strings.Contains(reply.Message, tt.want):
+			t.Errorf("%s: %v", tt.to, err)
+		}
+	}
+	if h.connections() != 3 { // one each of up.a.example, implicit.example and the literal
+		t.Errorf("%d connections", h.connections())
+	}
+	if n := len(h.said("STARTTLS")); n != 3 {
+		t.Errorf("TLS on %d of %d connections", n, h.connections())
+	}
+	a, b := &queue.Recipient{Address: "x@Bücher.example"}, &queue.Recipient{Address: "y@xn--bcher-kva.example"}
+	if r.Destination(nil, a) != r.Destination(nil, b) || r.Destination(nil, a).Concurrency != 4 {
+		t.Errorf("%+v and %+v", r.Destination(nil, a), r.Destination(nil, b))
+	}
+}
+
+// All mail exchangers down is the destination's state.
+func TestMXDown(t *testing.T) {
+	h := newHop(t, on("connect", "421 4.3.2 no"))
+	r := mxRelay(t, h, startDNS(t, "a.example. MX 10 m.a.example.", "m.a.example. A 127.0.0.1", "m.a.example. AAAA ::1"))
+	d := msatest.NewDelivery([]byte(text), "bob@a.example")
+	if err := r.Deliver(t.Context(), d); !queue.IsUnreachable(err) {
+		t.Error(err)
+	}
+}
+
+func TestMXConfig(t *testing.T) {
+	for want, r := range map[string]*Relay{
+		"remove one of both":         {MX: true, Host: "a"},
+		"resolver goes with mx":      {Host: "a", Resolver: "127.0.0.1"},
+		"resolver: host:":            {MX: true, Resolver: "a b"},
+		"would go to anybody":        {MX: true, Auth: &Auth{Username: "a", Password: "b"}},
+		"takes any certificate":      {Host: "a", TLS: nexthop.TLSOpportunistic, TLSServerName: "b"},
+		"is no IP address":           {Host: "a", Bind: "eth0"},
+		"rate: a number of messages": {Host: "a", Rate: &Rate{Messages: 1}},
+		"go together":                {Host: "a", ClientKey: "k"},
+		"an https URL is required":   {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "http://login.example.org", ClientID: "c", ClientSecret: "s"}}},
+		"client_secret are required": {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "https://login.example.org", ClientID: "c"}}},
+		"there are XOAUTH2":          {Host: "a", Auth: &Auth{Username: "a", Mechanism: "PLAIN", OAuth: &OAuth{}}},
+	} {
+		if err := r.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, have %v", want, err)
+		}
+	}
+}

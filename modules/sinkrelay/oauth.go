@@ -1,0 +1,100 @@
+package sinkrelay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+)
+
+// OAuth gets tokens with client credentials (RFC 6749 section 4.4), and another when one has expired
+// or was refused.
+type OAuth struct {
+	// TokenURL of the provider, https. Required.
+	TokenURL string `json:"token_url,omitempty"`
+	// ClientID and ClientSecret are the client's. Required.
+	ClientID     string        `json:"client_id,omitempty"`
+	ClientSecret secret.Secret `json:"client_secret,omitempty"`
+	// Scopes that are asked for. Default: the provider's.
+	Scopes []string `json:"scopes,omitempty"`
+	// Audience is a parameter that some providers want. Default: none.
+	Audience string `json:"audience,omitempty"`
+}
+
+// tokenTimeout is how long the provider may take.
+const tokenTimeout = 30 * time.Second
+
+// tokens keeps the one that is in use.
+type tokens struct {
+	config clientcredentials.Config
+	secret func() string
+	http   *http.Client
+
+	mu    sync.Mutex
+	token *oauth2.Token
+}
+
+func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
+	repl := caddy.NewReplacer()
+	text, err := repl.ReplaceOrErr(o.TokenURL, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("token_url: %w", err)
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+		return nil, errors.New("token_url: an https URL is required, such as https://login.example.org/token")
+	}
+	id, err := repl.ReplaceOrErr(o.ClientID, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("client_id: %w", err)
+	}
+	if id == "" || o.ClientSecret == "" {
+		return nil, errors.New("client_id and client_secret are required")
+	}
+	t := &tokens{config: clientcredentials.Config{ClientID: id, TokenURL: u.String(), Scopes: o.Scopes}}
+	if o.Audience != "" {
+		t.config.EndpointParams = url.Values{"audience": {o.Audience}}
+	}
+	if t.secret, err = o.ClientSecret.Resolve("client_secret", log); err != nil {
+		return nil, err
+	}
+	t.http = &http.Client{Timeout: tokenTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return t, nil
+}
+
+// get returns a token that is still good for some seconds. One caller at a time asks for it.
+func (t *tokens) get(ctx context.Context) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.token.Valid() {
+		return t.token.AccessToken, nil
+	}
+	config := t.config
+	config.ClientSecret = t.secret()
+	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, t.http))
+	if err != nil {
+		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text has the whole answer
+			return "", fmt.Errorf("get a token: status %s, %s", refused.Response.Status, refused.ErrorCode)
+		}
+		return "", fmt.Errorf("get a token: %w", err)
+	}
+	t.token = token
+	return token.AccessToken, nil
+}
+
+// drop forgets a token that was refused.
+func (t *tokens) drop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.token = nil
+}

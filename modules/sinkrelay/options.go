@@ -1,0 +1,149 @@
+package sinkrelay
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+)
+
+// provisionOptions is what all hosts have in common.
+func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
+	if strings.ContainsAny(r.Helo, " \t\r\n") {
+		return fmt.Errorf("helo: %q is no host name", r.Helo)
+	}
+	mode := r.TLS
+	switch mode {
+	case "":
+		mode = nexthop.TLSRequired
+		if r.MX {
+			// Who can answer for the name of a host that came out of DNS (RFC 7435)?
+			mode = nexthop.TLSOpportunistic
+		}
+	case nexthop.TLSRequired, nexthop.TLSImplicit, nexthop.TLSOpportunistic, nexthop.TLSOff:
+	default:
+		return fmt.Errorf("tls: %q is none of required, implicit, opportunistic, off", r.TLS)
+	}
+	r.options = nexthop.Options{
+		Helo: r.Helo, TLSMode: mode,
+		Connect: time.Duration(r.Timeouts.Connect), Command: time.Duration(r.Timeouts.Command),
+		Data: time.Duration(r.Timeouts.Data), End: time.Duration(r.Timeouts.End),
+		Idle: r.Connections, IdleTimeout: time.Duration(r.IdleTimeout), Messages: r.Messages,
+	}
+	if r.Bind != "" {
+		r.options.Bind = &net.TCPAddr{IP: net.ParseIP(r.Bind)}
+	}
+	switch {
+	case mode == nexthop.TLSOff && (r.TLSServerName != "" || len(r.TrustedRoots) > 0 || r.InsecureSkipVerify || r.ClientCertificate != ""):
+		return errors.New("tls is off: tls_server_name, trusted_roots, client_certificate and insecure_skip_verify do nothing; remove them")
+	case mode == nexthop.TLSOpportunistic && (r.TLSServerName != "" || len(r.TrustedRoots) > 0 || r.InsecureSkipVerify):
+		return errors.New("tls is opportunistic and takes any certificate: remove tls_server_name, trusted_roots and insecure_skip_verify, or set tls required")
+	case mode == nexthop.TLSOpportunistic && r.Auth != nil:
+		return errors.New("tls is opportunistic: the password would go to anybody; use tls required or implicit")
+	case mode != nexthop.TLSOff:
+		if r.options.TLS, err = r.tlsConfig(mode); err != nil {
+			return err
+		}
+	}
+	if r.Auth != nil {
+		account, err := r.Auth.resolve(caddy.NewReplacer(), log)
+		if err != nil {
+			return err
+		}
+		r.options.Login = account.login
+	}
+	return nil
+}
+
+// host is one of those that are configured.
+func (r *Relay) host(text string, repl *caddy.Replacer, log *zap.Logger) (*nexthop.Hop, error) {
+	text, err := repl.ReplaceOrErr(text, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("host: %w", err)
+	}
+	port := "587"
+	if r.options.TLSMode == nexthop.TLSImplicit {
+		port = "465"
+	}
+	host, address, err := splitHost(text, port)
+	if err != nil {
+		return nil, err
+	}
+	if r.options.TLSMode == nexthop.TLSOff && !isLoopback(host) {
+		if r.Auth != nil {
+			return nil, errors.New("tls is off: the password would go in clear; use tls required or implicit")
+		}
+		log.Warn("messages go to the next hop in clear", zap.String("host", address))
+	}
+	return nexthop.New("tcp", address, host, &r.options), nil
+}
+
+func splitHost(s, port string) (host, address string, err error) {
+	if ip, perr := netip.ParseAddr(s); perr == nil {
+		return ip.String(), net.JoinHostPort(s, port), nil
+	}
+	if !strings.Contains(s, ":") || strings.HasSuffix(s, "]") {
+		s += ":" + port
+	}
+	host, port, err = net.SplitHostPort(s)
+	if err != nil {
+		return "", "", fmt.Errorf("host: %w", err)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", "", fmt.Errorf("host: %q is no port number", port)
+	}
+	if host == "" || strings.ContainsAny(host, " /@\r\n\t") {
+		return "", "", fmt.Errorf("host: %q is no host:port, such as smtp.example.net:587", s)
+	}
+	return host, s, nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (r *Relay) tlsConfig(mode string) (*tls.Config, error) {
+	c := &tls.Config{
+		ServerName: r.TLSServerName, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: r.InsecureSkipVerify || mode == nexthop.TLSOpportunistic, //nolint:gosec // the operator said so
+		ClientSessionCache: tls.NewLRUClientSessionCache(8),
+	}
+	for _, file := range r.TrustedRoots {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("trusted_roots: %w", err)
+		}
+		if c.RootCAs == nil {
+			c.RootCAs = x509.NewCertPool()
+		}
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("trusted_roots: %s holds no PEM certificate", file)
+		}
+	}
+	if (r.ClientCertificate == "") != (r.ClientKey == "") {
+		return nil, errors.New("client_certificate and client_key go together")
+	}
+	if r.ClientCertificate != "" {
+		if _, err := tls.LoadX509KeyPair(r.ClientCertificate, r.ClientKey); err != nil {
+			return nil, fmt.Errorf("client_certificate: %w", err)
+		}
+		// Read at each handshake, since certificates are replaced.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(r.ClientCertificate, r.ClientKey)
+			return &pair, err
+		}
+	}
+	return c, nil
+}

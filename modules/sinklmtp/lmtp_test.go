@@ -25,11 +25,9 @@ var caddyContext = caddy.Context{Context: context.Background()}
 // full, unknown or gone get what they say.
 type store struct {
 	mu       sync.Mutex
-	rcpts    []string
 	messages [][]byte
 	kept     map[string]int // copies by recipient
 	sessions int
-	drop     net.Conn
 }
 
 func startStore(t testing.TB) (*store, *LMTP) {
@@ -44,7 +42,7 @@ func startStore(t testing.TB) (*store, *LMTP) {
 	}
 	done := make(chan error)
 	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-done })
+	t.Cleanup(func() { _ = server.Close(); _ = l.Close(); <-done }) // l: should Serve not have begun
 	s := &LMTP{Address: "unix/" + socket}
 	if err := s.Provision(caddyContext); err != nil {
 		t.Fatal(err)

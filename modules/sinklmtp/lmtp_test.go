@@ -57,6 +57,12 @@ func (b *store) all() [][]byte {
 	return append([][]byte(nil), b.messages...)
 }
 
+func (b *store) copies(to string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept[to]
+}
+
 func (b *store) NewSession(c *smtp.Conn) (smtp.Session, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -139,8 +145,8 @@ func TestEachRecipient(t *testing.T) {
 			t.Errorf("%s: the store is where it ends", r.Address)
 		}
 	}
-	if b.kept["bob+list@example.org"] != 1 || b.kept["a b@example.org"] != 1 || len(b.kept) != 2 {
-		t.Errorf("kept %v", b.kept)
+	if b.copies("bob+list@example.org") != 1 || b.copies("a b@example.org") != 1 {
+		t.Error("not kept once")
 	}
 	// The connection serves the next message.
 	if err := s.Deliver(t.Context(), msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")); err != nil || b.sessions != 1 {
@@ -161,7 +167,7 @@ func TestBroken(t *testing.T) {
 	if err == nil || msatest.IsPermanent(err) || queue.IsUnreachable(err) {
 		t.Error(err)
 	}
-	if b.kept["carol@example.org"] != 0 {
+	if b.copies("carol@example.org") != 0 {
 		t.Error("carol has a copy")
 	}
 }

@@ -36,5 +36,6 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkmaildir"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkpipe"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkrelay"
+	_ "github.com/caddy-msa/caddy-msa/modules/sinkwebhook"
 	_ "github.com/caddy-msa/caddy-msa/modules/spoolfile"
 )

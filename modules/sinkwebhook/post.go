@@ -1,0 +1,166 @@
+package sinkwebhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
+)
+
+// errMessage says that the message cannot be read, which is no fault of the service's.
+var errMessage = errors.New("read message")
+
+func (s *Webhook) post(ctx context.Context, d *queue.Delivery) error {
+	timeout := time.Duration(s.Timeout)
+	limited, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	defer cancel()
+	v := envelope.Of(d)
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	header := http.Header{"Idempotency-Key": {v.Key}}
+	body := webcall.Body{Type: "message/rfc822", Size: d.Entry.Size, Open: opener(d)}
+	if s.Format == formatRaw {
+		header["Msa-Envelope"] = []string{ascii(text)}
+	} else if body, err = form(text, d); err != nil {
+		return err
+	}
+	resp, err := s.client.Post(limited, header, body)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || errors.Is(err, errMessage):
+		return err
+	default:
+		return queue.Unreachable(err)
+	}
+	defer resp.Body.Close()
+	return s.outcome(resp)
+}
+
+// opener marks errors of the message's.
+func opener(d *queue.Delivery) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		m, err := d.Open()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errMessage, err)
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{messageReader{m}, m}, nil
+	}
+}
+
+type messageReader struct{ r io.Reader }
+
+func (m messageReader) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", errMessage, err)
+	}
+	return n, err
+}
+
+// form has the envelope and the message as two parts.
+func form(envelope []byte, d *queue.Delivery) (webcall.Body, error) {
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	part, err := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="envelope"`}, "Content-Type": {"application/json"}})
+	if err == nil {
+		_, err = part.Write(envelope)
+	}
+	if err == nil {
+		_, err = w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="message"; filename="message.eml"`}, "Content-Type": {"message/rfc822"}})
+	}
+	if err != nil {
+		return webcall.Body{}, err
+	}
+	first := bytes.Clone(b.Bytes())
+	b.Reset()
+	if err := w.Close(); err != nil {
+		return webcall.Body{}, err
+	}
+	last := b.Bytes()
+	open := opener(d)
+	return webcall.Body{Type: w.FormDataContentType(), Size: int64(len(first)+len(last)) + d.Entry.Size, Open: func() (io.ReadCloser, error) {
+		m, err := open()
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(first), m, bytes.NewReader(last)), m}, nil
+	}}, nil
+}
+
+// ascii escapes what JSON leaves as it is and a header may not have.
+func ascii(text []byte) string {
+	var b strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r < 0x7f:
+			b.WriteRune(r)
+		case r > 0xffff:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// refusals are the statuses that speak of the message.
+var refusals = map[int]smtp.EnhancedCode{
+	http.StatusBadRequest: {5, 6, 0}, http.StatusNotAcceptable: {5, 6, 0}, http.StatusGone: {5, 1, 1}, http.StatusRequestEntityTooLarge: {5, 3, 4},
+	http.StatusUnsupportedMediaType: {5, 6, 1}, http.StatusUnprocessableEntity: {5, 6, 0},
+}
+
+// unreachable are those that speak of the service, or of this server's account there.
+var unreachable = map[int]bool{
+	http.StatusUnauthorized: true, http.StatusForbidden: true, http.StatusNotFound: true, http.StatusMethodNotAllowed: true, http.StatusProxyAuthRequired: true,
+	http.StatusTooManyRequests: true, http.StatusBadGateway: true, http.StatusServiceUnavailable: true, http.StatusGatewayTimeout: true,
+}
+
+// maxText is how much of an answer is read.
+const maxText = 1 << 10
+
+func (s *Webhook) outcome(resp *http.Response) error {
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxText) // so that the connection can be used again
+		return nil
+	}
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") {
+		line = "" // a page for people, or something else that no bounce should have
+	}
+	status := strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)
+	if code, ok := refusals[resp.StatusCode]; ok {
+		if line == "" {
+			line = status
+		}
+		return &smtp.SMTPError{Code: 554, EnhancedCode: code, Message: "Refused by the recipient's system: " + strings.TrimSpace(line)}
+	}
+	err := fmt.Errorf("%s: status %s %s", s.client.Name(), status, line)
+	if unreachable[resp.StatusCode] {
+		return queue.Unreachable(err)
+	}
+	return err
+}

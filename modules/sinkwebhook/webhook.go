@@ -1,0 +1,124 @@
+// Package sinkwebhook posts messages to a web service.
+package sinkwebhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
+)
+
+func init() {
+	caddy.RegisterModule(new(Webhook))
+}
+
+// Webhook posts each delivery to a web service. In the format raw the body is the message, of type
+// message/rfc822, and the header MSA-Envelope has the envelope as JSON; in the format multipart
+// (multipart/form-data) the part envelope has it and the part message the message. The header
+// Idempotency-Key is the same in every attempt at a delivery and in no other one, since one whose answer
+// was lost comes again.
+//
+// Any status of 200 to 299 is delivered. 400, 406, 410, 413, 415 and 422 speak of the message and
+// fail it for good, with the answer's first line in the bounce. Every other status is tried again, as is
+// no answer: what speaks of this server, such as 401 or 404, is no fault of the message's.
+type Webhook struct {
+	webcall.Config
+	// Format is raw or multipart. Default: raw.
+	Format string `json:"format,omitempty"`
+	// Timeout is how long a request may take. Default: 1m.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// Concurrency is how many requests are under way at once. Default: 8.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	client *webcall.Client
+}
+
+// Formats.
+const (
+	formatRaw       = "raw"
+	formatMultipart = "multipart"
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Webhook) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.sinks.webhook", New: func() caddy.Module { return new(Webhook) }}
+}
+
+// Provision resolves the configuration. It does not connect.
+func (s *Webhook) Provision(ctx caddy.Context) (err error) {
+	if err := s.defaults(); err != nil {
+		return fmt.Errorf("webhook: %w", err)
+	}
+	if s.client, err = s.Config.Open(ctx.Logger(), s.Concurrency); err != nil {
+		return fmt.Errorf("webhook: %w", err)
+	}
+	return nil
+}
+
+func (s *Webhook) defaults() error {
+	switch s.Format {
+	case "":
+		s.Format = formatRaw
+	case formatRaw, formatMultipart:
+	default:
+		return fmt.Errorf("format: %q is neither raw nor multipart", s.Format)
+	}
+	if s.Timeout < 0 || s.Concurrency < 0 {
+		return errors.New("timeout and concurrency must be positive")
+	}
+	if s.Timeout == 0 {
+		s.Timeout = caddy.Duration(time.Minute)
+	}
+	if s.Concurrency == 0 {
+		s.Concurrency = 8
+	}
+	return nil
+}
+
+// Cleanup closes idle connections.
+func (s *Webhook) Cleanup() error {
+	if s.client != nil {
+		s.client.Close()
+	}
+	return nil
+}
+
+// Destination implements queue.Destinations.
+func (s *Webhook) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
+	return queue.Destination{Name: s.client.Name(), Concurrency: s.Concurrency}
+}
+
+// maxRecipients is how many fit into a header that every server takes.
+const maxRecipients = 50
+
+// Deliver posts the message, in the format raw once for every fifty recipients.
+func (s *Webhook) Deliver(ctx context.Context, d *queue.Delivery) error {
+	if s.Format == formatMultipart || len(d.Recipients) <= maxRecipients {
+		return s.post(ctx, d)
+	}
+	for rest := d.Recipients; len(rest) > 0; {
+		some := rest[:min(len(rest), maxRecipients)]
+		rest = rest[len(some):]
+		err := s.post(ctx, queue.NewDelivery(d.Entry, some, d.Open))
+		if queue.IsUnreachable(err) {
+			return err // for all that have no report yet
+		}
+		for _, r := range some {
+			d.Report(r, err)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*Webhook)(nil)
+	_ caddy.CleanerUpper = (*Webhook)(nil)
+	_ queue.Destinations = (*Webhook)(nil)
+	_ queue.Sink         = (*Webhook)(nil)
+)

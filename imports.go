@@ -34,8 +34,10 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkdiscard"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinklmtp"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkmaildir"
+	_ "github.com/caddy-msa/caddy-msa/modules/sinknats"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkpipe"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkrelay"
+	_ "github.com/caddy-msa/caddy-msa/modules/sinks3"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkwebhook"
 	_ "github.com/caddy-msa/caddy-msa/modules/spoolfile"
 )

@@ -1,0 +1,180 @@
+// Package sinknats publishes messages to NATS.
+package sinknats
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+)
+
+func init() {
+	caddy.RegisterModule(new(NATS))
+}
+
+// NATS publishes each delivery as one message: the message octet for octet behind the trace fields,
+// with the envelope as JSON in the header MSA-Envelope. It goes to a stream of JetStream, which has to say that
+// it has stored it. Nats-Msg-Id is the same in every attempt at a delivery, so that the stream keeps one
+// of two within its duplicate window.
+//
+// A message that is larger than the server's max_payload fails for good, 552 5.3.4; all else is tried
+// again.
+type NATS struct {
+	// URLs of the servers of one cluster, such as tls://nats.example.org:4222. Required.
+	URLs []string `json:"urls,omitempty"`
+	// Subject that is published to. Required.
+	Subject string `json:"subject,omitempty"`
+	// Stream that must be the one that stores it. Default: whichever has the subject.
+	Stream string `json:"stream,omitempty"`
+	// Core publishes without JetStream. Nobody says then whether anybody has the message: without a
+	// subscriber at that moment it is lost.
+	Core bool `json:"core,omitempty"`
+	// Credentials is a file with a JWT and its key, as nsc makes them. Default: none.
+	Credentials string `json:"credentials,omitempty"`
+	// Username and Password, or a Token, in the place of Credentials.
+	Username string        `json:"username,omitempty"`
+	Password secret.Secret `json:"password,omitempty"`
+	Token    secret.Secret `json:"token,omitempty"`
+	// CA are PEM files with the CA certificates to trust in place of the system's.
+	CA []string `json:"ca,omitempty"`
+	// ClientCertificate and ClientKey are PEM files to show to the server.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	ClientKey         string `json:"client_key,omitempty"`
+	// Timeout is how long connecting, and how long storing a message, may take. Default: 30s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// Concurrency is how many are under way at once; each is in memory as a whole. Default: 8.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	log     *zap.Logger
+	options []nats.Option
+
+	mu     sync.Mutex
+	conn   *nats.Conn
+	closed bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (*NATS) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.sinks.nats", New: func() caddy.Module { return new(NATS) }}
+}
+
+// Provision resolves the configuration. It does not connect.
+func (s *NATS) Provision(ctx caddy.Context) error {
+	s.log = ctx.Logger()
+	if err := s.provision(); err != nil {
+		return fmt.Errorf("nats: %w", err)
+	}
+	return nil
+}
+
+// Cleanup closes the connection.
+func (s *NATS) Cleanup() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	return nil
+}
+
+// Destination implements queue.Destinations.
+func (s *NATS) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
+	return queue.Destination{Name: strings.Join(s.URLs, ",") + " " + s.Subject, Concurrency: s.Concurrency}
+}
+
+// Deliver publishes the message.
+func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
+	limited, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
+	defer cancel()
+	conn, err := s.connect()
+	if err != nil {
+		return queue.Unreachable(fmt.Errorf("nats: %w", err))
+	}
+	m, err := s.message(conn, d)
+	if err != nil {
+		return err
+	}
+	if err := s.publish(limited, conn, m); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("nats: %w", ctx.Err())
+		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return tooLarge()
+		}
+		return queue.Unreachable(fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.Subject, err))
+	}
+	return nil
+}
+
+// message reads the whole message, which NATS bounds.
+func (s *NATS) message(conn *nats.Conn, d *queue.Delivery) (*nats.Msg, error) {
+	v := envelope.Of(d)
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	limit := conn.MaxPayload()
+	if d.Entry.Size+int64(len(text))+200 > limit {
+		return nil, tooLarge()
+	}
+	r, err := d.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open message: %w", err)
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read message: %w", err)
+	}
+	m := nats.NewMsg(s.Subject)
+	m.Data = body
+	m.Header.Set("MSA-Envelope", string(text)) // JSON has no line ends, and NATS takes UTF-8
+	m.Header.Set(nats.MsgIdHdr, v.Key)
+	return m, nil
+}
+
+func tooLarge() error {
+	return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message is larger than the recipient's system takes"}
+}
+
+func (s *NATS) publish(ctx context.Context, conn *nats.Conn, m *nats.Msg) error {
+	if s.Core {
+		if err := conn.PublishMsg(m); err != nil {
+			return err
+		}
+		return conn.FlushWithContext(ctx) // the server has read it
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	o := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0)} // the queue tries again
+	if s.Stream != "" {
+		o = append(o, jetstream.WithExpectStream(s.Stream))
+	}
+	_, err = js.PublishMsg(ctx, m, o...)
+	return err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*NATS)(nil)
+	_ caddy.CleanerUpper = (*NATS)(nil)
+	_ queue.Destinations = (*NATS)(nil)
+	_ queue.Sink         = (*NATS)(nil)
+)

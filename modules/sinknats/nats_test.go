@@ -1,0 +1,242 @@
+package sinknats
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/emersion/go-smtp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+var caddyContext = caddy.Context{Context: context.Background()}
+
+// broker is nats-server in this process.
+type broker struct {
+	*server.Server
+	t      testing.TB
+	stream jetstream.Stream
+}
+
+func startServer(t testing.TB, o *server.Options) *server.Server {
+	t.Helper()
+	o.NoSigs, o.NoLog, o.JetStream = true, true, true
+	if o.StoreDir == "" {
+		o.StoreDir = t.TempDir()
+	}
+	if o.Host == "" {
+		o.Host, o.Port = "127.0.0.1", server.RANDOM_PORT
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("nats-server does not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s
+}
+
+func newBroker(t testing.TB, set func(*server.Options)) *broker {
+	t.Helper()
+	o := &server.Options{MaxPayload: 8 << 20}
+	if set != nil {
+		set(o)
+	}
+	b := &broker{Server: startServer(t, o), t: t}
+	conn, err := nats.Connect(b.ClientURL(), nats.UserInfo(o.Username, o.Password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.stream, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MAIL", Subjects: []string{"mail.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// all are the stored messages.
+func (b *broker) all() (messages []*jetstream.RawStreamMsg) {
+	b.t.Helper()
+	info, err := b.stream.Info(context.Background())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := info.State.FirstSeq; i <= info.State.LastSeq && info.State.Msgs > 0; i++ {
+		m, err := b.stream.GetMsg(context.Background(), i)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		messages = append(messages, m)
+	}
+	return messages
+}
+
+func open(t testing.TB, s *NATS) *NATS {
+	t.Helper()
+	if s.Subject == "" {
+		s.Subject = "mail.incoming"
+	}
+	if err := s.Provision(caddyContext); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Cleanup() })
+	return s
+}
+
+func letter() *queue.Delivery {
+	return msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bób@example.org", "carol@example.org")
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Sink(t, func(t testing.TB) (queue.Sink, func() [][]byte) {
+		b := newBroker(t, nil)
+		return open(t, &NATS{URLs: []string{b.ClientURL()}, Stream: "MAIL"}), func() (all [][]byte) {
+			for _, m := range b.all() {
+				all = append(all, m.Data)
+			}
+			return all
+		}
+	})
+}
+
+// A delivery that comes again is one message, and its envelope is beside it.
+func TestEnvelope(t *testing.T) {
+	b := newBroker(t, func(o *server.Options) { o.Username, o.Password = "msa", "s3cret" })
+	t.Setenv("MSA_NATS", "s3cret")
+	s := open(t, &NATS{URLs: []string{"nats://" + b.Addr().String()}, Username: "msa", Password: "{env.MSA_NATS}"})
+	d := letter()
+	for range 2 {
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := b.all()
+	if len(all) != 1 {
+		t.Fatalf("%d messages", len(all))
+	}
+	var e envelope.Envelope
+	if err := json.Unmarshal([]byte(all[0].Header.Get("MSA-Envelope")), &e); err != nil || e.ID != d.Entry.ID || e.Recipients[0].Address != "bób@example.org" || len(e.Recipients) != 2 {
+		t.Errorf("%v %+v", err, e)
+	}
+	if all[0].Subject != "mail.incoming" || all[0].Header.Get("Nats-Msg-Id") != envelope.Key(d) {
+		t.Errorf("%s %v", all[0].Subject, all[0].Header)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	b := newBroker(t, func(o *server.Options) { o.Username, o.Password = "msa", "s3cret" })
+	url := "nats://" + b.Addr().String()
+	t.Setenv("MSA_NATS", "s3cret")
+	sink := func(set func(*NATS)) *NATS {
+		s := &NATS{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: caddy.Duration(5 * time.Second)}
+		set(s)
+		return open(t, s)
+	}
+	t.Setenv("MSA_WRONG", "wr0ng")
+	for name, s := range map[string]*NATS{
+		"no stream has the subject": sink(func(s *NATS) { s.Subject = "other" }),
+		"another stream has it":     sink(func(s *NATS) { s.Stream = "OTHER" }),
+		"wrong password":            sink(func(s *NATS) { s.Password = "{env.MSA_WRONG}" }),
+		"nobody there":              sink(func(s *NATS) { s.URLs = []string{"nats://127.0.0.1:1"} }),
+	} {
+		if err := s.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) || strings.Contains(err.Error(), "wr0ng") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	large := msatest.NewDelivery(make([]byte, 8<<20), "bob@example.org")
+	if reply, ok := sink(func(*NATS) {}).Deliver(t.Context(), large).(*smtp.SMTPError); !ok || reply.Code != 552 {
+		t.Errorf("too large: %v", reply)
+	}
+
+	s := sink(func(*NATS) {})
+	if err := s.Deliver(t.Context(), letter()); err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(b.Addr().String())
+	dir := b.StoreDir()
+	b.Shutdown()
+	b.WaitForShutdown()
+	if err := s.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) {
+		t.Errorf("it is gone: %v", err)
+	}
+	o := &server.Options{MaxPayload: 8 << 20, Username: "msa", Password: "s3cret", Host: "127.0.0.1", StoreDir: strings.TrimSuffix(dir, "/jetstream")}
+	if o.Port, _ = net.LookupPort("tcp", port); o.Port == 0 {
+		t.Fatal(port)
+	}
+	startServer(t, o)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := s.Deliver(t.Context(), letter())
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it is back:", err)
+		}
+	}
+}
+
+func TestCore(t *testing.T) {
+	b := newBroker(t, nil)
+	conn, err := nats.Connect(b.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	sub, err := conn.SubscribeSync("plain")
+	if err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, &NATS{URLs: []string{b.ClientURL()}, Subject: "plain", Core: true})
+	if err := s.Deliver(t.Context(), letter()); err != nil {
+		t.Fatal(err)
+	}
+	m, err := sub.NextMsg(10 * time.Second)
+	if err != nil || string(m.Data) != "x: y\r\n\r\n" || !strings.Contains(m.Header.Get("MSA-Envelope"), "carol@example.org") {
+		t.Errorf("%v %+v", err, m)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for want, text := range map[string]string{
+		"nats takes a URL":      "nats",
+		"unknown setting queue": "nats nats://localhost {\n queue x\n}",
+		"none that can be":      "nats nats://localhost {\n subject a.*\n}",
+		"is none, such as":      "nats http://localhost {\n subject a\n}",
+		"which are not logged":  "nats nats://a:b@localhost {\n subject a\n}",
+		"would go to x in":      "nats nats://x {\n subject a\n token b\n}",
+		"remove it, or stream":  "nats nats://localhost {\n subject a\n core\n stream b\n}",
+		"timeout: ":             "nats nats://localhost {\n subject a\n timeout b\n}",
+		"wrong argument count":  "nats nats://localhost {\n core yes\n}",
+		"go together":           "nats nats://localhost {\n subject a\n client_certificate a \"\"\n}",
+	} {
+		s := new(NATS)
+		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
+		if err == nil {
+			err = s.Provision(caddyContext)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

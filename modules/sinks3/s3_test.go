@@ -1,0 +1,193 @@
+package sinks3
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/emersion/go-smtp"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+var caddyContext = caddy.Context{Context: context.Background()}
+
+// store is gofakes3 in this process: it speaks S3 and checks no signatures.
+type store struct {
+	t       testing.TB
+	backend *s3mem.Backend
+	server  *httptest.Server
+
+	mu   sync.Mutex
+	fail func(w http.ResponseWriter, r *http.Request) bool
+	puts []string
+}
+
+func newStore(t testing.TB) *store {
+	v := &store{t: t, backend: s3mem.New()}
+	if err := v.backend.CreateBucket("declarations"); err != nil {
+		t.Fatal(err)
+	}
+	s3 := gofakes3.New(v.backend).Server()
+	v.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v.mu.Lock()
+		fail := v.fail
+		if r.Method == http.MethodPut {
+			v.puts = append(v.puts, r.URL.Path)
+		}
+		v.mu.Unlock()
+		if fail == nil || !fail(w, r) {
+			s3.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(v.server.Close)
+	return v
+}
+
+func (v *store) failWith(f func(w http.ResponseWriter, r *http.Request) bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fail = f
+}
+
+// objects are those with a suffix.
+func (v *store) objects(suffix string) (all [][]byte) {
+	list, err := v.backend.ListBucket("declarations", nil, gofakes3.ListBucketPage{})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, o := range list.Contents {
+		if strings.HasSuffix(o.Key, suffix) {
+			object, err := v.backend.GetObject("declarations", o.Key, nil)
+			if err != nil {
+				v.t.Fatal(err)
+			}
+			b, err := io.ReadAll(object.Contents)
+			if err != nil {
+				v.t.Fatal(err)
+			}
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+func open(t testing.TB, v *store) *S3 {
+	t.Helper()
+	t.Setenv("MSA_S3", "s3cret")
+	s := &S3{Endpoint: v.server.URL, Bucket: "declarations", Prefix: "in/", AccessKey: "msa", SecretKey: "{env.MSA_S3}", PathStyle: true}
+	if err := s.Provision(caddyContext); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Cleanup() })
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	msatest.Sink(t, func(t testing.TB) (queue.Sink, func() [][]byte) {
+		v := newStore(t)
+		return open(t, v), func() [][]byte { return v.objects(".eml") }
+	})
+}
+
+// The message is there before its envelope is, and a second attempt writes over the first.
+func TestObjects(t *testing.T) {
+	v := newStore(t)
+	s := open(t, v)
+	d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org", "carol@example.org")
+	for range 2 {
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := "/declarations/in/" + envelope.Key(d)
+	if want := strings.Join([]string{key + ".eml", key + ".json", key + ".eml", key + ".json"}, " "); strings.Join(v.puts, " ") != want {
+		t.Errorf("%q", v.puts)
+	}
+	all := v.objects(".json")
+	var e envelope.Envelope
+	if len(all) != 1 || json.Unmarshal(all[0], &e) != nil || e.ID != d.Entry.ID || len(e.Recipients) != 2 {
+		t.Errorf("%q", all)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	v := newStore(t)
+	s := open(t, v)
+	deliver := func() error {
+		return s.Deliver(t.Context(), msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org"))
+	}
+	answer := func(status int, code string) {
+		v.failWith(func(w http.ResponseWriter, r *http.Request) bool {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>`+code+`</Code><Message>no</Message></Error>`)
+			return true
+		})
+	}
+	for _, tt := range []struct {
+		status int
+		code   string
+	}{{403, "AccessDenied"}, {404, "NoSuchBucket"}, {500, "InternalError"}, {503, "SlowDown"}, {403, "SignatureDoesNotMatch"}} {
+		answer(tt.status, tt.code)
+		if err := deliver(); !queue.IsUnreachable(err) || msatest.IsPermanent(err) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+	answer(400, "EntityTooLarge")
+	if reply, ok := deliver().(*smtp.SMTPError); !ok || reply.Code != 552 || reply.EnhancedCode != (smtp.EnhancedCode{5, 3, 4}) {
+		t.Error(reply)
+	}
+	release := make(chan struct{})
+	v.failWith(func(_ http.ResponseWriter, r *http.Request) bool { <-release; return true })
+	s.Timeout = caddy.Duration(30 * time.Millisecond)
+	if err := deliver(); !queue.IsUnreachable(err) {
+		t.Error(err)
+	}
+	close(release)
+	v.failWith(nil)
+	s.Timeout = caddy.Duration(time.Minute)
+	if err := deliver(); err != nil {
+		t.Error(err)
+	}
+	v.server.Close()
+	if err := deliver(); !queue.IsUnreachable(err) {
+		t.Error(err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for want, text := range map[string]string{
+		"s3 takes an endpoint":      "s3 https://x",
+		"unknown setting bucket":    "s3 https://x b {\n bucket c\n}",
+		"timeout: ":                 "s3 https://x b {\n timeout x\n}",
+		"a URL without a path":      "s3 https://x/y b",
+		"would go to x in clear":    "s3 http://x b",
+		"access_key and secret_key": "s3 https://x b {\n access_key a\n}",
+		"no such file":              "s3 https://x b {\n ca /nowhere\n}",
+		"wrong argument count":      "s3 https://x b {\n path_style yes\n}",
+		"is no number above 0":      "s3 https://x b {\n concurrency 0\n}",
+	} {
+		s := new(S3)
+		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
+		if err == nil {
+			err = s.Provision(caddyContext)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -45,10 +45,10 @@ func generate(t testing.TB, scheme, name, password string) string {
 }
 
 // insert puts a user into the default table; question is how the database writes a parameter.
-func insert(t testing.TB, db *sql.DB, d driver, name, password, addresses, nets string, disabled bool) {
+func insert(t testing.TB, db *sql.DB, driver, name, password, addresses, nets string, disabled bool) {
 	t.Helper()
 	statement := "INSERT INTO msa_users (username, password, addresses, allow_nets, disabled) VALUES (?, ?, ?, ?, ?)"
-	if d.name == "postgres" {
+	if driver == "postgres" {
 		statement = "INSERT INTO msa_users (username, password, addresses, allow_nets, disabled) VALUES ($1, $2, $3, $4, $5)"
 	}
 	if _, err := db.Exec(statement, name, password, addresses, nets, disabled); err != nil {
@@ -75,7 +75,7 @@ var hostile = []string{
 
 // conform runs what every database has to do, with the default table, which may be empty.
 func conform(t *testing.T, db *sql.DB, s *SQL) {
-	d := drivers[s.Driver]
+	d := s.Driver
 	const realm = "msa.example.org"
 	clear, hash, key := "clear@example.org", "alice@example.org", "scram@example.org"
 	insert(t, db, d, clear, "{PLAIN}secret: with: colons", "", "", false)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
 
 const mySQLTable = `CREATE TABLE msa_users (
@@ -46,10 +48,11 @@ func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
 	execute(t, root, "CREATE DATABASE mail CHARACTER SET utf8mb4", "CREATE USER msa@localhost IDENTIFIED BY '"+strings.NewReplacer(`\`, `\\`, "'", "''").Replace(nasty)+"'", "GRANT ALL ON mail.* TO msa@localhost")
 	address := fmt.Sprintf("msa@tcp(127.0.0.1:%d)/mail", srv.port)
 	settings := SQL{Driver: "mysql", DSN: address, Password: secretFile(t)}
-	db, _, err := mySQL.open(options{dsn: address, password: nasty, timeout: 5 * time.Second})
+	source, err := sqldb.Open(sqldb.Options{Driver: "mysql", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
+	db := source.Pool()
 	t.Cleanup(func() { _ = db.Close() })
 	execute(t, db, mySQLTable)
 	return srv, db, settings

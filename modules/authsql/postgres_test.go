@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
 
 const postgresTable = `CREATE TABLE msa_users (
@@ -50,10 +52,11 @@ func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 	srv.start()
 	address := fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", srv.port)
 	settings := SQL{Driver: "postgres", DSN: address, Password: secretFile(t)}
-	db, _, err := postgres.open(options{dsn: address, password: nasty, timeout: 5 * time.Second})
+	source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
+	db := source.Pool()
 	t.Cleanup(func() { _ = db.Close() })
 	srv.await(db)
 	execute(t, db, postgresTable)
@@ -82,10 +85,11 @@ func TestPostgres(t *testing.T) {
 	t.Run("character set", func(t *testing.T) {
 		execute(t, db, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
 		address := strings.Replace(address, "/postgres", "/latin", 1)
-		db, _, err := postgres.open(options{dsn: address, password: nasty, timeout: 5 * time.Second})
+		source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
+		db := source.Pool()
 		defer db.Close()
 		execute(t, db, postgresTable, "INSERT INTO msa_users (username, password) VALUES ('jürgen', '{PLAIN}s3cret')")
 		s := must(t, &SQL{Driver: "postgres", DSN: address, Password: settings.Password})

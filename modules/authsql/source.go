@@ -3,13 +3,14 @@ package authsql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
 
@@ -17,21 +18,28 @@ import (
 // connections, and forgets nothing of what real users cost.
 var sources = caddy.NewUsagePool()
 
+// options are resolved settings. Equal ones share connections, and what is known of the
+// users, across reloads.
+type options struct {
+	sqldb.Options
+	query, decoy string
+}
+
 // source is a database and what is asked of it.
 type source struct {
-	options
-	driver   driver
-	query    query
-	db       *sql.DB
-	password string // to connect with
-	seen     *passwd.Seen
+	db    *sqldb.DB
+	query sqldb.Query
+	seen  *passwd.Seen
 }
 
 // newSource connects to nothing yet.
 func newSource(o options) (*source, error) {
-	s := &source{options: o, driver: drivers[o.driver]}
-	var err error
-	if s.query, err = parseQuery(s.driver, o.query); err != nil {
+	db, err := sqldb.Open(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{db: db}
+	if s.query, err = parseQuery(db, o.query); err != nil {
 		return nil, err
 	}
 	decoy, err := makeDecoy(strings.Fields(o.decoy))
@@ -39,72 +47,46 @@ func newSource(o options) (*source, error) {
 		return nil, err
 	}
 	s.seen = passwd.NewSeen(decoy)
-	if s.db, s.password, err = s.driver.open(o); err != nil {
-		return nil, err
-	}
-	s.db.SetMaxOpenConns(o.connections)
-	s.db.SetMaxIdleConns(o.connections)
-	s.db.SetConnMaxIdleTime(5 * time.Minute)
-	s.db.SetConnMaxLifetime(s.driver.lifetime)
 	return s, nil
+}
+
+func parseQuery(db *sqldb.DB, text string) (sqldb.Query, error) {
+	q, err := db.Parse(text, "user", "local", "domain")
+	if err == nil && !q.Asks("user") && !q.Asks("local") {
+		err = errors.New("query: it does not ask for the user; say WHERE username = {user}, or {local} and {domain}")
+	}
+	return q, err
+}
+
+// values are bound to the parameters of a query for a user name.
+func values(name string) func(string) string {
+	local, domain := name, ""
+	if i := strings.LastIndexByte(name, '@'); i >= 0 {
+		local, domain = name[:i], name[i+1:]
+	}
+	return func(parameter string) string {
+		return map[string]string{"user": name, "local": local, "domain": domain}[parameter]
+	}
 }
 
 // Destruct implements caddy.Destructor.
 func (s *source) Destruct() error { return s.db.Close() }
 
 // fetch is a tableauth.Fetch.
-func (s *source) fetch(ctx context.Context, name string) (*tableauth.Record, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, fmt.Errorf("no answer within %s", s.timeout))
-	defer cancel()
-	var f *found
-	var err error
-	// All connections may be those of a server that has been restarted.
-	for try := 0; try <= s.connections; try++ {
-		if f, err = s.ask(ctx, name); err == nil || ctx.Err() != nil || !s.driver.broken(err) {
-			break
+func (s *source) fetch(ctx context.Context, name string) (rec *tableauth.Record, err error) {
+	err = s.db.Ask(ctx, s.query, values(name), func(rows *sql.Rows) error {
+		f, err := read(rows, name)
+		if err != nil {
+			return err
 		}
-	}
-	if err != nil && s.driver.foreign(err) {
+		rec, err = f.user(name)
+		return err
+	})
+	if err != nil && s.db.Foreign(err) {
 		return nil, nil
 	}
-	var rec *tableauth.Record
-	if err == nil {
-		rec, err = f.user(name)
-	}
-	if err != nil {
-		return nil, s.failed(ctx, err)
-	}
-	return rec, nil
+	return rec, err
 }
-
-func (s *source) ask(ctx context.Context, name string) (*found, error) {
-	rows, err := s.db.QueryContext(ctx, s.query.text, s.query.values(name)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	return read(rows, name)
-}
-
-// failed says what happened without what nobody may read.
-func (s *source) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-	}
-	if s.password != "" && strings.Contains(err.Error(), s.password) {
-		err = redacted{strings.ReplaceAll(err.Error(), s.password, "REDACTED"), err}
-	}
-	return fmt.Errorf("%s: %w", s.driver.name, err)
-}
-
-// redacted is an error in other words.
-type redacted struct {
-	text  string
-	cause error
-}
-
-func (r redacted) Error() string { return r.text }
-func (r redacted) Unwrap() error { return r.cause }
 
 // makeDecoy makes a user of schemes, with the parameters of `caddy msa user`, or of credentials.
 func makeDecoy(schemes []string) (*passwd.User, error) {

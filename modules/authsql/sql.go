@@ -4,7 +4,6 @@ package authsql
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
 
@@ -109,7 +109,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	}
 	s.key = &o
 	src := pooled.(*source)
-	if s.literal(src.password) {
+	if src.db.Literal(s.DSN, s.Password) {
 		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	s.Remote = tableauth.NewRemote(src.fetch, src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
@@ -124,47 +124,42 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 
 // resolve checks the settings and replaces placeholders.
 func (s *SQL) resolve() (options, error) {
-	o := options{driver: s.Driver, query: s.Query, timeout: time.Duration(s.Timeout), connections: s.MaxConnections, decoy: strings.Join(s.Decoy, " ")}
-	if _, ok := drivers[o.driver]; !ok {
-		return o, fmt.Errorf("driver %q is not known; there are postgres, mysql and sqlite", o.driver)
+	o := options{query: s.Query, decoy: strings.Join(s.Decoy, " "),
+		Options: sqldb.Options{Driver: s.Driver, Timeout: time.Duration(s.Timeout), Connections: s.MaxConnections}}
+	if !slices.Contains(sqldb.Names, o.Driver) {
+		return o, fmt.Errorf("driver %q is not known; there are %s", o.Driver, strings.Join(sqldb.Names, ", "))
 	}
 	var err error
-	if o.dsn, err = caddy.NewReplacer().ReplaceOrErr(s.DSN, true, true); err != nil {
+	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(s.DSN, true, true); err != nil {
 		return o, fmt.Errorf("dsn: %w", err)
 	}
-	if o.password, err = caddy.NewReplacer().ReplaceOrErr(s.Password, true, true); err != nil {
+	if o.Password, err = caddy.NewReplacer().ReplaceOrErr(s.Password, true, true); err != nil {
 		return o, fmt.Errorf("password: %w", err)
 	}
-	o.password = strings.TrimRight(o.password, "\r\n") // of a file
-	if o.dsn == "" {
+	o.Password = strings.TrimRight(o.Password, "\r\n") // of a file
+	if o.DSN == "" {
 		return o, errors.New("dsn is required, as in sql sqlite /var/lib/msa/users.db")
 	}
 	if o.query == "" {
 		o.query = DefaultQuery
 	}
-	if o.timeout == 0 {
-		o.timeout = DefaultTimeout
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
 	}
-	if o.connections == 0 {
-		o.connections = DefaultConnections
+	if o.Connections == 0 {
+		o.Connections = DefaultConnections
 	}
 	if o.decoy == "" {
 		o.decoy = defaultDecoy
 	}
-	if o.timeout < 0 || o.connections < 0 || s.Cache < 0 {
+	if o.Timeout < 0 || o.Connections < 0 || s.Cache < 0 {
 		return o, errors.New("timeout, max_connections and cache cannot be negative")
 	}
 	return o, nil
 }
 
-// literal tells whether the password that is in use stands in the configuration.
-func (s *SQL) literal(password string) bool {
-	return password != "" && (strings.Contains(s.DSN+" "+s.Password, password) ||
-		strings.Contains(s.DSN, url.QueryEscape(password)) || strings.Contains(s.DSN, url.PathEscape(password)))
-}
-
 // mistaken tells whether only the operator can help.
-func (s *source) mistaken(err error) bool { return errors.Is(err, errQuery) || s.driver.mistake(err) }
+func (s *source) mistaken(err error) bool { return errors.Is(err, errQuery) || s.db.Mistake(err) }
 
 // Cleanup gives the connections back, which the next configuration may use already.
 func (s *SQL) Cleanup() error {
@@ -191,9 +186,8 @@ func (s *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&s.Driver, &s.DSN) {
 		return d.ArgErr()
 	}
-	names := []string{"postgres", "mysql", "sqlite"}
-	if !slices.Contains(names, s.Driver) {
-		return d.Errf("driver %q is not known; there are %s", s.Driver, strings.Join(names, ", "))
+	if !slices.Contains(sqldb.Names, s.Driver) {
+		return d.Errf("driver %q is not known; there are %s", s.Driver, strings.Join(sqldb.Names, ", "))
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := s.setting(d); err != nil {

@@ -84,7 +84,7 @@ func TestSQLiteReadOnly(t *testing.T) {
 // A writer that does not let go is the only way in which SQLite can hang.
 func TestSQLiteLocked(t *testing.T) {
 	path, db := file(t, sqliteTable)
-	insert(t, db, sqlite, "alice@example.org", "{PLAIN}s3cret", "", "", false)
+	insert(t, db, "sqlite", "alice@example.org", "{PLAIN}s3cret", "", "", false)
 	s := must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: caddy.Duration(200 * time.Millisecond)})
 	conn, err := db.Conn(context.Background())
 	if err != nil {
@@ -137,7 +137,7 @@ func TestColumns(t *testing.T) {
 // Revocation of one who is remembered as right is at once.
 func TestCache(t *testing.T) {
 	path, db := file(t, sqliteTable)
-	insert(t, db, sqlite, "alice@example.org", generate(t, "SHA512-CRYPT", "a", "s3cret"), "", "", false)
+	insert(t, db, "sqlite", "alice@example.org", generate(t, "SHA512-CRYPT", "a", "s3cret"), "", "", false)
 	s := must(t, &SQL{Driver: "sqlite", DSN: path, Cache: caddy.Duration(time.Hour)})
 	ctx := context.Background()
 	for range 2 {

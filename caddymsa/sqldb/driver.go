@@ -1,4 +1,5 @@
-package authsql
+// Package sqldb asks databases with queries that operators write: PostgreSQL, MySQL or MariaDB, SQLite.
+package sqldb
 
 import (
 	"database/sql"
@@ -24,7 +25,7 @@ type driver struct {
 
 	// open parses a connection string. It connects to nothing. Errors repeat no part of the
 	// string. password is what is in use, to keep it out of errors.
-	open func(o options) (db *sql.DB, password string, err error)
+	open func(o Options) (db *sql.DB, password string, err error)
 
 	// mistake tells whether an error is the operator's, in the connection string or the query.
 	mistake func(error) bool
@@ -37,12 +38,17 @@ type driver struct {
 
 var drivers = map[string]driver{"postgres": postgres, "mysql": mySQL, "sqlite": sqlite}
 
-// options are resolved settings. Equal ones share connections, and what is known of the
-// users, across reloads.
-type options struct {
-	driver, dsn, password, query, decoy string
-	timeout                             time.Duration
-	connections                         int
+// Names are the databases that there are drivers for.
+var Names = []string{"postgres", "mysql", "sqlite"}
+
+// Options are resolved settings.
+type Options struct {
+	Driver   string // one of Names
+	DSN      string
+	Password string // in place of one in the DSN
+
+	Timeout     time.Duration // of a question, and of making a connection
+	Connections int           // at most
 }
 
 // broken tells whether a connection was found to be of no use: that of a server that has been

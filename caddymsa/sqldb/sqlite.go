@@ -1,4 +1,4 @@
-package authsql
+package sqldb
 
 import (
 	"database/sql"
@@ -37,11 +37,11 @@ var sqlite = driver{
 
 // openSQLite takes a path, or a URI "file:..." with SQLite's parameters. Unless that says another
 // mode, the database is opened to read only, and never made.
-func openSQLite(o options) (*sql.DB, string, error) {
-	path, parameters, _ := strings.Cut(strings.TrimPrefix(o.dsn, "file:"), "?")
-	if !strings.HasPrefix(o.dsn, "file:") {
-		path, parameters = filepath.ToSlash(o.dsn), ""
-		if filepath.VolumeName(o.dsn) != "" {
+func openSQLite(o Options) (*sql.DB, string, error) {
+	path, parameters, _ := strings.Cut(strings.TrimPrefix(o.DSN, "file:"), "?")
+	if !strings.HasPrefix(o.DSN, "file:") {
+		path, parameters = filepath.ToSlash(o.DSN), ""
+		if filepath.VolumeName(o.DSN) != "" {
 			path = "/" + path
 		}
 		path = (&url.URL{Path: path}).EscapedPath()
@@ -55,7 +55,7 @@ func openSQLite(o options) (*sql.DB, string, error) {
 		values.Set("_query_only", "1")
 	}
 	// Who waits for a lock is told before the time for the query is over.
-	values.Set("_busy_timeout", fmt.Sprint((o.timeout * 4 / 5).Milliseconds()))
+	values.Set("_busy_timeout", fmt.Sprint((o.Timeout * 4 / 5).Milliseconds()))
 	c, err := modernc.NewConnector("file:" + path + "?" + values.Encode())
 	if err != nil {
 		return nil, "", fmt.Errorf("dsn: %w", err)

@@ -1,35 +1,24 @@
-package authsql
+package sqldb
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// query is the operator's query as the database takes it: names in braces have become
+// Query is an operator's query as the database takes it: names in braces have become
 // parameters, once and for all, and no value ever becomes part of the text.
-type query struct {
+type Query struct {
 	text string
 	args []string // of parameter names, in the order in which values are bound
 }
 
-// values are bound to the parameters for a user name.
-func (q query) values(name string) []any {
-	local, domain := name, ""
-	if i := strings.LastIndexByte(name, '@'); i >= 0 {
-		local, domain = name[:i], name[i+1:]
-	}
+// values are bound to the parameters.
+func (q Query) values(value func(name string) string) []any {
 	all := make([]any, len(q.args))
 	for i, arg := range q.args {
-		switch arg {
-		case "user":
-			all[i] = name
-		case "local":
-			all[i] = local
-		case "domain":
-			all[i] = domain
-		}
+		all[i] = value(arg)
 	}
 	return all
 }
@@ -43,11 +32,16 @@ var tokens = map[bool]*regexp.Regexp{
 
 const common = "`[^`]*(?:`|$)" + `|--[^\n]*|/\*.*?(?:\*/|$)|\{[a-zA-Z0-9_.]*\}|\?[0-9]*|\$[0-9]+`
 
-var quotedName = regexp.MustCompile(`\{(user|local|domain)\}`)
-
-// parseQuery makes parameters of {user}, {local} and {domain}.
-func parseQuery(d driver, text string) (q query, err error) {
+// parseQuery makes parameters of names in braces.
+func parseQuery(d driver, text string, names []string) (q Query, err error) {
 	var bound []string
+	quotedName := regexp.MustCompile(`\{(` + strings.Join(names, "|") + `)\}`)
+	var braced []string
+	for _, name := range names {
+		braced = append(braced, "{"+name+"}")
+	}
+	last := len(braced) - 1
+	known := strings.Join(braced[:last], ", ")
 	q.text = tokens[d.backslashes].ReplaceAllStringFunc(text, func(token string) string {
 		switch c := token[0]; {
 		case c == '\'' || c == '"' || c == '`':
@@ -59,14 +53,14 @@ func parseQuery(d driver, text string) (q query, err error) {
 			return token
 		case c != '{':
 			if d.own.MatchString(token) && err == nil {
-				err = fmt.Errorf("%s is a parameter of nothing; write {user}, {local} or {domain}", token)
+				err = fmt.Errorf("%s is a parameter of nothing; write %s or %s", token, known, braced[last])
 			}
 			return token
 		}
 		name := token[1 : len(token)-1]
-		if name != "user" && name != "local" && name != "domain" {
+		if !slices.Contains(names, name) {
 			if err == nil {
-				err = fmt.Errorf("%s is not known; there are {user}, {local} and {domain}", token)
+				err = fmt.Errorf("%s is not known; there are %s and %s", token, known, braced[last])
 			}
 			return token
 		}
@@ -83,13 +77,11 @@ func parseQuery(d driver, text string) (q query, err error) {
 		return fmt.Sprintf(d.numbered, len(bound))
 	})
 	if err != nil {
-		return query{}, fmt.Errorf("query: %w", err)
+		return Query{}, fmt.Errorf("query: %w", err)
 	}
 	q.args = append(q.args, bound...)
-	for _, name := range q.args {
-		if name != "domain" {
-			return q, nil
-		}
-	}
-	return query{}, errors.New("query: it does not ask for the user; say WHERE username = {user}, or {local} and {domain}")
+	return q, nil
 }
+
+// Asks tells whether the query has a parameter of that name.
+func (q Query) Asks(name string) bool { return slices.Contains(q.args, name) }

@@ -1,4 +1,4 @@
-package authsql
+package sqldb
 
 import (
 	"database/sql"
@@ -36,8 +36,8 @@ func hasState(err error, states ...string) bool {
 }
 
 // openPostgres takes a URL or keywords and values, as psql does.
-func openPostgres(o options) (*sql.DB, string, error) {
-	c, err := pgx.ParseConfig(o.dsn)
+func openPostgres(o Options) (*sql.DB, string, error) {
+	c, err := pgx.ParseConfig(o.DSN)
 	if err != nil {
 		// The cause quotes pieces of the string.
 		return nil, "", errors.New(`dsn: PostgreSQL cannot read it; write postgres://msa@db.example.org/mail?sslmode=verify-full or "host=db.example.org user=msa", and a password with special characters as the setting password`)
@@ -45,10 +45,10 @@ func openPostgres(o options) (*sql.DB, string, error) {
 	if c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		return nil, "", errors.New("dsn: default_query_exec_mode=simple_protocol puts values into the text of the query; exec does without prepared statements too")
 	}
-	if o.password != "" {
-		c.Password = o.password
+	if o.Password != "" {
+		c.Password = o.Password
 	}
-	c.ConnectTimeout = o.timeout
+	c.ConnectTimeout = o.Timeout
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "caddy-msa"
 	}

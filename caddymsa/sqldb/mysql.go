@@ -1,4 +1,4 @@
-package authsql
+package sqldb
 
 import (
 	"database/sql"
@@ -39,20 +39,20 @@ func hasNumber(err error, numbers ...uint16) bool {
 }
 
 // openMySQL takes the driver's form, user@tcp(host:port)/database?parameters.
-func openMySQL(o options) (*sql.DB, string, error) {
-	c, err := mysql.ParseDSN(o.dsn)
+func openMySQL(o Options) (*sql.DB, string, error) {
+	c, err := mysql.ParseDSN(o.DSN)
 	if err != nil {
 		// The cause quotes pieces of the string.
 		return nil, "", errors.New("dsn: MySQL's driver cannot read it; write msa@tcp(db.example.org:3306)/mail?tls=true or msa@unix(/run/mysqld/mysqld.sock)/mail, and the password as the setting password")
 	}
-	if o.password != "" {
-		c.Passwd = o.password
+	if o.Password != "" {
+		c.Passwd = o.Password
 	}
 	c.InterpolateParams = false // values are never put into the text
 	c.MultiStatements = false
-	c.Timeout = o.timeout
+	c.Timeout = o.Timeout
 	// Beside the limit of each query, for connections that are made in advance.
-	c.ReadTimeout, c.WriteTimeout = o.timeout+time.Second, o.timeout+time.Second
+	c.ReadTimeout, c.WriteTimeout = o.Timeout+time.Second, o.Timeout+time.Second
 	c.Logger = &mysql.NopLogger{}
 	connector, err := mysql.NewConnector(c)
 	if err != nil {

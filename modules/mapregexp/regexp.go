@@ -1,0 +1,149 @@
+// Package mapregexp maps addresses by regular expressions.
+package mapregexp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+)
+
+func init() {
+	caddy.RegisterModule(new(Regexp))
+}
+
+// Regexp maps addresses by rules, of which the first decides that matches the whole address.
+type Regexp struct {
+	// Actuals are rules for recipients: from a logical address to an actual one.
+	Actuals []Rule `json:"actual,omitempty"`
+	// Logicals are rules for senders: from an actual address to a logical one.
+	Logicals []Rule `json:"logical,omitempty"`
+}
+
+// Rule is a pattern in Go's syntax, and what an address becomes that it matches.
+type Rule struct {
+	// Pattern has to match the whole address: the local part as it is, @, the domain in lower case
+	// A-labels. (?i) makes capitals the same.
+	Pattern string `json:"pattern,omitempty"`
+	// Replacement is an address in which $1 or ${name} are the pattern's groups.
+	Replacement string `json:"replacement,omitempty"`
+
+	re *regexp.Regexp
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Regexp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.address_maps.regexp", New: func() caddy.Module { return new(Regexp) }}
+}
+
+// Provision compiles the patterns, and warns of a rule whose output another one would match.
+func (m *Regexp) Provision(ctx caddy.Context) error {
+	if len(m.Actuals)+len(m.Logicals) == 0 {
+		return errors.New("regexp: a rule is required, as in: actual ^(.+)@otpnet\\.nl$ $1@xyz.nl")
+	}
+	for _, rules := range [][]Rule{m.Actuals, m.Logicals} {
+		for i := range rules {
+			if err := rules[i].compile(); err != nil {
+				return fmt.Errorf("regexp: %w", err)
+			}
+		}
+	}
+	for _, r := range m.Actuals {
+		if output := r.sample(); output != "" {
+			for _, again := range m.Actuals {
+				if again.re.MatchString(output) {
+					ctx.Logger().Warn("an actual address is a logical one too; addresses are translated once, so that it stays as it is",
+						zap.String("replacement", r.Replacement), zap.String("pattern", again.Pattern))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Rule) compile() (err error) {
+	if r.re, err = regexp.Compile(`^(?:` + r.Pattern + `)$`); err != nil {
+		return err
+	}
+	if r.Pattern == "" || r.Replacement == "" {
+		return errors.New("a rule is a pattern and what the address becomes")
+	}
+	return nil
+}
+
+var group = regexp.MustCompile(`\$(?:\{[0-9A-Za-z_]+\}|[0-9A-Za-z_]+)`)
+
+// sample is an address that the rule may make, as far as can be said.
+func (r *Rule) sample() string {
+	s := group.ReplaceAllString(r.Replacement, "x")
+	if a, err := mailaddr.Parse(s, true); err == nil {
+		return a.Key()
+	}
+	return ""
+}
+
+func translate(rules []Rule, a mailaddr.Address) (string, bool, error) {
+	key := a.Key()
+	for i := range rules {
+		if at := rules[i].re.FindStringSubmatchIndex(key); at != nil {
+			return string(rules[i].re.ExpandString(nil, rules[i].Replacement, key, at)), true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// Actual implements caddymsa.AddressMap.
+func (m *Regexp) Actual(_ context.Context, logical mailaddr.Address) (string, bool, error) {
+	return translate(m.Actuals, logical)
+}
+
+// Logical implements caddymsa.AddressMap.
+func (m *Regexp) Logical(_ context.Context, actual mailaddr.Address) (string, bool, error) {
+	return translate(m.Logicals, actual)
+}
+
+// UnmarshalCaddyfile sets up the map from Caddyfile tokens. Syntax:
+//
+//	address_map regexp {
+//		actual  <pattern> <replacement>
+//		logical <pattern> <replacement>
+//	}
+func (m *Regexp) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the map's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		name := d.Val()
+		var r Rule
+		if name != "actual" && name != "logical" {
+			return d.Errf("regexp: unknown setting %s; there are actual and logical", name)
+		}
+		if !d.AllArgs(&r.Pattern, &r.Replacement) {
+			return d.Errf("regexp: %s takes a pattern and a replacement, as in: actual (.+)@otpnet\\.nl $1@xyz.nl", name)
+		}
+		if err := r.compile(); err != nil {
+			return d.Errf("regexp: %s: %v", name, err)
+		}
+		if name == "actual" {
+			m.Actuals = append(m.Actuals, r)
+		} else {
+			m.Logicals = append(m.Logicals, r)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Regexp)(nil)
+	_ caddyfile.Unmarshaler = (*Regexp)(nil)
+	_ caddymsa.AddressMap   = (*Regexp)(nil)
+)

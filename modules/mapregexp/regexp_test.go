@@ -1,0 +1,75 @@
+package mapregexp
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+)
+
+func open(t *testing.T, text string) (*Regexp, error) {
+	t.Helper()
+	m := new(Regexp)
+	if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil {
+		return nil, err
+	}
+	return m, m.Provision(msatest.Context(t))
+}
+
+func TestMap(t *testing.T) {
+	m, err := open(t, `regexp {
+		actual boss@otpnet\.nl chef@example.net
+		actual (.+)@otpnet\.nl $1@xyz.nl
+		actual (?i)(?P<name>[a-z]+)\.(?P<dept>[a-z]+)@example\.org "${dept}+${name}@in.example.org"
+		logical (.+)@xyz\.nl $1@otpnet.nl
+	}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		logical       bool
+		address, want string
+	}{
+		{false, "boss@otpnet.nl", "chef@example.net"}, {false, "abc@OTPNET.nl", "abc@xyz.nl"}, {false, "abc@otpnet.nl.example", ""}, {false, "x@sub.otpnet.nl", ""},
+		{false, "Ann.Sales@example.org", "Sales+Ann@in.example.org"}, {false, "abc@xyz.nl", ""},
+		{true, "abc@xyz.nl", "abc@otpnet.nl"}, {true, "abc@otpnet.nl", ""},
+	} {
+		a, err := mailaddr.Parse(tt.address, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := m.Actual
+		if tt.logical {
+			f = m.Logical
+		}
+		if got, ok, err := f(t.Context(), a); got != tt.want || ok != (tt.want != "") || err != nil {
+			t.Errorf("%s: %q %v %v", tt.address, got, ok, err)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for want, text := range map[string]string{
+		"a rule is required":      "regexp",
+		"unknown setting both":    "regexp {\n both a b\n}",
+		"takes a pattern":         "regexp {\n actual a\n}",
+		"missing closing":         "regexp {\n actual (a b\n}",
+		"wrong argument count":    "regexp a",
+		"what the address become": "regexp {\n actual a \"\"\n}",
+	} {
+		if _, err := open(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestSample(t *testing.T) {
+	for replacement, want := range map[string]string{"$1@xyz.nl": "x@xyz.nl", "${a}.${b}@XYZ.nl": "x.x@xyz.nl", "a@$1": "", "$1": ""} {
+		if got := (&Rule{Replacement: replacement}).sample(); got != want {
+			t.Errorf("%s: %q", replacement, got)
+		}
+	}
+}

@@ -1,0 +1,223 @@
+// Package mapsql maps addresses by a database.
+package mapsql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
+)
+
+func init() {
+	caddy.RegisterModule(new(SQL))
+}
+
+// Queries that are the default.
+const (
+	DefaultActual  = "SELECT actual FROM msa_addresses WHERE logical = {address}"
+	DefaultLogical = "SELECT logical FROM msa_addresses WHERE actual = {address}"
+)
+
+// SQL maps addresses by queries to PostgreSQL, MySQL or MariaDB, or SQLite. The first column of the first
+// row is the other address; no row, or NULL, leaves an address as it is. A database that does
+// not answer defers the delivery.
+type SQL struct {
+	// Driver is the kind of database: postgres, mysql (MariaDB too) or sqlite.
+	Driver string `json:"driver,omitempty"`
+	// DSN says where it is, as msa.auth.sql has it. Required.
+	DSN string `json:"dsn,omitempty"`
+	// Password to connect with, in place of one in the DSN.
+	Password secret.Secret `json:"password,omitempty"`
+	// ActualQuery finds a recipient's actual address, LogicalQuery a sender's logical one. {address} is
+	// the address, its domain in lower case A-labels, {local} and {domain} its sides. Default: the table
+	// msa_addresses with the columns logical and actual.
+	ActualQuery  string `json:"actual,omitempty"`
+	LogicalQuery string `json:"logical,omitempty"`
+	// Timeout of a question, and of making a connection. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// MaxConnections to the database. Default: 4.
+	MaxConnections int `json:"max_connections,omitempty"`
+
+	db              *sqldb.DB
+	actual, logical sqldb.Query
+}
+
+// CaddyModule returns the Caddy module information.
+func (*SQL) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa.address_maps.sql", New: func() caddy.Module { return new(SQL) }}
+}
+
+// Provision asks once: a mistake in the connection string or a query fails the load. A database
+// that does not answer does not.
+func (m *SQL) Provision(ctx caddy.Context) error {
+	if err := m.provision(ctx); err != nil {
+		return fmt.Errorf("sql: %w", err)
+	}
+	return nil
+}
+
+func (m *SQL) provision(ctx caddy.Context) error {
+	if m.Timeout < 0 || m.MaxConnections < 0 {
+		return errors.New("timeout and max_connections cannot be negative")
+	}
+	o := sqldb.Options{Driver: m.Driver, Timeout: time.Duration(m.Timeout), Connections: m.MaxConnections}
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.Connections == 0 {
+		o.Connections = 4
+	}
+	var err error
+	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(m.DSN, true, true); err != nil {
+		return fmt.Errorf("dsn: %w", err)
+	}
+	if o.DSN == "" {
+		return errors.New("dsn is required, as in: address_map sql sqlite /var/lib/msa/addresses.db")
+	}
+	password, err := m.Password.Resolve("password", ctx.Logger())
+	if err != nil {
+		return err
+	}
+	o.Password = strings.TrimRight(password(), "\r\n") // of a file
+	if m.db, err = sqldb.Open(o); err != nil {
+		return err
+	}
+	if m.db.Literal(m.DSN) {
+		ctx.Logger().Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
+	}
+	for _, q := range []struct {
+		name, text, deflt string
+		query             *sqldb.Query
+	}{{"actual", m.ActualQuery, DefaultActual, &m.actual}, {"logical", m.LogicalQuery, DefaultLogical, &m.logical}} {
+		if q.text == "" {
+			q.text = q.deflt
+		}
+		if *q.query, err = m.db.Parse(q.text, "address", "local", "domain"); err != nil {
+			return fmt.Errorf("%s: %w", q.name, err)
+		}
+		if !q.query.Asks("address") && !q.query.Asks("local") {
+			return fmt.Errorf("%s: the query does not ask for the address; say WHERE logical = {address}", q.name)
+		}
+		if _, _, err := m.ask(ctx, *q.query, mailaddr.Address{Exact: "nobody@invalid", Local: "nobody", Domain: "invalid"}); err != nil {
+			if m.db.Mistake(err) {
+				return fmt.Errorf("%s: %w", q.name, err)
+			}
+			ctx.Logger().Warn("the database does not answer; deliveries have to wait until it does", zap.Error(err))
+		}
+	}
+	return nil
+}
+
+func (m *SQL) ask(ctx context.Context, q sqldb.Query, a mailaddr.Address) (to string, ok bool, err error) {
+	value := func(name string) string {
+		return map[string]string{"address": a.Key(), "local": a.Local, "domain": a.ASCIIDomain()}[name]
+	}
+	err = m.db.Ask(ctx, q, value, func(rows *sql.Rows) error {
+		if !rows.Next() {
+			return nil
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		var first sql.NullString
+		into := []any{&first}
+		for range columns[1:] {
+			into = append(into, new(any))
+		}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		to, ok = first.String, first.Valid && first.String != ""
+		return nil
+	})
+	if err != nil && m.db.Foreign(err) {
+		return "", false, nil
+	}
+	return to, ok && err == nil, err
+}
+
+// Actual implements caddymsa.AddressMap.
+func (m *SQL) Actual(ctx context.Context, logical mailaddr.Address) (string, bool, error) {
+	return m.ask(ctx, m.actual, logical)
+}
+
+// Logical implements caddymsa.AddressMap.
+func (m *SQL) Logical(ctx context.Context, actual mailaddr.Address) (string, bool, error) {
+	return m.ask(ctx, m.logical, actual)
+}
+
+// Cleanup closes the connections.
+func (m *SQL) Cleanup() error {
+	if m.db == nil {
+		return nil
+	}
+	return m.db.Close()
+}
+
+// UnmarshalCaddyfile sets up the map from Caddyfile tokens. Syntax:
+//
+//	address_map sql postgres|mysql|sqlite <dsn> {
+//		password        <password>
+//		actual          <query>
+//		logical         <query>
+//		timeout         <duration>
+//		max_connections <number>
+//	}
+func (m *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the map's name
+	if !d.AllArgs(&m.Driver, &m.DSN) {
+		return d.Err("sql takes a driver and where the database is, as in: address_map sql postgres postgres://msa@db.example.org/mail")
+	}
+	if !slices.Contains(sqldb.Names, m.Driver) {
+		return d.Errf("sql: driver %q is not known; there are %s", m.Driver, strings.Join(sqldb.Names, ", "))
+	}
+	for d.NextBlock(0) {
+		name, text := d.Val(), ""
+		if !d.AllArgs(&text) {
+			return d.Errf("sql: %s takes one value; a query stands in quotes", name)
+		}
+		var err error
+		switch name {
+		case "password":
+			m.Password = secret.Secret(text)
+		case "actual":
+			m.ActualQuery = text
+		case "logical":
+			m.LogicalQuery = text
+		case "timeout":
+			var timeout time.Duration
+			timeout, err = caddy.ParseDuration(text)
+			m.Timeout = caddy.Duration(timeout)
+		case "max_connections":
+			m.MaxConnections, err = strconv.Atoi(text)
+		default:
+			return d.Errf("sql: unknown setting %s; there are password, actual, logical, timeout and max_connections", name)
+		}
+		if err != nil {
+			return d.Errf("sql: %s: %v", name, err)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*SQL)(nil)
+	_ caddy.CleanerUpper    = (*SQL)(nil)
+	_ caddyfile.Unmarshaler = (*SQL)(nil)
+	_ caddymsa.AddressMap   = (*SQL)(nil)
+)

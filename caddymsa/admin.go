@@ -24,6 +24,7 @@ func init() {
 //	GET  /msa/queue/<id>    shows a message's envelope, state and history
 //	GET  /msa/queue-content/<id>       the message, where show_content is set
 //	POST /msa/queue-actions/<action>   hold, release, retry, reroute, bounce or delete
+//	GET  /msa/spool/check              reads the whole spool, and says what is not whole
 //
 // There are no passwords in what it answers.
 type AdminAPI struct{}
@@ -40,6 +41,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/auth/test", Handler: post(testAuth)},
 		{Pattern: "/msa/queue", Handler: caddy.AdminHandlerFunc(serveQueue)},
 		{Pattern: "/msa/queue/", Handler: caddy.AdminHandlerFunc(serveQueue)},
+		{Pattern: "/msa/spool/check", Handler: caddy.AdminHandlerFunc(serveSpoolCheck)},
 		{Pattern: "/msa/queue-content/", Handler: caddy.AdminHandlerFunc(serveMessage)},
 	}
 	for name := range queueActions {

@@ -21,6 +21,12 @@ type SpoolModule interface {
 	Open(ctx context.Context, log *zap.Logger) (queue.OpenSpool, error)
 }
 
+// SpoolAdjuster is what a SpoolModule can be besides: its settings are applied to a spool that an earlier
+// configuration with the same key has opened.
+type SpoolAdjuster interface {
+	Adjust(queue.OpenSpool)
+}
+
 // stores are the spools of this process with their queues, by key.
 var stores = caddy.NewUsagePool()
 
@@ -42,7 +48,7 @@ type delivery struct {
 // openStore opens the spool, or joins the one that is open.
 func openStore(app *App, spool SpoolModule) (*delivery, error) {
 	d := &delivery{app: app, key: spool.Key()}
-	v, _, err := stores.LoadOrNew(d.key, func() (caddy.Destructor, error) {
+	v, open, err := stores.LoadOrNew(d.key, func() (caddy.Destructor, error) {
 		// Not the configuration's context: the spool outlives it.
 		opened, err := spool.Open(context.Background(), app.log.Named("spool"))
 		if err != nil {
@@ -60,6 +66,9 @@ func openStore(app *App, spool SpoolModule) (*delivery, error) {
 		return nil, err
 	}
 	d.store = v.(*store)
+	if adjuster, ok := spool.(SpoolAdjuster); ok && open {
+		adjuster.Adjust(d.store.spool)
+	}
 	return d, nil
 }
 

@@ -77,7 +77,7 @@ func (a *attempt) scheduleOf(r *Recipient) Schedule {
 // store commits a notification to the spool.
 func (a *attempt) store(report *dsn.Report, at time.Time) error {
 	ctx := context.Background()
-	draft, err := a.q.spool.Create(ctx)
+	draft, err := a.q.spool.Create(AsNotification(ctx))
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}

@@ -30,6 +30,17 @@ type Spool interface {
 	Operator
 }
 
+type notification struct{}
+
+// AsNotification marks what is created with ctx as a notification of this server's, which a limit on
+// what clients submit must not keep from being sent.
+func AsNotification(ctx context.Context) context.Context {
+	return context.WithValue(ctx, notification{}, true)
+}
+
+// IsNotification tells whether ctx was marked so.
+func IsNotification(ctx context.Context) bool { return ctx.Value(notification{}) != nil }
+
 // OpenSpool is a Spool that was opened and is closed by whoever opened it, after
 // the last lease and the last draft ended: later calls give ErrClosed.
 type OpenSpool interface {
@@ -61,6 +72,13 @@ type Operator interface {
 type MessageOpener interface {
 	// OpenMessage reads the message of an entry, whoever has it leased.
 	OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, error)
+}
+
+// Checker is what a Spool can be besides: it reads all that it keeps.
+type Checker interface {
+	// Check calls progress now and then with how many messages were read, and found for each that
+	// is not whole, and returns how many there are.
+	Check(ctx context.Context, progress func(messages int), found func(id, problem string)) (messages int, octets int64, err error)
 }
 
 // Draft is a message being written. The caller ends it with Commit or Abort;

@@ -132,4 +132,3 @@ func TestShared(t *testing.T) {
 		t.Error("after the last one has gone:", err)
 	}
 }
-

@@ -47,6 +47,11 @@ func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
 		s.askTidy()
 		return nil, err
 	}
+	if !queue.IsNotification(ctx) {
+		if err := s.overLimits(); err != nil {
+			return nil, err
+		}
+	}
 	return &draft{s: s, buf: s.buffers.get(0), readers: new(atomic.Int32)}, nil
 }
 
@@ -211,6 +216,7 @@ func (d *draft) commit(ctx context.Context, e *queue.Entry, header []byte) error
 		d.s.schedule.forget(it)
 		return err
 	}
+	d.s.held.Add(rec.size)
 	if rec.file == 0 {
 		d.s.live.Add(rec.size)
 	}

@@ -18,6 +18,9 @@ type Options struct {
 	// Reserve is how many octets must be free for a message to be taken.
 	// Default 64 MiB; negative for none.
 	Reserve int64
+	// MaxMessages and MaxOctets bound what the spool takes, notifications of ours excepted; 0 for as much
+	// as the disk holds.
+	MaxMessages, MaxOctets int64
 	// Ballast is the size in octets of a file that is given up when the disk is
 	// full all the same. Default 8 MiB; negative for none.
 	Ballast int64

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -18,7 +19,7 @@ import (
 type space struct {
 	fs      vfs.FS // the plain one
 	dir     string
-	reserve uint64
+	reserve atomic.Int64
 	ballast int64
 	name    string
 	log     *zap.Logger
@@ -36,20 +37,21 @@ func (s *space) check() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	full := usage.AvailBytes < s.reserve
+	reserve := uint64(s.reserve.Load())
+	full := usage.AvailBytes < reserve
 	if full != s.full {
 		s.full = full
 		if full {
 			s.log.Error("no room in the spool: messages are refused until there is",
-				zap.String("directory", s.dir), zap.Uint64("free", usage.AvailBytes), zap.Uint64("reserve", s.reserve))
+				zap.String("directory", s.dir), zap.Uint64("free", usage.AvailBytes), zap.Uint64("reserve", reserve))
 		} else {
 			s.log.Info("the spool has room again", zap.String("directory", s.dir))
 		}
 	}
 	if full {
-		return fmt.Errorf("%w: %d octets are free in %s, %d are kept in reserve", queue.ErrFull, usage.AvailBytes, s.dir, s.reserve)
+		return fmt.Errorf("%w: %d octets are free in %s, %d are kept in reserve", queue.ErrFull, usage.AvailBytes, s.dir, reserve)
 	}
-	if !s.held && s.ballast > 0 && usage.AvailBytes > s.reserve+2*uint64(s.ballast) {
+	if !s.held && s.ballast > 0 && usage.AvailBytes > reserve+2*uint64(s.ballast) {
 		s.take()
 	}
 	return nil

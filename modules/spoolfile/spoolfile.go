@@ -5,13 +5,18 @@ package spoolfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -28,6 +33,14 @@ type FileSpool struct {
 	// Placeholders are resolved once, when the config is loaded.
 	Path string `json:"path,omitempty"`
 
+	// Reserve is how many octets of the disk stay free: with less, messages are refused (452 4.3.1) while
+	// deliveries go on. Default: 64 MiB; negative for none.
+	Reserve int64 `json:"reserve,omitempty"`
+	// MaxMessages is how many messages the spool takes at most. Default: as many as there is room for.
+	MaxMessages int64 `json:"max_messages,omitempty"`
+	// MaxSize is how many octets of messages the spool takes at most. Default: as the disk holds.
+	MaxSize int64 `json:"max_size,omitempty"`
+
 	dir string // Path without placeholders, absolute
 }
 
@@ -42,6 +55,9 @@ func (*FileSpool) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the path. It opens nothing: a configuration is also
 // validated while another process has the spool open.
 func (f *FileSpool) Provision(caddy.Context) error {
+	if f.MaxMessages < 0 || f.MaxSize < 0 {
+		return errors.New("spool file: max_messages and max_size must not be negative; leave them out for no limit")
+	}
 	if f.Path == "" {
 		f.dir = filepath.Join(caddy.AppDataDir(), "msa", "spool")
 	} else {
@@ -62,9 +78,20 @@ func (f *FileSpool) Provision(caddy.Context) error {
 // Key is the directory: configurations that name the same one share its spool.
 func (f *FileSpool) Key() string { return "file:" + f.dir }
 
+func (f *FileSpool) options(log *zap.Logger) Options {
+	return Options{Reserve: f.Reserve, MaxMessages: f.MaxMessages, MaxOctets: f.MaxSize, Log: log}
+}
+
+// Adjust implements caddymsa.SpoolAdjuster.
+func (f *FileSpool) Adjust(spool queue.OpenSpool) {
+	if s, ok := spool.(*Store); ok {
+		s.Adjust(f.options(nil))
+	}
+}
+
 // Open opens the spool, which must not be open in another process.
 func (f *FileSpool) Open(_ context.Context, log *zap.Logger) (queue.OpenSpool, error) {
-	s, err := Open(f.dir, Options{Log: log})
+	s, err := Open(f.dir, f.options(log))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +100,11 @@ func (f *FileSpool) Open(_ context.Context, log *zap.Logger) (queue.OpenSpool, e
 
 // UnmarshalCaddyfile sets up the spool from Caddyfile tokens. Syntax:
 //
-//	spool file [<directory>]
+//	spool file [<directory>] {
+//		reserve      <size>
+//		max_messages <count>
+//		max_size     <size>
+//	}
 func (f *FileSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the spool's name
 	if d.NextArg() {
@@ -82,14 +113,34 @@ func (f *FileSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("spool file has no option %q", d.Val())
+	for d.NextBlock(0) {
+		name, text := d.Val(), ""
+		into, ok := map[string]*int64{"reserve": &f.Reserve, "max_messages": &f.MaxMessages, "max_size": &f.MaxSize}[name]
+		if !ok {
+			return d.Errf("spool file has no option %q; there are reserve, max_messages and max_size", name)
+		}
+		if !d.AllArgs(&text) {
+			return d.ArgErr()
+		}
+		var err error
+		if name == "max_messages" {
+			*into, err = strconv.ParseInt(text, 10, 64)
+		} else {
+			var n uint64
+			n, err = humanize.ParseBytes(text)
+			*into = int64(min(n, math.MaxInt64))
+		}
+		if err != nil || *into <= 0 {
+			return d.Errf("spool file: %s: %q is none, such as %s", name, text, map[bool]string{true: "100000", false: "10GiB"}[name == "max_messages"])
+		}
 	}
 	return nil
 }
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*FileSpool)(nil)
-	_ caddyfile.Unmarshaler = (*FileSpool)(nil)
+	_ caddy.Provisioner      = (*FileSpool)(nil)
+	_ caddyfile.Unmarshaler  = (*FileSpool)(nil)
+	_ caddymsa.SpoolModule   = (*FileSpool)(nil)
+	_ caddymsa.SpoolAdjuster = (*FileSpool)(nil)
 )

@@ -42,7 +42,12 @@ type Store struct {
 	// See tidy.go. Octets of small messages: those that are there, those deleted
 	// since the tables were clean, those deleted since the last look.
 	live, dead, unseen atomic.Int64
-	tidy               chan struct{} // a look is wanted
+	// held are the octets of all messages, small and large.
+	held   atomic.Int64
+	limits atomic.Pointer[limits]
+	// limited: they have been reached; for the log.
+	limited atomic.Bool
+	tidy    chan struct{} // a look is wanted
 
 	mu      sync.Mutex
 	current *engine
@@ -82,6 +87,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		disowned: make(map[string]uint64),
 	}
 	s.buffers.init(opts.Threshold)
+	s.limits.Store(&limits{opts.MaxMessages, opts.MaxOctets})
 	if err := s.makeDirs(); err != nil {
 		return nil, fmt.Errorf("spool directory %s: %w", dir, err)
 	}
@@ -99,7 +105,8 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		}
 	}()
 	s.names.f = func() error { return syncDir(s.fs, s.path("bodies")) }
-	s.space = &space{fs: s.fs, dir: dir, reserve: uint64(max(0, opts.Reserve)), ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
+	s.space = &space{fs: s.fs, dir: dir, ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
+	s.space.reserve.Store(max(0, opts.Reserve))
 	_, statErr := s.fs.Stat(s.space.name)
 	s.space.held = statErr == nil
 
@@ -110,6 +117,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	bodies, err := s.listBodies()
 	if err == nil {
 		err = s.scan(eng, func(it *item) {
+			s.held.Add(it.rec.size)
 			if it.rec.file == 0 {
 				s.live.Add(it.rec.size)
 			}

@@ -26,6 +26,7 @@ const (
 
 // buried counts the octets of a message that was deleted from the tables.
 func (s *Store) buried(rec record) {
+	s.held.Add(-rec.size)
 	if rec.file != 0 {
 		return
 	}
@@ -78,7 +79,7 @@ func (s *Store) tidyUp(ctx context.Context, eng *engine) error {
 		return nil // the new tables would not fit beside the old ones
 	}
 	limit := 2*live + tidySlack
-	full := usage.AvailBytes < s.space.reserve
+	full := usage.AvailBytes < uint64(s.space.reserve.Load())
 	switch {
 	case full && uint64(s.dead.Load()) < max(tidyFull, live/8):
 		return nil // it would change nothing

@@ -1,0 +1,123 @@
+package spoolfile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/term"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+)
+
+func init() {
+	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(spoolCommand()) })
+}
+
+func spoolCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "spool", Short: "Looks after the spool"}
+	a := new(adminclient.Admin)
+	check := &cobra.Command{
+		Use:   "check [<directory>]",
+		Short: "Reads every message of the spool, and says which are not whole",
+		Long: `Reads every envelope and every octet of every message that waits to be delivered. Without
+a directory the running server does it, while it goes on; with one, a spool that no
+server uses is read. Ends with 1 if a message is not whole: 'caddy msa queue delete'
+takes it away.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceUsage = true
+			report := &checkReport{out: cmd.OutOrStdout(), progress: io.Discard}
+			if f, ok := cmd.ErrOrStderr().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				report.progress = f
+			}
+			var err error
+			if len(args) == 1 {
+				err = checkDirectory(cmd, args[0], report)
+			} else {
+				err = checkServer(a, report)
+			}
+			if err == nil && report.broken > 0 {
+				err = fmt.Errorf("%d messages are not whole", report.broken)
+			}
+			return err
+		},
+	}
+	a.Flags(check.Flags())
+	cmd.AddCommand(check)
+	return cmd
+}
+
+// checkReport prints findings, and how far it is.
+type checkReport struct {
+	out, progress io.Writer
+	broken        int
+}
+
+func (r *checkReport) read(messages int) {
+	fmt.Fprintf(r.progress, "\r%d messages read ", messages)
+}
+
+func (r *checkReport) found(id, problem string) {
+	r.broken++
+	fmt.Fprintf(r.progress, "\r")
+	fmt.Fprintf(r.out, "%s: %q\n", id, problem)
+}
+
+func (r *checkReport) end(messages int, octets int64) {
+	fmt.Fprintf(r.progress, "\r")
+	fmt.Fprintf(r.out, "%d messages of %s, %d not whole\n", messages, humanize.IBytes(uint64(octets)), r.broken)
+}
+
+func checkDirectory(cmd *cobra.Command, dir string, r *checkReport) error {
+	if _, err := os.Stat(filepath.Join(dir, "store")); err != nil {
+		return fmt.Errorf("%s is no spool: %w", dir, err)
+	}
+	s, err := Open(dir, Options{Log: zap.NewNop()})
+	if err != nil {
+		var used *inUseError
+		if errors.As(err, &used) {
+			return fmt.Errorf("%s is %w; without a directory, the running server is asked: caddy msa spool check", dir, used)
+		}
+		return err
+	}
+	defer s.Close()
+	messages, octets, err := s.Check(cmd.Context(), r.read, r.found)
+	if err != nil {
+		return err
+	}
+	r.end(messages, octets)
+	return nil
+}
+
+func checkServer(a *adminclient.Admin, r *checkReport) error {
+	answer, err := a.Open("/msa/spool/check")
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	for lines := json.NewDecoder(answer); ; {
+		var line caddymsa.SpoolCheck
+		if err := lines.Decode(&line); err != nil {
+			return fmt.Errorf("the answer broke off: %w", err)
+		}
+		switch {
+		case line.Error != "":
+			return errors.New(line.Error)
+		case line.Done:
+			r.end(line.Messages, line.Octets)
+			return nil
+		case line.ID != "":
+			r.found(line.ID, line.Problem)
+		default:
+			r.read(line.Messages)
+		}
+	}
+}

@@ -81,6 +81,9 @@ func (a *attempt) settle(at time.Time) (tried, interrupted bool) {
 func (a *attempt) plan(at time.Time) {
 	for _, p := range a.parts {
 		limit := a.e.began().Add(p.schedule.Expire)
+		if told := a.e.began().Add(p.schedule.Warn); p.schedule.Warn > 0 && told.After(at) {
+			limit = earlier(limit, told) // the sender hears of the delay in time
+		}
 		next := p.until // the same for all of them, so that they go together
 		for _, res := range p.Results {
 			switch res.Outcome {

@@ -213,3 +213,23 @@ func TestPartlyDown(t *testing.T) {
 		r.mustLog(zap.DebugLevel, "delivery postponed", 1)
 	})
 }
+
+// The sender hears of a delay when it is due, however long the waits between attempts are.
+func TestWarnedInTime(t *testing.T) {
+	s := newSink(func(context.Context, *queue.Delivery) error { return errors.New("not now") })
+	bounces := newSink(nil)
+	run(t, bouncesTo(bounces, s), func(r *rig) {
+		r.host.g.schedule.Retry = []time.Duration{time.Minute, 30 * time.Hour}
+		r.host.g.schedule.Warn = 4 * time.Hour
+		r.Start()
+		r.submit("Q1", nil, "bob@example.org")
+		r.after(4*time.Hour - time.Minute)
+		if n := len(bounces.all()); n != 0 {
+			t.Errorf("%d notifications too early", n)
+		}
+		r.after(2 * time.Minute)
+		if n := len(bounces.all()); n != 1 {
+			t.Errorf("%d notifications at the time of the warning", n)
+		}
+	})
+}

@@ -10,13 +10,13 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
-// TestPolicyDialogues replays what clients see of each policy (R-16, R-17, R-22). The lines of a
+// TestPolicyDialogues replays what clients see of each policy (R-16, R-17, R-22) and of routes' options. The lines of a
 // file that begin with "#!" are what the msa block holds for it; it is played on the port
 // with implicit TLS.
 func TestPolicyDialogues(t *testing.T) {
 	s := start(t, layout{})
 	config := s.tlsConfig()
-	files, err := filepath.Glob("dialogue/policy/*.smtp")
+	files, err := filepath.Glob("dialogue/[pr]o*/*.smtp")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no dialogues", err)
 	}
@@ -32,7 +32,10 @@ func TestPolicyDialogues(t *testing.T) {
 					lines = append(lines, strings.TrimRight(setting, "\r\n"))
 				}
 			}
-			msa := "limits {\n\t\tconnections_per_ip 1000\n\t}\n\t" + strings.Join(lines, "\n\t")
+			msa := strings.Join(lines, "\n\t")
+			if !strings.Contains(msa, "limits {") {
+				msa = "limits {\n\t\tconnections_per_ip 1000\n\t}\n\t" + msa
+			}
 			if status, body := s.load(s.caddyfile(layout{msa: msa})); status != http.StatusOK {
 				t.Fatalf("%d %s", status, body)
 			}

@@ -69,6 +69,9 @@ func (m *Regexp) Provision(ctx caddy.Context) error {
 }
 
 func (r *Rule) compile() (err error) {
+	if _, err = regexp.Compile(r.Pattern); err != nil { // an error in the operator's words
+		return err
+	}
 	if r.re, err = regexp.Compile(`^(?:` + r.Pattern + `)$`); err != nil {
 		return err
 	}

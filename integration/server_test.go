@@ -185,7 +185,18 @@ func (s *server) await(what string, ok func() bool) {
 
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	awaitFor(t, 30*time.Second, what, ok)
+}
+
+// awaitProbe is for what waits until a destination that was down is tried again.
+func awaitProbe(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	awaitFor(t, 2*time.Minute, what, ok)
+}
+
+func awaitFor(t testing.TB, patience time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

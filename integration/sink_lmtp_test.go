@@ -1,0 +1,160 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const dovecotOfLMTP = `base_dir = $D/run
+state_dir = $D/run
+log_path = $D/log
+protocols = pop3 lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = maildir:$D/mail/%u
+recipient_delimiter = +
+lmtp_save_to_detail_mailbox = no
+passdb {
+  driver = passwd-file
+  args = username_format=%u $D/users
+}
+userdb {
+  driver = passwd-file
+  args = username_format=%u $D/users
+  override_fields = uid=mail gid=mail home=$D/home/%u
+}
+service pop3-login {
+  chroot =
+  inet_listener pop3 {
+    port = $POP3
+  }
+  inet_listener pop3s {
+    port = 0
+  }
+}
+service lmtp {
+  unix_listener $D/socket {
+    mode = 0600
+  }
+}
+service anvil {
+  chroot =
+}
+service stats {
+  chroot =
+}
+`
+
+// Dovecot takes messages over LMTP, answers for each recipient, and serves by POP3 what was
+// submitted; what it refuses comes back, and what it cannot take while it hangs or is gone waits.
+func TestLMTPDovecot(t *testing.T) {
+	needRoot(t)
+	need(t, "doveadm", "dovecot-core")
+	if !isFile("/usr/lib/dovecot/lmtp") {
+		lack(t, "dovecot-lmtpd")
+	}
+	pop3 := freeAddress(t)
+	d := newDaemon(t, map[string]string{
+		"conf":  strings.ReplaceAll(dovecotOfLMTP, "$POP3", port(pop3)),
+		"users": "bob@example.net:{PLAIN}secret::::::\ncarol@example.net:{PLAIN}secret::::::\n",
+	}, need(t, "dovecot", "dovecot-core"), "-F", "-c", "$D/conf")
+	mail, err := user.Lookup("mail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"mail", "home"} {
+		if err := os.Mkdir(d.dir+"/"+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("chown", mail.Uid+":"+mail.Gid, d.dir+"/"+dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for _, name := range []string{"conf", "users", "."} {
+		if err := os.Chmod(d.dir+"/"+name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.run()
+	s := start(t, layout{msa: `
+	@store recipient_domain example.net
+	deliver @store lmtp unix/` + d.socket + ` {
+		connect_timeout 1s
+		timeout     1s
+		end_timeout 2s
+	}
+	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
+	queue {
+		retry 300ms
+	}`})
+	trust := s.tlsConfig()
+	curl := need(t, "curl", "curl")
+	inbox := func(user string, n int) []byte {
+		t.Helper()
+		var out []byte
+		awaitProbe(t, fmt.Sprintf("message %d of %s", n, user), func() bool {
+			out, err = exec.Command(curl, "-s", "--max-time", "5", "-u", user+":secret", fmt.Sprintf("pop3://%s/%d", pop3, n)).Output()
+			return err == nil && len(out) > 0
+		})
+		return out
+	}
+	c, err := s.as(trust, "alice@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	octets := "From: alice@example.org\r\nSubject: octets\r\n\r\n..dots\r\n.\xe9\xff\r\n" + strings.Repeat("long ", 150) + "\r\n\r\n"
+	err = all(
+		func() error { return c.envelope("alice@example.org", "bob@example.net") },
+		func() error { return c.do("250", "RCPT TO:<carol+invoices@example.net> NOTIFY=SUCCESS,FAILURE") },
+		func() error { return c.do("250", "RCPT TO:<nobody@example.net>") },
+	)
+	if err == nil {
+		_, err = c.data(octets)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"bob@example.net", "carol@example.net"} {
+		if got := inbox(user, 1); !bytes.HasSuffix(got, []byte("\r\n"+octets)) {
+			t.Errorf("%s got:\n%q", user, got)
+		}
+	}
+	// One bounce for nobody, one success for carol, whose store is where it ends.
+	var bounce, success []byte
+	for _, m := range s.mail("alice@example.org", 2) {
+		if bytes.Contains(m, []byte("Action: failed")) {
+			bounce = m
+		} else if bytes.Contains(m, []byte("Action: delivered")) {
+			success = m
+		}
+	}
+	if !bytes.Contains(bounce, []byte("Final-Recipient: rfc822; nobody@example.net\r\n")) || !bytes.Contains(bounce, []byte("\r\nStatus: 5.1.1")) || bytes.Contains(bounce, []byte("; bob@")) {
+		t.Errorf("bounce:\n%s", bounce)
+	}
+	if !bytes.Contains(success, []byte("Final-Recipient: rfc822; carol+invoices@example.net\r\n")) {
+		t.Errorf("success:\n%s", success)
+	}
+
+	d.signal(syscall.SIGSTOP)
+	id := s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@example.net", letter("stopped"))
+	s.logged(id, "delivery deferred")
+	d.signal(syscall.SIGCONT)
+	inbox("bob@example.net", 2)
+	d.signal(syscall.SIGKILL)
+	s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@example.net", letter("killed"))
+	d.run()
+	awaitProbe(t, "the message after the kill", func() bool {
+		out, _ := exec.Command("grep", "-rlF", "Subject: killed", d.dir+"/mail/bob@example.net").Output()
+		return len(out) > 0
+	})
+}

@@ -1,0 +1,138 @@
+package integration
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"testing"
+)
+
+// eximDir is where .ci/run unpacks Debian's Exim, which cannot be installed beside Postfix.
+const eximDir = "/usr/local/lib/msa-exim"
+
+const eximConf = `exim_path = ` + eximDir + `/usr/sbin/exim4
+exim_user = mail
+exim_group = mail
+spool_directory = $D/spool
+log_file_path = $D/log/%slog
+pid_file_path = $D/spool/pid
+primary_hostname = relay.example.test
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = $PORT
+keep_environment = LD_LIBRARY_PATH
+host_lookup =
+rfc1413_query_timeout = 0s
+never_users =
+tls_advertise_hosts = *
+tls_certificate = $D/cert.pem
+tls_privatekey = $D/key.pem
+dsn_advertise_hosts = *
+chunking_advertise_hosts =
+auth_advertise_hosts = ${if eq{$tls_in_cipher}{}{}{*}}
+acl_smtp_rcpt = rcpt
+begin acl
+rcpt:
+  deny !authenticated = *
+       message = authenticate first
+  accept domains = example.net
+         local_parts = bob : carol
+  deny message = unknown user
+begin routers
+local:
+  driver = accept
+  local_parts = bob : carol
+  transport = maildir
+begin transports
+maildir:
+  driver = appendfile
+  maildir_format
+  directory = $D/mail/$local_part_data
+  create_directory
+  delivery_date_add = false
+  user = mail
+  group = mail
+begin retry
+* * F,1h,1s
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${if and{{eq{$auth2}{` + postfixUser + `}}{eq{$auth3}{` + postfixPass + `}}}}
+  server_set_id = $auth2
+`
+
+// Exim as the next hop: over STARTTLS and AUTH, unaltered, with DSN parameters; what it refuses comes
+// back; stopped and killed in the midst, everything arrives.
+func TestRelayExim(t *testing.T) {
+	needRoot(t)
+	program := eximDir + "/usr/sbin/exim4"
+	if _, err := user.Lookup("Debian-exim"); err != nil || !isFile(program) {
+		lack(t, "exim4-daemon-light (unpacked by .ci/run)")
+	}
+	address := freeAddress(t)
+	d := newDaemon(t, map[string]string{"mail/.keep": "", "spool/.keep": "", "log/.keep": ""}, program, "-C", "$D/conf", "-bdf", "-q1s")
+	for _, dir := range []string{"conf"} {
+		d.write(dir, string(bytes.ReplaceAll([]byte(eximConf), []byte("$PORT"), []byte(port(address)))))
+	}
+	selfSigned(t, postfixName, filepath.Join(d.dir, "cert.pem"), filepath.Join(d.dir, "key.pem"))
+	mail, err := user.Lookup("mail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"chown", "-R", mail.Uid + ":" + mail.Gid, d.dir}, {"chown", "root:root", d.dir + "/conf"}, {"chmod", "644", d.dir + "/conf"}, {"chmod", "755", d.dir}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	t.Setenv("LD_LIBRARY_PATH", eximDir+"/usr/lib/x86_64-linux-gnu:"+os.Getenv("LD_LIBRARY_PATH"))
+	d.serves = listening(address)
+	d.run()
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := exec.Command("sh", "-c", "head -50 "+d.dir+"/log/*; ls -R "+d.dir+"/mail").CombinedOutput()
+			t.Logf("%s", logs)
+		}
+	})
+	t.Setenv("RELAY_PASSWORD", postfixPass)
+	s := start(t, layout{msa: `
+	@far recipient_domain example.net
+	deliver @far relay ` + address + ` {
+		tls_server_name ` + postfixName + `
+		trusted_roots ` + d.dir + `/cert.pem
+		auth ` + postfixUser + ` {env.RELAY_PASSWORD}
+		timeouts {
+			connect 1s
+			command 1s
+			data    1s
+			end     5s
+		}
+	}
+	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
+	queue {
+		retry 300ms
+	}`})
+	trust := s.tlsConfig()
+	s.mustSend(trust, "alice@example.org", "alice@example.org", "nobody@example.net", letter("refused"))
+	if bounce := s.mail("alice@example.org", 1)[0]; !bytes.Contains(bounce, []byte("unknown user")) || !bytes.Contains(bounce, []byte("Remote-MTA: dns; ")) {
+		t.Errorf("bounce:\n%s", bounce)
+	}
+	octets := "From: alice@example.org\r\nSubject: octets\r\n\r\n..dots\r\n.\xe9\xff\r\n\r\n"
+	s.mustSend(trust, "alice@example.org", "alice@example.org", "carol@example.net", octets)
+	received := func(dir, end string) func() bool {
+		return func() bool {
+			names, _ := filepath.Glob(d.dir + "/mail/" + dir + "/new/*")
+			n := 0
+			for _, name := range names {
+				if b, err := os.ReadFile(name); err == nil && bytes.HasSuffix(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")), []byte("\r\n"+end)) {
+					n++
+				}
+			}
+			return n > 0
+		}
+	}
+	await(t, "what was submitted, unaltered", received("carol", octets))
+	s.interrupted(d, "bob@example.net", func(subject string) bool { return received("bob", letter(subject))() })
+}

@@ -131,6 +131,9 @@ func act(ctx context.Context, app *App, name string, a *QueueAction) (*QueueActi
 	if len(a.IDs) == 0 || len(a.IDs) > maxActions {
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: from 1 to %d messages are wanted", maxActions)}
 	}
+	if name == "retry" || name == "release" {
+		app.delivery.store.queue.ProbeNow()
+	}
 	answer := &QueueActionAnswer{Done: []string{}}
 	for _, id := range a.IDs {
 		if err := ctx.Err(); err != nil {

@@ -101,7 +101,7 @@ func TestDuplicateKilled(t *testing.T) {
 		}
 		s.await("the journal", func() bool {
 			b, _ := os.ReadFile(filepath.Join(s.dir, "accepted"))
-			return strings.Count(string(b), "\n") >= i+1
+			return len(strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' })) >= i+1 && strings.HasSuffix(string(b), "\n")
 		})
 		s.kill()
 		c.close()

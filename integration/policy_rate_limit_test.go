@@ -60,7 +60,7 @@ func TestRateLimitRedis(t *testing.T) {
 		return reply
 	}
 	for _, s := range []*server{one, two} {
-		if reply := refused(s); !strings.HasPrefix(reply, "450 4.7.1 Too many messages: 5 in 1h0m0s are allowed, come back in ") || !strings.HasSuffix(reply, "(rate_limit: messages)") {
+		if reply := refused(s); !strings.HasPrefix(reply, "450 4.7.1 Too many messages: 5 in 1h are allowed, come back in ") || !strings.HasSuffix(reply, "(rate_limit: messages)") {
 			t.Errorf("the sixth: %s", reply)
 		}
 	}

@@ -126,6 +126,7 @@ func earlier(a, b time.Time) time.Time {
 func (a *attempt) giveBack(at time.Time) {
 	if p, ok := a.lease.(Postponer); ok && a.e.Next.After(at) {
 		p.Postpone(a.e.Next)
+		a.q.pace.wait(a.q.leasing)
 		return
 	}
 	if a.e.Next.After(at) {

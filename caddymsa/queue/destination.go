@@ -141,6 +141,15 @@ func (ps *places) reached(k placeKey, err error, at time.Time, random func(int64
 	}
 }
 
+// probeNow forgets when destinations that are down are to be probed: the next entry is a probe.
+func (ps *places) probeNow() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.m {
+		p.probe = time.Time{}
+	}
+}
+
 // abandon ends a probe that found out nothing.
 func (ps *places) abandon(k placeKey) {
 	ps.mu.Lock()

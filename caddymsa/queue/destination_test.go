@@ -233,3 +233,34 @@ func TestWarnedInTime(t *testing.T) {
 		}
 	})
 }
+
+// The operator's word ends the wait for a probe.
+func TestProbeNow(t *testing.T) {
+	var down atomic.Bool
+	down.Store(true)
+	s := newSink(func(context.Context, *queue.Delivery) error {
+		if down.Load() {
+			return refused
+		}
+		return nil
+	})
+	run(t, to(&hops{sink: s}), func(r *rig) {
+		r.Start()
+		r.submit("Q1", nil, "bob@down.example")
+		r.after(time.Hour) // the next probe is minutes away
+		down.Store(false)
+		before := len(s.all())
+		if err := r.spool.Update(context.Background(), "Q1", func(e *queue.Entry) *queue.Entry {
+			e.Next = time.Now()
+			return e
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.ProbeNow()
+		r.after(time.Second)
+		if n := len(s.all()) - before; n != 1 {
+			t.Errorf("%d attempts", n)
+		}
+		r.mustNotHave("Q1")
+	})
+}

@@ -43,6 +43,7 @@ type Queue struct {
 	start   sync.Once
 	running atomic.Int32
 	places  places
+	pace    pace
 	group   sync.WaitGroup // the scheduler and the workers
 }
 
@@ -72,6 +73,13 @@ func (q *Queue) Start() {
 
 // Wake tells the queue that another generation is in charge.
 func (q *Queue) Wake() { signal(q.wake) }
+
+// ProbeNow has destinations that are down tried by the next entry that goes there: the operator knows
+// more than the schedule.
+func (q *Queue) ProbeNow() {
+	q.places.probeNow()
+	q.Wake()
+}
 
 // Stop takes no more entries and waits for the attempts under way; when ctx ends
 // they are cancelled, and what they had is due again. It returns when all have

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // metrics are made once a process, so that they survive reloads; each
@@ -31,10 +33,40 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "msa", Name: name, Help: help}, labels)
 }
 
+// spoolCollector says how much lies in the spools that are open.
+type spoolCollector struct{}
+
+var (
+	spoolMessages = prometheus.NewDesc("caddy_msa_spool_messages", "Messages in the spool, those that are held or dead letters included.", []string{"spool"}, nil)
+	spoolOctets   = prometheus.NewDesc("caddy_msa_spool_octets", "Octets of the messages in the spool.", []string{"spool"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (spoolCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- spoolMessages
+	descriptions <- spoolOctets
+}
+
+// Collect implements prometheus.Collector.
+func (spoolCollector) Collect(values chan<- prometheus.Metric) {
+	stores.Range(func(key, v any) bool {
+		s, ok := v.(*store)
+		if !ok {
+			return true
+		}
+		if sizer, ok := s.spool.(queue.Sizer); ok {
+			messages, octets := sizer.Size()
+			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
+			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
+		}
+		return true
+	})
+}
+
 // registerMetrics gives a configuration's registry the process's collectors.
 func registerMetrics(reg *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages,
-		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds} {
+		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return err

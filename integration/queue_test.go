@@ -3,10 +3,12 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -71,6 +73,16 @@ func TestQueueCommands(t *testing.T) {
 	}
 	first, second, third := send("bob@far.example", "one"), send("carol@far.example", "two"), send("dave@far.example", "three")
 	s.await("the first attempt", func() bool { return strings.Contains(s.mustMSA("queue", "show", first), "connection refused") })
+
+	resp, err := http.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if !regexp.MustCompile(`(?m)^caddy_msa_spool_messages\{spool="file:[^"]*/spool"\} 3$`).Match(metrics) {
+		t.Errorf("metrics:\n%s", metrics)
+	}
 
 	out := s.mustMSA("queue", "list")
 	for _, want := range []string{first, second, third, "alice@example.org", "bob@far.example", "queued", "connection refused"} {

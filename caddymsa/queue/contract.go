@@ -74,6 +74,11 @@ type MessageOpener interface {
 	OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, error)
 }
 
+// Sizer is what a Spool can be besides: it knows how much it keeps, without looking.
+type Sizer interface {
+	Size() (messages int, octets int64)
+}
+
 // Checker is what a Spool can be besides: it reads all that it keeps.
 type Checker interface {
 	// Check calls progress now and then with how many messages were read, and found for each that

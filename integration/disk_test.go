@@ -103,4 +103,5 @@ func TestDiskFull(t *testing.T) {
 		reply := s.endOfData(trust, letter("again"))
 		return strings.HasPrefix(reply, "250 ")
 	})
+	s.stop() // after the commands that write into its directory
 }

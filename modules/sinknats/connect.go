@@ -57,7 +57,7 @@ func (s *NATS) provision() error {
 
 func (s *NATS) provisionOptions() error {
 	s.options = []nats.Option{
-		nats.Name("caddy-msa"), nats.Timeout(time.Duration(s.Timeout)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		nats.Name("caddy-msa"), nats.Timeout(min(time.Duration(s.Timeout), 5*time.Second)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
 		nats.ReconnectBufSize(-1), // what cannot be sent now is tried again by the queue
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {

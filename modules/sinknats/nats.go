@@ -54,7 +54,7 @@ type NATS struct {
 	// ClientCertificate and ClientKey are PEM files to show to the server.
 	ClientCertificate string `json:"client_certificate,omitempty"`
 	ClientKey         string `json:"client_key,omitempty"`
-	// Timeout is how long connecting, and how long storing a message, may take. Default: 30s.
+	// Timeout is how long storing a message may take; connecting may take as long, and 5s at most. Default: 30s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 	// Concurrency is how many are under way at once; each is in memory as a whole. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`

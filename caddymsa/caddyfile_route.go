@@ -8,7 +8,7 @@ import (
 // route reads what stands behind deliver or bounces:
 //
 //	[@<name>] <sink> ... {
-//		queue       { retry <durations...> ; expire <duration> ; warn <duration> }
+//		queue       { retry <durations...> ; expire <duration> ; warn <duration> ; destination <domains...> { ... } }
 //		unqueued    [<timeout>]
 //		address_map <map> ...
 //		# the rest is the sink's
@@ -50,7 +50,7 @@ func (r *RouteConfig) setting(d *caddyfile.Dispenser, name string) (err error) {
 			if known, err := r.Queue.setting(d, name); known || err != nil {
 				return err
 			}
-			return d.Errf("unknown queue setting %q of a route; there are retry, expire and warn", name)
+			return d.Errf("unknown queue setting %q of a route; there are retry, expire, warn and destination", name)
 		})
 	case "unqueued":
 		r.Unqueued = new(Unqueued)
@@ -72,6 +72,27 @@ func (r *RouteConfig) setting(d *caddyfile.Dispenser, name string) (err error) {
 
 // setting reads a line that the app's queue and a route's have in common.
 func (c *RetryConfig) setting(d *caddyfile.Dispenser, name string) (known bool, err error) {
+	if name != "destination" {
+		return c.RetryTimes.setting(d, name)
+	}
+	to := new(DestinationRetry)
+	if to.Domains = d.RemainingArgs(); len(to.Domains) == 0 {
+		return true, d.Err("destination takes domains and a block, as in: destination slow.example { retry 1h }")
+	}
+	c.Destinations = append(c.Destinations, to)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		if known, err := to.RetryTimes.setting(d, name); err != nil {
+			return true, err
+		} else if !known {
+			return true, d.Errf("unknown setting %q of a destination; there are retry, expire and warn", name)
+		}
+	}
+	return true, nil
+}
+
+// setting reads one of the times.
+func (c *RetryTimes) setting(d *caddyfile.Dispenser, name string) (known bool, err error) {
 	switch name {
 	case "retry":
 		args := d.RemainingArgs()

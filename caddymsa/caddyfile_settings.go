@@ -56,7 +56,7 @@ func (p *serverParser) queue(d *caddyfile.Dispenser) error {
 		case "workers":
 			return count(d, &q.Workers)
 		}
-		return d.Errf("unknown queue setting %q; there are retry, expire, warn, dead_letters, show_content and workers", name)
+		return d.Errf("unknown queue setting %q; there are retry, expire, warn, destination, dead_letters, show_content and workers", name)
 	})
 }
 

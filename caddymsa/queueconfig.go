@@ -4,15 +4,42 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // RetryConfig says how often delivery is tried and when it is given up.
 type RetryConfig struct {
+	RetryTimes
+	// Destinations have schedules of their own, by the recipient's domain; the first that has it
+	// counts. What they do not say is as it is beside them. A route that has a schedule of its own
+	// heeds its own destinations and not the app's.
+	Destinations []*DestinationRetry `json:"destinations,omitempty"`
+
+	destinations []destinationSchedule
+}
+
+// DestinationRetry is the schedule of some domains.
+type DestinationRetry struct {
+	// Domains of recipients: example.org, *.example.org. Required.
+	Domains []string `json:"domains,omitempty"`
+	RetryTimes
+}
+
+// destinationSchedule is a DestinationRetry as the queue wants it.
+type destinationSchedule struct {
+	domains  *mailaddr.Set
+	schedule *queue.Schedule
+}
+
+// RetryTimes are the times of a schedule.
+type RetryTimes struct {
 	// Retry are the waits after the first, second ... failed attempt; the last
 	// repeats. Default 1m, 5m, 15m, 1h, 4h.
 	Retry []caddy.Duration `json:"retry,omitempty"`
@@ -59,17 +86,64 @@ func (q *QueueConfig) provision() error {
 	}
 	q.schedule = queue.Schedule{Workers: q.Workers, Keep: time.Duration(q.DeadLetters)}
 	q.apply(&q.schedule)
-	return q.schedule.Validate()
+	if err := q.schedule.Validate(); err != nil {
+		return err
+	}
+	return q.provisionDestinations(q.schedule)
 }
 
 // schedule is what a route's settings make of the app's.
 func (c *RetryConfig) schedule(app queue.Schedule) (*queue.Schedule, error) {
 	c.apply(&app)
-	return &app, app.Validate()
+	if err := app.Validate(); err != nil {
+		return nil, err
+	}
+	return &app, c.provisionDestinations(app)
+}
+
+// provisionDestinations makes the destinations' schedules of the one beside them.
+func (c *RetryConfig) provisionDestinations(beside queue.Schedule) error {
+	for i, d := range c.Destinations {
+		if d == nil || len(d.Domains) == 0 {
+			return fmt.Errorf("destination %d: domains are required", i+1)
+		}
+		set, schedule := new(mailaddr.Set), beside
+		for _, domain := range d.Domains {
+			if strings.Contains(domain, "@") {
+				return fmt.Errorf("destination %d: %s is no domain", i+1, domain)
+			}
+			if err := set.Add(domain); err != nil {
+				return fmt.Errorf("destination %d: %w", i+1, err)
+			}
+		}
+		d.apply(&schedule)
+		if err := schedule.Validate(); err != nil {
+			return fmt.Errorf("destination %s: %w", d.Domains[0], err)
+		}
+		c.destinations = append(c.destinations, destinationSchedule{set, &schedule})
+	}
+	return nil
+}
+
+// of returns the schedule of the recipient's domain, or nil if there is none for it.
+func (c *RetryConfig) of(r *queue.Recipient) *queue.Schedule {
+	if len(c.destinations) == 0 {
+		return nil
+	}
+	a, err := mailaddr.Parse(r.Complete(), true)
+	if err != nil {
+		return nil
+	}
+	for _, d := range c.destinations {
+		if d.domains.Has(a) {
+			return d.schedule
+		}
+	}
+	return nil
 }
 
 // apply sets what is set.
-func (c *RetryConfig) apply(s *queue.Schedule) {
+func (c *RetryTimes) apply(s *queue.Schedule) {
 	if len(c.Retry) > 0 {
 		s.Retry = nil
 		for _, d := range c.Retry {

@@ -76,6 +76,17 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 	return err
 }
 
+// scheduleOf is the route's schedule for a recipient; nil: the app's.
+func (r *RouteConfig) scheduleOf(rcpt *queue.Recipient, app *QueueConfig) *queue.Schedule {
+	if r.Queue == nil {
+		return app.of(rcpt)
+	}
+	if s := r.Queue.of(rcpt); s != nil {
+		return s
+	}
+	return r.schedule
+}
+
 // route returns the first route that takes r, or nil.
 func (srv *Server) route(e *queue.Entry, r *queue.Recipient) (*RouteConfig, error) {
 	if e.Bounce && srv.Bounces != nil {

@@ -127,7 +127,7 @@ func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error
 	if route == nil {
 		return queue.Route{}, queue.ErrNoRoute
 	}
-	return queue.Route{Sink: route.sink, Name: route.name, Schedule: route.schedule}, nil
+	return queue.Route{Sink: route.sink, Name: route.name, Schedule: route.scheduleOf(r, d.app.Queue)}, nil
 }
 
 // Schedule implements queue.Generation.

@@ -34,6 +34,7 @@ type part struct {
 	name        string
 	destination Destination
 	schedule    Schedule
+	own         *Schedule // the route's, if it has one
 	recipients  []*Recipient
 	err         error
 	until       time.Time // postponed until then; zero: until there is room
@@ -98,7 +99,7 @@ func (a *attempt) routeOne(r *Recipient) (to part) {
 	}
 	to.sink, to.name = route.Sink, route.Name
 	if route.Schedule != nil {
-		to.schedule = *route.Schedule
+		to.schedule, to.own = *route.Schedule, route.Schedule
 	}
 	if d, ok := route.Sink.(Destinations); ok {
 		to.destination = d.Destination(a.e, r)
@@ -109,7 +110,7 @@ func (a *attempt) routeOne(r *Recipient) (to part) {
 // part finds the part that goes where this one goes, or begins it.
 func (a *attempt) part(to part) *part {
 	for _, p := range a.parts {
-		if p.name == to.name && p.destination == to.destination && same(p.sink, to.sink) &&
+		if p.name == to.name && p.own == to.own && p.destination == to.destination && same(p.sink, to.sink) &&
 			(to.err == nil || p.err != nil && p.err.Error() == to.err.Error()) {
 			return p
 		}

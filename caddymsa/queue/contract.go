@@ -305,7 +305,7 @@ type Generation interface {
 	Hostname(e *Entry) string
 }
 
-// Route is where messages go. Recipients of one name, sink and destination go together.
+// Route is where messages go. Recipients of one name, sink, destination and schedule go together.
 type Route struct {
 	Sink Sink
 	// Name in the log.

@@ -118,6 +118,12 @@ type Revisioner interface {
 	Revision() uint64
 }
 
+// Reloader is an optional interface of a backend that holds data of its own.
+type Reloader interface {
+	// Reload reads the data again. On an error the old data stay in force.
+	Reload(ctx context.Context) error
+}
+
 // ErrCredentials refuses a client: unknown, disabled or wrong. The client hears
 // 535 5.7.8, whichever it was.
 var ErrCredentials = sasl.ErrCredentials

@@ -3,7 +3,6 @@ package caddymsa
 import (
 	"sync"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
 
@@ -19,17 +18,11 @@ func RegisterCommand(add func(msa *cobra.Command)) {
 	commands.add = append(commands.add, add)
 }
 
-func init() {
-	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "msa",
-		Short: "Works with the mail submission server",
-		Long:  "Commands of the mail submission server, one each below.",
-		CobraFunc: func(msa *cobra.Command) {
-			commands.Lock()
-			defer commands.Unlock()
-			for _, add := range commands.add {
-				add(msa)
-			}
-		},
-	})
+// AddCommands gives msa the sub-commands that were registered. The app calls it.
+func AddCommands(msa *cobra.Command) {
+	commands.Lock()
+	defer commands.Unlock()
+	for _, add := range commands.add {
+		add(msa)
+	}
 }

@@ -1,9 +1,12 @@
-// Package caddymsa is a mail submission server (RFC 6409) as a Caddy app, and the
-// contracts that its modules implement.
+// Package caddymsa has the contracts between the mail submission server and its modules:
+// what a module implements, and what it is handed.
 //
-// Reading order, which is one message's way: endpoint.go (the socket and its
-// sessions), session.go and login.go (one client), transaction.go (one message),
-// policy.go and route.go (may it, where to), store.go (the spool and its queue).
-// app.go and server.go are the configuration, generation.go is what lets it
-// change under open sessions.
+//   - auth.go: backends in the namespace msa.auth, and the identity that they prove
+//   - matcher.go, policy.go, refusal.go, onfailure.go: msa.matchers and msa.policies
+//   - submission.go: the envelope and the message that policies look at
+//   - addressmap.go, sink.go: msa.address_maps and msa.sinks (package queue has the sink itself)
+//   - spool.go: msa.spools (package queue has the spool itself)
+//   - decoy.go, network.go, command.go: what modules share with the app
+//
+// The app that loads the modules is package app, which no module imports.
 package caddymsa

@@ -2,9 +2,6 @@ package caddymsa
 
 import (
 	"context"
-	"fmt"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -36,80 +33,3 @@ const (
 	MomentRecipient                // RCPT
 	MomentMessage                  // the end of data
 )
-
-// matcherSets match if any of the sets does, or if there are none; a set
-// matches if all its matchers do.
-type matcherSets [][]Matcher
-
-// loadMatchers loads the field of type []caddy.ModuleMap that struct pointer v has, whose
-// matchers must have their answer at the latest moment.
-func loadMatchers(ctx caddy.Context, v any, field string, latest Moment) (matcherSets, error) {
-	loaded, err := ctx.LoadModule(v, field)
-	if err != nil {
-		return nil, err
-	}
-	var sets matcherSets
-	for _, mods := range loaded.([]map[string]any) {
-		var set []Matcher
-		for name, mod := range mods {
-			m, ok := mod.(Matcher)
-			if !ok {
-				return nil, fmt.Errorf("%s is no matcher", name)
-			}
-			if m.Moment() > latest {
-				return nil, fmt.Errorf("matcher %s needs the message's content, which a route cannot wait for; use it on a policy", name)
-			}
-			if _, ok := m.(MessageMatcher); m.Moment() == MomentMessage && !ok {
-				return nil, fmt.Errorf("matcher %s says that it needs the message and cannot look at it", name)
-			}
-			set = append(set, m)
-		}
-		sets = append(sets, set)
-	}
-	return sets, nil
-}
-
-// moment is the earliest at which all of them can be answered.
-func (ms matcherSets) moment() Moment {
-	var latest Moment
-	for _, set := range ms {
-		for _, m := range set {
-			latest = max(latest, m.Moment())
-		}
-	}
-	return latest
-}
-
-// match asks about a submission whose message is m, or nil before the end of data.
-func (ms matcherSets) match(ctx context.Context, s *Submission, r *queue.Recipient, m *Message) (bool, error) {
-	return ms.any(func(matcher Matcher) (bool, error) {
-		if about, ok := matcher.(MessageMatcher); ok && matcher.Moment() == MomentMessage {
-			return about.MatchMessage(ctx, s, r, m)
-		}
-		return matcher.Match(s.Entry, r)
-	})
-}
-
-// matchEntry asks about what is stored.
-func (ms matcherSets) matchEntry(e *queue.Entry, r *queue.Recipient) (bool, error) {
-	return ms.any(func(matcher Matcher) (bool, error) { return matcher.Match(e, r) })
-}
-
-// any asks each matcher of each set until one set matches.
-func (ms matcherSets) any(ask func(Matcher) (bool, error)) (bool, error) {
-	if len(ms) == 0 {
-		return true, nil
-	}
-	for _, set := range ms {
-		ok, err := true, error(nil)
-		for _, matcher := range set {
-			if ok, err = ask(matcher); !ok || err != nil {
-				break
-			}
-		}
-		if ok || err != nil {
-			return ok && err == nil, err
-		}
-	}
-	return false, nil
-}

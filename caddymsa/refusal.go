@@ -1,7 +1,6 @@
 package caddymsa
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -25,7 +24,7 @@ type Refusal struct {
 
 // Error has all of it, for the log.
 func (r *Refusal) Error() string {
-	s := replyText(r.reply(""))
+	s := ReplyText(r.Reply(""))
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
@@ -35,10 +34,10 @@ func (r *Refusal) Error() string {
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// reply is what the client hears.
-func (r *Refusal) reply(policy string) *smtp.SMTPError {
-	text := replyLine(r.Text)
-	switch by := strings.Trim(policy+": "+replyLine(r.Rule), ": "); {
+// Reply is what the client hears, with the name of the policy that refused.
+func (r *Refusal) Reply(policy string) *smtp.SMTPError {
+	text := ReplyLine(r.Text)
+	switch by := strings.Trim(policy+": "+ReplyLine(r.Rule), ": "); {
 	case policy == "":
 	case text == "":
 		text = "Refused by " + by
@@ -52,8 +51,8 @@ func (r *Refusal) reply(policy string) *smtp.SMTPError {
 // for codes and names.
 const maxReplyLine = 300
 
-// replyLine makes one line of printable ASCII of any text.
-func replyLine(s string) string {
+// ReplyLine makes one line of printable ASCII of any text.
+func ReplyLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '
@@ -73,35 +72,12 @@ type AlreadyAccepted struct{ ID string }
 
 func (a *AlreadyAccepted) Error() string { return "accepted before as " + a.ID }
 
-// policyError is a refusal or a failure with the policy's name.
-type policyError struct {
-	policy string
-	err    error
-}
-
-func (e *policyError) Error() string { return "policy " + e.policy + ": " + e.err.Error() }
-func (e *policyError) Unwrap() error { return e.err }
-
-// reply is nil for a failure.
-func (e *policyError) reply() *smtp.SMTPError {
-	if r, ok := errors.AsType[*Refusal](e.err); ok {
-		return r.reply(e.policy)
-	}
-	if r, ok := errors.AsType[*smtp.SMTPError](e.err); ok {
-		return (&Refusal{Code: r.Code, Status: r.EnhancedCode, Text: r.Message}).reply(e.policy)
-	}
-	return nil
-}
-
-// rule is the refusing rule, for the log.
-func (e *policyError) rule() string {
-	if r, ok := errors.AsType[*Refusal](e.err); ok {
-		return r.Rule
-	}
-	return ""
-}
-
 // Refuse returns a refusal of class 5 with status 5.7.1: do not try again.
 func Refuse(rule, format string, args ...any) error {
 	return &Refusal{Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: rule, Text: fmt.Sprintf(format, args...)}
+}
+
+// ReplyText is a reply as it stands in the log.
+func ReplyText(r *smtp.SMTPError) string {
+	return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.EnhancedCode[0], r.EnhancedCode[1], r.EnhancedCode[2], r.Message)
 }

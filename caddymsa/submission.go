@@ -44,6 +44,9 @@ func (s *Submission) SetValue(key, value any) {
 	s.values[key] = value
 }
 
+// Forget drops what SetValue has put there: the checks run again, by another configuration.
+func (s *Submission) Forget() { s.values = nil }
+
 // OnEnd has f called once when the submission is over, whatever came of it: accepted
 // means that the message is durable. f returns soon.
 func (s *Submission) OnEnd(f func(accepted bool)) { s.ends = append(s.ends, f) }
@@ -96,8 +99,8 @@ func (m *Message) Once(key any, find func() (any, error)) (any, error) {
 	return r.value, r.err
 }
 
-// unchanged is a view of the message whose prepended fields go nowhere.
-func (m *Message) unchanged() *Message {
+// Preview returns a view of the message whose prepended fields go nowhere.
+func (m *Message) Preview() *Message {
 	view := *m
 	view.header = append([]byte(nil), m.header...)
 	return &view

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 )
@@ -29,7 +30,7 @@ func newCommand() *cobra.Command {
 }
 
 func testCommand(a *adminclient.Admin) *cobra.Command {
-	var q caddymsa.AuthTestRequest
+	var q adminapi.AuthTestRequest
 	var stdin, noPassword bool
 	cmd := &cobra.Command{
 		Use:   "test <user>",
@@ -54,7 +55,7 @@ Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
 			if err != nil {
 				return err
 			}
-			var answers []caddymsa.AuthTestAnswer
+			var answers []adminapi.AuthTestAnswer
 			if err := a.Post("/msa/auth/test", &q, &answers); err != nil {
 				return err
 			}
@@ -69,7 +70,7 @@ Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
 	return cmd
 }
 
-func show(w io.Writer, answers []caddymsa.AuthTestAnswer) error {
+func show(w io.Writer, answers []adminapi.AuthTestAnswer) error {
 	good := false
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SERVER\tBACKEND\tRESULT\tMECHANISMS\tMAY ALSO SEND AS")

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -38,7 +38,7 @@ func actionCommand(a *adminclient.Admin, act action) *cobra.Command {
 	var (
 		f        filter
 		all, yes bool
-		request  caddymsa.QueueAction
+		request  adminapi.QueueAction
 	)
 	cmd := &cobra.Command{
 		Use:   act.name + " <ids...> | --all [filter]",
@@ -104,7 +104,7 @@ func confirm(cmd *cobra.Command, question string) error {
 type work struct {
 	admin    *adminclient.Admin
 	action   action
-	request  caddymsa.QueueAction
+	request  adminapi.QueueAction
 	out      io.Writer
 	progress func(done, of int)
 }
@@ -113,7 +113,7 @@ func (w *work) do(ids []string) error {
 	done, failed := 0, 0
 	for chunk := range slices.Chunk(ids, batch) {
 		w.request.IDs = chunk
-		var answer caddymsa.QueueActionAnswer
+		var answer adminapi.QueueActionAnswer
 		if err := w.admin.Post("/msa/queue-actions/"+w.action.name, &w.request, &answer); err != nil {
 			return fmt.Errorf("after %d messages: %w", done, err)
 		}

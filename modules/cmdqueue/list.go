@@ -13,7 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -58,7 +58,7 @@ func each(a *adminclient.Admin, q url.Values, after string, limit int, f func(*q
 		} else {
 			q.Set("limit", "1000")
 		}
-		var page caddymsa.QueuePage
+		var page adminapi.QueuePage
 		if err := a.Get("/msa/queue?"+q.Encode(), &page); err != nil {
 			return "", err
 		}
@@ -107,7 +107,7 @@ func (p *printer) entry(e *queue.Entry) error {
 		next = p.until(e.Next)
 	}
 	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", e.ID, age(p.now.Sub(e.Accepted)), humanize.IBytes(uint64(max(0, e.Size))),
-		p.style.state(caddymsa.EntryState(e)), e.Attempts, next, bracket(e.Sender), recipients(e), clip(lastError(e), 80))
+		p.style.state(adminapi.EntryState(e)), e.Attempts, next, bracket(e.Sender), recipients(e), clip(lastError(e), 80))
 	return err
 }
 

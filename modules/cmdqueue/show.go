@@ -12,7 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -50,7 +50,7 @@ func show(w io.Writer, e *queue.Entry) {
 			fmt.Fprintf(w, "%s %s\n", st.plain(dim, fmt.Sprintf("%-11s", name)), printable(value))
 		}
 	}
-	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, e.ID), caddymsa.EntryState(e))
+	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, e.ID), adminapi.EntryState(e))
 	line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
 	line("user", strings.TrimSpace(e.User+"  "+e.Mechanism))
 	line("client", strings.TrimSpace(e.RemoteIP+"  "+e.Helo+"  "+e.TLS))

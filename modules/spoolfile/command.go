@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 )
 
@@ -104,7 +105,7 @@ func checkServer(a *adminclient.Admin, r *checkReport) error {
 	}
 	defer answer.Close()
 	for lines := json.NewDecoder(answer); ; {
-		var line caddymsa.SpoolCheck
+		var line adminapi.SpoolCheck
 		if err := lines.Decode(&line); err != nil {
 			return fmt.Errorf("the answer broke off: %w", err)
 		}

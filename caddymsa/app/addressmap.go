@@ -1,0 +1,203 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// mappedSink is a sink behind an address map.
+type mappedSink struct {
+	sink      queue.Sink
+	addresses caddymsa.AddressMap
+	log       *zap.Logger
+}
+
+// Deliver implements queue.Sink. The sink gets copies of the envelope, and what it says of them
+// is told of the originals.
+func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
+	e := *d.Entry
+	if err := m.sender(ctx, &e); err != nil {
+		return err
+	}
+	var originals, copies []*queue.Recipient
+	for _, r := range d.Recipients {
+		c, err := m.recipient(ctx, &e, r)
+		if err != nil {
+			d.Report(r, err)
+			continue
+		}
+		if c.Address != r.Address {
+			m.log.Info("recipient translated", zap.String(fieldQueueID, e.ID), zap.String("logical", r.Complete()), zap.String("actual", c.Address))
+		}
+		originals, copies = append(originals, r), append(copies, c)
+	}
+	if len(copies) == 0 {
+		return nil
+	}
+	inner := queue.NewDelivery(&e, copies, d.Open)
+	err := m.sink.Deliver(ctx, inner)
+	var first error // what the others hear has the first one's address hidden
+	for i, r := range originals {
+		c := copies[i]
+		r.RemoteMTA = c.RemoteMTA
+		if notifies, ok := inner.WasRelayed(c); ok {
+			d.Relayed(r, notifies)
+		}
+		said, reported := inner.Reported(c)
+		if !reported {
+			said = err
+		}
+		if said = hideAddress(said, c.Address, r.Complete()); said != nil && !reported && first == nil {
+			first = said
+		}
+		d.Report(r, said)
+	}
+	return first
+}
+
+// sender translates the reverse path, unless it is null.
+func (m *mappedSink) sender(ctx context.Context, e *queue.Entry) error {
+	if e.Sender == "" {
+		return nil
+	}
+	from, err := mailaddr.Parse(e.Sender, true)
+	if err != nil {
+		return fmt.Errorf("address_map: %w", err)
+	}
+	logical, ok, err := m.addresses.Logical(ctx, from)
+	if err != nil || !ok {
+		return wrapMap(err)
+	}
+	to, err := mailaddr.Parse(logical, true)
+	if err != nil {
+		return fmt.Errorf("address_map: what stands for sender %s is no address: %q: %w", e.Sender, logical, err)
+	}
+	m.log.Info("sender translated", zap.String(fieldQueueID, e.ID), zap.String("actual", e.Sender), zap.String("logical", to.Exact))
+	e.Sender, e.SMTPUTF8 = to.Exact, e.SMTPUTF8 || to.NeedsUTF8()
+	return nil
+}
+
+// recipient returns a copy with the actual address. The next hop is told the logical one as the
+// original recipient (RFC 3461 section 4.2), so that its notifications name that.
+func (m *mappedSink) recipient(ctx context.Context, e *queue.Entry, r *queue.Recipient) (*queue.Recipient, error) {
+	c := *r
+	logical, err := mailaddr.Parse(r.Complete(), true)
+	if err != nil {
+		return nil, fmt.Errorf("address_map: %w", err)
+	}
+	actual, ok, err := m.addresses.Actual(ctx, logical)
+	if err != nil || !ok {
+		return &c, wrapMap(err)
+	}
+	to, err := mailaddr.Parse(actual, true)
+	if err != nil {
+		return nil, fmt.Errorf("address_map: what %s stands for is no address: %q: %w", logical.Exact, actual, err)
+	}
+	c.Address, c.Route = to.Exact, ""
+	e.SMTPUTF8 = e.SMTPUTF8 || to.NeedsUTF8()
+	if c.ORCPT == "" && !logical.NeedsUTF8() {
+		c.ORCPT = "rfc822;" + xtext(logical.Exact)
+	}
+	return &c, nil
+}
+
+func wrapMap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("address_map: %w", err)
+}
+
+// CheckRecipient implements RecipientChecker where the sink does.
+func (m *mappedSink) CheckRecipient(ctx context.Context, e *queue.Entry, r *queue.Recipient) error {
+	checker, ok := m.sink.(caddymsa.RecipientChecker)
+	if !ok {
+		return nil
+	}
+	envelope := *e
+	c, err := m.recipient(ctx, &envelope, r)
+	if err != nil {
+		return err
+	}
+	return hideAddress(checker.CheckRecipient(ctx, &envelope, c), c.Address, r.Complete())
+}
+
+// Destination implements queue.Destinations. A map that fails here fails again in Deliver, which
+// says so.
+func (m *mappedSink) Destination(e *queue.Entry, r *queue.Recipient) queue.Destination {
+	sink, ok := m.sink.(queue.Destinations)
+	if !ok {
+		return queue.Destination{}
+	}
+	envelope := *e
+	if c, err := m.recipient(context.Background(), &envelope, r); err == nil {
+		r = c
+	}
+	return sink.Destination(e, r)
+}
+
+// hideAddress puts the logical address in the place of the actual one in a reply. Other errors
+// are for the log, which shows both.
+func hideAddress(err error, actual, logical string) error {
+	reply, ok := errors.AsType[*smtp.SMTPError](err)
+	if !ok || strings.EqualFold(actual, logical) {
+		return err
+	}
+	hidden := *reply
+	hidden.Message = replaceFold(reply.Message, actual, logical)
+	if hidden.Message == reply.Message {
+		return err
+	}
+	if err == error(reply) {
+		return &hidden
+	}
+	return &hiddenError{error: err, reply: &hidden}
+}
+
+// hiddenError keeps what an error is and shows another reply.
+type hiddenError struct {
+	error
+	reply *smtp.SMTPError
+}
+
+func (h *hiddenError) Unwrap() []error { return []error{h.reply, h.error} }
+
+// replaceFold replaces each old, whose case does not matter.
+func replaceFold(s, old, with string) string {
+	if old == "" {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		if i+len(old) <= len(s) && strings.EqualFold(s[i:i+len(old)], old) {
+			b.WriteString(with)
+			i += len(old)
+			continue
+		}
+		b.WriteByte(s[i])
+		i++
+	}
+	return b.String()
+}
+
+// xtext is RFC 3461 section 4's.
+func xtext(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,183 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// What a page costs at most, however few entries a filter lets through.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+	maxScanned  = 2000
+)
+
+// queueList answers GET /msa/queue, a page of what matches the filter in the order of ids,
+// which is that of acceptance: ?after=<id>&limit=<n> and the filter's words.
+func queueList(ctx context.Context, app *App, q url.Values) (*adminapi.QueuePage, error) {
+	f, err := parseFilter(q)
+	if err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+	}
+	limit := defaultPage
+	if s := q.Get("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPage {
+			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("limit: %q is not a number from 1 to %d", s, maxPage)}
+		}
+	}
+	page, scanned, last := &adminapi.QueuePage{Entries: []*queue.Entry{}}, 0, ""
+	err = app.delivery.store.spool.List(ctx, q.Get("after"), func(e *queue.Entry) bool {
+		if len(page.Entries) == limit || scanned == maxScanned {
+			page.Next = last
+			return false
+		}
+		scanned++
+		if last = e.ID; f.match(e) {
+			page.Entries = append(page.Entries, e)
+		}
+		return true
+	})
+	return page, err
+}
+
+// queueFilter says which entries are meant. Its zero value means all.
+type queueFilter struct {
+	user, sender, recipient, server, state, cause string
+	older, newer                                  time.Time
+}
+
+// parseFilter reads the words of a filter: user, server (both exact), sender, recipient and error (parts,
+// whose case does not matter), state (queued, held, dead), older and newer (than a duration).
+func parseFilter(q url.Values) (*queueFilter, error) {
+	f := &queueFilter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
+		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error"))}
+	switch f.state {
+	case "", adminapi.StateQueued, adminapi.StateHeld, adminapi.StateDead:
+	default:
+		return nil, fmt.Errorf("state: %q is none; there are queued, held and dead", f.state)
+	}
+	for name := range q {
+		switch name {
+		case "user", "server", "state", "sender", "recipient", "error", "after", "limit":
+		case "older", "newer":
+			age, err := caddy.ParseDuration(q.Get(name))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			at := time.Now().Add(-age)
+			if name == "older" {
+				f.older = at
+			} else {
+				f.newer = at
+			}
+		default:
+			return nil, fmt.Errorf("unknown filter %q; there are user, server, state, sender, recipient, error, older and newer", name)
+		}
+	}
+	return f, nil
+}
+
+func (f *queueFilter) match(e *queue.Entry) bool {
+	return (f.user == "" || e.User == f.user) && (f.server == "" || e.Server == f.server) && (f.state == "" || adminapi.EntryState(e) == f.state) &&
+		(f.sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
+		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
+		(f.recipient == "" || anyRecipient(e, func(r *queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Address), f.recipient) })) &&
+		(f.cause == "" || anyRecipient(e, func(r *queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) }))
+}
+
+func anyRecipient(e *queue.Entry, is func(*queue.Recipient) bool) bool {
+	for i := range e.Recipients {
+		if is(&e.Recipients[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// queueShow answers GET /msa/queue/<id>.
+func queueShow(ctx context.Context, app *App, id string) (*queue.Entry, error) {
+	e, err := app.delivery.store.spool.Get(ctx, id)
+	return e, apiError(id, err)
+}
+
+// apiError gives what a spool says of an entry its HTTP status.
+func apiError(id string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, queue.ErrNotFound):
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no message %s in the queue: it was delivered or deleted, or never accepted", id)}
+	case errors.Is(err, queue.ErrLeased):
+		return caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("message %s is being delivered at this moment, try again", id)}
+	}
+	return fmt.Errorf("message %s: %w", id, err)
+}
+
+// serveQueue answers what reads the queue.
+func serveQueue(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use GET, and POST /msa/queue-actions/ to change something")}
+	}
+	id, rest, _ := strings.Cut(strings.Trim(strings.TrimPrefix(r.URL.Path, "/msa/queue"), "/"), "/")
+	switch {
+	case id == "":
+		return answerJSON(w, r, func(ctx context.Context, app *App) (*adminapi.QueuePage, error) {
+			return queueList(ctx, app, r.URL.Query())
+		})
+	case rest == "":
+		return answerJSON(w, r, func(ctx context.Context, app *App) (*queue.Entry, error) { return queueShow(ctx, app, id) })
+	}
+	return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there are /msa/queue and /msa/queue/<id>")}
+}
+
+func answerJSON[A any](w http.ResponseWriter, r *http.Request, ask func(context.Context, *App) (A, error)) error {
+	answer, err := withApp(r.Context(), ask)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// serveMessage answers GET /msa/queue-content/<id>: the message itself, where the configuration
+// allows it. Each reading is logged.
+func serveMessage(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use GET")}
+	}
+	id := strings.TrimPrefix(r.URL.Path, "/msa/queue-content/")
+	message, err := withApp(r.Context(), func(ctx context.Context, app *App) (io.ReadSeekCloser, error) {
+		if !app.Queue.ShowContent {
+			return nil, caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("the content of messages is not shown: show_content is not set in the configuration's queue")}
+		}
+		opener, ok := app.delivery.store.spool.(queue.MessageOpener)
+		if !ok {
+			return nil, caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("this spool cannot show messages")}
+		}
+		m, err := opener.OpenMessage(ctx, id)
+		app.log.Warn("content of a message read by an administrator", zap.String(fieldQueueID, id), zap.String("admin", r.RemoteAddr), zap.Error(err))
+		return m, apiError(id, err)
+	})
+	if err != nil {
+		return err
+	}
+	defer message.Close()
+	w.Header().Set("Content-Type", "message/rfc822")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, err = io.Copy(w, message)
+	return err
+}

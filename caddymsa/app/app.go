@@ -1,0 +1,257 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is a mail submission server (RFC 6409): it takes messages over TLS from
+// clients that authenticate, stores each before it says 250, and delivers them.
+type App struct {
+	// Servers by name. Entries in the spool remember the name of their server, so
+	// a server that is renamed leaves what it accepted without a route until a
+	// server of the old name is there again.
+	Servers map[string]*Server `json:"servers,omitempty"`
+
+	// Spool is where messages lie between acceptance and delivery: a module.
+	// Default: file, in Caddy's data directory.
+	SpoolRaw json.RawMessage `json:"spool,omitempty" caddy:"namespace=msa.spools inline_key=module"`
+
+	// Queue is the schedule of delivery.
+	Queue *QueueConfig `json:"queue,omitempty"`
+
+	// GracePeriod is how long a configuration that was replaced, or a process that ends,
+	// waits for the calls into modules and the deliveries that are under way. Default 30s.
+	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+
+	log        *zap.Logger
+	events     *events
+	started    bool
+	ctx        caddy.Context
+	generation *generation
+	spool      caddymsa.SpoolModule
+	delivery   *delivery
+	bindings   []*binding
+	gates      []string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "msa", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision sets up everything but sockets and spool, which validating a
+// configuration must not touch.
+func (app *App) Provision(ctx caddy.Context) error {
+	app.ctx, app.log = ctx, ctx.Logger()
+	app.generation = newGeneration()
+	if len(app.Servers) == 0 {
+		return fmt.Errorf("servers: at least one is required")
+	}
+	if app.Queue == nil {
+		app.Queue = new(QueueConfig)
+	}
+	if err := app.Queue.provision(); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	if err := setDefault(&app.GracePeriod, caddy.Duration(30*time.Second), "grace_period"); err != nil {
+		return err
+	}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("events app: %w", err)
+	}
+	app.events = newEvents(ctx, events.(*caddyevents.App), app.log)
+
+	if err := app.loadSpool(ctx); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	tlsApp, err := ctx.App("tls")
+	if err != nil {
+		return fmt.Errorf("tls app: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+		srv := app.Servers[name]
+		if srv == nil {
+			return fmt.Errorf("server %s: is empty", name)
+		}
+		srv.app, srv.name, srv.log = app, name, app.log.With(zap.String("server", name))
+		if err := srv.provision(ctx, tlsApp.(*caddytls.TLS)); err != nil {
+			return fmt.Errorf("server %s: %w", name, err)
+		}
+	}
+	return app.checkAddresses()
+}
+
+func (app *App) loadSpool(ctx caddy.Context) error {
+	if app.SpoolRaw == nil {
+		app.SpoolRaw = json.RawMessage(`{"module": "file"}`)
+	}
+	mod, err := ctx.LoadModule(app, "SpoolRaw")
+	if err != nil {
+		return err
+	}
+	spool, ok := mod.(caddymsa.SpoolModule)
+	if !ok {
+		return fmt.Errorf("%s is no spool", moduleName(mod))
+	}
+	app.spool = spool
+	return nil
+}
+
+// checkAddresses refuses two servers, or two ports of one, on one address.
+func (app *App) checkAddresses() error {
+	owners := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+		for _, na := range app.Servers[name].addresses {
+			key := endpointKey(na.NetworkAddress)
+			if owner, taken := owners[key]; taken {
+				return fmt.Errorf("server %s: address %s is taken by server %s; give each an address of its own", name, na, owner)
+			}
+			owners[key] = name
+		}
+	}
+	return nil
+}
+
+// Start opens the spool and the sockets, and puts this configuration in charge
+// as its last act.
+func (app *App) Start() (err error) {
+	defer func() {
+		if err != nil { // Stop will not be called
+			app.release()
+		}
+	}()
+	if app.delivery, err = openStore(app, app.spool); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+		srv := app.Servers[name]
+		if err = srv.start(); err != nil {
+			return fmt.Errorf("server %s: %w", name, err)
+		}
+		v, _, _ := gates.LoadOrNew(name, newGate)
+		app.gates = append(app.gates, name)
+		srv.gate = v.(*gate)
+		for _, na := range srv.addresses {
+			b, err := bind(na.NetworkAddress, srv, na.implicit)
+			if err != nil {
+				return fmt.Errorf("server %s: listening on %s: %w", name, na, err)
+			}
+			app.bindings = append(app.bindings, b)
+		}
+	}
+	app.events.start()
+	app.started = true
+	app.delivery.push()
+	for _, b := range app.bindings {
+		b.push()
+	}
+	for _, srv := range app.Servers {
+		srv.logStart()
+	}
+	return nil
+}
+
+// Stop gives everything back to the configuration before or after this one. When
+// the process ends, transactions under way are finished first, within the grace period.
+func (app *App) Stop() error {
+	if caddy.Exiting() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
+		defer cancel()
+		drain(ctx, app.bindings)
+	}
+	app.release()
+	return nil
+}
+
+// Cleanup ends what a failed start, or a validation, left.
+func (app *App) Cleanup() error {
+	app.release()
+	return nil
+}
+
+// release is safe to call again, and after a start that failed half way.
+func (app *App) release() {
+	for _, b := range app.bindings {
+		b.release()
+	}
+	app.bindings = nil
+	for _, name := range app.gates {
+		_, _ = gates.Delete(name)
+	}
+	app.gates = nil
+	if app.delivery != nil {
+		app.delivery.release()
+		app.delivery = nil
+	}
+	if app.generation != nil {
+		app.generation.close(time.Duration(app.GracePeriod))
+	}
+	if app.started {
+		app.events.stop(time.Duration(app.GracePeriod))
+	}
+	for _, srv := range app.Servers {
+		if srv != nil {
+			srv.stopTLS()
+		}
+	}
+}
+
+// listenAddress is a socket's address and what is spoken on it.
+type listenAddress struct {
+	caddy.NetworkAddress
+	implicit bool
+}
+
+// parseAddresses expands port ranges and placeholders.
+func parseAddresses(listen []string, port uint, implicit bool) ([]listenAddress, error) {
+	var all []listenAddress
+	for _, s := range listen {
+		s, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
+		if err != nil {
+			return nil, err
+		}
+		na, err := caddy.ParseNetworkAddressWithDefaults(s, "tcp", port)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(na.Network, "udp") || na.Network == "unixgram" {
+			return nil, fmt.Errorf("%s is no stream socket", s)
+		}
+		if na.IsUnixNetwork() || na.IsFdNetwork() {
+			all = append(all, listenAddress{na, implicit})
+			continue
+		}
+		for _, one := range na.Expand() {
+			all = append(all, listenAddress{one, implicit})
+		}
+	}
+	return all, nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,146 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+// testAuth asks each backend by itself, without the chain, the throttle or a session.
+func testAuth(ctx context.Context, app *App, q *adminapi.AuthTestRequest) ([]adminapi.AuthTestAnswer, error) {
+	if q.IP == "" {
+		q.IP = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(q.IP)
+	if err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ip: %w", err)}
+	}
+	names := slices.Sorted(maps.Keys(app.Servers))
+	if q.Server != "" {
+		if app.Servers[q.Server] == nil {
+			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", q.Server, names)}
+		}
+		names = []string{q.Server}
+	}
+	var all []adminapi.AuthTestAnswer
+	for _, name := range names {
+		a := app.Servers[name].Auth
+		peer := caddymsa.Peer{IP: ip, Server: a.srv.Hostname, Session: "auth-test"}
+		for _, b := range a.backends {
+			ctx, cancel := context.WithTimeout(ctx, a.timeout())
+			t := backendTest{a: a, b: b, peer: peer, q: q, answer: adminapi.AuthTestAnswer{Server: name, Backend: b.id, Mechanisms: []string{}}}
+			t.run(ctx)
+			cancel()
+			all = append(all, t.answer)
+		}
+	}
+	return all, nil
+}
+
+// backendTest collects what one backend says.
+type backendTest struct {
+	a      *Auth
+	b      *backend
+	peer   caddymsa.Peer
+	q      *adminapi.AuthTestRequest
+	answer adminapi.AuthTestAnswer
+}
+
+func (t *backendTest) run(ctx context.Context) {
+	if b, ok := as[caddymsa.PasswordVerifier](t.b, caddymsa.CapPassword); ok && t.q.Password != "" {
+		id, err := b.VerifyPassword(ctx, t.peer, t.q.User, t.q.Password)
+		t.heard("accepted", id, err, sasl.Plain, sasl.Login)
+	}
+	if b, ok := as[caddymsa.TokenVerifier](t.b, caddymsa.CapToken); ok && t.q.Token != "" {
+		id, err := b.VerifyToken(ctx, t.peer, t.q.User, t.q.Token)
+		t.heard("accepted", id, err, sasl.OAuthBearer, sasl.XOAuth2)
+	}
+	if b, ok := as[caddymsa.SCRAMStore](t.b, caddymsa.CapSCRAM); ok {
+		t.scram(ctx, b)
+	}
+	if b, ok := as[caddymsa.DigestStore](t.b, caddymsa.CapDigest); ok {
+		t.digest(ctx, b)
+	}
+	if b, ok := as[caddymsa.Lookuper](t.b, caddymsa.CapLookup); ok && t.answer.Result == "" {
+		id, err := b.Lookup(ctx, t.peer, t.q.User)
+		t.heard("known", id, err)
+	}
+	slices.SortFunc(t.answer.Mechanisms, func(x, y string) int { return slices.Index(t.a.offered, x) - slices.Index(t.a.offered, y) })
+}
+
+func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
+	key, id, err := b.SCRAMCredential(ctx, t.peer, t.q.User)
+	if err == nil && t.q.Password != "" {
+		made, failed := sasl.NewSCRAMCredential(t.q.Password, key.Salt, key.Iterations)
+		if failed != nil || string(made.StoredKey) != string(key.StoredKey) {
+			err = caddymsa.ErrCredentials
+		}
+	}
+	t.heard(t.yes(), id, err, sasl.SCRAMSHA256Plus, sasl.SCRAMSHA256)
+}
+
+// digest tries the name as it is, in each realm.
+func (t *backendTest) digest(ctx context.Context, b caddymsa.DigestStore) {
+	for _, realm := range t.a.Realms {
+		candidates, err := b.DigestCredentials(ctx, t.peer, t.q.User, realm)
+		if err != nil {
+			t.heard("", caddymsa.Identity{}, err)
+			return
+		}
+		ha1 := sasl.DigestHA1(t.q.User, realm, t.q.Password)
+		i := slices.IndexFunc(candidates, func(c caddymsa.DigestCredential) bool {
+			return t.q.Password == "" || c.HA1 != nil && *c.HA1 == ha1 || c.HA1 == nil && c.Password == t.q.Password
+		})
+		if i >= 0 {
+			t.heard(t.yes(), candidates[i].Identity, nil, sasl.DigestMD5)
+			return
+		}
+	}
+	t.heard("", caddymsa.Identity{}, caddymsa.ErrCredentials)
+}
+
+// yes is what a stored credential says: a password was tried against it, or it is just there.
+func (t *backendTest) yes() string {
+	if t.q.Password == "" {
+		return "known"
+	}
+	return "accepted"
+}
+
+// heard takes one of the backend's words down. A yes outweighs a no: mechanisms have
+// credentials of their own.
+func (t *backendTest) heard(yes string, id caddymsa.Identity, err error, mechanisms ...string) {
+	answer := &t.answer
+	switch {
+	case errors.Is(err, caddymsa.ErrCredentials):
+		if answer.Result == "" {
+			answer.Result = "refused"
+		}
+		return
+	case err != nil:
+		answer.Result, answer.Error = "cannot_tell", err.Error()
+		return
+	}
+	if answer.Result != "cannot_tell" && answer.Result != "accepted" {
+		answer.Result = yes
+	}
+	for _, m := range mechanisms {
+		if slices.Contains(t.a.offered, m) {
+			answer.Mechanisms = append(answer.Mechanisms, m)
+		}
+	}
+	answer.Attributes, answer.Addresses = id.Attributes, nil
+	for _, p := range id.Addresses {
+		answer.Addresses = append(answer.Addresses, p.String())
+	}
+}

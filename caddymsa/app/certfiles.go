@@ -1,0 +1,111 @@
+package app
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
+)
+
+// CertificateFiles are a certificate chain and its key, in PEM.
+type CertificateFiles struct {
+	// Certificate is the path of the chain, the server's own certificate first.
+	Certificate string `json:"certificate,omitempty"`
+	// Key is the path of the private key.
+	Key string `json:"key,omitempty"`
+}
+
+// certificateFiles are certificates that are read again when their files change.
+type certificateFiles struct {
+	files       []CertificateFiles
+	defaultName string
+	log         *zap.Logger
+	reading     sync.Mutex // so that the older of two readings does not win
+	certs       atomic.Pointer[[]tls.Certificate]
+	watch       io.Closer
+}
+
+// loadCertificateFiles reads the files and begins to watch them. defaultName is what a
+// client without SNI is taken to ask for.
+func loadCertificateFiles(files []CertificateFiles, defaultName string, log *zap.Logger) (*certificateFiles, error) {
+	c := &certificateFiles{defaultName: defaultName, log: log}
+	var paths []string
+	for i, f := range files {
+		var err error
+		repl := caddy.NewReplacer()
+		if f.Certificate, err = repl.ReplaceOrErr(f.Certificate, true, true); err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", i+1, err)
+		}
+		if f.Key, err = repl.ReplaceOrErr(f.Key, true, true); err != nil {
+			return nil, fmt.Errorf("certificate %d: key: %w", i+1, err)
+		}
+		if f.Certificate == "" || f.Key == "" {
+			return nil, fmt.Errorf("certificate %d: certificate and key are both required", i+1)
+		}
+		c.files = append(c.files, f)
+		paths = append(paths, f.Certificate, f.Key)
+	}
+	var err error
+	if c.watch, err = watch.Files(paths, log, c.reload); err != nil {
+		return nil, err
+	}
+	if err := c.load(); err != nil { // after the watch has begun, so that no change is missed
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *certificateFiles) load() error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	certs := make([]tls.Certificate, len(c.files))
+	for i, f := range c.files {
+		cert, err := tls.LoadX509KeyPair(f.Certificate, f.Key)
+		if err != nil {
+			return fmt.Errorf("certificate %s with key %s: %w", f.Certificate, f.Key, err)
+		}
+		certs[i] = cert
+	}
+	c.certs.Store(&certs)
+	return nil
+}
+
+// reload keeps the old certificates when the new ones do not load.
+func (c *certificateFiles) reload() {
+	if err := c.load(); err != nil {
+		c.log.Error("certificate files changed but cannot be used; the old certificate stays", zap.Error(err))
+		return
+	}
+	c.log.Info("certificate files were read again", zap.Int("certificates", len(c.files)))
+}
+
+// get returns the certificate for the name that the client asks for, the
+// hostname's for a client that asks for none or for another, or nil.
+func (c *certificateFiles) get(hello *tls.ClientHelloInfo) *tls.Certificate {
+	certs := *c.certs.Load()
+	asked := *hello
+	for _, name := range []string{hello.ServerName, c.defaultName} {
+		asked.ServerName = name
+		for i := range certs {
+			if name != "" && asked.SupportsCertificate(&certs[i]) == nil {
+				return &certs[i]
+			}
+		}
+	}
+	return &certs[0] // it names something else: the client will say so better than a failed handshake
+}
+
+// Close ends the watch.
+func (c *certificateFiles) Close() error {
+	if c.watch == nil {
+		return nil
+	}
+	return c.watch.Close()
+}

@@ -1,0 +1,11 @@
+// Package app is a mail submission server (RFC 6409) as a Caddy app.
+//
+// Reading order, which is one message's way: endpoint.go (the socket and its
+// sessions), session.go and login.go (one client), exchange.go and ask.go (who is it),
+// transaction.go (one message), policies.go and route.go (may it, where to), store.go
+// (the spool and its queue), observer.go and events.go (what became of it).
+//
+// app.go and server.go are the configuration, tls.go and certfiles.go its certificates,
+// generation.go is what lets it change under open sessions, caddyfile.go and its
+// neighbours are how the Caddyfile spells it, and admin.go is where the admin API begins.
+package app

@@ -1,0 +1,222 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
+)
+
+// endpoints are the sockets of this process by address. They outlive
+// configurations, and the sessions on them do.
+var endpoints = caddy.NewUsagePool()
+
+// endpoint is a socket with the sessions on it. The newest binding says what
+// happens to them.
+type endpoint struct {
+	ln       net.Listener
+	bindings stack[*binding]
+	accept   sync.Once
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[*smtpd.Conn]struct{}
+	empty  chan struct{} // closed when the endpoint is closed and the last session has gone
+}
+
+// binding is one generation's server on an endpoint.
+type binding struct {
+	srv      *Server
+	implicit bool          // TLS from the first byte
+	wrapped  *wrappedQueue // nil without listener wrappers
+	ep       *endpoint
+	key      string
+}
+
+// endpointKey is alike for addresses that are one.
+func endpointKey(na caddy.NetworkAddress) string {
+	if na.Host == "0.0.0.0" || na.Host == "::" {
+		na.Host = ""
+	}
+	return na.String()
+}
+
+// bind opens the socket, or joins the one that is open. Nothing is accepted
+// before push.
+func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error) {
+	b := &binding{srv: srv, implicit: implicit, key: endpointKey(na)}
+	v, _, err := endpoints.LoadOrNew(b.key, func() (caddy.Destructor, error) {
+		// Not the configuration's context: the socket outlives it.
+		ln, err := na.Listen(context.Background(), 0, net.ListenConfig{KeepAlive: 75 * time.Second})
+		if err != nil {
+			return nil, err
+		}
+		l, ok := ln.(net.Listener)
+		if !ok {
+			return nil, errors.New("is no stream socket")
+		}
+		return &endpoint{ln: l, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.ep = v.(*endpoint)
+	return b, nil
+}
+
+// push puts the binding in charge.
+func (b *binding) push() {
+	if len(b.srv.wrappers) > 0 {
+		b.wrapped = newWrappedQueue(b)
+	}
+	b.ep.bindings.push(b)
+	b.ep.accept.Do(func() { go b.ep.acceptLoop() })
+}
+
+// release takes the binding away. The socket closes with the last one, and then
+// idle clients hear 421.
+func (b *binding) release() {
+	b.ep.bindings.remove(b)
+	if b.wrapped != nil {
+		b.wrapped.close()
+	}
+	_, _ = endpoints.Delete(b.key)
+}
+
+// drain ends the endpoints that no other generation holds, as their servers go on serving
+// the transactions under way, until those are done or ctx ends. All are shut before any
+// is waited for: one client's pause must not keep another's socket open.
+func drain(ctx context.Context, bindings []*binding) {
+	var shut []*endpoint
+	for _, b := range bindings {
+		if b.ep.bindings.len() > 1 || b.ep.bindings.top() != b {
+			continue
+		}
+		_ = b.ep.Destruct()
+		shut = append(shut, b.ep)
+	}
+	for _, ep := range shut {
+		select {
+		case <-ep.empty:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Destruct closes the socket and asks the sessions to end. It may be called again.
+func (ep *endpoint) Destruct() error {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.closed {
+		return nil
+	}
+	ep.closed = true
+	for c := range ep.conns {
+		c.Shutdown()
+	}
+	if len(ep.conns) == 0 {
+		close(ep.empty)
+	}
+	return ep.ln.Close()
+}
+
+// Settings is what the server in charge says. It makes the endpoint a backend of
+// the engine, with NewSession.
+func (ep *endpoint) Settings() *smtpd.Settings {
+	if b := ep.bindings.top(); b != nil {
+		return b.srv.engine
+	}
+	return nil
+}
+
+// NewSession begins a client's session.
+func (ep *endpoint) NewSession(c *smtpd.Conn) (smtpd.Session, error) {
+	return newSession(ep, c), nil
+}
+
+// acceptLoop hands each client to the binding in charge. It never waits for one.
+func (ep *endpoint) acceptLoop() {
+	for pause := time.Duration(0); ; {
+		nc, err := ep.ln.Accept()
+		ep.mu.Lock()
+		closed := ep.closed
+		ep.mu.Unlock()
+		if closed {
+			if err == nil {
+				_ = nc.Close()
+			}
+			return
+		}
+		b := ep.bindings.top()
+		switch {
+		case err != nil: // out of descriptors, most likely: what is open goes on
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			if b != nil {
+				b.srv.log.Error("accepting a connection failed", zap.Error(err), zap.Duration("retry_in", pause))
+			}
+			time.Sleep(pause)
+			continue
+		case b == nil:
+			_ = nc.Close()
+		case b.wrapped != nil && b.wrapped.put(nc): // its wrappers hand it to serve
+		default:
+			go ep.serve(nc, b)
+		}
+		pause = 0
+	}
+}
+
+// serve runs one connection from its first byte to its last.
+func (ep *endpoint) serve(nc net.Conn, b *binding) {
+	srv := b.srv
+	ip := clientIP(nc.RemoteAddr()) // here, as a PROXY header may have to come first
+	v, refused := srv.gate.enter(caddymsa.ClientNetwork(ip), &srv.Limits)
+	if refused != "" {
+		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", refused))
+		metrics.refusedConnections.WithLabelValues(srv.name, refused).Inc()
+		if b.implicit { // nothing can be said before the handshake, which would cost what the limit guards
+			_ = nc.Close()
+			return
+		}
+		smtpd.Refuse(nc, "Too many connections, try again later")
+		return
+	}
+	defer v.leave()
+
+	c := smtpd.New(nc, ep, b.implicit, smtpd.Options{Authenticated: v.authenticated})
+	if !ep.join(c) {
+		_ = nc.Close()
+		return
+	}
+	defer ep.part(c)
+	metrics.connections.WithLabelValues(srv.name).Inc()
+	metrics.openSessions.WithLabelValues(srv.name).Inc()
+	defer metrics.openSessions.WithLabelValues(srv.name).Dec()
+	c.Serve()
+}
+
+func (ep *endpoint) join(c *smtpd.Conn) bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.closed {
+		return false
+	}
+	ep.conns[c] = struct{}{}
+	return true
+}
+
+func (ep *endpoint) part(c *smtpd.Conn) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	delete(ep.conns, c)
+	if ep.closed && len(ep.conns) == 0 {
+		close(ep.empty)
+	}
+}

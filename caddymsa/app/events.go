@@ -1,0 +1,102 @@
+package app
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+)
+
+// Names of the events that the app emits. Each has queue_id, server, sender and recipients in
+// its data, and what is named beside it.
+const (
+	eventAccepted  = "message_accepted"  // user, size
+	eventRefused   = "message_refused"   // user, reply, policy; at the end of data
+	eventDelivered = "message_delivered" // route
+	eventDeferred  = "message_deferred"  // route, error
+	eventExpired   = "message_expired"   // route, error: failed for good because of its age
+	eventFailed    = "message_failed"    // bounce: the notification's queue id, or reason why there is none
+	eventBounced   = "message_bounced"   // bounce: the same, only where the sender was told
+	eventTold      = "message_told"      // bounce, action: delayed, delivered or relayed
+	eventHeld      = "message_held"      // reason
+)
+
+// maxEvents is how many events may wait for handlers.
+const maxEvents = 4096
+
+// events hands events to Caddy's events app one after the other, beside the work that they
+// are about: a handler that takes its time holds up no client and no delivery.
+type events struct {
+	app  *caddyevents.App
+	ctx  caddy.Context
+	log  *zap.Logger
+	lost atomic.Bool
+
+	mu      sync.RWMutex
+	closed  bool
+	waiting chan event
+	done    chan struct{}
+}
+
+type event struct {
+	name string
+	data map[string]any
+}
+
+func newEvents(ctx caddy.Context, app *caddyevents.App, log *zap.Logger) *events {
+	return &events{app: app, ctx: ctx, log: log, waiting: make(chan event, maxEvents), done: make(chan struct{})}
+}
+
+// start begins to hand on. An events that was not started keeps nothing back: nothing is emitted
+// before the app starts.
+func (ev *events) start() {
+	go func() {
+		defer close(ev.done)
+		for e := range ev.waiting {
+			ev.app.Emit(ev.ctx, e.name, e.data)
+		}
+	}()
+}
+
+// emit hands an event on if anybody wants it. When handlers cannot keep up, it is dropped.
+func (ev *events) emit(name string, data func() map[string]any) {
+	if ev == nil || !ev.app.ShouldEmit(name) {
+		return
+	}
+	ev.mu.RLock()
+	defer ev.mu.RUnlock()
+	if ev.closed {
+		return
+	}
+	select {
+	case ev.waiting <- event{name, data()}:
+		ev.lost.Store(false)
+	default:
+		if !ev.lost.Swap(true) {
+			ev.log.Error("events are dropped: their handlers cannot keep up", zap.String("event", name), zap.Int("waiting", maxEvents))
+		}
+	}
+}
+
+// stop waits for those that were handed on, for so long.
+func (ev *events) stop(grace time.Duration) {
+	ev.mu.Lock()
+	already := ev.closed
+	ev.closed = true
+	if !already {
+		close(ev.waiting)
+	}
+	ev.mu.Unlock()
+	if already {
+		return
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-ev.done:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,161 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+)
+
+// Auth starts an exchange. What it needs of a backend it asks the configuration
+// in charge at that moment.
+func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, error) {
+	x := &exchange{s: s, ctx: ctx, mechanism: mechanism}
+	srv, _, leave, err := s.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if srv.gate.blocked(&srv.Auth.Throttle, s.ip, "") {
+		return nil, x.failed(errThrottled)
+	}
+	if proxy := x.proxied(srv); proxy != nil {
+		x.server = proxy
+		return x, nil
+	}
+	switch mechanism {
+	case sasl.Plain:
+		x.server = sasl.NewPlain(x.checkPassword)
+	case sasl.Login:
+		x.server = sasl.NewLogin(x.checkPassword)
+	case sasl.DigestMD5:
+		config := srv.Auth.digestConfig()
+		config.Verify = x.checkDigest
+		x.server = sasl.NewDigestMD5(config)
+	case sasl.SCRAMSHA256, sasl.SCRAMSHA256Plus:
+		binding := s.channelBinding()
+		x.server = sasl.NewSCRAM(sasl.SCRAMConfig{
+			Lookup:        x.scramCredential,
+			Binding:       binding,
+			Plus:          mechanism == sasl.SCRAMSHA256Plus,
+			PlusAnnounced: binding != nil && slices.Contains(srv.Auth.offered, sasl.SCRAMSHA256Plus),
+		})
+	case sasl.OAuthBearer:
+		x.server = sasl.NewOAuthBearer(x.checkToken)
+	case sasl.XOAuth2:
+		x.server = sasl.NewXOAuth2(x.checkToken)
+	case sasl.External:
+		x.server = sasl.NewExternal(x.mapCertificate)
+	default:
+		return nil, errMechanismGone
+	}
+	return x, nil
+}
+
+// exchange is one AUTH. It wraps a mechanism, so that its errors become replies and
+// the login counts when the mechanism is through.
+type exchange struct {
+	s         *session
+	ctx       context.Context
+	mechanism string
+	server    gosasl.Server
+
+	user  string // as claimed, for the log
+	login *login // as proven, or about to be
+}
+
+// Next implements sasl.Server.
+func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error) {
+	challenge, done, err = x.server.Next(response)
+	if err == nil && !done {
+		return challenge, false, nil
+	}
+	if err == nil && x.login == nil {
+		err = errors.New("the mechanism is through without a login")
+	}
+	if err == nil {
+		err = x.succeeded()
+	}
+	if err != nil {
+		return nil, false, x.failed(err)
+	}
+	return challenge, true, nil
+}
+
+func (x *exchange) succeeded() error {
+	srv, _, leave, err := x.s.enter(x.ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	x.s.login = x.login
+	srv.gate.accepted(x.s.ip, x.user)
+	metrics.auth.WithLabelValues(srv.name, x.mechanism, "ok").Inc()
+	srv.log.Debug("authenticated", append(x.s.fields(), zap.String(fieldMechanism, x.mechanism),
+		zap.String(fieldBackend, x.login.backend.id))...)
+	return nil
+}
+
+// failed logs and counts a failure, holds the reply back where passwords are being guessed, and
+// returns it.
+func (x *exchange) failed(cause error) error {
+	srv, _, leave, err := x.s.enter(x.ctx)
+	if err != nil {
+		return err
+	}
+	delay := x.logFailure(srv, cause)
+	leave() // a client's pause must not hold up a reload
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-x.ctx.Done():
+		}
+	}
+	return toReply(cause)
+}
+
+// logFailure also counts it, and returns how long to hold the reply back.
+func (x *exchange) logFailure(srv *Server, err error) (delay time.Duration) {
+	fields := append(x.s.fields(), zap.String(fieldMechanism, x.mechanism), zap.String(fieldUser, x.user), zap.Error(err))
+	count := func(result string) { metrics.auth.WithLabelValues(srv.name, x.mechanism, result).Inc() }
+	switch {
+	case errors.Is(err, errThrottled):
+		count("blocked")
+		srv.log.Info("authentication refused: blocked", fields...)
+	case errors.Is(err, caddymsa.ErrBusy):
+		count("busy")
+		srv.log.Warn("authentication put off: busy", fields...)
+	case isOurs(err):
+		count("cannot_tell")
+		srv.log.Error("authentication could not be decided", fields...)
+	default:
+		count("refused")
+		srv.log.Warn("authentication failed", fields...)
+	}
+	if !errors.Is(err, caddymsa.ErrCredentials) {
+		return 0
+	}
+	delay, blocks := srv.gate.refused(&srv.Auth.Throttle, x.s.ip, x.user)
+	if blocks != "" {
+		srv.log.Warn("authentication blocked", append(fields, zap.String("blocked", blocks),
+			zap.Duration("for", time.Duration(srv.Auth.Throttle.Block)))...)
+	}
+	return delay
+}
+
+// Close implements io.Closer, for exchanges that somebody else has to hear the end of.
+func (x *exchange) Close() error {
+	if c, ok := x.server.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

@@ -1,0 +1,17 @@
+package app
+
+// Names of log fields, declared once.
+const (
+	fieldSession    = "session"
+	fieldRemoteIP   = "remote_ip"
+	fieldUser       = "user"
+	fieldMechanism  = "mechanism"
+	fieldBackend    = "backend"
+	fieldQueueID    = "queue_id"
+	fieldSender     = "sender"
+	fieldRecipient  = "recipient"
+	fieldRecipients = "recipients"
+	fieldSize       = "size"
+	fieldReply      = "reply"
+	fieldPolicy     = "policy"
+)

@@ -1,0 +1,76 @@
+package app
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// metrics are made once a process, so that they survive reloads; each
+// configuration's registry gets them. No label is a user, an address or an id.
+var metrics = struct {
+	connections, refusedConnections, auth, authFailures, messages, acceptedOctets, attempts *prometheus.CounterVec
+
+	openSessions   *prometheus.GaugeVec
+	attemptSeconds *prometheus.HistogramVec
+}{
+	connections:        counter("connections_total", "Connections accepted.", "server"),
+	refusedConnections: counter("connections_refused_total", "Connections refused, by the limit that they were over.", "server", "limit"),
+	auth:               counter("auth_total", "AUTH exchanges: ok, refused, blocked, busy or cannot_tell.", "server", "mechanism", "result"),
+	authFailures:       counter("auth_backend_failures_total", "Questions that a backend could not answer.", "server", "backend"),
+	messages:           counter("messages_total", "Messages at the end of data: accepted or refused.", "server", "result"),
+	acceptedOctets:     counter("accepted_octets_total", "Octets of accepted messages.", "server"),
+	attempts:           counter("delivery_attempts_total", "Recipients of delivery attempts, by outcome.", "route", "outcome"),
+	openSessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "caddy", Subsystem: "msa", Name: "sessions",
+		Help: "Sessions that are open."}, []string{"server"}),
+	attemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "msa", Name: "delivery_attempt_seconds",
+		Help: "Duration of delivery attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"route"}),
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "msa", Name: name, Help: help}, labels)
+}
+
+// spoolCollector says how much lies in the spools that are open.
+type spoolCollector struct{}
+
+var (
+	spoolMessages = prometheus.NewDesc("caddy_msa_spool_messages", "Messages in the spool, those that are held or dead letters included.", []string{"spool"}, nil)
+	spoolOctets   = prometheus.NewDesc("caddy_msa_spool_octets", "Octets of the messages in the spool.", []string{"spool"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (spoolCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- spoolMessages
+	descriptions <- spoolOctets
+}
+
+// Collect implements prometheus.Collector.
+func (spoolCollector) Collect(values chan<- prometheus.Metric) {
+	stores.Range(func(key, v any) bool {
+		s, ok := v.(*store)
+		if !ok {
+			return true
+		}
+		if sizer, ok := s.spool.(queue.Sizer); ok {
+			messages, octets := sizer.Size()
+			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
+			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
+		}
+		return true
+	})
+}
+
+// registerMetrics gives a configuration's registry the process's collectors.
+func registerMetrics(reg *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages,
+		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}} {
+		var already prometheus.AlreadyRegisteredError
+		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}

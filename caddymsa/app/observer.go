@@ -1,0 +1,102 @@
+package app
+
+import (
+	"errors"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// observer turns what the queue does into metrics and Caddy events.
+type observer struct{ store *store }
+
+// Attempted implements queue.Observer.
+func (o observer) Attempted(a *queue.Attempt) {
+	route := a.Route
+	if route == "" {
+		route = "none"
+	}
+	metrics.attemptSeconds.WithLabelValues(route).Observe(a.Duration.Seconds())
+	for _, r := range a.Results {
+		metrics.attempts.WithLabelValues(route, string(r.Outcome)).Inc()
+	}
+	o.outcomes(a)
+}
+
+// GaveUp implements queue.Observer.
+func (o observer) GaveUp(e *queue.Entry, failed []*queue.Recipient, bounce, reason string) {
+	data := func() map[string]any {
+		return about(e, addresses(failed), map[string]any{"bounce": bounce, "reason": reason})
+	}
+	o.emit(eventFailed, data)
+	if bounce != "" {
+		o.emit(eventBounced, data)
+	}
+}
+
+// Told implements queue.Observer.
+func (o observer) Told(e *queue.Entry, action dsn.Action, rcpts []*queue.Recipient, id string) {
+	o.emit(eventTold, func() map[string]any {
+		return about(e, addresses(rcpts), map[string]any{"bounce": id, "action": string(action)})
+	})
+}
+
+// Held implements queue.Observer: somebody has to look at it.
+func (o observer) Held(e *queue.Entry) {
+	o.emit(eventHeld, func() map[string]any { return about(e, nil, map[string]any{"reason": e.Held}) })
+}
+
+// outcomes emits what became of an attempt, an event for each outcome.
+func (o observer) outcomes(a *queue.Attempt) {
+	for _, name := range []string{eventDelivered, eventDeferred, eventExpired} {
+		var rcpts []string
+		cause := ""
+		for _, r := range a.Results {
+			if outcomeEvent(r) != name {
+				continue
+			}
+			if rcpts = append(rcpts, r.Recipient.Address); r.Err != nil {
+				cause = r.Err.Error()
+			}
+		}
+		if rcpts == nil {
+			continue
+		}
+		o.emit(name, func() map[string]any {
+			return about(a.Entry, rcpts, map[string]any{"route": a.Route, "error": cause})
+		})
+	}
+}
+
+func outcomeEvent(r queue.Result) string {
+	switch {
+	case r.Outcome == queue.OutcomeDelivered:
+		return eventDelivered
+	case r.Outcome == queue.OutcomeDeferred:
+		return eventDeferred
+	case errors.Is(r.Err, queue.ErrExpired):
+		return eventExpired
+	}
+	return "" // GaveUp tells
+}
+
+// about is what every event says of its message.
+func about(e *queue.Entry, rcpts []string, data map[string]any) map[string]any {
+	data["queue_id"], data["server"], data["sender"], data["recipients"] = e.ID, e.Server, e.Sender, rcpts
+	return data
+}
+
+func addresses(rcpts []*queue.Recipient) []string {
+	all := make([]string, len(rcpts))
+	for i, r := range rcpts {
+		all[i] = r.Address
+	}
+	return all
+}
+
+// emit hands an event to the configuration in charge.
+func (o observer) emit(name string, data func() map[string]any) {
+	if d := o.store.generations.top(); d != nil {
+		d.app.events.emit(name, data)
+	}
+}

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// RouteConfig is one element of a server's routes: the first whose matchers match
+// takes the recipient.
+type RouteConfig struct {
+	// Match restricts the route to what one of these sets matches. Empty: everything.
+	MatcherSetsRaw []caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=msa.matchers"`
+	// Sink is where the recipient's copy goes: a module.
+	SinkRaw json.RawMessage `json:"sink,omitempty" caddy:"namespace=msa.sinks inline_key=module"`
+	// Queue overrides the app's schedule for this route. Default: the app's.
+	Queue *RetryConfig `json:"queue,omitempty"`
+	// Unqueued has the message delivered before the client is answered. Default: it is queued.
+	Unqueued *Unqueued `json:"unqueued,omitempty"`
+	// AddressMap translates the addresses that clients use to those that the sink gets (R-18).
+	// Default: they are the same.
+	AddressMapRaw json.RawMessage `json:"address_map,omitempty" caddy:"namespace=msa.address_maps inline_key=module"`
+
+	matchers matcherSets
+	sink     queue.Sink
+	name     string
+	schedule *queue.Schedule
+}
+
+func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) error {
+	if r.SinkRaw == nil {
+		return fmt.Errorf(`a sink is required, as in "sink": {"module": "maildir", "path": "/var/mail/{msa.recipient}"}`)
+	}
+	mod, err := ctx.LoadModule(r, "SinkRaw")
+	if err != nil {
+		return err
+	}
+	sink, ok := mod.(queue.Sink)
+	if !ok {
+		return fmt.Errorf("%s is no sink", moduleName(mod))
+	}
+	r.sink, r.name = sink, moduleName(mod)
+	if r.AddressMapRaw != nil {
+		mod, err := ctx.LoadModule(r, "AddressMapRaw")
+		if err != nil {
+			return fmt.Errorf("address_map: %w", err)
+		}
+		addresses, ok := mod.(caddymsa.AddressMap)
+		if !ok {
+			return fmt.Errorf("address_map: %s is no address map", moduleName(mod))
+		}
+		r.sink = &mappedSink{sink: sink, addresses: addresses, log: ctx.Logger()}
+	}
+	if r.Queue != nil {
+		if r.schedule, err = r.Queue.schedule(schedule); err != nil {
+			return fmt.Errorf("queue: %w", err)
+		}
+	}
+	if r.Unqueued != nil {
+		if err := r.Unqueued.setDefaults(); err != nil {
+			return fmt.Errorf("unqueued: %w", err)
+		}
+	}
+	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw", caddymsa.MomentRecipient)
+	return err
+}
+
+// scheduleOf is the route's schedule for a recipient; nil: the app's.
+func (r *RouteConfig) scheduleOf(rcpt *queue.Recipient, app *QueueConfig) *queue.Schedule {
+	if r.Queue == nil {
+		return app.of(rcpt)
+	}
+	if s := r.Queue.of(rcpt); s != nil {
+		return s
+	}
+	return r.schedule
+}
+
+// route returns the first route that takes r, or nil.
+func (srv *Server) route(e *queue.Entry, r *queue.Recipient) (*RouteConfig, error) {
+	if e.Bounce && srv.Bounces != nil {
+		if ok, err := srv.Bounces.matchers.matchEntry(e, r); ok || err != nil {
+			return srv.Bounces, err
+		}
+	}
+	for _, route := range srv.Routes {
+		if ok, err := route.matchers.matchEntry(e, r); ok || err != nil {
+			return route, err
+		}
+	}
+	return nil, nil
+}
+
+// moduleName is the last label of a module's id.
+func moduleName(mod any) string {
+	if m, ok := mod.(caddy.Module); ok {
+		return m.CaddyModule().ID.Name()
+	}
+	return fmt.Sprintf("%T", mod)
+}

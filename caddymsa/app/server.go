@@ -1,0 +1,221 @@
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"crypto/tls"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
+)
+
+// Server is one submission service: its addresses, who may submit, what, and where it goes.
+type Server struct {
+	// Hostname is what the server calls itself, in the greeting, in Received and in its
+	// certificate. Required. Placeholders are resolved when the configuration is loaded.
+	Hostname string `json:"hostname,omitempty"`
+
+	// Listen are addresses where TLS begins with STARTTLS, in Caddy's notation (":587",
+	// "unix//run/msa.sock", "fd/3"); without a port, 587. Default ":587", if ListenTLS is empty too.
+	Listen []string `json:"listen,omitempty"`
+	// ListenTLS are addresses where TLS begins with the first byte (RFC 8314); without
+	// a port, 465. Default ":465", if Listen is empty too.
+	ListenTLS []string `json:"listen_tls,omitempty"`
+	// ListenerWrappers see connections before TLS, as proxy_protocol does.
+	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
+
+	// TLSConnectionPolicies are Caddy's: protocols, client authentication and so on.
+	// Default: one with Caddy's defaults.
+	TLSConnectionPolicies caddytls.ConnectionPolicies `json:"tls_connection_policies,omitempty"`
+	// Certificates are files to use instead of certificates from an issuer. They are
+	// read again when they change.
+	Certificates []CertificateFiles `json:"certificates,omitempty"`
+	// Issuers obtain the certificate for the hostname. Default: what Caddy's TLS app
+	// says, or Caddy's internal CA for a name that no public CA serves.
+	IssuersRaw []json.RawMessage `json:"issuers,omitempty" caddy:"namespace=tls.issuance inline_key=module"`
+
+	// Auth is who may submit. Required.
+	Auth *Auth `json:"auth,omitempty"`
+	// Policies are what may be submitted, in order. sender_identity is added in front, or
+	// behind the last sender_identity among them, unless one of those has no matchers.
+	Policies []*PolicyConfig `json:"policies,omitempty"`
+	// Routes are where messages go. At least one is required.
+	Routes []*RouteConfig `json:"routes,omitempty"`
+	// Bounces is where delivery status notifications go. Default: the routes, by recipient.
+	Bounces *RouteConfig `json:"bounces,omitempty"`
+
+	// Received says what the Received field shows of the client: "full" (default),
+	// "no_client", or "hashed" (an HMAC of the address, alike for one client).
+	Received string `json:"received,omitempty"`
+	// Newlines says what becomes of a message with bare CR, bare LF or NUL: "refuse"
+	// (default) or "normalize", which stores CRLF and drops NUL.
+	Newlines string `json:"newlines,omitempty"`
+
+	Limits   Limits   `json:"limits,omitzero"`
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	app       *App
+	name      string
+	log       *zap.Logger
+	addresses []listenAddress
+	wrappers  []caddy.ListenerWrapper
+	certs     *certificateFiles
+	tlsConfig *tls.Config
+	manage    bool // the TLS app gets a certificate for the hostname
+	hashKey   []byte
+	engine    *smtpd.Settings
+	gate      *gate
+	tlsApp    *caddytls.TLS
+}
+
+func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error) {
+	srv.tlsApp = tlsApp
+	if srv.Hostname == "" {
+		return errors.New("hostname is required: the name that clients connect to and that the certificate is for")
+	}
+	if srv.Hostname, err = caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true); err != nil {
+		return fmt.Errorf("hostname: %w", err)
+	}
+	if err := mailaddr.ValidDomain(srv.Hostname, false); err != nil {
+		return fmt.Errorf("hostname %q: %w", srv.Hostname, err)
+	}
+	if err := srv.Limits.setDefaults(); err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
+	if err := srv.Timeouts.setDefaults(); err != nil {
+		return fmt.Errorf("timeouts: %w", err)
+	}
+	if err := oneOf("received", &srv.Received, "full", "no_client", "hashed"); err != nil {
+		return err
+	}
+	if err := oneOf("newlines", &srv.Newlines, "refuse", "normalize"); err != nil {
+		return err
+	}
+	if srv.hashKey, err = caddymsa.DecoySecret(ctx); err != nil {
+		return err
+	}
+	if err := srv.provisionAddresses(); err != nil {
+		return err
+	}
+	if err := srv.loadWrappers(ctx); err != nil {
+		return err
+	}
+	if srv.Auth == nil {
+		return errors.New("auth is required: a submission server takes messages from authenticated clients only (RFC 6409 section 4.3)")
+	}
+	if err := srv.Auth.provision(ctx, srv); err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	if err := srv.provisionPolicies(ctx); err != nil {
+		return err
+	}
+	if err := srv.provisionRoutes(ctx); err != nil {
+		return err
+	}
+	if err := srv.provisionTLS(ctx); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	return nil
+}
+
+func (srv *Server) provisionAddresses() error {
+	if len(srv.Listen)+len(srv.ListenTLS) == 0 {
+		srv.Listen, srv.ListenTLS = []string{":587"}, []string{":465"}
+	}
+	starttls, err := parseAddresses(srv.Listen, 587, false)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	implicit, err := parseAddresses(srv.ListenTLS, 465, true)
+	if err != nil {
+		return fmt.Errorf("listen_tls: %w", err)
+	}
+	srv.addresses = append(starttls, implicit...)
+	return nil
+}
+
+// provisionPolicies adds sender_identity where the operator's own, each with matchers, leave
+// somebody out: in front of all, or behind the last of them.
+func (srv *Server) provisionPolicies(ctx caddy.Context) error {
+	at := 0
+	for i, p := range srv.Policies {
+		if !p.isSenderIdentity() {
+			continue
+		}
+		if at = i + 1; len(p.MatcherSetsRaw) == 0 {
+			at = -1
+			break
+		}
+	}
+	if at >= 0 {
+		identity := &PolicyConfig{PolicyRaw: json.RawMessage(`{"module": "` + senderIdentity + `"}`)}
+		srv.Policies = slices.Insert(slices.Clone(srv.Policies), at, identity)
+	}
+	for i, p := range srv.Policies {
+		if p == nil {
+			return fmt.Errorf("policy %d is empty", i+1)
+		}
+		if err := p.provision(ctx); err != nil {
+			return fmt.Errorf("policy %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (srv *Server) provisionRoutes(ctx caddy.Context) error {
+	if len(srv.Routes) == 0 {
+		return errors.New("routes: at least one is required, else no message has anywhere to go; add a deliver line, as in deliver maildir /var/mail/{msa.recipient}")
+	}
+	for i, r := range srv.Routes {
+		if r == nil {
+			return fmt.Errorf("route %d is empty", i+1)
+		}
+		if err := r.provision(ctx, srv.app.Queue.schedule); err != nil {
+			return fmt.Errorf("route %d: %w", i+1, err)
+		}
+	}
+	if srv.Bounces != nil {
+		if err := srv.Bounces.provision(ctx, srv.app.Queue.schedule); err != nil {
+			return fmt.Errorf("bounces: %w", err)
+		}
+	}
+	return nil
+}
+
+// start builds what needs the other apps to be set up.
+func (srv *Server) start() error {
+	if err := srv.startTLS(); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	srv.engine = srv.settings()
+	return nil
+}
+
+func (srv *Server) logStart() {
+	listen := make([]string, len(srv.addresses))
+	for i, na := range srv.addresses {
+		listen[i] = na.String()
+	}
+	srv.log.Info("submission server is up", zap.String("hostname", srv.Hostname), zap.Strings("listen", listen),
+		zap.Strings("mechanisms", srv.Auth.offered), zap.Int("pid", os.Getpid()))
+}
+
+// oneOf checks a setting that is a word; the first is the default.
+func oneOf(name string, v *string, words ...string) error {
+	if *v == "" {
+		*v = words[0]
+	}
+	if !slices.Contains(words, *v) {
+		return fmt.Errorf("%s: %q is not known; use one of %q", name, *v, words)
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
+)
+
+// session is one client's dealings with whichever configuration is in charge.
+type session struct {
+	ep      *endpoint
+	conn    *smtpd.Conn
+	ip      netip.Addr
+	started time.Time
+	log     *zap.Logger // of the configuration that it began with
+
+	login    *login // nil before AUTH
+	accepted int    // messages
+	refused  int
+}
+
+func newSession(ep *endpoint, c *smtpd.Conn) *session {
+	s := &session{ep: ep, conn: c, ip: clientIP(c.RemoteAddr()), started: time.Now(), log: zap.NewNop()}
+	if b := ep.bindings.top(); b != nil {
+		s.log = b.srv.log
+	}
+	s.log = s.log.With(zap.String(fieldSession, c.ID()), zap.Stringer(fieldRemoteIP, s.ip))
+	return s
+}
+
+// enter begins a call into the modules of the server in charge.
+func (s *session) enter(ctx context.Context) (srv *Server, call context.Context, leave func(), err error) {
+	for {
+		b := s.ep.bindings.top()
+		if b == nil {
+			return nil, nil, nil, errGone
+		}
+		if call, leave, ok := b.srv.app.generation.enter(ctx); ok {
+			return b.srv, call, leave, nil
+		}
+		if s.ep.bindings.top() == b { // it closes, and none has come after it
+			return nil, nil, nil, errGone
+		}
+	}
+}
+
+func (s *session) peer(srv *Server) caddymsa.Peer {
+	return caddymsa.Peer{IP: s.ip, Server: srv.Hostname, Session: s.conn.ID()}
+}
+
+// Mechanisms leaves -PLUS out where there is nothing to bind to, and EXTERNAL where the client
+// has shown no certificate.
+func (s *session) Mechanisms() []string {
+	b := s.ep.bindings.top()
+	if b == nil {
+		return nil
+	}
+	offered := b.srv.Auth.offered
+	var can []string
+	for _, name := range offered {
+		if name == sasl.SCRAMSHA256Plus && s.channelBinding() == nil || name == sasl.External && !s.verifiedClient() {
+			continue
+		}
+		can = append(can, name)
+	}
+	return can
+}
+
+// verifiedClient tells whether the client has proven to have a certificate that the connection
+// policies trust.
+func (s *session) verifiedClient() bool {
+	state := s.conn.TLS()
+	return state != nil && len(state.VerifiedChains) > 0
+}
+
+// channelBinding is nil where the connection has none to offer.
+func (s *session) channelBinding() []byte {
+	binding, err := sasl.TLSExporter(s.conn.TLS())
+	if err != nil {
+		return nil
+	}
+	return binding
+}
+
+// Mail begins a transaction, if the client still is who it was.
+func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.MailOptions) (smtpd.Transaction, error) {
+	srv, call, leave, err := s.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := s.stillStands(call, srv); err != nil {
+		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
+	}
+	t := &transaction{s: s, srv: srv, sub: s.submission(srv, from, opts)}
+	if err := srv.policies().sender(call, t.sub); err != nil {
+		t.sub.End(false)
+		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
+	}
+	return t, nil
+}
+
+// submission is the envelope as it stands after MAIL.
+func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.MailOptions) *caddymsa.Submission {
+	e := &queue.Entry{
+		Server:     srv.name,
+		Sender:     from.Exact,
+		Body:       string(opts.Body),
+		SMTPUTF8:   opts.UTF8,
+		Return:     string(opts.Return),
+		EnvelopeID: opts.EnvelopeID,
+		Priority:   opts.Priority,
+		Session:    s.conn.ID(),
+		Helo:       s.conn.Helo(),
+		Mechanism:  s.login.mechanism,
+		User:       s.login.identity.User,
+		Attributes: s.login.identity.Attributes,
+	}
+	if s.ip.IsValid() {
+		e.RemoteIP = s.ip.String()
+	}
+	if opts.Auth != nil {
+		e.Auth = *opts.Auth
+	}
+	if state := s.conn.TLS(); state != nil {
+		e.TLS = tlsText(state)
+	}
+	return &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
+		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID()}
+}
+
+// refuse logs a refusal with its cause and returns what the client hears.
+func (s *session) refuse(srv *Server, msg string, err error, fields ...zap.Field) error {
+	reply := toReply(err)
+	fields = append(fields, s.fields()...)
+	fields = append(fields, zap.String(fieldReply, caddymsa.ReplyText(reply)), zap.Error(err))
+	if policy, ok := errors.AsType[*policyError](err); ok {
+		fields = append(fields, zap.String(fieldPolicy, policy.policy), zap.String("rule", policy.rule()))
+	}
+	if isOurs(err) {
+		srv.log.Error(msg, fields...)
+	} else {
+		srv.log.Info(msg, fields...)
+	}
+	s.refused++
+	return reply
+}
+
+// fields name the session in a log line.
+func (s *session) fields() []zap.Field {
+	f := []zap.Field{zap.String(fieldSession, s.conn.ID()), zap.Stringer(fieldRemoteIP, s.ip)}
+	if s.login != nil {
+		f = append(f, zap.String(fieldUser, s.login.identity.User))
+	}
+	return f
+}
+
+// Close writes the session's one line.
+func (s *session) Close(end smtpd.End) {
+	fields := []zap.Field{
+		zap.String("reason", end.Reason),
+		zap.Duration("duration", time.Since(s.started)),
+		zap.Int("commands", end.Commands), zap.Int("bad_commands", end.BadCommands),
+		zap.Int("accepted", s.accepted), zap.Int("refused", s.refused),
+	}
+	if state := s.conn.TLS(); state != nil {
+		fields = append(fields, zap.String("tls", tlsText(state)))
+	}
+	if s.login != nil {
+		fields = append(fields, zap.String(fieldUser, s.login.identity.User), zap.String(fieldMechanism, s.login.mechanism))
+	}
+	if end.Err != nil {
+		fields = append(fields, zap.Error(end.Err))
+	}
+	if end.Panic != "" {
+		s.log.Error("session ended by a panic", append(fields, zap.String("panic", end.Panic))...)
+		return
+	}
+	s.log.Info("session ended", fields...)
+}

@@ -236,6 +236,8 @@ type Delivery struct {
 	open    func() (io.ReadSeekCloser, error)
 	errs    map[*Recipient]error
 	relayed map[*Recipient]bool
+	answers map[*Recipient]Answer
+	final   func() error
 }
 
 // NewDelivery returns an attempt; open reads the message from its start.

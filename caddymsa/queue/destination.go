@@ -21,6 +21,8 @@ type Destination struct {
 	Name string
 	// Concurrency is how many attempts there may run at once. Zero: as many as there are workers.
 	Concurrency int
+	// Rate is how many messages it takes in a time; the queue keeps to it.
+	Rate Rate
 }
 
 // Waits between the probes of a destination that is down.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -150,15 +151,18 @@ type Identity struct {
 	Attributes map[string]string
 	// Fingerprint changes when the stored credential does. Empty: not known.
 	Fingerprint string
+	// Case is how the backend compares names: with Exact, Bob@example.org is not bob@example.org's
+	// to send as.
+	Case names.Case
 }
 
 // MaySendAs tells whether a is one of the identity's own addresses.
 func (i Identity) MaySendAs(a mailaddr.Address) bool {
 	for _, p := range i.Addresses {
-		if p.Match(a) {
+		if p.MatchCase(a, i.Case) {
 			return true
 		}
 	}
 	own, err := mailaddr.MailboxPattern(i.User)
-	return err == nil && own.Match(a)
+	return err == nil && own.MatchCase(a, i.Case)
 }

@@ -8,6 +8,8 @@ package mailaddr
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // Address is a mailbox as it stood on the wire next to its parsed form. The
@@ -51,15 +53,18 @@ func (a Address) ASCIIDomain() string {
 // NeedsUTF8 reports whether a can only travel with SMTPUTF8 (RFC 6531).
 func (a Address) NeedsUTF8() bool { return !isASCII(a.Exact) }
 
-// Key returns the local part, "@" and the ASCIIDomain. Two addresses are equal
-// if and only if their keys are: the local part counts exactly (RFC 5321
-// section 2.4), quoting and the spelling of the domain do not. The key of the
-// null path is "@", that of "<Postmaster>" is "postmaster@".
-func (a Address) Key() string {
+// Key returns the local part in lower case, "@" and the ASCIIDomain. Two addresses are equal if and
+// only if their keys are: case, quoting and the spelling of the domain do not count. (RFC 5321
+// section 2.4 lets a host tell Bob from bob; hosts that do are hardly found.) The key of the null
+// path is "@", that of "<Postmaster>" is "postmaster@".
+func (a Address) Key() string { return a.KeyCase(names.Folded) }
+
+// KeyCase is Key where local parts compare as c says.
+func (a Address) KeyCase(c names.Case) string {
 	if a.IsPostmaster() {
 		return postmaster + "@"
 	}
-	return a.Local + "@" + a.ASCIIDomain()
+	return c.Key(a.Local) + "@" + a.ASCIIDomain()
 }
 
 // Equal reports whether a and b are the same mailbox, as their keys tell.
@@ -70,7 +75,7 @@ func Equal(a, b Address) bool {
 	if a.Domain == "" || b.Domain == "" {
 		return a.IsPostmaster() && b.IsPostmaster()
 	}
-	return a.Local == b.Local && a.ASCIIDomain() == b.ASCIIDomain()
+	return names.Same(a.Local, b.Local) && a.ASCIIDomain() == b.ASCIIDomain()
 }
 
 const postmaster = "postmaster"

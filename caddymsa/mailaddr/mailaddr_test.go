@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // R-12: strict mailbox grammar, exact spelling kept.
@@ -175,7 +177,8 @@ func TestKeyAndEqual(t *testing.T) {
 		same bool
 	}{
 		{"<a@x.org>", "<a@X.ORG>", true},
-		{"<a@x.org>", "<A@x.org>", false},
+		{"<a@x.org>", "<A@x.org>", true}, // names fold
+		{"<mü@x.org>", "<MU\u0308@x.org>", true},
 		{`<"a"@x.org>`, "<a@x.org>", true},
 		{`<"a@b"@x.org>`, "<a@x.org>", false},
 		{"<a@bücher.example>", "<a@XN--BCHER-kva.example>", true},
@@ -193,8 +196,11 @@ func TestKeyAndEqual(t *testing.T) {
 			t.Errorf("%s, %s: Equal %v, keys %q and %q; want same = %v", tc.a, tc.b, Equal(a, b), a.Key(), b.Key(), tc.same)
 		}
 	}
-	if k := paths("<A.b@Bücher.Example>").Key(); k != "A.b@xn--bcher-kva.example" {
+	if k := paths("<A.b@Bücher.Example>").Key(); k != "a.b@xn--bcher-kva.example" {
 		t.Errorf("key %q", k)
+	}
+	if k := paths("<A.b@Bücher.Example>").KeyCase(names.Exact); k != "A.b@xn--bcher-kva.example" {
+		t.Errorf("exact key %q", k)
 	}
 	if !paths("<ü@x.org>").NeedsUTF8() || !paths("<a@bücher.example>").NeedsUTF8() || paths("<a@x.org>").NeedsUTF8() {
 		t.Error("NeedsUTF8")

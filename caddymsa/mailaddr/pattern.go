@@ -3,6 +3,8 @@ package mailaddr
 import (
 	"fmt"
 	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // Pattern is a set of mailboxes, as an identity's addresses are written:
@@ -13,12 +15,13 @@ import (
 //	@*.example.org    every mailbox of every subdomain, at any depth
 //	*@*.example.org   the same
 //
-// Local parts compare exactly, domains as lower-case A-labels. The zero value
-// matches nothing.
+// Local parts compare without regard to case (RFC 5321 section 2.4 leaves that to whose mailboxes
+// they are), domains as lower-case A-labels. The zero value matches nothing.
 type Pattern struct {
 	text   string
 	local  string
-	any    bool // any local part
+	folded string // local
+	any    bool   // any local part
 	domain DomainPattern
 }
 
@@ -44,22 +47,29 @@ func MailboxPattern(s string) (Pattern, error) {
 	if err != nil {
 		return Pattern{}, fmt.Errorf("address pattern %q: %w", s, err)
 	}
-	return Pattern{text: s, local: a.Local, domain: DomainPattern{text: a.Domain, domain: a.ASCIIDomain()}}, nil
+	return Pattern{text: s, local: a.Local, folded: names.Fold(a.Local), domain: DomainPattern{text: a.Domain, domain: a.ASCIIDomain()}}, nil
 }
 
 // Match reports whether a is in the set. The null path and "<Postmaster>"
 // without a domain are in none.
-func (p Pattern) Match(a Address) bool {
-	if a.Domain == "" || !p.any && !p.matchLocal(a.Local) {
+func (p Pattern) Match(a Address) bool { return p.MatchCase(a, names.Folded) }
+
+// MatchCase is Match where local parts compare as c says.
+func (p Pattern) MatchCase(a Address, c names.Case) bool {
+	if a.Domain == "" || !p.any && !p.matchLocal(a.Local, c) {
 		return false
 	}
 	return p.domain.Match(a.ASCIIDomain())
 }
 
-func (p Pattern) matchLocal(local string) bool {
-	rest, ok := strings.CutPrefix(local, p.local)
+func (p Pattern) matchLocal(local string, c names.Case) bool {
+	want := p.folded
+	if c == names.Exact {
+		want = p.local
+	}
+	rest, ok := strings.CutPrefix(c.Key(local), want)
 	// With p.local empty (`""@example.org`) "+x" would be a plus-address of nobody.
-	return ok && (rest == "" || rest[0] == '+' && p.local != "")
+	return ok && (rest == "" || rest[0] == '+' && want != "")
 }
 
 // String returns the pattern as it was written.

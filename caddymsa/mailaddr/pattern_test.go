@@ -3,6 +3,8 @@ package mailaddr
 import (
 	"errors"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // R-22: which addresses an identity may send as.
@@ -12,8 +14,8 @@ func TestPattern(t *testing.T) {
 		yes, no []string
 	}{
 		{"a@example.org",
-			[]string{"a@example.org", "a@EXAMPLE.org", "a+tag@example.org", "a+@example.org", `"a"@example.org`, `"a+x y"@example.org`},
-			[]string{"A@example.org", "ab@example.org", "a@sub.example.org", "a@example.com", `"a@example.org"@evil.org`, `"a "@example.org`, "+a@example.org"}},
+			[]string{"a@example.org", "A@example.org", "A+Tag@example.org", "a@EXAMPLE.org", "a+tag@example.org", "a+@example.org", `"a"@example.org`, `"a+x y"@example.org`},
+			[]string{"ab@example.org", "a@sub.example.org", "a@example.com", `"a@example.org"@evil.org`, `"a "@example.org`, "+a@example.org"}},
 		{"a+x@example.org", []string{"a+x@example.org", "a+x+y@example.org"}, []string{"a@example.org", "a+y@example.org"}},
 		{"@example.org", []string{"a@example.org", "b+c@Example.org"}, []string{"a@sub.example.org", "a@notexample.org", `"a@example.org"@evil.org`}},
 		{"*@example.org", []string{"a@example.org"}, []string{"a@sub.example.org"}},
@@ -54,6 +56,24 @@ func TestPattern(t *testing.T) {
 	}
 	if (Pattern{}).Match(Address{Exact: "@x.org", Domain: "x.org"}) {
 		t.Error("the zero pattern matches")
+	}
+}
+
+// case exact is for who wants it.
+func TestPatternExact(t *testing.T) {
+	p, err := ParsePattern("Bob@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for local, want := range map[string]bool{"Bob": true, "Bob+x": true, "bob": false, "BOB": false} {
+		a := Address{Exact: local + "@example.org", Local: local, Domain: "example.org"}
+		if p.MatchCase(a, names.Exact) != want || !p.Match(a) {
+			t.Errorf("%s: exact %t", local, !want)
+		}
+		set := Set{Case: names.Exact}
+		if err := set.Add("Bob@example.org"); err != nil || set.Has(a) != want {
+			t.Errorf("%s: in the set %t, %v", local, !want, err)
+		}
 	}
 }
 

@@ -1,11 +1,18 @@
 package mailaddr
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+)
 
 // Set is many patterns of addresses and domains, in which an address is found in a time that
 // does not depend on how many there are. The zero value is empty. It is not safe to add to it
 // while it is asked.
 type Set struct {
+	// Case is how local parts compare. It is set before the first Add.
+	Case names.Case
+
 	all       bool
 	mailboxes map[string]struct{} // keys
 	domains   map[string]struct{} // ASCIIDomain
@@ -28,7 +35,7 @@ func (s *Set) Add(text string) error {
 	case p.any:
 		s.domain(p.domain)
 	default:
-		add(&s.mailboxes, p.local+"@"+p.domain.domain)
+		add(&s.mailboxes, s.Case.Key(p.local)+"@"+p.domain.domain)
 	}
 	return nil
 }
@@ -85,8 +92,9 @@ func (s *Set) Has(a Address) bool {
 		return false
 	}
 	// A mailbox's pattern has its plus-addresses in it, so each plus may be where the name ends.
-	for n := len(a.Local); n >= 0; n = strings.LastIndexByte(a.Local[:n], '+') {
-		if _, ok := s.mailboxes[a.Local[:n]+"@"+domain]; ok && (n > 0 || a.Local == "") {
+	local := s.Case.Key(a.Local)
+	for n := len(local); n >= 0; n = strings.LastIndexByte(local[:n], '+') {
+		if _, ok := s.mailboxes[local[:n]+"@"+domain]; ok && (n > 0 || local == "") {
 			return true
 		}
 	}

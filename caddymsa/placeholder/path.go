@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // maxElement is how long a value may be in octets: file names end at 255, and
@@ -21,6 +23,10 @@ var ErrElement = errors.New("value cannot be a path element")
 // element, so that no two different values share a path and none leads out of
 // the base.
 type Path struct {
+	// Case is how names become elements. By default they do in lower case, so that Bob and BOB are
+	// one mailbox, which Dovecot shows to bob.
+	Case names.Case
+
 	base     string
 	elements []part
 }
@@ -102,7 +108,7 @@ func (p *Path) Expand(v Values) (string, error) {
 		if e.name == "" {
 			continue
 		}
-		elements[i] = v.value(e.name)
+		elements[i] = v.value(e.name, p.Case)
 		if err := checkElement(elements[i]); err != nil {
 			return "", fmt.Errorf("{%s}: %w: %w", e.name, ErrElement, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -28,7 +29,7 @@ const (
 // prefix is what our names begin with; no other provider is asked for those.
 const prefix = "msa."
 
-var names = []string{User, Sender, Recipient, RecipientLocal, RecipientDomain, QueueID, RemoteIP}
+var all = []string{User, Sender, Recipient, RecipientLocal, RecipientDomain, QueueID, RemoteIP}
 
 // Values are what placeholders stand for.
 type Values struct {
@@ -47,20 +48,20 @@ func Of(e *queue.Entry, r *queue.Recipient) Values {
 	}
 }
 
-// value returns what name stands for. Addresses come in one form, so that one
-// mailbox has one spelling: local part without quoting, "@", lower-case
-// A-labels. An address that does not parse gives nothing.
-func (v *Values) value(name string) string {
+// value returns what name stands for. Addresses come in one form, so that one mailbox has one
+// spelling: local part without quoting, as c has it, "@", lower-case A-labels. An address that does
+// not parse gives nothing.
+func (v *Values) value(name string, c names.Case) string {
 	switch name {
 	case User:
-		return v.User
+		return c.Key(v.User)
 	case Sender:
-		return address(v.Sender)
+		return address(v.Sender, c)
 	case Recipient:
-		return address(v.Recipient)
+		return address(v.Recipient, c)
 	case RecipientLocal:
 		a, _ := mailaddr.Parse(v.Recipient, true)
-		return a.Local
+		return c.Key(a.Local)
 	case RecipientDomain:
 		a, _ := mailaddr.Parse(v.Recipient, true)
 		return a.ASCIIDomain()
@@ -72,12 +73,12 @@ func (v *Values) value(name string) string {
 	return ""
 }
 
-func address(s string) string {
+func address(s string, c names.Case) string {
 	a, err := mailaddr.Parse(s, true)
 	if err != nil {
 		return ""
 	}
-	return a.Key()
+	return a.KeyCase(c)
 }
 
 // Resolver gives the value of a placeholder that is not ours, such as
@@ -126,7 +127,7 @@ func Parse(s string, resolve Resolver) (*Template, error) {
 				continue
 			}
 			if !known(name) {
-				return nil, fmt.Errorf("unknown placeholder {%s}; there are {%s}", name, strings.Join(names, "}, {"))
+				return nil, fmt.Errorf("unknown placeholder {%s}; there are {%s}", name, strings.Join(all, "}, {"))
 			}
 			t.add(part{literal: literal.String()}, part{name: name})
 			literal.Reset()
@@ -148,7 +149,7 @@ func (t *Template) add(parts ...part) {
 
 func foreign(name string, resolve Resolver) (string, error) {
 	if resolve == nil {
-		return "", fmt.Errorf("placeholder {%s} is not known here; there are {%s}", name, strings.Join(names, "}, {"))
+		return "", fmt.Errorf("placeholder {%s} is not known here; there are {%s}", name, strings.Join(all, "}, {"))
 	}
 	text, err := resolve(name)
 	if err != nil {
@@ -158,7 +159,7 @@ func foreign(name string, resolve Resolver) (string, error) {
 }
 
 func known(name string) bool {
-	for _, n := range names {
+	for _, n := range all {
 		if n == name {
 			return true
 		}
@@ -173,7 +174,7 @@ func (t *Template) Expand(v Values) string {
 		if p.name == "" {
 			b.WriteString(p.literal)
 		} else {
-			b.WriteString(v.value(p.name))
+			b.WriteString(v.value(p.name, names.Exact))
 		}
 	}
 	return b.String()

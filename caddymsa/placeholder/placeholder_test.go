@@ -1,6 +1,8 @@
 package placeholder
 
 import (
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+
 	"errors"
 	"path/filepath"
 	"strings"
@@ -119,7 +121,7 @@ func TestPathElements(t *testing.T) {
 			t.Errorf("%q: got %q, %v", v, got, err)
 		}
 	}
-	for _, v := range []string{"a", "a.", "a..b", `a\b`, "{env.X}", "ü", strings.Repeat("x", 200), "a b"} {
+	for _, v := range []string{"a", "a.", "a..b", `a\b`, "{env.x}", "ü", strings.Repeat("x", 200), "a b"} {
 		if got, err := p.Expand(Values{User: v}); err != nil || got != v {
 			t.Errorf("%q: got %q, %v", v, got, err)
 		}
@@ -183,8 +185,27 @@ func FuzzPath(f *testing.F) {
 				t.Fatalf("%q", s)
 			}
 		}
-		if errA == nil && errB == nil && a == b && address(one) != address(two) {
+		if errA == nil && errB == nil && a == b && address(one, names.Folded) != address(two, names.Folded) {
 			t.Fatalf("%q and %q share %q", one, two, a)
 		}
 	})
+}
+
+// Names fold where they become a path, and only there; case exact is for who wants it.
+func TestPathFolds(t *testing.T) {
+	p, err := ParsePath("/base/{msa.user}/{msa.recipient.local}/{msa.recipient}", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := Values{User: "Alice@Example.org", Recipient: "BOB@Example.org"}
+	if got, err := p.Expand(v); err != nil || got != "alice@example.org/bob/bob@example.org" {
+		t.Errorf("%q, %v", got, err)
+	}
+	p.Case = names.Exact
+	if got, err := p.Expand(v); err != nil || got != "Alice@Example.org/BOB/BOB@example.org" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if tpl, _ := Parse("{msa.recipient.local}", nil); tpl.Expand(v) != "BOB" {
+		t.Error("a text does not keep the spelling")
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 func init() {
@@ -29,8 +30,8 @@ type Regexp struct {
 
 // Rule is a pattern in Go's syntax, and what an address becomes that it matches.
 type Rule struct {
-	// Pattern has to match the whole address: the local part as it is, @, the domain in lower case
-	// A-labels. (?i) makes capitals the same.
+	// Pattern has to match the whole address, without regard to case: the local part, @, the domain
+	// as A-labels. (?-i) tells capitals apart.
 	Pattern string `json:"pattern,omitempty"`
 	// Replacement is an address in which $1 or ${name} are the pattern's groups.
 	Replacement string `json:"replacement,omitempty"`
@@ -72,7 +73,7 @@ func (r *Rule) compile() (err error) {
 	if _, err = regexp.Compile(r.Pattern); err != nil { // an error in the operator's words
 		return err
 	}
-	if r.re, err = regexp.Compile(`^(?:` + r.Pattern + `)$`); err != nil {
+	if r.re, err = regexp.Compile(`(?i)^(?:` + r.Pattern + `)$`); err != nil {
 		return err
 	}
 	if r.Pattern == "" || r.Replacement == "" {
@@ -93,7 +94,7 @@ func (r *Rule) sample() string {
 }
 
 func translate(rules []Rule, a mailaddr.Address) (string, bool, error) {
-	key := a.Key()
+	key := a.KeyCase(names.Exact) // what a group matched keeps its spelling
 	for i := range rules {
 		if at := rules[i].re.FindStringSubmatchIndex(key); at != nil {
 			return string(rules[i].re.ExpandString(nil, rules[i].Replacement, key, at)), true, nil

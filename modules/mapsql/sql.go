@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
@@ -123,7 +124,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 
 func (m *SQL) ask(ctx context.Context, q sqldb.Query, a mailaddr.Address) (to string, ok bool, err error) {
 	value := func(name string) string {
-		return map[string]string{"address": a.Key(), "local": a.Local, "domain": a.ASCIIDomain()}[name]
+		return map[string]string{"address": a.Key(), "local": names.Fold(a.Local), "domain": a.ASCIIDomain()}[name]
 	}
 	err = m.db.Ask(ctx, q, value, func(rows *sql.Rows) error {
 		if !rows.Next() {

@@ -33,7 +33,8 @@ func TestMatch(t *testing.T) {
 		{new(SenderDomain), "sender_domain example.org", queue.Entry{Sender: "a@example.org"}, queue.Recipient{}, true},
 		{new(SenderDomain), "sender_domain example.org", queue.Entry{}, queue.Recipient{}, false},
 		{new(User), "user alice bob", queue.Entry{User: "bob"}, queue.Recipient{}, true},
-		{new(User), "user alice", queue.Entry{User: "Alice"}, queue.Recipient{}, false},
+		{new(User), "user alice", queue.Entry{User: "Alice"}, queue.Recipient{}, true}, // names fold
+		{new(User), "user alice", queue.Entry{User: "alicia"}, queue.Recipient{}, false},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "192.0.2.7"}, queue.Recipient{}, true},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "2001:db8::1"}, queue.Recipient{}, true},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24", queue.Entry{RemoteIP: "198.51.100.1"}, queue.Recipient{}, false},

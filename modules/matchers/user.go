@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -16,7 +17,7 @@ func init() {
 	caddy.RegisterModule(new(User))
 }
 
-// User matches the name of the user who submits, exactly.
+// User matches the name of the user who submits, without regard to case.
 type User struct {
 	// Users to match. At least one.
 	Users []string
@@ -46,7 +47,7 @@ func (*User) Moment() caddymsa.Moment { return caddymsa.MomentConnection }
 
 // Match implements caddymsa.Matcher.
 func (m *User) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
-	return slices.Contains(m.Users, e.User), nil
+	return slices.ContainsFunc(m.Users, func(user string) bool { return names.Same(user, e.User) }), nil
 }
 
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:

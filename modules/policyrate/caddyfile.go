@@ -20,6 +20,7 @@ import (
 //		burst      <percent>
 //		by         user | network | sender_domain | recipient_domain | server
 //		reject
+//		case       fold | exact
 //		name       <name>
 //		redis <address> {
 //			username   <name>
@@ -88,8 +89,12 @@ func (p *RateLimit) setting(d *caddyfile.Dispenser) error {
 		p.By = arg
 	case "name":
 		p.Name = arg
+	case "case":
+		if err := p.Case.UnmarshalText([]byte(arg)); err != nil {
+			return d.Errf("rate_limit: %v", err)
+		}
 	default:
-		return d.Errf("rate_limit: unknown setting %s; there are messages, recipients, bytes, window, burst, by, reject, name and redis", name)
+		return d.Errf("rate_limit: unknown setting %s; there are messages, recipients, bytes, window, burst, by, case, reject, name and redis", name)
 	}
 	return err
 }

@@ -117,7 +117,7 @@ func (p *RateLimit) owner(s *caddymsa.Submission, r *queue.Recipient) string {
 	case byServer:
 		return s.Entry.Server
 	}
-	return s.Identity.User
+	return p.Case.Key(s.Identity.User)
 }
 
 // take takes n of a resource from the owner's bucket; peek only looks.

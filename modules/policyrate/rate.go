@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 func init() {
@@ -36,6 +37,8 @@ type RateLimit struct {
 	// By is whose limit it is: each user (the default), network (the client's IPv4 address or IPv6
 	// /64), sender_domain or recipient_domain; or all together: server.
 	By string `json:"by,omitempty"`
+	// Case is how names of users compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
 	// Reject says that clients should not try again: 550 5.7.1.
 	Reject bool `json:"reject,omitempty"`
 	// Name is what the buckets are known by: policies of the same name, after a reload or on other

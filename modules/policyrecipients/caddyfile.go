@@ -17,6 +17,7 @@ import (
 //		max_per_day     <count>
 //		timezone        <name>
 //		name            <name>
+//		case            fold|exact
 //	}
 func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
@@ -61,8 +62,12 @@ func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			p.Timezone = args[0]
 		case "name":
 			p.Name = args[0]
+		case "case":
+			if err := p.Case.UnmarshalText([]byte(args[0])); err != nil {
+				return d.Errf("recipients: %v", err)
+			}
 		default:
-			return d.Errf("recipients: unknown setting %s; there are allow, allow_file, deny, deny_file, max_per_message, max_per_day, timezone and name", name)
+			return d.Errf("recipients: unknown setting %s; there are allow, allow_file, deny, deny_file, max_per_message, max_per_day, timezone, name and case", name)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // counts are the daily counts of this process, by what a policy is called.
@@ -66,7 +67,7 @@ func (p *Recipients) countDay(s *caddymsa.Submission) error {
 		return nil
 	}
 	now := p.now().In(p.zone)
-	day, user := now.Format(time.DateOnly), s.Identity.User
+	day, user := now.Format(time.DateOnly), names.Fold(s.Identity.User)
 	res, _ := s.Value(p).(*reserved)
 	if res != nil {
 		day = res.day // midnight in mid-message: it is the day on which it began

@@ -9,24 +9,25 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // read reads all lists.
 func (p *Recipients) read() (*lists, error) {
-	allow, err := readSet("allow", p.Allow, p.AllowFiles)
+	allow, err := readSet("allow", p.Case, p.Allow, p.AllowFiles)
 	if err != nil {
 		return nil, err
 	}
-	deny, err := readSet("deny", p.Deny, p.DenyFiles)
+	deny, err := readSet("deny", p.Case, p.Deny, p.DenyFiles)
 	return &lists{allow, deny}, err
 }
 
 // readSet is nil where there is no such list.
-func readSet(name string, patterns, files []string) (*mailaddr.Set, error) {
+func readSet(name string, c names.Case, patterns, files []string) (*mailaddr.Set, error) {
 	if len(patterns)+len(files) == 0 {
 		return nil, nil
 	}
-	set := new(mailaddr.Set)
+	set := &mailaddr.Set{Case: c}
 	for _, text := range patterns {
 		if err := set.Add(text); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
@@ -41,6 +42,9 @@ type Recipients struct {
 	Deny []string `json:"deny,omitempty"`
 	// DenyFiles are files with more of them.
 	DenyFiles []string `json:"deny_files,omitempty"`
+
+	// Case is how local parts of addresses compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	// MaxPerMessage is the most recipients of a message. Default: the server's limit.
 	MaxPerMessage int `json:"max_per_message,omitempty"`

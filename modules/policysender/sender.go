@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 func init() {
@@ -35,6 +36,10 @@ type SenderIdentity struct {
 	// Addresses are patterns of addresses that may be used besides the user's own:
 	// "scanner@example.org", "@example.org", "*@*.example.org". Default: none.
 	Addresses []string `json:"addresses,omitempty"`
+
+	// Case is how local parts compare: fold, without regard to case, or exact. Where a backend has
+	// case exact, its users' own addresses compare so too. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	// RequireFrom refuses a message that has no From field, or several (RFC 5322 section 3.6):
 	// 554 5.6.0. Default: they are allowed, and each is checked.
@@ -129,11 +134,15 @@ func (p *SenderIdentity) CheckMessage(_ context.Context, s *caddymsa.Submission,
 }
 
 func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, rule string) error {
-	if s.Identity.MaySendAs(a) {
+	identity := s.Identity
+	if p.Case == names.Exact {
+		identity.Case = p.Case
+	}
+	if identity.MaySendAs(a) {
 		return nil
 	}
 	for _, pattern := range p.shared {
-		if pattern.Match(a) {
+		if pattern.MatchCase(a, p.Case) {
 			return nil
 		}
 	}
@@ -158,6 +167,7 @@ func refuse(rule string, cause error, text string) error {
 //
 //	policy sender_identity [off] {
 //		addresses <patterns...>
+//		case      fold|exact
 //		require_from
 //	}
 func (p *SenderIdentity) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -179,13 +189,21 @@ func (p *SenderIdentity) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.ArgErr()
 			}
 			p.Addresses = append(p.Addresses, patterns...)
+		case "case":
+			var word string
+			if !d.AllArgs(&word) {
+				return d.ArgErr()
+			}
+			if err := p.Case.UnmarshalText([]byte(word)); err != nil {
+				return d.WrapErr(err)
+			}
 		case "require_from":
 			p.RequireFrom = true
 			if d.NextArg() {
 				return d.ArgErr()
 			}
 		default:
-			return d.Errf("unknown setting %q of sender_identity; there are addresses and require_from", d.Val())
+			return d.Errf("unknown setting %q of sender_identity; there are addresses, case and require_from", d.Val())
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -47,6 +49,38 @@ func refused(err error) bool {
 	return ok && r.Code == 550 && r.Status == smtp.EnhancedCode{5, 7, 1} && r.Rule != ""
 }
 
+// Names fold by default; the policy or the backend can tell them apart.
+func TestCase(t *testing.T) {
+	for _, tt := range []struct {
+		policy, backend names.Case
+		sender          string
+		ok              bool
+	}{
+		{"", "", "Lower@d.example", true}, {"", "", "SHARED@d.example", true}, {names.Exact, "", "Lower@d.example", false}, {names.Exact, "", "lower@D.example", true},
+		{names.Exact, "", "SHARED@d.example", false}, {"", names.Exact, "Lower@d.example", false}, {"", names.Exact, "lower@d.example", true},
+	} {
+		p := &SenderIdentity{Case: tt.policy, Addresses: []string{"shared@d.example"}}
+		if err := p.Provision(caddy.Context{Context: t.Context()}); err != nil {
+			t.Fatal(err)
+		}
+		s := submission(t, "lower@d.example", tt.sender)
+		s.Identity.Case = tt.backend
+		if err := p.CheckSender(t.Context(), s); tt.ok != (err == nil) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+		m := content("From: " + tt.sender + "\r\n\r\n")
+		if err := p.CheckMessage(t.Context(), submission(t, "lower@d.example", ""), m); tt.backend == "" && tt.ok != (err == nil) {
+			t.Errorf("%+v: From: %v", tt, err)
+		}
+	}
+	for text, ok := range map[string]bool{"case exact": true, "case fold": true, "case upper": false, "case": false} {
+		err := new(SenderIdentity).UnmarshalCaddyfile(caddyfile.NewTestDispenser("sender_identity {\n" + text + "\n}"))
+		if ok != (err == nil) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 //
 func TestSender(t *testing.T) {
 	p := &SenderIdentity{log: zap.NewNop()}
@@ -57,7 +91,7 @@ func TestSender(t *testing.T) {
 	}{
 		{"alice@example.org", "alice@example.org", nil, true},
 		{"alice@example.org", "alice+tag@EXAMPLE.ORG", nil, true},
-		{"alice@example.org", "Alice@example.org", nil, false}, // local parts compare exactly
+		{"alice@example.org", "Alice@example.org", nil, true}, // names fold
 		{"alice@example.org", "bob@example.org", nil, false},
 		{"alice", "bob@example.org", []string{"@example.org"}, true},
 		{"alice", "bob@sub.example.org", []string{"@example.org"}, false},

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/placeholder"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -37,6 +38,10 @@ type Maildir struct {
 	// path begins at the working directory.
 	Path string `json:"path,omitempty"`
 
+	// Case is how users and local parts become names of directories: fold, in lower case, so that
+	// Bob and BOB have one Maildir; or exact, as they are spelled. Default fold.
+	Case names.Case `json:"case,omitempty"`
+
 	path *placeholder.Path
 	base string // absolute
 }
@@ -61,6 +66,7 @@ func (m *Maildir) Provision(caddy.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("maildir: %w", err)
 	}
+	m.path.Case = m.Case
 	if m.base, err = filepath.Abs(m.path.Base()); err != nil {
 		return fmt.Errorf("maildir: %w", err)
 	}
@@ -118,14 +124,25 @@ func (m *Maildir) Deliver(ctx context.Context, d *queue.Delivery) error {
 
 // UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:
 //
-//	maildir <path>
+//	maildir <path> {
+//		case fold|exact
+//	}
 func (m *Maildir) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
 	if !d.AllArgs(&m.Path) {
 		return d.ArgErr()
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("maildir takes no block, found %s", d.Val())
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var word string
+		if name := d.Val(); name != "case" {
+			return d.Errf("unknown setting %q of maildir; there is case", name)
+		}
+		if !d.AllArgs(&word) {
+			return d.ArgErr()
+		}
+		if err := m.Case.UnmarshalText([]byte(word)); err != nil {
+			return d.WrapErr(err)
+		}
 	}
 	return nil
 }

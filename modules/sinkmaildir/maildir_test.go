@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,36 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// bob, Bob and BOB are one mailbox to Dovecot, so they have one Maildir.
+func TestCase(t *testing.T) {
+	for setting, want := range map[string][]string{"": {"bob"}, " {\n case fold\n}": {"bob"}, " {\n case exact\n}": {"BOB", "Bob", "bob"}} {
+		dir, m := t.TempDir(), new(Maildir)
+		d := caddyfile.NewTestDispenser("maildir " + dir + "/mail/{msa.recipient.domain}/{msa.recipient.local}" + setting)
+		if err := m.UnmarshalCaddyfile(d); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Deliver(t.Context(), msatest.NewDelivery([]byte("Subject: s\r\n\r\nx\r\n"), "bob@box.test", "Bob@box.test", "BOB@BOX.test")); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(dir + "/mail/box.test")
+		var have []string
+		for _, e := range entries {
+			have = append(have, e.Name())
+		}
+		if err != nil || !slices.Equal(have, want) || len(stored(t, dir)) != 3 {
+			t.Errorf("%q: %v, want %v, %v", setting, have, want, err)
+		}
+	}
+	for _, bad := range []string{"maildir /x {\n case upper\n}", "maildir /x {\n case\n}", "maildir /x {\n other\n}"} {
+		if new(Maildir).UnmarshalCaddyfile(caddyfile.NewTestDispenser(bad)) == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
+
 // what was submitted is what is delivered, behind the Return-Path field.
 func TestFile(t *testing.T) {
 	dir := t.TempDir()
@@ -80,7 +111,7 @@ func TestFile(t *testing.T) {
 		}
 		rel, _ := filepath.Rel(dir, path)
 		where, name := filepath.Split(rel)
-		if where != "mail/xn--bcher-kva.example/B o/Maildir/new/" {
+		if where != "mail/xn--bcher-kva.example/b o/Maildir/new/" {
 			t.Errorf("stored in %s", where)
 		}
 		if !strings.Contains(name, ".QQIDR") || !strings.HasSuffix(name, ".msa.example.org,S=68") {
@@ -89,7 +120,7 @@ func TestFile(t *testing.T) {
 		if fi, _ := os.Stat(path); fi.Mode().Perm() != 0o600 {
 			t.Errorf("mode %v", fi.Mode())
 		}
-		for _, p := range []string{"mail", "mail/xn--bcher-kva.example", "mail/xn--bcher-kva.example/B o/Maildir/tmp"} {
+		for _, p := range []string{"mail", "mail/xn--bcher-kva.example", "mail/xn--bcher-kva.example/b o/Maildir/tmp"} {
 			if fi, err := os.Stat(filepath.Join(dir, p)); err != nil || fi.Mode().Perm() != 0o700 {
 				t.Errorf("%s: %v %v", p, fi.Mode(), err)
 			}

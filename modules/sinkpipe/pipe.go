@@ -24,8 +24,12 @@ func init() {
 //
 // The environment is PATH and LANG of the server, Env, and MSA_QUEUE_ID, MSA_KEY (the same in
 // every attempt at a delivery, and in no other), MSA_SERVER, MSA_SENDER (empty for <>),
-// MSA_RECIPIENTS (an address a line), MSA_USER, MSA_REMOTE_IP, MSA_SIZE, MSA_ATTEMPT, and MSA_ENVELOPE,
-// all of it as JSON.
+// MSA_RECIPIENTS (an address a line), MSA_USER, MSA_REMOTE_IP, MSA_SIZE, MSA_ATTEMPT, MSA_ENVELOPE, all of it as
+// JSON, and MSA_ENVELOPE_FILE, a file with the same JSON. MSA_RECIPIENTS and MSA_ENVELOPE are not set when they are larger than 64 KiB
+// together, which an environment may not take: the file has them always.
+//
+// When the command ends its exit code counts, whatever it leaves behind, and that is killed: its process group, and on
+// Linux what it started in sessions of their own too, as long as those keep the variable MSA_RUN.
 //
 // Exit code 0 is delivered. The codes of sysexits.h that speak of the message or its addresses fail for
 // good: 65 (5.6.0), 67 (5.1.1), 68 (5.1.2), 69 (5.3.0), 73 (5.2.0), 76 (5.5.0) and 77 (5.7.1).

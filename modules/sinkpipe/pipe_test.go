@@ -4,11 +4,15 @@ package sinkpipe
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,6 +131,69 @@ func TestBounds(t *testing.T) {
 	s = script(t, "exit 0")
 	if err := s.Deliver(context.Background(), msatest.NewDelivery([]byte(strings.Repeat("x", 1<<20)), "bob@example.org")); err != nil {
 		t.Errorf("a command that reads nothing: %v", err)
+	}
+}
+
+// What a command leaves behind does not change what its exit code says, and is ended: in the background with its
+// output open, in a session of its own, and what such a one started.
+func TestLeftBehind(t *testing.T) {
+	for name, text := range map[string]string{
+		"output open":    `sleep 1000 & echo $! > "$DIR/child"`,
+		"output closed":  `sleep 1000 > /dev/null 2>&1 < /dev/null & echo $! > "$DIR/child"`,
+		"orphan":         `(sleep 1000 & echo $! > "$DIR/child")`,
+		"setsid":         `setsid sh -c 'echo $$ > "$DIR/child.tmp"; mv "$DIR/child.tmp" "$DIR/child"; exec sleep 1000' & until [ -e "$DIR/child" ]; do sleep 0.01; done`,
+		"setsid's child": `setsid sh -c 'sleep 1000 & echo $! > "$DIR/child.tmp"; mv "$DIR/child.tmp" "$DIR/child"; wait' & until [ -e "$DIR/child" ]; do sleep 0.01; done`,
+		"stops":          `sh -c 'kill -STOP $$' & echo $! > "$DIR/child"`,
+	} {
+		if strings.Contains(name, "setsid") && runtime.GOOS != "linux" {
+			continue
+		}
+		s := script(t, text+"; exit 0")
+		began := time.Now()
+		if err := s.Deliver(t.Context(), msatest.NewDelivery([]byte(strings.Repeat("x", 1<<20)), "bob@example.org")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(began); took > 60*time.Second {
+			t.Errorf("%s: %v", name, took)
+		}
+		b, err := os.ReadFile(filepath.Join(s.Dir, "child"))
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil || pid == 0 {
+			t.Fatal(name, err)
+		}
+		for deadline := time.Now().Add(30 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d is still there", name, pid)
+			}
+		}
+	}
+}
+
+// An envelope that no environment takes goes by the file.
+func TestLargeEnvelope(t *testing.T) {
+	for _, n := range []int{1, 100, 10_000} {
+		s := script(t, `cat > /dev/null; cp "$MSA_ENVELOPE_FILE" "$DIR/envelope"; echo "$MSA_ENVELOPE_FILE" > "$DIR/name"; echo "${MSA_RECIPIENTS+set}" > "$DIR/set"`)
+		var rcpts []string
+		for i := range n {
+			rcpts = append(rcpts, fmt.Sprintf("%s%d@example.org", strings.Repeat("x", 50), i))
+		}
+		d := msatest.NewDelivery([]byte("x\r\n"), rcpts...)
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(n, err)
+		}
+		b, _ := os.ReadFile(filepath.Join(s.Dir, "envelope"))
+		var v envelope.Envelope
+		if err := json.Unmarshal(b, &v); err != nil || len(v.Recipients) != n || v.Key != envelope.Key(d) {
+			t.Errorf("%d: %d recipients, %v", n, len(v.Recipients), err)
+		}
+		set, _ := os.ReadFile(filepath.Join(s.Dir, "set"))
+		if got := strings.TrimSpace(string(set)) == "set"; got != (n < 10_000) {
+			t.Errorf("%d: variable %v", n, got)
+		}
+		name, _ := os.ReadFile(filepath.Join(s.Dir, "name"))
+		if _, err := os.Stat(strings.TrimSpace(string(name))); err == nil {
+			t.Errorf("%s stays", name)
+		}
 	}
 }
 

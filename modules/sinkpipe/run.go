@@ -2,14 +2,13 @@ package sinkpipe
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -18,8 +17,9 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// killDelay is how long a killed command's children may keep its output open.
-const killDelay = 2 * time.Second
+// lastWords is how long the output of a command that has ended is waited for, where something that
+// could not be killed holds it open. What became of the delivery is known by then.
+const lastWords = 2 * time.Second
 
 // Deliver runs the command.
 func (s *Pipe) Deliver(ctx context.Context, d *queue.Delivery) error {
@@ -31,56 +31,80 @@ func (s *Pipe) Deliver(ctx context.Context, d *queue.Delivery) error {
 		return fmt.Errorf("open message: %w", err)
 	}
 	defer m.Close()
-	env, err := s.environ(envelope.Of(d))
+	env, err := newEnvironment(envelope.Of(d))
 	if err != nil {
-		return queue.Permanent(err)
+		return err
 	}
+	defer env.remove()
 	timed, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	message := &trackedReader{r: m}
-	out := &output{left: s.MaxOutput}
-	cmd := exec.CommandContext(timed, s.path, s.args...)
-	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Dir, env, message, out, out
-	cmd.WaitDelay = killDelay
-	ownGroup(cmd)
-	message.kill = cmd.Cancel
-	err = cmd.Run()
+	said, err := s.run(timed, env, message)
 	switch {
-	case message.err != nil: // half a message was given: whatever it made of it counts for nothing
-		return fmt.Errorf("read message: %w", message.err)
-	case ctx.Err() != nil:
+	case message.failed() != nil: // half a message was given: whatever it made of it counts for nothing
+		return fmt.Errorf("read message: %w", message.failed())
+	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
-	case timed.Err() != nil:
+	case err != nil && timed.Err() != nil:
 		return fmt.Errorf("%s did not end within %v", s.path, time.Duration(s.Timeout))
 	}
-	return s.outcome(err, out.line())
+	return s.outcome(err, said)
 }
 
-// environ is the command's. A value with a NUL cannot be one, and no address has one.
-func (s *Pipe) environ(v envelope.Envelope) ([]string, error) {
-	all, err := json.Marshal(v)
+// run runs the command and ends what it started. Its end is what counts: a child in the background that keeps
+// the output open, or never reads its input, changes nothing.
+func (s *Pipe) run(ctx context.Context, env *environment, message *trackedReader) (said string, err error) {
+	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	var rcpts []string
-	for _, r := range v.Recipients {
-		rcpts = append(rcpts, r.Address)
+	defer r.Close()
+	cmd, in, err := s.start(ctx, env.variables(s.env), w)
+	if errors.Is(err, errTooBig) && env.file != "" { // a system with narrower bounds than ours
+		env.inFile = true
+		cmd, in, err = s.start(ctx, env.variables(s.env), w)
 	}
-	env := append([]string(nil), s.env...)
-	for _, name := range []string{"PATH", "LANG"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
+	_ = w.Close()
+	if err != nil {
+		return "", err
 	}
-	env = append(env,
-		"MSA_QUEUE_ID="+v.ID, "MSA_KEY="+v.Key, "MSA_SERVER="+v.Server, "MSA_SENDER="+v.Sender, "MSA_RECIPIENTS="+strings.Join(rcpts, "\n"), "MSA_USER="+v.User,
-		"MSA_REMOTE_IP="+v.RemoteIP, "MSA_SIZE="+strconv.FormatInt(v.Size, 10), "MSA_ATTEMPT="+strconv.Itoa(v.Attempt), "MSA_ENVELOPE="+string(all))
-	for _, e := range env {
-		if strings.IndexByte(e, 0) >= 0 {
-			return nil, errors.New("the envelope has a NUL in it")
-		}
+	message.stop = cmd.Cancel
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		feed(in, message)
+	}()
+	out := &output{left: s.MaxOutput}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(out, r)
+	}()
+	err = wait(cmd, env.mark) // closes in
+	<-fed
+	_ = r.SetReadDeadline(time.Now().Add(lastWords))
+	<-read
+	return out.line(), err
+}
+
+// start starts the command with its standard input, which closes when it has ended.
+func (s *Pipe) start(ctx context.Context, env []string, out *os.File) (*exec.Cmd, io.WriteCloser, error) {
+	cmd := exec.CommandContext(ctx, s.path, s.args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.Dir, env, out, out
+	ownGroup(cmd)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, err
 	}
-	return env, nil
+	return cmd, in, cmd.Start()
+}
+
+// feed gives the message. One that cannot be read to its end has the command killed before that sees an end.
+func feed(in io.WriteCloser, message *trackedReader) {
+	_, _ = io.Copy(in, message) // a command need not read it all
+	if message.failed() == nil {
+		_ = in.Close()
+	}
 }
 
 // final are the exit codes of sysexits.h that no retry can mend.
@@ -140,18 +164,28 @@ func (o *output) line() string {
 }
 
 // trackedReader remembers that the message could not be read to its end, and kills the command
-// before that sees an end: half a message must not look like a whole one.
+// then: half a message must not look like a whole one.
 type trackedReader struct {
 	r    io.Reader
-	kill func() error
-	err  error
+	stop func() error
+
+	mu  sync.Mutex
+	err error
 }
 
 func (t *trackedReader) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
 	if err != nil && err != io.EOF {
+		t.mu.Lock()
 		t.err = err
-		_ = t.kill()
+		t.mu.Unlock()
+		_ = t.stop()
 	}
 	return n, err
+}
+
+func (t *trackedReader) failed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }

@@ -1,0 +1,10 @@
+//go:build !unix
+
+package sinkpipe
+
+import "os/exec"
+
+func ownGroup(*exec.Cmd) {}
+
+// wait returns when the command has ended. What it started stays.
+func wait(cmd *exec.Cmd, _ string) error { return cmd.Wait() }

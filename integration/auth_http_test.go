@@ -29,7 +29,7 @@ const webToken = "token-9b1f6c"
 
 func startWeb(t *testing.T, users map[string]webUser) *web {
 	t.Helper()
-	w := &web{t: t, dir: t.TempDir(), addr: freeAddress(t), python: need(t, "python3", "python3")}
+	w := &web{t: t, dir: t.TempDir(), addr: freeAddress(t), python: need(t, "python3")}
 	page, err := os.ReadFile("../docs/auth-http.md")
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +192,7 @@ func TestHTTPUsers(t *testing.T) {
 
 // what the web service hands out serves DIGEST-MD5, as curl computes it, PLAIN and SCRAM.
 func TestHTTPCredentials(t *testing.T) {
-	curl := need(t, "curl", "curl")
+	curl := need(t, "curl")
 	ha1 := sasl.DigestHA1("alice", hostname, "secret")
 	w := startWeb(t, map[string]webUser{"alice": {"digest_ha1": webUser{hostname: hex.EncodeToString(ha1[:])}, "addresses": []string{"alice@example.org"}}})
 	s := newServer(t)

@@ -58,7 +58,7 @@ userPassword: secret
 
 func startDirectory(t *testing.T) *directory {
 	t.Helper()
-	d := &directory{t: t, dir: t.TempDir(), url: "ldap://" + freeAddress(t), program: need(t, "slapd", "slapd")}
+	d := &directory{t: t, dir: t.TempDir(), url: "ldap://" + freeAddress(t), program: need(t, "slapd")}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func (d *directory) run() {
 
 func (d *directory) modify(ldif string) {
 	d.t.Helper()
-	cmd := exec.Command(need(d.t, "ldapmodify", "ldap-utils"), "-x", "-H", d.url, "-D", "cn=root,dc=example,dc=org", "-w", "root")
+	cmd := exec.Command(need(d.t, "ldapmodify"), "-x", "-H", d.url, "-D", "cn=root,dc=example,dc=org", "-w", "root")
 	cmd.Stdin = strings.NewReader(ldif)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		d.t.Fatalf("ldapmodify: %v\n%s", err, out)

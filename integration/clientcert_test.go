@@ -45,7 +45,7 @@ func TestExternal(t *testing.T) {
 		s.mail("caddy@example.net", 2)
 	})
 	t.Run("openssl", func(t *testing.T) {
-		openssl := need(t, "openssl", "openssl")
+		openssl := need(t, "openssl")
 		dialogue := func(name, port string, more ...string) string {
 			args := append([]string{"s_client", "-quiet", "-crlf", "-connect", port, "-servername", hostname, "-CAfile", s.root(), "-verify_return_error",
 				"-cert", filepath.Join(s.dir, name+".crt"), "-key", filepath.Join(s.dir, name+".key"), "-cert_chain", filepath.Join(s.dir, name+".crt")}, more...)
@@ -66,7 +66,7 @@ func TestExternal(t *testing.T) {
 		}
 	})
 	t.Run("curl", func(t *testing.T) {
-		curl := need(t, "curl", "curl")
+		curl := need(t, "curl")
 		s.write("message", "From: alice@example.org\r\n\r\ntext\r\n")
 		_, port, _ := strings.Cut(s.implicit, ":")
 		cmd := exec.Command(curl, "--silent", "--show-error", "--url", "smtps://"+hostname+":"+port+"/client.example", "--resolve", hostname+":"+port+":127.0.0.1",

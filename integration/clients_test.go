@@ -43,7 +43,7 @@ func TestClients(t *testing.T) {
 	proven := map[string]int{}
 	for _, m := range mailers {
 		t.Run(m.name, func(t *testing.T) {
-			program := need(t, m.program, m.debianPackage)
+			program := need(t, m.peer)
 			for _, implicit := range []bool{false, true} {
 				for _, mechanism := range m.mechanisms {
 					to := strings.ToLower(m.name+"-"+portName(implicit)+"-"+mechanism) + "@example.net"
@@ -79,7 +79,7 @@ func TestClientsReportFailure(t *testing.T) {
 	selfSigned(t, hostname, stranger, filepath.Join(s.dir, "stranger.key"))
 	for _, m := range mailers {
 		t.Run(m.name, func(t *testing.T) {
-			program := need(t, m.program, m.debianPackage)
+			program := need(t, m.peer)
 			for _, wrong := range []struct {
 				what, says string
 				change     func(*attempt)

@@ -58,7 +58,7 @@ type authDovecot struct {
 
 func startAuthDovecot(t *testing.T, users string) *authDovecot {
 	t.Helper()
-	binary := need(t, "dovecot", "dovecot-core")
+	binary := need(t, "dovecot")
 	// Sockets below it: t.TempDir may be too long a name for these.
 	dir, err := os.MkdirTemp("", "msa")
 	if err != nil {

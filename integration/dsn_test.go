@@ -20,7 +20,7 @@ type report struct {
 
 func parseReport(t *testing.T, message []byte) (r report) {
 	t.Helper()
-	cmd := exec.Command(need(t, "python3", "python3"), "clients/dsn.py")
+	cmd := exec.Command(need(t, "python3"), "clients/dsn.py")
 	cmd.Stdin = bytes.NewReader(message)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

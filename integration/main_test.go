@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // binary is a Caddy with this repository's modules, built once for all tests.
@@ -30,83 +31,26 @@ func TestMain(m *testing.M) {
 	}
 	tell("integration: binary built in %s", time.Since(began).Round(time.Second))
 	code := m.Run()
-	for _, p := range peers {
-		if _, ok := find(p.program); !ok && !slices.Contains(missing.packages, p.debianPackage) {
-			missing.packages = append(missing.packages, p.debianPackage)
-		}
-	}
-	if len(missing.packages) > 0 {
-		tell("skipped tests for want of these Debian packages: %s", strings.Join(missing.packages, ", "))
+	if packages := installed.Lacking(); len(packages) > 0 {
+		tell("skipped tests for want of these Debian packages: %s", strings.Join(packages, ", "))
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
 // inCI tells whether a missing program is a failure.
-func inCI() bool { return os.Getenv("CI") == "true" }
+func inCI() bool { return installed.InCI() }
 
-// missing are the packages for want of which tests were skipped.
-var missing struct {
-	sync.Mutex
-	packages []string
-}
-
-// peers are the programs that tests of other packages skip for, so that one line can
-// name all that was skipped.
-var peers = []struct{ program, debianPackage string }{
-	{"gsasl", "gsasl"}, {"doveadm", "dovecot-core"}, {"dovecot", "dovecot-core"}, {"python3", "python3"},
-	{"slapd", "slapd"}, {"pg_ctlcluster", "postgresql"}, {"mariadbd", "mariadb-server"},
-}
-
-// find looks for a program on the path, and where administrators' programs are.
-func find(program string) (string, bool) {
-	if path, err := exec.LookPath(program); err == nil {
-		return path, true
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/lib/cyrus/bin"} {
-		if path := filepath.Join(dir, program); isFile(path) {
-			return path, true
-		}
-	}
-	return "", false
-}
-
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
-}
-
-// need returns the path of a program, or skips the test; in CI it fails. The
-// package that has it is named for whoever reads the result.
-func need(t testing.TB, program, debianPackage string) string {
+// need returns the path of a program that works, or skips the test; in CI it fails.
+func need(t testing.TB, name string) string {
 	t.Helper()
-	if path, ok := find(program); ok {
-		return path
-	}
-	lack(t, debianPackage)
-	return ""
-}
-
-// lack ends a test that cannot run without a package.
-func lack(t testing.TB, debianPackage string) {
-	t.Helper()
-	if inCI() {
-		t.Fatalf("package %s is not installed", debianPackage)
-	}
-	missing.Lock()
-	if !slices.Contains(missing.packages, debianPackage) {
-		missing.packages = append(missing.packages, debianPackage)
-	}
-	missing.Unlock()
-	t.Skipf("package %s is not installed", debianPackage)
+	return installed.Need(t, name)
 }
 
 // needRoot skips a test that only root can run; in CI it fails.
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		lack(t, "(root)")
-	}
+	installed.NeedRoot(t)
 }
 
 // tell prints a line where the one who typed go test sees it: the output of a

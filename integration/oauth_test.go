@@ -57,7 +57,7 @@ func TestOAuth(t *testing.T) {
 	s.mail("caddy@example.net", 2)
 
 	t.Run("curl", func(t *testing.T) {
-		curl := need(t, "curl", "curl")
+		curl := need(t, "curl")
 		s.write("message", conversed)
 		for _, mechanism := range []string{"OAUTHBEARER", "XOAUTH2"} {
 			cmd := exec.Command(curl, "--silent", "--show-error", "--ssl-reqd", "--cacert", s.root(), "--url", "smtp://"+hostname+":"+port(s.starttls),
@@ -70,7 +70,7 @@ func TestOAuth(t *testing.T) {
 		s.mail("curl@example.net", 2)
 	})
 	t.Run("smtplib", func(t *testing.T) {
-		python := need(t, "python3", "python3")
+		python := need(t, "python3")
 		cmd := exec.Command(python, "-c", `
 import smtplib, ssl, sys
 host, port, ca, user, token = sys.argv[1:]

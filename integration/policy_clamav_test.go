@@ -16,7 +16,7 @@ func startClamd(t testing.TB) *daemon {
 	return newDaemon(t, map[string]string{
 		"db/test.ndb": fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]),
 		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser root\nStreamMaxLength 10M\nMaxThreads 4\n",
-	}, need(t, "clamd", "clamav-daemon"), "--config-file", "$D/conf").run()
+	}, need(t, "clamd"), "--config-file", "$D/conf").run()
 }
 
 // clamd refuses what has the EICAR test string in it, as text or in a base64 attachment, by its

@@ -33,7 +33,7 @@ func (s *server) queuedIDs() (ids []string, again int) {
 // A client that was gone before it could read the 250 sends the message again: it hears the first
 // queue id, and there is one delivery. Over a reload and a crash as well.
 func TestDuplicate(t *testing.T) {
-	program := need(t, "swaks", "swaks")
+	program := need(t, "swaks")
 	s := start(t, layout{msa: remember})
 	dir := t.TempDir()
 	message := filepath.Join(dir, "message")

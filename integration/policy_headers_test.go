@@ -19,7 +19,7 @@ import (
 // RFC 6409 section 8, R-12: what a real client leaves out is put above what it submitted, of which no
 // octet is changed.
 func TestHeaders(t *testing.T) {
-	program := need(t, "swaks", "swaks")
+	program := need(t, "swaks")
 	s := start(t, layout{msa: `
 	policy headers {
 		add_missing Date Message-ID

@@ -11,12 +11,12 @@ import (
 // The service of docs/policy-http.md, as it stands there: it takes signed questions only, refuses a
 // recipient and a message, adds a field; when it hangs or is gone, clients come again.
 func TestHTTPPolicy(t *testing.T) {
-	python := need(t, "python3", "python3")
-	program := need(t, "swaks", "swaks")
+	python := need(t, "python3")
+	program := need(t, "swaks")
 	address := freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
 	const key = "0123456789abcdef0123456789abcdef"
-	d := newDaemon(t, map[string]string{"service.py": fenced(t, "../docs/policy-http.md", "python")[0]}, need(t, "env", "coreutils"), "CHECK_KEY="+key, "PORT="+port, python, "-B", "$D/service.py")
+	d := newDaemon(t, map[string]string{"service.py": fenced(t, "../docs/policy-http.md", "python")[0]}, need(t, "env"), "CHECK_KEY="+key, "PORT="+port, python, "-B", "$D/service.py")
 	d.serves = func() bool {
 		nc, err := net.Dial("tcp", address)
 		if err == nil {

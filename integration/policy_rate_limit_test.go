@@ -12,7 +12,7 @@ import (
 // startRedis is a redis-server on a unix socket, which can be stopped in its tracks.
 func startRedis(t testing.TB, dir string) (socket string, cmd *exec.Cmd) {
 	t.Helper()
-	program := need(t, "redis-server", "redis-server")
+	program := need(t, "redis-server")
 	socket = filepath.Join(dir, "redis.sock")
 	cmd = exec.Command(program, "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "no")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

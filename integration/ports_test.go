@@ -9,7 +9,7 @@ import (
 // on the ports of RFC 6409 and RFC 8314, to a client that checks the certificate.
 func TestWellKnownPorts(t *testing.T) {
 	needRoot(t)
-	openssl := need(t, "openssl", "openssl")
+	openssl := need(t, "openssl")
 	s := newServer(t)
 	s.starttls, s.implicit = "127.0.0.1:587", "127.0.0.1:465"
 	s.write("Caddyfile", s.caddyfile(layout{}))

@@ -7,10 +7,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // eximDir is where .ci/run unpacks Debian's Exim, which cannot be installed beside Postfix.
-const eximDir = "/usr/local/lib/msa-exim"
+const eximDir = installed.EximDir
 
 const eximConf = `exim_path = ` + eximDir + `/usr/sbin/exim4
 exim_user = mail
@@ -68,9 +70,9 @@ plain:
 // back; stopped and killed in the midst, everything arrives.
 func TestRelayExim(t *testing.T) {
 	needRoot(t)
-	program := eximDir + "/usr/sbin/exim4"
-	if _, err := user.Lookup("Debian-exim"); err != nil || !isFile(program) {
-		lack(t, "exim4-daemon-light (unpacked by .ci/run)")
+	program := need(t, "exim")
+	if _, err := user.Lookup("Debian-exim"); err != nil {
+		installed.Lack(t, "exim4-daemon-light (unpacked by .ci/run)", err)
 	}
 	address := freeAddress(t)
 	d := newDaemon(t, map[string]string{"mail/.keep": "", "spool/.keep": "", "log/.keep": ""}, program, "-C", "$D/conf", "-bdf", "-q1s")

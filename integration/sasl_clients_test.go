@@ -37,22 +37,22 @@ func TestSASLClientsRefused(t *testing.T) {
 		}
 	}
 	for _, client := range []struct {
-		name, program, debianPackage string
-		args                         func(mechanism, user, password string) []string
-		mechanisms                   []string
+		name, program string
+		args          func(mechanism, user, password string) []string
+		mechanisms    []string
 	}{
-		{"gsasl", "gsasl", "gsasl", s.gsasl, append(all[:4:4], "SCRAM-SHA-256-PLUS")},
-		{"Cyrus, STARTTLS", "smtptest", "cyrus-clients", func(mechanism, user, password string) []string {
+		{"gsasl", "gsasl", s.gsasl, append(all[:4:4], "SCRAM-SHA-256-PLUS")},
+		{"Cyrus, STARTTLS", "smtptest", func(mechanism, user, password string) []string {
 			return s.cyrus(s.starttls, mechanism, user, password, "-t", "")
 		}, all},
-		{"Cyrus, implicit TLS", "smtptest", "cyrus-clients", func(mechanism, user, password string) []string {
+		{"Cyrus, implicit TLS", "smtptest", func(mechanism, user, password string) []string {
 			return s.cyrus(s.implicit, mechanism, user, password, "-s")
 		}, all},
-		{"curl, STARTTLS", "curl", "curl", curl("smtp://localhost:" + port(s.starttls)), all[:3]},
-		{"curl, implicit TLS", "curl", "curl", curl("smtps://localhost:" + port(s.implicit)), all[:3]},
+		{"curl, STARTTLS", "curl", curl("smtp://localhost:" + port(s.starttls)), all[:3]},
+		{"curl, implicit TLS", "curl", curl("smtps://localhost:" + port(s.implicit)), all[:3]},
 	} {
 		t.Run(client.name, func(t *testing.T) {
-			program := need(t, client.program, client.debianPackage)
+			program := need(t, client.program)
 			for _, mechanism := range client.mechanisms {
 				for _, try := range []struct{ user, password, want, not string }{
 					{"alice@example.org", "secret", "235 2.7.0", "535 "},

@@ -45,20 +45,20 @@ func TestSASLClients(t *testing.T) {
 	s := saslServer(t)
 	all := []string{"DIGEST-MD5", "PLAIN", "LOGIN", "SCRAM-SHA-256"}
 	for _, client := range []struct {
-		name, program, debianPackage string
-		args                         func(mechanism, user, password string) []string
-		mechanisms                   []string
+		name, program string
+		args          func(mechanism, user, password string) []string
+		mechanisms    []string
 	}{
-		{"gsasl", "gsasl", "gsasl", s.gsasl, append(all[:4:4], "SCRAM-SHA-256-PLUS")},
-		{"Cyrus, STARTTLS", "smtptest", "cyrus-clients", func(mechanism, user, password string) []string {
+		{"gsasl", "gsasl", s.gsasl, append(all[:4:4], "SCRAM-SHA-256-PLUS")},
+		{"Cyrus, STARTTLS", "smtptest", func(mechanism, user, password string) []string {
 			return s.cyrus(s.starttls, mechanism, user, password, "-t", "")
 		}, all},
-		{"Cyrus, implicit TLS", "smtptest", "cyrus-clients", func(mechanism, user, password string) []string {
+		{"Cyrus, implicit TLS", "smtptest", func(mechanism, user, password string) []string {
 			return s.cyrus(s.implicit, mechanism, user, password, "-s")
 		}, all},
 	} {
 		t.Run(client.name, func(t *testing.T) {
-			program := need(t, client.program, client.debianPackage)
+			program := need(t, client.program)
 			sent := 0
 			to := strings.Map(func(r rune) rune {
 				if r == ' ' || r == ',' {
@@ -92,7 +92,7 @@ func TestSASLClients(t *testing.T) {
 
 // curl computes DIGEST-MD5 for the realm that the server offers, on both ports.
 func TestCurlDigestMD5(t *testing.T) {
-	curl := need(t, "curl", "curl")
+	curl := need(t, "curl")
 	s := saslServer(t)
 	s.write("message", conversed)
 	for i, user := range []string{"alice@example.org", "alice"} {
@@ -198,7 +198,7 @@ type gsaslClient struct {
 
 func startGsasl(t *testing.T, args ...string) *gsaslClient {
 	t.Helper()
-	cmd := exec.Command(need(t, "gsasl", "gsasl"), args...)
+	cmd := exec.Command(need(t, "gsasl"), args...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

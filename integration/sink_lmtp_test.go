@@ -58,15 +58,13 @@ service stats {
 // submitted; what it refuses comes back, and what it cannot take while it hangs or is gone waits.
 func TestLMTPDovecot(t *testing.T) {
 	needRoot(t)
-	need(t, "doveadm", "dovecot-core")
-	if !isFile("/usr/lib/dovecot/lmtp") {
-		lack(t, "dovecot-lmtpd")
-	}
+	need(t, "doveadm")
+	need(t, "dovecot-lmtpd")
 	pop3 := freeAddress(t)
 	d := newDaemon(t, map[string]string{
 		"conf":  strings.ReplaceAll(dovecotOfLMTP, "$POP3", port(pop3)),
 		"users": "bob@example.net:{PLAIN}secret::::::\ncarol@example.net:{PLAIN}secret::::::\n",
-	}, need(t, "dovecot", "dovecot-core"), "-F", "-c", "$D/conf")
+	}, need(t, "dovecot"), "-F", "-c", "$D/conf")
 	mail, err := user.Lookup("mail")
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +95,7 @@ func TestLMTPDovecot(t *testing.T) {
 		retry 300ms
 	}`})
 	trust := s.tlsConfig()
-	curl := need(t, "curl", "curl")
+	curl := need(t, "curl")
 	inbox := func(user string, n int) []byte {
 		t.Helper()
 		var out []byte

@@ -71,7 +71,7 @@ func TestWebhook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDaemon(t, map[string]string{"out/.keep": ""}, need(t, "env", "coreutils"), "HOOK_KEY="+key, "PORT="+port(address), need(t, "python3", "python3"), "-B", script, "$D/out")
+	d := newDaemon(t, map[string]string{"out/.keep": ""}, need(t, "env"), "HOOK_KEY="+key, "PORT="+port(address), need(t, "python3"), "-B", script, "$D/out")
 	d.serves = listening(address)
 	d.run()
 	s := start(t, layout{msa: `

@@ -72,7 +72,7 @@ func dial(t *testing.T, network, address string) net.Conn {
 // Submission on unix sockets, which have the permissions that were asked for, outlast
 // reloads, and are taken over from a process that was killed.
 func TestUnixSockets(t *testing.T) {
-	curl := need(t, "curl", "curl")
+	curl := need(t, "curl")
 	l := layout{msa: "listen unix/$DIR/starttls.sock|0660\n listen_tls unix/$DIR/tls.sock"}
 	s := start(t, l)
 	starttls, implicit := filepath.Join(s.dir, "starttls.sock"), filepath.Join(s.dir, "tls.sock")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	gosasl "github.com/emersion/go-sasl"
 )
 
@@ -33,31 +34,28 @@ func (a attempt) port() string { return port(a.address) }
 // mailer is a client. Its try returns what the program said, and an error if the
 // program reported failure.
 type mailer struct {
-	name, program, debianPackage string
-	mechanisms                   []string
-	checksName                   bool // in the certificate, not just who signed it
-	try                          func(t *testing.T, program string, a attempt) (string, error)
+	name, peer string
+	mechanisms []string
+	checksName bool // in the certificate, not just who signed it
+	try        func(t *testing.T, program string, a attempt) (string, error)
 }
 
 var mailers = []mailer{
 	// This version checks the chain only.
-	{"swaks", "swaks", "swaks", []string{"PLAIN", "LOGIN"}, false, trySwaks},
-	{"msmtp", "msmtp", "msmtp", []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "DIGEST-MD5"}, true, tryMsmtp},
-	{"curl", "curl", "curl", []string{"PLAIN", "LOGIN", "DIGEST-MD5"}, true, tryCurl},
-	{"openssl", "openssl", "openssl", []string{"PLAIN", "LOGIN"}, true, tryOpenSSL},
-	{"smtplib", "python3", "python3", []string{"PLAIN", "LOGIN"}, true, func(t *testing.T, program string, a attempt) (string, error) {
+	{"swaks", "swaks", []string{"PLAIN", "LOGIN"}, false, trySwaks},
+	{"msmtp", "msmtp", []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "DIGEST-MD5"}, true, tryMsmtp},
+	{"curl", "curl", []string{"PLAIN", "LOGIN", "DIGEST-MD5"}, true, tryCurl},
+	{"openssl", "openssl", []string{"PLAIN", "LOGIN"}, true, tryOpenSSL},
+	{"smtplib", "python3", []string{"PLAIN", "LOGIN"}, true, func(t *testing.T, program string, a attempt) (string, error) {
 		return a.script(exec.Command(program, "clients/submit.py"))
 	}},
-	{"nodemailer", "node", "node-nodemailer", []string{"PLAIN", "LOGIN"}, true, func(t *testing.T, program string, a attempt) (string, error) {
+	{"nodemailer", "nodemailer", []string{"PLAIN", "LOGIN"}, true, func(t *testing.T, program string, a attempt) (string, error) {
 		return a.script(exec.Command(program, "clients/submit.js"))
 	}},
 }
 
 // trySwaks hands over the message without its last line end, which swaks adds.
 func trySwaks(t *testing.T, program string, a attempt) (string, error) {
-	if exec.Command("perl", "-MNet::SSLeay", "-e", "").Run() != nil { // without, it knows no TLS
-		lack(t, "libnet-ssleay-perl")
-	}
 	file := filepath.Join(t.TempDir(), "message")
 	if err := os.WriteFile(file, []byte(strings.TrimSuffix(a.message, "\r\n")), 0o600); err != nil {
 		t.Fatal(err)
@@ -133,7 +131,7 @@ func (a attempt) script(cmd *exec.Cmd) (string, error) {
 	if a.implicit {
 		implicit = "yes"
 	}
-	cmd.Env = append(os.Environ(), "NODE_PATH=/usr/share/nodejs", "PORT="+a.port(), "IMPLICIT="+implicit, "NAME="+a.name, "CA="+a.ca,
+	cmd.Env = append(os.Environ(), installed.NodePath, "PORT="+a.port(), "IMPLICIT="+implicit, "NAME="+a.name, "CA="+a.ca,
 		"MECHANISM="+a.mechanism, "LOGIN="+a.user, "PASSWORD="+a.password, "FROM="+a.from, "TO="+a.to)
 	return finish(cmd, a.message)
 }

@@ -100,7 +100,7 @@ func serveMaildirs(t *testing.T, dir string) maildirs {
 		t.Fatal(err)
 	}
 	log := new(logBuffer)
-	cmd := exec.Command(need(t, "dovecot", "dovecot-core"), "-F", "-c", dir+"/dovecot.conf")
+	cmd := exec.Command(need(t, "dovecot"), "-F", "-c", dir+"/dovecot.conf")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second // its children have the log too

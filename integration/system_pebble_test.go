@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // pebble is Let's Encrypt's ACME server for tests, with a DNS server that knows every
@@ -45,8 +47,7 @@ func startPebble(t testing.TB, lifetimes map[string]time.Duration) *pebble {
 		{"go", "build", "-o", ".", pebbleModule + "/cmd/pebble", pebbleModule + "/cmd/pebble-challtestsrv"},
 	} {
 		if err := run(dir, nil, args...); err != nil {
-			t.Log(err)
-			lack(t, "("+pebbleModule+", of the Go module proxy)")
+			installed.Lack(t, "("+pebbleModule+", of the Go module proxy)", err)
 		}
 	}
 	management, dns := lastingAddress(t), lastingAddress(t)

@@ -40,8 +40,8 @@ const (
 func startPostfix(t testing.TB) *postfix {
 	t.Helper()
 	needRoot(t)
-	p := &postfix{t: t, program: need(t, "postfix", "postfix"), address: freeAddress(t)}
-	dovecot := need(t, "dovecot", "dovecot-core")
+	p := &postfix{t: t, program: need(t, "postfix"), address: freeAddress(t)}
+	dovecot := need(t, "dovecot")
 	dir, err := os.MkdirTemp("", "msa-postfix") // short, for the sockets in it
 	if err != nil {
 		t.Fatal(err)

@@ -65,7 +65,7 @@ func TestThrottle(t *testing.T) {
 	check()
 
 	// docs/auth.md has these two lines for fail2ban.
-	regex := need(t, "fail2ban-regex", "fail2ban")
+	regex := need(t, "fail2ban-regex")
 	s.write("filter.conf", fenced(t, "../docs/auth.md", "ini")[0])
 	s.write("caddy.log", s.log.String())
 	out, err := exec.Command(regex, "--print-all-matched", filepath.Join(s.dir, "caddy.log"), filepath.Join(s.dir, "filter.conf")).CombinedOutput()

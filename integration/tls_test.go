@@ -118,7 +118,7 @@ func TestHello(t *testing.T) {
 
 // OpenSSL as the client: TLS 1.2 and 1.3 on both ports, nothing older.
 func TestVersions(t *testing.T) {
-	openssl := need(t, "openssl", "openssl")
+	openssl := need(t, "openssl")
 	s := start(t, layout{})
 	for _, port := range ports {
 		way := []string{"-connect", s.implicit}

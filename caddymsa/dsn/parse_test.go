@@ -5,26 +5,20 @@ import (
 	"errors"
 	"io"
 	"mime"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/emersion/go-message"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // python is the path of a Python with its email package, as an independent reader.
 func python(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("python3 is missing")
-		}
-		t.Skip("python3 is missing (Debian: python3)")
-	}
-	return path
+	return installed.Need(t, "python3")
 }
 
 // reader prints what Python's email package reads in a message.

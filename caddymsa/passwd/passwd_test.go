@@ -2,25 +2,19 @@ package passwd
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	xcrypt "github.com/go-crypt/x/crypt"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // doveadm runs Dovecot's password tool. Its absence is a failure in CI only.
 func doveadm(t *testing.T, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("doveadm")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("doveadm is missing: install dovecot-core")
-		}
-		t.Skip("needs doveadm of dovecot-core")
-	}
-	cmd := exec.Command(path, append([]string{"pw"}, args...)...)
+	cmd := exec.Command(installed.Need(t, "doveadm"), append([]string{"pw"}, args...)...)
 	cmd.Stdin = bytes.NewReader(nil)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

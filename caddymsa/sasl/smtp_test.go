@@ -21,6 +21,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // authServer speaks as much SMTP as it takes to log in, over STARTTLS.
@@ -210,23 +212,9 @@ func mechanisms(t *testing.T, user, password string) func(string, *tls.Connectio
 	}
 }
 
-// program finds a program of another package, or skips; where CI=true it must
-// be there.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is required in CI", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // GNU SASL's client, which shares no code with ours, over real TLS.
 func TestGsasl(t *testing.T) {
-	gsasl := program(t, "gsasl")
+	gsasl := installed.Need(t, "gsasl")
 	for _, test := range []struct {
 		mechanism, user, password string
 	}{

@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 var (
@@ -98,16 +99,7 @@ type dovecot struct {
 // startDovecot runs one that holds refusals back as little as it can, which is half a second.
 func startDovecot(t testing.TB) *dovecot {
 	t.Helper()
-	binary, err := exec.LookPath("dovecot")
-	if err != nil {
-		binary = "/usr/sbin/dovecot"
-	}
-	if _, err := os.Stat(binary); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("package dovecot-core is not installed")
-		}
-		t.Skip("package dovecot-core is not installed")
-	}
+	binary := installed.Need(t, "dovecot")
 	// Sockets below it: t.TempDir may be too long a name for these.
 	dir, err := os.MkdirTemp("", "msa")
 	if err != nil {

@@ -28,6 +28,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 const (
@@ -47,13 +48,7 @@ type pyService struct {
 // startService starts the service with users, as testdata/service.py has them.
 func startService(t testing.TB, users map[string]any) *pyService {
 	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("python3 is missing; install the Debian package python3")
-		}
-		t.Skip("python3 is missing")
-	}
+	python := installed.Need(t, "python3")
 	s := &pyService{t: t, dir: t.TempDir()}
 	s.file("verify_signature.py", []byte(snippet(t)))
 	s.certificates()

@@ -12,6 +12,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -49,7 +50,7 @@ func TestStoredSchemes(t *testing.T) {
 		{"-h", "{CLEARTEXT}"},
 	} {
 		args = append(args, "-s", "pässword {SSHA}", "-n")
-		cmd := exec.Command(need(t, "slapd", "slapd"), args...)
+		cmd := exec.Command(installed.Need(t, "slapd"), args...)
 		cmd.Args[0] = "slappasswd"
 		out, err := cmd.Output()
 		if err != nil {

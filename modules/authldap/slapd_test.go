@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // people is what the directory holds. The last three are alike in what they may not do.
@@ -138,29 +140,10 @@ type slapd struct {
 	ended       chan struct{}
 }
 
-func need(t testing.TB, program, debianPackage string) string {
-	t.Helper()
-	for _, dir := range []string{"/usr/sbin", "/usr/local/libexec", "/usr/libexec"} {
-		if path := filepath.Join(dir, program); exists(path) {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("package %s is not installed", debianPackage)
-	}
-	t.Skipf("package %s is not installed", debianPackage)
-	return ""
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // startSlapd starts a server of its own with the people in it; extra are lines of configuration.
 func startSlapd(t testing.TB, extra ...string) *slapd {
 	t.Helper()
-	program := need(t, "slapd", "slapd")
+	program := installed.Need(t, "slapd")
 	s := &slapd{dir: t.TempDir()}
 	s.certificates(t)
 	config := fmt.Sprintf(`
@@ -228,7 +211,7 @@ func freePort(t testing.TB) string {
 func (s *slapd) run(t testing.TB) bool {
 	t.Helper()
 	var out bytes.Buffer
-	s.cmd = exec.Command(need(t, "slapd", "slapd"), "-d", "0", "-f", s.dir+"/slapd.conf",
+	s.cmd = exec.Command(installed.Need(t, "slapd"), "-d", "0", "-f", s.dir+"/slapd.conf",
 		"-h", s.ldap+" "+s.ldaps+" ldapi://"+strings.ReplaceAll(s.dir+"/socket", "/", "%2F"))
 	s.cmd.Stdout, s.cmd.Stderr = &out, &out
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

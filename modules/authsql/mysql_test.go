@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
 
@@ -30,11 +31,10 @@ func init() {
 
 // startMariaDB returns a server with the default table, a connection to it and settings for it.
 func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
-	const debian = "mariadb-server"
-	daemon := find(t, debian, "mariadbd")
+	daemon := installed.Need(t, "mariadbd")
 	srv := newServer(t, "mysql", "nobody")
 	data := filepath.Join(srv.dir, "data")
-	srv.run(find(t, debian, "mariadb-install-db"), "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db",
+	srv.run(installed.Need(t, "mariadb-install-db"), "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db",
 		"--innodb-log-file-size=4M")
 	srv.args = []string{daemon, "--no-defaults", "--datadir=" + data, "--bind-address=127.0.0.1", fmt.Sprintf("--port=%d", srv.port), "--socket=" + srv.dir + "/s",
 		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M", "--performance-schema=off"}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
 
@@ -39,7 +40,7 @@ func secretFile(t testing.TB) string {
 
 // startPostgres returns a server with the default table, a connection to it and settings for it.
 func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
-	bin := filepath.Dir(find(t, "postgresql", "initdb", "/usr/lib/postgresql/*/bin"))
+	bin := filepath.Dir(installed.Need(t, "initdb"))
 	srv := newServer(t, "postgres", "nobody")
 	pw := filepath.Join(srv.dir, "pw")
 	if err := os.WriteFile(pw, []byte(nasty+"\n"), 0o644); err != nil {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,22 +32,6 @@ type server struct {
 	port int
 	args []string
 	cmd  *exec.Cmd
-}
-
-// find returns a program's path, or skips the test; in CI it fails.
-func find(t testing.TB, debianPackage, program string, dirs ...string) string {
-	t.Helper()
-	for _, pattern := range append(dirs, "/usr/sbin", "/usr/bin", "/usr/local/bin") {
-		all, _ := filepath.Glob(filepath.Join(pattern, program))
-		if len(all) > 0 {
-			return all[len(all)-1]
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing; install the Debian package %s", program, debianPackage)
-	}
-	t.Skipf("%s is missing; it is in the Debian package %s", program, debianPackage)
-	return ""
 }
 
 // newServer makes the directory, which belongs to the first of the users that exists.

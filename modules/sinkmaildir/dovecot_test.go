@@ -19,21 +19,14 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // Dovecot serves what was delivered, over POP3 and IMAP, octet for
 // octet.
 func TestDovecot(t *testing.T) {
-	binary, err := exec.LookPath("dovecot")
-	if err != nil {
-		binary = "/usr/sbin/dovecot"
-	}
-	if _, err := os.Stat(binary); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("Debian packages dovecot-imapd and dovecot-pop3d are needed")
-		}
-		t.Skip("needs Debian packages dovecot-imapd and dovecot-pop3d")
-	}
+	binary := installed.Need(t, "dovecot-imapd")
+	installed.Need(t, "dovecot-pop3d")
 	// Sockets below it: t.TempDir may be too long a name for these.
 	dir, err := os.MkdirTemp("", "msa")
 	if err != nil {

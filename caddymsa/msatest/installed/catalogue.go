@@ -1,0 +1,57 @@
+package installed
+
+// Program is a client or server that tests talk to.
+type Program struct {
+	Program string   // its file's name
+	Package string   // the Debian package that has it
+	Dirs    []string // where it may be beside the path; patterns
+	Args    []string // of a run that shows that it works
+	Env     []string // of that run
+	Says    []string // what the run prints, each of these
+	Files   []string // what must be there beside it
+}
+
+// NodePath is where Debian's packages of Node are.
+const NodePath = "NODE_PATH=/usr/share/nodejs"
+
+// EximDir is where .ci/run unpacks Exim, which cannot be installed beside Postfix.
+const EximDir = "/usr/local/lib/msa-exim"
+
+// catalogue of programs by the names that tests ask for.
+var catalogue = map[string]Program{
+	"clamav-milter":      {Program: "clamav-milter", Package: "clamav-milter", Args: []string{"--version"}, Says: []string{"clamav-milter"}},
+	"clamd":              {Program: "clamd", Package: "clamav-daemon", Args: []string{"--version"}, Says: []string{"ClamAV"}},
+	"curl":               {Program: "curl", Package: "curl", Args: []string{"--version"}, Says: []string{"curl", "smtps", "SSL"}},
+	"doveadm":            {Program: "doveadm", Package: "dovecot-core", Args: []string{"pw", "-s", "SHA512-CRYPT", "-p", "x"}, Says: []string{"{SHA512-CRYPT}$6$"}},
+	"dovecot":            dovecot("dovecot-core", "auth"),
+	"dovecot-imapd":      dovecot("dovecot-imapd", "imap"),
+	"dovecot-lmtpd":      dovecot("dovecot-lmtpd", "lmtp"),
+	"dovecot-pop3d":      dovecot("dovecot-pop3d", "pop3"),
+	"env":                {Program: "env", Package: "coreutils", Args: []string{"A=peer"}, Says: []string{"A=peer"}},
+	"exim":               {Program: "exim4", Package: "exim4-daemon-light (unpacked by .ci/run)", Dirs: []string{EximDir + "/usr/sbin"}, Args: []string{"-bV"}, Says: []string{"Exim version"}},
+	"fail2ban-regex":     {Program: "fail2ban-regex", Package: "fail2ban", Args: []string{"--version"}, Says: []string{"fail2ban-regex"}},
+	"gsasl":              {Program: "gsasl", Package: "gsasl", Args: []string{"--version"}, Says: []string{"GNU SASL"}},
+	"initdb":             {Program: "initdb", Package: "postgresql", Dirs: []string{"/usr/lib/postgresql/*/bin"}, Args: []string{"--version"}, Says: []string{"PostgreSQL"}},
+	"ldapmodify":         {Program: "ldapmodify", Package: "ldap-utils", Args: []string{"-VV"}, Says: []string{"ldapmodify"}},
+	"mariadb-install-db": {Program: "mariadb-install-db", Package: "mariadb-server", Args: []string{"--help"}, Says: []string{"--datadir"}},
+	"mariadbd":           {Program: "mariadbd", Package: "mariadb-server", Args: []string{"--no-defaults", "--version"}, Says: []string{"MariaDB"}},
+	"msmtp":              {Program: "msmtp", Package: "msmtp", Args: []string{"--version"}, Says: []string{"msmtp version", "TLS/SSL library", "GNU SASL"}},
+	"nodemailer":         {Program: "node", Package: "node-nodemailer", Args: []string{"-e", `require("nodemailer").createTransport({}); console.log("nodemailer works")`}, Env: []string{NodePath}, Says: []string{"nodemailer works"}},
+	"opendkim":           {Program: "opendkim", Package: "opendkim", Args: []string{"-V"}, Says: []string{"OpenDKIM Filter"}},
+	"openssl":            {Program: "openssl", Package: "openssl", Args: []string{"version"}, Says: []string{"OpenSSL"}},
+	"postfix":            {Program: "postfix", Package: "postfix", Args: []string{"-c", "/nonexistent", "status"}, Says: []string{"postfix"}, Files: []string{"/usr/lib/postfix/sbin/master"}},
+	"python3":            {Program: "python3", Package: "python3", Args: []string{"-c", `import email, json, smtplib, ssl; print("python works")`}, Says: []string{"python works"}},
+	"python3-dkim":       {Program: "python3", Package: "python3-dkim python3-nacl", Args: []string{"-c", `import dkim, nacl; print("dkim works")`}, Says: []string{"dkim works"}},
+	"redis-server":       {Program: "redis-server", Package: "redis-server", Args: []string{"--version"}, Says: []string{"Redis server"}},
+	"rspamd":             {Program: "rspamd", Package: "rspamd", Args: []string{"--version"}, Says: []string{"Rspamd"}},
+	"slapd":              {Program: "slapd", Package: "slapd", Dirs: []string{"/usr/local/libexec", "/usr/libexec"}, Args: []string{"-VV"}, Says: []string{"OpenLDAP"}},
+	"smtptest":           {Program: "smtptest", Package: "cyrus-clients", Dirs: []string{"/usr/lib/cyrus/bin"}, Args: []string{"-h"}, Says: []string{"Usage: smtptest"}},
+	"strace":             {Program: "strace", Package: "strace", Args: []string{"-V"}, Says: []string{"strace -- version"}},
+	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
+	"swaks": {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
+}
+
+// dovecot is Dovecot with one of its programs, which are of packages of their own.
+func dovecot(debianPackage, program string) Program {
+	return Program{Program: "dovecot", Package: debianPackage, Args: []string{"--version"}, Says: []string{"2.3."}, Files: []string{"/usr/lib/dovecot/" + program}}
+}

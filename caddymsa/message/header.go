@@ -11,8 +11,6 @@ import (
 	"mime"
 	"strings"
 
-	"golang.org/x/net/html/charset"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
@@ -140,7 +138,7 @@ func DecodeWords(s string) string {
 	return s
 }
 
-var words = mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
+var words = mime.WordDecoder{CharsetReader: charsetReader}
 
 // Values returns the values of all fields of the name, in their order.
 func (h Header) Values(name string) []string {

@@ -36,7 +36,7 @@ type Part struct {
 	Type string
 	// Params of the Content-Type: names in lower case, values as they are.
 	Params map[string]string
-	// Charset is the parameter charset in lower case; of text without one it is "us-ascii".
+	// Charset is the parameter charset, by its CharsetName; of text without one it is "us-ascii".
 	Charset string
 	// Encoding is the Content-Transfer-Encoding in lower case. Default "7bit".
 	Encoding string

@@ -117,7 +117,7 @@ func (p *Part) describe(k kept, embedded, digest bool) {
 	if k.contentType != nil {
 		p.contentType(k.contentType.Value())
 	}
-	if p.Charset = strings.ToLower(p.Params["charset"]); p.Charset == "" && strings.HasPrefix(p.Type, "text/") {
+	if p.Charset = CharsetName(p.Params["charset"]); p.Charset == "" && strings.HasPrefix(p.Type, "text/") {
 		p.Charset = "us-ascii" // RFC 2045 section 5.2
 	}
 	if k.disposition != nil {

@@ -83,8 +83,8 @@ type Content struct {
 	// as many as the message may have.
 	MaxPartSize int64 `json:"max_part_size,omitempty"`
 
-	// Charsets are those that text parts, and others that name one, may be in. Text that names none
-	// is in us-ascii. Default: any.
+	// Charsets are those that text parts, and others that name one, may be in, each by any of the
+	// names that IANA has registered for it. Text that names none is in us-ascii. Default: any.
 	Charsets []string `json:"charsets,omitempty"`
 
 	// TransferEncodings that parts may have: 7bit, 8bit, binary, base64, quoted-printable. Default: any.
@@ -110,6 +110,7 @@ type Content struct {
 	inside  lists
 	xml     patterns
 	defects message.Defects
+	sets    []string // Charsets, by their one name
 }
 
 // CaddyModule returns the Caddy module information.
@@ -147,6 +148,9 @@ func (c *Content) Provision(caddy.Context) (err error) {
 	c.names = lists{allow: compile(c.AllowFileNames), forbid: compile(c.ForbidFileNames)}
 	c.inside = lists{allow: compile(c.AllowArchivedNames), forbid: c.names.forbid}
 	c.xml = compile(c.WellFormedXML)
+	for _, label := range c.Charsets {
+		c.sets = append(c.sets, message.CharsetName(label))
+	}
 	if c.headers, err = c.compileHeaders(); err != nil {
 		return err
 	}

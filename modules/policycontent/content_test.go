@@ -137,6 +137,7 @@ func TestRules(t *testing.T) {
 		{"part's size, right", "{\nmax_part_size 4\n}", mixed("", attached("a", "1234")), ""},
 
 		{"charset", "{\ncharsets utf-8\n}", mixed("", part{"Content-Type: text/plain; charset=UTF-8\n", ""}), ""},
+		{"charset, alias", "{\ncharsets us-ascii ISO_8859-1 UTF8 cp932\n}", mixed("", part{"Content-Type: text/plain; charset=ANSI_X3.4-1968\n", ""}, part{"Content-Type: text/plain; charset=latin1\n", ""}, part{"Content-Type: text/plain; charset=csUTF8\n", ""}, part{"Content-Type: text/plain; charset=csWindows31J\n", ""}), ""},
 		{"charset, none", "{\ncharsets utf-8\n}", mixed("", text), malformed + " Part 1.1, text/plain, is in charset us-ascii; allowed: utf-8 (charsets)"},
 		{"charset, other", "{\ncharsets utf-8 US-ASCII\n}", mixed("", text, part{"Content-Type: application/xml; charset=utf-7\n", ""}), malformed + " Part 1.2, application/xml, is in charset utf-7; allowed: utf-8, US-ASCII (charsets)"},
 		{"transfer encoding", "{\ntransfer_encodings 7bit base64\n}", mixed("", text, attached("a", "x")), ""},
@@ -145,7 +146,7 @@ func TestRules(t *testing.T) {
 		{"XML", "{\nwell_formed_xml\n}", mixed("", text, doc, part{"Content-Type: image/svg+xml\n", "<?xml version='1.0'?><svg/>"}), ""},
 		{"XML, not", "{\nwell_formed_xml\n}", mixed("", text, part{"Content-Type: application/xml\n", "<a>\n</b>"}), malformed + " Part 1.2, application/xml, is not well-formed XML: line 2: element <a> closed by </b> (well_formed_xml)"},
 		{"XML, charset", "{\nwell_formed_xml text/xml\n}", mixed("", part{"Content-Type: text/xml; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n", "<a>=E9</a>"}), ""},
-		{"XML, doctype", "{\nwell_formed_xml\n}", mixed("", part{"Content-Type: application/xml\n", "<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>"}), malformed + " Part 1.1, application/xml, is not well-formed XML: a document type declaration is not allowed (well_formed_xml)"},
+		{"XML, doctype", "{\nwell_formed_xml\n}", mixed("", part{"Content-Type: application/xml\n", "<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>"}), malformed + " Part 1.1, application/xml, is not well-formed XML: line 1: a document type declaration is not allowed (well_formed_xml)"},
 
 		{"defect", "", mixed("", part{"No field\n", ""}), malformed + " Part 1.1, text/plain, is malformed: bad_header (defects)"},
 		{"defects", "", "Content-Type: a/b\r\nContent-type: c/d\r\n\r\n", malformed + " The message, a/b, is malformed: duplicate_field, no_version (defects)"},

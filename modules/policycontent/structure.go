@@ -160,17 +160,13 @@ func (c *Content) checkPart(p *message.Part) error {
 	if c.MaxPartSize > 0 && p.DecodedSize > c.MaxPartSize {
 		return c.malformed(ruleSize, "%s has %d octets, %d allowed", c.part(p), p.DecodedSize, c.MaxPartSize)
 	}
-	if len(c.Charsets) > 0 && p.Charset != "" && !fold(c.Charsets, p.Charset) {
+	if len(c.Charsets) > 0 && p.Charset != "" && !slices.Contains(c.sets, p.Charset) {
 		return c.malformed(ruleCharsets, "%s is in charset %s; allowed: %s", c.part(p), short(p.Charset), strings.Join(c.Charsets, ", "))
 	}
 	if len(c.TransferEncodings) > 0 && !slices.Contains(c.TransferEncodings, p.Encoding) {
 		return c.malformed(ruleEncodings, "%s is encoded as %s; allowed: %s", c.part(p), short(p.Encoding), strings.Join(c.TransferEncodings, ", "))
 	}
 	return nil
-}
-
-func fold(list []string, s string) bool {
-	return slices.ContainsFunc(list, func(v string) bool { return strings.EqualFold(v, s) })
 }
 
 // checkParts counts the parts of each rule. What is in an embedded message does not count.

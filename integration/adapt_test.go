@@ -37,8 +37,12 @@ func TestAdapt(t *testing.T) {
 				command, want = "validate", rest
 			}
 			got, ok := caddy(t, command, caddyfile+"\n")
-			if want = strings.TrimSpace(want); *update && want == "" && ok {
-				if err := os.WriteFile(file, []byte(caddyfile+"\n----------\n"+got), 0o644); err != nil {
+			if want = strings.TrimSpace(want); *update && want == "" {
+				head, _, _ := strings.Cut(string(text)[len(caddyfile)+1:], "\n")
+				if !ok {
+					got = adaptError(t, got)
+				}
+				if err := os.WriteFile(file, []byte(caddyfile+"\n"+head+"\n"+got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				return
@@ -55,6 +59,24 @@ func TestAdapt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// adaptError is what a golden file has of an error: without Caddy's own words before it.
+func adaptError(t *testing.T, stderr string) string {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	_, message, found := strings.Cut(lines[len(lines)-1], `"msg":"`)
+	if !found {
+		t.Fatal("no error in: " + stderr)
+	}
+	message = strings.TrimSuffix(message, `"}`)
+	if _, ours, found := strings.Cut(message, "for 'msa': "); found {
+		message = ours
+	}
+	if _, ours, found := strings.Cut(message, "app module: msa: "); found {
+		message = strings.TrimPrefix(ours, "provision msa: ")
+	}
+	return message + "\n"
 }
 
 // caddy runs a command on a Caddyfile and returns its output, or its error.

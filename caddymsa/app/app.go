@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func init() {
@@ -38,7 +39,7 @@ type App struct {
 
 	// GracePeriod is how long a configuration that was replaced, or a process that ends,
 	// waits for the calls into modules and the deliveries that are under way. Default 30s.
-	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+	GracePeriod conf.Duration `json:"grace_period,omitempty"`
 
 	log        *zap.Logger
 	events     *events
@@ -70,7 +71,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if err := app.Queue.provision(); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
-	if err := setDefault(&app.GracePeriod, caddy.Duration(30*time.Second), "grace_period"); err != nil {
+	if err := setDefault(&app.GracePeriod, conf.Duration(30*time.Second), "grace_period"); err != nil {
 		return err
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -36,11 +37,11 @@ type Auth struct {
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=msa.auth inline_key=module"`
 	// Reauth is how long a session may go on whose backend cannot look a user up
 	// again. Default 10m.
-	Reauth caddy.Duration `json:"reauth,omitempty"`
+	Reauth conf.Duration `json:"reauth,omitempty"`
 	// Timeout is how long a backend may take for an answer, including the wait for its turn to
 	// hash a password; then the client hears 454. Backends that ask others have a shorter one
 	// of their own. Default 30s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Throttle slows guessing of passwords down and blocks it.
 	Throttle Throttle `json:"throttle,omitzero"`
 
@@ -64,10 +65,10 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	if len(a.BackendsRaw) == 0 {
 		return errors.New("at least one backend is required, as in file users.passwd")
 	}
-	if err := setDefault(&a.Reauth, caddy.Duration(10*time.Minute), "reauth"); err != nil {
+	if err := setDefault(&a.Reauth, conf.Duration(10*time.Minute), "reauth"); err != nil {
 		return err
 	}
-	if err := setDefault(&a.Timeout, caddy.Duration(30*time.Second), "timeout"); err != nil {
+	if err := setDefault(&a.Timeout, conf.Duration(30*time.Second), "timeout"); err != nil {
 		return err
 	}
 	if err := a.Throttle.provision(); err != nil {

@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
@@ -34,18 +33,18 @@ type Limits struct {
 // Timeouts are a session's. Zero means the default.
 type Timeouts struct {
 	// Handshake is for the TLS handshake. Default 10s.
-	Handshake caddy.Duration `json:"handshake,omitempty"`
+	Handshake conf.Duration `json:"handshake,omitempty"`
 	// BeforeAuth is from accept to a successful AUTH. Default 60s.
-	BeforeAuth caddy.Duration `json:"before_auth,omitempty"`
+	BeforeAuth conf.Duration `json:"before_auth,omitempty"`
 	// Command is how long the server waits for a command. Default 5m.
-	Command caddy.Duration `json:"command,omitempty"`
+	Command conf.Duration `json:"command,omitempty"`
 	// Data is how long the server waits for the next block of a message. Default 3m.
-	Data caddy.Duration `json:"data,omitempty"`
+	Data conf.Duration `json:"data,omitempty"`
 	// Session is the longest that a session may last. Default 24h.
-	Session caddy.Duration `json:"session,omitempty"`
+	Session conf.Duration `json:"session,omitempty"`
 }
 
-func setDefault[T int | int64 | caddy.Duration](v *T, def T, name string) error {
+func setDefault[T int | int64 | conf.Duration](v *T, def T, name string) error {
 	if *v < 0 {
 		return fmt.Errorf("%s: must not be negative; leave it out for the default, %v", name, def)
 	}
@@ -75,11 +74,11 @@ func (l *Limits) setDefaults() error {
 
 func (t *Timeouts) setDefaults() error {
 	return firstError(
-		setDefault(&t.Handshake, caddy.Duration(10*time.Second), "handshake"),
-		setDefault(&t.BeforeAuth, caddy.Duration(time.Minute), "before_auth"),
-		setDefault(&t.Command, caddy.Duration(5*time.Minute), "command"),
-		setDefault(&t.Data, caddy.Duration(3*time.Minute), "data"),
-		setDefault(&t.Session, caddy.Duration(24*time.Hour), "session"),
+		setDefault(&t.Handshake, conf.Duration(10*time.Second), "handshake"),
+		setDefault(&t.BeforeAuth, conf.Duration(time.Minute), "before_auth"),
+		setDefault(&t.Command, conf.Duration(5*time.Minute), "command"),
+		setDefault(&t.Data, conf.Duration(3*time.Minute), "data"),
+		setDefault(&t.Session, conf.Duration(24*time.Hour), "session"),
 	)
 }
 

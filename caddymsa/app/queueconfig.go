@@ -8,8 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -42,13 +41,13 @@ type destinationSchedule struct {
 type RetryTimes struct {
 	// Retry are the waits after the first, second ... failed attempt; the last
 	// repeats. Default 1m, 5m, 15m, 1h, 4h.
-	Retry []caddy.Duration `json:"retry,omitempty"`
+	Retry []conf.Duration `json:"retry,omitempty"`
 	// Expire is the age at which a message that could not be delivered is given
 	// up and its sender told. Default 5d.
-	Expire caddy.Duration `json:"expire,omitempty"`
+	Expire conf.Duration `json:"expire,omitempty"`
 	// Warn is the age at which the sender is told that a message is delayed, once, unless its NOTIFY
 	// says otherwise (RFC 3461 section 4.1). Default 4h; negative: never.
-	Warn caddy.Duration `json:"warn,omitempty"`
+	Warn conf.Duration `json:"warn,omitempty"`
 }
 
 // QueueConfig says how what was accepted is delivered.
@@ -56,7 +55,7 @@ type QueueConfig struct {
 	RetryConfig
 	// DeadLetters is how long a message is kept for the operator when it failed for good, after its
 	// sender was told: "caddy msa queue retry" tries it again. Default: not at all.
-	DeadLetters caddy.Duration `json:"dead_letters,omitempty"`
+	DeadLetters conf.Duration `json:"dead_letters,omitempty"`
 	// ShowContent lets the admin API show messages, not only their envelopes. Default: it does not.
 	ShowContent bool `json:"show_content,omitempty"`
 	// Workers is how many delivery attempts run at once. Default 16.
@@ -69,14 +68,14 @@ type QueueConfig struct {
 func (q *QueueConfig) provision() error {
 	if len(q.Retry) == 0 {
 		for _, d := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour} {
-			q.Retry = append(q.Retry, caddy.Duration(d))
+			q.Retry = append(q.Retry, conf.Duration(d))
 		}
 	}
 	if q.Expire == 0 {
-		q.Expire = caddy.Duration(5 * 24 * time.Hour)
+		q.Expire = conf.Duration(5 * 24 * time.Hour)
 	}
 	if q.Warn == 0 {
-		q.Warn = caddy.Duration(4 * time.Hour)
+		q.Warn = conf.Duration(4 * time.Hour)
 	}
 	if q.Workers == 0 {
 		q.Workers = 16

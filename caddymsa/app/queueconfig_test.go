@@ -5,14 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-func hours(n ...int) (all []caddy.Duration) {
+func hours(n ...int) (all []conf.Duration) {
 	for _, n := range n {
-		all = append(all, caddy.Duration(time.Duration(n)*time.Hour))
+		all = append(all, conf.Duration(time.Duration(n)*time.Hour))
 	}
 	return all
 }
@@ -27,7 +26,7 @@ func TestScheduleOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := &RouteConfig{Queue: &RetryConfig{RetryTimes: RetryTimes{Retry: hours(3), Warn: -1},
-		Destinations: []*DestinationRetry{{Domains: []string{"never.example"}, RetryTimes: RetryTimes{Expire: caddy.Duration(time.Minute)}}, {Domains: []string{"*"}, RetryTimes: RetryTimes{Retry: hours(4)}}}}}
+		Destinations: []*DestinationRetry{{Domains: []string{"never.example"}, RetryTimes: RetryTimes{Expire: conf.Duration(time.Minute)}}, {Domains: []string{"*"}, RetryTimes: RetryTimes{Retry: hours(4)}}}}}
 	var err error
 	if own.schedule, err = own.Queue.schedule(app.schedule); err != nil {
 		t.Fatal(err)

@@ -10,9 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // Throttle slows guessing of passwords down, and then blocks it: by client network (an IPv4
@@ -32,12 +31,12 @@ type Throttle struct {
 	NetworkFailures int `json:"network_failures,omitempty"`
 	// Window is how long it takes until a full count is forgotten; it shrinks
 	// steadily. Default 10m.
-	Window caddy.Duration `json:"window,omitempty"`
+	Window conf.Duration `json:"window,omitempty"`
 	// Block is how long a block lasts. Default 10m.
-	Block caddy.Duration `json:"block,omitempty"`
+	Block conf.Duration `json:"block,omitempty"`
 	// Delay is how much longer each refusal takes than the one before, once a third of
 	// Failures or NetworkFailures is reached; ten times that at most. Default 1s.
-	Delay caddy.Duration `json:"delay,omitempty"`
+	Delay conf.Duration `json:"delay,omitempty"`
 	// Except are networks that are not throttled, in CIDR notation.
 	Except []string `json:"except,omitempty"`
 
@@ -62,9 +61,9 @@ func (t *Throttle) provision() error {
 	return firstError(
 		setDefault(&t.Failures, 10, "failures"),
 		setDefault(&t.NetworkFailures, 100, "network_failures"),
-		setDefault(&t.Window, caddy.Duration(10*time.Minute), "window"),
-		setDefault(&t.Block, caddy.Duration(10*time.Minute), "block"),
-		setDefault(&t.Delay, caddy.Duration(time.Second), "delay"),
+		setDefault(&t.Window, conf.Duration(10*time.Minute), "window"),
+		setDefault(&t.Block, conf.Duration(10*time.Minute), "block"),
+		setDefault(&t.Delay, conf.Duration(time.Second), "delay"),
 	)
 }
 

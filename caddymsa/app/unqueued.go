@@ -7,10 +7,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -21,11 +21,11 @@ import (
 type Unqueued struct {
 	// Timeout is how long the delivery may take; then the client hears 451 4.4.1. Default 1m: clients
 	// wait 10 minutes for this reply (RFC 5321 section 4.5.3.2.6).
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 }
 
 func (u *Unqueued) setDefaults() error {
-	return setDefault(&u.Timeout, caddy.Duration(time.Minute), "timeout")
+	return setDefault(&u.Timeout, conf.Duration(time.Minute), "timeout")
 }
 
 // deliver hands the message to the sink of the one recipient.

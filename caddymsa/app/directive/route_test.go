@@ -1,4 +1,4 @@
-package app
+package directive
 
 import (
 	"strings"
@@ -12,10 +12,10 @@ func TestSplitBlock(t *testing.T) {
 	for text, want := range map[string]string{
 		"relay a b":                  "relay a b|",
 		"relay a {\n tls off\n}":     "relay a { tls off }|",
-		"relay a {\n unqueued 1m\n}": "relay a|unqueued 1m",
-		"relay a {\n tls off\n queue {\n  retry 1m\n }\n x\n}": "relay a { tls off x }|queue { retry 1m }",
-		"relay a {\n x {\n  queue 1\n }\n unqueued\n}":         "relay a { x { queue 1 } }|unqueued",
-		"relay {\n queue {\n }\n address_map file a\n}":        "relay|queue;address_map file a",
+		"relay a {\n unqueued 1m\n}": "relay a|relay { unqueued 1m }",
+		"relay a {\n tls off\n queue {\n  retry 1m\n }\n x\n}": "relay a { tls off x }|relay { queue { retry 1m } }",
+		"relay a {\n x {\n  queue 1\n }\n unqueued\n}":         "relay a { x { queue 1 } }|relay { unqueued }",
+		"relay {\n queue {\n }\n address_map file a\n}":        "relay|relay { queue address_map file a }",
 	} {
 		d := caddyfile.NewTestDispenser(text)
 		d.Next()
@@ -23,11 +23,7 @@ func TestSplitBlock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var ours []string
-		for _, s := range taken {
-			ours = append(ours, words(s))
-		}
-		if got := words(rest) + "|" + strings.Join(ours, ";"); got != want {
+		if got := words(rest) + "|" + words(taken); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}

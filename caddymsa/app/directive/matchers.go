@@ -1,4 +1,4 @@
-package app
+package directive
 
 import (
 	"github.com/caddyserver/caddy/v2"
@@ -40,7 +40,10 @@ func parseMatcherSet(d *caddyfile.Dispenser) (caddy.ModuleMap, error) {
 	one := func() error {
 		matcher := d.Val()
 		if set[matcher] != nil {
-			return d.Errf("matcher %s: %s stands twice; put all values on one line", name, matcher)
+			return d.Errf("matcher %s: %s is specified twice; put all values on one line", name, matcher)
+		}
+		if err := registered(d, "matcher", "msa.matchers"); err != nil {
+			return err
 		}
 		unm, err := caddyfile.UnmarshalModule(d, "msa.matchers."+matcher)
 		if err != nil {
@@ -58,7 +61,7 @@ func parseMatcherSet(d *caddyfile.Dispenser) (caddy.ModuleMap, error) {
 		}
 	}
 	if len(set) == 0 {
-		return nil, d.Errf("matcher %s is empty, as it takes a matcher: %s recipient_domain example.org", name, name)
+		return nil, d.Errf("matcher %s is empty; write what it matches, as in: %s recipient_domain example.org", name, name)
 	}
 	return set, nil
 }

@@ -1,0 +1,264 @@
+package conf
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+type module struct {
+	Text, Mode      string
+	List            []string
+	Flag, On        bool
+	Count           int
+	Size            int64
+	Time            Duration
+	Off             Duration
+	Times           []Duration
+	Secret          Secret
+	TLS             TLSClient
+	Inner           string
+	First, Second   string
+	Lines           []string
+	sizeOfAnotherTy int
+}
+
+func (m *module) unmarshal(text string) error {
+	d := caddyfile.NewTestDispenser(text)
+	d.Next()
+	return Block(d, append(m.TLS.Settings(),
+		Text("text", &m.Text),
+		Word("mode", &m.Mode, "fast", "safe", "slow"),
+		List("list", &m.List),
+		Flag("flag", &m.Flag),
+		OnOff("on", &m.On),
+		Count("count", &m.Count),
+		Size("size", &m.Size),
+		Size("octets", &m.sizeOfAnotherTy),
+		Value("time", &m.Time),
+		DurationOr("off", &m.Off, "off", -1),
+		Durations("times", &m.Times),
+		Value("secret", &m.Secret),
+		Sub("sub", Text("inner", &m.Inner)),
+		Texts("two", "a first and a second", &m.First, &m.Second),
+		Each("line", func(d *caddyfile.Dispenser) error { m.Lines = append(m.Lines, d.RemainingArgs()...); return nil }),
+	)...)
+}
+
+func TestBlock(t *testing.T) {
+	var m module
+	if err := m.unmarshal(`module {
+		text "two words"
+		mode safe
+		list a b
+		flag
+		on on
+		count 3
+		size 50MiB
+		octets 4096
+		time 5d
+		off off
+		times 1m 2h
+		secret {env.X}
+		sub {
+			inner x
+		}
+		two 1 2
+		line a
+		line b
+		ca a.pem b.pem
+		server_name mail.example.org
+	}`); err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprintf("%s %s %v %t %t %d %d %d %s %d %v %d %s %s%s %v %v %s", m.Text, m.Mode, m.List, m.Flag, m.On, m.Count, m.Size, m.sizeOfAnotherTy,
+		m.Time, m.Off, m.Times, len(m.Secret), m.Inner, m.First, m.Second, m.Lines, m.TLS.CA, m.TLS.ServerName)
+	if want := "two words safe [a b] true true 3 52428800 4096 120h0m0s -1 [1m0s 2h0m0s] 7 x 12 [a b] [a.pem b.pem] mail.example.org"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// Each error repeats what was written, says what is expected, and where it is.
+func TestBlockErrors(t *testing.T) {
+	for block, want := range map[string]string{
+		"time 5days":                 `time: "5days" is not a duration (for example 5s, 10m, 1h30m or 5d), at Testfile:2`,
+		"time soon":                  `time: "soon" is not a duration`,
+		"time 5":                     `time: "5" is not a duration`,
+		"time 0s":                    `time: "0s" is not a duration above 0`,
+		"time -1h":                   `time: "-1h" is not a duration above 0`,
+		"time":                       `time takes one value, at Testfile:2`,
+		"time 5 days":                `time takes one value: write 5days, without the space`,
+		"size 50 MB":                 `size takes one value: write 50MB, without the space`,
+		"size huge":                  `size: "huge" is not a size (for example 4096, 64KiB or 50MB)`,
+		"size 0":                     `size: "0" is not a size`,
+		"size -1":                    `size: "-1" is not a size`,
+		"size 9EB":                   `size: "9EB" is not a size`,
+		"count many":                 `count: "many" is not a whole number above 0`,
+		"count 0":                    `count: "0" is not a whole number above 0`,
+		"count -1":                   `count: "-1" is not a whole number above 0`,
+		"count 1.5":                  `count: "1.5" is not a whole number above 0`,
+		"count 99999999999999999999": `is not a whole number above 0`,
+		"text two words":             `text takes one value; one that has spaces stands in quotes`,
+		"flag yes":                   `flag takes no value`,
+		"list":                       `list takes one or more values`,
+		"times":                      `times takes one or more durations`,
+		"times 1m soon":              `times: "soon" is not a duration`,
+		"mode faast":                 `mode: "faast" is not one of fast, safe or slow (did you mean fast?)`,
+		"mode odd":                   `mode: "odd" is not one of fast, safe or slow, at`,
+		"on yes":                     `on: "yes" is not one of on or off`,
+		"off never":                  `off: "never" is not a duration (for example 5s, 10m, 1h30m or 5d), nor off`,
+		"two 1":                      `two takes a first and a second`,
+		"text a\ntext b":             `text is specified twice, at Testfile:3`,
+		"list a\nlist b":             `list is specified twice`,
+		"flag\nflag":                 `flag is specified twice`,
+		"ca a\nca b":                 `ca is specified twice`,
+		"sub {\ninner a\ninner b\n}": `inner is specified twice`,
+		"text a {\nx\n}":             `text takes no block`,
+		"coumt 3":                    `unknown setting "coumt" (did you mean count?); known settings: ca, server_name`,
+		"pigeon":                     `unknown setting "pigeon"; known settings: ca`,
+		"client_certificate a":       `client_certificate takes a certificate file and a key file`,
+	} {
+		err := new(module).unmarshal("module {\n" + block + "\n}")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v\nwant %s", block, err, want)
+		}
+	}
+	if err := new(module).unmarshal("module value"); err == nil || !strings.Contains(err.Error(), `unexpected "value"`) {
+		t.Error(err)
+	}
+}
+
+func TestDurationJSON(t *testing.T) {
+	var d Duration
+	for text, want := range map[string]time.Duration{`"5d"`: 120 * time.Hour, `"-1s"`: -time.Second, `1000000000`: time.Second, `-1`: -1} {
+		if err := json.Unmarshal([]byte(text), &d); err != nil || time.Duration(d) != want {
+			t.Errorf("%s: %v, %v", text, d, err)
+		}
+	}
+	err := json.Unmarshal([]byte(`"5days"`), &d)
+	if err == nil || !strings.Contains(err.Error(), `"5days" is not a duration`) || strings.Contains(err.Error(), "120h") {
+		t.Error(err)
+	}
+}
+
+func FuzzDuration(f *testing.F) {
+	for _, s := range []string{"5s", "5days", "1d2h", "d", "-1d", "9999999999d", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var d Duration
+		if err := d.UnmarshalText([]byte(s)); err == nil && d <= 0 {
+			t.Errorf("%q: %s", s, d)
+		}
+	})
+}
+
+func TestSecretIsNotPrinted(t *testing.T) {
+	resolved := NewResolved("hunter2")
+	v := struct {
+		Key Secret
+		In  Resolved
+	}{"hunter2", resolved}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if text := fmt.Sprintf(verb, v); strings.Contains(text, "hunter2") || strings.Contains(text, "68756e") {
+			t.Errorf("%s shows %s", verb, text)
+		}
+	}
+	if b, _ := json.Marshal(v); string(b) != `{"Key":"hunter2","In":"REDACTED"}` {
+		t.Errorf("%s", b)
+	}
+	core := zapcore.NewJSONEncoder(zapcore.EncoderConfig{})
+	buf, err := core.EncodeEntry(zapcore.Entry{}, []zapcore.Field{zap.Any("a", v.Key), zap.Any("b", resolved), zap.Error(fmt.Errorf("with %s", v.Key)), zap.Any("c", []Resolved{resolved})})
+	if err != nil || strings.Contains(buf.String(), "hunter2") {
+		t.Errorf("%v: %s", err, buf)
+	}
+}
+
+// A literal secret warns, whatever it is; one behind a placeholder never does, even if its value is a
+// word that stands in the configuration by chance.
+func TestSecretResolve(t *testing.T) {
+	t.Setenv("SECRET_TEST", "s3cret\n")
+	t.Setenv("SECRET_BRACES", "{env.SECRET_BRACES}")
+	core, logs := observer.New(zap.WarnLevel)
+	for s, want := range map[Secret]int{"{env.SECRET_TEST}": 0, "s3cret": 1, "": 0, "{env.SECRET_BRACES}": 0, "a{b": 1} {
+		r, err := s.Resolve("key", zap.New(core))
+		if err != nil || strings.HasSuffix(string(s), "TEST}") && r.Value() != "s3cret" {
+			t.Error(s, err)
+		}
+		if n := logs.TakeAll(); len(n) != want {
+			t.Errorf("%q: %d warnings", string(s), len(n))
+		}
+	}
+	_, err := Secret("{no.such.thing}").Resolve("key", zap.NewNop())
+	if err == nil || !strings.Contains(err.Error(), "key") {
+		t.Error(err)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for secret, want := range map[string]string{
+		"a":                             "authentication of msa failed: timeout, error 500",
+		"msa":                           "authentication of msa failed: timeout, error 500",
+		"500":                           "authentication of msa failed: timeout, error 500",
+		"timeout":                       "authentication of msa failed: timeout, error 500",
+		"authentication":                "authentication of msa failed: timeout, error 500",
+		"":                              "authentication of msa failed: timeout, error 500",
+		"8Hd2kd93kd":                    "authentication of msa failed: timeout, error 500",
+		"of msa failed: timeout, error": "authentication REDACTED 500",
+	} {
+		if got := Redact("authentication of msa failed: timeout, error 500", NewResolved(secret)); got != want {
+			t.Errorf("%q: %s", secret, got)
+		}
+	}
+	if got := Redact("bad token 8Hd2kd93kd, of 8Hd2kd93kd", NewResolved("8Hd2kd93kd"), Resolved{}); got != "bad token REDACTED, of REDACTED" {
+		t.Error(got)
+	}
+}
+
+func TestIsLoopback(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "LocalHost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "[::1]": true, "::ffff:127.0.0.1": true,
+		"": false, "example.org": false, "10.0.0.1": false, "localhost.example.org": false, "::": false, "0.0.0.0": false,
+	} {
+		if IsLoopback(host) != want {
+			t.Error(host)
+		}
+	}
+}
+
+func TestTLSClientErrors(t *testing.T) {
+	for want, c := range map[string]TLSClient{
+		"go together":         {ClientKey: "k.pem"},
+		"ca: open no.pem":     {CA: []string{"no.pem"}},
+		"holds no certificat": {CA: []string{"conf_test.go"}},
+		"client_certificate:": {ClientCertificate: "no.pem", ClientKey: "no.key"},
+	} {
+		if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	c, err := new(TLSClient).Config()
+	if err != nil || c.RootCAs != nil {
+		t.Error(err)
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	words := []string{"maildir", "relay", "rate_limit", "pipe"}
+	for name, want := range map[string]string{"maildri": "maildir", "Maildir": "maildir", "rate": "rate_limit", "relays": "relay", "relya": "relay", "pigeon": "", "x": "", "": ""} {
+		got := DidYouMean(name, words)
+		if want != "" {
+			want = " (did you mean " + want + "?)"
+		}
+		if got != want {
+			t.Errorf("%q: %q", name, got)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package conf
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// Secret is a configured password, token or key, best a placeholder such as {env.NAME} or
+// {file./path}: a literal one is shown by the admin API. It is marshalled as it is, being part
+// of the configuration, and printed as REDACTED, whatever the verb.
+type Secret string
+
+const redacted = "REDACTED"
+
+// String returns REDACTED, or nothing for an empty secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// Format prints String.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// UnmarshalText reads the value of a setting.
+func (s *Secret) UnmarshalText(text []byte) error {
+	*s = Secret(text)
+	return nil
+}
+
+// Resolve puts in what the placeholders stand for, and warns of a literal secret. name is the
+// setting's. Line ends after it are taken off, as files have one.
+func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
+	value, err := caddy.NewReplacer().ReplaceOrErr(string(s), true, true)
+	if err != nil {
+		return Resolved{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if s.Literal() {
+		log.Warn("a secret stands in the configuration, which the admin API shows; use {env.NAME} or {file./path}", zap.String("setting", name))
+	}
+	return NewResolved(strings.TrimRight(value, "\r\n")), nil
+}
+
+// Literal tells whether the secret itself stands in the configuration. It goes by how the setting
+// is written, never by what the secret is.
+func (s Secret) Literal() bool {
+	open := strings.IndexByte(string(s), '{')
+	return s != "" && (open < 0 || !strings.Contains(string(s)[open:], "}"))
+}
+
+// Resolved is a secret in use. Nothing that prints, marshals or logs it shows what it is.
+type Resolved struct{ value func() string }
+
+// NewResolved keeps a secret that did not come from a setting of its own.
+func NewResolved(value string) Resolved {
+	return Resolved{func() string { return value }}
+}
+
+// Value is the secret itself.
+func (r Resolved) Value() string {
+	if r.value == nil {
+		return ""
+	}
+	return r.value()
+}
+
+// String returns REDACTED, or nothing for an empty secret.
+func (r Resolved) String() string { return Secret(r.Value()).String() }
+
+// Format prints String.
+func (r Resolved) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// MarshalText returns String.
+func (r Resolved) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// Redact takes the secrets out of a text that somebody else wrote, such as a server's error. One
+// that is short, or a word that texts have in them anyway, stays: to take it out would garble the
+// text and tell the secret by the gaps.
+func Redact(text string, secrets ...Resolved) string {
+	for _, r := range secrets {
+		if s := r.Value(); unlikely(s) {
+			text = strings.ReplaceAll(text, s, redacted)
+		}
+	}
+	return text
+}
+
+// unlikely tells whether a text has s in it only if it repeats the secret.
+func unlikely(s string) bool {
+	letters := strings.ContainsFunc(s, unicode.IsLower)
+	others := strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsLower(r) && r != '.' && r != ':' && r != '-' && r != '_' && r != '/'
+	})
+	return len(s) >= 20 || len(s) >= 8 && letters && others
+}

@@ -1,0 +1,129 @@
+package conf
+
+import (
+	"encoding"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+// value reads the one value of a setting.
+func value(name string, set func(text string) error) Setting {
+	return Func(name, func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) != 1 {
+			return d.Errf("%s takes one value%s", name, remedy(args))
+		}
+		if err := set(args[0]); err != nil {
+			return d.Errf("%s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// remedy says what is meant by several arguments where one is expected.
+func remedy(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	if _, err := strconv.ParseFloat(args[0], 64); err == nil && len(args) == 2 {
+		return fmt.Sprintf(": write %s%s, without the space", args[0], args[1])
+	}
+	return "; one that has spaces stands in quotes"
+}
+
+// Text is a setting of one value.
+func Text(name string, into *string) Setting {
+	return value(name, func(text string) error { *into = text; return nil })
+}
+
+// Value is a setting of one value that reads itself, such as a Duration or a Secret.
+func Value(name string, into encoding.TextUnmarshaler) Setting {
+	return value(name, func(text string) error { return into.UnmarshalText([]byte(text)) })
+}
+
+// Texts is a setting of two or more values, all of which are required.
+func Texts(name, values string, into ...*string) Setting {
+	return Func(name, func(d *caddyfile.Dispenser) error {
+		if !d.AllArgs(into...) {
+			return d.Errf("%s takes %s", name, values)
+		}
+		return nil
+	})
+}
+
+// List is a setting of one or more values, all on one line.
+func List(name string, into *[]string) Setting {
+	return Func(name, func(d *caddyfile.Dispenser) error {
+		if *into = d.RemainingArgs(); len(*into) == 0 {
+			return d.Errf("%s takes one or more values", name)
+		}
+		return nil
+	})
+}
+
+// Flag is a setting without a value: it is there, or it is not.
+func Flag(name string, into *bool) Setting {
+	return Func(name, func(d *caddyfile.Dispenser) error {
+		if *into = true; d.NextArg() {
+			return d.Errf("%s takes no value", name)
+		}
+		return nil
+	})
+}
+
+// OnOff is a setting that is on or off.
+func OnOff(name string, into *bool) Setting {
+	var word string
+	s := Word(name, &word, "on", "off")
+	return Func(name, func(d *caddyfile.Dispenser) error {
+		err := s.parse(d)
+		*into = word == "on"
+		return err
+	})
+}
+
+// Word is a setting that is one of some words.
+func Word(name string, into *string, words ...string) Setting {
+	return value(name, func(text string) error { *into = text; return OneOf(text, words...) })
+}
+
+// OneOf tells which words there are if text is none of them.
+func OneOf(text string, words ...string) error {
+	if slices.Contains(words, text) {
+		return nil
+	}
+	last := len(words) - 1
+	return fmt.Errorf("%q is not one of %s or %s%s", text, strings.Join(words[:last], ", "), words[last], DidYouMean(text, words))
+}
+
+// Count is a setting that is a whole number above 0.
+func Count[T ~int | ~int64](name string, into *T) Setting {
+	return value(name, func(text string) error {
+		n, err := strconv.ParseInt(text, 10, strconv.IntSize)
+		if err != nil || n <= 0 {
+			return fmt.Errorf("%q is not a whole number above 0", text)
+		}
+		*into = T(n)
+		return nil
+	})
+}
+
+// maxSize bounds sizes, in octets: a petabyte is a slip of the pen.
+const maxSize = 1 << 50
+
+// Size is a setting in octets, which may have a unit: 4096, 64KiB, 50MB.
+func Size[T ~int | ~int64](name string, into *T) Setting {
+	return value(name, func(text string) error {
+		n, err := humanize.ParseBytes(text)
+		if err != nil || n == 0 || n > maxSize || strings.ContainsAny(text, "+-") {
+			return fmt.Errorf("%q is not a size (for example 4096, 64KiB or 50MB)", text)
+		}
+		*into = T(n)
+		return nil
+	})
+}

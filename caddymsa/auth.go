@@ -106,7 +106,7 @@ const (
 )
 
 // Lookuper is an optional interface of a backend: it answers whether the user of
-// an open session still stands (DESIGN.md decision 3).
+// an open session still stands (docs/dev/architecture.md, decision 3).
 type Lookuper interface {
 	// Lookup returns the identity as of now, or ErrCredentials when the user is
 	// gone or disabled. Another Fingerprint than before ends the session.

@@ -13,7 +13,7 @@ import (
 const decoyKey = "msa/decoy.key"
 
 // DecoySecret returns the secret from which backends choose what an unknown name
-// is checked against (DESIGN.md decision 4). It lies in Caddy's storage, so that
+// is checked against (docs/dev/architecture.md, decision 4). It lies in Caddy's storage, so that
 // decoys are the same after a restart and on every node that shares the storage.
 func DecoySecret(ctx caddy.Context) ([]byte, error) {
 	storage := ctx.Storage()

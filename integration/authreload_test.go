@@ -186,7 +186,7 @@ func (s *server) adminRequest(method, path, body string) (status int, answer str
 }
 
 // Backends are asked in order: unknown goes on to the next, "cannot tell" ends with 454 and never
-// 535, is an error in the log and counts in the metrics (DESIGN.md decision 4).
+// 535, is an error in the log and counts in the metrics (docs/dev/architecture.md, decision 4).
 func TestChain(t *testing.T) {
 	s := newServer(t)
 	down := freeAddress(t)

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Accepted means durable (DESIGN.md decision 5): under load the process is killed at
+// Accepted means durable (docs/dev/architecture.md, decision 5): under load the process is killed at
 // random moments, in its start as well, and every message that was answered 250 is
 // delivered whole. What was not answered may be delivered, but never a half of it.
 func TestCrash(t *testing.T) {

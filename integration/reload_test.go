@@ -22,7 +22,7 @@ import (
 const reloadLimit = time.Second
 
 // A session is never dropped by a reload, whatever state it is in, and no client can
-// hold a reload up (DESIGN.md decision 2).
+// hold a reload up (docs/dev/architecture.md, decision 2).
 func TestReloads(t *testing.T) {
 	const reloads = 50
 	s := newServer(t)
@@ -365,7 +365,7 @@ func TestReloadWithinTransaction(t *testing.T) {
 }
 
 // An identity is as good as its backend's latest word: a user who is gone, disabled or
-// has another password hears 421 at the next MAIL (DESIGN.md decision 3).
+// has another password hears 421 at the next MAIL (docs/dev/architecture.md, decision 3).
 func TestUsersFileChanges(t *testing.T) {
 	const stays = "stays@example.org:{PLAIN}secret\n"
 	s := start(t, layout{users: stays + "gone@example.org:{PLAIN}secret\ndisabled@example.org:{PLAIN}secret\nchanged@example.org:{PLAIN}secret\n"})

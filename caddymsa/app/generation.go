@@ -8,7 +8,7 @@ import (
 )
 
 // generation is a configuration's hold on the calls that run in its modules. It
-// has to outlive such a call, never a client's pause (DESIGN.md decision 2).
+// has to outlive such a call, never a client's pause (docs/dev/architecture.md, decision 2).
 type generation struct {
 	ctx    context.Context // ends when the calls must
 	cancel context.CancelFunc

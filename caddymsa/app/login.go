@@ -10,7 +10,7 @@ import (
 )
 
 // login is what a session knows of who its client is. It is as good as the
-// backend's latest word (DESIGN.md decision 3).
+// backend's latest word (docs/dev/architecture.md, decision 3).
 type login struct {
 	identity  caddymsa.Identity
 	mechanism string

@@ -16,7 +16,7 @@ import (
 )
 
 // A handshake that began under a configuration with certificate files ends well though that
-// was replaced meanwhile (DESIGN.md decision 2).
+// was replaced meanwhile (docs/dev/architecture.md, decision 2).
 func TestHandshakeOutlivesConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	files := CertificateFiles{Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// decoys are what unknown names are checked against (DESIGN.md decision 4).
+// decoys are what unknown names are checked against (docs/dev/architecture.md, decision 4).
 type decoys struct {
 	password profiles // of users with credentials
 	scram    profiles // of users with a SCRAM key or a clear password

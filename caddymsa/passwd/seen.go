@@ -10,8 +10,8 @@ import (
 )
 
 // Seen checks users that are fetched one by one from where they cannot all be read, and
-// remembers what their checks cost: that is what unknown names are checked against (DESIGN.md
-// decision 4). It may be used concurrently.
+// remembers what their checks cost: that is what unknown names are checked against
+// (docs/dev/architecture.md, decision 4). It may be used concurrently.
 //
 // Of the first MaxSeen users it remembers what is theirs; more are checked, but do not shift the
 // shares any more.

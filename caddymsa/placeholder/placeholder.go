@@ -1,6 +1,6 @@
 // Package placeholder puts what a client said into configured texts and paths.
 //
-// Client data is data (DESIGN.md, decision 9): there is one substitution, of
+// Client data is data (docs/dev/architecture.md, decision 9): there is one substitution, of
 // the msa.* names below and nothing else, and what was put in is never looked
 // at again. Other placeholders are the operator's; they are resolved once,
 // while the configuration is loaded, and become literal text.

@@ -231,7 +231,7 @@ func TestBounceIsNotBounced(t *testing.T) {
 	})
 }
 
-func TestBounceWithoutRouteIsHeld(t *testing.T) { // DESIGN decision 7: never silence
+func TestBounceWithoutRouteIsHeld(t *testing.T) { // docs/dev/architecture.md, decision 7: never silence
 	s := newSink(byAddress)
 	route := func(e *queue.Entry, _ *queue.Recipient) (queue.Sink, string, error) {
 		if e.Bounce {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// RFC 4954. The numbers are those of SMTP-NOTES section 2.
+// RFC 4954. The numbers are those of docs/dev/smtp.md section 2.
 func TestAuth(t *testing.T) {
 	long := strings.Repeat("A", maxAuth)
 	runScenarios(t, []scenario{

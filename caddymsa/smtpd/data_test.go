@@ -23,7 +23,7 @@ func sent(t *testing.T, b *backend, octets, answer string) []string {
 
 const queued = "S: 250 2.0.0 Ok: queued as ID"
 
-// The numbers are those of SMTP-NOTES section 2.
+// The numbers are those of docs/dev/smtp.md section 2.
 func TestData(t *testing.T) {
 	for _, tc := range []struct{ name, octets, answer, stored string }{
 		{"empty", ".\r\n", queued, ""},
@@ -116,7 +116,7 @@ func TestDataHopeless(t *testing.T) {
 	}
 }
 
-// The numbers are those of SMTP-NOTES section 2.
+// The numbers are those of docs/dev/smtp.md section 2.
 func TestBDAT(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"one chunk", atRcpt, "C> BDAT 6 LAST\\r\\nabcd\\r\\n\n" + queued},

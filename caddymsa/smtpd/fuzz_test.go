@@ -34,7 +34,7 @@ var bodySeeds = []string{
 	".\n.\r\n", "\r.\r\n.\r\n", "\r\n\r\n.\r\n", "a\x00b\r\n.\r\n", "\n\r\n.\r\n", ".\r\r\n.\r\n", "\x00\r\n.\r\n.\r\n",
 }
 
-// SMTP-NOTES section 2, 16 and 17: split at every offset, in pieces of every size.
+// docs/dev/smtp.md section 2, 16 and 17: split at every offset, in pieces of every size.
 func TestDotReaderSplits(t *testing.T) {
 	for _, s := range bodySeeds {
 		for i := range len(s) + 1 {

@@ -7,7 +7,7 @@ import (
 
 const gated = "S: 530 5.7.0 Must issue a STARTTLS command first\n"
 
-// R-04, R-05: the gate before TLS. SMTP-NOTES section 2, 25.
+// R-04, R-05: the gate before TLS. docs/dev/smtp.md section 2, 25.
 func TestGate(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"R-04 four verbs", atClear, `
@@ -135,7 +135,7 @@ func TestStartTLSInjection(t *testing.T) {
 	}
 }
 
-// R-06: a failed handshake ends the connection (SMTP-NOTES section 2, 23).
+// R-06: a failed handshake ends the connection (docs/dev/smtp.md section 2, 23).
 func TestHandshakeFails(t *testing.T) {
 	x := talk(t, newBackend(), atClear, "C: STARTTLS\nS: 220 2.0.0 Ready to start TLS\n")
 	_ = x.raw.(interface{ CloseWrite() error }).CloseWrite()

@@ -8,7 +8,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// The numbers are those of SMTP-NOTES section 2.
+// The numbers are those of docs/dev/smtp.md section 2.
 func TestEnvelope(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"R-15, 21", atReady, "C: MAIL FROM:<alice@example.org>\nS: 250 2.1.0 Ok\nC: rcpt to:<bob@example.net>\nS: 250 2.1.5 Ok\nC: data\nS: 354 End data with <CR><LF>.<CR><LF>"},

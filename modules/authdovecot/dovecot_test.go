@@ -68,7 +68,7 @@ func maySend(t *testing.T, id caddymsa.Identity, address string) bool {
 	return id.MaySendAs(a)
 }
 
-// Open sessions hear of a user who is gone, disabled or other than before (DESIGN.md decision 3).
+// Open sessions hear of a user who is gone, disabled or other than before (docs/dev/architecture.md, decision 3).
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)

@@ -24,7 +24,7 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 	if srv.gate.blocked(&srv.Auth.Throttle, x.s.ip, x.user) {
 		return errThrottled
 	}
-	refused := error(caddymsa.ErrCredentials)
+	refused := caddymsa.ErrCredentials
 	for _, b := range srv.Auth.backends {
 		backend, ok := as[T](b, c)
 		if !ok {

@@ -62,8 +62,7 @@ func verifiesClients(p *caddytls.ConnectionPolicy) bool {
 	}
 	switch c.Mode {
 	case "": // as Caddy reads it, in what it calls deprecated too
-		//lint:ignore SA1019 operators still have them
-		return c.CARaw != nil || len(c.TrustedCACerts)+len(c.TrustedCACertPEMFiles)+len(c.TrustedLeafCerts) > 0
+		return c.CARaw != nil || len(c.TrustedCACerts)+len(c.TrustedCACertPEMFiles)+len(c.TrustedLeafCerts) > 0 //nolint:staticcheck // operators still have them
 	case "verify_if_given", "require_and_verify":
 		return true
 	}

@@ -104,7 +104,7 @@ func TestCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := func(n time.Duration) caddy.Duration { return caddy.Duration(n * time.Second) }
+	s := func(n int) caddy.Duration { return caddy.Duration(time.Duration(n) * time.Second) }
 	want := Relay{
 		Host: "smtp.example.net:587", TLS: "implicit", TLSServerName: "mail.example.net",
 		TrustedRoots: []string{"a.pem", "b.pem"}, InsecureSkipVerify: true,

@@ -34,7 +34,7 @@ func TestRoomComesBack(t *testing.T) {
 			}
 		}
 		tables := func() (size int64) {
-			if err := s.current.read(func(db *pebble.DB) error { size = int64(db.Metrics().Total().TablesSize); return nil }); err != nil {
+			if err := s.current.read(func(db *pebble.DB) error { size = db.Metrics().Total().TablesSize; return nil }); err != nil {
 				t.Fatal(err)
 			}
 			return size

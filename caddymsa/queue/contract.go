@@ -144,7 +144,7 @@ type Entry struct {
 	Size     int64     `json:"size"`     // octets of header and body together
 
 	Sender     string `json:"sender"`             // exact reverse path, without brackets; "" for <>
-	ReturnPath bool   `json:"return_path"`        // Sender passed sender_identity: bounces may go there (DESIGN decision 7)
+	ReturnPath bool   `json:"return_path"`        // Sender passed sender_identity: bounces may go there (docs/dev/architecture.md, decision 7)
 	Bounce     bool   `json:"bounce,omitempty"`   // a delivery status notification of ours: never bounced, uses the bounces route
 	Body       string `json:"body,omitempty"`     // "7BIT", "8BITMIME" or ""
 	SMTPUTF8   bool   `json:"smtputf8,omitempty"` // RFC 6531

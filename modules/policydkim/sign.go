@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
-	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
 
@@ -40,20 +38,11 @@ func (p *DKIM) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *cadd
 
 // authorDomain is that of the first mailbox of the From field, as A-labels; empty if it has none.
 func authorDomain(header message.Header) string {
-	f, ok := header.First("From")
-	if !ok {
+	all, err := header.Mailboxes("From")
+	if err != nil || len(all) == 0 {
 		return ""
 	}
-	list, err := mail.ParseAddressList(f.Value())
-	if err != nil || len(list) == 0 {
-		return ""
-	}
-	_, domain, _ := strings.Cut(list[0].Address[max(0, strings.LastIndexByte(list[0].Address, '@')):], "@")
-	ascii, err := mailaddr.ASCIIDomain(domain)
-	if err != nil {
-		return ""
-	}
-	return ascii
+	return all[0].ASCIIDomain()
 }
 
 // keysFor are the keys of the domain, or of the nearest one above it that has some, and those that

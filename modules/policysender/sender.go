@@ -120,9 +120,9 @@ func (p *SenderIdentity) CheckMessage(_ context.Context, s *caddymsa.Submission,
 		return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: ruleFrom, Text: text}
 	}
 	for _, rule := range []string{ruleFrom, ruleSender} {
-		all, err := mailboxes(header, rule)
+		all, err := header.Mailboxes(rule)
 		if err != nil {
-			return err
+			return refuse(rule, err, rule+" header field cannot be understood: "+err.Error())
 		}
 		for _, a := range all {
 			if err := p.check(s, a, rule); err != nil {

@@ -1,0 +1,248 @@
+package message
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+)
+
+// maxMailboxes bounds the octets of one name's fields that are read for mailboxes.
+const maxMailboxes = 64 << 10
+
+// Mailboxes returns the mailboxes in all fields of the name. Its error says, for the client, what of a
+// field cannot be understood; so does a field in which there is none, such as an empty group.
+func (h Header) Mailboxes(name string) (all []mailaddr.Address, err error) {
+	total := 0
+	for _, f := range h {
+		if !f.Is(name) {
+			continue
+		}
+		if total += len(f.Raw); total > maxMailboxes {
+			return nil, fmt.Errorf("it has more than %d octets", maxMailboxes)
+		}
+		list, err := ParseMailboxes(f.Value())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+// ParseMailboxes reads a list of mailboxes as it stands in From, Sender or To (RFC 5322 sections 3.4 and
+// 4.4): with comments and white space wherever they are allowed, and groups. Display names may be in any
+// character set, encoded or not. It also takes what devices write where the mailbox is certain all
+// the same: names with an unquoted special character (`Foo [Bar] <a@d>`), with the address itself
+// (`a@d <a@d>`), groups that do not end, and lists with semicolons. Anything else is an error: readers
+// would differ in whose address it is.
+func ParseMailboxes(value string) ([]mailaddr.Address, error) {
+	p := mailboxParser{rest: value}
+	for !p.done() {
+		if err := p.element(); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.found) == 0 {
+		return nil, errors.New("there is no address")
+	}
+	return p.found, nil
+}
+
+// mailboxParser goes through a list once.
+type mailboxParser struct {
+	rest  string
+	group bool
+	found []mailaddr.Address
+}
+
+func (p *mailboxParser) done() bool { return p.rest == "" }
+
+// token is a piece of an element. Of comments nothing is left but that there was something between.
+type token struct {
+	kind  byte // 'a' atom, 'q' quoted string, '[' domain literal, else the character itself
+	text  string
+	apart bool // there is white space or a comment before it
+}
+
+// element reads up to the next comma, semicolon or colon.
+func (p *mailboxParser) element() error {
+	var tokens []token
+	for {
+		t, err := p.token()
+		switch {
+		case err != nil:
+			return err
+		case t.kind == ':' && p.inAngle(tokens):
+			return errors.New("an address with a route")
+		case t.kind == ':' && p.group:
+			return errors.New("a group in a group, or a colon outside of quotes")
+		case t.kind == ':':
+			p.group = true
+			if slices.ContainsFunc(tokens, func(t token) bool { return t.kind == '@' || t.kind == '<' }) {
+				return errors.New("an address before a colon")
+			}
+			return displayName(tokens, mailaddr.Address{})
+		case t.kind == 0, t.kind == ',', t.kind == ';':
+			p.group = p.group && t.kind == ','
+			return p.mailbox(tokens)
+		}
+		tokens = append(tokens, t)
+	}
+}
+
+// inAngle tells whether an angle bracket is open.
+func (*mailboxParser) inAngle(tokens []token) bool {
+	for i := len(tokens) - 1; i >= 0; i-- {
+		if tokens[i].kind == '<' || tokens[i].kind == '>' {
+			return tokens[i].kind == '<'
+		}
+	}
+	return false
+}
+
+// mailbox understands an element: an address, or a name and an address in angle brackets.
+func (p *mailboxParser) mailbox(tokens []token) error {
+	if len(tokens) == 0 { // RFC 5322 section 4.4 allows it
+		return nil
+	}
+	angle := slices.IndexFunc(tokens, func(t token) bool { return t.kind == '<' })
+	if angle < 0 {
+		a, err := address(tokens)
+		if err != nil {
+			return err
+		}
+		p.found = append(p.found, a)
+		return nil
+	}
+	name, rest := tokens[:angle], tokens[angle+1:]
+	end := slices.IndexFunc(rest, func(t token) bool { return t.kind == '>' })
+	switch {
+	case end < 0:
+		return errors.New("an angle bracket is not closed")
+	case end == 0:
+		return errors.New("empty angle brackets")
+	case end < len(rest)-1:
+		return errors.New("text behind the address in angle brackets")
+	}
+	a, err := address(rest[:end])
+	if err != nil {
+		return err
+	}
+	if err := displayName(name, a); err != nil {
+		return err
+	}
+	p.found = append(p.found, a)
+	return nil
+}
+
+// displayName refuses a name in which a reader may see another address.
+func displayName(name []token, a mailaddr.Address) error {
+	phrase := !slices.ContainsFunc(name, func(t token) bool { return t.kind != 'a' && t.kind != 'q' && t.kind != '.' })
+	for _, t := range name {
+		// Some readers take a quoted string for a local part once there is what no name may have.
+		if t.kind == '>' || t.kind == '[' && strings.ContainsAny(t.text, `@<>,;:"`) || t.kind == 'q' && !phrase && strings.Contains(t.text, "@") {
+			return errors.New("the name before the address has special characters outside of quotes")
+		}
+	}
+	for i := 0; i < len(name); {
+		end := i + 1 // of the word
+		for end < len(name) && !name[end].apart {
+			end++
+		}
+		word := name[i:end]
+		i = end
+		if !slices.ContainsFunc(word, func(t token) bool { return t.kind == '@' }) {
+			continue
+		}
+		for len(word) > 1 && strings.IndexByte(`[].,`, word[0].kind) >= 0 {
+			word = word[1:]
+		}
+		for len(word) > 1 && strings.IndexByte(`[].,`, word[len(word)-1].kind) >= 0 {
+			word = word[:len(word)-1]
+		}
+		word = slices.Clone(word)
+		word[0].text = strings.TrimLeft(word[0].text, "'")
+		word[len(word)-1].text = strings.TrimRight(word[len(word)-1].text, "'")
+		if other, err := address(word); err != nil || !mailaddr.Equal(other, a) {
+			return errors.New("the name before the address has an @ outside of quotes")
+		}
+	}
+	return nil
+}
+
+// address reads an addr-spec, with what RFC 5322 section 4.4 allows in it.
+func address(tokens []token) (mailaddr.Address, error) {
+	at := slices.IndexFunc(tokens, func(t token) bool { return t.kind == '@' })
+	if at < 0 {
+		return mailaddr.Address{}, fmt.Errorf("%q is not an address; a name with a comma or a semicolon needs quotes", shortened(tokens))
+	}
+	var local, exact strings.Builder
+	if !dotted(tokens[:at], func(t token) bool {
+		if t.kind == 'q' {
+			local.WriteString(unquote(t.text))
+		} else {
+			local.WriteString(t.text)
+		}
+		exact.WriteString(t.text)
+		return true
+	}) {
+		return mailaddr.Address{}, fmt.Errorf("%q is not an address; an address behind a name needs angle brackets", shortened(tokens))
+	}
+	var domain strings.Builder
+	host := tokens[at+1:]
+	switch {
+	case len(host) == 1 && host[0].kind == '[':
+		domain.WriteString(host[0].text)
+	case !dotted(host, func(t token) bool { domain.WriteString(t.text); return t.kind != 'q' && isDomainText(t.text) }):
+		return mailaddr.Address{}, fmt.Errorf("the domain of %q is malformed", shortened(tokens))
+	}
+	a := mailaddr.Address{Exact: exact.String() + "@" + domain.String(), Local: local.String(), Domain: domain.String()}
+	if !utf8.ValidString(a.Exact) {
+		return mailaddr.Address{}, errors.New("an address that is not in UTF-8")
+	}
+	if _, err := mailaddr.ASCIIDomain(a.Domain); err != nil {
+		return mailaddr.Address{}, fmt.Errorf("the domain of %q is malformed", shortened(tokens))
+	}
+	return a, nil
+}
+
+// dotted calls each for words with dots between, and for the dots. It is false if there is anything else.
+func dotted(tokens []token, each func(token) bool) bool {
+	for i, t := range tokens {
+		word := t.kind == 'a' || t.kind == 'q'
+		if word != (i%2 == 0) || !word && t.kind != '.' || !each(t) {
+			return false
+		}
+	}
+	return len(tokens)%2 == 1
+}
+
+func isDomainText(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r < utf8.RuneSelf && r != '-' && r != '.' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+}
+
+// shortened is what was written, safe to be shown.
+func shortened(tokens []token) string {
+	const most = 60
+	var b strings.Builder
+	for i, t := range tokens {
+		if t.apart && i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(t.text)
+		if b.Len() > most {
+			break
+		}
+	}
+	s := strings.ToValidUTF8(b.String(), "\uFFFD")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return clean(s)
+}

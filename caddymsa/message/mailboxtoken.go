@@ -1,0 +1,109 @@
+package message
+
+import (
+	"errors"
+	"strings"
+)
+
+// token reads the next token, over comments and white space (RFC 5322 section 3.2). Its kind is zero at
+// the end.
+func (p *mailboxParser) token() (token, error) {
+	apart, err := p.space()
+	if err != nil || p.rest == "" {
+		return token{}, err
+	}
+	n, kind := 1, p.rest[0]
+	switch c := p.rest[0]; {
+	case c == '"':
+		kind = 'q'
+		n, err = quotedEnd(p.rest, '"')
+	case c == '[':
+		n, err = quotedEnd(p.rest, ']')
+	case isAtomText(c):
+		kind = 'a'
+		for n < len(p.rest) && isAtomText(p.rest[n]) {
+			n++
+		}
+	case c < ' ' || c == 0x7f:
+		return token{}, errControl
+	case c == ')':
+		return token{}, errors.New("a parenthesis closes nothing")
+	}
+	if err != nil {
+		return token{}, err
+	}
+	t := token{kind: kind, text: p.rest[:n], apart: apart}
+	p.rest = p.rest[n:]
+	return t, nil
+}
+
+var errControl = errors.New("there is a control character")
+
+// space skips white space and comments, which may be nested.
+func (p *mailboxParser) space() (apart bool, err error) {
+	depth := 0
+	for i := 0; i < len(p.rest); i++ {
+		switch c := p.rest[i]; {
+		case c == '(':
+			depth++
+		case depth > 0 && c == ')':
+			depth--
+		case depth > 0 && c == '\\':
+			i++
+		case c == ' ' || c == '\t':
+		case c < ' ' || c == 0x7f:
+			return false, errControl
+		case depth == 0:
+			p.rest = p.rest[i:]
+			return i > 0, nil
+		}
+	}
+	if depth > 0 {
+		return false, errors.New("a comment is not closed")
+	}
+	p.rest = ""
+	return true, nil
+}
+
+// quotedEnd returns the length of what begins with a quote or bracket and ends with the end.
+func quotedEnd(s string, end byte) (int, error) {
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == end:
+			return i + 1, nil
+		case c == '\\':
+			i++
+		case c < ' ' && c != '\t' || c == 0x7f:
+			return 0, errControl
+		}
+	}
+	if end == '"' {
+		return 0, errors.New("quotes are not closed")
+	}
+	return 0, errors.New("a bracket is not closed")
+}
+
+// unquote is what a quoted string stands for.
+func unquote(s string) string {
+	s = s[1 : len(s)-1]
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// isAtomText is atext of RFC 5322 section 3.2.3, and any octet over 127.
+func isAtomText(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c >= 0x80:
+		return true
+	}
+	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
+}

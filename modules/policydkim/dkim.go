@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/emersion/go-msgauth/dkim"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -44,7 +43,7 @@ type DKIM struct {
 	Oversign []string `json:"oversign,omitempty"`
 	// Canonicalization of header and body: simple or relaxed each. Default: relaxed/relaxed.
 	Canonicalization string `json:"canonicalization,omitempty"`
-	// Expire is how long signatures count. Default: for ever.
+	// Expire is how long signatures count. Default: they do not expire.
 	Expire caddy.Duration `json:"expire,omitempty"`
 	// Require refuses a message that no key is for: 550 5.7.1. Default: it goes unsigned.
 	Require bool `json:"require,omitempty"`
@@ -54,7 +53,7 @@ type DKIM struct {
 	watch     io.Closer
 	fields    []string // to be signed, lower case
 	oversign  []string
-	canonical [2]dkim.Canonicalization
+	canonical canonicalization
 	log       *zap.Logger
 	now       func() time.Time
 }
@@ -88,22 +87,23 @@ func (p *DKIM) provision() (err error) {
 	if p.Expire < 0 {
 		return errors.New("expire: must not be negative")
 	}
-	header, body, _ := strings.Cut(p.Canonicalization, "/")
-	for i, c := range []string{header, body} {
-		switch c {
-		case "":
-			p.canonical[i] = dkim.CanonicalizationRelaxed
-		case string(dkim.CanonicalizationRelaxed), string(dkim.CanonicalizationSimple):
-			p.canonical[i] = dkim.Canonicalization(c)
-		default:
-			return fmt.Errorf("canonicalization: %q is neither simple nor relaxed", c)
-		}
+	if p.canonical, err = parseCanonicalization(p.Canonicalization); err != nil {
+		return err
 	}
 	if p.fields, err = lower("headers", p.Headers, signedFields); err != nil {
 		return err
 	}
 	if p.oversign, err = lower("oversign", p.Oversign, oversigned); err != nil {
 		return err
+	}
+	for _, name := range slices.Clone(p.oversign) {
+		switch {
+		case slices.Contains(p.fields, name):
+		case p.Oversign == nil: // the default, of fields that are not signed
+			p.oversign = slices.DeleteFunc(slices.Clone(p.oversign), func(n string) bool { return n == name })
+		default:
+			p.fields = append(slices.Clip(p.fields), name)
+		}
 	}
 	if !slices.Contains(p.fields, "from") {
 		return errors.New("headers: From must be signed (RFC 6376 section 5.4)")

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -178,6 +179,73 @@ func TestConformance(t *testing.T) {
 		msatest.PolicyCase{Name: "not ours", Message: "From: x@example.net\r\n\r\n", Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "require"})
 }
 
+// Each form of canonicalization holds, whatever white space there is.
+func TestCanonicalization(t *testing.T) {
+	key := writeKey(t, newEd25519(t))
+	for _, form := range []string{"simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed", "relaxed", "simple"} {
+		p := open(t, &DKIM{Canonicalization: form, Keys: []*Key{{Domain: "example.org", Selector: "s", File: key}}})
+		for _, body := range []string{"", "\r\n", "\r\n\r\n", " \r\n", " ", "x", "x\r\n", "x \t y \r\n \r\n\r\n", "\r\n\r\nx\r\n\t\r\n y\r\n", " x\ty\r\n\r\n"} {
+			for _, header := range []string{"Subject: a\r\n", "SUBJECT \t:  a \t b  \r\n\t c \r\n \r\n", "Subject:\r\n", "Subject:\r\n a\r\n", "To: a\r\nTo: b\r\nSubject: x\r\nTo: c\r\n"} {
+				octets := "From: alice@example.org\r\n" + header + "\r\n" + body
+				if right := verify(t, p, sign(t, p, octets)); len(right) != 1 {
+					t.Errorf("%s: %q does not verify", form, octets)
+				}
+			}
+		}
+	}
+}
+
+// What is to be signed is bounded, and the field is folded.
+func TestManyFields(t *testing.T) {
+	p := both(t)
+	long := open(t, &DKIM{Headers: []string{"From", "To", "X-" + strings.Repeat("x", 50)}, Oversign: []string{}, Keys: []*Key{{Domain: strings.Repeat("a.", 60) + "example.org", Selector: "s", File: writeKey(t, rsaKey()), Always: true}}})
+	for n, ok := range map[int]bool{1: true, maxSigned - 1: true, maxSigned: false, 64_000: false} {
+		octets := "From: alice@example.org\r\n" + strings.Repeat("To: a\r\n", n) + "\r\nx\r\n"
+		for _, p := range []*DKIM{p, long} {
+			m := msatest.NewMessage(octets)
+			err := p.CheckMessage(context.Background(), msatest.NewSubmission("alice", ""), m)
+			r, refused := errors.AsType[*caddymsa.Refusal](err)
+			if ok != (err == nil) || !ok && (!refused || r.Code != 554) {
+				t.Fatalf("%d fields: %v", n, err)
+			}
+			for line := range strings.Lines(string(m.Prepended())) {
+				if len(line) > foldAt+len("\r\n") && !strings.Contains(line, "d=") {
+					t.Errorf("a line of %d octets: %s", len(line), line)
+				}
+			}
+		}
+	}
+	signed := sign(t, p, "From: alice@example.org\r\n"+strings.Repeat("To: a\r\n", maxSigned-1)+"\r\nx\r\n")
+	if right := verify(t, p, signed); len(right) != 2 {
+		t.Error(right)
+	}
+}
+
+// A signature that nobody waits for is not made.
+func TestContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := both(t).CheckMessage(ctx, msatest.NewSubmission("alice", ""), msatest.NewMessage("From: alice@example.org\r\n\r\nx\r\n"))
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Of fields that are not signed none is oversigned by default; one that is named is signed too.
+func TestOversignNamed(t *testing.T) {
+	for _, p := range []*DKIM{{Headers: []string{"From"}}, {Headers: []string{"From"}, Oversign: []string{"Subject"}}} {
+		p.Keys = []*Key{{Domain: "example.org", Selector: "s", File: writeKey(t, newEd25519(t))}}
+		open(t, p)
+		signed := sign(t, p, "From: alice@example.org\r\nSubject: x\r\n\r\nHello\r\n")
+		if right := verify(t, p, signed); len(right) != 1 {
+			t.Errorf("%q is wrong", signed)
+		}
+		if right := verify(t, p, "Subject: y\r\n"+signed); (len(right) == 0) != (p.Oversign != nil) {
+			t.Errorf("%v: %v", p.Oversign, right)
+		}
+	}
+}
+
 // A key that is replaced signs from then on; one that is broken does not.
 func TestReload(t *testing.T) {
 	file := writeKey(t, newEd25519(t))
@@ -265,9 +333,10 @@ func FuzzSign(f *testing.F) {
 	if err := p.provision(); err != nil {
 		f.Fatal(err)
 	}
-	f.Add("From: alice@example.org\r\n\r\nx\r\n", "X: y\r\n")
-	f.Add("From: a@example.org\r\n : \r\n\t\r\nno\r\n\r\n \r\n", "")
-	f.Fuzz(func(t *testing.T, octets, field string) {
+	f.Add("From: alice@example.org\r\n\r\nx\r\n", true, true)
+	f.Add("From: a@example.org\r\n : \r\n\t\r\nno\r\n\r\n \r\n", false, true)
+	f.Fuzz(func(t *testing.T, octets string, relaxedHeader, relaxedBody bool) {
+		p.canonical = canonicalization{relaxedHeader, relaxedBody}
 		if strings.ContainsAny(strings.ReplaceAll(octets, "\r\n", ""), "\r\n\x00") {
 			return // refused before it comes to policies
 		}

@@ -45,6 +45,14 @@ type signer struct {
 	record string // for DNS
 }
 
+// algorithm is the value of a= (RFC 6376 section 3.3, RFC 8463 section 3).
+func (s *signer) algorithm() string {
+	if _, ok := s.signer.Public().(ed25519.PublicKey); ok {
+		return "ed25519-sha256"
+	}
+	return "rsa-sha256"
+}
+
 func (k *Key) check(log *zap.Logger) (err error) {
 	switch {
 	case k == nil || k.Domain == "" || k.Selector == "":

@@ -11,8 +11,8 @@ import (
 // block is how much of a message is read and written at once.
 const block = 32 << 10
 
-// buffer serves one message. A dot is added to two octets at worst, and the end
-// of the message has to fit behind.
+// buffer serves one message. A dot is added to two octets at worst, and the end of the message has
+// to fit behind.
 type buffer struct {
 	in  [block]byte
 	out [block*3/2 + 16]byte
@@ -20,37 +20,42 @@ type buffer struct {
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-var crlf = []byte("\r\n")
+const endOfData = ".\r\n"
 
-// writeBody writes a message after DATA, with a dot added to lines that begin
-// with one (RFC 5321, section 4.5.2), and without the CRLF at its end: the
-// client writes that when its data writer is closed, having seen nothing of the
-// message. The last block is held for that moment.
+// readError is a message that cannot be read: our fault, not the next hop's.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+// dotted writes a message after DATA, with a dot added to lines that begin with one (RFC 5321 section
+// 4.5.2), all but its end, which is returned with the end of data behind.
 //
-// textproto's dot writer, which the client would use, goes octet by octet. A line
-// begins behind LF here, even a bare one, which the spool has none of: a receiver
-// that takes it for a line end must not find a dot there.
-func writeBody(c *conn, message io.Reader, b *buffer) error {
-	start := true // of a line
-	have := 0
+// A line begins behind LF here, even a bare one, which the spool has none of: a receiver that takes it for
+// a line end must not find a dot there.
+func (b *buffer) dotted(message io.Reader, write func([]byte) error) (end []byte, err error) {
+	start, ended := true, true // of a line, the message's end taken for one
+	cr := false                // the last block ended with one
 	for {
-		n, err := fill(message, b.in[have:])
-		have += n
+		n, err := fill(message, b.in[:])
 		if err != nil && err != io.EOF {
-			return fmt.Errorf("read: %w", err)
+			return nil, readError{fmt.Errorf("read message: %w", err)}
+		}
+		now := b.stuff(b.in[:n], start)
+		if n > 0 {
+			start = b.in[n-1] == '\n'
+			ended = start && (n > 1 && b.in[n-2] == '\r' || n == 1 && cr)
+			cr = b.in[n-1] == '\r'
 		}
 		if err == io.EOF {
-			last := bytes.TrimSuffix(b.in[:have], crlf)
-			c.hold(b.stuff(last, start))
-			return nil
+			end = append(b.out[:0], now...)
+			if !ended {
+				end = append(end, "\r\n"...)
+			}
+			return append(end, endOfData...), nil
 		}
-		// The last two octets may be the CRLF at the end.
-		now := b.in[:have-len(crlf)]
-		if _, err := c.Write(b.stuff(now, start)); err != nil {
-			return err
+		if err := write(now); err != nil {
+			return nil, err
 		}
-		start = now[len(now)-1] == '\n'
-		have = copy(b.in[:], b.in[have-len(crlf):have])
 	}
 }
 

@@ -1,160 +1,147 @@
 package nexthop
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/textproto"
-	"strings"
 	"time"
-
-	"github.com/emersion/go-smtp"
 )
 
 // errTLS says that TLS could not be had from a hop that offered it.
 var errTLS = errors.New("TLS")
 
-// dial connects and says all that comes before MAIL. No error of it is an
-// *smtp.SMTPError: what is refused here is us, not a message.
-func (h *Hop) dial(ctx context.Context, server string) (*peer, error) {
-	p, err := h.connect(ctx, server, h.options.TLSMode)
+// dial connects and says all that comes before MAIL. Whatever it meets concerns the hop, not the
+// message.
+func (h *Hop) dial(ctx context.Context, hello string) (*peer, error) {
+	p, err := h.connect(ctx, hello, h.options.TLSMode)
 	if h.options.TLSMode == TLSOpportunistic && errors.Is(err, errTLS) && ctx.Err() == nil {
 		// Worse than a certificate that means nothing would be no delivery (RFC 7435 section 3).
-		return h.connect(ctx, server, TLSOff)
+		return h.connect(ctx, hello, TLSOff)
 	}
 	return p, err
 }
 
-func (h *Hop) connect(ctx context.Context, server, mode string) (*peer, error) {
+func (h *Hop) connect(ctx context.Context, hello, mode string) (*peer, error) {
 	// Not the connection, only what it takes to have one, ends with this.
 	connectCtx, cancel := context.WithTimeout(ctx, h.options.Connect)
 	defer cancel()
-	raw, err := (&net.Dialer{LocalAddr: h.options.Bind}).DialContext(connectCtx, h.Network, h.Address)
+	conn, err := (&net.Dialer{LocalAddr: h.options.Bind}).DialContext(connectCtx, h.Network, h.Address)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 		return nil, err
 	}
-	c := &conn{Conn: raw, raw: raw, data: h.options.Data}
-	release := c.abortWith(ctx)
-	p, err := h.introduce(ctx, c, server, mode)
+	p := &peer{wire: newWire(conn, h.options.Data), hello: hello}
+	release := p.abortWith(ctx)
+	err = h.introduce(ctx, p, mode)
 	if !release() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		_ = raw.Close()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+		_ = conn.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (h *Hop) introduce(ctx context.Context, c *conn, server, mode string) (*peer, error) {
-	o := h.options
-	helo := o.Helo
-	if helo == "" {
-		helo = server
-	}
-	if helo == "" {
-		helo = "localhost"
-	}
-	secure := mode == TLSImplicit
-	if mode == TLSRequired || mode == TLSOpportunistic {
-		if err := c.SetReadDeadline(time.Now().Add(o.Command)); err != nil {
-			return nil, err
-		}
-		verb := "EHLO"
-		if o.LMTP {
-			verb = "LHLO"
-		}
-		r := bufio.NewReader(io.LimitReader(c, maxClear))
-		greeting, offered, err := greet(c, r, verb, helo)
-		switch {
-		case err != nil:
-			return nil, err
-		case offered:
-			if err := startTLS(c, r); err != nil {
-				return nil, err
-			}
-			secure = true
-			// There is no second greeting, but the client wants one to begin with.
-			greeting = "220 TLS\r\n"
-		case mode == TLSRequired:
-			return nil, errors.New("the next hop does not offer STARTTLS, and nothing is sent in clear unless tls is off")
-		}
-		c.greeting = greeting
-	}
-	if secure {
-		// A reply that sits in the clear cannot get in: this reads the socket.
-		config := o.TLS
-		if config.ServerName == "" {
-			config = config.Clone()
-			config.ServerName = h.Host
-		}
-		t := tls.Client(c.raw, config)
-		if err := c.raw.SetDeadline(time.Now().Add(o.Command)); err != nil {
-			return nil, err
-		}
-		if err := t.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("%w: %w", errTLS, err)
-		}
-		c.Conn = t
-	}
-	client := smtp.NewClient(c)
-	if o.LMTP {
-		client = smtp.NewClientLMTP(c)
-	}
-	client.CommandTimeout, client.SubmissionTimeout = o.Command, o.End
-	if err := client.Hello(helo); err != nil {
-		return nil, fmt.Errorf("greeting: %s", err.Error())
-	}
-	if o.Login != nil {
-		if err := o.Login(ctx, client, h.Host); err != nil {
-			return nil, err
+// introduce says what comes before the first message.
+func (h *Hop) introduce(ctx context.Context, p *peer, mode string) error {
+	if mode == TLSImplicit {
+		if err := h.startTLS(ctx, p); err != nil {
+			return err
 		}
 	}
-	return &peer{client: client, conn: c, helo: helo}, nil
-}
-
-// maxClear is how much may be said before TLS.
-const maxClear = 64 << 10
-
-// greet is what is said in clear before STARTTLS. go-smtp's client can do this, but as EHLO localhost.
-func greet(c *conn, b *bufio.Reader, verb, helo string) (greeting string, offered bool, err error) {
-	r := textproto.NewReader(b)
-	if _, _, err := r.ReadResponse(220); err != nil {
-		return "", false, fmt.Errorf("greeting: %w", err)
+	greeting, err := p.reply(h.options.greeting())
+	switch {
+	case err != nil:
+		return fmt.Errorf("greeting: %w", err)
+	case greeting.code != 220:
+		return refused("greeting", greeting)
 	}
-	if _, err := fmt.Fprintf(c, "%s %s\r\n", verb, helo); err != nil {
-		return "", false, err
-	}
-	_, text, err := r.ReadResponse(250)
-	if err != nil {
-		return "", false, fmt.Errorf("%s: %w", verb, err)
-	}
-	for line := range strings.SplitSeq(text, "\n") {
-		offered = offered || strings.EqualFold(strings.TrimSpace(line), "STARTTLS")
-	}
-	return "220 again\r\n", offered, nil
-}
-
-// startTLS asks for TLS (RFC 3207).
-func startTLS(c *conn, b *bufio.Reader) error {
-	if _, err := io.WriteString(c, "STARTTLS\r\n"); err != nil {
+	if err := h.sayHello(p, mode); err != nil {
 		return err
 	}
-	if _, _, err := textproto.NewReader(b).ReadResponse(220); err != nil {
-		return fmt.Errorf("STARTTLS: %w", err)
+	if mode == TLSRequired || mode == TLSOpportunistic && p.offers.startTLS {
+		upgraded, err := h.upgrade(ctx, p, mode)
+		if err != nil {
+			return err
+		}
+		if upgraded {
+			if err := h.sayHello(p, mode); err != nil { // what was offered in clear is void (RFC 3207 section 4.2)
+				return err
+			}
+		}
 	}
-	if b.Buffered() > 0 { // someone in between (CVE-2011-0411, the client's side)
-		return errors.New("STARTTLS: something was said in clear behind the reply")
+	if h.options.Login != nil {
+		return h.login(ctx, p)
 	}
+	return nil
+}
+
+// sayHello says EHLO, or HELO to a hop that does not know that (RFC 5321 section 3.2).
+func (h *Hop) sayHello(p *peer, mode string) error {
+	verb := "EHLO"
+	if h.options.LMTP {
+		verb = "LHLO"
+	}
+	r, err := p.ask(verb+" "+p.hello, h.options.Command)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	needless := !h.options.LMTP && mode != TLSRequired && h.options.Login == nil // extensions
+	if r.code/100 == 5 && needless {
+		verb = "HELO"
+		if r, err = p.ask(verb+" "+p.hello, h.options.Command); err != nil {
+			return fmt.Errorf("%s: %w", verb, err)
+		}
+		r.lines = nil
+	}
+	if r.code != 250 {
+		return refused(verb, r)
+	}
+	p.offers = parseExtensions(r.lines)
+	return nil
+}
+
+// upgrade asks for TLS (RFC 3207). It is false if the hop refused that and may go on without.
+func (h *Hop) upgrade(ctx context.Context, p *peer, mode string) (bool, error) {
+	if !p.offers.startTLS {
+		return false, errors.New("the next hop does not offer STARTTLS, and nothing is sent in clear unless tls is off")
+	}
+	r, err := p.ask("STARTTLS", h.options.Command)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%w: STARTTLS: %w", errTLS, err)
+	case r.negative() && r.code != 421 && mode == TLSOpportunistic:
+		return false, nil
+	case r.code == 421:
+		return false, fmt.Errorf("%w: %w", errTLS, refused("STARTTLS", r))
+	case r.code != 220:
+		return false, refused("STARTTLS", r)
+	case p.r.Buffered() > 0: // someone in between (CVE-2011-0411, the client's side)
+		return false, errors.New("STARTTLS: something was said in clear behind the reply")
+	}
+	return true, h.startTLS(ctx, p)
+}
+
+// startTLS begins TLS on the connection.
+func (h *Hop) startTLS(ctx context.Context, p *peer) error {
+	config := h.options.TLS
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName = h.Host
+	}
+	t := tls.Client(p.raw, config)
+	if err := p.raw.SetDeadline(time.Now().Add(h.options.greeting())); err != nil {
+		return err
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errTLS, err)
+	}
+	p.conn = t
+	p.r.Reset(t) // what was said in clear is left behind
+	state := t.ConnectionState()
+	p.tls = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+	p.verified = !config.InsecureSkipVerify
 	return nil
 }

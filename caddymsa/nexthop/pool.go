@@ -1,56 +1,68 @@
 package nexthop
 
 import (
-	"io"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/emersion/go-smtp"
 )
 
 // peer is a connection on which a transaction may begin.
 type peer struct {
-	client *smtp.Client
-	conn   *conn
-	helo   string      // what was said in EHLO
-	sent   int         // messages
+	*wire
+	hello    string // what was said in EHLO
+	offers   extensions
+	tls      string // version and cipher
+	verified bool   // the certificate was
+
+	begun  int  // transactions, as MAILMAX counts them
+	served int  // of these, those that ran their course
+	dirty  bool // a transaction was begun that no end of data has ended
+	ending bool // it takes no further transaction
+	rested bool // it comes out of the pool, and may have died there
+
 	timer  *time.Timer // ends the idle time
+	parked time.Time   // since when it is idle
 }
 
-// close ends the connection, with QUIT if that can be said. The reply to it is
-// not waited for: nothing depends on it.
+// quitTimeout bounds the farewell: a few octets never block, unless nobody reads them.
+const quitTimeout = 5 * time.Second
+
+// close ends the connection, with QUIT if that can be said. The reply to it is not waited for: nothing
+// depends on it.
 func (p *peer) close(quit bool) {
 	if quit {
-		_, _ = io.WriteString(p.conn, "QUIT\r\n") // a few octets never block
+		p.block = quitTimeout
+		_ = p.write([]byte("QUIT\r\n"))
 		_ = p.conn.Close()
 	}
-	_ = p.conn.raw.Close()
+	_ = p.raw.Close()
 }
 
-// pool keeps idle connections. The zero value keeps none.
+// pool keeps idle connections. The zero value keeps none. The last one is kept for longer: messages
+// that come one at a time then find a connection with TLS and log-in done, and no hop has to bear
+// the many that a burst needed.
 type pool struct {
-	max     int
-	timeout time.Duration
+	max           int
+	timeout, last time.Duration
 
 	mu     sync.Mutex
 	idle   []*peer
 	closed bool
 }
 
-// get returns the connection that was used last, nil if there is none.
-func (l *pool) get() *peer {
+// get returns the connection that was used last of those that said this name in EHLO, nil if there is none.
+func (l *pool) get(hello string) *peer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := len(l.idle) - 1
-	if last < 0 {
-		return nil
+	for i, p := range slices.Backward(l.idle) {
+		if p.hello == hello {
+			l.idle = slices.Delete(l.idle, i, i+1)
+			p.timer.Stop() // too late does no harm: it finds p gone
+			p.rested = true
+			return p
+		}
 	}
-	p := l.idle[last]
-	l.idle[last] = nil
-	l.idle = l.idle[:last]
-	p.timer.Stop() // too late does no harm: it finds p gone
-	return p
+	return nil
 }
 
 // put keeps p, or closes it.
@@ -59,6 +71,7 @@ func (l *pool) put(p *peer) {
 	keep := !l.closed && len(l.idle) < l.max
 	if keep {
 		l.idle = append(l.idle, p)
+		p.parked = time.Now()
 		if p.timer == nil {
 			p.timer = time.AfterFunc(l.timeout, func() { l.expire(p) })
 		} else {
@@ -71,10 +84,14 @@ func (l *pool) put(p *peer) {
 	}
 }
 
-// expire closes p if it is idle.
+// expire closes p if it is idle, or lets the last one stay for a while.
 func (l *pool) expire(p *peer) {
 	l.mu.Lock()
 	i := slices.Index(l.idle, p)
+	if rest := l.last - time.Since(p.parked); i >= 0 && len(l.idle) == 1 && rest > 0 {
+		p.timer.Reset(rest)
+		i = -1
+	}
 	if i >= 0 {
 		l.idle = slices.Delete(l.idle, i, i+1)
 	}

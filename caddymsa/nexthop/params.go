@@ -1,0 +1,159 @@
+package nexthop
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/emersion/go-smtp"
+)
+
+// mailCommand is MAIL with the parameters that the next hop offers.
+func mailCommand(m *Message, x *extensions) string {
+	o := &m.Options
+	b := []byte("MAIL FROM:<" + m.Sender + ">")
+	if x.eightBit {
+		b = append(b, " BODY=8BITMIME"...)
+	}
+	if x.sized && o.Size > 0 {
+		b = strconv.AppendInt(append(b, " SIZE="...), o.Size, 10)
+	}
+	if x.utf8 && o.UTF8 {
+		b = append(b, " SMTPUTF8"...)
+	}
+	if x.dsn {
+		if o.Return == smtp.DSNReturnFull || o.Return == smtp.DSNReturnHeaders {
+			b = append(b, " RET="+o.Return...)
+		}
+		if o.EnvelopeID != "" && isPrintable(o.EnvelopeID) {
+			b = append(b, " ENVID="+encodeXtext(o.EnvelopeID)...)
+		}
+	}
+	if x.priority && o.Priority != 0 {
+		b = strconv.AppendInt(append(b, " MT-PRIORITY="...), int64(o.Priority), 10)
+	}
+	return string(b)
+}
+
+// rcptCommand is RCPT with NOTIFY and ORCPT (RFC 3461), where the next hop takes them. What would not be
+// well-formed is left out, rather than tried again until the message expires.
+func rcptCommand(r *Recipient, x *extensions, utf8 bool) string {
+	command := "RCPT TO:<" + r.Address + ">"
+	if !x.dsn {
+		return command
+	}
+	if notify := r.Options.Notify; len(notify) > 0 {
+		words := make([]string, len(notify))
+		for i, n := range notify {
+			words[i] = string(n)
+		}
+		command += " NOTIFY=" + strings.Join(words, ",")
+	}
+	if orcpt := originalRecipient(r.Options.ORCPT, utf8); orcpt != "" {
+		command += " ORCPT=" + orcpt
+	}
+	return command
+}
+
+// maxOriginal is the length of ORCPT that every hop takes (RFC 3461 section 4.2).
+const maxOriginal = 500
+
+// originalRecipient is the value of ORCPT as it may go on, "" if it may not. To hops without SMTPUTF8
+// letters go by their numbers (RFC 6533 section 3).
+func originalRecipient(value string, utf8ok bool) string {
+	kind, address, ok := strings.Cut(value, ";")
+	if !ok || kind == "" || address == "" || !utf8.ValidString(value) {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString(kind + ";")
+	for i, r := range address {
+		switch {
+		case r == '+' && !isHexPair(address[i+1:]), r == '=', r <= ' ', r == 0x7f:
+			return ""
+		case r < utf8.RuneSelf || utf8ok:
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, `\x{%X}`, r)
+		}
+	}
+	isAtom := func(c rune) bool {
+		return c > ' ' && c < 0x7f && !strings.ContainsRune(`()<>@,;:\".[]+=`, c)
+	}
+	if b.Len() > maxOriginal || strings.ContainsFunc(kind, func(c rune) bool { return !isAtom(c) }) || !isASCII(address) && !strings.EqualFold(kind, "utf-8") {
+		return ""
+	}
+	return b.String()
+}
+
+func isHexPair(s string) bool {
+	const digits = "0123456789ABCDEFabcdef"
+	return len(s) >= 2 && strings.IndexByte(digits, s[0]) >= 0 && strings.IndexByte(digits, s[1]) >= 0
+}
+
+// encodeXtext writes what xtext cannot have as "+HH" (RFC 3461 section 4).
+func encodeXtext(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// notifyOptions are NOTIFY's words, of any spelling: none if they say nothing, or contradict each other.
+func notifyOptions(words []string) (all []smtp.DSNNotify) {
+	for _, word := range words {
+		switch n := smtp.DSNNotify(strings.ToUpper(word)); n {
+		case smtp.DSNNotifyNever, smtp.DSNNotifyDelayed, smtp.DSNNotifyFailure, smtp.DSNNotifySuccess:
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	if len(all) > 1 && slices.Contains(all, smtp.DSNNotifyNever) {
+		return nil
+	}
+	return all
+}
+
+// mergeNotify is what has to be asked for when a recipient was given twice: whatever either asks for.
+func mergeNotify(a, b []smtp.DSNNotify) (all []smtp.DSNNotify) {
+	if len(a) == 0 && len(b) == 0 {
+		return nil
+	}
+	for _, list := range [][]smtp.DSNNotify{a, b} {
+		if len(list) == 0 { // the default
+			list = []smtp.DSNNotify{smtp.DSNNotifyFailure, smtp.DSNNotifyDelayed}
+		}
+		for _, n := range list {
+			if n != smtp.DSNNotifyNever && !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	if all == nil {
+		return []smtp.DSNNotify{smtp.DSNNotifyNever}
+	}
+	return all
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+func isPrintable(s string) bool { return isASCII(s) && !hasControl(s) }
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}

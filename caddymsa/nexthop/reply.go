@@ -1,0 +1,146 @@
+package nexthop
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+)
+
+// reply is what a next hop says to a command (RFC 5321 section 4.2).
+type reply struct {
+	code  int
+	lines []string // what stands behind the code in each line, often nothing
+}
+
+// positive tells whether the command was carried out.
+func (r reply) positive() bool { return r.code/100 == 2 }
+
+// negative tells whether the command was refused, for now or for good.
+func (r reply) negative() bool { return r.code/100 == 4 || r.code/100 == 5 }
+
+const (
+	// maxReply bounds a reply, and so what a hop that does not stop talking costs.
+	maxReply = 64 << 10
+	// maxText bounds what is kept of a reply.
+	maxText = 2 << 10
+)
+
+var errEndless = errors.New("the next hop does not stop talking")
+
+// readReply reads one reply. The text behind a code is optional, also in the last line of several,
+// and a bare LF ends a line: what hops get wrong costs nobody a message.
+func readReply(r *bufio.Reader) (reply, error) {
+	var whole reply
+	for total := 0; ; {
+		line, err := readLine(r, maxReply-total)
+		if err != nil {
+			return reply{}, err
+		}
+		total += len(line) + len("\r\n")
+		code, text, more, err := parseReplyLine(line)
+		switch {
+		case err != nil:
+			return reply{}, err
+		case whole.lines != nil && code != whole.code:
+			return reply{}, fmt.Errorf("the lines of one reply have the codes %d and %d", whole.code, code)
+		}
+		whole.code, whole.lines = code, append(whole.lines, text)
+		if !more {
+			return whole, nil
+		}
+	}
+}
+
+// readLine reads a line of up to limit octets, without its end.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	if err == bufio.ErrBufferFull {
+		line = bytes.Clone(line)
+		for err == bufio.ErrBufferFull && len(line) <= limit {
+			var more []byte
+			more, err = r.ReadSlice('\n')
+			line = append(line, more...)
+		}
+	}
+	switch {
+	case len(line) > limit:
+		return nil, errEndless
+	case err != nil:
+		return nil, err
+	}
+	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+}
+
+// parseReplyLine parses "250", "250 text" or "250-text".
+func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
+	isReply := len(line) >= 3 && line[0] >= '2' && line[0] <= '5' && isDigit(line[1]) && isDigit(line[2]) &&
+		(len(line) == 3 || line[3] == ' ' || line[3] == '-')
+	if !isReply {
+		return 0, "", false, fmt.Errorf("not a reply: %q", line[:min(len(line), 80)])
+	}
+	code = int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0')
+	if len(line) == 3 {
+		return code, "", false, nil
+	}
+	return code, string(line[4:]), line[3] == '-', nil
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// smtp is the reply in go-smtp's terms: the enhanced code apart (RFC 2034), and the text in lines.
+func (r reply) smtp() *smtp.SMTPError {
+	e := &smtp.SMTPError{Code: r.code}
+	var text strings.Builder
+	for i, line := range r.lines {
+		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 && (i == 0 || code == e.EnhancedCode) {
+			e.EnhancedCode, line = code, rest
+		}
+		if i > 0 {
+			text.WriteByte('\n')
+		}
+		text.WriteString(line)
+		if text.Len() > maxText {
+			break
+		}
+	}
+	e.Message = text.String()
+	if len(e.Message) > maxText {
+		e.Message = strings.ToValidUTF8(e.Message[:maxText], "")
+	}
+	return e
+}
+
+// cutEnhanced cuts the code of RFC 3463 off a reply's text.
+func cutEnhanced(text string) (code smtp.EnhancedCode, rest string, ok bool) {
+	word, rest, _ := strings.Cut(text, " ")
+	parts := strings.Split(word, ".")
+	if len(word) > len("5.999.999") || len(parts) != 3 {
+		return code, text, false
+	}
+	for i, part := range parts {
+		if part == "" || len(part) > 3 {
+			return smtp.EnhancedCode{}, text, false
+		}
+		for _, c := range []byte(part) {
+			if !isDigit(c) {
+				return smtp.EnhancedCode{}, text, false
+			}
+			code[i] = code[i]*10 + int(c-'0')
+		}
+	}
+	return code, rest, true
+}
+
+// tooMany tells whether a reply to RCPT means that the transaction has as many recipients as it may
+// have (RFC 5321 section 4.5.3.1.10): 452, or 552 of older hops, unless an enhanced code says something
+// else, or the enhanced code that says so.
+func tooMany(e *smtp.SMTPError) bool {
+	if e.EnhancedCode == (smtp.EnhancedCode{}) {
+		return e.Code == 452 || e.Code == 552
+	}
+	return e.EnhancedCode[1] == 5 && e.EnhancedCode[2] == 3
+}

@@ -1,0 +1,72 @@
+package nexthop
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"time"
+)
+
+// wire is a connection to a next hop: commands leave in flights, replies come one by one.
+type wire struct {
+	conn  net.Conn // with TLS, if there is any
+	raw   net.Conn // below it
+	r     *bufio.Reader
+	w     []byte        // commands that have not left yet
+	block time.Duration // how long a write may take
+}
+
+// inputSize is a connection's input buffer: an answer to EHLO fits.
+const inputSize = 2 << 10
+
+func newWire(conn net.Conn, block time.Duration) *wire {
+	return &wire{conn: conn, raw: conn, r: bufio.NewReaderSize(conn, inputSize), block: block}
+}
+
+// say has a command leave with the next flight.
+func (c *wire) say(command string) {
+	c.w = append(append(c.w, command...), "\r\n"...)
+}
+
+// flush sends what was said.
+func (c *wire) flush() error {
+	if len(c.w) == 0 {
+		return nil
+	}
+	err := c.write(c.w)
+	if c.w = c.w[:0]; cap(c.w) > maxFlight {
+		c.w = nil
+	}
+	return err
+}
+
+func (c *wire) write(p []byte) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(c.block)); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(p)
+	return err
+}
+
+// reply reads a reply, all of which comes within the time.
+func (c *wire) reply(within time.Duration) (reply, error) {
+	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return reply{}, err
+	}
+	return readReply(c.r)
+}
+
+// ask says one command, and reads the reply to it.
+func (c *wire) ask(command string, within time.Duration) (reply, error) {
+	c.say(command)
+	if err := c.flush(); err != nil {
+		return reply{}, err
+	}
+	return c.reply(within)
+}
+
+// abortWith closes the connection when ctx ends, whatever it is doing: no alert, no QUIT that could
+// block. release ends that, and tells whether the connection is still there.
+func (c *wire) abortWith(ctx context.Context) (release func() bool) {
+	return context.AfterFunc(ctx, func() { _ = c.raw.Close() })
+}

@@ -102,8 +102,8 @@ func TestRelayExim(t *testing.T) {
 	s := start(t, layout{msa: `
 	@far recipient_domain example.net
 	deliver @far relay ` + address + ` {
-		tls_server_name ` + postfixName + `
-		trusted_roots ` + d.dir + `/cert.pem
+		server_name ` + postfixName + `
+		ca ` + d.dir + `/cert.pem
 		auth ` + postfixUser + ` {env.RELAY_PASSWORD}
 		timeouts {
 			connect 1s

@@ -15,8 +15,8 @@ func relaying(p *postfix) layout {
 		msa: `
 	@far recipient_domain example.net
 	deliver @far relay ` + p.address + ` {
-		tls_server_name ` + postfixName + `
-		trusted_roots ` + p.certificate() + `
+		server_name ` + postfixName + `
+		ca ` + p.certificate() + `
 		auth ` + postfixUser + ` {env.RELAY_PASSWORD}
 		timeouts {
 			connect 2s

@@ -182,8 +182,8 @@ func TestAddressMap(t *testing.T) {
 	@otp recipient_domain otpnet.example
 	deliver @otp relay ` + p.address + ` {
 		address_map file $DIR/addresses.map
-		tls_server_name ` + postfixName + `
-		trusted_roots ` + p.certificate() + `
+		server_name ` + postfixName + `
+		ca ` + p.certificate() + `
 		auth ` + postfixUser + ` {env.RELAY_PASSWORD}
 	}
 	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}`}))

@@ -141,7 +141,7 @@ func isOurs(reply *smtp.SMTPError) bool {
 func (d *delivery) where(p *peer) Where {
 	w := Where{Host: d.hop.Host, Address: d.hop.Address}
 	if p != nil {
-		w.TLS = p.tls
+		w.Address, w.TLS = p.raw.RemoteAddr().String(), p.tls
 	}
 	return w
 }

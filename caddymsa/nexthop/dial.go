@@ -1,6 +1,7 @@
 package nexthop
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,7 +30,7 @@ func (h *Hop) connect(ctx context.Context, hello, mode string) (*peer, error) {
 	defer cancel()
 	conn, err := (&net.Dialer{LocalAddr: h.options.Bind}).DialContext(connectCtx, h.Network, h.Address)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(ctx.Err(), err) // which says so in other words
 	}
 	p := &peer{wire: newWire(conn, h.options.Data), hello: hello}
 	release := p.abortWith(ctx)

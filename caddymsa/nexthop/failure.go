@@ -23,6 +23,8 @@ type Outcome struct {
 	// Reply is the next hop's last word, also on success, where it names the id in its queue. Nil
 	// if it said nothing.
 	Reply *smtp.SMTPError
+	// Relayed tells that the message goes on from there, rather than that it is where it goes.
+	Relayed bool
 	// Notifies tells that the hop has taken over the notifications that were asked for (RFC 3461
 	// section 6.2).
 	Notifies bool

@@ -3,7 +3,7 @@ package nexthop
 import (
 	"context"
 	"errors"
-	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -12,17 +12,17 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// downFor is how long a host that could not be reached is asked after others.
-const downFor = time.Minute
-
-// Deliver hands a delivery's message to the first of the hosts that can be reached. One that answers,
+// Deliver hands a delivery's message to the first of the hosts that can be reached. A host that answers,
 // whatever it says, is the one that counts.
 func Deliver(ctx context.Context, hosts []*Hop, d *queue.Delivery) error {
+	if len(hosts) == 0 {
+		return errors.New("there is no host to ask")
+	}
 	m := messageOf(d)
 	var failures []error
 	lane := true
-	for _, h := range Order(hosts, time.Now()) {
-		err := h.Deliver(ctx, m)
+	for _, h := range order(hosts, time.Now()) {
+		err := h.Deliver(ctx, &m.Message)
 		if err == nil {
 			return nil
 		}
@@ -33,12 +33,119 @@ func Deliver(ctx context.Context, hosts []*Hop, d *queue.Delivery) error {
 			break
 		}
 	}
-	err := joined(failures)
-	for _, r := range m.Recipients {
-		noteMTA(r, AsFailure(err), d)
+	err := failures[len(failures)-1]
+	if f := AsFailure(err); f != nil {
+		for _, r := range m.Recipients {
+			m.answered(r, f.Where, f.Reply, ReplyOf(err) != nil)
+		}
+	}
+	if len(failures) > 1 && ReplyOf(err) == nil {
+		err = errors.Join(failures...)
 	}
 	if lane {
 		return queue.Unreachable(err)
 	}
 	return err
+}
+
+// downFor is how long a host that could not be reached is asked after others.
+const downFor = time.Minute
+
+// order puts those last that could not be reached a moment ago.
+func order(hosts []*Hop, now time.Time) []*Hop {
+	var up, down []*Hop
+	for _, h := range hosts {
+		if h.Down(now, downFor) {
+			down = append(down, h)
+		} else {
+			up = append(up, h)
+		}
+	}
+	return append(up, down...)
+}
+
+// queued is a delivery as a message: recipients of one address are one.
+type queued struct {
+	Message
+	delivery *queue.Delivery
+	of       map[*Recipient][]*queue.Recipient
+}
+
+func messageOf(d *queue.Delivery) *queued {
+	e := d.Entry
+	q := &queued{delivery: d, of: make(map[*Recipient][]*queue.Recipient, len(d.Recipients))}
+	q.Message = Message{
+		Sender: e.Sender, Hello: e.Server, Open: d.Open, Report: q.report, Final: d.Final,
+		Options: MailOptions{
+			MailOptions: smtp.MailOptions{Size: e.Size, UTF8: e.SMTPUTF8, Return: smtp.DSNReturn(e.Return), EnvelopeID: e.EnvelopeID},
+			Priority:    e.Priority,
+		},
+	}
+	known := make(map[string]*Recipient, len(d.Recipients))
+	for _, r := range d.Recipients {
+		notify := notifyOptions(r.Notify)
+		key := foldDomain(r.Address)
+		if twin := known[key]; twin != nil {
+			twin.Options.Notify = mergeNotify(twin.Options.Notify, notify)
+			if twin.Options.ORCPT == "" {
+				twin.Options.ORCPT = r.ORCPT
+			}
+			q.of[twin] = append(q.of[twin], r)
+			continue
+		}
+		rcpt := &Recipient{Address: r.Address, Options: RcptOptions{RcptOptions: smtp.RcptOptions{Notify: notify}, ORCPT: r.ORCPT}}
+		known[key] = rcpt
+		q.of[rcpt] = []*queue.Recipient{r}
+		q.Recipients = append(q.Recipients, rcpt)
+	}
+	return q
+}
+
+// foldDomain is an address with its domain in lower case: what is before that is for its hosts to compare.
+func foldDomain(address string) string {
+	at := strings.LastIndexByte(address, '@') + 1
+	return address[:at] + strings.ToLower(address[at:])
+}
+
+func (q *queued) report(r *Recipient, o Outcome) {
+	for _, to := range q.of[r] {
+		q.delivery.Report(to, o.Err)
+		if o.Err == nil && o.Relayed {
+			q.delivery.Relayed(to, o.Notifies)
+		}
+	}
+	q.answered(r, o.Where, o.Reply, ReplyOf(o.Err) != nil && o.Reply != nil)
+}
+
+// answered notes what the hop said, for log and history; and that it was the hop, for the notification of a
+// message that it has refused.
+func (q *queued) answered(r *Recipient, w Where, reply *smtp.SMTPError, refused bool) {
+	a := queue.Answer{Host: w.Host, Address: w.Address, TLS: w.TLS}
+	if reply != nil {
+		a.Reply, a.ID = replyText(reply), queueID(reply.Message)
+	}
+	for _, to := range q.of[r] {
+		to.RemoteMTA = ""
+		if refused {
+			to.RemoteMTA = w.Host
+		}
+		q.delivery.Answered(to, a)
+	}
+}
+
+// idPattern finds the queue id in what mail servers say when they take a message: "Ok: queued as 4XYZ" (Postfix
+// and others), "OK id=1x2y3z-000000-01" (Exim), "<bob@example.net> AbC1 Saved" (Dovecot), "2.0.0 x1y2 Message
+// accepted for delivery" (Sendmail), "2.6.0 <id> [InternalId=..., Hostname=...] Queued mail for delivery" (Exchange).
+var idPattern = regexp.MustCompile(`(?i)\bqueued as[: ]*<?([^\s<>()\[\],]{1,64})|\bid=<?([^\s<>()\[\],]{1,64})|^<[^\s<>]*> (\S{1,64}) Saved\b|^(\S{4,64}) Message accepted for delivery|\bInternalId=(\d{1,64})`)
+
+// queueID is the next hop's id of the message that it has taken, if its reply names one.
+func queueID(text string) string {
+	const most = 500 // of the text; an id comes early
+	found := idPattern.FindStringSubmatch(text[:min(len(text), most)])
+	for _, id := range found[min(1, len(found)):] {
+		if id != "" {
+			return strings.TrimRight(id, ".;")
+		}
+	}
+	return ""
 }

@@ -24,7 +24,10 @@ type Login struct {
 // login authenticates (RFC 4954).
 func (h *Hop) login(ctx context.Context, p *peer) error {
 	account := h.options.Login
-	offered := slices.DeleteFunc(slices.Clone(account.Mechanisms), func(m string) bool { return !slices.Contains(p.offers.auth, m) })
+	offered := account.Mechanisms
+	if len(offered) > 1 { // a single one was asked for, and hops are known that have more than they say
+		offered = slices.DeleteFunc(slices.Clone(offered), func(m string) bool { return !slices.Contains(p.offers.auth, m) })
+	}
 	if len(offered) == 0 {
 		return fmt.Errorf("log in: the next hop offers no mechanism of ours, but %q", strings.Join(p.offers.auth, " "))
 	}

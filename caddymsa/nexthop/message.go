@@ -23,10 +23,9 @@ type Message struct {
 	// reported share the error of Deliver.
 	Report func(*Recipient, Outcome)
 
-	// Ending, if not nil, is asked before the end of data is sent, after which the hop may have the
-	// message; an error means that it shall not. ended is called when the hop has answered, or cannot any
-	// more. What must not be given up between the two is not: the context's end is heeded there too.
-	Ending func() (ended func(), err error)
+	// Final, if not nil, is asked before the end of data is sent, after which the hop may have the
+	// message. An error means that it shall not, and ends the attempt.
+	Final func() error
 }
 
 // MailOptions are the parameters of MAIL. Those that the next hop does not offer are left out.

@@ -236,13 +236,11 @@ func (t *transaction) send() error {
 	case err != nil:
 		return t.early(err)
 	}
-	ended := func() {}
-	if t.m.Ending != nil {
-		if ended, err = t.m.Ending(); err != nil {
+	if t.m.Final != nil {
+		if err := t.m.Final(); err != nil {
 			return fmt.Errorf("end of message: %w", err)
 		}
 	}
-	defer ended()
 	if err := p.write(end); err != nil {
 		return t.early(err)
 	}
@@ -290,7 +288,9 @@ func (t *transaction) eachResult() error {
 func (t *transaction) result(r reply, recipients ...*Recipient) error {
 	switch {
 	case r.positive():
-		t.report(t.p, Outcome{Reply: r.smtp(), Notifies: t.p.offers.dsn}, recipients...)
+		// A mail store is where it ends, unless it says that it notifies.
+		dsn := t.p.offers.dsn
+		t.report(t.p, Outcome{Reply: r.smtp(), Relayed: dsn || !t.hop.options.LMTP, Notifies: dsn}, recipients...)
 	case r.negative():
 		t.p.ending = t.p.ending || r.code == 421
 		t.refuse(refused("end of message", r), recipients...)

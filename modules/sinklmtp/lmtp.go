@@ -35,14 +35,16 @@ type LMTP struct {
 	// TLS is "off" (the default for a unix socket and this machine) or "required" (the default
 	// otherwise: STARTTLS with a verified certificate).
 	TLS string `json:"tls,omitempty"`
-	// TLSServerName is the name that the certificate must have. Default: the host.
-	TLSServerName string `json:"tls_server_name,omitempty"`
-	// TrustedRoots are PEM files with the CA certificates to trust in place of the system's.
-	TrustedRoots []string `json:"trusted_roots,omitempty"`
+	// ServerName is the name that the certificate must have. Default: the host.
+	ServerName string `json:"server_name,omitempty"`
+	// CA are PEM files with the CA certificates to trust in place of the system's.
+	CA []string `json:"ca,omitempty"`
 
-	// Concurrency is how many messages are handed over at once. Default: as many as the queue has
-	// workers.
+	// Concurrency is how many messages are handed over at once. Default: 20.
 	Concurrency int `json:"concurrency,omitempty"`
+	// MaxRecipients is how many recipients a message has at most when it is handed over; more go in
+	// several transactions. Default: as many as the store takes.
+	MaxRecipients int `json:"max_recipients,omitempty"`
 	// Connections is how many idle connections are kept for the next message, for 30 seconds.
 	// Default: 4; negative: none.
 	Connections int `json:"connections,omitempty"`
@@ -81,13 +83,16 @@ func (s *LMTP) provision(log *zap.Logger) error {
 	network, address, host, local := "unix", a.Host, a.Host, true
 	if !a.IsUnixNetwork() {
 		if a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 || a.Host == "" {
-			return fmt.Errorf("address %q: host:port or unix//path is wanted", s.Address)
+			return fmt.Errorf("address %q: expected host:port or unix//path", s.Address)
 		}
 		ip, err := netip.ParseAddr(a.Host)
 		network, address, local = "tcp", a.JoinHostPort(0), a.Host == "localhost" || err == nil && ip.IsLoopback()
 	}
-	if s.Concurrency < 0 {
-		return errors.New("concurrency must be positive")
+	if s.Concurrency < 0 || s.MaxRecipients < 0 {
+		return errors.New("concurrency and max_recipients must be positive")
+	}
+	if s.Concurrency == 0 {
+		s.Concurrency = 20
 	}
 	for _, d := range []struct {
 		value *caddy.Duration
@@ -105,7 +110,7 @@ func (s *LMTP) provision(log *zap.Logger) error {
 	}
 	o := &nexthop.Options{
 		LMTP: true, Connect: time.Duration(s.ConnectTimeout), Command: time.Duration(s.Timeout), Data: time.Duration(s.Timeout), End: time.Duration(s.EndTimeout),
-		Idle: s.Connections, IdleTimeout: 30 * time.Second, Messages: 1000,
+		Idle: s.Connections, IdleTimeout: 30 * time.Second, Messages: 1000, Recipients: s.MaxRecipients,
 	}
 	if o.TLSMode = s.TLS; s.TLS == "" {
 		o.TLSMode = nexthop.TLSRequired
@@ -115,8 +120,8 @@ func (s *LMTP) provision(log *zap.Logger) error {
 	}
 	switch o.TLSMode {
 	case nexthop.TLSOff:
-		if s.TLSServerName != "" || len(s.TrustedRoots) > 0 {
-			return errors.New("tls is off: tls_server_name and trusted_roots do nothing; remove them, or set tls required")
+		if s.ServerName != "" || len(s.CA) > 0 {
+			return errors.New("tls is off: server_name and ca do nothing; remove them, or set tls required")
 		}
 		if !local {
 			log.Warn("messages go to the mail store in clear", zap.String("address", address))
@@ -133,17 +138,17 @@ func (s *LMTP) provision(log *zap.Logger) error {
 }
 
 func (s *LMTP) tlsConfig() (*tls.Config, error) {
-	c := &tls.Config{ServerName: s.TLSServerName, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-	for _, file := range s.TrustedRoots {
+	c := &tls.Config{ServerName: s.ServerName, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
+	for _, file := range s.CA {
 		pem, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("trusted_roots: %w", err)
+			return nil, fmt.Errorf("ca: %w", err)
 		}
 		if c.RootCAs == nil {
 			c.RootCAs = x509.NewCertPool()
 		}
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("trusted_roots: %s holds no PEM certificate", file)
+			return nil, fmt.Errorf("ca: %s has no PEM certificate in it", file)
 		}
 	}
 	return c, nil
@@ -164,7 +169,7 @@ func (s *LMTP) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
 
 // Deliver hands the message over.
 func (s *LMTP) Deliver(ctx context.Context, d *queue.Delivery) error {
-	err := s.hop.Deliver(ctx, d)
+	err := nexthop.Deliver(ctx, []*nexthop.Hop{s.hop}, d)
 	if err == nil || nexthop.ReplyOf(err) != nil {
 		return err
 	}

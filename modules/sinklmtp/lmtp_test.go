@@ -177,16 +177,16 @@ func TestConfig(t *testing.T) {
 		"an address is required":      {},
 		"host:port or unix//path":     {Address: "dovecot.example.org"},
 		"is neither required nor off": {Address: "127.0.0.1:24", TLS: "maybe"},
-		"do nothing":                  {Address: "127.0.0.1:24", TLSServerName: "x"},
-		"no such file":                {Address: "192.0.2.1:24", TrustedRoots: []string{"/nowhere"}},
-		"timeouts must be positive":   {Address: "127.0.0.1:24", Timeout: -1},
-		"concurrency must":            {Address: "127.0.0.1:24", Concurrency: -1},
+		"do nothing":                  {Address: "127.0.0.1:24", ServerName: "x"},
+		"no such file":                {Address: "192.0.2.1:24", CA: []string{"/nowhere"}},
+		"timeouts must":               {Address: "127.0.0.1:24", Timeout: -1},
+		"must be positive":            {Address: "127.0.0.1:24", Concurrency: -1},
 	} {
 		if err := s.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, have %v", want, err)
 		}
 	}
-	for _, text := range []string{"lmtp", "lmtp a b", "lmtp a:1 {\n x\n}", "lmtp a:1 {\n timeout x\n}", "lmtp a:1 {\n connections x\n}", "lmtp a:1 {\n tls\n}", "lmtp a:1 {\n trusted_roots\n}"} {
+	for _, text := range []string{"lmtp", "lmtp a b", "lmtp a:1 {\n x\n}", "lmtp a:1 {\n timeout x\n}", "lmtp a:1 {\n connections x\n}", "lmtp a:1 {\n tls\n}", "lmtp a:1 {\n ca\n}"} {
 		if err := new(LMTP).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	gosasl "github.com/emersion/go-sasl"
-	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -27,8 +27,9 @@ type Auth struct {
 	Password Password `json:"password,omitempty"`
 	// OAuth gets tokens, in the place of a password.
 	OAuth *OAuth `json:"oauth,omitempty"`
-	// Mechanism is SCRAM-SHA-256, PLAIN, LOGIN or DIGEST-MD5. Default: the first
-	// of these that the next hop offers. With OAuth: XOAUTH2, the default, or OAUTHBEARER.
+	// Mechanism is SCRAM-SHA-256, PLAIN, LOGIN or DIGEST-MD5. Default: the first of these that the next
+	// hop offers, and the next one if it refuses that; a password that was not asked for goes only over
+	// TLS with a verified certificate. With OAuth: XOAUTH2, the default, or OAUTHBEARER.
 	Mechanism string `json:"mechanism,omitempty"`
 }
 
@@ -98,38 +99,22 @@ func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (acc *account, err
 		return nil, fmt.Errorf("auth: password: %w", err)
 	}
 	if password == string(a.Password) {
-		log.Warn("the password for the next hop stands in the configuration, which the admin API shows; use {env.NAME} or {file./path}")
+		log.Warn("the password for the next hop is in the configuration, which the admin API shows; use {env.NAME} or {file./path}")
 	}
 	acc.password = func() string { return password }
 	return acc, nil
 }
 
-// login authenticates. Its error never is an *smtp.SMTPError: that our account is
-// refused is no fault of the messages.
-func (a *account) login(ctx context.Context, c *smtp.Client, host string) error {
-	mechanism := a.mechanism
-	if mechanism == "" {
-		i := slices.IndexFunc(mechanisms, c.SupportsAuth)
-		if i < 0 {
-			_, offered := c.Extension("AUTH")
-			return fmt.Errorf("log in: the next hop offers no mechanism of ours, but %q", offered)
-		}
-		mechanism = mechanisms[i]
+// login is the account as the client of the next hop has it.
+func (a *account) login() *nexthop.Login {
+	l := &nexthop.Login{Mechanisms: mechanisms, Client: a.client}
+	if a.mechanism != "" {
+		l.Mechanisms = []string{a.mechanism}
 	}
-	client, err := a.client(ctx, mechanism, host)
-	if err != nil {
-		return fmt.Errorf("log in: %w", err)
+	if a.tokens != nil {
+		l.Refused = a.tokens.drop
 	}
-	if err := c.Auth(client); err != nil {
-		if a.tokens != nil {
-			a.tokens.drop()
-		}
-		return fmt.Errorf("log in with %s: %s", mechanism, err.Error())
-	}
-	if p, ok := client.(interface{ ServerProved() bool }); ok && !p.ServerProved() {
-		return fmt.Errorf("log in with %s: the next hop did not prove that it knows the password", mechanism)
-	}
-	return nil
+	return l
 }
 
 func (a *account) client(ctx context.Context, mechanism, host string) (gosasl.Client, error) {
@@ -149,7 +134,7 @@ func (a *account) client(ctx context.Context, mechanism, host string) (gosasl.Cl
 	case sasl.DigestMD5:
 		return sasl.NewDigestMD5Client(a.user, a.password(), "", host), nil
 	case gosasl.Login:
-		return gosasl.NewLoginClient(a.user, a.password()), nil
+		return sasl.NewLoginClient(a.user, a.password()), nil
 	default:
 		return gosasl.NewPlainClient("", a.user, a.password()), nil
 	}

@@ -19,8 +19,8 @@ import (
 //		rate                 <messages> <duration>
 //		bind                 <IP address>
 //		tls                  required|implicit|opportunistic|off
-//		tls_server_name      <name>
-//		trusted_roots        <pem_file...>
+//		server_name          <name>
+//		ca                   <pem_file...>
 //		client_certificate   <certificate_file> <key_file>
 //		insecure_skip_verify
 //		auth                 <username> <password> [<mechanism>]
@@ -36,11 +36,13 @@ import (
 //		connections          <count>
 //		idle_timeout         <duration>
 //		messages             <count>
+//		max_recipients       <count>
 //		timeouts {
-//			connect <duration>
-//			command <duration>
-//			data    <duration>
-//			end     <duration>
+//			connect  <duration>
+//			greeting <duration>
+//			command  <duration>
+//			data     <duration>
+//			end      <duration>
 //		}
 //	}
 func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -52,7 +54,7 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if seen[option] {
-			return d.Errf("relay: %s is given twice", option)
+			return d.Errf("relay: %s is specified twice", option)
 		}
 		seen[option] = true
 		if err := r.unmarshalOption(d, option); err != nil {
@@ -74,12 +76,12 @@ func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		switch r.TLS {
 		case nexthop.TLSRequired, nexthop.TLSImplicit, nexthop.TLSOpportunistic, nexthop.TLSOff:
 		default:
-			return d.Errf("relay: tls: %q is none of required, implicit, opportunistic, off", r.TLS)
+			return d.Errf("relay: tls: %q is not one of required, implicit, opportunistic, off", r.TLS)
 		}
-	case "tls_server_name":
-		return args(d, &r.TLSServerName)
-	case "trusted_roots":
-		if r.TrustedRoots = d.RemainingArgs(); len(r.TrustedRoots) == 0 {
+	case "server_name":
+		return args(d, &r.ServerName)
+	case "ca":
+		if r.CA = d.RemainingArgs(); len(r.CA) == 0 {
 			return d.ArgErr()
 		}
 	case "insecure_skip_verify":
@@ -106,6 +108,8 @@ func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return count(d, &r.Connections)
 	case "messages":
 		return count(d, &r.Messages)
+	case "max_recipients":
+		return count(d, &r.MaxRecipients)
 	case "idle_timeout":
 		return duration(d, &r.IdleTimeout)
 	case "timeouts":
@@ -186,11 +190,11 @@ func (r *Relay) unmarshalTimeouts(d *caddyfile.Dispenser) error {
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		value, ok := map[string]*caddy.Duration{
-			"connect": &r.Timeouts.Connect, "command": &r.Timeouts.Command,
+			"connect": &r.Timeouts.Connect, "greeting": &r.Timeouts.Greeting, "command": &r.Timeouts.Command,
 			"data": &r.Timeouts.Data, "end": &r.Timeouts.End,
 		}[d.Val()]
 		if !ok {
-			return d.Errf("relay: unknown timeout %s; there are connect, command, data, end", d.Val())
+			return d.Errf("relay: unknown timeout %s; there are connect, greeting, command, data and end", d.Val())
 		}
 		if err := duration(d, value); err != nil {
 			return err
@@ -213,7 +217,7 @@ func count(d *caddyfile.Dispenser, to *int) error {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n == 0 {
-		return d.Errf("relay: %s: %q is no count", option, text)
+		return d.Errf("relay: %s: %q is not a count", option, text)
 	}
 	*to = n
 	return nil
@@ -226,7 +230,7 @@ func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	}
 	v, err := caddy.ParseDuration(text)
 	if err != nil || v <= 0 {
-		return d.Errf("relay: %s: %q is no duration", option, text)
+		return d.Errf("relay: %s: %q is not a duration (for example 5s)", option, text)
 	}
 	*to = caddy.Duration(v)
 	return nil

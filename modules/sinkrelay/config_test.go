@@ -27,11 +27,11 @@ func TestHost(t *testing.T) {
 		{"{env.MSA_HOST}", "", "mail.example.net:2525"},
 		{"", "", "a host is required"},
 		{"{env.MSA_NONE}", "", "MSA_NONE"},
-		{":25", "", "no host:port"},
-		{"a b:25", "", "no host:port"},
-		{"smtp.example.net:smtp", "", "no port number"},
-		{"smtp.example.net:0", "", "no port number"},
-		{"smtp.example.net", "sometimes", "none of required, implicit, opportunistic, off"},
+		{":25", "", "not a host:port"},
+		{"a b:25", "", "not a host:port"},
+		{"smtp.example.net:smtp", "", "not a port number"},
+		{"smtp.example.net:0", "", "not a port number"},
+		{"smtp.example.net", "sometimes", "not one of required, implicit, opportunistic, off"},
 	} {
 		r := &Relay{Host: c.host, TLS: c.tls}
 		err := r.Provision(caddyContext)
@@ -48,14 +48,14 @@ func TestHost(t *testing.T) {
 func TestConfigErrors(t *testing.T) {
 	for want, r := range map[string]*Relay{
 		"password would go in clear":                {TLS: "off", Auth: &Auth{Username: "a", Password: "b"}},
-		"do nothing; remove them":                   {TLS: "off", TLSServerName: "x"},
+		"do nothing; remove them":                   {TLS: "off", ServerName: "x"},
 		"a username and either a password or oauth": {Auth: &Auth{Username: "a"}},
 		"unknown mechanism CRAM-MD5":                {Auth: &Auth{Username: "a", Password: "b", Mechanism: "CRAM-MD5"}},
 		"password: ":                                {Auth: &Auth{Username: "a", Password: "{env.MSA_NONE}"}},
-		"no such file":                              {TrustedRoots: []string{"/nowhere"}},
-		"holds no PEM":                              {TrustedRoots: []string{"config_test.go"}},
+		"no such file":                              {CA: []string{"/nowhere"}},
+		"has no PEM":                                {CA: []string{"config_test.go"}},
 		"must be positive":                          {IdleTimeout: -1},
-		"no host name":                              {Helo: "a\r\nRSET"},
+		"not a host name":                           {Helo: "a\r\nRSET"},
 	} {
 		r.Host = "smtp.example.net"
 		if err := r.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
@@ -86,16 +86,18 @@ func TestCaddyfile(t *testing.T) {
 	var r Relay
 	err := r.UnmarshalCaddyfile(caddyfile.NewTestDispenser(`relay smtp.example.net:587 {
 		tls implicit
-		tls_server_name mail.example.net
-		trusted_roots a.pem b.pem
+		server_name mail.example.net
+		ca a.pem b.pem
 		insecure_skip_verify
 		auth alice {env.PASSWORD} PLAIN
 		helo msa.example.org
 		connections 4
 		idle_timeout 5s
 		messages 10
+		max_recipients 50
 		timeouts {
 			connect 1s
+			greeting 5s
 			command 2s
 			data 3s
 			end 4s
@@ -106,10 +108,10 @@ func TestCaddyfile(t *testing.T) {
 	}
 	s := func(n int) caddy.Duration { return caddy.Duration(time.Duration(n) * time.Second) }
 	want := Relay{
-		Host: "smtp.example.net:587", TLS: "implicit", TLSServerName: "mail.example.net",
-		TrustedRoots: []string{"a.pem", "b.pem"}, InsecureSkipVerify: true,
+		Host: "smtp.example.net:587", TLS: "implicit", ServerName: "mail.example.net",
+		CA: []string{"a.pem", "b.pem"}, InsecureSkipVerify: true,
 		Auth: &Auth{Username: "alice", Password: "{env.PASSWORD}", Mechanism: "PLAIN"}, Helo: "msa.example.org",
-		Connections: 4, IdleTimeout: s(5), Messages: 10, Timeouts: Timeouts{s(1), s(2), s(3), s(4)},
+		Connections: 4, IdleTimeout: s(5), Messages: 10, MaxRecipients: 50, Timeouts: Timeouts{Connect: s(1), Greeting: s(5), Command: s(2), Data: s(3), End: s(4)},
 	}
 	if !reflect.DeepEqual(&r, &want) {
 		t.Errorf("have %+v", &r)
@@ -117,7 +119,7 @@ func TestCaddyfile(t *testing.T) {
 	for _, in := range []string{
 		"relay", "relay a b {\n mx now\n}", "relay a {\n x\n}", "relay a {\n tls\n}", "relay a {\n tls maybe\n}", "relay a {\n auth x\n}",
 		"relay a {\n messages x\n}", "relay a {\n idle_timeout x\n}", "relay a {\n helo x\n helo y\n}",
-		"relay a {\n timeouts 1s\n}", "relay a {\n timeouts {\n x 1s\n}\n}", "relay a {\n trusted_roots\n}", "relay a {\n messages 0\n}",
+		"relay a {\n timeouts 1s\n}", "relay a {\n timeouts {\n x 1s\n}\n}", "relay a {\n ca\n}", "relay a {\n messages 0\n}",
 	} {
 		if err := new(Relay).UnmarshalCaddyfile(caddyfile.NewTestDispenser(in)); err == nil {
 			t.Errorf("%q: no error", in)

@@ -2,7 +2,6 @@ package sinkrelay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,14 +13,17 @@ import (
 
 // Destination implements queue.Destinations.
 func (r *Relay) Destination(_ *queue.Entry, rcpt *queue.Recipient) queue.Destination {
-	if r.mx != nil {
-		return queue.Destination{Name: domainOf(rcpt), Concurrency: r.Concurrency}
+	d := queue.Destination{Concurrency: r.Concurrency}
+	if r.Rate != nil {
+		d.Rate = queue.Rate{Messages: r.Rate.Messages, Per: time.Duration(r.Rate.Per)}
 	}
-	return queue.Destination{Name: r.hosts[0].Address, Concurrency: r.Concurrency}
+	if r.mx != nil {
+		d.Name = domainOf(rcpt)
+	} else {
+		d.Name = r.hosts[0].Address
+	}
+	return d
 }
-
-// downFor is how long a host that could not be reached is asked after others.
-const downFor = time.Minute
 
 // Deliver sends the message to all recipients at once, by the first host that can be reached.
 func (r *Relay) Deliver(ctx context.Context, d *queue.Delivery) error {
@@ -33,21 +35,10 @@ func (r *Relay) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if r.mx != nil {
 		var err error
 		if hosts, err = r.mx.of(ctx, name); err != nil {
-			return err
-		}
-	}
-	var failures []error
-	for _, h := range r.order(hosts) {
-		err := h.Deliver(ctx, d)
-		if !queue.IsUnreachable(err) || ctx.Err() != nil {
 			return relayed(err)
 		}
-		failures = append(failures, err)
 	}
-	if len(failures) == 1 {
-		return relayed(failures[0])
-	}
-	return queue.Unreachable(relayed(errors.Join(failures...)))
+	return relayed(nexthop.Deliver(ctx, hosts, d))
 }
 
 // relayed says what was tried, unless it is a reply, which speaks for itself.
@@ -56,20 +47,6 @@ func relayed(err error) error {
 		return err
 	}
 	return fmt.Errorf("relay to %w", err)
-}
-
-// order puts those last that could not be reached a moment ago.
-func (r *Relay) order(hosts []*nexthop.Hop) []*nexthop.Hop {
-	now := r.now()
-	var up, down []*nexthop.Hop
-	for _, h := range hosts {
-		if h.Down(now, downFor) {
-			down = append(down, h)
-		} else {
-			up = append(up, h)
-		}
-	}
-	return append(up, down...)
 }
 
 // maxLimiters is when those of destinations are forgotten that are not in use.

@@ -17,12 +17,12 @@ func TestTLS(t *testing.T) {
 	for _, implicit := range []bool{false, true} {
 		h := newHop(t, func(h *hop) { h.implicit = implicit })
 		other := newHop(t, nil)
-		wantTemporary(t, h.sink(func(r *Relay) { r.TrustedRoots = nil }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
-		wantTemporary(t, h.sink(func(r *Relay) { r.TrustedRoots = []string{other.root} }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
-		wantTemporary(t, h.sink(func(r *Relay) { r.TLSServerName = "other.example" }).Deliver(t.Context(), d()), "other.example")
+		wantTemporary(t, h.sink(func(r *Relay) { r.CA = nil }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
+		wantTemporary(t, h.sink(func(r *Relay) { r.CA = []string{other.root} }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
+		wantTemporary(t, h.sink(func(r *Relay) { r.ServerName = "other.example" }).Deliver(t.Context(), d()), "other.example")
 		for _, set := range []func(*Relay){
-			nil, func(r *Relay) { r.TLSServerName = "hop.example" },
-			func(r *Relay) { r.TrustedRoots, r.InsecureSkipVerify = nil, true },
+			nil, func(r *Relay) { r.ServerName = "hop.example" },
+			func(r *Relay) { r.CA, r.InsecureSkipVerify = nil, true },
 		} {
 			if err := h.sink(set).Deliver(t.Context(), d()); err != nil {
 				t.Error(err)

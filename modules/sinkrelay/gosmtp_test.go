@@ -26,7 +26,7 @@ func TestGoSMTP(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close(); <-done })
-	r := &Relay{Host: l.Addr().String(), TrustedRoots: []string{root}}
+	r := &Relay{Host: l.Addr().String(), CA: []string{root}}
 	if err := r.Provision(caddyContext); err != nil {
 		t.Fatal(err)
 	}

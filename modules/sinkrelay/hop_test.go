@@ -95,6 +95,7 @@ func (h *hop) serve(c net.Conn) {
 	}
 	_, secure := c.(*tls.Conn)
 	r := bufio.NewReaderSize(c, 64<<10)
+	mail, accepted := false, 0 // recipients
 	say := func(usual, line string) bool {
 		reply := ""
 		if h.reply != nil {
@@ -108,6 +109,14 @@ func (h *hop) serve(c net.Conn) {
 		case "stall":
 			_, _ = io.Copy(io.Discard, r)
 			return false
+		}
+		switch {
+		case strings.HasPrefix(line, "MAIL"):
+			mail = reply[0] == '2'
+		case strings.HasPrefix(line, "RCPT") && !mail:
+			reply = "503 5.5.1 MAIL first"
+		case strings.HasPrefix(line, "RCPT") && reply[0] == '2':
+			accepted++
 		}
 		_, err := io.WriteString(c, reply+"\r\n")
 		return err == nil && !strings.HasPrefix(reply, "421")
@@ -159,10 +168,15 @@ func (h *hop) serve(c net.Conn) {
 				return
 			}
 		case "DATA":
-			if !say("354 go", line) {
+			go354 := "354 go"
+			if accepted == 0 {
+				go354 = "554 5.5.1 no valid recipients"
+			}
+			accepted = 0
+			if !say(go354, line) {
 				return
 			}
-			if h.replyTo(line) != "" {
+			if h.replyTo(line) != "" || go354[0] != '3' {
 				continue
 			}
 			if h.replyTo("body") == "stall" {
@@ -247,7 +261,7 @@ func (h *hop) serveAuth(rest string, r *bufio.Reader, c io.Writer) bool {
 // sink returns a relay to the hop.
 func (h *hop) sink(set func(*Relay)) *Relay {
 	h.t.Helper()
-	r := &Relay{Host: h.addr, TrustedRoots: []string{h.root}}
+	r := &Relay{Host: h.addr, CA: []string{h.root}}
 	if h.implicit {
 		r.TLS = nexthop.TLSImplicit
 	}

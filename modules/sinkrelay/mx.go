@@ -76,7 +76,7 @@ func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, err
 		err, all = nil, []*net.MX{{Host: domain}} // the implicit one
 	}
 	if err != nil && len(all) == 0 { // with some, the malformed ones have been left out
-		return nil, fmt.Errorf("look up MX of %s: %w", domain, err)
+		return nil, unknown(fmt.Errorf("look up MX of %s: %w", domain, err))
 	}
 	if len(all) == 1 && all[0].Host == "." {
 		return nil, reply(556, 5, 1, 10, "Recipient's domain does not take mail") // RFC 7505
@@ -106,7 +106,15 @@ func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, err
 	case isNotFound(failure):
 		return nil, reply(550, 5, 1, 2, "Recipient's domain does not exist, or has no mail server")
 	}
-	return nil, fmt.Errorf("look up the mail servers of %s: %w", domain, failure)
+	return nil, unknown(fmt.Errorf("look up the mail servers of %s: %w", domain, failure))
+}
+
+// unknown is what every message to the domain meets as long as DNS does not answer.
+func unknown(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return queue.Unreachable(err)
 }
 
 // hop returns the one of an address, with its connections.

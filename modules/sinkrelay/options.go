@@ -21,7 +21,7 @@ import (
 // provisionOptions is what all hosts have in common.
 func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
 	if strings.ContainsAny(r.Helo, " \t\r\n") {
-		return fmt.Errorf("helo: %q is no host name", r.Helo)
+		return fmt.Errorf("helo: %q is not a host name", r.Helo)
 	}
 	mode := r.TLS
 	switch mode {
@@ -33,22 +33,23 @@ func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
 		}
 	case nexthop.TLSRequired, nexthop.TLSImplicit, nexthop.TLSOpportunistic, nexthop.TLSOff:
 	default:
-		return fmt.Errorf("tls: %q is none of required, implicit, opportunistic, off", r.TLS)
+		return fmt.Errorf("tls: %q is not one of required, implicit, opportunistic, off", r.TLS)
 	}
 	r.options = nexthop.Options{
 		Helo: r.Helo, TLSMode: mode,
-		Connect: time.Duration(r.Timeouts.Connect), Command: time.Duration(r.Timeouts.Command),
+		Connect: time.Duration(r.Timeouts.Connect), Greeting: time.Duration(r.Timeouts.Greeting), Command: time.Duration(r.Timeouts.Command),
 		Data: time.Duration(r.Timeouts.Data), End: time.Duration(r.Timeouts.End),
-		Idle: r.Connections, IdleTimeout: time.Duration(r.IdleTimeout), Messages: r.Messages,
+		Idle: r.Connections, IdleTimeout: time.Duration(r.IdleTimeout), LastTimeout: r.lastTimeout,
+		Messages: r.Messages, Recipients: r.MaxRecipients,
 	}
 	if r.Bind != "" {
 		r.options.Bind = &net.TCPAddr{IP: net.ParseIP(r.Bind)}
 	}
 	switch {
-	case mode == nexthop.TLSOff && (r.TLSServerName != "" || len(r.TrustedRoots) > 0 || r.InsecureSkipVerify || r.ClientCertificate != ""):
-		return errors.New("tls is off: tls_server_name, trusted_roots, client_certificate and insecure_skip_verify do nothing; remove them")
-	case mode == nexthop.TLSOpportunistic && (r.TLSServerName != "" || len(r.TrustedRoots) > 0 || r.InsecureSkipVerify):
-		return errors.New("tls is opportunistic and takes any certificate: remove tls_server_name, trusted_roots and insecure_skip_verify, or set tls required")
+	case mode == nexthop.TLSOff && (r.ServerName != "" || len(r.CA) > 0 || r.InsecureSkipVerify || r.ClientCertificate != ""):
+		return errors.New("tls is off: server_name, ca, client_certificate and insecure_skip_verify do nothing; remove them")
+	case mode == nexthop.TLSOpportunistic && (r.ServerName != "" || len(r.CA) > 0 || r.InsecureSkipVerify):
+		return errors.New("tls is opportunistic and takes any certificate: remove server_name, ca and insecure_skip_verify, or set tls required")
 	case mode == nexthop.TLSOpportunistic && r.Auth != nil:
 		return errors.New("tls is opportunistic: the password would go to anybody; use tls required or implicit")
 	case mode != nexthop.TLSOff:
@@ -61,7 +62,7 @@ func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
 		if err != nil {
 			return err
 		}
-		r.options.Login = account.login
+		r.options.Login = account.login()
 	}
 	return nil
 }
@@ -101,10 +102,10 @@ func splitHost(s, port string) (host, address string, err error) {
 		return "", "", fmt.Errorf("host: %w", err)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", "", fmt.Errorf("host: %q is no port number", port)
+		return "", "", fmt.Errorf("host: %q is not a port number", port)
 	}
 	if host == "" || strings.ContainsAny(host, " /@\r\n\t") {
-		return "", "", fmt.Errorf("host: %q is no host:port, such as smtp.example.net:587", s)
+		return "", "", fmt.Errorf("host: %q is not a host:port (for example smtp.example.net:587)", s)
 	}
 	return host, s, nil
 }
@@ -116,20 +117,20 @@ func isLoopback(host string) bool {
 
 func (r *Relay) tlsConfig(mode string) (*tls.Config, error) {
 	c := &tls.Config{
-		ServerName: r.TLSServerName, MinVersion: tls.VersionTLS12,
+		ServerName: r.ServerName, MinVersion: tls.VersionTLS12,
 		InsecureSkipVerify: r.InsecureSkipVerify || mode == nexthop.TLSOpportunistic, //nolint:gosec // the operator said so
 		ClientSessionCache: tls.NewLRUClientSessionCache(8),
 	}
-	for _, file := range r.TrustedRoots {
+	for _, file := range r.CA {
 		pem, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("trusted_roots: %w", err)
+			return nil, fmt.Errorf("ca: %w", err)
 		}
 		if c.RootCAs == nil {
 			c.RootCAs = x509.NewCertPool()
 		}
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("trusted_roots: %s holds no PEM certificate", file)
+			return nil, fmt.Errorf("ca: %s has no PEM certificate in it", file)
 		}
 	}
 	if (r.ClientCertificate == "") != (r.ClientKey == "") {

@@ -25,12 +25,12 @@ func init() {
 // or with MX to those of each recipient's domain. Connections are used for one message after the
 // other.
 //
-// SIZE, 8BITMIME, SMTPUTF8 and DSN (RET, ENVID, NOTIFY, ORCPT) go on to a next hop
-// that offers them. A message that it can therefore not take fails for good:
-// too large (552 5.3.4), 8-bit octets (554 5.6.3), non-ASCII addresses or header
-// fields (553 and 550 5.6.7). Its own 5yz replies fail recipients for good as
-// well; all else, a certificate that does not verify and a refused log-in
-// included, is tried again.
+// SIZE, 8BITMIME, SMTPUTF8, DSN (RET, ENVID, NOTIFY, ORCPT) and MT-PRIORITY go on to a next hop
+// that offers them, and with PIPELINING a message takes two round trips. A message that a hop can
+// not take fails for good: too large (552 5.3.4), 8-bit octets (554 5.6.3), non-ASCII addresses or
+// header fields (553 and 550 5.6.7). Its own 5yz replies fail recipients for good as well; all else, a
+// certificate that does not verify and a refused log-in included, is tried again. More recipients
+// than it takes at once go in several transactions.
 type Relay struct {
 	// Host is the next hop as host:port. Required unless MX. Without a port it is 587, or
 	// 465 where tls is implicit. {env.*} and {file.*} are resolved once, when the
@@ -50,7 +50,7 @@ type Relay struct {
 	Resolver string `json:"resolver,omitempty"`
 
 	// Concurrency is how many messages go to one destination (the hosts, or a recipient's domain)
-	// at once. Default: as many as the queue has workers; 4 with MX; 1 with Rate.
+	// at once. Default: 20; 4 with MX; 1 with Rate.
 	Concurrency int `json:"concurrency,omitempty"`
 
 	// Rate is how many messages go to one destination in a time, evenly spaced. Default: any
@@ -62,12 +62,12 @@ type Relay struct {
 	// certificate: nobody who only listens can read it) or "off" (everything goes in clear).
 	TLS string `json:"tls,omitempty"`
 
-	// TLSServerName is the name that the certificate must have. Default: the host.
-	TLSServerName string `json:"tls_server_name,omitempty"`
+	// ServerName is the name that the certificate must have. Default: the host.
+	ServerName string `json:"server_name,omitempty"`
 
-	// TrustedRoots are PEM files with the CA certificates to trust in place of
-	// the system's. They are read when the config is loaded.
-	TrustedRoots []string `json:"trusted_roots,omitempty"`
+	// CA are PEM files with the CA certificates to trust in place of the system's. They are read
+	// when the config is loaded.
+	CA []string `json:"ca,omitempty"`
 
 	// ClientCertificate and ClientKey are PEM files to show to the next hop. They are read at each
 	// handshake.
@@ -89,22 +89,29 @@ type Relay struct {
 	Bind string `json:"bind,omitempty"`
 
 	// Connections is how many idle connections are kept for the next message, to each host.
-	// Default: 16; negative: none.
+	// Default: as many as Concurrency; negative: none.
 	Connections int `json:"connections,omitempty"`
 
-	// IdleTimeout is how long an idle connection is kept. Default: 30s.
+	// IdleTimeout is how long an idle connection is kept. Default: 30s, and 4m for the last one to a
+	// configured host, so that messages that come one at a time find it.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
-	// Messages is how many messages a connection takes. Default: 100.
+	// Messages is how many messages a connection takes. Default: 100. A next hop that announces fewer
+	// (RFC 9422) gets fewer.
 	Messages int `json:"messages,omitempty"`
+
+	// MaxRecipients is how many recipients a message has at most when it is handed over; more go
+	// in several transactions. Default: as many as the next hop takes, which it announces (RFC 9422)
+	// or shows.
+	MaxRecipients int `json:"max_recipients,omitempty"`
 
 	// Timeouts say how long the next hop may take.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
-	options nexthop.Options
-	hosts   []*nexthop.Hop // none with MX
-	mx      *exchangers
-	now     func() time.Time
+	options     nexthop.Options
+	lastTimeout time.Duration
+	hosts       []*nexthop.Hop // none with MX
+	mx          *exchangers
 
 	mu       sync.Mutex
 	limiters map[string]*rate.Limiter // by destination
@@ -116,12 +123,14 @@ type Rate struct {
 	Per      caddy.Duration `json:"per,omitempty"`
 }
 
-// Timeouts of a conversation. The defaults are those of RFC 5321, section 4.5.3.2.
+// Timeouts of a conversation. Most defaults are those of RFC 5321, section 4.5.3.2.
 type Timeouts struct {
 	// Connect is for the connection, the name look-up included. Default: 30s.
 	Connect caddy.Duration `json:"connect,omitempty"`
-	// Command is for the reply to a command, and for each of the greeting and
-	// the TLS handshake. Default: 5m.
+	// Greeting is for each of the greeting and the TLS handshake: a host that accepts connections and
+	// says nothing is down. Default: 60s.
+	Greeting caddy.Duration `json:"greeting,omitempty"`
+	// Command is for the reply to a command. Default: 5m.
 	Command caddy.Duration `json:"command,omitempty"`
 	// Data is for each block of a message to be taken. Default: 3m.
 	Data caddy.Duration `json:"data,omitempty"`
@@ -146,7 +155,6 @@ func (r *Relay) Provision(ctx caddy.Context) error {
 }
 
 func (r *Relay) provision(log *zap.Logger) (err error) {
-	r.now = time.Now
 	if err := r.defaults(); err != nil {
 		return err
 	}
@@ -177,17 +185,27 @@ func (r *Relay) provision(log *zap.Logger) (err error) {
 	return nil
 }
 
+const (
+	idleTimeout = 30 * time.Second
+	// lastTimeout is less than the five minutes that servers wait for a command (RFC 5321 section 4.5.3.2.7).
+	lastTimeout = 4 * time.Minute
+)
+
 func (r *Relay) defaults() error {
+	if r.IdleTimeout == 0 && !r.MX {
+		r.lastTimeout = lastTimeout
+	}
 	for _, t := range []struct {
 		name  string
 		value *caddy.Duration
 		deflt time.Duration
 	}{
 		{"timeouts: connect", &r.Timeouts.Connect, 30 * time.Second},
+		{"timeouts: greeting", &r.Timeouts.Greeting, time.Minute},
 		{"timeouts: command", &r.Timeouts.Command, 5 * time.Minute},
 		{"timeouts: data", &r.Timeouts.Data, 3 * time.Minute},
 		{"timeouts: end", &r.Timeouts.End, 10 * time.Minute},
-		{"idle_timeout", &r.IdleTimeout, 30 * time.Second},
+		{"idle_timeout", &r.IdleTimeout, idleTimeout},
 	} {
 		if *t.value < 0 {
 			return fmt.Errorf("%s: must be positive", t.name)
@@ -196,14 +214,11 @@ func (r *Relay) defaults() error {
 			*t.value = caddy.Duration(t.deflt)
 		}
 	}
-	if r.Messages < 0 || r.Concurrency < 0 {
-		return errors.New("messages and concurrency must be positive")
+	if r.Messages < 0 || r.Concurrency < 0 || r.MaxRecipients < 0 {
+		return errors.New("messages, max_recipients and concurrency must be positive")
 	}
 	if r.Messages == 0 {
 		r.Messages = 100
-	}
-	if r.Connections == 0 {
-		r.Connections = 16
 	}
 	if r.Rate != nil && (r.Rate.Messages <= 0 || r.Rate.Per <= 0) {
 		return errors.New("rate: a number of messages and a time are required, as in: rate 100 1m")
@@ -214,8 +229,14 @@ func (r *Relay) defaults() error {
 	if r.Concurrency == 0 && r.MX {
 		r.Concurrency = 4
 	}
+	if r.Concurrency == 0 {
+		r.Concurrency = 20
+	}
+	if r.Connections == 0 {
+		r.Connections = r.Concurrency
+	}
 	if r.Bind != "" && net.ParseIP(r.Bind) == nil {
-		return fmt.Errorf("bind: %q is no IP address", r.Bind)
+		return fmt.Errorf("bind: %q is not an IP address", r.Bind)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func TestStalls(t *testing.T) {
 			t.Parallel()
 			h := newHop(t, on(at, "stall"))
 			timeout := caddy.Duration(50 * time.Millisecond)
-			r := h.sink(func(r *Relay) { r.Timeouts = Timeouts{timeout, timeout, timeout, timeout} })
+			r := h.sink(func(r *Relay) { r.Timeouts = Timeouts{timeout, timeout, timeout, timeout, timeout} })
 			wantTemporary(t, r.Deliver(t.Context(), msatest.NewDelivery(large, "bob@example.org")), "i/o timeout")
 
 			ctx, cancel := context.WithCancel(t.Context())

@@ -39,7 +39,8 @@ type Options struct {
 
 	// Connect is how long a connection may take, its name look-up included; Greeting the greeting, and
 	// the TLS handshake; Command the reply to a command, Data each block of a message, End the reply to
-	// its end. Greeting's default is a minute: who accepts connections and says nothing does not serve.
+	// its end. Greeting's default is a minute, or Command: who accepts connections and says nothing does
+	// not serve.
 	Connect, Greeting, Command, Data, End time.Duration
 
 	// Recipients is how many a transaction has at most; 0: as many as the hop takes.

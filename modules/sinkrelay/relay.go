@@ -128,7 +128,7 @@ type Timeouts struct {
 	// Connect is for the connection, the name look-up included. Default: 30s.
 	Connect caddy.Duration `json:"connect,omitempty"`
 	// Greeting is for each of the greeting and the TLS handshake: a host that accepts connections and
-	// says nothing is down. Default: 60s.
+	// says nothing is down. Default: 60s, or Command if that is less.
 	Greeting caddy.Duration `json:"greeting,omitempty"`
 	// Command is for the reply to a command. Default: 5m.
 	Command caddy.Duration `json:"command,omitempty"`
@@ -201,8 +201,8 @@ func (r *Relay) defaults() error {
 		deflt time.Duration
 	}{
 		{"timeouts: connect", &r.Timeouts.Connect, 30 * time.Second},
-		{"timeouts: greeting", &r.Timeouts.Greeting, time.Minute},
 		{"timeouts: command", &r.Timeouts.Command, 5 * time.Minute},
+		{"timeouts: greeting", &r.Timeouts.Greeting, 0}, // the next hop's client knows
 		{"timeouts: data", &r.Timeouts.Data, 3 * time.Minute},
 		{"timeouts: end", &r.Timeouts.End, 10 * time.Minute},
 		{"idle_timeout", &r.IdleTimeout, idleTimeout},

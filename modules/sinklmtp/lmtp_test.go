@@ -175,7 +175,7 @@ func TestBroken(t *testing.T) {
 func TestConfig(t *testing.T) {
 	for want, s := range map[string]*LMTP{
 		"an address is required":      {},
-		"expected host:port or unix":     {Address: "dovecot.example.org"},
+		"expected host:port or unix":  {Address: "dovecot.example.org"},
 		"is neither required nor off": {Address: "127.0.0.1:24", TLS: "maybe"},
 		"do nothing":                  {Address: "127.0.0.1:24", ServerName: "x"},
 		"no such file":                {Address: "192.0.2.1:24", CA: []string{"/nowhere"}},

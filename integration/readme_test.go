@@ -3,6 +3,8 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,12 +27,16 @@ func fenced(t *testing.T, page, language string) []string {
 	return blocks
 }
 
-// Every Caddyfile in README and docs adapts; in the README the JSON loads too.
+// Every Caddyfile in README and docs adapts, and what is a part of one says of what; in the README
+// the JSON loads too.
 func TestDocumentedConfigurations(t *testing.T) {
 	pages, _ := filepath.Glob("../docs/*.md")
 	for _, page := range append(pages, "../README.md") {
 		for _, block := range fenced(t, page, "caddyfile") {
-			if !strings.HasPrefix(block, "{") { // a part of an msa block
+			if !strings.HasPrefix(block, "{") {
+				if !strings.HasPrefix(block, "\t\t# within msa <hostname> { ... }\n") {
+					t.Errorf("%s: does not say where it belongs:\n%s", page, block)
+				}
 				block = "{\n\tmsa msa.example.org {\n" + block + "\t}\n}\n"
 			}
 			if out, ok := caddy(t, "adapt", block); !ok {
@@ -57,7 +63,6 @@ func TestDocumentedJSON(t *testing.T) {
 		}
 	}
 	write("config.json", blocks[0])
-	write("users.example", "demo@example.org:{PLAIN}demo\n")
 	cmd := exec.Command(binary, "validate", "--config", "config.json")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
@@ -101,6 +106,25 @@ func TestOutsideModule(t *testing.T) {
 	}
 }
 
+// What the docs say of tls in expressions is what it is.
+func TestDocumentedTLS(t *testing.T) {
+	m := regexp.MustCompile("(?m)^\\| `tls` \\| string, as `(TLS 1\\.3) TLS_[A-Z0-9_]+` ").FindStringSubmatch(read(t, "../docs/policy-expression.md"))
+	if m == nil {
+		t.Fatal("docs/policy-expression.md has no row for tls")
+	}
+	s := start(t, layout{msa: "policy expression require \"tls.startsWith('" + m[1] + " TLS_')\""})
+	s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("tls"))
+}
+
+// The unit keeps the environment, and the secrets in it, out of the journal.
+func TestUnitPrintsNoEnvironment(t *testing.T) {
+	for line := range strings.Lines(read(t, "../xcaddy/caddy-msa.service")) {
+		if strings.HasPrefix(line, "Exec") && strings.Contains(line, "--environ") {
+			t.Error(line)
+		}
+	}
+}
+
 // The modules of the README's table are those of the binary.
 func TestListModules(t *testing.T) {
 	out, err := exec.Command(binary, "list-modules").Output()
@@ -124,44 +148,75 @@ func TestListModules(t *testing.T) {
 	}
 }
 
-// The quick start does what it says, with the built binary in the place of go run.
+// The quick start does what it says, with the built binary in the place of go run: two commands,
+// no warning, nothing outside the directory, a port of its own for the admin API.
 func TestQuickStart(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"Caddyfile.example", "users.example"} {
-		b, err := os.ReadFile(filepath.Join("..", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			t.Fatal(err)
+	dir, home := t.TempDir(), t.TempDir()
+	example := read(t, "../Caddyfile.example")
+	if err := os.WriteFile(filepath.Join(dir, "Caddyfile.example"), []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shell := strings.Join(fenced(t, "../README.md", "sh"), "\n")
+	commands := regexp.MustCompile(`(?m)^go run ./xcaddy (.*)$`).FindAllStringSubmatch(shell, -1)
+	if len(commands) != 2 {
+		t.Fatalf("the README has %d commands of go run ./xcaddy", len(commands))
+	}
+	for _, command := range commands {
+		if !strings.Contains(example, "#\tgo run ./xcaddy "+command[1]+"\n") {
+			t.Errorf("Caddyfile.example does not have the README's command %s", command[0])
 		}
 	}
-	command := regexp.MustCompile(`(?m)^go run ./xcaddy (msa send .*)$`).FindStringSubmatch(strings.Join(fenced(t, "../README.md", "sh"), "\n"))
-	if command == nil {
-		t.Fatal("the README's msa send line is gone")
+	command := func(args []string) *exec.Cmd {
+		cmd := exec.Command(binary, args...)
+		cmd.Dir = dir
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
+		return cmd
 	}
-	cmd := exec.Command(binary, "run", "--config", "Caddyfile.example")
-	cmd.Dir = dir
 	log := new(logBuffer)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	if err := cmd.Start(); err != nil {
+	server := command(strings.Fields(commands[0][1]))
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		_ = server.Process.Kill()
+		_ = server.Wait()
 		if t.Failed() {
 			t.Log(log)
 		}
 	}()
 	await(t, "the server to take a message", func() bool {
-		send := exec.Command(binary, strings.Fields(command[1])...)
-		send.Dir = dir
-		return send.Run() == nil
+		return command(strings.Fields(commands[1][1])).Run() == nil
 	})
 	await(t, "the message in the Maildir", func() bool {
 		names, _ := filepath.Glob(filepath.Join(dir, "data/mail/example.org/bob/new/*"))
 		return len(names) == 1
 	})
+	for _, level := range []string{"warn", "error"} {
+		if strings.Contains(log.String(), `"level":"`+level+`"`) {
+			t.Errorf("the first start logs at level %s", level)
+		}
+	}
+	for url, want := range map[string]string{ // what the README shows of the admin API
+		regexp.MustCompile(`(?m)^curl (localhost:\S+)$`).FindStringSubmatch(shell)[1]: `{"message_size":52428800}`,
+	} {
+		resp, err := http.Get("http://" + url) //nolint:noctx // a server of this test's
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if got := strings.TrimSpace(string(body)); got != want {
+			t.Errorf("%s is %s, want %s", url, got, want)
+		}
+	}
+	if strings.Contains(example, "2019") || !strings.Contains(example, "admin localhost:") {
+		t.Error("the example has no admin address of its own")
+	}
+	if left, _ := os.ReadDir(home); len(left) != 0 {
+		t.Errorf("the quick start wrote into the home directory: %v", left)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 2 {
+		t.Errorf("beside Caddyfile.example there is not data alone: %v", left)
+	}
 }

@@ -36,6 +36,8 @@ type Envelope struct {
 	Helo       string            `json:"helo,omitempty"`       // what the client called itself
 	TLS        string            `json:"tls,omitempty"`        // version and cipher
 	Session    string            `json:"session,omitempty"`    // id, as in the log
+
+	Shortened bool `json:"shortened,omitempty"` // something was left out for want of room: attributes first
 }
 
 // Recipient is one recipient of the delivery.

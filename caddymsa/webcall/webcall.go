@@ -19,6 +19,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -66,6 +67,7 @@ type Client struct {
 	headers   http.Header
 	transport *http.Transport
 	now       func() time.Time
+	noExpect  atomic.Bool // the service refuses Expect
 }
 
 // Open connects to nothing yet. connections is how many idle ones are kept.
@@ -102,7 +104,7 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	}
 	dialer := &net.Dialer{Timeout: 30 * time.Second}
 	client.transport = &http.Transport{
-		TLSClientConfig: tlsConfig, Protocols: new(http.Protocols), DialContext: dialer.DialContext,
+		TLSClientConfig: tlsConfig, Protocols: new(http.Protocols), DialContext: dialWith(dialer.DialContext), ExpectContinueTimeout: time.Second,
 		MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 30 * time.Second,
 		MaxResponseHeaderBytes: maxHeader, DisableCompression: true,
 	}
@@ -110,9 +112,9 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	client.transport.Protocols.SetHTTP1(true)
 	if c.Socket != "" {
 		client.name = c.Socket
-		client.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		client.transport.DialContext = dialWith(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", c.Socket)
-		}
+		})
 	}
 	return client, nil
 }
@@ -164,7 +166,29 @@ type Body struct {
 	Type string // Content-Type
 	Size int64
 	Open func() (io.ReadCloser, error)
+	// Whole makes an answer of 2yz an error that came before all of it was sent. Other answers count whenever
+	// they come.
+	Whole bool
 }
+
+// HeaderSize is how many octets the header of each request has beside those that Post is given: what the
+// configuration says, and what HTTP wants.
+func (c *Client) HeaderSize() int {
+	const rest = 256 // request line, Host, Content-Length, Content-Type, User-Agent, Expect, the signature
+	n := rest + len(c.url) + len(c.name)
+	for name, values := range c.headers {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	if token := c.bearer(); token != "" {
+		n += len("Authorization: Bearer \r\n") + len(token)
+	}
+	return n
+}
+
+// expectFrom is the size from which the service is asked before the body is sent (RFC 9110 section 10.1.1).
+const expectFrom = 256 << 10
 
 // Post sends a request. The caller closes the answer's body. A status of 3yz is an error; every other
 // is the caller's to judge.
@@ -173,13 +197,30 @@ func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http
 	if err != nil {
 		return nil, err
 	}
-	r, err := body.Open()
+	ask := body.Size >= expectFrom && !c.noExpect.Load()
+	t := new(track)
+	resp, err := c.post(ctx, t, header, body, signature, ask)
+	switch {
+	case err != nil && t.stale() && ctx.Err() == nil: // an idle connection that the service had closed
+		c.transport.CloseIdleConnections()
+		return c.post(ctx, new(track), header, body, signature, ask)
+	case err == nil && ask && resp.StatusCode == http.StatusExpectationFailed:
+		_ = resp.Body.Close()
+		c.noExpect.Store(true)
+		return c.post(ctx, new(track), header, body, signature, false)
+	}
+	return resp, err
+}
+
+func (c *Client) post(ctx context.Context, t *track, header http.Header, body Body, signature string, ask bool) (*http.Response, error) {
+	file, err := body.Open()
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, r)
+	sent := &sentBody{ReadCloser: file}
+	req, err := http.NewRequestWithContext(t.context(ctx), http.MethodPost, c.url, sent)
 	if err != nil {
-		_ = r.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	req.ContentLength = body.Size
@@ -190,6 +231,9 @@ func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http
 	}
 	req.Header.Set("Content-Type", body.Type)
 	req.Header.Set("User-Agent", "caddy-msa")
+	if ask {
+		req.Header.Set("Expect", "100-continue")
+	}
 	if token := c.bearer(); token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -198,13 +242,30 @@ func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return nil, c.failed(ctx, err)
+		return nil, c.failed(ctx, err, !t.connected())
 	}
-	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		_ = resp.Body.Close()
-		return nil, c.failed(ctx, fmt.Errorf("status %d: redirects are not followed; see the URL", resp.StatusCode))
+	switch status := resp.StatusCode; {
+	case status >= 300 && status < 400:
+		err = fmt.Errorf("status %d: redirects are not followed; see the URL", status)
+	case body.Whole && status < 300 && (sent.octets.Load() < body.Size || t.broken()):
+		err = fmt.Errorf("status %d came before the whole message was sent", status)
+	default:
+		return resp, nil
 	}
-	return resp, nil
+	_ = resp.Body.Close()
+	return nil, c.failed(ctx, err, false)
+}
+
+// sentBody counts what was read of it.
+type sentBody struct {
+	io.ReadCloser
+	octets atomic.Int64
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.octets.Add(int64(n))
+	return n, err
 }
 
 // sign reads the body for its signature, if there is to be one.
@@ -231,7 +292,7 @@ func (c *Client) sign(body Body) (string, error) {
 const maxError = 1000
 
 // failed names the service and hides the secrets.
-func (c *Client) failed(ctx context.Context, err error) error {
+func (c *Client) failed(ctx context.Context, err error, unreachable bool) error {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
@@ -244,13 +305,21 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	if len(text) > maxError {
 		text = strings.ToValidUTF8(text[:maxError], "") + "..."
 	}
-	return &callError{c.name + ": " + text, err}
+	return &callError{c.name + ": " + text, err, unreachable}
 }
 
 type callError struct {
-	text  string
-	cause error
+	text        string
+	cause       error
+	unreachable bool
 }
 
 func (e *callError) Error() string { return e.text }
 func (e *callError) Unwrap() error { return e.cause }
+
+// IsUnreachable tells whether an error of Post is that there was no connection to the service, or no TLS: nothing of the request is
+// at fault.
+func IsUnreachable(err error) bool {
+	e, ok := errors.AsType[*callError](err)
+	return ok && e.unreachable
+}

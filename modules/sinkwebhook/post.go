@@ -24,29 +24,31 @@ import (
 // errMessage says that the message cannot be read, which is no fault of the service's.
 var errMessage = errors.New("read message")
 
-func (s *Webhook) post(ctx context.Context, d *queue.Delivery) error {
+func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelope) error {
 	timeout := time.Duration(s.Timeout)
 	limited, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
-	v := envelope.Of(d)
-	text, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
 	header := http.Header{"Idempotency-Key": {v.Key}}
 	body := webcall.Body{Type: "message/rfc822", Size: d.Entry.Size, Open: opener(d)}
 	if s.Format == formatRaw {
-		header["Msa-Envelope"] = []string{ascii(text)}
-	} else if body, err = form(text, d); err != nil {
-		return err
+		header["Msa-Envelope"] = []string{ascii(v)}
+	} else {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if body, err = form(text, d); err != nil {
+			return err
+		}
 	}
+	body.Whole = true
 	resp, err := s.client.Post(limited, header, body)
 	switch {
 	case err == nil:
-	case ctx.Err() != nil || errors.Is(err, errMessage):
-		return err
-	default:
+	case webcall.IsUnreachable(err) && ctx.Err() == nil:
 		return queue.Unreachable(err)
+	default: // it may be this message that the service cannot cope with
+		return err
 	}
 	defer resp.Body.Close()
 	return s.outcome(resp)
@@ -109,8 +111,8 @@ func form(envelope []byte, d *queue.Delivery) (webcall.Body, error) {
 	}}, nil
 }
 
-// ascii escapes what JSON leaves as it is and a header may not have.
-func ascii(text []byte) string {
+// escape has in ASCII what JSON is.
+func escape(text []byte) string {
 	var b strings.Builder
 	for _, r := range string(text) {
 		switch {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
@@ -18,14 +19,16 @@ func init() {
 }
 
 // Webhook posts each delivery to a web service. In the format raw the body is the message, of type
-// message/rfc822, and the header MSA-Envelope has the envelope as JSON; in the format multipart
+// message/rfc822, and the header MSA-Envelope has the envelope as JSON, with as many recipients a request as leave all
+// headers together under 4 KiB; in the format multipart
 // (multipart/form-data) the part envelope has it and the part message the message. The header
 // Idempotency-Key is the same in every attempt at a delivery and in no other one, since one whose answer
 // was lost comes again.
 //
 // Any status of 200 to 299 is delivered. 400, 406, 410, 413, 415 and 422 speak of the message and
-// fail it for good, with the answer's first line in the bounce. Every other status is tried again, as is
-// no answer: what speaks of this server, such as 401 or 404, is no fault of the message's.
+// fail it for good, with the answer's first line in the bounce, also when the answer comes before the message was sent.
+// Every other status is tried again, as is no answer: what speaks of this server, such as 401 or 404, is no fault of
+// the message's.
 type Webhook struct {
 	webcall.Config
 	// Format is raw or multipart. Default: raw.
@@ -93,22 +96,21 @@ func (s *Webhook) Destination(*queue.Entry, *queue.Recipient) queue.Destination 
 	return queue.Destination{Name: s.client.Name(), Concurrency: s.Concurrency}
 }
 
-// maxRecipients is how many fit into a header that every server takes.
-const maxRecipients = 50
-
-// Deliver posts the message, in the format raw once for every fifty recipients.
+// Deliver posts the message, in the format raw as often as its recipients' envelopes need.
 func (s *Webhook) Deliver(ctx context.Context, d *queue.Delivery) error {
-	if s.Format == formatMultipart || len(d.Recipients) <= maxRecipients {
-		return s.post(ctx, d)
+	if s.Format == formatMultipart {
+		return s.post(ctx, d, envelope.Of(d))
 	}
-	for rest := d.Recipients; len(rest) > 0; {
-		some := rest[:min(len(rest), maxRecipients)]
-		rest = rest[len(some):]
-		err := s.post(ctx, queue.NewDelivery(d.Entry, some, d.Open))
-		if queue.IsUnreachable(err) {
+	all := s.split(d)
+	if len(all) == 1 {
+		return s.post(ctx, all[0].delivery, all[0].envelope)
+	}
+	for _, p := range all {
+		err := s.post(ctx, p.delivery, p.envelope)
+		if queue.IsUnreachable(err) || ctx.Err() != nil {
 			return err // for all that have no report yet
 		}
-		for _, r := range some {
+		for _, r := range p.delivery.Recipients {
 			d.Report(r, err)
 		}
 	}

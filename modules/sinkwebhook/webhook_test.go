@@ -20,6 +20,8 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
 var caddyContext = caddy.Context{Context: context.Background()}
@@ -151,12 +153,70 @@ func TestManyRecipients(t *testing.T) {
 			seen[rcpt.Address] = true
 		}
 	}
-	if len(v.got) != 3 || len(seen) != 120 || len(keys) != 3 {
+	if len(v.got) < 3 || len(v.got) > 6 || len(seen) != 120 || len(keys) != len(v.got) {
 		t.Errorf("%d requests, %d recipients, %d keys", len(v.got), len(seen), len(keys))
 	}
 	v.answer(503, "", "")
 	if err := s.Deliver(t.Context(), d); !queue.IsUnreachable(err) {
 		t.Error(err)
+	}
+}
+
+// All headers together are under 4 KiB, whatever clients say, and every recipient is delivered to once.
+func TestHeaderSize(t *testing.T) {
+	v := newService(t)
+	var largest, shortened int
+	wrapped := v.Config.Handler
+	v.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := len(r.Method) + len(r.RequestURI) + len("  HTTP/1.1\r\nHost: \r\n\r\n") + len(r.Host)
+		for name, values := range r.Header {
+			for _, value := range values {
+				n += len(name) + len(": \r\n") + len(value)
+			}
+		}
+		v.mu.Lock()
+		largest = max(largest, n)
+		v.mu.Unlock()
+		wrapped.ServeHTTP(w, r)
+	})
+	t.Setenv("MSA_KEY", "k3y")
+	s := open(t, v, &Webhook{Config: webcall.Config{Bearer: secret.Secret(strings.Repeat("b", 800)), HMACKey: "{env.MSA_KEY}", Headers: map[string]string{"X-Tenant": strings.Repeat("t", 300)}}})
+	for name, change := range map[string]func(e *queue.Entry, r *queue.Recipient){
+		"plain": func(*queue.Entry, *queue.Recipient) {},
+		"DSN": func(_ *queue.Entry, r *queue.Recipient) {
+			r.Notify, r.ORCPT = []string{"FAILURE", "DELAY"}, "rfc822;"+r.Address
+		},
+		"UTF-8": func(_ *queue.Entry, r *queue.Recipient) { r.Address = strings.Repeat("ü", 80) + r.Address },
+		"attributes": func(e *queue.Entry, _ *queue.Recipient) {
+			e.Attributes = map[string]string{"a": strings.Repeat("a", 20000)}
+		},
+		"helo":  func(e *queue.Entry, _ *queue.Recipient) { e.Helo = strings.Repeat("h", 2000) },
+		"ORCPT": func(_ *queue.Entry, r *queue.Recipient) { r.ORCPT = "rfc822;" + strings.Repeat("o", 3000) },
+	} {
+		v.got, largest, shortened = nil, 0, 0
+		var to []string
+		for i := range 200 {
+			to = append(to, fmt.Sprintf("recipient%d@example.org", i))
+		}
+		d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), to...)
+		for _, r := range d.Recipients {
+			change(d.Entry, r)
+		}
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(name, err)
+		}
+		seen := make(map[string]int)
+		for _, r := range v.got {
+			if r.envelope.Shortened {
+				shortened++
+			}
+			for _, rcpt := range r.envelope.Recipients {
+				seen[rcpt.Address]++
+			}
+		}
+		if largest >= 4096 || len(seen) != 200 || len(v.got) > 200 || (shortened > 0) != (name == "attributes" || name == "helo" || name == "ORCPT") {
+			t.Errorf("%s: %d octets of header, %d recipients, %d requests, %d shortened", name, largest, len(seen), len(v.got), shortened)
+		}
 	}
 }
 
@@ -170,7 +230,7 @@ func TestStatus(t *testing.T) {
 		200: "", 201: "", 202: "", 204: "",
 		400: "554 5.6.0 ", 406: "554 5.6.0 ", 410: "554 5.1.1 ", 413: "554 5.3.4 ", 415: "554 5.6.1 ", 422: "554 5.6.0 ",
 		401: "down", 403: "down", 404: "down", 405: "down", 429: "down", 502: "down", 503: "down", 504: "down",
-		408: "again", 409: "again", 425: "again", 451: "again", 500: "again", 507: "again", 301: "down",
+		408: "again", 409: "again", 425: "again", 451: "again", 500: "again", 507: "again", 431: "again", 301: "again",
 	} {
 		v.answer(status, "text/plain; charset=utf-8", "No such desk\r\nand more")
 		if status == 204 {
@@ -215,7 +275,7 @@ func TestTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.Deliver(t.Context(), msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org"))
-	if !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "no answer within 20ms") {
+	if err == nil || queue.IsUnreachable(err) || msatest.IsPermanent(err) || !strings.Contains(err.Error(), "no answer within 20ms") {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,155 @@
+package webcall
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// hasty reads a request's header and so many octets of its body, answers, and closes with the rest unread.
+func hasty(t *testing.T, secured bool, octets int64, answer string) *Client {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	c := &Config{URL: "http://" + l.Addr().String()}
+	if secured {
+		server := httptest.NewUnstartedServer(nil)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		l = tls.NewListener(l, server.TLS)
+		c.URL = "https://" + l.Addr().String()
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				if _, err := http.ReadRequest(r); err != nil {
+					return
+				}
+				_, _ = io.CopyN(io.Discard, r, octets)
+				fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsaid", answer)
+			}()
+		}
+	}()
+	client, err := c.Open(zap.NewNop(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.transport.TLSClientConfig.InsecureSkipVerify = true
+	client.transport.ExpectContinueTimeout = time.Millisecond
+	t.Cleanup(client.Close)
+	return client
+}
+
+// An answer that comes before the body was read counts, unless it says that all is well.
+func TestEarlyAnswer(t *testing.T) {
+	large := Body{Type: "text/plain", Size: 32 << 20, Whole: true, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.LimitReader(strings.NewReader(strings.Repeat("x", 32<<20)), 32<<20)), nil
+	}}
+	for _, secured := range []bool{false, true} {
+		for _, octets := range []int64{0, 1 << 20} {
+			client := hasty(t, secured, octets, "413 Payload Too Large")
+			for range 5 {
+				resp, err := client.Post(t.Context(), nil, large)
+				if err != nil {
+					t.Fatalf("TLS %v, after %d octets: %v", secured, octets, err)
+				}
+				if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(b) != "said" {
+					t.Errorf("%d %q", resp.StatusCode, b)
+				}
+				_ = resp.Body.Close()
+			}
+			if resp, err := hasty(t, secured, octets, "200 OK").Post(t.Context(), nil, large); err == nil {
+				t.Errorf("TLS %v: half a message counts as delivered: %v", secured, resp)
+			}
+		}
+	}
+}
+
+// A large body is sent when the service wants it; one that does not know the question gets it too.
+func TestExpect(t *testing.T) {
+	body := text(strings.Repeat("x", expectFrom))
+	var got atomic.Int64
+	status := http.StatusRequestEntityTooLarge
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status == http.StatusExpectationFailed && r.Header.Get("Expect") != "" || status == http.StatusRequestEntityTooLarge {
+			w.WriteHeader(status) // the body was not asked for
+			return
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		got.Add(n)
+	}))
+	defer srv.Close()
+	opened := 0
+	counted := body
+	counted.Open = func() (io.ReadCloser, error) {
+		r, err := body.Open()
+		return closer{r, &opened}, err
+	}
+	c, err := (&Config{URL: srv.URL}).Open(zap.NewNop(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.transport.ExpectContinueTimeout = time.Minute
+	defer c.Close()
+	for _, tt := range []struct{ status, want int }{{413, 413}, {200, 200}, {417, 200}} {
+		status, opened = tt.status, 0
+		got.Store(0)
+		resp, err := c.Post(t.Context(), nil, counted)
+		if err != nil || resp.StatusCode != tt.want || (got.Load() > 0) != (tt.want == 200) || (opened > 0) != (tt.want == 200) {
+			t.Fatal(tt, resp, err, got.Load(), opened)
+		}
+		_ = resp.Body.Close()
+	}
+}
+
+// closer counts the octets that were read.
+type closer struct {
+	io.ReadCloser
+	n *int
+}
+
+func (c closer) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	*c.n += n
+	return n, err
+}
+
+// Only what concerns the service is called so.
+func TestIsUnreachable(t *testing.T) {
+	release := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-release }))
+	defer srv.Close()
+	defer close(release)
+	for url, want := range map[string]bool{"http://127.0.0.1:1": true, srv.URL: false, strings.Replace(srv.URL, "http:", "https:", 1): true} {
+		c, err := (&Config{URL: url}).Open(zap.NewNop(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if _, err := c.Post(ctx, nil, text("x")); err == nil || IsUnreachable(err) != want {
+			t.Errorf("%s: %v", url, err)
+		}
+		cancel()
+		c.Close()
+	}
+}

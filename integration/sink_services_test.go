@@ -12,10 +12,10 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rclone/gofakes3"
+	"github.com/rclone/gofakes3/s3mem"
 )
 
 // listening tells whether there is a server.
@@ -143,13 +143,13 @@ func TestNATS(t *testing.T) {
 	})
 }
 
-// An S3 server, gofakes3 in this process, has each message as two objects.
+// An S3 server, gofakes3 in this process, verifies signatures and has each message as two objects.
 func TestS3(t *testing.T) {
 	backend := s3mem.New()
-	if err := backend.CreateBucket("declarations"); err != nil {
+	if err := backend.CreateBucket(t.Context(), "declarations"); err != nil {
 		t.Fatal(err)
 	}
-	store := httptest.NewServer(gofakes3.New(backend).Server())
+	store := httptest.NewServer(gofakes3.New(backend, gofakes3.WithV4Auth(map[string]string{"msa": "s3cret-key"})).Server())
 	defer store.Close()
 	t.Setenv("S3_KEY", "s3cret-key")
 	s := start(t, layout{msa: `
@@ -161,7 +161,7 @@ func TestS3(t *testing.T) {
 	}`})
 	id := s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("stored"))
 	s.logged(id, "delivery delivered")
-	list, err := backend.ListBucket("declarations", nil, gofakes3.ListBucketPage{})
+	list, err := backend.ListBucket(t.Context(), "declarations", nil, gofakes3.ListBucketPage{})
 	if err != nil || len(list.Contents) != 2 || !strings.HasPrefix(list.Contents[0].Key, "in/"+id) {
 		t.Fatalf("%+v, %v", list, err)
 	}

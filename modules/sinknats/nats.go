@@ -109,16 +109,33 @@ func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if err != nil {
 		return err
 	}
-	if err := s.publish(limited, conn, m); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("nats: %w", ctx.Err())
-		}
-		if errors.Is(err, nats.ErrMaxPayload) {
-			return tooLarge()
-		}
-		return queue.Unreachable(fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.Subject, err))
+	err = s.publish(limited, conn, m)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("nats: %w", ctx.Err())
 	}
-	return nil
+	return s.outcome(conn, err)
+}
+
+// tooLargeForStream is the error code of JetStream for a message over the stream's max_msg_size.
+const tooLargeForStream = 10054
+
+// outcome says whom an error concerns. No connection, nobody who stores the subject and a connection that was lost
+// concern everybody; no answer in time, and what the stream says of a message, that message.
+func (s *NATS) outcome(conn *nats.Conn, err error) error {
+	said, _ := errors.AsType[jetstream.JetStreamError](err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, nats.ErrMaxPayload), said != nil && said.APIError() != nil && said.APIError().ErrorCode == tooLargeForStream:
+		return tooLarge()
+	}
+	err = fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.Subject, err)
+	for _, all := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrAuthorization} {
+		if errors.Is(err, all) {
+			return queue.Unreachable(err)
+		}
+	}
+	return err
 }
 
 // message reads the whole message, which NATS bounds.

@@ -153,13 +153,15 @@ func TestFailures(t *testing.T) {
 	t.Setenv("MSA_WRONG", "wr0ng")
 	for name, s := range map[string]*NATS{
 		"no stream has the subject": sink(func(s *NATS) { s.Subject = "other" }),
-		"another stream has it":     sink(func(s *NATS) { s.Stream = "OTHER" }),
 		"wrong password":            sink(func(s *NATS) { s.Password = "{env.MSA_WRONG}" }),
 		"nobody there":              sink(func(s *NATS) { s.URLs = []string{"nats://127.0.0.1:1"} }),
 	} {
 		if err := s.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) || strings.Contains(err.Error(), "wr0ng") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if err := sink(func(s *NATS) { s.Stream = "OTHER" }).Deliver(t.Context(), letter()); err == nil || msatest.IsPermanent(err) {
+		t.Errorf("another stream has it: %v", err)
 	}
 	large := msatest.NewDelivery(make([]byte, 8<<20), "bob@example.org")
 	if reply, ok := sink(func(*NATS) {}).Deliver(t.Context(), large).(*smtp.SMTPError); !ok || reply.Code != 552 {

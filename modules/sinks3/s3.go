@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,8 @@ func init() {
 // sees the second finds the first. The key is the same in every attempt at a delivery, so that one that
 // was not recorded writes over itself.
 //
-// A message that is larger than the store takes fails for good, 552 5.3.4; all else is tried again.
+// A message that is larger than the store takes fails for good, 552 5.3.4; all else is tried again. What the store says of one
+// object, or that a connection was lost, holds up no other.
 type S3 struct {
 	// Endpoint of the store, such as https://s3.eu-central-1.amazonaws.com. Required: https, or http on
 	// this machine.
@@ -204,15 +206,34 @@ func (s *S3) put(ctx context.Context, name, kind string, r io.Reader, size int64
 	return err
 }
 
+// aboutStore are the answers that speak of the bucket, the account or the store as a whole. What else the store says is said of this
+// object, and holds up no other.
+var aboutStore = []string{
+	minio.NoSuchBucket, minio.AllAccessDisabled, "ServiceUnavailable", "SlowDown", "SlowDownWrite", "XMinioServerNotInitialized", minio.SignatureDoesNotMatch, minio.InvalidAccessKeyID,
+	"InvalidToken", "ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", "AccountProblem", "NotSignedUp", "QuotaExceeded", "XMinioStorageFull",
+}
+
 func (s *S3) outcome(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, errMessage) {
 		return err
 	}
-	if minio.ToErrorResponse(err).Code == minio.EntityTooLarge {
+	answer := minio.ToErrorResponse(err)
+	if answer.Code == minio.EntityTooLarge {
 		return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message is larger than the recipient's system takes"}
 	}
-	// Nothing else is about one message.
-	return queue.Unreachable(fmt.Errorf("s3 %s/%s: %w", s.Endpoint, s.Bucket, err))
+	err = fmt.Errorf("s3 %s/%s: %w", s.Endpoint, s.Bucket, err)
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) {
+		return queue.Unreachable(err)
+	}
+	return err
+}
+
+// isTLS tells whether the store's certificate is at fault.
+func isTLS(err error) bool {
+	_, verify := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	return verify || record || alert
 }
 
 // messageReader marks errors of the message's.

@@ -1,6 +1,7 @@
 package sinks3
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -14,8 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/rclone/gofakes3"
+	"github.com/rclone/gofakes3/s3mem"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
@@ -24,7 +25,7 @@ import (
 
 var caddyContext = caddy.Context{Context: context.Background()}
 
-// store is gofakes3 in this process: it speaks S3 and checks no signatures.
+// store is gofakes3 in this process: it speaks S3 and verifies signatures.
 type store struct {
 	t       testing.TB
 	backend *s3mem.Backend
@@ -37,10 +38,10 @@ type store struct {
 
 func newStore(t testing.TB) *store {
 	v := &store{t: t, backend: s3mem.New()}
-	if err := v.backend.CreateBucket("declarations"); err != nil {
+	if err := v.backend.CreateBucket(context.Background(), "declarations"); err != nil {
 		t.Fatal(err)
 	}
-	s3 := gofakes3.New(v.backend).Server()
+	s3 := gofakes3.New(v.backend, gofakes3.WithV4Auth(map[string]string{"msa": "s3cret"})).Server()
 	v.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v.mu.Lock()
 		fail := v.fail
@@ -64,13 +65,13 @@ func (v *store) failWith(f func(w http.ResponseWriter, r *http.Request) bool) {
 
 // objects are those with a suffix.
 func (v *store) objects(suffix string) (all [][]byte) {
-	list, err := v.backend.ListBucket("declarations", nil, gofakes3.ListBucketPage{})
+	list, err := v.backend.ListBucket(context.Background(), "declarations", nil, gofakes3.ListBucketPage{})
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	for _, o := range list.Contents {
 		if strings.HasSuffix(o.Key, suffix) {
-			object, err := v.backend.GetObject("declarations", o.Key, nil)
+			object, err := v.backend.GetObject(context.Background(), "declarations", o.Key, nil)
 			if err != nil {
 				v.t.Fatal(err)
 			}
@@ -141,9 +142,13 @@ func TestFailures(t *testing.T) {
 	for _, tt := range []struct {
 		status int
 		code   string
-	}{{403, "AccessDenied"}, {404, "NoSuchBucket"}, {500, "InternalError"}, {503, "SlowDown"}, {403, "SignatureDoesNotMatch"}} {
+		store  bool // it is said of the store, and not of this object
+	}{
+		{404, "NoSuchBucket", true}, {503, "SlowDown", true}, {503, "ServiceUnavailable", true}, {403, "SignatureDoesNotMatch", true}, {403, "InvalidAccessKeyId", true}, {400, "ExpiredToken", true},
+		{403, "AccessDenied", false}, {500, "InternalError", false}, {400, "InvalidArgument", false}, {400, "KeyTooLongError", false}, {409, "OperationAborted", false},
+	} {
 		answer(tt.status, tt.code)
-		if err := deliver(); !queue.IsUnreachable(err) || msatest.IsPermanent(err) || strings.Contains(err.Error(), "s3cret") {
+		if err := deliver(); err == nil || queue.IsUnreachable(err) != tt.store || msatest.IsPermanent(err) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%+v: %v", tt, err)
 		}
 	}
@@ -154,7 +159,7 @@ func TestFailures(t *testing.T) {
 	release := make(chan struct{})
 	v.failWith(func(_ http.ResponseWriter, r *http.Request) bool { <-release; return true })
 	s.Timeout = caddy.Duration(30 * time.Millisecond)
-	if err := deliver(); !queue.IsUnreachable(err) {
+	if err := deliver(); err == nil || queue.IsUnreachable(err) || msatest.IsPermanent(err) {
 		t.Error(err)
 	}
 	close(release)
@@ -164,8 +169,50 @@ func TestFailures(t *testing.T) {
 		t.Error(err)
 	}
 	v.server.Close()
+	_ = deliver() // which may find the connection that it was
 	if err := deliver(); !queue.IsUnreachable(err) {
 		t.Error(err)
+	}
+}
+
+// The store refuses another secret, and another account.
+func TestSignature(t *testing.T) {
+	v := newStore(t)
+	s := open(t, v)
+	d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")
+	if err := s.Deliver(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MSA_S3_WRONG", "wr0ng")
+	for _, wrong := range []*S3{{AccessKey: "msa", SecretKey: "{env.MSA_S3_WRONG}"}, {AccessKey: "other", SecretKey: "{env.MSA_S3}"}} {
+		wrong.Endpoint, wrong.Bucket, wrong.PathStyle = v.server.URL, "declarations", true
+		if err := wrong.Provision(caddyContext); err != nil {
+			t.Fatal(err)
+		}
+		if err := wrong.Deliver(t.Context(), d); !queue.IsUnreachable(err) {
+			t.Error(err)
+		}
+	}
+	if n := len(v.objects("")); n != 2 {
+		t.Errorf("%d objects", n)
+	}
+}
+
+// Half an upload is no object, and the next attempt makes one.
+func TestCutOff(t *testing.T) {
+	v := newStore(t)
+	s := open(t, v)
+	v.failWith(func(w http.ResponseWriter, r *http.Request) bool {
+		_, _ = io.CopyN(io.Discard, r.Body, 100_000)
+		panic(http.ErrAbortHandler)
+	})
+	d := msatest.NewDelivery(bytes.Repeat([]byte("0123456789abcd\r\n"), 1<<16), "bob@example.org")
+	if err := s.Deliver(t.Context(), d); err == nil || queue.IsUnreachable(err) || len(v.objects("")) != 0 {
+		t.Errorf("%v, %d objects", err, len(v.objects("")))
+	}
+	v.failWith(nil)
+	if err := s.Deliver(t.Context(), d); err != nil || len(v.objects(".eml")) != 1 || len(v.objects(".eml")[0]) != 1<<20 {
+		t.Errorf("%v, %d objects", err, len(v.objects("")))
 	}
 }
 

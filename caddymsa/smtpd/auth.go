@@ -7,47 +7,54 @@ import (
 	"strings"
 
 	gosasl "github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
 )
 
-// cmdAUTH is RFC 4954's.
+// cmdAUTH handles AUTH (RFC 4954).
 func (c *Conn) cmdAUTH(arg string) error {
 	words := strings.Fields(arg)
 	switch {
 	case len(words) == 0:
-		return c.bad(501, code(5, 5, 4), "AUTH takes a mechanism")
+		return c.authRefused(501, code(5, 5, 4), "AUTH takes a mechanism")
 	case len(words) > 2:
-		return c.bad(501, code(5, 5, 4), "AUTH takes a mechanism and at most one initial response")
+		return c.authRefused(501, code(5, 5, 4), "AUTH takes a mechanism and at most one initial response")
 	}
 	mechanism := strings.ToUpper(words[0])
 	if !slices.Contains(c.session.Mechanisms(), mechanism) {
-		return c.bad(504, code(5, 5, 4), "Mechanism is not offered")
+		return c.authRefused(504, code(5, 5, 4), "Mechanism is not offered")
 	}
 	var response []byte // nil: none was sent
 	if len(words) == 2 {
 		var err error
 		if response, err = decode(words[1]); err != nil {
-			return c.bad(501, code(5, 5, 2), "Initial response is not base64")
+			return c.authRefused(501, code(5, 5, 2), "Initial response is not base64")
 		}
 	}
 	server, err := c.session.Auth(c.ctx, mechanism)
 	if err != nil {
-		return c.refused(err)
+		return c.authFailed(errorReply(err))
 	}
 	return c.exchange(server, response)
 }
+
+// maxRounds bounds an exchange; no mechanism has as many.
+const maxRounds = 32
 
 // exchange drives a mechanism to its end.
 func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 	if closer, ok := server.(io.Closer); ok {
 		defer closer.Close()
 	}
-	for {
+	for round := 1; ; round++ {
 		challenge, done, err := server.Next(response)
 		if err != nil {
-			return c.authFailed(err)
+			return c.authFailed(errorReply(err))
 		}
 		if done && len(challenge) == 0 {
 			break
+		}
+		if round > maxRounds {
+			return c.authRefused(501, code(5, 7, 0), "Authentication takes too many steps")
 		}
 		line, err := c.challenge(challenge)
 		if unfit, ok := err.(lineError); ok {
@@ -57,14 +64,14 @@ func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 			return err
 		}
 		if line == "*" {
-			return c.bad(501, code(5, 7, 0), "Authentication cancelled")
+			return c.authRefused(501, code(5, 7, 0), "Authentication cancelled")
 		}
 		if response, err = decodeResponse(line); err != nil {
-			return c.bad(501, code(5, 5, 2), "Response is not base64")
+			return c.authRefused(501, code(5, 5, 2), "Response is not base64")
 		}
 		if done { // the challenge held the mechanism's last word
 			if len(response) > 0 {
-				return c.bad(501, code(5, 5, 2), "An empty response was due")
+				return c.authRefused(501, code(5, 5, 2), "Expected an empty response")
 			}
 			break
 		}
@@ -81,31 +88,44 @@ func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 func (c *Conn) unfitResponse(unfit lineError) error {
 	switch unfit {
 	case errLineTooLong:
-		return c.bad(500, code(5, 5, 6), textAuthLine) // RFC 4954 section 4
+		return c.authRefused(500, code(5, 5, 6), textAuthLine) // RFC 4954 section 4
 	case errEndlessLine:
-		c.reply(500, code(5, 5, 6), textAuthLine)
-		return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
+		return c.last(textAuthLine, textEndless, EndBadCommands)
 	}
-	return c.bad(501, code(5, 5, 2), "Response is not base64 and CRLF")
+	return c.authRefused(501, code(5, 5, 2), "Response is not base64 and CRLF")
 }
 
 // challenge sends a 334 and reads the client's line.
 func (c *Conn) challenge(challenge []byte) (string, error) {
 	c.out.line("334 ", base64.StdEncoding.EncodeToString(challenge))
-	line, err := c.await(maxAuth)
+	line, err := c.await(c.maxAuth())
 	return string(line), err
 }
 
-// authFailed passes on a mechanism's refusal; credentials that were refused are counted.
-func (c *Conn) authFailed(err error) error {
-	r := errorReply(err)
-	if r.Code == 501 || r.Code == 504 {
-		return c.bad(r.Code, r.EnhancedCode, r.Message)
+// authRefused refuses an AUTH for its form.
+func (c *Conn) authRefused(status int, enhanced smtp.EnhancedCode, text string) error {
+	c.tell(status, enhanced, text, text)
+	return c.authFailed(&smtp.SMTPError{Code: status, EnhancedCode: enhanced, Message: text})
+}
+
+// authFailed answers an AUTH that failed. Whatever its code it is counted: each may have cost a
+// question to a backend and a line in the log.
+func (c *Conn) authFailed(r *smtp.SMTPError) error {
+	if r.Code == 421 {
+		return c.close421(r.EnhancedCode, r.Message, EndRefused)
 	}
-	if err := c.refused(err); err != nil || r.Code != 535 {
-		return err
+	if r.Code == 500 || r.Code == 501 || r.Code == 504 {
+		c.end.BadCommands++
 	}
-	if c.authFailures++; c.authFailures >= orDefault(c.settings.AuthFailures, 3) {
+	c.authFailures++
+	failed := c.authFailures >= orDefault(c.settings.AuthFailures, 3)
+	if !failed && c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
+		return c.close421(code(4, 7, 0), textBadCommands, EndBadCommands)
+	}
+	if !failed || r.Code == 535 { // that the password is wrong must be heard, or the client keeps it
+		c.reply(r.Code, r.EnhancedCode, textLines(r.Message)...)
+	}
+	if failed {
 		return c.close421(code(4, 7, 0), "Too many failed authentications, closing the connection", EndAuthFailures)
 	}
 	return nil

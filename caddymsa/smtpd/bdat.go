@@ -9,10 +9,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// maxRefusedChunk is how many octets of a chunk from a stranger are read to be dropped.
-const maxRefusedChunk = 64 << 10
-
-// cmdBDAT is RFC 3030's. The octets of a chunk follow whether it is honoured or not, so
+// cmdBDAT handles BDAT (RFC 3030). The octets of a chunk follow whether it is honoured or not, so
 // they are always read, and never as commands.
 func (c *Conn) cmdBDAT(arg string) error {
 	size, last, err := parseChunk(arg)
@@ -21,10 +18,7 @@ func (c *Conn) cmdBDAT(arg string) error {
 	}
 	switch {
 	case size < 0 || size == math.MaxInt64:
-		if err := c.bad(501, code(5, 5, 4), err.Error()); err != nil {
-			return err
-		}
-		return c.close421(code(4, 7, 0), "Cannot tell how much follows, closing the connection", EndBadCommands)
+		return c.last(err.Error(), "Cannot tell how much follows, closing the connection", EndBadCommands)
 	case err != nil:
 		return c.dropChunk(size, 501, code(5, 5, 4), err.Error())
 	}
@@ -100,7 +94,11 @@ func (c *Conn) chunk(m *message, size int64, last bool) error {
 	}
 	switch {
 	case m.answered: // not the client's mistake if it pipelines
-		c.reply(503, code(5, 5, 1), "An earlier chunk was refused, send RSET")
+		err := c.no(503, code(5, 5, 1), "An earlier chunk was refused, send RSET")
+		if last {
+			c.forget()
+		}
+		return err
 	case last:
 		return m.commit()
 	case m.refusal != nil:
@@ -108,11 +106,8 @@ func (c *Conn) chunk(m *message, size int64, last bool) error {
 		return c.refused(m.refusal)
 	default:
 		c.reply(250, code(2, 0, 0), strconv.FormatInt(m.size, 10)+" octets received")
+		return nil
 	}
-	if last {
-		c.forget()
-	}
-	return nil
 }
 
 // dropChunk reads a chunk for nothing.
@@ -121,16 +116,15 @@ func (c *Conn) dropChunk(size int64, status int, enhanced smtp.EnhancedCode, tex
 		return err
 	}
 	if status == 554 {
-		c.reply(status, enhanced, text)
-		return nil
+		return c.no(status, enhanced, text)
 	}
 	return c.bad(status, enhanced, text)
 }
 
 // strangersChunk reads some of a chunk from a client that has not authenticated.
 func (c *Conn) strangersChunk(size int64) error {
-	if size > maxRefusedChunk {
-		return c.close421(code(4, 7, 0), "Chunk refused, closing the connection", EndBadCommands)
+	if size > c.maxSkip() {
+		return c.last("A chunk before authentication", "Chunk refused, closing the connection", EndBadCommands)
 	}
 	c.waitUntil(c.deadline(orDefault(c.settings.Data, defaultData)))
 	if err := c.in.discard(size); isTimeout(err) {

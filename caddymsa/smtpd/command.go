@@ -1,6 +1,9 @@
 package smtpd
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // state is how far a session has come. A verb is honoured in some of them.
 type state uint8
@@ -72,11 +75,15 @@ func init() {
 	}
 }
 
+// MaxLine is the longest line that can be read whole, and the most that Settings may ask for.
+const MaxLine = inputSize - 2
+
 // Limits of lines (octets without the line end).
-const (
-	maxCommand = 2048
-	maxAuth    = 12288 // RFC 4954 section 4
-)
+func (c *Conn) maxCommand() int { return orDefault(c.settings.CommandLine, 2048) }
+
+func (c *Conn) maxAuth() int {
+	return min(max(orDefault(c.settings.AuthLine, 12288), c.maxCommand()), MaxLine)
+}
 
 // next reads a command and runs it.
 func (c *Conn) next() error {
@@ -86,15 +93,18 @@ func (c *Conn) next() error {
 		return err
 	}
 	c.end.Commands++
+	c.verb, c.arg = "", ""
 	s := c.backend.Settings()
 	if s == nil {
 		return c.close421(code(4, 3, 2), "Service not available, try again later", EndShutdown)
 	}
 	c.settings = s
 	switch {
+	case !c.authenticated && c.end.Commands > orDefault(s.CommandsBeforeAuth, 100):
+		return c.last(textCommands, textCommands, EndCommands)
 	case unfit != "":
 		return c.unfitLine(line, unfit)
-	case len(line) > maxCommand && !isAuth(line):
+	case len(line) > c.maxCommand() && !isAuth(line):
 		return c.unfitLine(line, errLineTooLong)
 	}
 	return c.dispatch(line)
@@ -107,24 +117,27 @@ func (c *Conn) unfitLine(line []byte, unfit lineError) error {
 	case c.tlsState == nil:
 		status, enhanced, text = 530, code(5, 7, 0), textGate
 	case unfit == errBareLF:
-		text = "A line ends in CRLF, not in LF alone"
+		text = "A line must end in CRLF, not in LF alone"
 	case unfit == errControl:
-		text = "A line has no CR or NUL in it"
+		text = "A line must not have CR or NUL in it"
+	case isAuth(line) && unfit == errLineTooLong && c.state() == greeted:
+		c.verb = "AUTH"
+		return c.authRefused(500, code(5, 5, 6), textAuthLine) // RFC 4954 section 4
 	case isAuth(line):
-		enhanced, text = code(5, 5, 6), textAuthLine // RFC 4954 section 4
+		enhanced, text = code(5, 5, 6), textAuthLine
 	}
-	if err := c.bad(status, enhanced, text); err != nil || unfit != errEndlessLine {
-		return err
+	if unfit == errEndlessLine {
+		return c.last(text, textEndless, EndBadCommands)
 	}
-	return c.close421(code(4, 7, 0), "Line without an end, closing the connection", EndBadCommands)
+	return c.bad(status, enhanced, text)
 }
 
 // readCommand waits for a command.
 func (c *Conn) readCommand() ([]byte, error) {
 	if c.tlsState == nil {
-		return c.await(maxCommand)
+		return c.await(c.maxCommand())
 	}
-	return c.await(maxAuth)
+	return c.await(c.maxAuth())
 }
 
 // await waits for a line, and for the end of the session's time.
@@ -133,17 +146,25 @@ func (c *Conn) await(limit int) ([]byte, error) {
 		return nil, err
 	}
 	line, err := c.in.line(limit)
-	stopping := c.disarm()
+	stopping, crowded := c.disarm()
 	if isTimeout(err) {
-		if stopping {
+		switch {
+		case stopping:
 			return nil, c.close421(code(4, 3, 2), textShutdown, EndShutdown)
+		case crowded:
+			return nil, c.close421(code(4, 7, 0), textCrowded, EndCrowded)
 		}
 		return nil, c.close421(code(4, 4, 2), "Timeout, closing the connection", EndTimeout)
 	}
 	return line, err
 }
 
-const textShutdown = "Service shutting down, try again later"
+const (
+	textShutdown = "Service shutting down, try again later"
+	textCrowded  = "Too many connections, try again later"
+	textCommands = "Too many commands before authentication, closing the connection"
+	textEndless  = "Line without an end, closing the connection"
+)
 
 // arm sets the deadline for a line, and lets Shutdown interrupt the wait.
 func (c *Conn) arm() error {
@@ -154,20 +175,24 @@ func (c *Conn) arm() error {
 		c.in.release()
 	}
 	c.mu.Lock()
-	if c.stopping && c.tx == nil {
+	switch {
+	case c.stopping && c.tx == nil:
 		c.mu.Unlock()
 		return c.close421(code(4, 3, 2), textShutdown, EndShutdown)
+	case c.crowded && !c.authenticated:
+		c.mu.Unlock()
+		return c.close421(code(4, 7, 0), textCrowded, EndCrowded)
 	}
 	defer c.mu.Unlock()
 	c.idle = c.tx == nil
 	return c.nc.SetReadDeadline(c.deadline(orDefault(c.settings.Command, defaultCommand)))
 }
 
-func (c *Conn) disarm() (stopping bool) {
+func (c *Conn) disarm() (stopping, crowded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle = false
-	return c.stopping
+	return c.stopping, c.crowded
 }
 
 func isAuth(line []byte) bool {
@@ -202,9 +227,15 @@ func (c *Conn) dispatch(line []byte) error {
 	verb, arg, _ := bytes.Cut(bytes.TrimRight(line, " \t"), []byte(" "))
 	cmd, name := lookup(verb)
 	now := c.state()
+	if c.verb = name; cmd.states&now != 0 || told(name) {
+		c.arg = string(bytes.TrimLeft(arg, " "))
+	}
+	if now == inClear {
+		c.tried(verb, line)
+	}
 	switch {
 	case cmd.states&now != 0:
-		return cmd.run(c, string(bytes.TrimLeft(arg, " ")))
+		return cmd.run(c, c.arg)
 	case now == inClear:
 		return c.gate()
 	case name == "":
@@ -216,10 +247,29 @@ func (c *Conn) dispatch(line []byte) error {
 	case now == greeted:
 		return c.bad(530, code(5, 7, 0), "Authentication required") // RFC 4954 section 6
 	case name == "DATA" && now == inMail && c.refusedRcpts > 0:
-		c.reply(554, code(5, 5, 1), textNoRecipients) // not the client's mistake if it pipelines
-		return nil
+		return c.no(554, code(5, 5, 1), textNoRecipients) // not the client's mistake if it pipelines
 	}
 	return c.bad(503, code(5, 5, 1), outOfOrder(name, now))
+}
+
+// maxTried is how many verbs of a client that never comes to TLS are remembered.
+const maxTried = 8
+
+// tried remembers what a client says in clear text, and what it takes this port for.
+func (c *Conn) tried(verb, line []byte) {
+	if c.verb == "" && bytes.Contains(line, []byte(" HTTP/1.")) {
+		c.end.Spoke = "HTTP"
+	}
+	if len(c.end.Tried) == maxTried || c.end.Commands > 4*maxTried {
+		return
+	}
+	word := c.verb
+	if word == "" {
+		word = string(appendText(nil, string(verb[:min(len(verb), 16)]), 16))
+	}
+	if !slices.Contains(c.end.Tried, word) {
+		c.end.Tried = append(c.end.Tried, word)
+	}
 }
 
 // textNoRecipients is RFC 5321 section 3.3's.

@@ -54,12 +54,16 @@ type Conn struct {
 	message       *message // of DATA, or of BDAT since its first chunk
 	end           End
 	authFailures  int
+	verb, arg     string // of the command that is running, for Session.Refused
+	silent        bool   // a handshake failed: nothing more is said or read in clear
 
 	raw      net.Conn   // as accepted
 	mu       sync.Mutex // guards what follows; the owner alone writes nc, and reads it without
 	nc       net.Conn   // raw, or TLS on it
 	stopping bool       // Shutdown was called
+	crowded  bool       // MakeRoom was called
 	idle     bool       // waiting for a command outside a transaction
+	shaking  bool       // waiting for a handshake
 }
 
 // New makes a connection of an accepted socket, of which it asks nothing yet: with the PROXY
@@ -114,6 +118,17 @@ func (c *Conn) Shutdown() {
 	}
 }
 
+// MakeRoom asks the session to end because there are too many strangers: 421, unless the client
+// has authenticated by the time that it could be said. It may be called from any goroutine.
+func (c *Conn) MakeRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.crowded = true
+	if c.idle || c.shaking {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the owner
+	}
+}
+
 // Close breaks the connection. It may be called from any goroutine.
 func (c *Conn) Close() {
 	c.cancel()
@@ -128,7 +143,7 @@ func Refuse(nc net.Conn, text string) {
 	_ = nc.Close()
 }
 
-// Serve runs the dialogue, and returns when the connection is closed.
+// Serve runs the dialogue. It returns when the connection is closed.
 func (c *Conn) Serve() {
 	defer c.finish()
 	err := c.run()

@@ -137,8 +137,8 @@ func TestBDAT(t *testing.T) {
 			"C> BDAT 1\\r\\n\\n" + strings.Repeat("BDAT 1\\r\\nx", 30) + "\nS: 554 *\n" + strings.Repeat("S: 503 5.5.1 An earlier *\n", 30) + "C: NOOP\nS: 250 *"},
 		{"syntax with a size", atRcpt, "C> BDAT 4 FIRST\\r\\nQUITNOOP\\r\\n\nS: 501 5.5.4 *\nS: 250 2.0.0 Ok"},
 		{"no size at all", atRcpt, "C: BDAT\nS: 501 5.5.4 *\nC: NOOP\nS: 250 *"},
-		{"no telling what follows", atRcpt, "C: BDAT -1\nS: 501 5.5.4 *\nS: 421 4.7.0 *\nEOF"},
-		{"19 no counting what follows", atRcpt, "C: BDAT 99999999999999999999\nS: 501 5.5.4 *\nS: 421 4.7.0 *\nEOF"},
+		{"no telling what follows", atRcpt, "C: BDAT -1\nS: 421 4.7.0 *\nEOF"},
+		{"19 no counting what follows", atRcpt, "C: BDAT 99999999999999999999\nS: 421 4.7.0 *\nEOF"},
 		{"before AUTH", atGreeted, "C> BDAT 4\\r\\nQUITNOOP\\r\\n\nS: 530 5.7.0 Authentication required\nS: 250 2.0.0 Ok\nC: BDAT 70000\nS: 421 4.7.0 *\nEOF"},
 		{"before EHLO", atNew, "C> BDAT 4\\r\\nQUITNOOP\\r\\n\nS: 503 5.5.1 Send EHLO first\nS: 250 2.0.0 Ok"},
 	})

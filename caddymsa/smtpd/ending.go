@@ -19,10 +19,12 @@ func (s *stop) Unwrap() error { return s.err }
 // finish tells the session and closes, whatever happened.
 func (c *Conn) finish() {
 	if p := recover(); p != nil {
-		c.end = End{Reason: EndPanic, Commands: c.end.Commands, BadCommands: c.end.BadCommands, Panic: fmt.Sprintf("%v\n%s", p, debug.Stack())}
+		c.end.Reason, c.end.Err = EndPanic, nil
+		c.end.Panic = fmt.Sprintf("%v\n%s", p, debug.Stack())
 		c.reply(421, code(4, 3, 0), "Internal error, closing the connection")
 		_ = c.out.flush()
 	}
+	_ = c.out.flush() // what was answered is heard, whatever ends the session
 	guarded(func() { c.abandon(c.end.Err) })
 	if c.session != nil {
 		guarded(func() { c.session.Close(c.end) })
@@ -50,11 +52,12 @@ func (c *Conn) hangUp() {
 	c.mu.Lock()
 	nc := c.nc
 	c.mu.Unlock()
-	switch c.end.Reason {
-	case EndLost:
+	switch {
+	case c.end.Reason == EndLost:
 		_ = c.raw.Close()
 		return
-	case EndBadCommands, EndAuthFailures, EndRefused, EndShutdown, EndTimeout, EndPanic:
+	case c.silent, c.end.Reason == EndQuit && c.in.buffered() == 0:
+	default:
 		half, ok := nc.(interface{ CloseWrite() error })
 		if ok && half.CloseWrite() == nil {
 			_ = nc.SetReadDeadline(time.Now().Add(lingerTime))

@@ -41,6 +41,7 @@ type backend struct {
 	options  []*MailOptions
 	rcptOpts []*RcptOptions
 	ends     []End
+	refusals []Refusal
 	open     int // bodies and transactions that nobody has ended yet
 	aborts   []error
 }
@@ -160,6 +161,14 @@ func (s *session) Mail(_ context.Context, from mailaddr.Address, o *MailOptions)
 	s.b.mu.Unlock()
 	s.b.count(1)
 	return &transaction{b: s.b}, nil
+}
+
+func (s *session) Refused(r Refusal) {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if !s.b.discard {
+		s.b.refusals = append(s.b.refusals, r)
+	}
 }
 
 func (s *session) Close(end End) {

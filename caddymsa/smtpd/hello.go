@@ -3,10 +3,10 @@ package smtpd
 import (
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
 
 func (c *Conn) cmdEHLO(arg string) error {
@@ -58,27 +58,38 @@ func (c *Conn) hello(arg string) (ok bool, err error) {
 	if arg == "" {
 		return false, c.bad(501, smtp.NoEnhancedCode, "EHLO takes the client's name")
 	}
-	if err := mailaddr.ValidDomain(arg, false); err != nil && !harmless(arg) {
-		return false, c.bad(501, smtp.NoEnhancedCode, "EHLO takes a domain name or an address literal")
-	}
 	c.abandon(nil)
-	c.helo = arg
+	c.helo = printableName(arg)
 	c.ehlo = c.tlsState != nil
 	return true, nil
 }
 
-// harmless tells whether a name that is no domain may pass: Windows hosts say "MY_PC",
-// and what a client calls itself proves nothing. It must only fit into Received.
-func harmless(name string) bool {
-	if len(name) > 255 {
-		return false
+// maxHelo is the longest name that is kept: a domain's length (RFC 5321 section 4.5.3.1.2).
+const maxHelo = 255
+
+// printableName makes text of what a client calls itself. Any name will do, as it proves nothing:
+// hosts call themselves "MY_PC", "Bob's iPhone", or MÜLLER-PC in Latin-1.
+func printableName(arg string) string {
+	if len(arg) <= maxHelo && !strings.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return arg
 	}
-	for _, ch := range []byte(name) {
-		if !(ch >= '0' && ch <= '9' || ch >= 'A' && ch <= 'Z' || ch >= 'a' && ch <= 'z' || strings.IndexByte("-._:[]", ch) >= 0) {
-			return false
+	name := make([]byte, 0, min(len(arg), maxHelo))
+	valid := utf8.ValidString(arg)
+	for i := 0; i < len(arg); {
+		r, n := rune(arg[i]), 1 // Latin-1
+		if valid {
+			r, n = utf8.DecodeRuneInString(arg[i:])
 		}
+		i += n
+		if !unicode.IsPrint(r) {
+			r = '?'
+		}
+		if len(name)+utf8.RuneLen(r) > maxHelo {
+			break
+		}
+		name = utf8.AppendRune(name, r)
 	}
-	return true
+	return string(name)
 }
 
 func (c *Conn) messageSize() int64 { return orDefault(c.settings.MessageSize, 52428800) }

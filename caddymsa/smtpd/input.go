@@ -23,7 +23,7 @@ type input struct {
 	buf   *[]byte
 	r, w  int
 	first [1]byte
-	head  [len("AUTH ")]byte // how a line began whose rest was skipped
+	head  [len("AUTH ")]byte // the first octets of a line whose rest was skipped
 	// partial: the last line ended in a bare LF, and what follows up to the next CRLF belongs to it.
 	partial bool
 }
@@ -40,8 +40,9 @@ const (
 	errControl     lineError = "line has a bare CR or a NUL in it"
 )
 
-// maxSkip is how much of a line that is too long is skipped before giving up.
-const maxSkip = 64 << 10
+// maxSkip is how much of a line that is too long, or of a stranger's chunk, is skipped before
+// giving up.
+func (c *Conn) maxSkip() int64 { return orDefault(c.settings.Skip, 64<<10) }
 
 func (in *input) buffered() int { return in.w - in.r }
 
@@ -67,6 +68,9 @@ func (in *input) fill() error {
 		}
 		in.buf = inputBuffers.Get().(*[]byte)
 		(*in.buf)[0] = in.first[0]
+		if in.first[0] == tlsHandshake && in.conn.tlsState == nil && in.conn.end.Commands == 0 {
+			in.conn.end.Spoke = "TLS"
+		}
 		in.r, in.w = 0, 1
 		return nil // whoever wants more asks again: TLS has the rest of the record at hand
 	}
@@ -81,6 +85,9 @@ func (in *input) fill() error {
 	}
 	return nil
 }
+
+// tlsHandshake is the first octet of a TLS connection (RFC 8446 section 5.1), and of no command.
+const tlsHandshake = 0x16
 
 func noProgress(err error) error {
 	if err == nil {
@@ -132,6 +139,7 @@ func (in *input) line(limit int) ([]byte, error) {
 // skipLine drops a line that has begun, and returns its beginning.
 func (in *input) skipLine() ([]byte, error) {
 	head := in.head[:copy(in.head[:], (*in.buf)[in.r:in.w])]
+	most := int(in.conn.maxSkip())
 	for n, cr := 0, false; ; {
 		p := (*in.buf)[in.r:in.w]
 		i := bytes.IndexByte(p, '\n')
@@ -145,7 +153,7 @@ func (in *input) skipLine() ([]byte, error) {
 			n, cr = n+len(p), p[len(p)-1] == '\r'
 		}
 		switch {
-		case n > maxSkip+1 || n > maxSkip && !cr:
+		case n > most+1 || n > most && !cr:
 			return head, errEndlessLine
 		case i >= 0:
 			in.partial = !cr

@@ -34,12 +34,10 @@ func (c *Conn) cmdMAIL(arg string) error {
 		}
 	}
 	if from.NeedsUTF8() && !opts.UTF8 {
-		c.reply(553, code(5, 6, 7), textNeedsUTF8)
-		return nil
+		return c.no(553, code(5, 6, 7), textNeedsUTF8)
 	}
 	if opts.Size > c.messageSize() {
-		c.reply(552, code(5, 3, 4), "Message exceeds the size limit")
-		return nil
+		return c.no(552, code(5, 3, 4), "Message exceeds the size limit")
 	}
 	lowered := opts.Priority > c.settings.Priority
 	opts.Priority = min(opts.Priority, c.settings.Priority)
@@ -81,7 +79,7 @@ func (c *Conn) mailParam(o *MailOptions, p param) error {
 		}
 		value = strings.TrimSuffix(strings.TrimPrefix(value, "<"), ">")
 		if !printable(value, true) {
-			return errors.New("AUTH has a control character in it")
+			return errors.New("AUTH has a control character")
 		}
 		o.Auth = &value
 	case "RET": // RFC 3461
@@ -95,7 +93,7 @@ func (c *Conn) mailParam(o *MailOptions, p param) error {
 		}
 		value, err := decodeXtext(p.value)
 		if err == nil && !printable(value, false) { // RFC 3461 section 4.4: it goes into a header field
-			err = errors.New("ENVID has a character in it that is not printable ASCII")
+			err = errors.New("ENVID has a character that is not printable ASCII")
 		}
 		o.EnvelopeID = value
 		return err
@@ -141,13 +139,11 @@ func (c *Conn) cmdRCPT(arg string) error {
 	}
 	if to.NeedsUTF8() && !c.utf8 {
 		c.refusedRcpts++
-		c.reply(553, code(5, 6, 7), textNeedsUTF8) // RFC 6531 section 3.5
-		return nil
+		return c.no(553, code(5, 6, 7), textNeedsUTF8) // RFC 6531 section 3.5
 	}
 	if c.recipients >= c.maxRecipients() {
 		c.refusedRcpts++
-		c.reply(452, code(4, 5, 3), "Too many recipients, send the rest in another transaction")
-		return nil
+		return c.no(452, code(4, 5, 3), "Too many recipients, send the rest in another transaction")
 	}
 	if err := c.tx.Rcpt(c.ctx, to, opts); err != nil {
 		c.refusedRcpts++
@@ -172,7 +168,7 @@ func rcptParam(o *RcptOptions, p param) error {
 			}
 		}
 		if len(o.Notify) > 1 && strings.Contains(strings.ToUpper(p.value), "NEVER") {
-			return errors.New("NOTIFY=NEVER stands alone")
+			return errors.New("NOTIFY=NEVER does not go with other values")
 		}
 	case "ORCPT": // RFC 3461 section 4.2
 		kind, address, ok := strings.Cut(p.value, ";")
@@ -184,7 +180,7 @@ func rcptParam(o *RcptOptions, p param) error {
 			return err
 		}
 		if !printable(decoded, strings.EqualFold(kind, "utf-8")) { // RFC 3461 section 4.2
-			return errors.New("ORCPT has a character in it that is not printable")
+			return errors.New("ORCPT has a character that is not printable")
 		}
 		o.ORCPT = p.value
 		o.OriginalRecipientType, o.OriginalRecipient = smtp.DSNAddressType(strings.ToUpper(kind)), decoded
@@ -197,8 +193,7 @@ func rcptParam(o *RcptOptions, p param) error {
 // badAddress tells what is wrong in grammar from what is not complete.
 func (c *Conn) badAddress(err error, enhanced smtp.EnhancedCode, what string) error {
 	if errors.Is(err, mailaddr.ErrNotQualified) { // no bad command: a list may have many of these
-		c.reply(554, enhanced, what+" is not complete: write local-part@domain.example")
-		return nil
+		return c.no(554, enhanced, what+" is not complete: write local-part@domain.example")
 	}
 	text := err.Error()
 	if err == mailaddr.ErrSyntax {

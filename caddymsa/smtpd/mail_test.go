@@ -76,7 +76,7 @@ func TestEnvelope(t *testing.T) {
 			S: 250 2.0.0 Ok`},
 		{"18 a bare LF does not make two commands", atReady, `
 			C> NOOP\nRSET\r\nNOOP\r\n
-			S: 500 5.5.2 A line ends in CRLF, not in LF alone
+			S: 500 5.5.2 A line must end in CRLF, not in LF alone
 			S: 250 2.0.0 Ok
 			C> MAIL FROM:<a@example.org>\n
 			S: 500 5.5.2 *
@@ -98,7 +98,7 @@ func TestEnvelope(t *testing.T) {
 			S: 502 5.5.1 *
 			C: ETRN example.org
 			S: 502 5.5.1 *`},
-		{"36 twenty bad commands", atReady, each(strings.Split(strings.Repeat("X,", 20)[:39], ","), "S: 500 5.5.2 *\n") + "S: 421 4.7.0 *\nEOF"},
+		{"36 twenty bad commands", atReady, each(strings.Split(strings.Repeat("X,", 19)[:37], ","), "S: 500 5.5.2 *\n") + "C: X\nS: 421 4.7.0 *\nEOF"},
 		{"EHLO ends a transaction", atRcpt, "C: EHLO c\nS: 250-*\nS: ...\nC: RCPT TO:<a@example.org>\nS: 503 *\nC: MAIL FROM:<>\nS: 250 *"},
 		{"31 replies of a turn", atReady, "C> MAIL FROM:<a@example.org>\\r\\nRCPT TO:<b@example.net>\\r\\nRCPT TO:<b>\\r\\nDATA\\r\\n\nS: 250 2.1.0 Ok\nS: 250 2.1.5 Ok\nS: 554 *\nS: 354 *"},
 	})

@@ -22,8 +22,7 @@ const outputSize = 4 << 10
 var outputBuffers = sync.Pool{New: func() any { b := make([]byte, 0, outputSize); return &b }}
 
 const (
-	// writeTimeout is for a client that does not read.
-	writeTimeout = 3 * time.Minute
+	defaultWrite = 3 * time.Minute // for a client that does not read
 	// partingTime is what the last words get when the session's time is over already.
 	partingTime = time.Second
 )
@@ -79,7 +78,7 @@ func (o *output) release() {
 // waited for longer than one who does not write.
 func (c *Conn) writeBy() time.Time {
 	now := c.options.Now()
-	by := now.Add(writeTimeout)
+	by := now.Add(orDefault(c.settings.Write, defaultWrite))
 	if hard := c.hard(); hard.Before(by) {
 		by = hard
 	}

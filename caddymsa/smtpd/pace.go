@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// dataRate is the least that a body must bring in octets a second, by default.
-	dataRate = 100
-	// dataRateGrace is how long a body may take whatever it brings.
-	dataRateGrace = time.Minute
+	// defaultDataRate is the least that a body must bring in octets a second.
+	defaultDataRate = 100
+	// defaultDataGrace is how long a body may take whatever it brings.
+	defaultDataGrace = time.Minute
 	// hopelessExcess is read of a message beyond twice the limit: to go on being polite to
 	// its client costs more than it is worth.
 	hopelessExcess = 8 << 20
@@ -29,9 +29,9 @@ func (m *message) wait() {
 
 // tooSlow tells whether a body trickles.
 func (m *message) tooSlow() bool {
-	rate := orDefault(m.conn.settings.DataRate, dataRate)
+	rate := orDefault(m.conn.settings.DataRate, defaultDataRate)
 	elapsed := m.spent + m.conn.options.Now().Sub(m.spell)
-	return rate > 0 && elapsed > dataRateGrace && m.size < rate*int64(elapsed/time.Second)
+	return rate > 0 && elapsed > orDefault(m.conn.settings.DataGrace, defaultDataGrace) && m.size < rate*int64(elapsed/time.Second)
 }
 
 // blocked ends the session if the body must not go on, else it is nil.
@@ -40,6 +40,7 @@ func (m *message) blocked() error {
 	switch {
 	case m.size-hopelessExcess > 2*m.limit:
 		m.abort(errTooLarge)
+		// The answer to DATA: with 421 alone the client would send the same again.
 		c.reply(552, code(5, 3, 4), errTooLarge.Message)
 		return c.close421(code(4, 3, 0), "Closing the connection", EndRefused)
 	case m.tooSlow():

@@ -19,7 +19,7 @@ var errUnknownParam = errors.New("parameter is not recognized")
 // parseParams reads what follows the path.
 func parseParams(s string) ([]param, error) {
 	if s != "" && s[0] != ' ' {
-		return nil, errors.New("a space is due after the address")
+		return nil, errors.New("expected a space after the address")
 	}
 	var params []param
 	for _, word := range strings.Fields(s) {
@@ -30,7 +30,7 @@ func parseParams(s string) ([]param, error) {
 		}
 		for _, other := range params {
 			if other.name == p.name {
-				return nil, fmt.Errorf("parameter %s stands twice", p.name)
+				return nil, fmt.Errorf("parameter %s is specified twice", p.name)
 			}
 		}
 		params = append(params, p)
@@ -89,7 +89,7 @@ func printable(s string, beyondASCII bool) bool {
 	return utf8.ValidString(s)
 }
 
-// decodeXtext is RFC 3461 section 4's.
+// decodeXtext decodes xtext (RFC 3461 section 4).
 func decodeXtext(s string) (string, error) {
 	if !strings.Contains(s, "+") {
 		return s, nil

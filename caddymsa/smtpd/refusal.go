@@ -7,14 +7,60 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// bad refuses a command that was not understood, or came out of order: these are counted.
+const textBadCommands = "Too many bad commands, closing the connection"
+
+// bad refuses a command that was not understood, or came out of order: these are counted, and
+// the answer to the last is the 421.
 func (c *Conn) bad(status int, enhanced smtp.EnhancedCode, text string) error {
-	c.reply(status, enhanced, text)
 	c.end.BadCommands++
 	if c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
-		return c.close421(code(4, 7, 0), "Too many bad commands, closing the connection", EndBadCommands)
+		return c.last(text, textBadCommands, EndBadCommands)
 	}
+	return c.no(status, enhanced, text)
+}
+
+// no refuses a command that may be right elsewhere or later: it is not counted.
+func (c *Conn) no(status int, enhanced smtp.EnhancedCode, text string) error {
+	c.reply(status, enhanced, text)
+	c.tell(status, enhanced, text, text)
 	return nil
+}
+
+// last answers a command with the 421 that ends the session, and tells why it was refused.
+func (c *Conn) last(why, text, reason string) error {
+	c.tell(421, code(4, 7, 0), text, why)
+	return c.close421(code(4, 7, 0), text, reason)
+}
+
+// maxToldArg bounds what the log may hold of a client's line.
+const maxToldArg = 300
+
+// told are the verbs whose refusals the session hears of: those that a client cannot do without.
+func told(verb string) bool {
+	switch verb {
+	case "EHLO", "HELO", "AUTH", "MAIL", "RCPT", "DATA", "BDAT":
+		return true
+	}
+	return false
+}
+
+// tell reports a refusal of ours to the session.
+func (c *Conn) tell(status int, enhanced smtp.EnhancedCode, text, why string) {
+	if !told(c.verb) {
+		return
+	}
+	arg := c.arg
+	if c.verb == "AUTH" { // what follows the mechanism is a secret, and so is what stands in its place
+		arg, _, _ = strings.Cut(arg, " ")
+		if len(arg) > 20 { // RFC 4422 section 3.1
+			arg = ""
+		}
+	}
+	if len(arg) > maxToldArg {
+		arg = arg[:maxToldArg]
+	}
+	c.session.Refused(Refusal{Verb: c.verb, Arg: strings.Clone(arg), Reason: why,
+		Reply: &smtp.SMTPError{Code: status, EnhancedCode: enhanced, Message: text}})
 }
 
 // errorReply is what the client hears of an error of the session's.

@@ -44,17 +44,27 @@ type Settings struct {
 	// lowered to it. Zero: the extension is not offered.
 	Priority     int
 	BadCommands  int // in a session before 421; 20
-	AuthFailures int // in a session before 421; 3
+	AuthFailures int // in a session before 421, whatever their code; 3
+	// CommandsBeforeAuth is how many commands, good or bad, a client may send before it
+	// has authenticated; then 421. 100
+	CommandsBeforeAuth int
+	CommandLine        int // octets in a command; 2048
+	AuthLine           int // octets in a line of AUTH; 12288 (RFC 4954 section 4), MaxLine at most
+	// Skip is how many octets of an overlong line, or of a stranger's chunk, are read to
+	// be dropped; 65536
+	Skip int64
 
 	Handshake   time.Duration // for the TLS handshake; 10s
 	BeforeAuth  time.Duration // from accept to a successful AUTH; 60s
 	Command     time.Duration // of waiting for a command; 5m (RFC 5321 4.5.3.2.7)
 	Data        time.Duration // of waiting for a block of a message; 3m (4.5.3.2.5)
+	Write       time.Duration // for a client to take a reply; 3m
 	SessionTime time.Duration // for a session in all; 24h
 
 	// DataRate is the least number of octets a second that a message body must
-	// bring, averaged over the body after its first minute. Zero: 100; negative: none.
-	DataRate int64
+	// bring, averaged over the body after DataGrace. Zero: 100; negative: none.
+	DataRate  int64
+	DataGrace time.Duration // 1m
 
 	// NormalizeNewlines stores bare CR and bare LF as CRLF and drops NUL. By
 	// default a message with one of them is refused with 554 5.6.0.
@@ -77,6 +87,9 @@ type Session interface {
 	Auth(ctx context.Context, mechanism string) (sasl.Server, error)
 	// Mail begins a transaction. Only authenticated clients get here.
 	Mail(ctx context.Context, from mailaddr.Address, opts *MailOptions) (Transaction, error)
+	// Refused tells of an EHLO, HELO, AUTH, MAIL, RCPT, DATA or BDAT that the engine refused
+	// itself. What the session's own errors refuse, the session knows.
+	Refused(r Refusal)
 	// Close ends the session, once, whatever became of it.
 	Close(end End)
 }
@@ -130,6 +143,15 @@ type RcptOptions struct {
 	ORCPT string
 }
 
+// Refusal is a command that the engine refused.
+type Refusal struct {
+	Verb string // in upper case
+	// Arg is what followed it, cut to a few hundred octets; of AUTH only the mechanism.
+	Arg    string
+	Reply  *smtp.SMTPError // what the client heard: the 421 where a limit was reached
+	Reason string          // why this command was refused
+}
+
 // End tells how a session ended.
 type End struct {
 	// Reason is one of the constants below.
@@ -138,6 +160,11 @@ type End struct {
 	Err error
 	// Commands and BadCommands count what the client sent.
 	Commands, BadCommands int
+	// Tried are the verbs that a client sent which never came to TLS, each once.
+	Tried []string
+	// Spoke names another protocol than the one that was due: "TLS" where clear text was
+	// due; "SMTP" in clear text where TLS was due; "HTTP". Empty: none that is known.
+	Spoke string
 	// Panic holds the value and the stack of a panic in the session.
 	Panic string
 }
@@ -148,7 +175,9 @@ const (
 	EndLost         = "lost"          // the connection broke, or the client left without a word
 	EndTimeout      = "timeout"       // one of the time-outs
 	EndBadCommands  = "bad_commands"  // too many of them
+	EndCommands     = "commands"      // too many of them before AUTH
 	EndAuthFailures = "auth_failures" // too many of them
+	EndCrowded      = "crowded"       // Conn.MakeRoom
 	EndTLS          = "tls"           // the handshake failed, or clear text followed STARTTLS
 	EndRefused      = "refused"       // a 421 of the session's
 	EndShutdown     = "shutdown"      // Conn.Shutdown, or no settings any more

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -38,8 +39,9 @@ func (c *Conn) cmdSTARTTLS(arg string) error {
 // handshake runs TLS's on the socket. If it fails nothing more is said or read in clear.
 func (c *Conn) handshake() error {
 	c.in.release()
+	c.silent = true
 	conn := tls.Server(c.nc, c.settings.TLS)
-	if err := c.nc.SetDeadline(c.deadline(orDefault(c.settings.Handshake, defaultHandshake))); err != nil {
+	if err := c.armHandshake(); err != nil {
 		return err
 	}
 	// A goroutine of its own, since the handshake's deep stack would stay with the
@@ -54,13 +56,48 @@ func (c *Conn) handshake() error {
 		done <- conn.HandshakeContext(context.WithoutCancel(c.ctx))
 	}()
 	if err := <-done; err != nil {
-		return &stop{reason: EndTLS, err: fmt.Errorf("TLS handshake: %w", err)}
+		return c.handshakeFailed(err)
 	}
 	state := conn.ConnectionState()
-	_ = conn.SetDeadline(time.Time{})
 	c.mu.Lock()
-	c.nc = conn
+	c.nc, c.shaking = conn, false
+	_ = conn.SetDeadline(time.Time{})
 	c.mu.Unlock()
-	c.tlsState = &state
+	c.tlsState, c.silent = &state, false
 	return nil
+}
+
+// armHandshake sets the deadline, and lets MakeRoom interrupt.
+func (c *Conn) armHandshake() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.crowded {
+		return &stop{reason: EndCrowded}
+	}
+	c.shaking = true
+	return c.nc.SetDeadline(c.deadline(orDefault(c.settings.Handshake, defaultHandshake)))
+}
+
+func (c *Conn) handshakeFailed(err error) error {
+	c.mu.Lock()
+	crowded := c.crowded
+	c.mu.Unlock()
+	if crowded && isTimeout(err) {
+		return &stop{reason: EndCrowded}
+	}
+	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		c.end.Spoke = protocolOf(header.RecordHeader[:])
+	}
+	return &stop{reason: EndTLS, err: fmt.Errorf("TLS handshake: %w", err)}
+}
+
+// protocolOf guesses what a client speaks that does not speak TLS, by its first five octets.
+func protocolOf(first []byte) string {
+	switch strings.ToUpper(string(first)) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "CONNE", "OPTIO", "PRI *":
+		return "HTTP"
+	case "EHLO ", "HELO ", "QUIT\r", "NOOP\r", "START":
+		return "SMTP"
+	}
+	return ""
 }

@@ -177,7 +177,7 @@ func TestPausesBetweenChunks(t *testing.T) {
 
 // A client that does not read is let go, and holds up nobody.
 func TestClientThatDoesNotRead(t *testing.T) {
-	for at, want := range map[stage]time.Duration{atClear: time.Minute, atReady: writeTimeout} {
+	for at, want := range map[stage]time.Duration{atClear: time.Minute, atReady: defaultWrite} {
 		synctest.Test(t, func(t *testing.T) {
 			x := bubble(t, newBackend(), at)
 			begun := time.Now()

@@ -54,9 +54,9 @@ func (s *Submission) OnEnd(f func(accepted bool)) { s.ends = append(s.ends, f) }
 // End says that the submission is over. The server calls it at every end, of which only the first
 // counts; a policy never does.
 func (s *Submission) End(accepted bool) {
-	ends := s.ends
-	s.ends = nil
-	for _, f := range ends {
+	for len(s.ends) > 0 { // one that panics is not called again, those behind it are
+		f := s.ends[0]
+		s.ends = s.ends[1:]
 		f(accepted)
 	}
 }

@@ -21,8 +21,8 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 	if !slices.Contains(srv.Auth.offered, x.mechanism) {
 		return errMechanismGone
 	}
-	if srv.gate.blocked(&srv.Auth.Throttle, x.s.ip, x.user) {
-		return errThrottled
+	if err := x.reserve(call, srv); err != nil {
+		return err
 	}
 	refused := caddymsa.ErrCredentials
 	for _, b := range srv.Auth.backends {
@@ -45,6 +45,17 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 		refused = err
 	}
 	return refused
+}
+
+// reserve has the throttle agree to a question, once an exchange.
+func (x *exchange) reserve(ctx context.Context, srv *Server) (err error) {
+	if x.claim != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, srv.Auth.timeout())
+	defer cancel()
+	x.claim, err = srv.gate.claim(ctx, &srv.Auth.Throttle, x.s.ip, x.user)
+	return err
 }
 
 // within bounds a question to a backend.
@@ -93,9 +104,13 @@ func (x *exchange) scramCredential(user string) (credential sasl.SCRAMCredential
 
 func (x *exchange) checkToken(user, token string) error {
 	x.user = user
-	return ask(x, caddymsa.CapToken, func(ctx context.Context, peer caddymsa.Peer, b caddymsa.TokenVerifier) (caddymsa.Identity, error) {
+	err := ask(x, caddymsa.CapToken, func(ctx context.Context, peer caddymsa.Peer, b caddymsa.TokenVerifier) (caddymsa.Identity, error) {
 		return b.VerifyToken(ctx, peer, user, token)
 	})
+	if err != nil {
+		x.settle(err) // now: the client is told why, and may never come back for the 535
+	}
+	return err
 }
 
 func (x *exchange) mapCertificate() (user string, err error) {

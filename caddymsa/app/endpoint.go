@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -34,8 +36,7 @@ type endpoint struct {
 // binding is one generation's server on an endpoint.
 type binding struct {
 	srv      *Server
-	implicit bool          // TLS from the first byte
-	wrapped  *wrappedQueue // nil without listener wrappers
+	implicit bool // TLS from the first byte
 	ep       *endpoint
 	key      string
 }
@@ -73,9 +74,6 @@ func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error)
 
 // push puts the binding in charge.
 func (b *binding) push() {
-	if len(b.srv.wrappers) > 0 {
-		b.wrapped = newWrappedQueue(b)
-	}
 	b.ep.bindings.push(b)
 	b.ep.accept.Do(func() { go b.ep.acceptLoop() })
 }
@@ -84,9 +82,6 @@ func (b *binding) push() {
 // idle clients hear 421.
 func (b *binding) release() {
 	b.ep.bindings.remove(b)
-	if b.wrapped != nil {
-		b.wrapped.close()
-	}
 	_, _ = endpoints.Delete(b.key)
 }
 
@@ -165,7 +160,6 @@ func (ep *endpoint) acceptLoop() {
 			continue
 		case b == nil:
 			_ = nc.Close()
-		case b.wrapped != nil && b.wrapped.put(nc): // its wrappers hand it to serve
 		default:
 			go ep.serve(nc, b)
 		}
@@ -176,30 +170,97 @@ func (ep *endpoint) acceptLoop() {
 // serve runs one connection from its first byte to its last.
 func (ep *endpoint) serve(nc net.Conn, b *binding) {
 	srv := b.srv
-	ip := clientIP(nc.RemoteAddr()) // here, as a PROXY header may have to come first
-	v, refused := srv.gate.enter(caddymsa.ClientNetwork(ip), &srv.Limits)
-	if refused != "" {
-		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", refused))
-		metrics.refusedConnections.WithLabelValues(srv.name, refused).Inc()
-		if b.implicit { // nothing can be said before the handshake, which would cost what the limit guards
+	defer func() {
+		if p := recover(); p != nil { // a wrapper's; the engine sees to those of sessions
+			srv.log.Error("a connection ended by a panic", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			_ = nc.Close()
-			return
 		}
-		smtpd.Refuse(nc, "Too many connections, try again later")
+	}()
+	a := &arrival{nc: nc}
+	limits := srv.gateLimits()
+	balancer := srv.isBalancer(nc.RemoteAddr())
+	var network netip.Prefix // none, until a balancer has said whose connection it is
+	if !balancer {
+		network = caddymsa.ClientNetwork(clientIP(nc.RemoteAddr()))
+	}
+	v, refused := srv.gate.enter(network, limits, a.makeRoom)
+	if refused != "" {
+		b.refuse(nc, clientIP(nc.RemoteAddr()), refused)
 		return
 	}
 	defer v.leave()
-
+	if len(srv.wrappers) > 0 {
+		wrapped, err := srv.wrap(nc)
+		if err != nil {
+			if srv.gate.samples.stranger(srv.log, "listener wrapper", network) {
+				srv.log.Info("a listener wrapper kept a connection", zap.Stringer(fieldRemoteIP, clientIP(nc.RemoteAddr())), zap.Error(err))
+			}
+			_ = nc.Close()
+			return
+		}
+		nc = wrapped
+	}
+	if balancer {
+		ip := clientIP(nc.RemoteAddr()) // waits for the PROXY header
+		if refused := v.move(caddymsa.ClientNetwork(ip), limits); refused != "" {
+			b.refuse(nc, ip, refused)
+			return
+		}
+	}
 	c := smtpd.New(nc, ep, b.implicit, smtpd.Options{Authenticated: v.authenticated})
 	if !ep.join(c) {
 		_ = nc.Close()
 		return
 	}
 	defer ep.part(c)
+	a.begin(c)
 	metrics.connections.WithLabelValues(srv.name).Inc()
 	metrics.openSessions.WithLabelValues(srv.name).Inc()
 	defer metrics.openSessions.WithLabelValues(srv.name).Dec()
 	c.Serve()
+}
+
+// refuse turns a client away that is over a limit.
+func (b *binding) refuse(nc net.Conn, ip netip.Addr, limit string) {
+	srv := b.srv
+	if srv.gate.samples.stranger(srv.log, "connection refused: "+limit, caddymsa.ClientNetwork(ip)) {
+		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", limit))
+	}
+	metrics.refusedConnections.WithLabelValues(srv.name, limit).Inc()
+	if b.implicit { // nothing can be said before the handshake, which would cost what the limit guards
+		_ = nc.Close()
+		return
+	}
+	smtpd.Refuse(nc, "Too many connections, try again later")
+}
+
+// arrival is a connection that may have to make room for others, before it is a session as after.
+type arrival struct {
+	nc net.Conn // as accepted
+
+	mu      sync.Mutex
+	c       *smtpd.Conn
+	leaving bool
+}
+
+func (a *arrival) makeRoom() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaving = true
+	if a.c != nil {
+		a.c.MakeRoom()
+		return
+	}
+	_ = a.nc.Close()
+}
+
+func (a *arrival) begin(c *smtpd.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.c = c
+	if a.leaving {
+		c.MakeRoom()
+	}
 }
 
 func (ep *endpoint) join(c *smtpd.Conn) bool {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,9 +57,19 @@ func (ev *events) start() {
 	go func() {
 		defer close(ev.done)
 		for e := range ev.waiting {
-			ev.app.Emit(ev.ctx, e.name, e.data)
+			ev.hand(e)
 		}
 	}()
+}
+
+// hand calls the handlers. One that panics must not take Caddy with it.
+func (ev *events) hand(e event) {
+	defer func() {
+		if p := recover(); p != nil {
+			ev.log.Error("a handler of events panicked", zap.String("event", e.name), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	ev.app.Emit(ev.ctx, e.name, e.data)
 }
 
 // emit hands an event on if anybody wants it. When handlers cannot keep up, it is dropped.

@@ -23,7 +23,7 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 		return nil, err
 	}
 	defer leave()
-	if srv.gate.blocked(&srv.Auth.Throttle, s.ip, "") {
+	if srv.gate.blocked(&srv.Auth.Throttle, s.ip) {
 		return nil, x.failed(errThrottled)
 	}
 	if proxy := x.proxied(srv); proxy != nil {
@@ -54,7 +54,7 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 	case sasl.External:
 		x.server = sasl.NewExternal(x.mapCertificate)
 	default:
-		return nil, errMechanismGone
+		return nil, x.failed(errMechanismGone)
 	}
 	return x, nil
 }
@@ -69,6 +69,10 @@ type exchange struct {
 
 	user  string // as claimed, for the log
 	login *login // as proven, or about to be
+
+	claim   *claim // what the throttle counts; nil before the first question
+	settled bool   // a failure is logged and counted
+	delay   time.Duration
 }
 
 // Next implements sasl.Server.
@@ -96,7 +100,7 @@ func (x *exchange) succeeded() error {
 	}
 	defer leave()
 	x.s.login = x.login
-	srv.gate.accepted(x.s.ip, x.user)
+	x.claim.accepted()
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, "ok").Inc()
 	srv.log.Debug("authenticated", append(x.s.fields(), zap.String(fieldMechanism, x.mechanism),
 		zap.String(fieldBackend, x.login.backend.id))...)
@@ -106,14 +110,9 @@ func (x *exchange) succeeded() error {
 // failed logs and counts a failure, holds the reply back where passwords are being guessed, and
 // returns it.
 func (x *exchange) failed(cause error) error {
-	srv, _, leave, err := x.s.enter(x.ctx)
-	if err != nil {
-		return err
-	}
-	delay := x.logFailure(srv, cause)
-	leave() // a client's pause must not hold up a reload
-	if delay > 0 {
-		timer := time.NewTimer(delay)
+	x.settle(cause)
+	if x.delay > 0 {
+		timer := time.NewTimer(x.delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -123,37 +122,56 @@ func (x *exchange) failed(cause error) error {
 	return toReply(cause)
 }
 
-// logFailure also counts it, and returns how long to hold the reply back.
-func (x *exchange) logFailure(srv *Server, err error) (delay time.Duration) {
-	fields := append(x.s.fields(), zap.String(fieldMechanism, x.mechanism), zap.String(fieldUser, x.user), zap.Error(err))
-	count := func(result string) { metrics.auth.WithLabelValues(srv.name, x.mechanism, result).Inc() }
+// settle logs and counts a failure, once an exchange.
+func (x *exchange) settle(cause error) {
+	if x.settled {
+		return
+	}
+	x.settled = true
+	srv, _, leave, err := x.s.enter(x.ctx)
+	if err != nil {
+		return
+	}
+	defer leave() // before the delay: a client's pause must not hold up a reload
+	x.logFailure(srv, cause)
+	switch {
+	case errors.Is(cause, caddymsa.ErrCredentials):
+		delay, blocks := x.claim.refused()
+		x.delay = delay
+		if blocks != "" && x.s.allowed(srv, "AUTH blocks") {
+			srv.log.Warn("authentication blocked", append(x.fields(cause), zap.String("blocked", blocks),
+				zap.Duration("for", time.Duration(srv.Auth.Throttle.Block)))...)
+		}
+	case toReply(cause) == errCannotTell && !errors.Is(cause, caddymsa.ErrBusy):
+		x.claim.unanswered()
+	}
+}
+
+// logFailure also counts it in the metrics.
+func (x *exchange) logFailure(srv *Server, err error) {
+	result, level, text := "refused", zap.WarnLevel, "authentication failed"
 	switch {
 	case errors.Is(err, errThrottled):
-		count("blocked")
-		srv.log.Info("authentication refused: blocked", fields...)
+		result, level, text = "blocked", zap.InfoLevel, "authentication refused: blocked"
 	case errors.Is(err, caddymsa.ErrBusy):
-		count("busy")
-		srv.log.Warn("authentication put off: busy", fields...)
+		result, level, text = "busy", zap.WarnLevel, "authentication put off: busy"
 	case isOurs(err):
-		count("cannot_tell")
-		srv.log.Error("authentication could not be decided", fields...)
-	default:
-		count("refused")
-		srv.log.Warn("authentication failed", fields...)
+		result, level, text = "cannot_tell", zap.ErrorLevel, "authentication could not be decided"
 	}
-	if !errors.Is(err, caddymsa.ErrCredentials) {
-		return 0
+	metrics.auth.WithLabelValues(srv.name, x.mechanism, result).Inc()
+	if x.s.allowed(srv, "AUTH "+result) {
+		srv.log.Log(level, text, x.fields(err)...)
 	}
-	delay, blocks := srv.gate.refused(&srv.Auth.Throttle, x.s.ip, x.user)
-	if blocks != "" {
-		srv.log.Warn("authentication blocked", append(fields, zap.String("blocked", blocks),
-			zap.Duration("for", time.Duration(srv.Auth.Throttle.Block)))...)
-	}
-	return delay
+}
+
+func (x *exchange) fields(err error) []zap.Field {
+	return append(x.s.fields(), zap.String(fieldMechanism, x.mechanism), zap.String(fieldUser, x.user),
+		zap.String(fieldReply, caddymsa.ReplyText(toReply(err))), zap.Error(err))
 }
 
 // Close implements io.Closer, for exchanges that somebody else has to hear the end of.
 func (x *exchange) Close() error {
+	x.claim.abandoned() // if nothing else has become of it
 	if c, ok := x.server.(io.Closer); ok {
 		return c.Close()
 	}

@@ -14,4 +14,5 @@ const (
 	fieldSize       = "size"
 	fieldReply      = "reply"
 	fieldPolicy     = "policy"
+	fieldHint       = "hint"
 )

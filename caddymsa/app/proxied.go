@@ -41,6 +41,9 @@ func (s *proxiedServer) Next(response []byte) (challenge []byte, done bool, err 
 	}
 	call, cancel := context.WithTimeout(call, srv.Auth.timeout())
 	defer cancel()
+	if err := s.x.reserve(call, srv); err != nil {
+		return nil, false, err
+	}
 	challenge, done, err = s.partner.Next(call, response)
 	switch {
 	case errors.Is(err, caddymsa.ErrCredentials):

@@ -1,8 +1,6 @@
 package app
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
@@ -55,7 +53,19 @@ func (srv *Server) receivedFrom(helo string, ip netip.Addr) string {
 	case literal == helo:
 		return helo
 	}
-	return fmt.Sprintf("%s (%s)", helo, literal)
+	return harmless(helo) + " (" + literal + ")"
+}
+
+// harmless makes a word of what a client calls itself, which may be anything printable: what no
+// domain and no address literal has becomes an underscore.
+func harmless(helo string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= '0' && r <= '9', r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', strings.ContainsRune("-._:[]", r):
+			return r
+		}
+		return '_'
+	}, helo)
 }
 
 // addressLiteral is an address as RFC 5321 section 4.1.3 writes it. A unix
@@ -73,37 +83,4 @@ func addressLiteral(ip netip.Addr) string {
 // tlsText names a connection's TLS in the log and in entries.
 func tlsText(state *tls.ConnectionState) string {
 	return tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
-}
-
-// maxReceived is how many Received fields a message may have (RFC 5321 section 6.3).
-const maxReceived = 100
-
-// checkLoop refuses a message that has been through too many servers.
-func checkLoop(m *caddymsa.Message) error {
-	r, err := m.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	br := bufio.NewReaderSize(r, 4096)
-	count := 0
-	for start := true; ; {
-		line, err := br.ReadSlice('\n')
-		if start && len(bytes.TrimRight(line, "\r\n")) == 0 {
-			return nil // the end of the header, or of the message
-		}
-		if start && len(line) >= 9 && bytes.EqualFold(line[:9], []byte("received:")) {
-			if count++; count >= maxReceived {
-				return errLoop
-			}
-		}
-		switch err {
-		case nil:
-			start = true
-		case bufio.ErrBufferFull:
-			start = false
-		default:
-			return nil
-		}
-	}
 }

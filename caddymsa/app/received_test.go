@@ -1,39 +1,10 @@
 package app
 
 import (
-	"errors"
-	"io"
 	"net/netip"
 	"strings"
 	"testing"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
-
-func message(text string) *caddymsa.Message {
-	return &caddymsa.Message{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
-}
-
-// RFC 5321 section 6.3
-func TestLoop(t *testing.T) {
-	field := "Received: from a\r\n\tby b; x\r\n"
-	for _, tt := range []struct {
-		text string
-		want error
-	}{
-		{strings.Repeat(field, maxReceived-1) + "\r\nReceived: in the body\r\n", nil},
-		{strings.Repeat(field, maxReceived) + "\r\n", errLoop},
-		{strings.Repeat("rEceIVED: x\r\n", maxReceived), errLoop},
-		{strings.Repeat("X-Received: x\r\n", maxReceived) + "\r\n", nil},
-		{strings.Repeat("X: "+strings.Repeat("Received:", 1000)+"\r\n", maxReceived) + "\r\n", nil},
-		{"", nil},
-		{"\r\n" + strings.Repeat(field, maxReceived), nil},
-	} {
-		if err := checkLoop(message(tt.text)); !errors.Is(err, tt.want) {
-			t.Errorf("%.40q: %v, want %v", tt.text, err, tt.want)
-		}
-	}
-}
 
 //
 func TestReceivedFrom(t *testing.T) {
@@ -49,6 +20,11 @@ func TestReceivedFrom(t *testing.T) {
 		{"full", "", netip.Addr{}, "[127.0.0.1]"},
 		{"full", "[192.0.2.1]", v4, "[192.0.2.1]"},
 		{"no_client", "client.example", v4, ""},
+		{"full", "MY_PC", v4, "MY_PC ([192.0.2.1])"},
+		{"full", "MÜLLER-PC", v4, "M_LLER-PC ([192.0.2.1])"},
+		{"full", "Bob's iPhone", v4, "Bob_s_iPhone ([192.0.2.1])"},
+		{"full", "a (b; c) for <x@y>", v4, "a__b__c__for__x_y_ ([192.0.2.1])"},
+		{"full", "[IPv6:fe80::1%eth0]", v6, "[IPv6:fe80::1_eth0] ([IPv6:2001:db8::1])"},
 	} {
 		srv := &Server{Received: tt.setting}
 		if got := srv.receivedFrom(tt.helo, tt.ip); got != tt.want {

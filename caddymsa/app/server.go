@@ -67,7 +67,7 @@ type Server struct {
 	name      string
 	log       *zap.Logger
 	addresses []listenAddress
-	wrappers  []caddy.ListenerWrapper
+	wrappers  []wrapper
 	certs     *certificateFiles
 	tlsConfig *tls.Config
 	manage    bool // the TLS app gets a certificate for the hostname

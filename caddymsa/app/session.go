@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -102,8 +103,15 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
 	}
 	t := &transaction{s: s, srv: srv, sub: s.submission(srv, from, opts)}
-	if err := srv.policies().sender(call, t.sub); err != nil {
-		t.sub.End(false)
+	decided := false
+	defer func() {
+		if !decided { // a policy panicked
+			t.end(srv, false)
+		}
+	}()
+	err = srv.policies().sender(call, t.sub)
+	if decided = true; err != nil {
+		t.end(srv, false)
 		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
 	}
 	return t, nil
@@ -146,13 +154,45 @@ func (s *session) refuse(srv *Server, msg string, err error, fields ...zap.Field
 	if policy, ok := errors.AsType[*policyError](err); ok {
 		fields = append(fields, zap.String(fieldPolicy, policy.policy), zap.String("rule", policy.rule()))
 	}
+	s.refused++
+	if !s.allowed(srv, msg+" "+strconv.Itoa(reply.Code)) {
+		return reply
+	}
 	if isOurs(err) {
 		srv.log.Error(msg, fields...)
 	} else {
 		srv.log.Info(msg, fields...)
 	}
-	s.refused++
 	return reply
+}
+
+// allowed tells whether a line of this cause may be written again so soon.
+func (s *session) allowed(srv *Server, cause string) bool {
+	if srv.gate == nil {
+		return true
+	}
+	if s.login != nil {
+		return srv.gate.samples.client(srv.log, cause, caddymsa.ClientNetwork(s.ip))
+	}
+	return srv.gate.samples.stranger(srv.log, cause, caddymsa.ClientNetwork(s.ip))
+}
+
+// Refused writes a line for what the engine refused, as refuse does for what the session did.
+func (s *session) Refused(r smtpd.Refusal) {
+	b := s.ep.bindings.top()
+	if b == nil {
+		return
+	}
+	s.refused++
+	msg := r.Verb + " refused"
+	if !s.allowed(b.srv, msg+" "+strconv.Itoa(r.Reply.Code)) {
+		return
+	}
+	fields := append(s.fields(), zap.String(fieldReply, caddymsa.ReplyText(r.Reply)), zap.String("reason", r.Reason), zap.String("argument", r.Arg))
+	if hint := hintForRefusal(s.conn, r); hint != "" {
+		fields = append(fields, zap.String(fieldHint, hint))
+	}
+	b.srv.log.Info(msg, fields...)
 }
 
 // fields name the session in a log line.
@@ -178,11 +218,20 @@ func (s *session) Close(end smtpd.End) {
 	if s.login != nil {
 		fields = append(fields, zap.String(fieldUser, s.login.identity.User), zap.String(fieldMechanism, s.login.mechanism))
 	}
+	if len(end.Tried) > 0 && s.conn.TLS() == nil {
+		fields = append(fields, zap.Strings("tried", end.Tried))
+	}
+	if hint := hintForEnd(s.conn, end); hint != "" {
+		fields = append(fields, zap.String(fieldHint, hint))
+	}
 	if end.Err != nil {
 		fields = append(fields, zap.Error(end.Err))
 	}
 	if end.Panic != "" {
 		s.log.Error("session ended by a panic", append(fields, zap.String("panic", end.Panic))...)
+		return
+	}
+	if b := s.ep.bindings.top(); s.login == nil && b != nil && !s.allowed(b.srv, "session ended: "+end.Reason) {
 		return
 	}
 	s.log.Info("session ended", fields...)

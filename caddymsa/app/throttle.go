@@ -1,14 +1,20 @@
 package app
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -23,7 +29,7 @@ type Throttle struct {
 	// Off switches it off.
 	Off bool `json:"off,omitempty"`
 	// Failures is how many refusals one user name may have from one network in Window. From
-	// the next on, AUTH as that user from there is answered with 454 4.7.0 for Block, without
+	// the next on, AUTH as that user from there is answered with 421 4.7.0 for Block, without
 	// looking at the password. Default 10.
 	Failures int `json:"failures,omitempty"`
 	// NetworkFailures is the same for all names together, and then for all AUTH from
@@ -49,7 +55,7 @@ func (t *Throttle) provision() error {
 		if err != nil {
 			ip, err := netip.ParseAddr(s)
 			if err != nil {
-				return fmt.Errorf("except: %q is neither a network, as in 192.0.2.0/24, nor an address", s)
+				return fmt.Errorf("except: %q is neither a network (for example 192.0.2.0/24) nor an address", s)
 			}
 			p = netip.PrefixFrom(ip, ip.BitLen())
 		}
@@ -72,27 +78,37 @@ func (t *Throttle) applies(ip netip.Addr) bool {
 	return !t.Off && ip.IsValid() && !slices.ContainsFunc(t.except, func(p netip.Prefix) bool { return p.Contains(ip.WithZone("")) })
 }
 
-// guard counts refusals.
+// guard counts refusals, and questions to backends that are under way: what is under way may yet be
+// refused, so no more of them are let through than the limits have room for. The others wait.
 type guard struct {
-	now func() time.Time
+	clock func() time.Time
 
 	mu      sync.Mutex
 	entries map[guardKey]*failures
 }
 
 func newGuard() *guard {
-	return &guard{now: time.Now, entries: make(map[guardKey]*failures)}
+	return &guard{clock: time.Now, entries: make(map[guardKey]*failures)}
 }
 
 // guardKey is a network, or a user there: a hash, since a name may be long.
 type guardKey struct {
 	network netip.Prefix
+	kind    guardKind
 	user    [16]byte
 }
 
+type guardKind uint8
+
+const (
+	byNetwork guardKind = iota
+	byUser
+	unanswered // questions of a network that no backend could answer
+)
+
 func keyOf(network netip.Prefix, user string) guardKey {
-	sum := sha256.Sum256([]byte(user))
-	return guardKey{network, [16]byte(sum[:])}
+	sum := sha256.Sum256([]byte(foldUser(user)))
+	return guardKey{network, byUser, [16]byte(sum[:])}
 }
 
 // failures is a count that shrinks with time.
@@ -100,62 +116,201 @@ type failures struct {
 	level   float64
 	at      time.Time // when it was level
 	blocked time.Time // until then
+	asked   int       // questions under way
+	turn    chan struct{}
 }
 
 // maxGuarded bounds the memory of a guard, to some 15 MiB.
 const maxGuarded = 100_000
 
-// blocked tells whether AUTH as user, or as anyone if user is empty, is not to be looked at.
-func (g *guard) blocked(t *Throttle, ip netip.Addr, user string) bool {
+// While backends cannot answer, a network has maxUnanswered questions a minute; beyond that one every
+// unansweredPause, until one is answered.
+const (
+	maxUnanswered   = 30
+	unansweredPause = 2 * time.Second
+)
+
+// blocked tells whether AUTH from there is not to be looked at, whoever the client says to be.
+func (g *guard) blocked(t *Throttle, ip netip.Addr) bool {
 	if !t.applies(ip) {
 		return false
 	}
-	network := caddymsa.ClientNetwork(ip)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := g.now()
-	keys := []guardKey{{network: network}}
-	if user != "" {
-		keys = append(keys, keyOf(network, user))
+	return g.isBlocked(guardKey{network: caddymsa.ClientNetwork(ip)})
+}
+
+func (g *guard) isBlocked(k guardKey) bool {
+	f := g.entries[k]
+	return f != nil && g.clock().Before(f.blocked)
+}
+
+// claim is the right to ask backends about a client, and to be answered once. A nil claim is one
+// where nothing is counted.
+type claim struct {
+	g        *guard
+	throttle *Throttle
+	network  netip.Prefix
+	keys     []guardKey
+	over     bool
+}
+
+// claim reserves a question about a user, or about nobody yet. It waits while those under way could
+// exhaust the limits. errThrottled: the client is blocked.
+func (g *guard) claim(ctx context.Context, t *Throttle, ip netip.Addr, user string) (*claim, error) {
+	if !t.applies(ip) {
+		return nil, nil
 	}
-	return slices.ContainsFunc(keys, func(k guardKey) bool {
-		f := g.entries[k]
-		return f != nil && now.Before(f.blocked)
-	})
+	c := &claim{g: g, throttle: t, network: caddymsa.ClientNetwork(ip)}
+	c.keys = []guardKey{{network: c.network}}
+	if user != "" {
+		c.keys = append(c.keys, keyOf(c.network, user))
+	}
+	for {
+		turn, err := c.try()
+		if turn == nil {
+			return c, err
+		}
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return nil, cannotTell{fmt.Errorf("%w: as many questions about this client are under way as may fail", caddymsa.ErrBusy)}
+		}
+	}
+}
+
+// try reserves, or returns what to wait for.
+func (c *claim) try() (turn <-chan struct{}, err error) {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	if slices.ContainsFunc(c.keys, c.g.isBlocked) {
+		return nil, errThrottled
+	}
+	if c.g.isBlocked(guardKey{network: c.network, kind: unanswered}) {
+		return nil, cannotTell{errNotAsked}
+	}
+	for _, k := range c.keys {
+		f := c.g.entry(c.throttle, k)
+		if f.asked > 0 && int(math.Ceil(f.now(c.g.clock(), c.throttle, c.limit(k))))+f.asked >= c.limit(k) {
+			if f.turn == nil {
+				f.turn = make(chan struct{})
+			}
+			return f.turn, nil
+		}
+	}
+	for _, k := range c.keys {
+		c.g.entry(c.throttle, k).asked++
+	}
+	return nil, nil
+}
+
+var errNotAsked = errors.New("not asked, as too many questions from there could not be answered")
+
+func (c *claim) limit(k guardKey) int {
+	if k.kind == byUser {
+		return c.throttle.Failures
+	}
+	return c.throttle.NetworkFailures
+}
+
+// end gives the reservation back; further calls do nothing.
+func (c *claim) end(then func()) {
+	if c == nil {
+		return
+	}
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	if c.over {
+		return
+	}
+	c.over = true
+	for _, k := range c.keys {
+		f := c.g.entry(c.throttle, k)
+		f.asked--
+		if f.turn != nil {
+			close(f.turn)
+			f.turn = nil
+		}
+	}
+	if then != nil {
+		then()
+	}
+}
+
+// release ends a question that was not asked.
+func (c *claim) release() { c.end(nil) }
+
+// abandoned ends a question whose answer the client did not wait for. It had a backend's work and
+// proved nothing, so its network answers for it; the user does not.
+func (c *claim) abandoned() {
+	c.end(func() { c.g.count(c.throttle, c.keys[0], c.throttle.NetworkFailures) })
 }
 
 // refused counts a refusal. It returns how long to hold the reply back, and what is blocked
 // from now on: "user", "network" or nothing.
-func (g *guard) refused(t *Throttle, ip netip.Addr, user string) (delay time.Duration, blocks string) {
-	if !t.applies(ip) {
-		return 0, ""
+func (c *claim) refused() (delay time.Duration, blocks string) {
+	c.end(func() {
+		c.answered()
+		for _, k := range c.keys {
+			d, full := c.g.count(c.throttle, k, c.limit(k))
+			delay = max(delay, d)
+			switch {
+			case full && k.kind == byNetwork:
+				blocks = "network"
+			case full && blocks == "":
+				blocks = "user"
+			}
+		}
+	})
+	return delay, blocks
+}
+
+// accepted forgets the user's own mistakes. Those of its network stay: one right password must
+// not pay for guessing others.
+func (c *claim) accepted() {
+	c.end(func() {
+		c.answered()
+		for _, k := range c.keys {
+			if f := c.g.entries[k]; k.kind == byUser && f != nil {
+				f.level = 0
+				if f.asked == 0 {
+					delete(c.g.entries, k)
+				}
+			}
+		}
+	})
+}
+
+// unanswered counts a question that no backend could answer: it says nothing about the client, but
+// a stranger must not have thousands of them asked.
+func (c *claim) unanswered() {
+	c.end(func() {
+		pause := &Throttle{Window: conf.Duration(time.Minute), Block: conf.Duration(unansweredPause)}
+		c.g.count(pause, guardKey{network: c.network, kind: unanswered}, maxUnanswered)
+	})
+}
+
+func (c *claim) answered() { delete(c.g.entries, guardKey{network: c.network, kind: unanswered}) }
+
+func (g *guard) entry(t *Throttle, k guardKey) *failures {
+	f := g.entries[k]
+	if f == nil {
+		g.makeRoom(t)
+		f = &failures{at: g.clock()}
+		g.entries[k] = f
 	}
-	network := caddymsa.ClientNetwork(ip)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delay, full := g.count(t, guardKey{network: network}, t.NetworkFailures)
-	if full {
-		blocks = "network"
-	}
-	if user == "" {
-		return delay, blocks
-	}
-	byUser, full := g.count(t, keyOf(network, user), t.Failures)
-	if full && blocks == "" {
-		blocks = "user"
-	}
-	return max(delay, byUser), blocks
+	return f
+}
+
+// now is the level at a moment.
+func (f *failures) now(at time.Time, t *Throttle, limit int) float64 {
+	return max(0, f.level-float64(limit)*float64(at.Sub(f.at))/float64(t.Window))
 }
 
 func (g *guard) count(t *Throttle, k guardKey, limit int) (delay time.Duration, full bool) {
-	now := g.now()
-	f := g.entries[k]
-	if f == nil {
-		g.makeRoom(t, now)
-		f = &failures{at: now}
-		g.entries[k] = f
-	}
-	f.level = max(0, f.level-float64(limit)*float64(now.Sub(f.at))/float64(t.Window)) + 1
+	now := g.clock()
+	f := g.entry(t, k)
+	f.level = f.now(now, t, limit) + 1
 	f.at = now
 	level := math.Ceil(f.level) // the limit's refusal counts though moments have passed
 	if level >= float64(limit) {
@@ -167,27 +322,35 @@ func (g *guard) count(t *Throttle, k guardKey, limit int) (delay time.Duration, 
 }
 
 // makeRoom forgets what counts for nothing any more, and some of the rest if that does not help.
-func (g *guard) makeRoom(t *Throttle, now time.Time) {
+func (g *guard) makeRoom(t *Throttle) {
 	if len(g.entries) < maxGuarded {
 		return
 	}
+	now := g.clock()
 	for k, f := range g.entries {
-		if now.After(f.blocked) && now.Sub(f.at) > time.Duration(t.Window) {
+		if f.asked == 0 && now.After(f.blocked) && now.Sub(f.at) > time.Duration(t.Window) {
 			delete(g.entries, k)
 		}
 	}
-	for k := range g.entries {
+	for k, f := range g.entries {
 		if len(g.entries) <= maxGuarded*9/10 {
 			return
 		}
-		delete(g.entries, k)
+		if f.asked == 0 {
+			delete(g.entries, k)
+		}
 	}
 }
 
-// accepted forgets the user's own mistakes. Those of its network stay: one right password must
-// not pay for guessing others.
-func (g *guard) accepted(ip netip.Addr, user string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.entries, keyOf(caddymsa.ClientNetwork(ip), user))
+// foldUser is coarser than any backend's view of what is one name: capitals, width, accents, spaces
+// and what is invisible do not make another guess of one.
+func foldUser(user string) string {
+	var b strings.Builder
+	for _, r := range norm.NFKD.String(user) {
+		if unicode.IsSpace(r) || unicode.Is(unicode.Mn, r) || !unicode.IsPrint(r) {
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return cases.Fold().String(b.String())
 }

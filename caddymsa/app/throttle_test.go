@@ -1,11 +1,17 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
 var (
@@ -13,11 +19,40 @@ var (
 	owner   = netip.MustParseAddr("198.51.100.7")
 )
 
-// testGuard has a clock that the test turns.
-func testGuard() (*guard, *time.Time) {
+// guardTest is a guard with a clock that the test turns.
+type guardTest struct{ *guard }
+
+func testGuard() (guardTest, *time.Time) {
 	g, now := newGuard(), time.Unix(1e9, 0)
-	g.now = func() time.Time { return now }
-	return g, &now
+	g.clock = func() time.Time { return now }
+	return guardTest{g}, &now
+}
+
+// question is one that is under way, whatever the throttle has to say to it.
+func (g guardTest) question(config *Throttle, ip netip.Addr, user string) *claim {
+	if !config.applies(ip) {
+		return nil
+	}
+	c := &claim{g: g.guard, throttle: config, network: caddymsa.ClientNetwork(ip)}
+	c.keys = []guardKey{{network: c.network}, keyOf(c.network, user)}
+	for _, k := range c.keys {
+		g.entry(config, k).asked++
+	}
+	return c
+}
+
+func (g guardTest) refused(config *Throttle, ip netip.Addr, user string) (time.Duration, string) {
+	return g.question(config, ip, user).refused()
+}
+
+func (g guardTest) accepted(config *Throttle, ip netip.Addr, user string) {
+	g.question(config, ip, user).accepted()
+}
+
+func (g guardTest) blocked(config *Throttle, ip netip.Addr, user string) bool {
+	c, err := g.claim(context.Background(), config, ip, user)
+	c.release()
+	return errors.Is(err, errThrottled)
 }
 
 func throttleOf(t *testing.T, throttle Throttle) *Throttle {
@@ -73,7 +108,7 @@ func TestThrottleNetwork(t *testing.T) {
 			t.Fatalf("blocked after %d refusals", i)
 		}
 		g.refused(config, ip, "user"+strconv.Itoa(i))
-		g.accepted(ip, "mine") // pays for nothing
+		g.accepted(config, ip, "mine") // pays for nothing
 	}
 	if !g.blocked(config, netip.MustParseAddr("2001:db8::ffff"), "") {
 		t.Error("the network is not blocked")
@@ -90,7 +125,7 @@ func TestThrottleForgets(t *testing.T) {
 	for range 30 {
 		g.refused(config, owner, "alice")
 		g.refused(config, owner, "alice")
-		g.accepted(owner, "alice")
+		g.accepted(config, owner, "alice")
 		*now = now.Add(time.Minute)
 	}
 	for range 100 {
@@ -143,5 +178,123 @@ func TestThrottleConfig(t *testing.T) {
 		if err := throttle.provision(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", throttle, err, want)
 		}
+	}
+}
+
+// Sixty guesses at the same moment are ten, however fast a backend is.
+func TestThrottleReserves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard()
+		config := throttleOf(t, Throttle{})
+		asked, blocked := 0, 0
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for i := range 60 {
+			user := []string{"alice", "ALICE", "Alice ", "\uff41lice", "al\u00adice", "\u00e1lice"}[i%6] // one name to some backend
+			all.Go(func() {
+				c, err := g.claim(t.Context(), config, guesser, user)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					asked++
+				case errors.Is(err, errThrottled):
+					blocked++
+					return
+				default:
+					t.Error(err)
+				}
+				go func() {
+					time.Sleep(time.Second)
+					c.refused()
+				}()
+			})
+		}
+		all.Wait()
+		if asked != 10 || blocked != 50 {
+			t.Errorf("%d asked, %d blocked", asked, blocked)
+		}
+	})
+}
+
+// three hundred log-ins at the same moment from one address succeed, of one user as of many.
+func TestThrottleLetsManyIn(t *testing.T) {
+	for _, users := range []int{1, 300} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuard()
+			config := throttleOf(t, Throttle{})
+			var all sync.WaitGroup
+			for i := range 300 {
+				all.Go(func() {
+					c, err := g.claim(t.Context(), config, guesser, "user"+strconv.Itoa(i%users))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+					c.accepted()
+				})
+			}
+			all.Wait()
+			for k, f := range g.entries {
+				if f.asked != 0 || f.level != 0 {
+					t.Errorf("%v is left with %+v", k, f)
+				}
+			}
+		})
+	}
+}
+
+// While no backend can answer, a network has thirty questions and then one every two seconds; the
+// first answer ends that.
+func TestThrottleUnanswered(t *testing.T) {
+	g, now := testGuard()
+	config := throttleOf(t, Throttle{})
+	ask := func() (c *claim, asked bool) {
+		c, err := g.claim(t.Context(), config, guesser, "alice")
+		if err != nil && toReply(err) != errCannotTell {
+			t.Fatal(err)
+		}
+		return c, err == nil
+	}
+	asked := 0
+	for range 1000 {
+		if c, ok := ask(); ok {
+			asked++
+			c.unanswered()
+		}
+		*now = now.Add(10 * time.Millisecond)
+	}
+	if asked < 30 || asked > 36 {
+		t.Errorf("%d questions in 10 s", asked)
+	}
+	if other, err := g.claim(t.Context(), config, owner, "alice"); err != nil {
+		t.Error("another network:", err)
+	} else {
+		other.release()
+	}
+	*now = now.Add(2 * time.Second)
+	c, ok := ask()
+	if !ok {
+		t.Fatal("not asked after the pause")
+	}
+	c.refused() // which is an answer
+	for range 5 {
+		if c, ok = ask(); !ok {
+			t.Fatal("not asked though a backend answers again")
+		}
+		c.release()
+	}
+}
+
+// What asks and does not wait for the answer counts for its network, not for the user that it names.
+func TestThrottleAbandoned(t *testing.T) {
+	g, _ := testGuard()
+	config := throttleOf(t, Throttle{NetworkFailures: 20})
+	for range 20 {
+		g.question(config, guesser, "alice").abandoned()
+	}
+	if !g.guard.blocked(config, guesser) || g.entries[keyOf(caddymsa.ClientNetwork(guesser), "alice")].level != 0 {
+		t.Error("the network is not blocked, or the user is")
 	}
 }

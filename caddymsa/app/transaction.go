@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ type transaction struct {
 	store *store
 	draft queue.Draft
 	size  int64
+	head  headerScan
+	told  bool // of the refusal, in the log
+	over  bool // it is decided what becomes of the message
 	// direct is the route of a recipient whose message is delivered before the client is answered.
 	direct *RouteConfig
 }
@@ -81,9 +85,10 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 		return nil, err
 	}
 	defer leave()
+	t.head.limits = &srv.Limits
 	t.store = srv.app.delivery.store
 	if t.draft, err = t.store.spool.Create(call); err != nil {
-		t.sub.End(false)
+		t.end(srv, false)
 		return nil, t.s.refuse(srv, "message refused", err, t.fields()...)
 	}
 	return body{t}, nil
@@ -91,10 +96,14 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 
 // Write appends to the message. The spool outlives configurations, so none is entered.
 func (t *transaction) Write(p []byte) (int, error) {
+	if err := t.head.scan(p); err != nil {
+		return 0, err
+	}
 	n, err := t.draft.Write(p)
 	t.size += int64(n)
 	if err != nil {
-		return n, toReply(err)
+		t.told = true
+		return n, t.s.refuse(t.srv, "message refused", fmt.Errorf("spool: %w", err), t.fields()...)
 	}
 	return n, nil
 }
@@ -104,15 +113,17 @@ func (t *transaction) Write(p []byte) (int, error) {
 func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	srv, call, leave, err := t.s.enter(ctx)
 	if err != nil {
-		t.sub.End(false)
+		t.end(t.srv, false)
 		t.draft.Abort()
 		return smtpd.Reply{}, err
 	}
 	defer leave()
+	defer t.giveUpInPanic()
 	e := t.sub.Entry
 	e.ID = newQueueID()
 	err = t.commit(call, srv)
-	t.sub.End(err == nil)
+	t.over = true
+	t.end(srv, err == nil)
 	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "accepted_before").Inc()
@@ -155,9 +166,6 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 		}
 	}
 	m := caddymsa.NewMessage(t.size, t.draft.Reader)
-	if err := checkLoop(m); err != nil {
-		return err
-	}
 	if err := srv.policies().message(ctx, t.sub, m); err != nil {
 		return err
 	}
@@ -208,16 +216,61 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 }
 
 // Abort implements smtpd.Transaction: nothing was kept yet.
-func (t *transaction) Abort() { t.sub.End(false) }
+func (t *transaction) Abort() { t.end(t.srv, false) }
 
 // body is a transaction that has a draft.
 type body struct{ *transaction }
 
 // Abort forgets the message.
 func (b body) Abort(cause error) {
-	b.sub.End(false)
+	b.end(b.srv, false)
 	b.draft.Abort()
-	b.s.log.Info("message not received whole", append(b.fields(), zap.Error(cause))...)
+	if _, refused := errors.AsType[*smtp.SMTPError](cause); refused {
+		if !b.told {
+			metrics.messages.WithLabelValues(b.srv.name, "refused").Inc()
+			_ = b.s.refuse(b.srv, "message refused", cause, append(b.fields(), remedyFor(cause)...)...)
+		}
+		return
+	}
+	if b.s.allowed(b.srv, "message not received whole") {
+		b.s.log.Info("message not received whole", append(b.fields(), zap.Error(cause))...)
+	}
+}
+
+// remedyFor says what the operator can do about a message that the engine refused.
+func remedyFor(cause error) []zap.Field {
+	if errors.Is(cause, smtpd.ErrBareCR) || errors.Is(cause, smtpd.ErrBareLF) || errors.Is(cause, smtpd.ErrNUL) {
+		return []zap.Field{zap.String(fieldHint, "the client sends line ends that are not CRLF (curl: use --crlf); to take and correct them, set: newlines normalize")}
+	}
+	return nil
+}
+
+// end tells the policies what came of the submission. What one of them breaks there changes nothing
+// of it, and least of all a message that is durable.
+func (t *transaction) end(srv *Server, accepted bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			srv.log.Error("a policy panicked at the end of a submission", append(t.s.fields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
+			t.end(srv, accepted) // the others
+		}
+	}()
+	t.sub.End(accepted)
+}
+
+// giveUpInPanic aborts a message of which a module broke before it was decided. The panic goes on
+// to the engine, which closes the session with 421.
+func (t *transaction) giveUpInPanic() {
+	if t.over {
+		return
+	}
+	if p := recover(); p != nil {
+		t.end(t.srv, false)
+		func() {
+			defer func() { _ = recover() }() // the spool's, again
+			t.draft.Abort()
+		}()
+		panic(p) // its stack is still there for the engine to log
+	}
 }
 
 func (t *transaction) fields() []zap.Field {

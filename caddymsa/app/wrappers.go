@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 )
 
 // loadWrappers loads the listener wrappers, which see the connection before TLS.
@@ -24,99 +25,105 @@ func (srv *Server) loadWrappers(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("listener_wrappers: %w", err)
 	}
-	for _, mod := range mods.([]any) {
-		if mod.(caddy.Module).CaddyModule().ID != "caddy.listeners.tls" {
-			srv.wrappers = append(srv.wrappers, mod.(caddy.ListenerWrapper))
+	for i, mod := range mods.([]any) {
+		if mod.(caddy.Module).CaddyModule().ID == "caddy.listeners.tls" {
+			continue
 		}
+		w := wrapper{ListenerWrapper: mod.(caddy.ListenerWrapper)}
+		if w.proxy, err = parseProxyRules(srv.ListenerWrappersRaw[i]); err != nil {
+			return fmt.Errorf("listener_wrappers: %w", err)
+		}
+		srv.wrappers = append(srv.wrappers, w)
 	}
 	return nil
 }
 
-// checkWrapper refuses what would open the server to everyone's word about who
+// wrapper is a listener wrapper; proxy is nil for all but proxy_protocol.
+type wrapper struct {
+	caddy.ListenerWrapper
+	proxy *proxyRules
+}
+
+// checkWrapper refuses what would have the server believe anyone's word about who
 // they are, and what would hide TLS from it.
 func (srv *Server) checkWrapper(raw json.RawMessage, last bool) error {
 	var w struct {
-		Wrapper string   `json:"wrapper"`
-		Allow   []string `json:"allow"`
+		Wrapper string `json:"wrapper"`
 	}
 	if err := json.Unmarshal(raw, &w); err != nil {
 		return err
 	}
-	switch {
-	case w.Wrapper == "tls" && !last:
+	if w.Wrapper == "tls" && !last {
 		return errors.New("wrappers after tls are not possible here; put them before it, and leave tls out")
-	case w.Wrapper == "proxy_protocol" && len(w.Allow) == 0:
-		for _, na := range srv.addresses {
-			if !na.IsUnixNetwork() {
-				return errors.New("proxy_protocol: allow is required, else any client could claim any address; name your load balancers, as in allow 192.0.2.0/24")
-			}
+	}
+	rules, err := parseProxyRules(raw)
+	if err != nil || rules == nil {
+		return err
+	}
+	for _, na := range srv.addresses {
+		if !na.IsUnixNetwork() {
+			return rules.check()
 		}
 	}
 	return nil
 }
 
-// wrappedQueue is a listener of connections that were accepted already: it runs
-// one generation's wrappers over an endpoint's clients.
-type wrappedQueue struct {
-	b      *binding
-	conns  chan net.Conn
-	closed chan struct{}
-}
-
-func newWrappedQueue(b *binding) *wrappedQueue {
-	q := &wrappedQueue{b: b, conns: make(chan net.Conn), closed: make(chan struct{})}
-	var ln net.Listener = q
-	for _, w := range b.srv.wrappers {
-		ln = w.WrapListener(ln)
-	}
-	go q.serve(ln)
-	return q
-}
-
-func (q *wrappedQueue) serve(ln net.Listener) {
-	for {
-		nc, err := ln.Accept()
-		select {
-		case <-q.closed:
-			if err == nil { // it came just before the end: it is served all the same
-				go q.b.ep.serve(nc, q.b)
-				continue
-			}
-			return
-		default:
-		}
-		if err != nil {
-			q.b.srv.log.Error("a listener wrapper refused a connection", zap.Error(err))
+// wrap runs the wrappers over one connection, each on a listener that has nothing else: which
+// connection came of which is then known, and a wrapper that fails harms that one only. With
+// proxy_protocol it may wait for the header.
+func (srv *Server) wrap(nc net.Conn) (net.Conn, error) {
+	peer := nc.RemoteAddr()
+	var ln net.Listener = &oneConn{nc: nc}
+	for _, w := range srv.wrappers {
+		if w.proxy != nil && !w.proxy.trusts(peer) {
+			ln = unproxied{ln, w.proxy.policy(peer)}
 			continue
 		}
-		go q.b.ep.serve(nc, q.b)
+		ln = w.WrapListener(ln)
 	}
+	wrapped, err := ln.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return wrappedConn{wrapped, nc}, nil
 }
 
-// put hands over a connection; false when the generation has gone.
-func (q *wrappedQueue) put(nc net.Conn) bool {
-	select {
-	case q.conns <- nc:
-		return true
-	case <-q.closed:
-		return false
-	}
+// isBalancer tells whether a peer may say who its client is.
+func (srv *Server) isBalancer(peer net.Addr) bool {
+	return slices.ContainsFunc(srv.wrappers, func(w wrapper) bool { return w.proxy != nil && w.proxy.trusts(peer) })
 }
 
-func (q *wrappedQueue) close() { close(q.closed) }
+// oneConn is a listener of one connection.
+type oneConn struct {
+	nc    net.Conn
+	taken atomic.Bool
+}
 
 // Accept implements net.Listener.
-func (q *wrappedQueue) Accept() (net.Conn, error) {
-	select {
-	case nc := <-q.conns:
-		return nc, nil
-	case <-q.closed:
+func (l *oneConn) Accept() (net.Conn, error) {
+	if l.taken.Swap(true) {
 		return nil, net.ErrClosed
 	}
+	return l.nc, nil
 }
 
-// Close implements net.Listener. The socket is the endpoint's to close.
-func (q *wrappedQueue) Close() error { return nil }
+// Close implements net.Listener.
+func (l *oneConn) Close() error { return nil }
 
 // Addr implements net.Listener.
-func (q *wrappedQueue) Addr() net.Addr { return q.b.ep.ln.Addr() }
+func (l *oneConn) Addr() net.Addr { return l.nc.LocalAddr() }
+
+// wrappedConn can be half closed, which wrappers forget.
+type wrappedConn struct {
+	net.Conn
+	raw net.Conn
+}
+
+// CloseWrite says that nothing more will be sent.
+func (c wrappedConn) CloseWrite() error {
+	half, ok := c.raw.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}

@@ -17,9 +17,9 @@ type newlines struct {
 
 // Refusals of what a message is made of.
 var (
-	errMessageCR  = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a bare CR: lines end in CRLF"}
-	errMessageLF  = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a bare LF: lines end in CRLF"}
-	errMessageNUL = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a NUL octet"}
+	ErrBareCR = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a bare CR: lines must end in CRLF"}
+	ErrBareLF = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a bare LF: lines must end in CRLF"}
+	ErrNUL    = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Message has a NUL octet"}
 )
 
 // check returns what is to be stored of p, which is not empty, valid until the next call. The error
@@ -69,15 +69,15 @@ func (n *newlines) culprit(p []byte) error {
 	for _, ch := range p {
 		switch {
 		case cr && ch != '\n':
-			return errMessageCR
+			return ErrBareCR
 		case !cr && ch == '\n':
-			return errMessageLF
+			return ErrBareLF
 		case ch == 0:
-			return errMessageNUL
+			return ErrNUL
 		}
 		cr = ch == '\r'
 	}
-	return errMessageCR // the last octet of all
+	return ErrBareCR // the last octet of all
 }
 
 // rewrite makes CRLF of every line end and drops NUL. A CR at the end waits for what follows it.
@@ -112,5 +112,5 @@ func (n *newlines) end() ([]byte, error) {
 	case n.normalize:
 		return []byte("\r\n"), nil
 	}
-	return nil, errMessageCR
+	return nil, ErrBareCR
 }

@@ -4,6 +4,7 @@ package watch
 
 import (
 	"io"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -125,8 +126,18 @@ func (w *watcher) look(mayWait bool) bool {
 		return false
 	}
 	w.seen = now
-	w.changed()
+	w.call()
 	return true
+}
+
+// call is changed, whose panic must not take the process with it.
+func (w *watcher) call() {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("reading changed files panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	w.changed()
 }
 
 // unsettled tells whether a changed file was written a moment ago. It may be half of

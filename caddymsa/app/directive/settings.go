@@ -16,9 +16,32 @@ func (p *serverParser) limits(d *caddyfile.Dispenser) error {
 		conf.Count("connections", &l.Connections),
 		conf.Count("connections_per_ip", &l.ConnectionsPerIP),
 		conf.Count("unauthenticated", &l.Unauthenticated),
+		conf.Count("unauthenticated_per_ip", &l.UnauthenticatedPerIP),
 		conf.Count("bad_commands", &l.BadCommands),
 		conf.Count("auth_failures", &l.AuthFailures),
+		conf.Count("commands_before_auth", &l.CommandsBeforeAuth),
+		conf.Size("command_line", &l.CommandLine),
+		conf.Size("auth_line", &l.AuthLine),
+		conf.Size("refused_octets", &l.RefusedOctets),
+		conf.Count("header_fields", &l.HeaderFields),
+		conf.Size("header_size", &l.HeaderSize),
+		conf.Count("received_fields", &l.ReceivedFields),
+		dataRate(&l.DataRate),
 	)
+}
+
+// dataRate is octets a second, or off.
+func dataRate(into *int64) conf.Setting {
+	return conf.Func("data_rate", func(d *caddyfile.Dispenser) error {
+		if d.CountRemainingArgs() == 1 && d.NextArg() {
+			if d.Val() == "off" {
+				*into = -1
+				return nil
+			}
+			d.Prev()
+		}
+		return conf.Parse(d, conf.Size("data_rate", into))
+	})
 }
 
 func (p *serverParser) timeouts(d *caddyfile.Dispenser) error {
@@ -28,6 +51,8 @@ func (p *serverParser) timeouts(d *caddyfile.Dispenser) error {
 		conf.Value("before_auth", &t.BeforeAuth),
 		conf.Value("command", &t.Command),
 		conf.Value("data", &t.Data),
+		conf.Value("data_grace", &t.DataGrace),
+		conf.Value("write", &t.Write),
 		conf.Value("session", &t.Session),
 	)
 }

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Whatever the pieces in which a message comes, its header is judged alike.
+func TestHeaderScan(t *testing.T) {
+	const received, loops = "Received: from a\r\n\tby b; x\r\n", 100
+	limits := &Limits{HeaderFields: 200, HeaderSize: 100_000, ReceivedFields: loops}
+	for _, tt := range []struct {
+		text string
+		want error
+	}{
+		{"Subject: x\r\n\r\n", nil},
+		{"", nil},
+		{"\r\n body", nil},
+		// issue 10.5: it would continue a field of ours.
+		{" folded\r\nSubject: x\r\n\r\n", errFirstLine},
+		{"\tfolded\r\n\r\n", errFirstLine},
+		{" ", errFirstLine},
+		{" \r\n\r\n", errFirstLine},
+		// RFC 5321 section 6.3
+		{strings.Repeat(received, loops-1) + "\r\nReceived: in the body\r\n", nil},
+		{strings.Repeat(received, loops) + "\r\n", errLoop},
+		{strings.Repeat("rEceIVED: x\r\n", loops), errLoop},
+		{strings.Repeat("X-Received: x\r\n", loops) + "\r\n", nil},
+		{strings.Repeat("X: "+strings.Repeat("Received:", 30)+"\r\n", loops) + "\r\n", nil},
+		{"\r\n" + strings.Repeat(received, loops), nil},
+		{strings.Repeat("X: y\r\n z\r\n", 200) + "\r\n" + strings.Repeat("X: y\r\n", 1000), nil},
+		{strings.Repeat("X: y\r\n", 201) + "\r\n", errHeaderFields},
+		{strings.Repeat("no field\r\n", 201) + "\r\n", errHeaderFields},
+		{"X: " + strings.Repeat("y", 100_000-7) + "\r\n\r\n" + strings.Repeat("z", 200_000), nil},
+		{"X: " + strings.Repeat("y", 100_000) + "\r\n\r\n", errHeaderSize},
+		{"X: y\r\n" + strings.Repeat(" z\r\n", 30_000) + "\r\n", errHeaderSize},
+		{strings.Repeat("x", 200_000), errHeaderSize},
+	} {
+		for _, size := range []int{1, 2, 7, 4096, 1 << 20} {
+			h := headerScan{limits: limits}
+			var err error
+			for rest := tt.text; rest != "" && err == nil; {
+				n := min(size, len(rest))
+				err = h.scan([]byte(rest[:n]))
+				rest = rest[n:]
+			}
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%.40q in pieces of %d: %v, want %v", tt.text, size, err, tt.want)
+			}
+		}
+	}
+}
+
+// The scan allocates nothing, and costs in proportion to the message.
+func BenchmarkHeaderScan(b *testing.B) {
+	for _, lines := range []int{100, 10_000} {
+		text := []byte(strings.Repeat("X: y\r\n", lines))
+		b.Run(fmt.Sprint(lines), func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				h := headerScan{limits: &Limits{HeaderFields: 1 << 30, HeaderSize: 1 << 30, ReceivedFields: 100}}
+				_ = h.scan(text)
+			}
+		})
+	}
+}

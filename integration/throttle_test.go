@@ -51,7 +51,7 @@ func TestThrottle(t *testing.T) {
 	}
 	check := func() {
 		t.Helper()
-		if code := s.authAs("alice@example.org", "secret"); code != "454" {
+		if code := s.authAs("alice@example.org", "secret"); code != "421" {
 			t.Errorf("the right password after three guesses: %s", code)
 		}
 		if code := s.authAs("bob@example.net", "hunter2"); code != "235" {

@@ -16,8 +16,10 @@ func (srv *Server) loadWrappers(ctx caddy.Context) error {
 	if srv.ListenerWrappersRaw == nil {
 		return nil
 	}
+	rules := make([]*proxyRules, len(srv.ListenerWrappersRaw))
 	for i, raw := range srv.ListenerWrappersRaw {
-		if err := srv.checkWrapper(raw, i == len(srv.ListenerWrappersRaw)-1); err != nil {
+		var err error
+		if rules[i], err = srv.checkWrapper(raw, i == len(srv.ListenerWrappersRaw)-1); err != nil {
 			return fmt.Errorf("listener_wrappers: %w", err)
 		}
 	}
@@ -26,14 +28,9 @@ func (srv *Server) loadWrappers(ctx caddy.Context) error {
 		return fmt.Errorf("listener_wrappers: %w", err)
 	}
 	for i, mod := range mods.([]any) {
-		if mod.(caddy.Module).CaddyModule().ID == "caddy.listeners.tls" {
-			continue
+		if mod.(caddy.Module).CaddyModule().ID != "caddy.listeners.tls" {
+			srv.wrappers = append(srv.wrappers, wrapper{mod.(caddy.ListenerWrapper), rules[i]})
 		}
-		w := wrapper{ListenerWrapper: mod.(caddy.ListenerWrapper)}
-		if w.proxy, err = parseProxyRules(srv.ListenerWrappersRaw[i]); err != nil {
-			return fmt.Errorf("listener_wrappers: %w", err)
-		}
-		srv.wrappers = append(srv.wrappers, w)
 	}
 	return nil
 }
@@ -46,26 +43,26 @@ type wrapper struct {
 
 // checkWrapper refuses what would have the server believe anyone's word about who
 // they are, and what would hide TLS from it.
-func (srv *Server) checkWrapper(raw json.RawMessage, last bool) error {
+func (srv *Server) checkWrapper(raw json.RawMessage, last bool) (*proxyRules, error) {
 	var w struct {
 		Wrapper string `json:"wrapper"`
 	}
 	if err := json.Unmarshal(raw, &w); err != nil {
-		return err
+		return nil, err
 	}
 	if w.Wrapper == "tls" && !last {
-		return errors.New("wrappers after tls are not possible here; put them before it, and leave tls out")
+		return nil, errors.New("wrappers after tls are not possible here; put them before it, and leave tls out")
 	}
 	rules, err := parseProxyRules(raw)
 	if err != nil || rules == nil {
-		return err
+		return nil, err
 	}
 	for _, na := range srv.addresses {
 		if !na.IsUnixNetwork() {
-			return rules.check()
+			return rules, rules.check()
 		}
 	}
-	return nil
+	return rules, nil
 }
 
 // wrap runs the wrappers over one connection, each on a listener that has nothing else: which

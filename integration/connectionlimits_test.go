@@ -67,12 +67,21 @@ func TestConnectionLimits(t *testing.T) {
 		b.close()
 		return true
 	})
+	oldest := entered(one)
 	a := entered(one)
-	b := entered(one)
-	full(two, "unauthenticated")
-	login(a) // a stranger no more, which makes room for one
-	c := entered(one)
+	b := entered(two) // over unauthenticated: the oldest stranger of those who have most makes room
+	if err := oldest.want("421 4.7.0"); err != nil {
+		t.Error("the oldest stranger:", err)
+	}
+	s.logged("session ended", `"reason":"crowded"`)
+	if err := b.do("250", "NOOP"); err != nil {
+		t.Error("the newcomer:", err)
+	}
+	b.close()
+	login(a)
+	b = entered(one)
 	login(b)
+	c := entered(one)
 	login(c)
 	full(one, "connections_per_ip")
 	if status, answer := s.load(s.caddyfile(l)); status != http.StatusOK {

@@ -76,7 +76,9 @@ func (c *Conn) exchange(server gosasl.Server, response []byte) error {
 			break
 		}
 	}
-	c.authenticated = true
+	c.mu.Lock()
+	c.authenticated, c.crowded = true, false
+	c.mu.Unlock()
 	c.reply(235, code(2, 7, 0), "Authentication successful")
 	if c.options.Authenticated != nil {
 		c.options.Authenticated()
@@ -117,15 +119,12 @@ func (c *Conn) authFailed(r *smtp.SMTPError) error {
 	if r.Code == 500 || r.Code == 501 || r.Code == 504 {
 		c.end.BadCommands++
 	}
-	c.authFailures++
-	failed := c.authFailures >= orDefault(c.settings.AuthFailures, 3)
-	if !failed && c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
+	if c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
 		return c.close421(code(4, 7, 0), textBadCommands, EndBadCommands)
 	}
-	if !failed || r.Code == 535 { // that the password is wrong must be heard, or the client keeps it
-		c.reply(r.Code, r.EnhancedCode, textLines(r.Message)...)
-	}
-	if failed {
+	// The last one is answered too: a client that does not hear of a wrong password keeps it.
+	c.reply(r.Code, r.EnhancedCode, textLines(r.Message)...)
+	if c.authFailures++; c.authFailures >= orDefault(c.settings.AuthFailures, 3) {
 		return c.close421(code(4, 7, 0), "Too many failed authentications, closing the connection", EndAuthFailures)
 	}
 	return nil

@@ -179,7 +179,7 @@ func (c *Conn) arm() error {
 	case c.stopping && c.tx == nil:
 		c.mu.Unlock()
 		return c.close421(code(4, 3, 2), textShutdown, EndShutdown)
-	case c.crowded && !c.authenticated:
+	case c.crowded:
 		c.mu.Unlock()
 		return c.close421(code(4, 7, 0), textCrowded, EndCrowded)
 	}

@@ -58,7 +58,7 @@ type Conn struct {
 	silent        bool   // a handshake failed: nothing more is said or read in clear
 
 	raw      net.Conn   // as accepted
-	mu       sync.Mutex // guards what follows; the owner alone writes nc, and reads it without
+	mu       sync.Mutex // guards what follows and authenticated; the owner alone writes those and nc, and reads them without
 	nc       net.Conn   // raw, or TLS on it
 	stopping bool       // Shutdown was called
 	crowded  bool       // MakeRoom was called
@@ -123,6 +123,9 @@ func (c *Conn) Shutdown() {
 func (c *Conn) MakeRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.authenticated {
+		return
+	}
 	c.crowded = true
 	if c.idle || c.shaking {
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the owner

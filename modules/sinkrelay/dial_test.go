@@ -8,6 +8,7 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -15,28 +16,28 @@ import (
 func TestTLS(t *testing.T) {
 	d := func() *queue.Delivery { return msatest.NewDelivery([]byte(text), "bob@example.org") }
 	for _, implicit := range []bool{false, true} {
-		h := newHop(t, func(h *hop) { h.implicit = implicit })
-		other := newHop(t, nil)
-		wantTemporary(t, h.sink(func(r *Relay) { r.CA = nil }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
-		wantTemporary(t, h.sink(func(r *Relay) { r.CA = []string{other.root} }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
-		wantTemporary(t, h.sink(func(r *Relay) { r.ServerName = "other.example" }).Deliver(t.Context(), d()), "other.example")
+		h := hoptest.New(t, func(h *hoptest.Hop) { h.Implicit = implicit })
+		other := hoptest.New(t, nil)
+		wantTemporary(t, sink(h, func(r *Relay) { r.CA = nil }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
+		wantTemporary(t, sink(h, func(r *Relay) { r.CA = []string{other.Root} }).Deliver(t.Context(), d()), "TLS: tls: failed to verify certificate")
+		wantTemporary(t, sink(h, func(r *Relay) { r.ServerName = "other.example" }).Deliver(t.Context(), d()), "other.example")
 		for _, set := range []func(*Relay){
 			nil, func(r *Relay) { r.ServerName = "hop.example" },
 			func(r *Relay) { r.CA, r.InsecureSkipVerify = nil, true },
 		} {
-			if err := h.sink(set).Deliver(t.Context(), d()); err != nil {
+			if err := sink(h, set).Deliver(t.Context(), d()); err != nil {
 				t.Error(err)
 			}
 		}
-		if len(h.fetch()) != 3 {
-			t.Errorf("%d messages", len(h.fetch()))
+		if len(h.Messages()) != 3 {
+			t.Errorf("%d messages", len(h.Messages()))
 		}
 	}
-	h := newHop(t, func(h *hop) { h.tls = nil })
-	wantTemporary(t, h.sink(nil).Deliver(t.Context(), d()), "does not offer STARTTLS")
-	h = newHop(t, on("STARTTLS", "220 go\r\n250 injected"))
-	wantTemporary(t, h.sink(nil).Deliver(t.Context(), d()), "")
-	if len(h.said("MAIL")) != 0 {
+	h := hoptest.New(t, func(h *hoptest.Hop) { h.TLS = nil })
+	wantTemporary(t, sink(h, nil).Deliver(t.Context(), d()), "does not offer STARTTLS")
+	h = hoptest.New(t, hoptest.On("STARTTLS", "220 go\r\n250 injected"))
+	wantTemporary(t, sink(h, nil).Deliver(t.Context(), d()), "")
+	if len(h.Said("MAIL")) != 0 {
 		t.Error("MAIL after an injected reply")
 	}
 }
@@ -63,9 +64,9 @@ func TestAuth(t *testing.T) {
 	}
 	t.Setenv("MSA_PASSWORD", "s3cret")
 	for _, m := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", ""} {
-		h := newHop(t, func(h *hop) { h.auth = servers })
+		h := hoptest.New(t, func(h *hoptest.Hop) { h.Auth = servers })
 		login := func(password Password) error {
-			return h.sink(func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: password, Mechanism: m} }).
+			return sink(h, func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: password, Mechanism: m} }).
 				Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org"))
 		}
 		for range 2 {
@@ -78,12 +79,12 @@ func TestAuth(t *testing.T) {
 		if strings.Contains(err.Error(), "wr0ng") {
 			t.Errorf("the password is in %v", err)
 		}
-		if m == "" && len(h.said("AUTH SCRAM-SHA-256")) != 3 {
-			t.Errorf("chose %q", h.said("AUTH"))
+		if m == "" && len(h.Said("AUTH SCRAM-SHA-256")) != 3 {
+			t.Errorf("chose %q", h.Said("AUTH"))
 		}
 	}
-	h := newHop(t, nil)
-	wantTemporary(t, h.sink(func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: "x"} }).
+	h := hoptest.New(t, nil)
+	wantTemporary(t, sink(h, func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: "x"} }).
 		Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org")), "offers no mechanism")
 }
 

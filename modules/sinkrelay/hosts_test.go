@@ -22,116 +22,29 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
-	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 func letter() *queue.Delivery { return msatest.NewDelivery([]byte(text), "bob@example.org") }
 
-// A host that cannot be reached is passed over, and asked last for a while; a reply is a reply, and
-// no other host is asked.
+// The hosts that are configured are asked one after the other.
 func TestFallback(t *testing.T) {
-	second := newHop(t, nil)
-	r := second.sink(func(r *Relay) { r.Host, r.FallbackHosts = "127.0.0.1:1", []string{second.addr} })
-	for range 3 {
-		if err := r.Deliver(t.Context(), letter()); err != nil {
-			t.Fatal(err)
-		}
+	second := hoptest.New(t, nil)
+	r := sink(second, func(r *Relay) { r.Host, r.FallbackHosts = "127.0.0.1:1", []string{second.Addr} })
+	if err := r.Deliver(t.Context(), letter()); err != nil || len(second.Messages()) != 1 {
+		t.Errorf("%v, %d messages", err, len(second.Messages()))
 	}
-	if len(second.fetch()) != 3 || second.connections() != 1 {
-		t.Errorf("%d messages on %d connections", len(second.fetch()), second.connections())
-	}
-	for _, at := range []string{"connect", "EHLO", "MAIL"} {
-		first := newHop(t, on(at, "421 4.3.2 closing"))
-		r = second.sink(func(r *Relay) {
-			r.Host, r.FallbackHosts, r.CA = first.addr, []string{second.addr}, []string{first.root, second.root}
-		})
-		if err := r.Deliver(t.Context(), letter()); err != nil {
-			t.Errorf("421 at %s: %v", at, err)
-		}
-	}
-
-	first := newHop(t, on("RCPT", "451 4.7.1 greylisted"))
-	before := len(second.fetch())
-	r = second.sink(func(r *Relay) {
-		r.Host, r.FallbackHosts, r.CA = first.addr, []string{second.addr}, []string{first.root, second.root}
-	})
-	if out := outcomes(t, r, letter()); nexthop.ReplyOf(out[0]) == nil || len(second.fetch()) != before {
-		t.Errorf("%v, and the second host has %d more", out, len(second.fetch())-before)
-	}
-
-	r = second.sink(func(r *Relay) { r.Host, r.FallbackHosts = "127.0.0.1:1", []string{"127.0.0.1:2"} })
+	r = sink(second, func(r *Relay) { r.Host, r.FallbackHosts = "127.0.0.1:1", []string{"127.0.0.1:2"} })
 	err := r.Deliver(t.Context(), letter())
 	if !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
 		t.Error(err)
 	}
 }
 
-// What marks the destination as down, and what is about the message alone.
-func TestUnreachableOrNot(t *testing.T) {
-	for at, want := range map[string]bool{"connect": true, "EHLO": true, "STARTTLS": true, "MAIL": false, "RCPT": false, "DATA": false, ".": false} {
-		h := newHop(t, on(at, "close"))
-		if err := h.sink(nil).Deliver(t.Context(), letter()); queue.IsUnreachable(err) != want {
-			t.Errorf("%s: %v", at, err)
-		}
-	}
-	h := newHop(t, func(h *hop) {
-		h.auth = map[string]func() gosasl.Server{"PLAIN": func() gosasl.Server {
-			return gosasl.NewPlainServer(func(string, string, string) error { return errors.New("no") })
-		}}
-	})
-	err := h.sink(func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: "x"} }).Deliver(t.Context(), letter())
-	if !queue.IsUnreachable(err) {
-		t.Error(err)
-	}
-}
-
-// What the next hop does not notify of is this server's to notify of (RFC 3461 section 6.2).
-func TestRelayed(t *testing.T) {
-	for _, dsn := range []bool{true, false} {
-		h := newHop(t, func(h *hop) {
-			on("RCPT TO:<carol", "550 5.1.1 no")(h)
-			if !dsn {
-				h.extensions = []string{"8BITMIME"}
-			}
-		})
-		d := msatest.NewDelivery([]byte(text), "bob@example.org", "carol@example.org")
-		_ = h.sink(nil).Deliver(t.Context(), d)
-		if notifies, ok := d.WasRelayed(d.Recipients[0]); !ok || notifies != dsn {
-			t.Errorf("%v %v", notifies, ok)
-		}
-		if _, ok := d.WasRelayed(d.Recipients[1]); ok {
-			t.Error("a refused recipient was relayed")
-		}
-	}
-}
-
-// Opportunistic TLS takes what there is: any certificate, none, and clear text when TLS is broken.
-func TestOpportunistic(t *testing.T) {
-	opportunistic := func(r *Relay) { r.TLS, r.CA = nexthop.TLSOpportunistic, nil }
-	for name, tt := range map[string]struct {
-		hop    func(*hop)
-		secure bool
-	}{
-		"any certificate": {nil, true},
-		"not offered":     {func(h *hop) { h.tls = nil }, false},
-		"broken":          {func(h *hop) { h.tls = &tls.Config{MaxVersion: tls.VersionTLS11, Certificates: h.tls.Certificates} }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			h := newHop(t, tt.hop)
-			if err := h.sink(opportunistic).Deliver(t.Context(), letter()); err != nil {
-				t.Fatal(err)
-			}
-			if ehlos := len(h.said("EHLO")); len(h.fetch()) != 1 || !tt.secure && len(h.said("STARTTLS")) == h.connections() || tt.secure && ehlos != 2 {
-				t.Errorf("%q", h.said(""))
-			}
-		})
-	}
-}
-
 // A client certificate is shown, the one that is in the file at the time.
 func TestClientCertificate(t *testing.T) {
-	config, root := certificate(t)
+	config, root := hoptest.Certificate(t)
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	der, err := x509.MarshalPKCS8PrivateKey(config.Certificates[0].PrivateKey.(*ecdsa.PrivateKey))
@@ -145,24 +58,24 @@ func TestClientCertificate(t *testing.T) {
 	pool := x509.NewCertPool()
 	rootPEM, _ := os.ReadFile(root)
 	pool.AppendCertsFromPEM(rootPEM)
-	h := newHop(t, func(h *hop) {
-		h.tls.ClientAuth, h.tls.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	h := hoptest.New(t, func(h *hoptest.Hop) {
+		h.TLS.ClientAuth, h.TLS.ClientCAs = tls.RequireAndVerifyClientCert, pool
 	})
-	if err := h.sink(nil).Deliver(t.Context(), letter()); err == nil {
+	if err := sink(h, nil).Deliver(t.Context(), letter()); err == nil {
 		t.Error("it took no certificate")
 	}
-	if err := h.sink(func(r *Relay) { r.ClientCertificate, r.ClientKey = cert, key }).Deliver(t.Context(), letter()); err != nil {
+	if err := sink(h, func(r *Relay) { r.ClientCertificate, r.ClientKey = cert, key }).Deliver(t.Context(), letter()); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestBind(t *testing.T) {
-	h := newHop(t, nil)
-	if err := h.sink(func(r *Relay) { r.Bind = "127.0.0.2" }).Deliver(t.Context(), letter()); err != nil {
+	h := hoptest.New(t, nil)
+	if err := sink(h, func(r *Relay) { r.Bind = "127.0.0.2" }).Deliver(t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(h.clients(), "127.0.0.2") {
-		t.Errorf("%q", h.clients())
+	if !slices.Contains(h.Clients(), "127.0.0.2") {
+		t.Errorf("%q", h.Clients())
 	}
 }
 
@@ -185,8 +98,8 @@ func TestXOAuth2(t *testing.T) {
 	t.Setenv("MSA_SECRET", "s3cret")
 	for _, mechanism := range []string{"", "OAUTHBEARER"} {
 		issued.Store(0)
-		h := newHop(t, func(h *hop) {
-			h.auth = map[string]func() gosasl.Server{
+		h := hoptest.New(t, func(h *hoptest.Hop) {
+			h.Auth = map[string]func() gosasl.Server{
 				"XOAUTH2": func() gosasl.Server {
 					return tokenServer(func(s string) bool {
 						return s == "user=alice@example.org\x01auth=Bearer "+good.Load().(string)+"\x01\x01"
@@ -197,7 +110,7 @@ func TestXOAuth2(t *testing.T) {
 				},
 			}
 		})
-		r := h.sink(func(r *Relay) {
+		r := sink(h, func(r *Relay) {
 			r.Connections = -1
 			r.Auth = &Auth{Username: "alice@example.org", Mechanism: mechanism, OAuth: &OAuth{TokenURL: provider.URL, ClientID: "client", ClientSecret: "{env.MSA_SECRET}", Scopes: []string{"mail", "send"}, Audience: "smtp"}}
 		})
@@ -218,8 +131,8 @@ func TestXOAuth2(t *testing.T) {
 			t.Errorf("%v after %d tokens", err, issued.Load())
 		}
 	}
-	h := newHop(t, nil)
-	r := h.sink(func(r *Relay) {
+	h := hoptest.New(t, nil)
+	r := sink(h, func(r *Relay) {
 		r.Auth = &Auth{Username: "alice", OAuth: &OAuth{TokenURL: provider.URL, ClientID: "other", ClientSecret: "wr0ng"}}
 	})
 	if err := r.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "get a token: status 401") || strings.Contains(err.Error(), "wr0ng") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -57,21 +58,21 @@ func startDNS(t *testing.T, records ...string) (address string) {
 }
 
 // mxRelay delivers to mail exchangers that listen on a hop's port.
-func mxRelay(t *testing.T, h *hop, resolver string) *Relay {
+func mxRelay(t *testing.T, h *hoptest.Hop, resolver string) *Relay {
 	t.Helper()
 	r := &Relay{MX: true, Resolver: resolver}
 	if err := r.Provision(caddyContext); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Cleanup() })
-	_, r.mx.port, _ = net.SplitHostPort(h.addr)
+	_, r.mx.port, _ = net.SplitHostPort(h.Addr)
 	return r
 }
 
 // RFC 5321 section 5.1: hosts in the order of their preference, the domain itself where there is no MX;
 // RFC 7505: null MX; what DNS does not know fails for good, what it fails to say is tried again.
 func TestMX(t *testing.T) {
-	h := newHop(t, nil)
+	h := hoptest.New(t, nil)
 	r := mxRelay(t, h, startDNS(t,
 		"a.example. MX 20 up.a.example.", "a.example. MX 10 down.a.example.", "down.a.example. A 127.0.0.9", "up.a.example. A 127.0.0.1",
 		"implicit.example. A 127.0.0.1",
@@ -100,9 +101,9 @@ func TestMX(t *testing.T) {
 	} {
 		d := msatest.NewDelivery([]byte(text), tt.to)
 		d.Entry.SMTPUTF8 = true
-		before := len(h.fetch())
+		before := len(h.Messages())
 		err := r.Deliver(t.Context(), d)
-		got, reply := len(h.fetch())-before, nexthop.ReplyOf(err)
+		got, reply := len(h.Messages())-before, nexthop.ReplyOf(err)
 		switch {
 		case tt.code == 0:
 			if err != nil || got != 1 {
@@ -114,11 +115,11 @@ func TestMX(t *testing.T) {
 			t.Errorf("%s: %v", tt.to, err)
 		}
 	}
-	if h.connections() != 3 { // one each of up.a.example, implicit.example and the literal
-		t.Errorf("%d connections", h.connections())
+	if h.Connections() != 3 { // one each of up.a.example, implicit.example and the literal
+		t.Errorf("%d connections", h.Connections())
 	}
-	if n := len(h.said("STARTTLS")); n != 3 {
-		t.Errorf("TLS on %d of %d connections", n, h.connections())
+	if n := len(h.Said("STARTTLS")); n != 3 {
+		t.Errorf("TLS on %d of %d connections", n, h.Connections())
 	}
 	a, b := &queue.Recipient{Address: "x@Bücher.example"}, &queue.Recipient{Address: "y@xn--bcher-kva.example"}
 	if r.Destination(nil, a) != r.Destination(nil, b) || r.Destination(nil, a).Concurrency != 4 {
@@ -128,7 +129,7 @@ func TestMX(t *testing.T) {
 
 // All mail exchangers down is the destination's state.
 func TestMXDown(t *testing.T) {
-	h := newHop(t, on("connect", "421 4.3.2 no"))
+	h := hoptest.New(t, hoptest.On("connect", "421 4.3.2 no"))
 	r := mxRelay(t, h, startDNS(t, "a.example. MX 10 m.a.example.", "m.a.example. A 127.0.0.1", "m.a.example. AAAA ::1"))
 	d := msatest.NewDelivery([]byte(text), "bob@a.example")
 	if err := r.Deliver(t.Context(), d); !queue.IsUnreachable(err) {

@@ -1,4 +1,5 @@
-package sinkrelay
+// Package hoptest is a next hop for tests, which does what the test says.
+package hoptest
 
 import (
 	"bufio"
@@ -24,38 +25,41 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
-	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 )
 
-// hop is a next hop that does what the test says.
-type hop struct {
-	t    testing.TB
-	addr string
-	root string // PEM file of its CA
+// Hop is a next hop on 127.0.0.1.
+type Hop struct {
+	T    testing.TB
+	Addr string // host:port
+	Root string // PEM file of its CA
 
-	extensions []string
-	implicit   bool
-	forget     bool // messages and commands
-	tls        *tls.Config
-	auth       map[string]func() gosasl.Server
-	// reply overrides the reply to a command line; "" leaves the usual, "close"
-	// closes the connection, "stall" says nothing until the client goes.
-	// "." is the end of a message, "connect" the greeting.
-	reply func(line string) string
+	Extensions []string // what it offers beside STARTTLS and AUTH
+	LMTP       bool
+	Implicit   bool // TLS from the first octet
+	Forget     bool // messages and commands, to cost little
+	TLS        *tls.Config
+	Auth       map[string]func() gosasl.Server
+	// Reply overrides the reply to a command line; "" leaves the usual, "close" closes the connection,
+	// "stall" says nothing until the client goes. "." is the end of a message (in LMTP once for each
+	// recipient, with that behind), "connect" the greeting, "body" what comes when the message should.
+	Reply func(line string) string
 
 	mu       sync.Mutex
 	lines    []string // all commands, in order
 	messages [][]byte
 	conns    int
 	remotes  []string
-	closed   chan struct{} // one for each connection that ended
+	// Closed gets a value for each connection that ended.
+	Closed chan struct{}
 }
 
-var usual = []string{"PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"}
+// Usual is what a hop offers unless the test says otherwise.
+var Usual = []string{"PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"}
 
-func newHop(t testing.TB, set func(*hop)) *hop {
-	h := &hop{t: t, extensions: usual, closed: make(chan struct{}, 10000)}
-	h.tls, h.root = certificate(t)
+// New starts a hop after set, which may be nil.
+func New(t testing.TB, set func(*Hop)) *Hop {
+	h := &Hop{T: t, Extensions: Usual, Closed: make(chan struct{}, 10000)}
+	h.TLS, h.Root = Certificate(t)
 	if set != nil {
 		set(h)
 	}
@@ -63,7 +67,7 @@ func newHop(t testing.TB, set func(*hop)) *hop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.addr = l.Addr().String()
+	h.Addr = l.Addr().String()
 	var wg sync.WaitGroup
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	wg.Go(func() {
@@ -77,29 +81,30 @@ func newHop(t testing.TB, set func(*hop)) *hop {
 				h.serve(c)
 				stop()
 				_ = c.Close()
-				h.closed <- struct{}{}
+				h.Closed <- struct{}{}
 			})
 		}
 	})
 	return h
 }
 
-func (h *hop) serve(c net.Conn) {
+func (h *Hop) serve(c net.Conn) {
 	h.mu.Lock()
 	h.conns++
 	remote, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 	h.remotes = append(h.remotes, remote)
 	h.mu.Unlock()
-	if h.implicit {
-		c = tls.Server(c, h.tls)
+	if h.Implicit {
+		c = tls.Server(c, h.TLS)
 	}
 	_, secure := c.(*tls.Conn)
 	r := bufio.NewReaderSize(c, 64<<10)
-	mail, accepted := false, 0 // recipients
+	mail, accepted := false, []string(nil) // MAIL, and recipients
+	said := ""                             // last
 	say := func(usual, line string) bool {
 		reply := ""
-		if h.reply != nil {
-			reply = h.reply(line)
+		if h.Reply != nil {
+			reply = h.Reply(line)
 		}
 		switch reply {
 		case "":
@@ -116,8 +121,9 @@ func (h *hop) serve(c net.Conn) {
 		case strings.HasPrefix(line, "RCPT") && !mail:
 			reply = "503 5.5.1 MAIL first"
 		case strings.HasPrefix(line, "RCPT") && reply[0] == '2':
-			accepted++
+			accepted = append(accepted, line)
 		}
+		said = reply
 		_, err := io.WriteString(c, reply+"\r\n")
 		return err == nil && !strings.HasPrefix(reply, "421")
 	}
@@ -131,20 +137,26 @@ func (h *hop) serve(c net.Conn) {
 		}
 		line = strings.TrimSuffix(line, "\r\n")
 		h.mu.Lock()
-		if !h.forget {
+		if !h.Forget {
 			h.lines = append(h.lines, line)
 		}
 		h.mu.Unlock()
 		verb, rest, _ := strings.Cut(line, " ")
 		switch strings.ToUpper(verb) {
-		case "EHLO":
-			ext := append([]string{"hop.example"}, h.extensions...)
-			if !secure && !h.implicit && h.tls != nil {
+		case "EHLO", "LHLO":
+			if h.LMTP != (verb == "LHLO") {
+				if !say("500 5.5.1 not here", "") {
+					return
+				}
+				continue
+			}
+			ext := append([]string{"hop.example"}, h.Extensions...)
+			if !secure && !h.Implicit && h.TLS != nil {
 				ext = append(ext, "STARTTLS")
 			}
-			if len(h.auth) > 0 {
+			if len(h.Auth) > 0 {
 				names := "AUTH"
-				for m := range h.auth {
+				for m := range h.Auth {
 					names += " " + m
 				}
 				ext = append(ext, names)
@@ -160,30 +172,40 @@ func (h *hop) serve(c net.Conn) {
 			if !say("220 go", line) {
 				return
 			}
-			c = tls.Server(c, h.tls)
+			if said[0] != '2' {
+				continue
+			}
+			c = tls.Server(c, h.TLS)
 			r.Reset(c)
 			secure = true
 		case "AUTH":
+			if h.replyTo(line) != "" {
+				if !say("", line) {
+					return
+				}
+				continue
+			}
 			if !h.serveAuth(rest, r, c) {
 				return
 			}
 		case "DATA":
 			go354 := "354 go"
-			if accepted == 0 {
+			recipients := accepted
+			if len(recipients) == 0 {
 				go354 = "554 5.5.1 no valid recipients"
 			}
-			accepted = 0
+			accepted = nil
 			if !say(go354, line) {
 				return
 			}
-			if h.replyTo(line) != "" || go354[0] != '3' {
+			if said[0] != '3' {
 				continue
 			}
 			if h.replyTo("body") == "stall" {
-				<-h.t.Context().Done()
+				<-h.T.Context().Done()
 				return
 			}
-			if h.forget {
+			if h.Forget {
 				for end := false; !end; {
 					line, err := r.ReadSlice('\n')
 					if err != nil {
@@ -200,7 +222,17 @@ func (h *hop) serve(c net.Conn) {
 				h.messages = append(h.messages, m)
 				h.mu.Unlock()
 			}
-			if !say("250 2.0.0 queued", ".") {
+			if !h.LMTP && !say("250 2.0.0 queued", ".") {
+				return
+			}
+			for _, to := range recipients {
+				if h.LMTP && !say("250 2.0.0 kept", "."+to) {
+					return
+				}
+			}
+		case "RSET":
+			accepted = nil
+			if !say("250 2.0.0 Ok", line) {
 				return
 			}
 		case "QUIT":
@@ -214,16 +246,16 @@ func (h *hop) serve(c net.Conn) {
 	}
 }
 
-func (h *hop) replyTo(line string) string {
-	if h.reply == nil {
+func (h *Hop) replyTo(line string) string {
+	if h.Reply == nil {
 		return ""
 	}
-	return h.reply(line)
+	return h.Reply(line)
 }
 
-func (h *hop) serveAuth(rest string, r *bufio.Reader, c io.Writer) bool {
+func (h *Hop) serveAuth(rest string, r *bufio.Reader, c io.Writer) bool {
 	name, ir, has := strings.Cut(rest, " ")
-	make := h.auth[name]
+	make := h.Auth[name]
 	if make == nil {
 		_, err := io.WriteString(c, "504 5.5.4 no such mechanism\r\n")
 		return err == nil
@@ -258,31 +290,15 @@ func (h *hop) serveAuth(rest string, r *bufio.Reader, c io.Writer) bool {
 	}
 }
 
-// sink returns a relay to the hop.
-func (h *hop) sink(set func(*Relay)) *Relay {
-	h.t.Helper()
-	r := &Relay{Host: h.addr, CA: []string{h.root}}
-	if h.implicit {
-		r.TLS = nexthop.TLSImplicit
-	}
-	if set != nil {
-		set(r)
-	}
-	if err := r.Provision(caddyContext); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() { _ = r.Cleanup() })
-	return r
-}
-
-func (h *hop) fetch() [][]byte {
+// Messages returns what has arrived.
+func (h *Hop) Messages() [][]byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([][]byte(nil), h.messages...)
 }
 
-// said returns the commands that begin with prefix.
-func (h *hop) said(prefix string) (lines []string) {
+// Said returns the commands that begin with prefix.
+func (h *Hop) Said(prefix string) (lines []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, l := range h.lines {
@@ -293,21 +309,29 @@ func (h *hop) said(prefix string) (lines []string) {
 	return lines
 }
 
-// clients are the addresses that connections came from.
-func (h *hop) clients() []string {
+// Clients are the addresses that connections came from.
+func (h *Hop) Clients() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]string(nil), h.remotes...)
 }
 
-func (h *hop) connections() int {
+// Clear forgets the messages.
+func (h *Hop) Clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.messages = nil
+}
+
+// Connections counts those that there were.
+func (h *Hop) Connections() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.conns
 }
 
-// certificate makes a server's configuration for 127.0.0.1, and a file with its CA.
-func certificate(t testing.TB) (*tls.Config, string) {
+// Certificate makes a server's configuration for 127.0.0.1, and a file with its CA.
+func Certificate(t testing.TB) (*tls.Config, string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -327,4 +351,18 @@ func certificate(t testing.TB) (*tls.Config, string) {
 		t.Fatal(err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, file
+}
+
+// On has a hop give replies to lines with prefixes, which alternate.
+func On(pairs ...string) func(*Hop) {
+	return func(h *Hop) {
+		h.Reply = func(line string) string {
+			for i := 0; i < len(pairs); i += 2 {
+				if strings.HasPrefix(line, pairs[i]) {
+					return pairs[i+1]
+				}
+			}
+			return ""
+		}
+	}
 }

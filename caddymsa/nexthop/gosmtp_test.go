@@ -1,4 +1,4 @@
-package sinkrelay
+package nexthop_test
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
 // go-smtp's server, a peer that is not of our making, takes what is sent.
@@ -18,7 +19,7 @@ func TestGoSMTP(t *testing.T) {
 	server := smtp.NewServer(b)
 	server.Domain, server.EnableSMTPUTF8, server.EnableDSN = "hop.example", true, true
 	var root string
-	server.TLSConfig, root = certificate(t)
+	server.TLSConfig, root = hoptest.Certificate(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -26,11 +27,7 @@ func TestGoSMTP(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close(); <-done })
-	r := &Relay{Host: l.Addr().String(), CA: []string{root}}
-	if err := r.Provision(caddyContext); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Cleanup() })
+	r := toAddress(t, l.Addr().String(), root, nil)
 	message := "Subject: \u00fc\r\n\r\n.\r\n..x\r\n"
 	for range 2 {
 		d := msatest.NewDelivery([]byte(message), "ü@example.org", "refused@example.org")

@@ -1,4 +1,4 @@
-package sinkrelay
+package nexthop_test
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
 // A next hop that says nothing costs no more than the timeout, whatever it was
@@ -19,16 +19,16 @@ func TestStalls(t *testing.T) {
 	for _, at := range []string{"connect", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "body", "."} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			h := newHop(t, on(at, "stall"))
-			timeout := caddy.Duration(50 * time.Millisecond)
-			r := h.sink(func(r *Relay) { r.Timeouts = Timeouts{timeout, timeout, timeout, timeout, timeout} })
+			h := hoptest.New(t, hoptest.On(at, "stall"))
+			timeout := 50 * time.Millisecond
+			r := to(h, func(o *nexthop.Options) { o.Greeting, o.Command, o.Data, o.End = timeout, timeout, timeout, timeout })
 			wantTemporary(t, r.Deliver(t.Context(), msatest.NewDelivery(large, "bob@example.org")), "i/o timeout")
 
 			ctx, cancel := context.WithCancel(t.Context())
-			h = newHop(t, func(h *hop) {
-				on(at, "stall")(h)
-				reply := h.reply
-				h.reply = func(line string) string {
+			h = hoptest.New(t, func(h *hoptest.Hop) {
+				hoptest.On(at, "stall")(h)
+				reply := h.Reply
+				h.Reply = func(line string) string {
 					if s := reply(line); s != "" {
 						cancel()
 						return s
@@ -36,7 +36,7 @@ func TestStalls(t *testing.T) {
 					return ""
 				}
 			})
-			err := h.sink(nil).Deliver(ctx, msatest.NewDelivery(large, "bob@example.org"))
+			err := to(h, nil).Deliver(ctx, msatest.NewDelivery(large, "bob@example.org"))
 			wantTemporary(t, err, "context canceled")
 			if !errors.Is(err, context.Canceled) {
 				t.Error(err)
@@ -48,8 +48,8 @@ func TestStalls(t *testing.T) {
 // A next hop that never ends a reply costs no memory to speak of.
 func TestEndlessReply(t *testing.T) {
 	for _, at := range []string{"connect", "EHLO", "MAIL"} {
-		h := newHop(t, on(at, strings.Repeat("250-and another thing\r\n", 1<<16)))
-		err := h.sink(nil).Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org"))
+		h := hoptest.New(t, hoptest.On(at, strings.Repeat("250-and another thing\r\n", 1<<16)))
+		err := to(h, nil).Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org"))
 		wantTemporary(t, err, "")
 	}
 }

@@ -83,9 +83,7 @@ func TestAdapt(t *testing.T) {
 		}
 		policy fake
 		@ours domain example.org example.net
-		policy @ours fake {
-			log_only
-		}
+		policy @ours log_only fake
 		deliver @ours fake {
 			queue {
 				retry 1m 2m
@@ -162,7 +160,7 @@ func TestAdapt(t *testing.T) {
 func TestAdaptRefuses(t *testing.T) {
 	for block, want := range map[string]string{
 		"listne :587":                              "listne",
-		"auth fake":                                "auth",
+		"auth fake":                                "block",
 		"deliver @none fake":                       "@none",
 		"deliver":                                  "deliver",
 		"deliver nonesuch":                         "nonesuch",

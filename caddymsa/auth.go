@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
@@ -17,20 +18,22 @@ import (
 // soon after ctx ends.
 //
 // Errors: ErrCredentials means that the backend does not know the user, that the
-// user is disabled or may not come from there, or that the proof is wrong; the
-// next backend is asked then. A backend takes the same time for all of these
+// user is disabled or may not come from there, or that the proof is wrong, and one of the errors that
+// wrap it says which; the next backend is asked then. A backend takes the same time for all of these
 // (R-11). Any other error means that it cannot tell: the client hears 454 4.7.0
 // and no other backend is asked.
 
 // PasswordVerifier serves PLAIN and LOGIN.
 type PasswordVerifier interface {
+	// VerifyPassword checks a password as the client sent it, which need not be UTF-8. What SASLprep
+	// makes of it will do as well, and both are one guess: see sasl.PasswordForms.
 	VerifyPassword(ctx context.Context, peer Peer, user, password string) (Identity, error)
 }
 
 // DigestStore serves DIGEST-MD5.
 type DigestStore interface {
-	// DigestCredentials returns what the client's response for user in realm
-	// may be compared with, in order; none for an unknown user.
+	// DigestCredentials returns what the client's response for user in realm may be compared with, in
+	// order. For an unknown user there is none, or an ErrCredentials that says why.
 	DigestCredentials(ctx context.Context, peer Peer, user, realm string) ([]DigestCredential, error)
 }
 
@@ -128,6 +131,50 @@ type Reloader interface {
 // ErrCredentials refuses a client: unknown, disabled or wrong. The client hears
 // 535 5.7.8, whichever it was (R-11).
 var ErrCredentials = sasl.ErrCredentials
+
+// Why a client is refused, for the operator: the log and `caddy msa auth test` tell these apart. The client
+// hears and waits the same for all of them.
+var (
+	ErrUnknownUser   = fmt.Errorf("%w: unknown user", ErrCredentials)
+	ErrWrongPassword = fmt.Errorf("%w: wrong password", ErrCredentials)
+	ErrDisabled      = fmt.Errorf("%w: the user is disabled", ErrCredentials)
+	ErrNotFromThere  = fmt.Errorf("%w: the user may not come from this address", ErrCredentials)
+	// ErrNoCredential is of a user who has stored nothing that the mechanism needs.
+	ErrNoCredential = fmt.Errorf("%w: nothing is stored of the user that this mechanism needs", ErrCredentials)
+)
+
+// Reason is a word for why an ErrCredentials refuses: "unknown", "wrong", "disabled", "address" or
+// "no_credential"; or empty, if the backend did not say.
+func Reason(err error) string {
+	for _, r := range reasons {
+		if errors.Is(err, r.err) {
+			return r.word
+		}
+	}
+	return ""
+}
+
+// reasons go from those that tell most to those that tell least.
+var reasons = []struct {
+	err  error
+	word string
+}{
+	{ErrDisabled, "disabled"}, {ErrNotFromThere, "address"}, {ErrWrongPassword, "wrong"}, {ErrNoCredential, "no_credential"}, {ErrUnknownUser, "unknown"},
+}
+
+// MoreTelling returns the one of two refusals that tells an operator more: what one backend says of a user counts
+// more than that another does not know the name.
+func MoreTelling(a, b error) error {
+	for _, r := range reasons {
+		switch {
+		case errors.Is(a, r.err):
+			return a
+		case errors.Is(b, r.err):
+			return b
+		}
+	}
+	return b
+}
 
 // ErrBusy says that a backend cannot tell because too much is asked of it at the moment: a
 // flood is logged as a warning, not as an error of ours. The client hears 454 4.7.0.

@@ -19,7 +19,10 @@ type AuthTestAnswer struct {
 	// Result is "accepted", "refused", "cannot_tell", or "known" for a user who
 	// was found without a password to try. Empty: the backend has no way to say.
 	Result string `json:"result"`
-	// Error is the cause of cannot_tell.
+	// Reason is why the user is refused, if the backend says so: "unknown", "wrong" (password), "disabled",
+	// "address" (it may not come from there) or "no_credential" (nothing is stored that would do).
+	Reason string `json:"reason,omitempty"`
+	// Error is the cause of cannot_tell, or of refused, in words.
 	Error string `json:"error,omitempty"`
 	// Mechanisms are those offered that this backend would let the user in with.
 	Mechanisms []string `json:"mechanisms"`

@@ -42,7 +42,7 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 			metrics.authFailures.WithLabelValues(srv.name, b.id).Inc()
 			return cannotTell{fmt.Errorf("backend %s: %w", b.id, err)}
 		}
-		refused = err
+		refused = caddymsa.MoreTelling(refused, err)
 	}
 	return refused
 }
@@ -84,7 +84,7 @@ func (x *exchange) checkDigest(r *sasl.DigestResponse) error {
 				return c.Identity, nil
 			}
 		}
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
+		return caddymsa.Identity{}, caddymsa.ErrWrongPassword
 	})
 }
 

@@ -54,6 +54,7 @@ type backendTest struct {
 	peer   caddymsa.Peer
 	q      *adminapi.AuthTestRequest
 	answer adminapi.AuthTestAnswer
+	no     error // what tells most of those that refuse
 }
 
 func (t *backendTest) run(ctx context.Context) {
@@ -83,7 +84,7 @@ func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
 	if err == nil && t.q.Password != "" {
 		made, failed := sasl.NewSCRAMCredential(t.q.Password, key.Salt, key.Iterations)
 		if failed != nil || string(made.StoredKey) != string(key.StoredKey) {
-			err = caddymsa.ErrCredentials
+			err = caddymsa.ErrWrongPassword
 		}
 	}
 	t.heard(t.yes(), id, err, sasl.SCRAMSHA256Plus, sasl.SCRAMSHA256)
@@ -91,22 +92,38 @@ func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
 
 // digest tries the name as it is, in each realm.
 func (t *backendTest) digest(ctx context.Context, b caddymsa.DigestStore) {
+	no := error(caddymsa.ErrUnknownUser)
 	for _, realm := range t.a.Realms {
 		candidates, err := b.DigestCredentials(ctx, t.peer, t.q.User, realm)
-		if err != nil {
+		if err != nil && !errors.Is(err, caddymsa.ErrCredentials) {
 			t.heard("", caddymsa.Identity{}, err)
 			return
 		}
-		ha1 := sasl.DigestHA1(t.q.User, realm, t.q.Password)
-		i := slices.IndexFunc(candidates, func(c caddymsa.DigestCredential) bool {
-			return t.q.Password == "" || c.HA1 != nil && *c.HA1 == ha1 || c.HA1 == nil && c.Password == t.q.Password
-		})
-		if i >= 0 {
-			t.heard(t.yes(), candidates[i].Identity, nil, sasl.DigestMD5)
-			return
+		for _, c := range candidates {
+			if t.q.Password == "" || fits(c, t.q.User, realm, t.q.Password) {
+				t.heard(t.yes(), c.Identity, nil, sasl.DigestMD5)
+				return
+			}
+			err = caddymsa.ErrWrongPassword
+		}
+		if err != nil {
+			no = caddymsa.MoreTelling(no, err)
 		}
 	}
-	t.heard("", caddymsa.Identity{}, caddymsa.ErrCredentials)
+	t.heard("", caddymsa.Identity{}, no)
+}
+
+// fits tells whether a client that says so would get in with the password.
+func fits(c caddymsa.DigestCredential, user, realm, password string) bool {
+	if c.HA1 != nil {
+		return *c.HA1 == sasl.DigestHA1(user, realm, password)
+	}
+	for _, form := range sasl.PasswordForms(c.Password) {
+		if form == password {
+			return true
+		}
+	}
+	return false
 }
 
 // yes is what a stored credential says: a password was tried against it, or it is just there.
@@ -123,16 +140,20 @@ func (t *backendTest) heard(yes string, id caddymsa.Identity, err error, mechani
 	answer := &t.answer
 	switch {
 	case errors.Is(err, caddymsa.ErrCredentials):
-		if answer.Result == "" {
-			answer.Result = "refused"
+		if t.no == nil {
+			t.no = err
+		}
+		t.no = caddymsa.MoreTelling(t.no, err)
+		if answer.Result == "" || answer.Result == "refused" {
+			answer.Result, answer.Reason, answer.Error = "refused", caddymsa.Reason(t.no), t.no.Error()
 		}
 		return
 	case err != nil:
-		answer.Result, answer.Error = "cannot_tell", err.Error()
+		answer.Result, answer.Reason, answer.Error = "cannot_tell", "", err.Error()
 		return
 	}
 	if answer.Result != "cannot_tell" && answer.Result != "accepted" {
-		answer.Result = yes
+		answer.Result, answer.Reason, answer.Error = yes, "", ""
 	}
 	for _, m := range mechanisms {
 		if slices.Contains(t.a.offered, m) {

@@ -165,8 +165,21 @@ func (x *exchange) logFailure(srv *Server, err error) {
 }
 
 func (x *exchange) fields(err error) []zap.Field {
-	return append(x.s.fields(), zap.String(fieldMechanism, x.mechanism), zap.String(fieldUser, x.user),
+	fields := append(x.s.fields(), zap.String(fieldMechanism, x.mechanism), zap.String(fieldUser, x.user),
 		zap.String(fieldReply, caddymsa.ReplyText(toReply(err))), zap.Error(err))
+	if reason := x.reason(err); reason != "" {
+		fields = append(fields, zap.String(fieldReason, reason))
+	}
+	return fields
+}
+
+// reason is for the operator: why the client was refused.
+func (x *exchange) reason(err error) string {
+	word := caddymsa.Reason(err)
+	if word == "" && errors.Is(err, caddymsa.ErrCredentials) && x.login != nil {
+		return caddymsa.Reason(caddymsa.ErrWrongPassword) // SCRAM: there is such a user
+	}
+	return word
 }
 
 // Close implements io.Closer, for exchanges that somebody else has to hear the end of.

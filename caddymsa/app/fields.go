@@ -6,6 +6,7 @@ const (
 	fieldRemoteIP   = "remote_ip"
 	fieldUser       = "user"
 	fieldMechanism  = "mechanism"
+	fieldReason     = "reason"
 	fieldBackend    = "backend"
 	fieldQueueID    = "queue_id"
 	fieldSender     = "sender"

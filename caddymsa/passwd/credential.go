@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // Credential is one stored password, in any scheme. ParseLine makes them.
@@ -48,22 +50,27 @@ const MaxPassword = 1024
 // Scheme returns the name of the scheme, "ARGON2ID" or "DIGEST-MD5.realm=R".
 func (c Credential) Scheme() string { return c.scheme }
 
-// Verify reports whether password is the stored one. It takes the same time
-// for every wrong password of the same length. An error means that it could
-// not be checked.
+// Verify reports whether password, or what SASLprep makes of it, is the stored one: see
+// sasl.PasswordForms. It takes the same time for every wrong password of the same length and as
+// many forms. An error means that it could not be checked.
 func (c Credential) Verify(password string) (bool, error) {
-	return c.verify(context.Background(), password)
+	return c.verify(context.Background(), sasl.PasswordForms(password))
 }
 
-func (c Credential) verify(ctx context.Context, password string) (bool, error) {
-	if !acceptable(password) {
-		return false, nil
+func (c Credential) verify(ctx context.Context, forms []string) (bool, error) {
+	for _, password := range forms {
+		if !acceptable(password) {
+			continue
+		}
+		ok, err := c.method().verify(ctx, password)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", c.scheme, err)
+		}
+		if ok {
+			return true, nil
+		}
 	}
-	ok, err := c.method().verify(ctx, password)
-	if err != nil {
-		return false, fmt.Errorf("%s: %w", c.scheme, err)
-	}
-	return ok, nil
+	return false, nil
 }
 
 // acceptable tells whether any stored credential could be for password.
@@ -122,6 +129,14 @@ var unsupported = map[string]bool{
 	"PLAIN-TRUNC": true, "LANMAN": true, "NTLM": true, "RPA": true, "APOP": true, "SKEY": true,
 }
 
+// errUnsupported is of a credential that is sound and of no use here: a matter of that user, not of the
+// file that it is in.
+type errUnsupported struct{ scheme string }
+
+func (e errUnsupported) Error() string {
+	return fmt.Sprintf("password: scheme %s is not supported, so that the user cannot log in; write a new one with: caddy msa user", e.scheme)
+}
+
 const realmOption = ".REALM="
 
 // parseCredential parses "{SCHEME}value" or a CRYPT value of user. Errors do
@@ -142,7 +157,7 @@ func parseCredential(user, s string) (Credential, error) {
 	sch, ok := schemes[name]
 	switch {
 	case unsupported[name]:
-		return Credential{}, fmt.Errorf("password: scheme %s is not supported; write a new one with: caddy msa user", name)
+		return Credential{}, errUnsupported{name}
 	case !ok:
 		return Credential{}, errors.New("password: unknown scheme; a clear password that contains \":\" or \" {\" is written with {PLAIN.b64}")
 	}
@@ -151,8 +166,11 @@ func parseCredential(user, s string) (Credential, error) {
 		return Credential{}, fmt.Errorf("password: %s: %w", name, err)
 	}
 	m, err := sch.parse(user, raw)
+	if hasScheme && name == "CRYPT" && isOtherCrypt(raw) {
+		return Credential{}, errUnsupported{"CRYPT of this kind"}
+	}
 	if err != nil && !hasScheme {
-		return Credential{}, errors.New(`password: no scheme stands before it, which means CRYPT, and it is none; a clear password is written with {PLAIN} before it`)
+		return Credential{}, errors.New(`password: it has no scheme, which means CRYPT, and is not a CRYPT hash; write {PLAIN} before a clear password`)
 	}
 	if err != nil {
 		return Credential{}, fmt.Errorf("password: %s: %w", name, err)
@@ -165,7 +183,7 @@ func parseRealmCredential(user, name, realm, stored, value string) (Credential, 
 		return Credential{}, errors.New("password: only DIGEST-MD5 takes a realm")
 	}
 	if realm == "" {
-		return Credential{}, errors.New("password: DIGEST-MD5.realm: no realm")
+		return Credential{}, errors.New("password: DIGEST-MD5.realm: a realm is required")
 	}
 	raw, err := decodeValue(value, "", schemes["DIGEST-MD5"])
 	if err != nil {

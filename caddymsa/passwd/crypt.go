@@ -27,7 +27,7 @@ const (
 	maxLanes      = 64         // Argon2
 )
 
-var errForm = errors.New("the value has not the form that the scheme wants")
+var errForm = errors.New("the value does not have the form of the scheme")
 
 // hashed is a password hash of go-crypt's.
 type hashed struct {
@@ -93,6 +93,20 @@ func parseCrypt(value string) (method, error) {
 		return parseSHA1Crypt(value, rest)
 	}
 	return nil, errors.New("unknown kind of hash")
+}
+
+// isOtherCrypt tells whether the value is a hash of crypt(3), of a kind that is too weak or too rare:
+// DES, extended DES, and those of libxcrypt beside the ones above.
+func isOtherCrypt(value string) bool {
+	if len(value) == 13 || len(value) == 20 && value[0] == '_' {
+		return isCryptBase64(strings.TrimPrefix(value, "_"))
+	}
+	for _, prefix := range []string{"$2$", "$2x$", "$3$", "$7$", "$gy$", "$md5"} {
+		if strings.HasPrefix(value, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 func parseBcrypt(value, rest string) (method, error) {

@@ -54,7 +54,10 @@ func scramCost(u *User) (string, bool) {
 			return fmt.Sprintf("stored %d %d", k.Iterations, len(k.Salt)), true
 		}
 	}
-	_, ok := u.Plain()
+	password, ok := u.Plain()
+	if prepareSCRAM(password) != password {
+		return "clear, two keys", ok
+	}
 	return "clear", ok
 }
 

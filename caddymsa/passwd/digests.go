@@ -13,8 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
-// clear is a password in clear text. Both it and its SASLprep form will do:
-// PLAIN and LOGIN present the latter.
+// clear is a password in clear text. Both it and its SASLprep form will do.
 type clear struct {
 	password      string
 	sum, prepared [sha256.Size]byte // equal lengths for the comparison

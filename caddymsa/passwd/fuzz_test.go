@@ -3,6 +3,8 @@ package passwd
 import (
 	"strings"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 func FuzzParseLine(f *testing.F) {
@@ -44,14 +46,14 @@ func FuzzParseLine(f *testing.F) {
 				}
 			}
 		}
-		table, err := NewTable([]User{u})
+		table, err := NewTable([]User{u}, names.Folded)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = table.Decoy([]byte("s"), "x")
 		_ = u.Fingerprint()
 		_ = table.DigestCandidates(u.Name, "")
-		if again, err := Parse(strings.NewReader(line + "\r\n" + line)); !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "\ufeff") && err == nil {
+		if again, err := Parse(strings.NewReader(line+"\r\n"+line), names.Folded); !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "\ufeff") && err == nil {
 			t.Fatalf("%q: twice the same user: %v", line, again)
 		}
 	})

@@ -30,10 +30,11 @@ func ParseLine(line string) (User, error) {
 	if err := checkName(u.Name); err != nil {
 		return User{}, err
 	}
-	if len(fields) > 1 {
-		if err := u.parsePassword(fields[1]); err != nil {
-			return User{}, fmt.Errorf("user %q: %w", u.Name, err)
-		}
+	if err := checkPlaces(fields); err != nil {
+		return User{}, fmt.Errorf("user %q: %w", u.Name, err)
+	}
+	if err := u.parsePassword(fields[1]); err != nil {
+		return User{}, fmt.Errorf("user %q: %w", u.Name, err)
 	}
 	if len(fields) == 8 {
 		if err := u.parseExtra(fields[7]); err != nil {
@@ -46,7 +47,7 @@ func ParseLine(line string) (User, error) {
 func checkName(name string) error {
 	switch {
 	case name == "":
-		return errors.New("no user name")
+		return errors.New("a user name is required")
 	case !utf8.ValidString(name):
 		return errors.New("user name is not UTF-8")
 	case strings.TrimSpace(name) != name:
@@ -67,11 +68,16 @@ func (u *User) parsePassword(field string) error {
 	}
 	for _, s := range splitCredentials(field) {
 		c, err := parseCredential(u.Name, legacy(s))
+		if errors.As(err, new(errUnsupported)) {
+			u.Problem = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		u.Credentials = append(u.Credentials, c)
 	}
+	u.Disabled = u.Disabled || u.Problem != nil && len(u.Credentials) == 0
 	return nil
 }
 
@@ -123,7 +129,7 @@ var refused = map[string]string{
 	"domain":          "names are not changed at login; write the line for that name",
 	"login_user":      "nobody logs in for another; write a line for each user",
 	"master_user":     "nobody logs in for another; write a line for each user",
-	"password":        "the password stands in the second field only",
+	"password":        "the password belongs in the second field",
 	"noauthenticate":  "every user is authenticated; to disable one write nologin",
 	"allow_real_nets": "write allow_nets",
 }
@@ -139,6 +145,9 @@ func (u *User) parseExtra(field string) error {
 		if remedy, ok := refused[key]; ok {
 			return fmt.Errorf("%s is not supported: %s", key, remedy)
 		}
+		if err := checkExtra(f, key, hasValue); err != nil {
+			return err
+		}
 		switch key {
 		case "nologin", "fail": // whatever the value, as in Dovecot
 			u.Disabled = true
@@ -151,6 +160,9 @@ func (u *User) parseExtra(field string) error {
 				return errors.New("addresses: empty; write addresses=a@example.org,@example.net")
 			}
 			for s := range strings.SplitSeq(value, ",") {
+				if s == "" {
+					return errors.New("addresses: a comma with nothing beside it; they are separated by commas without spaces")
+				}
 				p, err := mailaddr.ParsePattern(s)
 				if err != nil {
 					return fmt.Errorf("addresses: %w", err)
@@ -172,7 +184,7 @@ func (u *User) parseNets(value string) error {
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(s)
 			if addrErr != nil || addr.Zone() != "" {
-				return fmt.Errorf("%q is no network; write it as 192.0.2.0/24, 2001:db8::1 or local", s)
+				return fmt.Errorf("%q is not a network; write it as 192.0.2.0/24, 2001:db8::1 or local", s)
 			}
 			net = netip.PrefixFrom(addr, addr.BitLen())
 		}

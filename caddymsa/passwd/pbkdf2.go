@@ -85,19 +85,36 @@ func (k *scramKey) cost() string { return "SCRAM-SHA-256 " + strconv.Itoa(k.Iter
 
 // verify derives the keys as a client would (RFC 5802 section 3).
 func (k *scramKey) verify(_ context.Context, password string) (bool, error) {
-	derived, err := deriveSCRAM(password, k.Salt, k.Iterations)
+	derived, err := deriveKeys(password, k.Salt, k.Iterations)
 	if err != nil {
 		return false, err
 	}
 	return subtle.ConstantTimeCompare(derived.StoredKey, k.StoredKey) == 1, nil
 }
 
-// deriveSCRAM makes the keys of a password. One that SASLprep forbids is taken
-// as it is: no SCRAM client can log in with it then.
+// deriveSCRAM makes the keys of a password that is known: of what SASLprep makes of it, as clients
+// should, and where that is another one of the password as it is, too.
 func deriveSCRAM(password string, salt []byte, iterations int) (sasl.SCRAMCredential, error) {
-	if p, err := sasl.PrepareStored(password); err == nil {
-		password = p
+	prepared := prepareSCRAM(password)
+	keys, err := deriveKeys(prepared, salt, iterations)
+	if err == nil && prepared != password {
+		var also sasl.SCRAMCredential
+		also, err = deriveKeys(password, salt, iterations)
+		keys.Also = &also
 	}
+	return keys, err
+}
+
+// prepareSCRAM leaves a password that SASLprep forbids as it is.
+func prepareSCRAM(password string) string {
+	if p, err := sasl.PrepareStored(password); err == nil {
+		return p
+	}
+	return password
+}
+
+// deriveKeys makes the keys of exactly this password.
+func deriveKeys(password string, salt []byte, iterations int) (sasl.SCRAMCredential, error) {
 	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
 	if err != nil {
 		return sasl.SCRAMCredential{}, fmt.Errorf("SCRAM-SHA-256: %w", err)

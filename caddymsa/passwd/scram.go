@@ -42,6 +42,7 @@ func (u *User) SCRAM(salt func(name string) []byte) (key sasl.SCRAMCredential, o
 // (the zero Addr is a unix socket). A decoy's key is the same for the same
 // secret and name, has the parameters of some real user and costs the same.
 func (t *Table) SCRAM(secret []byte, name string, from netip.Addr) (sasl.SCRAMCredential, *User, error) {
+	name = t.fold.Key(name)                      // a decoy is the same in any spelling, as a user is
 	decoy := t.decoys.scram.choose(secret, name) // in any case, for the time it takes
 	return scram(secret, name, t.byName[name].active(from), decoy)
 }

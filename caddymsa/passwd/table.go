@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -18,13 +19,15 @@ import (
 // concurrently.
 type Table struct {
 	users  []*User
-	byName map[string]*User
+	byName map[string]*User // by what fold makes of it
+	fold   names.Case
 	decoys decoys
 }
 
 // Parse reads a users file. Blank lines and lines that begin with "#" are
-// skipped, line ends may be LF or CRLF. An error names the line.
-func Parse(r io.Reader) (*Table, error) {
+// skipped, line ends may be LF or CRLF. An error names the line. fold is how names compare: two that
+// are alike are an error, as is a file without users.
+func Parse(r io.Reader, fold names.Case) (*Table, error) {
 	var users []User
 	var lines []int
 	in := bufio.NewReaderSize(r, MaxLine+2)
@@ -46,33 +49,39 @@ func Parse(r io.Reader) (*Table, error) {
 			if err != nil {
 				return nil, fmt.Errorf("line %d: %w", n, err)
 			}
+			if u.Problem != nil {
+				u.Problem = fmt.Errorf("line %d: user %q: %w", n, u.Name, u.Problem)
+			}
 			users, lines = append(users, u), append(lines, n)
 		}
 		if last {
+			if len(users) == 0 {
+				return nil, fmt.Errorf("line %d: the file ends and has no users; a line is name:{SCHEME}password", n)
+			}
 			break
 		}
 	}
-	return newTable(users, func(i int) string { return fmt.Sprintf("line %d", lines[i]) })
+	return newTable(users, fold, func(i int) string { return fmt.Sprintf("line %d", lines[i]) })
 }
 
-// NewTable makes a table of users from elsewhere. Two of one name are an error.
-func NewTable(users []User) (*Table, error) {
-	return newTable(users, func(i int) string { return fmt.Sprintf("user %d", i+1) })
+// NewTable makes a table of users from elsewhere. Two whose names are alike are an error.
+func NewTable(users []User, fold names.Case) (*Table, error) {
+	return newTable(users, fold, func(i int) string { return fmt.Sprintf("user %d", i+1) })
 }
 
-func newTable(users []User, place func(i int) string) (*Table, error) {
-	t := &Table{byName: make(map[string]*User, len(users))}
+func newTable(users []User, fold names.Case, place func(i int) string) (*Table, error) {
+	t := &Table{byName: make(map[string]*User, len(users)), fold: fold}
 	index := make(map[string]int, len(users))
 	for i := range users {
 		u := &users[i]
 		// PLAIN, LOGIN and SCRAM bring names in their SASLprep form, DIGEST-MD5 does not.
-		names := []string{u.Name}
-		if p, err := sasl.PrepareStored(u.Name); err == nil && p != u.Name {
-			names = append(names, p)
+		keys := []string{fold.Key(u.Name)}
+		if p, err := sasl.PrepareStored(u.Name); err == nil && fold.Key(p) != keys[0] {
+			keys = append(keys, fold.Key(p))
 		}
-		for _, name := range names {
+		for _, name := range keys {
 			if first, ok := index[name]; ok {
-				return nil, fmt.Errorf("%s: user %q is the same as in %s; delete one", place(i), u.Name, place(first))
+				return nil, fmt.Errorf("%s: %w", place(i), sameUser(u.Name, users[first].Name, place(first)))
 			}
 			index[name], t.byName[name] = i, u
 		}
@@ -80,6 +89,27 @@ func newTable(users []User, place func(i int) string) (*Table, error) {
 	}
 	t.decoys = newDecoys(t.users)
 	return t, nil
+}
+
+func sameUser(name, first, place string) error {
+	if name == first {
+		return fmt.Errorf("user %q is the same as in %s; delete one", name, place)
+	}
+	return fmt.Errorf("user %q is the same as %q in %s; delete one, or set case exact if both are meant", name, first, place)
+}
+
+// Problems are those of users who cannot log in, or not with all that is stored of them. There are no
+// more than most of them, and how many there are in all.
+func (t *Table) Problems(most int) (some []error, all int) {
+	for _, u := range t.users {
+		if u.Problem == nil {
+			continue
+		}
+		if all++; all <= most {
+			some = append(some, u.Problem)
+		}
+	}
+	return some, all
 }
 
 // Len returns the number of users.
@@ -97,7 +127,7 @@ func (t *Table) All() iter.Seq[*User] {
 }
 
 // Lookup returns the user of that name, disabled or not, or nil.
-func (t *Table) Lookup(name string) *User { return t.byName[name] }
+func (t *Table) Lookup(name string) *User { return t.byName[t.fold.Key(name)] }
 
 // active returns the user if it may log in from there, or nil, which u may be too.
 func (u *User) active(from netip.Addr) *User {
@@ -114,6 +144,7 @@ func (u *User) active(from netip.Addr) *User {
 // that the password could not be checked, for instance because ctx ended while
 // it waited: of the schemes that need much memory only a few run at a time.
 func (t *Table) Check(ctx context.Context, secret []byte, name, password string, from netip.Addr) (*User, error) {
+	name = t.fold.Key(name)
 	decoy := t.Decoy(secret, name) // chosen in any case, for the time it takes
 	return check(ctx, t.byName[name].active(from), decoy, password)
 }
@@ -138,16 +169,13 @@ type DigestCandidate struct {
 }
 
 // DigestCandidates returns what a response for user in realm may be made from,
-// in order: the entry of that name with an HA1 for the realm or a clear
-// password, then the entry user@realm. Disabled users have none. Whether the
+// in order: the entry of that name with an HA1 for the realm, which counts for that spelling of the
+// name alone since it is hashed with it, or a clear password, then the entry user@realm. Disabled users have none. Whether the
 // realm was offered and the user may come from there is for the caller to check.
 func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
-	names := []string{user}
+	list = t.Lookup(user).DigestCandidates(user, realm)
 	if realm != "" {
-		names = append(names, user+"@"+realm)
-	}
-	for _, name := range names {
-		list = append(list, t.byName[name].DigestCandidates(user, realm)...)
+		list = append(list, t.Lookup(user+"@"+realm).DigestCandidates(user, realm)...)
 	}
 	return list
 }

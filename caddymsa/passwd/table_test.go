@@ -14,12 +14,22 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 func parseTable(t *testing.T, text string) *Table {
 	t.Helper()
-	table, err := Parse(strings.NewReader(text))
+	table, err := Parse(strings.NewReader(text), names.Folded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func empty(t *testing.T) *Table {
+	t.Helper()
+	table, err := NewTable(nil, names.Folded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,18 +38,15 @@ func parseTable(t *testing.T, text string) *Table {
 
 func TestParse(t *testing.T) {
 	table := parseTable(t, "\ufeff# users\r\n\r\n   \nalice:{PLAIN}a\r\nbob:{PLAIN}b\n#carol:{PLAIN}c\ndave:{PLAIN}d")
-	var names []string
+	var all []string
 	for u := range table.All() {
-		names = append(names, u.Name)
+		all = append(all, u.Name)
 		if !verifies(t, u, u.Name[:1]) {
 			t.Errorf("%v", u)
 		}
 	}
-	if strings.Join(names, " ") != "alice bob dave" || table.Len() != 3 || table.Lookup("bob").Name != "bob" || table.Lookup("carol") != nil {
-		t.Error(names)
-	}
-	if table := parseTable(t, ""); table.Len() != 0 {
-		t.Error("empty file")
+	if strings.Join(all, " ") != "alice bob dave" || table.Len() != 3 || table.Lookup("bob").Name != "bob" || table.Lookup("carol") != nil {
+		t.Error(all)
 	}
 	for text, want := range map[string]string{
 		"a:{PLAIN}x\n\n#\nb:oops\n":                 "line 4: user \"b\"",
@@ -47,12 +54,15 @@ func TestParse(t *testing.T) {
 		"a:{PLAIN}x\n" + strings.Repeat("y", 70000): "line 2: longer",
 		strings.Repeat("y", MaxLine+1) + "\n":       "line 1: longer",
 		"ﬁ:{PLAIN}x\nfi:{PLAIN}x":                   "line 2: ",
+		"a@x:{PLAIN}x\nb:\nA@X:{PLAIN}x":            `line 3: user "A@X" is the same as "a@x" in line 1; delete one, or set case exact`,
+		"":                                          "line 1: the file ends and has no users",
+		"# users\n\n":                               "line 3: the file ends and has no users",
 	} {
-		if _, err := Parse(strings.NewReader(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := Parse(strings.NewReader(text), names.Folded); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%.20q: %v", text, err)
 		}
 	}
-	if _, err := NewTable([]User{{Name: "a"}, {Name: "b"}, {Name: "a"}}); err == nil || !strings.HasPrefix(err.Error(), "user 3") {
+	if _, err := NewTable([]User{{Name: "a"}, {Name: "b"}, {Name: "a"}}, names.Folded); err == nil || !strings.HasPrefix(err.Error(), "user 3") {
 		t.Error(err)
 	}
 	if table := parseTable(t, "ﬁ:{PLAIN}ﬁ"); table.Lookup("fi") == nil || !verifies(t, table.Lookup("fi"), "fi") || !verifies(t, table.Lookup("ﬁ"), "ﬁ") {
@@ -77,7 +87,7 @@ eve:{PLAIN}one {PLAIN}two
 		name, password string
 		want           bool
 	}{
-		{"alice", "secret", true}, {"alice", "Secret", false}, {"alice", "", false}, {"Alice", "secret", false},
+		{"alice", "secret", true}, {"alice", "Secret", false}, {"alice", "", false}, {"Alice", "secret", true},
 		{"bob", "secret", false}, {"carol", "secret", false}, {"dave", "", false}, {"dave", "secret", false},
 		{"eve", "one", true}, {"eve", "two", true}, {"eve", "three", false}, {"nobody", "secret", false}, {"", "", false},
 		{"alice", strings.Repeat("x", 100000), false},
@@ -90,7 +100,7 @@ eve:{PLAIN}one {PLAIN}two
 	if u, _ := table.Check(t.Context(), testKey, "carol", "secret", netip.MustParseAddr("192.0.2.1")); u == nil {
 		t.Error("carol is refused")
 	}
-	if u, err := parseTable(t, "").Check(t.Context(), testKey, "a", "", loopback); u != nil || err != nil {
+	if u, err := empty(t).Check(t.Context(), testKey, "a", "", loopback); u != nil || err != nil {
 		t.Error("an empty table lets somebody in")
 	}
 }
@@ -144,7 +154,7 @@ func TestDecoy(t *testing.T) {
 			t.Error("a decoy gives a password away")
 		}
 	}
-	if table.Decoy(testKey, "a").Credentials == nil || parseTable(t, "").Decoy(testKey, "a").Credentials != nil {
+	if table.Decoy(testKey, "a").Credentials == nil || empty(t).Decoy(testKey, "a").Credentials != nil {
 		t.Error("decoy credentials")
 	}
 }
@@ -285,7 +295,7 @@ func TestSCRAM(t *testing.T) {
 			t.Errorf("%s has a key", name)
 		}
 	}
-	if k, u, err := parseTable(t, "").SCRAM(testKey, "x", loopback); err != nil || u != nil || k.Iterations != 4096 {
+	if k, u, err := empty(t).SCRAM(testKey, "x", loopback); err != nil || u != nil || k.Iterations != 4096 {
 		t.Errorf("empty table: %v, %v, %v", k, u, err)
 	}
 }

@@ -11,11 +11,12 @@ import (
 	"sync"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // User is one line of a users file.
 type User struct {
-	// Name is what the user logs in with, compared exactly.
+	// Name is what the user logs in with, in any case unless the Table says otherwise.
 	Name string
 
 	// Credentials are the stored passwords; any of them will do. Without one
@@ -34,6 +35,10 @@ type User struct {
 	// Disabled users are treated as unknown.
 	Disabled bool
 
+	// Problem is why a credential is of no use here. Nil: there is none. A user who has no other
+	// credential is disabled.
+	Problem error
+
 	decoy bool // never verifies
 }
 
@@ -46,9 +51,10 @@ func (u *User) Verify(password string) (bool, error) {
 }
 
 func (u *User) verify(ctx context.Context, password string) (bool, error) {
+	forms := sasl.PasswordForms(password)
 	var failed error
 	for _, c := range u.Credentials {
-		ok, err := c.verify(ctx, password)
+		ok, err := c.verify(ctx, forms)
 		if err != nil {
 			failed = err
 		}

@@ -196,6 +196,9 @@ func (c *SCRAMClient) Next(challenge []byte) ([]byte, error) {
 	if c.conv.Done() {
 		return nil, sasl.ErrUnexpectedServerChallenge
 	}
+	if mandatoryExtension(string(challenge)) {
+		return nil, errors.New("SCRAM: the server asks for an extension that is not known (RFC 5802 section 5.1)")
+	}
 	response, err := c.conv.Step(string(challenge))
 	if err != nil {
 		return nil, err

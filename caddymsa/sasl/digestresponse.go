@@ -31,13 +31,16 @@ func (r *DigestResponse) Matches(ha1 [16]byte) bool {
 
 // MatchesPassword reports whether the client knows password (UTF-8). What is
 // not ASCII is tried both as UTF-8 and as ISO 8859-1: RFC 2831 wants the
-// latter where the text fits, and clients follow that in part.
+// latter where the text fits, and clients follow that in part. So is what SASLprep
+// makes of the password.
 func (r *DigestResponse) MatchesPassword(password string) bool {
 	matched := false
 	for _, u := range encodings(r.User) {
 		for _, re := range encodings(r.Realm) {
-			for _, p := range encodings(password) {
-				matched = r.Matches(ha1(u, re, p)) || matched
+			for _, form := range PasswordForms(password) {
+				for _, p := range encodings(form) {
+					matched = r.Matches(ha1(u, re, p)) || matched
+				}
 			}
 		}
 	}

@@ -43,11 +43,7 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 		if len(response) == 0 {
 			return nil, false, malformed("LOGIN: empty password")
 		}
-		u, p, err := preparePair(s.user, string(response))
-		if err != nil {
-			return nil, false, err
-		}
-		return nil, true, s.check(u, p)
+		return nil, true, checkPair(s.check, s.user, string(response))
 	}
 	return nil, false, errOver
 }

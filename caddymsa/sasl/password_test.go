@@ -2,6 +2,7 @@ package sasl
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,6 +50,31 @@ func TestPlain(t *testing.T) {
 				wantOver(t, s)
 			}
 		})
+	}
+}
+
+// What the user types is what is checked, and what SASLprep makes of it: one guess.
+func TestPasswordForms(t *testing.T) {
+	for typed, prepared := range map[string]string{"secret": "", "m²pass": "m2pass", "cafe\u0301": "café", "nb\u00a0sp": "nb sp", "½x": "1⁄2x", "café": "", "secr\xe9t": "", "bell\x07": "", "😀": ""} {
+		want := []string{typed}
+		if prepared != "" {
+			want = append(want, prepared)
+		}
+		if got := PasswordForms(typed); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", typed, got, want)
+		}
+		p := passwords{user: "alice", password: typed}
+		if _, _, err := say(t, NewPlain(p.check), []byte("\x00al\u00adice\x00"+typed)); err != nil || len(p.asked) != 1 {
+			t.Errorf("PLAIN with %q: %v, asked %q", typed, err, p.asked)
+		}
+		p.asked = nil
+		if _, _, err := say(t, NewLogin(p.check), nil, []byte("alice"), []byte(typed)); err != nil || len(p.asked) != 1 {
+			t.Errorf("LOGIN with %q: %v, asked %q", typed, err, p.asked)
+		}
+	}
+	p := passwords{user: "alice", password: "secret"}
+	if _, _, err := say(t, NewPlain(p.check), []byte("\x00alice\x00"+strings.Repeat("x", maxText+1))); !errors.Is(err, ErrCredentials) || len(p.asked) > 0 {
+		t.Error("a password of any length is checked")
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// PasswordFunc checks a user's password; both have gone through SASLprep. It
+// PasswordFunc checks a user's password. The name has gone through SASLprep, the password is as the
+// client sent it, without NUL and of at most 1024 octets: see PasswordForms. It
 // returns nil when they belong together, an error with ErrCredentials in its
 // chain when they do not, and any other error when it cannot tell. Errors
 // reach the caller of Next unchanged.
@@ -51,14 +52,12 @@ func (s *plainServer) verify(response []byte) error {
 	if len(user) == 0 || len(password) == 0 {
 		return malformed("PLAIN: empty user name or password")
 	}
-	u, p, err := preparePair(string(user), string(password))
-	if err != nil {
-		return err
-	}
-	if err := authorize(string(authzid), u); err != nil {
-		return err
-	}
-	return s.check(u, p)
+	return checkPair(func(u, p string) error {
+		if err := authorize(string(authzid), u); err != nil {
+			return err
+		}
+		return s.check(u, p)
+	}, string(user), string(password))
 }
 
 // authorize compares an authorization identity as it came with a prepared

@@ -2,6 +2,7 @@ package sasl
 
 import (
 	"errors"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/xdg-go/stringprep"
@@ -67,13 +68,25 @@ func isPrintableASCII(s string) bool {
 	return true
 }
 
-// preparePair prepares what PLAIN and LOGIN were given.
-func preparePair(user, password string) (u, p string, err error) {
-	if u, err = PrepareQuery(user); err != nil {
-		return "", "", refused("user name: " + err.Error())
+// PasswordForms returns what a stored credential may have been made of, where a client presents
+// password: the password as it came, and what SASLprep makes of it if that is another one. Both
+// together are one guess. Not everything that stores passwords knows of SASLprep, and people type
+// what they type: "m²", a letter and its accent as two characters, a no-break space.
+func PasswordForms(password string) []string {
+	if prepared, err := PrepareQuery(password); err == nil && prepared != password {
+		return []string{password, prepared}
 	}
-	if p, err = PrepareQuery(password); err != nil {
-		return "", "", refused("password: " + err.Error())
+	return []string{password}
+}
+
+// checkPair prepares the user name that PLAIN and LOGIN were given, and leaves the password as it is.
+func checkPair(check PasswordFunc, user, password string) error {
+	u, err := PrepareQuery(user)
+	if err != nil {
+		return refused("user name: " + err.Error())
 	}
-	return u, p, nil
+	if len(password) > maxText {
+		return refused(fmt.Sprintf("the password is longer than %d octets", maxText))
+	}
+	return check(u, password)
 }

@@ -14,6 +14,8 @@ package sasl
 import (
 	"errors"
 	"fmt"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // Mechanism names, as they stand in EHLO and AUTH.
@@ -59,10 +61,10 @@ func refused(detail string) error {
 	return fmt.Errorf("%w: %s", ErrCredentials, detail)
 }
 
-// checkAuthzID refuses to let user act as anyone but itself: the
-// authorization identity is empty or the user name.
+// checkAuthzID refuses to let user act as anyone but itself: the authorization identity is empty or
+// the user name, in any case.
 func checkAuthzID(authzid, user string) error {
-	if authzid != "" && authzid != user {
+	if authzid != "" && !names.Same(authzid, user) {
 		return refused(fmt.Sprintf("%q asked to act as %q", user, authzid))
 	}
 	return nil

@@ -50,10 +50,11 @@ func NewSCRAM(config SCRAMConfig) sasl.Server {
 type scramServer struct {
 	config SCRAMConfig
 	step   scramStep
-	conv   *scram.ServerConversation
+	convs  []*scram.ServerConversation // the same but for the keys; one, or one more for Also
 
-	user  string // prepared
-	decoy bool   // Lookup did not know user
+	user    string // prepared
+	keys    []scram.StoredCredentials
+	refusal error // of Lookup, which did not know user: the keys are a decoy's
 
 	nonce scram.NonceGeneratorFcn // nil but in tests
 }
@@ -118,38 +119,61 @@ func (s *scramServer) first(response []byte) ([]byte, error) {
 	if err := s.checkBindingFlag(response); err != nil {
 		return nil, err
 	}
-	var lookupErr error
-	server, err := scram.SHA256.NewServer(func(user string) (c scram.StoredCredentials, err error) {
-		c, err = s.lookup(user)
-		lookupErr = err
-		return c, err
+	nonce := s.nonce
+	if nonce == nil {
+		once, err := newNonce(nil)
+		if err != nil {
+			return nil, err
+		}
+		nonce = func() string { return once }
+	}
+	challenge, err := s.begin(response, nonce, func(user string) (c scram.StoredCredentials, err error) {
+		if s.keys, err = s.lookup(user); err != nil {
+			return c, err
+		}
+		return s.keys[0], nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if s.nonce != nil {
-		server = server.WithNonceGenerator(s.nonce)
+	for _, c := range s.keys[1:] {
+		if _, err := s.begin(response, nonce, func(string) (scram.StoredCredentials, error) { return c, nil }); err != nil {
+			return nil, err
+		}
 	}
-	if s.config.Plus {
-		s.conv = server.NewConversationWithChannelBindingRequired(scram.ChannelBinding{
-			Type: scram.ChannelBindingTLSExporter,
-			Data: s.config.Binding,
-		})
-	} else {
-		s.conv = server.NewConversation()
-	}
-	// The library's messages quote what the client sent, so they stay here.
-	challenge, err := s.conv.Step(string(response))
-	if lookupErr != nil {
-		return nil, lookupErr
-	}
-	if err != nil {
-		return nil, malformed("SCRAM: client-first-message")
-	}
-	if err := authorize(s.conv.AuthzID(), s.user); err != nil {
+	if err := authorize(s.convs[0].AuthzID(), s.user); err != nil {
 		return nil, err
 	}
 	return []byte(challenge), nil
+}
+
+// begin adds a conversation. The library's messages quote what the client sent, so they stay here.
+func (s *scramServer) begin(response []byte, nonce scram.NonceGeneratorFcn, keys scram.CredentialLookup) (challenge string, err error) {
+	var lookupErr error
+	server, err := scram.SHA256.NewServer(func(user string) (c scram.StoredCredentials, err error) {
+		c, lookupErr = keys(user)
+		return c, lookupErr
+	})
+	if err != nil {
+		return "", err
+	}
+	server = server.WithNonceGenerator(nonce)
+	conv := server.NewConversation()
+	if s.config.Plus {
+		conv = server.NewConversationWithChannelBindingRequired(scram.ChannelBinding{
+			Type: scram.ChannelBindingTLSExporter,
+			Data: s.config.Binding,
+		})
+	}
+	s.convs = append(s.convs, conv)
+	challenge, err = conv.Step(string(response))
+	switch {
+	case lookupErr != nil:
+		return "", lookupErr
+	case err != nil:
+		return "", malformed("SCRAM: client-first-message")
+	}
+	return challenge, nil
 }
 
 // checkBindingFlag judges the gs2-cbind-flag (RFC 5802 section 6).
@@ -179,31 +203,35 @@ func (s *scramServer) checkBindingFlag(response []byte) error {
 	return nil
 }
 
-// lookup gives the library the keys of user, or a decoy.
-func (s *scramServer) lookup(user string) (scram.StoredCredentials, error) {
+// lookup returns the keys of user as the library has them, or a decoy's.
+func (s *scramServer) lookup(user string) ([]scram.StoredCredentials, error) {
 	prepared, err := PrepareStored(user)
 	if err != nil {
-		return scram.StoredCredentials{}, refused("user name: " + err.Error())
+		return nil, refused("user name: " + err.Error())
 	}
 	s.user = prepared
 	c, err := s.config.Lookup(prepared)
 	if errors.Is(err, ErrCredentials) {
-		s.decoy, err = true, nil
+		s.refusal, err = err, nil
 		if len(c.Salt) == 0 {
 			c = DecoySCRAM(processSecret(), prepared, 0, 0)
 		}
 	}
 	if err != nil {
-		return scram.StoredCredentials{}, err
+		return nil, err
 	}
-	if err := c.Validate(); err != nil {
-		return scram.StoredCredentials{}, err
+	var keys []scram.StoredCredentials
+	for c := &c; c != nil; c = c.Also {
+		if err := c.Validate(); err != nil {
+			return nil, err
+		}
+		keys = append(keys, scram.StoredCredentials{
+			KeyFactors: scram.KeyFactors{Salt: string(c.Salt), Iters: c.Iterations},
+			StoredKey:  c.StoredKey,
+			ServerKey:  c.ServerKey,
+		})
 	}
-	return scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(c.Salt), Iters: c.Iterations},
-		StoredKey:  c.StoredKey,
-		ServerKey:  c.ServerKey,
-	}, nil
+	return keys, nil
 }
 
 // final answers client-final-message with server-final-message.
@@ -211,14 +239,14 @@ func (s *scramServer) final(response []byte) ([]byte, error) {
 	if err := checkSCRAMSyntax(response); err != nil {
 		return nil, err
 	}
-	challenge, err := s.conv.Step(string(response))
+	challenge, err := s.prove(response)
 	switch {
-	case err != nil && challenge == "":
-		return nil, malformed("SCRAM: client-final-message")
+	case err != nil && !errors.Is(err, ErrCredentials):
+		return nil, err
+	case s.refusal != nil:
+		return nil, s.refusal
 	case err != nil:
-		return nil, refused(strings.TrimPrefix(challenge, "e="))
-	case s.decoy || !s.conv.Valid():
-		return nil, refused("no such user")
+		return nil, err
 	}
 	if s.config.Finish != nil {
 		if err := s.config.Finish(s.user); err != nil {
@@ -226,6 +254,31 @@ func (s *scramServer) final(response []byte) ([]byte, error) {
 		}
 	}
 	return []byte(challenge), nil
+}
+
+// prove checks the client's proof with each pair of keys, all of them in any case.
+func (s *scramServer) prove(response []byte) (challenge string, err error) {
+	for _, conv := range s.convs {
+		said, failed := conv.Step(string(response))
+		switch {
+		case failed == nil && conv.Valid() && challenge == "":
+			challenge = said
+		case failed != nil && said == "":
+			err = malformed("SCRAM: client-final-message")
+		case err == nil:
+			err = refused(strings.TrimPrefix(said, "e="))
+		}
+	}
+	if challenge != "" {
+		return challenge, nil
+	}
+	return "", err
+}
+
+// mandatoryExtension tells whether a message of either side asks for something that we do not know: then
+// authentication must fail (RFC 5802 section 5.1). No value has a comma in it.
+func mandatoryExtension(message string) bool {
+	return strings.HasPrefix(message, "m=") || strings.Contains(message, ",m=")
 }
 
 // checkSCRAMSyntax refuses what the library would let through.
@@ -239,6 +292,8 @@ func checkSCRAMSyntax(message []byte) error {
 		return malformed("SCRAM: message is not text")
 	case bytes.Contains(message, []byte(",r=,")) || bytes.HasSuffix(message, []byte(",r=")):
 		return malformed("SCRAM: empty nonce")
+	case mandatoryExtension(string(message)):
+		return refused("SCRAM: extensions-not-supported")
 	}
 	return nil
 }

@@ -2,6 +2,9 @@ package sasl
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -117,7 +120,9 @@ func TestSCRAMFirst(t *testing.T) {
 		{"no gs2 header", plain, "n=user,r=abc", ErrMalformed},
 		{"no authzid field", plain, "n,n=user,r=abc", ErrMalformed},
 		{"bad authzid", plain, "n,b=x,n=user,r=abc", ErrMalformed},
-		{"mandatory extension", plain, "n,,m=x,n=user,r=abc", ErrMalformed},
+		{"mandatory extension", plain, "n,,m=x,n=user,r=abc", ErrCredentials},
+		{"mandatory extension at the end", plain, "n,,n=user,r=abc,m=x", ErrCredentials},
+		{"optional extension", plain, "n,,n=user,r=abc,x=m=y", nil},
 		{"bad escape", plain, "n,,n=us=2cer,r=abc", ErrMalformed},
 		{"no name", plain, "n,,r=abc,n=user", ErrMalformed},
 		{"no nonce", plain, "n,,n=user", ErrMalformed},
@@ -175,6 +180,74 @@ func TestSCRAMFinal(t *testing.T) {
 	s := vectorServerOf(SCRAMConfig{Lookup: scramUsers(t)})
 	_, _, err := say(t, s, []byte(vectorFirst), []byte(vectorFinal), []byte("x"))
 	wantErr(t, err, ErrMalformed)
+}
+
+// A mandatory extension that is not known makes authentication fail, wherever it is and however
+// right the proof (RFC 5802 section 5.1). The client has the same rule.
+func TestSCRAMMandatoryExtension(t *testing.T) {
+	for extension, ok := range map[string]bool{"": true, ",x=y": true, ",m=x": false, ",x=y,m=": false} {
+		s := NewSCRAM(SCRAMConfig{Lookup: scramUsers(t)})
+		first, _, err := s.Next([]byte("n,,n=user,r=abc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, _ := scramUsers(t)("user")
+		nonce, _, _ := strings.Cut(string(first), ",")
+		unproved := "c=biws," + nonce + extension
+		salted, _ := pbkdf2.Key(sha256.New, "pencil", key.Salt, key.Iterations, sha256.Size)
+		sign := func(key []byte, text string) []byte {
+			mac := hmac.New(sha256.New, key)
+			mac.Write([]byte(text))
+			return mac.Sum(nil)
+		}
+		proof := sign(salted, "Client Key")
+		stored := sha256.Sum256(proof)
+		for i, b := range sign(stored[:], "n=user,r=abc,"+string(first)+","+unproved) {
+			proof[i] ^= b
+		}
+		_, _, err = s.Next([]byte(unproved + ",p=" + base64.StdEncoding.EncodeToString(proof)))
+		if ok != (err == nil) || !ok && (!errors.Is(err, ErrCredentials) || !strings.Contains(err.Error(), "extensions-not-supported")) {
+			t.Errorf("%q: %v", extension, err)
+		}
+	}
+	for _, challenge := range []string{"m=x,r=%s1,s=AAAA,i=4096", "r=%s1,s=AAAA,i=4096,m=x", "r=%s1,m=x,s=AAAA,i=4096"} {
+		client, err := NewSCRAMClient("user", "pencil")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, first, _ := client.Start()
+		_, nonce, _ := strings.Cut(string(first), ",r=")
+		if _, err := client.Next(fmt.Appendf(nil, challenge, nonce)); err == nil || !strings.Contains(err.Error(), "extension") {
+			t.Errorf("%s: %v", challenge, err)
+		}
+	}
+}
+
+// A password that SASLprep changes: clients apply it or do not, and both get in where the password is
+// known. It is one exchange.
+func TestSCRAMAlso(t *testing.T) {
+	const typed = "cafe\u0301 m²"
+	salt := []byte("0123456789abcdef")
+	prepared, err := NewSCRAMCredential(typed, salt, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := func(password string) SCRAMCredential {
+		client, _ := scram.SHA256.NewClientUnprepped("", password, "")
+		keys, _ := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: 4096})
+		return SCRAMCredential{Salt: salt, Iterations: 4096, StoredKey: keys.StoredKey, ServerKey: keys.ServerKey}
+	}
+	also := raw(typed)
+	prepared.Also = &also
+	for password, want := range map[string]bool{typed: true, "café m2": true, "cafe m2": false} {
+		s := NewSCRAM(SCRAMConfig{Lookup: func(string) (SCRAMCredential, error) { return prepared, nil }})
+		client, _ := scram.SHA256.NewClientUnprepped("user", password, "")
+		conv := client.NewConversation()
+		c := &SCRAMClient{mechanism: SCRAMSHA256, conv: conv}
+		if err := exchange(t, s, c); want != (err == nil) || want && !c.ServerProved() || !want && !errors.Is(err, ErrCredentials) {
+			t.Errorf("%q: %v", password, err)
+		}
+	}
 }
 
 // an unknown user gets as far as a wrong password does, sees the same

@@ -20,6 +20,10 @@ type SCRAMCredential struct {
 	Iterations int    // of PBKDF2; RFC 7677 wants 4096 or more, Validate 1
 	StoredKey  []byte // 32 octets
 	ServerKey  []byte // 32 octets
+
+	// Also are keys, of the same salt and iterations, of the password as it was typed: where it is known,
+	// SASLprep changes it, and a client might not. Nil: there are none.
+	Also *SCRAMCredential
 }
 
 // String hides the keys.

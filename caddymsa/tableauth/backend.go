@@ -4,11 +4,14 @@ package tableauth
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -20,6 +23,7 @@ type Backend struct {
 	current atomic.Pointer[version]
 	secret  []byte
 	cache   *authcache.Cache // nil: none
+	fold    names.Case
 }
 
 // version is a table and its number, read together.
@@ -29,10 +33,11 @@ type version struct {
 }
 
 // New returns a backend without users. secret chooses the decoys; see
-// caddymsa.DecoySecret. cache is the backend's own; nil means none.
-func New(secret []byte, cache *authcache.Cache) *Backend {
-	b := &Backend{secret: secret, cache: cache}
-	empty, _ := passwd.NewTable(nil)
+// caddymsa.DecoySecret. cache is the backend's own; nil means none. fold is how the tables to come
+// compare names.
+func New(secret []byte, cache *authcache.Cache, fold names.Case) *Backend {
+	b := &Backend{secret: secret, cache: cache, fold: fold}
+	empty, _ := passwd.NewTable(nil, names.Folded)
 	b.current.Store(&version{table: empty})
 	return b
 }
@@ -50,11 +55,11 @@ func (b *Backend) Revision() uint64 { return b.current.Load().number }
 // VerifyPassword implements caddymsa.PasswordVerifier.
 func (b *Backend) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, password string) (caddymsa.Identity, error) {
 	now := b.current.Load()
-	key := b.cache.Key(now.number, name, password)
+	key := b.cache.Key(now.number, b.fold.Key(name), password)
 	if b.cache.Has(key) {
 		// What is not a matter of the password is asked every time.
 		if u := now.table.Lookup(name); u != nil && !u.Disabled && u.AllowedFrom(peer.IP) {
-			return identity(u), nil
+			return b.identity(u), nil
 		}
 	}
 	leave, err := Enter(ctx)
@@ -67,46 +72,72 @@ func (b *Backend) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, 
 		return caddymsa.Identity{}, err
 	}
 	if u == nil {
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
+		return caddymsa.Identity{}, whyNot(now.table.Lookup(name), peer.IP, caddymsa.ErrWrongPassword)
 	}
 	b.cache.Add(key)
-	return identity(u), nil
+	return b.identity(u), nil
 }
 
 // DigestCredentials implements caddymsa.DigestStore.
 func (b *Backend) DigestCredentials(_ context.Context, peer caddymsa.Peer, user, realm string) ([]caddymsa.DigestCredential, error) {
 	var all []caddymsa.DigestCredential
-	for _, c := range b.current.Load().table.DigestCandidates(user, realm) {
+	table := b.current.Load().table
+	for _, c := range table.DigestCandidates(user, realm) {
 		if c.User.AllowedFrom(peer.IP) {
-			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: identity(c.User)})
+			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: b.identity(c.User)})
 		}
+	}
+	if len(all) == 0 {
+		u := table.Lookup(user)
+		if u == nil && realm != "" {
+			u = table.Lookup(user + "@" + realm)
+		}
+		return nil, whyNot(u, peer.IP, caddymsa.ErrNoCredential)
 	}
 	return all, nil
 }
 
 // SCRAMCredential implements caddymsa.SCRAMStore.
 func (b *Backend) SCRAMCredential(_ context.Context, peer caddymsa.Peer, user string) (sasl.SCRAMCredential, caddymsa.Identity, error) {
-	key, u, err := b.current.Load().table.SCRAM(b.secret, user, peer.IP)
+	table := b.current.Load().table
+	key, u, err := table.SCRAM(b.secret, user, peer.IP)
 	switch {
 	case err != nil:
 		return sasl.SCRAMCredential{}, caddymsa.Identity{}, err
 	case u == nil:
-		return key, caddymsa.Identity{}, caddymsa.ErrCredentials
+		return key, caddymsa.Identity{}, whyNot(table.Lookup(user), peer.IP, caddymsa.ErrNoCredential)
 	}
-	return key, identity(u), nil
+	return key, b.identity(u), nil
 }
 
 // Lookup implements caddymsa.Lookuper.
 func (b *Backend) Lookup(_ context.Context, peer caddymsa.Peer, user string) (caddymsa.Identity, error) {
 	u := b.current.Load().table.Lookup(user)
-	if u == nil || u.Disabled || !u.AllowedFrom(peer.IP) {
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
+	if err := whyNot(u, peer.IP, nil); err != nil {
+		return caddymsa.Identity{}, err
 	}
-	return identity(u), nil
+	return b.identity(u), nil
 }
 
-func identity(u *passwd.User) caddymsa.Identity {
-	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint()}
+func (b *Backend) identity(u *passwd.User) caddymsa.Identity {
+	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Case: b.fold}
+}
+
+// whyNot says why a user, who may be nil, is refused; otherwise if it is not for the user itself.
+func whyNot(u *passwd.User, from netip.Addr, otherwise error) error {
+	switch {
+	case u == nil:
+		return caddymsa.ErrUnknownUser
+	case u.Disabled && u.Problem != nil:
+		return fmt.Errorf("%w: %w", caddymsa.ErrDisabled, u.Problem)
+	case u.Disabled:
+		return caddymsa.ErrDisabled
+	case !u.AllowedFrom(from):
+		return caddymsa.ErrNotFromThere
+	case otherwise != nil && len(u.Credentials) == 0:
+		return caddymsa.ErrNoCredential
+	}
+	return otherwise
 }
 
 // Interface guards

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // NewCache returns the cache that a module's setting asks for: zero means 5 minutes,
@@ -34,4 +35,18 @@ func UnmarshalCache(d *caddyfile.Dispenser) (caddy.Duration, error) {
 		return 0, d.Errf("cache: %q is neither a duration nor off", arg)
 	}
 	return caddy.Duration(ttl), nil
+}
+
+// UnmarshalCase parses a module's setting. Syntax:
+//
+//	case fold|exact
+func UnmarshalCase(d *caddyfile.Dispenser, into *names.Case) error {
+	var arg string
+	if !d.AllArgs(&arg) {
+		return d.ArgErr()
+	}
+	if err := into.UnmarshalText([]byte(arg)); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -16,13 +17,16 @@ type Record struct {
 	Attributes map[string]string
 }
 
-// Fetch returns the user of exactly that name, or nil if there is none. An error means that it
-// cannot tell. name satisfies passwd.CheckName.
+// Fetch returns the user of that name, or nil if there is none, and says in Record.Name how it is
+// spelled. An error means that it cannot tell. name satisfies passwd.CheckName.
 type Fetch func(ctx context.Context, name string) (*Record, error)
 
 // Remote checks every kind of proof against users that are fetched one by one, at every
 // question, from where the stored credentials can be read: a database, a directory.
 type Remote struct {
+	// Case is how names compare; it is set before the first question.
+	Case names.Case
+
 	fetch  Fetch
 	seen   *passwd.Seen
 	secret []byte
@@ -53,10 +57,9 @@ func (rec *Record) plain() *passwd.User {
 	return &rec.User
 }
 
-func (rec *Record) identity() caddymsa.Identity {
-	id := identity(&rec.User)
-	id.Attributes = rec.Attributes
-	return id
+func (r *Remote) identity(rec *Record) caddymsa.Identity {
+	u := &rec.User
+	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Attributes: rec.Attributes, Case: r.Case}
 }
 
 // VerifyPassword implements caddymsa.PasswordVerifier. The cache saves the hash, not the
@@ -69,25 +72,25 @@ func (r *Remote) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, p
 	known := rec != nil && !rec.Disabled && rec.AllowedFrom(peer.IP)
 	var key authcache.Key
 	if known && r.cache != nil {
-		key = r.cache.Key(0, name+"\x00"+rec.Fingerprint(), password)
+		key = r.cache.Key(0, rec.Name+"\x00"+rec.Fingerprint(), password)
 		if r.cache.Has(key) {
-			return rec.identity(), nil
+			return r.identity(rec), nil
 		}
 	}
 	leave, err := Enter(ctx)
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}
-	u, err := r.seen.Check(ctx, r.secret, name, rec.plain(), password, peer.IP)
+	u, err := r.seen.Check(ctx, r.secret, r.Case.Key(name), rec.plain(), password, peer.IP)
 	leave()
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}
 	if u == nil {
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
+		return caddymsa.Identity{}, whyNot(rec.plain(), peer.IP, caddymsa.ErrWrongPassword)
 	}
 	r.cache.Add(key)
-	return rec.identity(), nil
+	return r.identity(rec), nil
 }
 
 // DigestCredentials implements caddymsa.DigestStore. Both names that may be meant are asked for,
@@ -98,17 +101,22 @@ func (r *Remote) DigestCredentials(ctx context.Context, peer caddymsa.Peer, user
 		names = append(names, user+"@"+realm)
 	}
 	var all []caddymsa.DigestCredential
+	why := error(caddymsa.ErrUnknownUser)
 	for _, name := range names {
 		rec, err := r.user(ctx, name)
 		if err != nil {
 			return nil, err
 		}
+		why = caddymsa.MoreTelling(why, whyNot(rec.plain(), peer.IP, caddymsa.ErrNoCredential))
 		if rec == nil || !rec.AllowedFrom(peer.IP) {
 			continue
 		}
 		for _, c := range rec.DigestCandidates(user, realm) {
-			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: rec.identity()})
+			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: r.identity(rec)})
 		}
+	}
+	if len(all) == 0 {
+		return nil, why
 	}
 	return all, nil
 }
@@ -119,14 +127,14 @@ func (r *Remote) SCRAMCredential(ctx context.Context, peer caddymsa.Peer, name s
 	if err != nil {
 		return sasl.SCRAMCredential{}, caddymsa.Identity{}, err
 	}
-	key, u, err := r.seen.SCRAM(r.secret, name, rec.plain(), peer.IP)
+	key, u, err := r.seen.SCRAM(r.secret, r.Case.Key(name), rec.plain(), peer.IP)
 	switch {
 	case err != nil:
 		return sasl.SCRAMCredential{}, caddymsa.Identity{}, err
 	case u == nil:
-		return key, caddymsa.Identity{}, caddymsa.ErrCredentials
+		return key, caddymsa.Identity{}, whyNot(rec.plain(), peer.IP, caddymsa.ErrNoCredential)
 	}
-	return key, rec.identity(), nil
+	return key, r.identity(rec), nil
 }
 
 // Lookup implements caddymsa.Lookuper.
@@ -135,10 +143,10 @@ func (r *Remote) Lookup(ctx context.Context, peer caddymsa.Peer, name string) (c
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}
-	if rec == nil || rec.Disabled || !rec.AllowedFrom(peer.IP) {
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
+	if err := whyNot(rec.plain(), peer.IP, nil); err != nil {
+		return caddymsa.Identity{}, err
 	}
-	return rec.identity(), nil
+	return r.identity(rec), nil
 }
 
 // Revision implements caddymsa.Revisioner. Nobody says when the data change, so it is another

@@ -12,14 +12,15 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
 // When all slots are taken a login waits, and ends with its context: the server cannot tell
 // then, which is no refusal. Who has just been right need not wait.
 func TestSlots(t *testing.T) {
-	b := New([]byte("secret"), authcache.New(time.Hour, nil))
-	table, err := passwd.Parse(strings.NewReader("alice:{PLAIN}secret\nbob:{PLAIN}hunter2"))
+	b := New([]byte("secret"), authcache.New(time.Hour, nil), names.Folded)
+	table, err := passwd.Parse(strings.NewReader("alice:{PLAIN}secret\nbob:{PLAIN}hunter2"), names.Folded)
 	if err != nil {
 		t.Fatal(err)
 	}

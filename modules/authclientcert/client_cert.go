@@ -14,7 +14,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -44,6 +46,9 @@ type ClientCert struct {
 	//
 	// Placeholders are resolved once, when the configuration is loaded. Default: no map.
 	Map string `json:"map,omitempty"`
+
+	// Case is how names compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	path  string
 	log   *zap.Logger
@@ -88,7 +93,7 @@ func (c *ClientCert) Reload(context.Context) error {
 	if c.path == "" {
 		return nil
 	}
-	t, err := readTable(c.path)
+	t, err := readTable(c.path, c.Case)
 	if err != nil {
 		return fmt.Errorf("client_cert: map: %w", err)
 	}
@@ -129,16 +134,16 @@ func (c *ClientCert) MapCertificate(_ context.Context, _ caddymsa.Peer, state *t
 	cert := state.VerifiedChains[0][0]
 	t := c.table.Load()
 	for _, kind := range c.Identity {
-		for _, name := range names(cert, kind) {
+		for _, name := range namesOf(cert, kind) {
 			switch {
 			case t == nil:
-				return caddymsa.Identity{User: name, Addresses: patterns(cert.EmailAddresses)}, nil
-			case t.users[key(kind, name)] != "":
-				return t.identity(t.users[key(kind, name)]), nil
+				return caddymsa.Identity{User: name, Addresses: patterns(cert.EmailAddresses), Case: c.Case}, nil
+			case t.users[key(c.Case, kind, name)] != "":
+				return t.identity(t.users[key(c.Case, kind, name)]), nil
 			}
 		}
 	}
-	return caddymsa.Identity{}, fmt.Errorf("%w: the certificate %q has no name that counts", caddymsa.ErrCredentials, cert.Subject)
+	return caddymsa.Identity{}, fmt.Errorf("%w: the certificate %q has no name that counts", caddymsa.ErrUnknownUser, cert.Subject)
 }
 
 // patterns leaves out what is no address. A CA that signs one for *@example.org
@@ -155,8 +160,8 @@ func patterns(addresses []string) (all []mailaddr.Pattern) {
 // Lookup implements caddymsa.Lookuper, where there is a map.
 func (c *ClientCert) Lookup(_ context.Context, _ caddymsa.Peer, user string) (caddymsa.Identity, error) {
 	t := c.table.Load()
-	if t == nil || t.lines[user] == nil {
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
+	if t == nil || t.known[t.fold.Key(user)] == nil {
+		return caddymsa.Identity{}, caddymsa.ErrUnknownUser
 	}
 	return t.identity(user), nil
 }
@@ -166,27 +171,15 @@ func (c *ClientCert) Lookup(_ context.Context, _ caddymsa.Peer, user string) (ca
 //	client_cert {
 //		identity email|dns|uri|cn|serial_number|subject|sha256 ...
 //		map      <file>
+//		case     fold|exact
 //	}
 func (c *ClientCert) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		switch d.Val() {
-		case "identity":
-			if c.Identity = d.RemainingArgs(); len(c.Identity) == 0 {
-				return d.ArgErr()
-			}
-		case "map":
-			if !d.AllArgs(&c.Map) {
-				return d.ArgErr()
-			}
-		default:
-			return d.Errf("unknown setting %q; there are identity and map", d.Val())
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.List("identity", &c.Identity),
+		conf.Text("map", &c.Map),
+		conf.Value("case", &c.Case),
+	)
 }
 
 // Interface guards

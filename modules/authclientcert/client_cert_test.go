@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 func provision(t *testing.T, c *ClientCert) (*ClientCert, error) {
@@ -90,7 +91,7 @@ func TestMap(t *testing.T) {
 	for _, name := range []string{
 		"email:Scanner@EXAMPLE.org", "dns:scanner.example.ORG", "uri:spiffe://example.org/scanner", "cn:scanner-7", "serial_number:00000001234567890000",
 		`"subject:SERIALNUMBER=00000001234567890000,CN=scanner-7,O=Example BV"`,
-		"sha256:" + strings.ToUpper(names(scanner, "sha256")[0]),
+		"sha256:" + strings.ToUpper(namesOf(scanner, "sha256")[0]),
 	} {
 		c, err := provision(t, &ClientCert{Map: mapFile(t, "# who is who\n"+name+" scanner @devices.example.org # here\n\ncn:other other\n")})
 		if err != nil {
@@ -106,6 +107,24 @@ func TestMap(t *testing.T) {
 		}
 		if _, err := c.Lookup(context.Background(), caddymsa.Peer{}, "nobody"); !errors.Is(err, caddymsa.ErrCredentials) {
 			t.Error(err)
+		}
+	}
+}
+
+// Names fold: the certificate's, the map's and the user's.
+func TestCase(t *testing.T) {
+	const text = "cn:SCANNER-7 Scanner a@example.org\ncn:other scanner b@example.org\n"
+	for c, want := range map[names.Case]bool{names.Folded: true, names.Exact: false} {
+		b, err := provision(t, &ClientCert{Map: mapFile(t, text), Case: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := b.MapCertificate(t.Context(), caddymsa.Peer{}, verified(scanner))
+		if want != (err == nil) || want && (id.User != "Scanner" || len(id.Addresses) != 2) || !want && !errors.Is(err, caddymsa.ErrUnknownUser) {
+			t.Errorf("%q: %+v, %v", c, id, err)
+		}
+		if _, err := b.Lookup(t.Context(), caddymsa.Peer{}, "SCANNER"); want != (err == nil) {
+			t.Errorf("%q: %v", c, err)
 		}
 	}
 }
@@ -163,9 +182,9 @@ func TestBadConfiguration(t *testing.T) {
 		"is not known":       {Identity: []string{"name"}},
 		"no such file":       {Map: "/no/such/file"},
 		"a user is missing":  {Map: mapFile(t, "\n\ncn:x\n")},
-		"stands twice":       {Map: mapFile(t, "cn:x a\ncn:x b\n")},
+		"specified twice":    {Map: mapFile(t, "cn:x a\ncn:X b\n")},
 		"line 3":             {Map: mapFile(t, "cn:x a\n# b\ncn:y b not@@address\n")},
-		"no name of a certi": {Map: mapFile(t, "name:x a\n")},
+		"not a name of a ce": {Map: mapFile(t, "name:x a\n")},
 	} {
 		if _, err := provision(t, c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -178,7 +197,7 @@ func TestBadConfiguration(t *testing.T) {
 
 func TestCaddyfile(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"client_cert": true, "client_cert {\n identity dns cn\n map clients\n}": true,
+		"client_cert": true, "client_cert {\n identity dns cn\n map clients\n case exact\n}": true, "client_cert {\n case any\n}": false,
 		"client_cert x": false, "client_cert {\n identity\n}": false, "client_cert {\n map a b\n}": false, "client_cert {\n mapp a\n}": false,
 	} {
 		if err := new(ClientCert).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); (err == nil) != ok {
@@ -190,12 +209,12 @@ func TestCaddyfile(t *testing.T) {
 func FuzzMap(f *testing.F) {
 	f.Add("cn:x a @example.org\n\"subject:CN=a b\" b # c\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		table, err := parseTable([]byte(text))
+		table, err := parseTable([]byte(text), names.Folded)
 		if err != nil {
 			return
 		}
 		for k, user := range table.users {
-			if k == "" || user == "" || len(table.lines[user]) == 0 {
+			if k == "" || user == "" || table.known[names.Fold(user)] == nil {
 				t.Errorf("%q: %q is %q", text, k, user)
 			}
 		}

@@ -5,14 +5,16 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // kinds of names that a certificate may have.
 var kinds = []string{"email", "dns", "uri", "cn", "serial_number", "subject", "sha256"}
 
-// names are a certificate's names of a kind. Empty ones, and such with control
+// namesOf are a certificate's names of a kind. Empty ones, and such with control
 // characters, which a CA should not have signed, are left out.
-func names(cert *x509.Certificate, kind string) (all []string) {
+func namesOf(cert *x509.Certificate, kind string) (all []string) {
 	switch kind {
 	case "email":
 		all = cert.EmailAddresses
@@ -56,5 +58,12 @@ func fold(kind, name string) string {
 	return name
 }
 
-// key is a name as it stands in a map.
-func key(kind, name string) string { return kind + ":" + name }
+// key is what a name is found by in a map. Attributes of a subject match without regard to case (X.520
+// section 6.2), and so do addresses, unless c says otherwise; a URI does not.
+func key(c names.Case, kind, name string) string {
+	name = fold(kind, name)
+	if kind != "uri" {
+		name = c.Key(name)
+	}
+	return kind + ":" + name
+}

@@ -14,16 +14,24 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // table is a map as it was read.
 type table struct {
-	users map[string]string   // by key
-	lines map[string][]string // of a user: what its fingerprint is made of
-	may   map[string][]mailaddr.Pattern
+	fold  names.Case
+	users map[string]string // by key
+	known map[string]*user  // by what fold makes of the name
 }
 
-func readTable(path string) (*table, error) {
+// user is one of a map, which may have several lines of it.
+type user struct {
+	name string   // as the first line has it
+	keys []string // what its fingerprint is made of
+	may  []mailaddr.Pattern
+}
+
+func readTable(path string, c names.Case) (*table, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -35,7 +43,7 @@ func readTable(path string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := parseTable(b)
+	t, err := parseTable(b, c)
 	if err != nil {
 		return nil, fmt.Errorf("%s, %w", path, err)
 	}
@@ -43,12 +51,12 @@ func readTable(path string) (*table, error) {
 }
 
 // parseTable has quotes and comments as a Caddyfile has them.
-func parseTable(text []byte) (*table, error) {
+func parseTable(text []byte, c names.Case) (*table, error) {
 	tokens, err := caddyfile.Tokenize(text, "")
 	if err != nil && !errors.Is(err, io.EOF) { // which is what an empty file makes
 		return nil, err
 	}
-	t := &table{users: make(map[string]string), lines: make(map[string][]string), may: make(map[string][]mailaddr.Pattern)}
+	t := &table{fold: c, users: make(map[string]string), known: make(map[string]*user)}
 	for len(tokens) > 0 {
 		line := tokens[0].Line
 		n := slices.IndexFunc(tokens, func(token caddyfile.Token) bool { return token.Line != line })
@@ -71,30 +79,36 @@ func parseTable(text []byte) (*table, error) {
 func (t *table) add(words []string) error {
 	kind, name, ok := strings.Cut(words[0], ":")
 	if !ok || !slices.Contains(kinds, kind) || name == "" {
-		return fmt.Errorf("%q is no name of a certificate; write one as in %s:name, of %q", words[0], "cn", kinds)
+		return fmt.Errorf("%q is not a name of a certificate; write cn:name, or another of %q", words[0], kinds)
 	}
 	if len(words) < 2 || words[1] == "" {
 		return errors.New("a user is missing after the name of the certificate")
 	}
-	k, user := key(kind, fold(kind, name)), words[1]
+	k := key(t.fold, kind, name)
 	if t.users[k] != "" {
-		return fmt.Errorf("%s stands twice", words[0])
+		return fmt.Errorf("%s is specified twice", words[0])
+	}
+	u := t.known[t.fold.Key(words[1])]
+	if u == nil {
+		u = &user{name: words[1]}
+		t.known[t.fold.Key(words[1])] = u
 	}
 	for _, word := range words[2:] {
 		p, err := mailaddr.ParsePattern(word)
 		if err != nil {
 			return fmt.Errorf("%q: %w", word, err)
 		}
-		t.may[user] = append(t.may[user], p)
+		u.may = append(u.may, p)
 	}
-	t.users[k] = user
-	t.lines[user] = append(t.lines[user], k)
+	t.users[k] = words[1]
+	u.keys = append(u.keys, k)
 	return nil
 }
 
 // identity is a user of the table. A certificate more or less of the user's changes the
 // fingerprint, since it is not known which of them an open session has shown.
-func (t *table) identity(user string) caddymsa.Identity {
-	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(t.lines[user])), "\n")))
-	return caddymsa.Identity{User: user, Addresses: t.may[user], Fingerprint: hex.EncodeToString(sum[:])}
+func (t *table) identity(name string) caddymsa.Identity {
+	u := t.known[t.fold.Key(name)]
+	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(u.keys)), "\n")))
+	return caddymsa.Identity{User: u.name, Addresses: u.may, Fingerprint: hex.EncodeToString(sum[:]), Case: t.fold}
 }

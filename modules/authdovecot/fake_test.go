@@ -5,17 +5,22 @@ package authdovecot
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -280,4 +285,53 @@ func FuzzParseReply(f *testing.F) {
 			t.Errorf("%q: %q, %q", line, safe, unescape(safe))
 		}
 	})
+}
+
+// passwordOf is the password in an AUTH line with a PLAIN response.
+func passwordOf(line string) string {
+	_, resp, _ := strings.Cut(line, "resp=")
+	b, _ := base64.StdEncoding.DecodeString(resp)
+	words := strings.Split(string(b), "\x00")
+	return words[len(words)-1]
+}
+
+// Dovecot is asked about the password as it was typed and about what SASLprep makes of it, in the time
+// of one refusal.
+func TestPasswordForms(t *testing.T) {
+	const typed, prepared = "m²pass", "m2pass"
+	for stored, want := range map[string]bool{typed: true, prepared: true, "other": false} {
+		var asked atomic.Int32
+		d := must(t, &Dovecot{Address: fake(t, greeting, func(line string) string {
+			asked.Add(1)
+			if passwordOf(line) == stored {
+				return "OK\t" + idOf(line) + "\tuser=alice\n"
+			}
+			return "FAIL\t" + idOf(line) + "\n"
+		})})
+		_, err := d.VerifyPassword(t.Context(), caddymsa.Peer{}, "alice", typed)
+		if want != (err == nil) || !want && (!errors.Is(err, caddymsa.ErrCredentials) || asked.Load() != 2) {
+			t.Errorf("stored %q: %v, asked %d times", stored, err, asked.Load())
+		}
+		asked.Store(0)
+		if _, err := d.VerifyPassword(t.Context(), caddymsa.Peer{}, "alice", "plain"); err == nil || asked.Load() != 1 {
+			t.Errorf("a plain password: %v, asked %d times", err, asked.Load())
+		}
+	}
+}
+
+// A password that was right from one address is asked about from another: Dovecot may have allow_nets.
+func TestCacheByAddress(t *testing.T) {
+	d := must(t, &Dovecot{Cache: caddy.Duration(time.Hour), Address: fake(t, greeting, func(line string) string {
+		if strings.Contains(line, "\trip=192.0.2.1\t") {
+			return "OK\t" + idOf(line) + "\tuser=alice\n"
+		}
+		return "FAIL\t" + idOf(line) + "\tcode=authz_fail\n"
+	})})
+	for range 2 {
+		for ip, want := range map[string]bool{"192.0.2.1": true, "::ffff:192.0.2.1": true, "192.0.2.2": false} {
+			if _, err := d.VerifyPassword(t.Context(), caddymsa.Peer{IP: netip.MustParseAddr(ip)}, "alice", "secret"); want != (err == nil) {
+				t.Errorf("from %s: %v", ip, err)
+			}
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // usualDelay is by how much Dovecot holds refusals back, unless its auth_failure_delay says something else.
@@ -26,13 +27,49 @@ func (d *Dovecot) VerifyPassword(ctx context.Context, peer caddymsa.Peer, user, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
-	key := d.cache.key(d.reloads.Load(), user, password)
+	key := d.cache.key(d.reloads.Load(), peer.IP, user, password)
 	if id, ok := d.cache.get(key); ok {
 		if d.master == nil {
 			return id, nil
 		}
 		return d.lookup(ctx, peer, id.User)
 	}
+	id, err := d.askForms(ctx, peer, user, password)
+	if err == nil {
+		d.cache.put(key, id)
+	}
+	return id, err
+}
+
+// askForms asks about the password as it was typed and about what SASLprep makes of it, at the same time:
+// Dovecot holds each refusal back for a while.
+func (d *Dovecot) askForms(ctx context.Context, peer caddymsa.Peer, user, password string) (caddymsa.Identity, error) {
+	type outcome struct {
+		id  caddymsa.Identity
+		err error
+	}
+	forms := sasl.PasswordForms(password)
+	outcomes := make(chan outcome, len(forms))
+	for _, form := range forms {
+		go func() {
+			id, err := d.askPassword(ctx, peer, user, form)
+			outcomes <- outcome{id, err}
+		}()
+	}
+	var last outcome
+	for range forms {
+		o := <-outcomes
+		if o.err == nil {
+			return o.id, nil
+		}
+		if last.err == nil || errors.Is(last.err, caddymsa.ErrCredentials) { // what cannot be told counts more
+			last = o
+		}
+	}
+	return caddymsa.Identity{}, last.err
+}
+
+func (d *Dovecot) askPassword(ctx context.Context, peer caddymsa.Peer, user, password string) (caddymsa.Identity, error) {
 	begin := time.Now()
 	answer, err := d.clients.ask(ctx, plain, "AUTH", d.authenticate(peer, plain, []byte("\x00"+user+"\x00"+password)))
 	if err != nil {
@@ -41,11 +78,7 @@ func (d *Dovecot) VerifyPassword(ctx context.Context, peer caddymsa.Peer, user, 
 	if answer.command == "CONT" {
 		return caddymsa.Identity{}, errors.New("a user name and a password are not enough for Dovecot")
 	}
-	id, err := d.conclude(ctx, peer, answer, begin)
-	if err == nil {
-		d.cache.put(key, id)
-	}
-	return id, err
+	return d.conclude(ctx, peer, answer, begin)
 }
 
 // authenticate is an AUTH command's parameters. Without a response the client sent none.
@@ -96,7 +129,7 @@ func (d *Dovecot) conclude(ctx context.Context, peer caddymsa.Peer, answer reply
 		case <-timer.C:
 		case <-ctx.Done():
 		}
-		return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot says nologin for %q", caddymsa.ErrCredentials, user)
+		return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot says nologin for %q", caddymsa.ErrDisabled, user)
 	}
 	if err := passwd.CheckName(user); err != nil {
 		return caddymsa.Identity{}, fmt.Errorf("name of the user that Dovecot accepts, %q: %w", user, err)
@@ -117,6 +150,9 @@ func refused(user string, f fields) error {
 	}
 	if code, ok := f.get("code"); ok {
 		detail += fmt.Sprintf(", %q", code)
+	}
+	if f.has("user_disabled") || f.has("pass_expired") {
+		return fmt.Errorf("%w: %s", caddymsa.ErrDisabled, detail)
 	}
 	return fmt.Errorf("%w: %s", caddymsa.ErrCredentials, detail)
 }
@@ -145,7 +181,7 @@ func (d *Dovecot) lookup(ctx context.Context, peer caddymsa.Peer, user string) (
 	}
 	switch {
 	case answer.command == "NOTFOUND":
-		return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot's userdb does not know %q", caddymsa.ErrCredentials, user)
+		return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot's userdb does not know %q", caddymsa.ErrUnknownUser, user)
 	case answer.command != "USER":
 		reason, _ := answer.fields.get("reason")
 		return caddymsa.Identity{}, fmt.Errorf("userdb of Dovecot cannot tell: %s %q", answer.command, reason)
@@ -156,7 +192,7 @@ func (d *Dovecot) lookup(ctx context.Context, peer caddymsa.Peer, user string) (
 	}
 	if answer.command == "PASS" {
 		if answer.fields.has("nologin") {
-			return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot says nologin for %q", caddymsa.ErrCredentials, user)
+			return caddymsa.Identity{}, fmt.Errorf("%w: Dovecot says nologin for %q", caddymsa.ErrDisabled, user)
 		}
 		all = append(answer.fields, all...) // the last one counts
 	}

@@ -1,6 +1,7 @@
 package authdovecot
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,11 +26,12 @@ func newRemembered(ttl time.Duration) *remembered {
 	return &remembered{cache: authcache.New(ttl, nil), ids: make(map[authcache.Key]caddymsa.Identity)}
 }
 
-func (r *remembered) key(revision uint64, user, password string) authcache.Key {
+// key has the client's address in it: whether a user may come from there is Dovecot's to say.
+func (r *remembered) key(revision uint64, from netip.Addr, user, password string) authcache.Key {
 	if r == nil {
 		return authcache.Key{}
 	}
-	return r.cache.Key(revision, user, password)
+	return r.cache.Key(revision, user+"\x00"+from.Unmap().WithZone("").String(), password)
 }
 
 func (r *remembered) get(k authcache.Key) (id caddymsa.Identity, ok bool) {

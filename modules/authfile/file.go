@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
@@ -40,6 +41,10 @@ type File struct {
 	// Cache is how long a password that was right is not hashed again. Default 5m;
 	// negative: always hash.
 	Cache caddy.Duration `json:"cache,omitempty"`
+
+	// Case is how names compare: fold, without regard to case, or exact. Two names in the file that are
+	// alike are an error. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	*tableauth.Backend `json:"-"`
 
@@ -68,7 +73,7 @@ func (f *File) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	f.Backend = tableauth.New(secret, tableauth.NewCache(f.Cache))
+	f.Backend = tableauth.New(secret, tableauth.NewCache(f.Cache), f.Case)
 	// Watched before it is read, so that no change is missed.
 	if f.watch, err = watch.Files([]string{f.path}, f.log, f.reload); err != nil {
 		return err
@@ -93,15 +98,30 @@ func (f *File) load() (int, error) {
 		return 0, fmt.Errorf("users file: %w", err)
 	}
 	defer file.Close()
-	table, err := passwd.Parse(file)
+	table, err := passwd.Parse(file, f.Case)
 	if err != nil {
 		return 0, fmt.Errorf("users file %s: %w", f.path, err)
 	}
 	if info.Mode().Perm()&0o006 != 0 && runtime.GOOS != "windows" { // which has no such modes
 		f.log.Warn("users file is open to everyone on this machine; chmod o= it", zap.String("path", f.path))
 	}
+	f.complain(table)
 	f.Swap(table)
 	return table.Len(), nil
+}
+
+// maxProblems is how many users the log names whose lines are of no use.
+const maxProblems = 20
+
+// complain tells of users who cannot log in though the file says nothing of that.
+func (f *File) complain(table *passwd.Table) {
+	some, all := table.Problems(maxProblems)
+	for _, problem := range some {
+		f.log.Error("a user in the users file cannot log in with what is stored", zap.String("path", f.path), zap.Error(problem))
+	}
+	if all > len(some) {
+		f.log.Error("more users in the users file cannot log in with what is stored", zap.String("path", f.path), zap.Int("users", all-len(some)))
+	}
 }
 
 // reload keeps the old users if the file cannot be read or does not parse.
@@ -132,6 +152,7 @@ func (f *File) Cleanup() error {
 //
 //	file <path> {
 //		cache <duration>|off
+//		case  fold|exact
 //	}
 func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
@@ -139,11 +160,16 @@ func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "cache" {
-			return d.Errf("unknown setting %q; there is cache", d.Val())
-		}
 		var err error
-		if f.Cache, err = tableauth.UnmarshalCache(d); err != nil {
+		switch d.Val() {
+		case "cache":
+			f.Cache, err = tableauth.UnmarshalCache(d)
+		case "case":
+			err = tableauth.UnmarshalCase(d, &f.Case)
+		default:
+			err = d.Errf("unknown setting %q; there are cache and case", d.Val())
+		}
+		if err != nil {
 			return err
 		}
 	}

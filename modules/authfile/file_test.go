@@ -2,6 +2,7 @@ package authfile
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,9 +11,12 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 func provision(t *testing.T, path string) (*File, error) {
@@ -88,6 +92,10 @@ func TestBadFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"alice:{PLAIN}a\n:{PLAIN}b\n":        "line 2",
 		"alice:{ROT13}a\n":                   "line 1",
+		"alice@x secret\n":                   "line 1",
+		"a@x:{PLAIN}a\n\nA@x:{PLAIN}b\n":     `line 3: user "A@x" is the same as "a@x" in line 1`,
+		"":                                   "line 1: the file ends and has no users",
+		"# nobody yet\n":                     "line 2: the file ends and has no users",
 		"alice:{PLAIN}a\nalice:{PLAIN}b\n":   "line 2",
 		"alice:{PLAIN}a::::::nopassword=y\n": "line 1",
 	} {
@@ -104,9 +112,45 @@ func TestBadFile(t *testing.T) {
 	}
 }
 
+// A line that is of no use keeps its user out and nobody else, with an error in the log.
+func TestUnsupportedScheme(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	f, err := provision(t, usersFile(t, "alice:{PLAIN}a\nbob:{CRAM-MD5}00112233\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.log = zap.New(core)
+	f.reload()
+	if all := logs.All(); len(all) != 1 || !strings.Contains(all[0].ContextMap()["error"].(string), `line 2: user "bob"`) {
+		t.Error(all)
+	}
+	if _, err := f.VerifyPassword(t.Context(), caddymsa.Peer{}, "alice", "a"); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.VerifyPassword(t.Context(), caddymsa.Peer{}, "bob", "b"); !errors.Is(err, caddymsa.ErrDisabled) {
+		t.Error(err)
+	}
+}
+
+// With case exact, names that differ in case are different users.
+func TestCaseExact(t *testing.T) {
+	f := &File{Path: usersFile(t, "a@x.example:{PLAIN}lower\nA@x.example:{PLAIN}upper\n"), Case: names.Exact}
+	if err := f.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Cleanup()
+	id, err := f.VerifyPassword(t.Context(), caddymsa.Peer{}, "A@x.example", "upper")
+	if err != nil || id.User != "A@x.example" || id.Case != names.Exact {
+		t.Error(id, err)
+	}
+	if _, err := f.VerifyPassword(t.Context(), caddymsa.Peer{}, "a@x.example", "upper"); !errors.Is(err, caddymsa.ErrWrongPassword) {
+		t.Error(err)
+	}
+}
+
 func TestCaddyfile(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"file users": true, "file users {\n cache off\n}": true, "file users {\n cache 1h\n}": true,
+		"file users": true, "file users {\n cache off\n}": true, "file users {\n cache 1h\n}": true, "file users {\n case exact\n}": true, "file users {\n case upper\n}": false,
 		"file": false, "file a b": false, "file users {\n cash 1h\n}": false, "file users {\n cache never\n}": false,
 	} {
 		if err := new(File).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); (err == nil) != ok {

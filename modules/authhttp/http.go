@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
@@ -56,6 +57,10 @@ type HTTP struct {
 	// Credentials has the service hand out what it has stored of a user; passwords are checked here,
 	// and never sent.
 	Credentials bool `json:"credentials,omitempty"`
+
+	// Case is how names compare: fold asks the service for the name in lower case, exact as the client gave
+	// it. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	// NoLookup says that the service does not know the action "lookup". Open sessions then last
 	// for the time of "reauth" at most.
@@ -108,9 +113,10 @@ func (h *HTTP) Provision(ctx caddy.Context) error {
 	}
 	h.key = &o
 	cache := authcache.New(time.Duration(h.Cache), nil)
-	h.asks = &asker{service: pooled.(*service), cache: cache}
+	h.asks = &asker{service: pooled.(*service), cache: cache, fold: h.Case}
 	if h.Credentials {
 		h.stored = tableauth.NewRemote(h.asks.fetch, h.asks.seen, secret, cache)
+		h.stored.Case = h.Case
 	}
 	if o.plaintext {
 		log.Warn("passwords go to the web service in clear text; use https and leave insecure_plaintext out")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -90,7 +91,33 @@ func TestVerify(t *testing.T) {
 			t.Error("disabled:", err)
 		}
 	})
+	t.Run("names fold", func(t *testing.T) {
+		if id, err := h.VerifyPassword(ctx, peer, "Alice@Example.org", "s3cret"); err != nil || id.User != "alice@example.org" {
+			t.Errorf("%+v, %v", id, err)
+		}
+		asked := srv.questions()
+		if q := asked[len(asked)-1]; q.User != "alice@example.org" {
+			t.Errorf("asked for %s", q.User)
+		}
+	})
+	t.Run("forms of a password", func(t *testing.T) {
+		all := people()
+		all["typed"], all["prepared"] = user{"secret": "m²pass"}, user{"secret": "m2pass"}
+		srv.configure(user{"users": all})
+		defer srv.configure(user{"users": people()})
+		for _, name := range []string{"typed", "prepared"} {
+			if _, err := h.VerifyPassword(ctx, peer, name, "m²pass"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if _, err := h.VerifyPassword(ctx, peer, name, "m³pass"); !isRefusal(err) {
+				t.Errorf("%s with a wrong password: %v", name, err)
+			}
+		}
+	})
 	t.Run("names arrive exactly", func(t *testing.T) {
+		settings := srv.settings()
+		settings.Case = names.Exact
+		h := must(t, settings)
 		for _, name := range hostile {
 			if id, err := h.VerifyPassword(ctx, peer, name, "s3cret "+name); err != nil || id.User != name {
 				t.Errorf("%q: %q, %v", name, id.User, err)

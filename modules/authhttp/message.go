@@ -111,6 +111,11 @@ func isRefusal(err error) bool { return errors.Is(err, caddymsa.ErrCredentials) 
 // maxReason is how much of a reason comes into the log, in octets.
 const maxReason = 200
 
+// reasons that a service may give in one word; any other is logged as it is.
+var reasons = map[string]error{
+	"unknown": caddymsa.ErrUnknownUser, "wrong": caddymsa.ErrWrongPassword, "disabled": caddymsa.ErrDisabled, "address": caddymsa.ErrNotFromThere,
+}
+
 // accepted returns nil for a yes, a refusal for a no.
 func (a *answer) accepted() error {
 	switch {
@@ -120,6 +125,8 @@ func (a *answer) accepted() error {
 		return nil
 	case a.Reason == "":
 		return caddymsa.ErrCredentials
+	case reasons[a.Reason] != nil:
+		return reasons[a.Reason]
 	}
 	return refusal{fmt.Sprintf("%.*q", maxReason, a.Reason)}
 }

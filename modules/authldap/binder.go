@@ -2,7 +2,9 @@ package authldap
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync/atomic"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // binder checks passwords by binding with them.
@@ -34,7 +37,8 @@ func (b *binder) verify(ctx context.Context, name, password string) (caddymsa.Id
 		return b.verifyDirectly(ctx, name, password)
 	}
 	entry, err := b.find(ctx, name)
-	if err != nil {
+	why := err // the same round trips follow
+	if err != nil && !errors.Is(err, caddymsa.ErrCredentials) {
 		return caddymsa.Identity{}, err
 	}
 	dn, id := b.decoy(name), caddymsa.Identity{}
@@ -51,14 +55,40 @@ func (b *binder) verify(ctx context.Context, name, password string) (caddymsa.Id
 			}
 		}
 	}
-	if err := b.bind(ctx, name, dn, password, nil); err != nil {
+	err = b.bindForms(ctx, name, dn, password, nil)
+	switch {
+	case entry == nil && (err == nil || errors.Is(err, caddymsa.ErrCredentials)): // or somebody knows the decoy's password
+		return caddymsa.Identity{}, why
+	case errors.Is(err, caddymsa.ErrCredentials):
+		return caddymsa.Identity{}, whyRefused(err)
+	case err != nil:
 		return caddymsa.Identity{}, err
-	}
-	if entry == nil { // somebody knows the decoy's password
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
 	}
 	b.cache.Add(key)
 	return id, nil
+}
+
+// keptOut are the codes with which Active Directory says that the password is not the reason: the account
+// is disabled, expired or locked, or its password is, or must be changed.
+var keptOut = regexp.MustCompile(`\bdata (530|531|532|533|701|773|775)\b`)
+
+// whyRefused says, of a user who has an entry, what the server's refusal means.
+func whyRefused(err error) error {
+	if keptOut.MatchString(err.Error()) {
+		return fmt.Errorf("%w: %v", caddymsa.ErrDisabled, err)
+	}
+	return fmt.Errorf("%w: %v", caddymsa.ErrWrongPassword, err)
+}
+
+// bindForms binds with the password as it was typed, and then with what SASLprep makes of it. For names
+// that nobody has it does the same.
+func (b *binder) bindForms(ctx context.Context, name, dn, password string, then func(*conn) error) (err error) {
+	for _, form := range sasl.PasswordForms(password) {
+		if err = b.bind(ctx, name, dn, form, then); !errors.Is(err, caddymsa.ErrCredentials) {
+			return err
+		}
+	}
+	return err
 }
 
 // verifyDirectly has no service account: what is to be read of the entry is read as the user.
@@ -68,16 +98,13 @@ func (b *binder) verifyDirectly(ctx context.Context, name, password string) (cad
 		return caddymsa.Identity{}, caddymsa.ErrCredentials
 	}
 	id := caddymsa.Identity{User: name}
-	err = b.bind(ctx, name, dn, password, func(c *conn) error {
+	err = b.bindForms(ctx, name, dn, password, func(c *conn) error {
 		if !b.reads {
 			return nil
 		}
 		entry, err := b.search(c, name)
 		if err != nil {
 			return fmt.Errorf("reading the entry as the user: %w", err)
-		}
-		if entry == nil {
-			return caddymsa.ErrCredentials
 		}
 		id = b.identity(name, entry)
 		return nil
@@ -96,9 +123,6 @@ func (b *binder) lookup(ctx context.Context, name string) (caddymsa.Identity, er
 	entry, err := b.find(ctx, name)
 	if err != nil {
 		return caddymsa.Identity{}, err
-	}
-	if entry == nil {
-		return caddymsa.Identity{}, caddymsa.ErrCredentials
 	}
 	return b.identity(name, entry), nil
 }

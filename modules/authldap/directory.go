@@ -210,6 +210,9 @@ func (d *directory) probe(ctx context.Context) error {
 	}
 	if d.service {
 		_, err := d.find(ctx, stranger)
+		if errors.Is(err, caddymsa.ErrCredentials) {
+			return nil
+		}
 		return err
 	}
 	ctx, cancel := d.within(ctx)

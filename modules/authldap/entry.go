@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,9 @@ import (
 	"github.com/go-ldap/ldap/v3"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
@@ -26,7 +29,7 @@ func fold(name string) string {
 	if prepared, err := sasl.PrepareStored(name); err == nil {
 		name = prepared
 	}
-	name = strings.ToLower(name)
+	name = names.Fold(name)
 	for strings.Contains(name, "  ") {
 		name = strings.ReplaceAll(name, "  ", " ")
 	}
@@ -62,33 +65,41 @@ func (o *options) request(name string) (r *ldap.SearchRequest, err error) {
 	return r, err
 }
 
-// find returns the one entry of a name, or nil, as the service account.
+// find returns the one entry of a name, as the service account; or an ErrCredentials that says why there
+// is none.
 func (d *directory) find(ctx context.Context, name string) (entry *ldap.Entry, err error) {
 	if !d.admits(name) {
-		return nil, nil
+		return nil, caddymsa.ErrUnknownUser
 	}
 	ctx, cancel := d.within(ctx)
 	defer cancel()
+	var why error // which is no server's failure
 	err = d.do(ctx, searches, func(_ *server, c *conn) error {
 		entry, err = d.search(c, name)
+		if errors.Is(err, caddymsa.ErrCredentials) {
+			why, err = err, nil
+		}
 		return err
 	})
+	if err == nil {
+		err = why
+	}
 	if err != nil {
 		return nil, err
 	}
 	return entry, nil
 }
 
-// search returns the one entry of a name that stands, or nil.
+// search returns the one entry of a name that stands, or an ErrCredentials.
 func (d *directory) search(c *conn, name string) (*ldap.Entry, error) {
 	r, err := d.request(name)
 	if err != nil {
-		return nil, nil
+		return nil, caddymsa.ErrUnknownUser
 	}
 	result, err := c.Search(r)
 	switch {
 	case ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax) && (!d.searches || !d.base.fixed()):
-		return nil, nil // the name has a part in the DN
+		return nil, caddymsa.ErrUnknownUser // the name has a part in the DN
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded):
 		// There are more than two.
 	case err != nil && broken(err):
@@ -96,25 +107,25 @@ func (d *directory) search(c *conn, name string) (*ldap.Entry, error) {
 	case err != nil:
 		return nil, fmt.Errorf("searching for the user: %w", err)
 	case len(result.Entries) == 0:
-		return nil, nil
+		return nil, caddymsa.ErrUnknownUser
 	case len(result.Entries) == 1:
-		return d.standing(name, result.Entries[0]), nil
+		return d.standing(name, result.Entries[0])
 	}
 	d.log.Load().Warn("more than one LDAP entry matches, so the user is refused", zap.String("user", name), zap.String("filter", r.Filter))
-	return nil, nil
+	return nil, fmt.Errorf("%w: more than one LDAP entry matches", caddymsa.ErrUnknownUser)
 }
 
-// standing returns the entry if it has the name and is not disabled, or nil.
-func (d *directory) standing(name string, entry *ldap.Entry) *ldap.Entry {
+// standing returns the entry if it has the name and is not disabled, or an ErrCredentials.
+func (d *directory) standing(name string, entry *ldap.Entry) (*ldap.Entry, error) {
 	if d.disabledAttribute != "" && slices.ContainsFunc(values(entry, d.disabledAttribute), isTrue) {
-		return nil
+		return nil, fmt.Errorf("%w: attribute %s of %q", caddymsa.ErrDisabled, d.disabledAttribute, entry.DN)
 	}
 	if len(d.userAttributes) > 0 && d.spelling(name, entry) == "" {
 		d.log.Load().Warn("an LDAP entry matches whose user_attributes do not have the name, so the user is refused",
 			zap.String("user", name), zap.String("dn", entry.DN))
-		return nil
+		return nil, fmt.Errorf("%w: user_attributes of the LDAP entry do not have the name", caddymsa.ErrUnknownUser)
 	}
-	return entry
+	return entry, nil
 }
 
 // spelling returns the value of the entry that is the name.
@@ -153,11 +164,12 @@ func (d *directory) user(name string, entry *ldap.Entry) *tableauth.Record {
 	}
 	for _, attribute := range d.addresses {
 		for _, value := range values(entry, attribute) {
-			for _, address := range addresses(value) {
-				if err := rec.AddAddress(address); err != nil {
-					d.log.Load().Warn("an address in the directory is none, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
-					break
-				}
+			text, ours := address(value)
+			if !ours {
+				continue
+			}
+			if err := rec.AddAddress(text); err != nil {
+				d.log.Load().Warn("an address in the directory cannot be parsed, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
 			}
 		}
 	}
@@ -172,28 +184,25 @@ func (d *directory) user(name string, entry *ldap.Entry) *tableauth.Record {
 	return rec
 }
 
-// addresses reads a value such as alice@example.org, or smtp:alice@example.org as Active Directory's
-// proxyAddresses have it beside those of other systems. For the directory case is nothing, but
-// for a pattern the local part's is: both spellings are meant.
-func addresses(value string) (list []string) {
+// address reads a value such as alice@example.org, or smtp:alice@example.org as Active Directory's
+// proxyAddresses have it beside those of other systems, which are not ours.
+func address(value string) (string, bool) {
 	if system, rest, ok := strings.Cut(value, ":"); ok && !strings.ContainsAny(system, "@\"") {
-		if !strings.EqualFold(system, "smtp") {
-			return nil
-		}
-		value = rest
+		return rest, strings.EqualFold(system, "smtp")
 	}
-	list = append(list, value)
-	if lower := strings.ToLower(value); lower != value {
-		list = append(list, lower)
-	}
-	return list
+	return value, true
 }
 
 // fetch is a tableauth.Fetch.
 func (d *directory) fetch(ctx context.Context, name string) (*tableauth.Record, error) {
 	name = fold(name)
 	entry, err := d.find(ctx, name)
-	if err != nil || entry == nil {
+	switch {
+	case errors.Is(err, caddymsa.ErrDisabled):
+		return &tableauth.Record{User: passwd.User{Name: name, Disabled: true}}, nil
+	case errors.Is(err, caddymsa.ErrCredentials):
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	rec := d.user(name, entry)
@@ -201,6 +210,10 @@ func (d *directory) fetch(ctx context.Context, name string) (*tableauth.Record, 
 		if err := rec.AddPassword(credential(value)); err != nil { // which does not repeat it
 			d.log.Load().Warn("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(err))
 		}
+	}
+	if rec.Problem != nil {
+		d.log.Load().Error("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(rec.Problem))
+		rec.Disabled = rec.Disabled || len(rec.Credentials) == 0
 	}
 	if len(rec.Credentials) == 0 && !rec.Disabled {
 		d.log.Load().Warn("no stored password of the user can be read", zap.String("dn", entry.DN), zap.String("attribute", d.passwordAttribute))

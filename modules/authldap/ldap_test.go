@@ -95,6 +95,42 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// A password that SASLprep changes: what is typed gets in, whether that is what is stored or what SASLprep
+// makes of it. Names are one in any spelling. The operator is told why somebody is refused.
+func TestFormsAndReasons(t *testing.T) {
+	s := startSlapd(t)
+	for way, l := range ways(s) {
+		t.Run(way, func(t *testing.T) {
+			must(t, l)
+			for _, user := range []string{"typed@example.org", "prepared@example.org", "Typed@Example.org"} {
+				if id, err := l.VerifyPassword(ctx, peer, user, "m²pass cafe\u0301"); err != nil || !strings.EqualFold(id.User, user) {
+					t.Errorf("%s: %+v, %v", user, id, err)
+				}
+				if _, err := l.VerifyPassword(ctx, peer, user, "m²pass cafe\u0301!"); !errors.Is(err, caddymsa.ErrCredentials) {
+					t.Errorf("%s with a wrong password: %v", user, err)
+				}
+			}
+			if !l.Serves(caddymsa.CapLookup) {
+				return // only the server knows
+			}
+			_, wrong := l.VerifyPassword(ctx, peer, "bob@example.org", "wrong")
+			_, unknown := l.VerifyPassword(ctx, peer, "nobody@example.org", "wrong")
+			if caddymsa.Reason(wrong) != "wrong" || caddymsa.Reason(unknown) != "unknown" {
+				t.Errorf("%v; %v", wrong, unknown)
+			}
+		})
+	}
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: below, Disabled: "employeeType"})
+	if _, err := l.VerifyPassword(ctx, peer, "former@example.org", "secret"); caddymsa.Reason(err) != "disabled" {
+		t.Error(err)
+	}
+	for text, want := range map[string]string{"80090308: AcceptSecurityContext error, data 52e, v4563": "wrong", "80090308: AcceptSecurityContext error, data 533, v4563": "disabled", "data 775,": "disabled"} {
+		if err := whyRefused(errors.New(text)); caddymsa.Reason(err) != want || !errors.Is(err, caddymsa.ErrCredentials) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // refusedAll tries who must not come in, whatever the way.
 func refusedAll(t *testing.T, l *LDAP) {
 	t.Helper()

@@ -78,6 +78,22 @@ sn: Builder
 mail: bob@example.org
 userPassword: hunter2
 
+dn: uid=typed,ou=people,dc=example,dc=org
+objectClass: inetOrgPerson
+uid: typed
+cn: Typed
+sn: Typed
+mail: typed@example.org
+userPassword:: bcKycGFzcyBjYWZlzIE=
+
+dn: uid=prepared,ou=people,dc=example,dc=org
+objectClass: inetOrgPerson
+uid: prepared
+cn: Prepared
+sn: Prepared
+mail: prepared@example.org
+userPassword:: bTJwYXNzIGNhZsOp
+
 dn: uid=we\,ird\+na#me,ou=people,dc=example,dc=org
 objectClass: inetOrgPerson
 uid: we,ird+na#me

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // BenchmarkLogin is a login each, one after the other: what the database costs (with a cheap
@@ -44,12 +44,12 @@ func benchmarkLogin(b *testing.B, db *sql.DB, settings SQL) {
 	ctx := context.Background()
 	for _, c := range []struct {
 		name, user, password string
-		cache                caddy.Duration
+		cache                conf.Duration
 		refused              bool
 	}{
 		{"plain", "user7@example.org", "secret", 0, false},
 		{"argon2id", name, "s3cret", 0, false},
-		{"argon2id-cached", name, "s3cret", caddy.Duration(time.Hour), false},
+		{"argon2id-cached", name, "s3cret", conf.Duration(time.Hour), false},
 		{"argon2id-wrong", name, "wrong", 0, true},
 		{"unknown", "nobody@example.org", "wrong", 0, true},
 	} {

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
@@ -69,7 +68,7 @@ func execute(t testing.TB, db *sql.DB, statements ...string) {
 var hostile = []string{
 	"' OR '1'='1", `" OR "1"="1`, `"; DROP TABLE msa_users; --`, "'; DROP TABLE msa_users; --", `\' OR 1=1 -- `, `\`, `\\`, "a\x00b", "\x00",
 	"alice@example.org\x00", "’ OR ’1’=’1", "ʼ OR 1=1", "＇ OR 1=1", "%", "_lice@example.org", "alice@example.org ", " alice@example.org",
-	"ALICE@example.org", "álice@example.org", "{user}", "$1", "?1", "?", ":user", "alice@example.org/*", "\xbf' OR 1=1 -- ", "\xff", "😀", "Ⅷ@example.org",
+	"álice@example.org", "{user}", "$1", "?1", "?", ":user", "alice@example.org/*", "\xbf' OR 1=1 -- ", "\xff", "😀", "Ⅷ@example.org",
 	"alice@example.org\n", "alice@example.org;SELECT pg_sleep(10)", "@", "@@", "@example.org", "alice@",
 }
 
@@ -165,7 +164,7 @@ func unknown(t *testing.T, s *SQL, name, password string) {
 			t.Errorf("%q by DIGEST-MD5", name)
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, caddymsa.ErrCredentials) {
 		t.Errorf("%q by DIGEST-MD5: %v", name, err)
 	}
 }
@@ -210,7 +209,7 @@ func recovers(t *testing.T, s *SQL) {
 	}
 }
 
-func second(n int) caddy.Duration { return caddy.Duration(n) * caddy.Duration(time.Second) }
+func second(n int) conf.Duration { return conf.Duration(n) * conf.Duration(time.Second) }
 
 // statements are as `caddy msa user --sql` prints them, which the tests of that package hold them
 // to; each may come twice.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
@@ -47,7 +48,7 @@ func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
 	srv.await(root)
 	execute(t, root, "CREATE DATABASE mail CHARACTER SET utf8mb4", "CREATE USER msa@localhost IDENTIFIED BY '"+strings.NewReplacer(`\`, `\\`, "'", "''").Replace(nasty)+"'", "GRANT ALL ON mail.* TO msa@localhost")
 	address := fmt.Sprintf("msa@tcp(127.0.0.1:%d)/mail", srv.port)
-	settings := SQL{Driver: "mysql", DSN: address, Password: secretFile(t)}
+	settings := SQL{Driver: "mysql", DSN: address, Password: conf.Secret(secretFile(t))}
 	source, err := sqldb.Open(sqldb.Options{Driver: "mysql", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,10 @@ func TestMariaDB(t *testing.T) {
 		if id, err := s.VerifyPassword(ctx, peer, "alice@example.org", "s3cret"); err != nil || id.Attributes["changed"] == "" {
 			t.Error(id, err)
 		}
-		for _, name := range append([]string{"Alice@example.org", "älice@example.org", "alice@example.org ", "bob@example.org"}, hostile...) {
+		if id, err := s.VerifyPassword(ctx, peer, "Alice@example.org", "s3cret"); err != nil || id.User != "alice@example.org" {
+			t.Errorf("names fold: %+v, %v", id, err)
+		}
+		for _, name := range append([]string{"älice@example.org", "alice@example.org ", "bob@example.org"}, hostile...) {
 			unknown(t, &s, name, "s3cret")
 		}
 		s2 := settings

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
@@ -52,7 +53,7 @@ func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=1MB", "-c", "max_connections=60"}
 	srv.start()
 	address := fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", srv.port)
-	settings := SQL{Driver: "postgres", DSN: address, Password: secretFile(t)}
+	settings := SQL{Driver: "postgres", DSN: address, Password: conf.Secret(secretFile(t))}
 	source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +81,9 @@ func TestPostgres(t *testing.T) {
 		if err != nil || len(id.Addresses) != 2 || id.Attributes["uid"] != "1000" || id.Attributes["ok"] != "true" {
 			t.Errorf("%+v, %v", id, err)
 		}
-		unknown(t, s, "ALICE", "s3cret")
+		if id, err := s.VerifyPassword(context.Background(), peer, "ALICE", "s3cret"); err != nil || id.User != "alice" {
+			t.Errorf("names fold: %+v, %v", id, err)
+		}
 		unknown(t, s, "bob", "s3cret")
 	})
 	t.Run("character set", func(t *testing.T) {

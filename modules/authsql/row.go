@@ -4,12 +4,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
@@ -18,9 +20,15 @@ import (
 // of their own.
 const maxRows = 1000
 
-// found is what the rows of a user say together.
+// found is what the rows of a user say together, by the name as it is stored.
 type found struct {
-	rows       int
+	fold  names.Case
+	name  string
+	users map[string]*facts
+}
+
+// facts are what the rows of one stored name say.
+type facts struct {
 	passwords  []string
 	digests    []digest
 	addresses  []string
@@ -31,40 +39,60 @@ type found struct {
 
 type digest struct{ realm, ha1 string }
 
-// read takes the rows of exactly that name. Databases may compare otherwise, without regard to
-// case or accents or to spaces at the end: such a row is another user's.
-func read(rows *sql.Rows, name string) (*found, error) {
+func newFound(c names.Case, name string) *found {
+	return &found{fold: c, name: name, users: make(map[string]*facts)}
+}
+
+// read takes the rows of that name. Databases may compare otherwise, without regard to accents or to
+// spaces at the end: such a row is another user's. Rows that were read before change nothing.
+func (f *found) read(rows *sql.Rows) error {
 	columns, err := rows.Columns()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range columns {
 		columns[i] = strings.ToLower(columns[i])
 	}
 	if err := checkColumns(columns); err != nil {
-		return nil, err
+		return err
 	}
 	values, pointers := make([]any, len(columns)), make([]any, len(columns))
 	for i := range values {
 		pointers[i] = &values[i]
 	}
-	f := &found{attributes: make(map[string]string)}
 	for n := 0; rows.Next(); n++ {
 		if n == maxRows {
-			return nil, fmt.Errorf("query: more than %d rows for one user", maxRows)
+			return fmt.Errorf("query: more than %d rows for one user", maxRows)
 		}
 		if err := rows.Scan(pointers...); err != nil {
-			return nil, err
+			return err
 		}
 		row := make(map[string]string, len(columns))
 		for i, column := range columns {
 			row[column] = text(values[i])
 		}
-		if row["username"] == name {
+		if f.fold.Key(row["username"]) == f.fold.Key(f.name) {
 			f.add(row)
 		}
 	}
-	return f, rows.Err()
+	return rows.Err()
+}
+
+// user makes a user of what was found, or nil of nothing. Of several whose names are alike it is the one
+// of exactly that spelling.
+func (f *found) user() (*tableauth.Record, error) {
+	spelling := f.name
+	switch {
+	case len(f.users) == 0:
+		return nil, nil
+	case f.users[spelling] != nil:
+	case len(f.users) == 1:
+		for spelling = range f.users {
+		}
+	default:
+		return nil, fmt.Errorf("users %q are the same but for case: keep one of them, or set case exact", slices.Sorted(maps.Keys(f.users)))
+	}
+	return f.users[spelling].user(spelling)
 }
 
 // errQuery begins an error of the operator's in the query.
@@ -74,7 +102,7 @@ var errQuery = errors.New("query: the result")
 // whose it is.
 func checkColumns(columns []string) error {
 	if !slices.Contains(columns, "username") {
-		return fmt.Errorf("%w has no column username, with which the name is compared exactly; add it to SELECT", errQuery)
+		return fmt.Errorf("%w has no column username, with which the name is compared; add it to SELECT", errQuery)
 	}
 	proves := false
 	for i, column := range columns {
@@ -90,7 +118,15 @@ func checkColumns(columns []string) error {
 }
 
 func (f *found) add(row map[string]string) {
-	f.rows++
+	u := f.users[row["username"]]
+	if u == nil {
+		u = &facts{attributes: make(map[string]string)}
+		f.users[row["username"]] = u
+	}
+	u.add(row)
+}
+
+func (f *facts) add(row map[string]string) {
 	if p := row["password"]; p != "" && !slices.Contains(f.passwords, p) {
 		f.passwords = append(f.passwords, p)
 	}
@@ -143,11 +179,7 @@ func isTrue(value string) bool {
 	return true
 }
 
-// user makes a user of what was found, or nil of nothing.
-func (f *found) user(name string) (*tableauth.Record, error) {
-	if f.rows == 0 {
-		return nil, nil
-	}
+func (f *facts) user(name string) (*tableauth.Record, error) {
 	// Rows come in any order, but the same user has to look the same each time.
 	slices.Sort(f.passwords)
 	slices.SortFunc(f.digests, func(a, b digest) int { return strings.Compare(a.realm+"\x00"+a.ha1, b.realm+"\x00"+b.ha1) })

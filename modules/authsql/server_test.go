@@ -19,9 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // server is a real database server in a directory of the test's own.
@@ -147,7 +147,7 @@ func (s *server) await(db *sql.DB) {
 // trouble kills and stops the server while logins are under way: nobody is refused, everybody
 // gets an answer in time, and when the server is back, so are logins.
 func trouble(t *testing.T, srv *server, db *sql.DB, settings SQL) {
-	settings.Timeout = caddy.Duration(500 * time.Millisecond)
+	settings.Timeout = conf.Duration(500 * time.Millisecond)
 	s := must(t, &settings)
 	const patience = 5 * time.Second // on a machine with much else to do
 	recovers(t, s)

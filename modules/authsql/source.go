@@ -2,13 +2,13 @@ package authsql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
@@ -72,20 +72,22 @@ func values(name string) func(string) string {
 // Destruct implements caddy.Destructor.
 func (s *source) Destruct() error { return s.db.Close() }
 
-// fetch is a tableauth.Fetch.
-func (s *source) fetch(ctx context.Context, name string) (rec *tableauth.Record, err error) {
-	err = s.db.Ask(ctx, s.query, values(name), func(rows *sql.Rows) error {
-		f, err := read(rows, name)
-		if err != nil {
-			return err
-		}
-		rec, err = f.user(name)
-		return err
-	})
-	if err != nil && s.db.Foreign(err) {
-		return nil, nil
+// fetch asks for the name as it was given and, if c folds, in lower case too: queries may compare exactly,
+// and names be stored in whatever spelling. Both are asked whether the first finds something or not, since
+// that would show in the time.
+func (s *source) fetch(ctx context.Context, c names.Case, name string) (*tableauth.Record, error) {
+	f := newFound(c, name)
+	spellings := []string{name}
+	if folded := c.Key(name); folded != name {
+		spellings = append(spellings, folded)
 	}
-	return rec, err
+	for _, spelling := range spellings {
+		err := s.db.Ask(ctx, s.query, values(spelling), f.read)
+		if err != nil && !s.db.Foreign(err) {
+			return nil, err
+		}
+	}
+	return f.user()
 }
 
 // makeDecoy makes a user of schemes, with the parameters of `caddy msa user`, or of credentials.

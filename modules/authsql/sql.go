@@ -2,10 +2,10 @@
 package authsql
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +15,8 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
@@ -23,8 +25,15 @@ func init() {
 	caddy.RegisterModule(new(SQL))
 }
 
-// DefaultQuery asks the table that docs/auth-sql.md makes.
-const DefaultQuery = "SELECT username, password, addresses, allow_nets, disabled FROM msa_users WHERE username = {user}"
+// DefaultQuery asks the table that docs/auth-sql.md makes. MySQL's compares without regard to case by
+// its collation, and uses its index for that.
+func DefaultQuery(driver string, c names.Case) string {
+	where := "lower(username) = lower({user})"
+	if driver == "mysql" || c == names.Exact {
+		where = "username = {user}"
+	}
+	return "SELECT username, password, addresses, allow_nets, disabled FROM msa_users WHERE " + where
+}
 
 // Defaults of settings.
 const (
@@ -37,7 +46,7 @@ const defaultDecoy = "ARGON2ID SCRAM-SHA-256"
 
 // SQL authenticates users that a query finds in a database. Columns of the result that count:
 //
-//	username     compared exactly with the name that the client gave; required
+//	username     the name as it is stored, compared with the one that the client gave; required
 //	password     as in a users file: {SCHEME}value, or several, each after a space
 //	digest_ha1   an HA1 for DIGEST-MD5, hexadecimal; with the column realm, of the whole name in that realm
 //	scram        a SCRAM-SHA-256 key: iterations,salt,StoredKey,ServerKey
@@ -59,22 +68,26 @@ type SQL struct {
 
 	// Password to connect with, in place of one in the DSN: nothing in it has to be escaped.
 	// Placeholders as in the DSN; {env.*} or {file.*} keep it out of the configuration.
-	Password string `json:"password,omitempty"`
+	Password conf.Secret `json:"password,omitempty"`
 
 	// Query for one user. {user} is the name as the client gave it, {local} and {domain} what
 	// stands before and after its last "@"; they become parameters of the statement and
-	// stand without quotes. Default: the table msa_users of the documentation.
+	// stand without quotes. For a name with capitals it is asked again in lower case. Default: the table
+	// msa_users of the documentation.
 	Query string `json:"query,omitempty"`
 
 	// Timeout of a question, and of making a connection. Default 5s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 
-	// MaxConnections to the database. Default 8.
-	MaxConnections int `json:"max_connections,omitempty"`
+	// Case is how names compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
+
+	// Concurrency is how many questions are asked at once, each on a connection of its own. Default 8.
+	Concurrency int `json:"concurrency,omitempty"`
 
 	// Cache is how long a password that was right is not hashed again, while what is stored of
 	// the user stays the same: the database is asked all the same. Default: always hash.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	Cache conf.Duration `json:"cache,omitempty"`
 
 	// Decoy is what an unknown name is checked against until a first real user was seen: schemes, or
 	// credentials with the parameters that are in use. Default ARGON2ID and SCRAM-SHA-256.
@@ -109,11 +122,12 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	}
 	s.key = &o
 	src := pooled.(*source)
-	if src.db.Literal(s.DSN, s.Password) {
+	if s.Password == "" && src.db.Literal(s.DSN) {
 		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
-	s.Remote = tableauth.NewRemote(src.fetch, src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
-	if _, err := src.fetch(ctx, "nobody@invalid"); err != nil {
+	s.Remote = tableauth.NewRemote(s.fetch(src), src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
+	s.Remote.Case = s.Case
+	if _, err := src.fetch(ctx, s.Case, "nobody@invalid"); err != nil {
 		if src.mistaken(err) {
 			return err
 		}
@@ -122,10 +136,21 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// fetch is a tableauth.Fetch.
+func (s *SQL) fetch(src *source) tableauth.Fetch {
+	return func(ctx context.Context, name string) (*tableauth.Record, error) {
+		rec, err := src.fetch(ctx, s.Case, name)
+		if rec != nil && rec.Problem != nil {
+			s.log.Error("a stored password cannot be used", zap.String("user", rec.Name), zap.Error(rec.Problem))
+		}
+		return rec, err
+	}
+}
+
 // resolve checks the settings and replaces placeholders.
 func (s *SQL) resolve() (options, error) {
 	o := options{query: s.Query, decoy: strings.Join(s.Decoy, " "),
-		Options: sqldb.Options{Driver: s.Driver, Timeout: time.Duration(s.Timeout), Connections: s.MaxConnections}}
+		Options: sqldb.Options{Driver: s.Driver, Timeout: time.Duration(s.Timeout), Connections: s.Concurrency}}
 	if !slices.Contains(sqldb.Names, o.Driver) {
 		return o, fmt.Errorf("driver %q is not known; there are %s", o.Driver, strings.Join(sqldb.Names, ", "))
 	}
@@ -133,15 +158,16 @@ func (s *SQL) resolve() (options, error) {
 	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(s.DSN, true, true); err != nil {
 		return o, fmt.Errorf("dsn: %w", err)
 	}
-	if o.Password, err = caddy.NewReplacer().ReplaceOrErr(s.Password, true, true); err != nil {
-		return o, fmt.Errorf("password: %w", err)
+	password, err := s.Password.Resolve("password", s.log)
+	if err != nil {
+		return o, err
 	}
-	o.Password = strings.TrimRight(o.Password, "\r\n") // of a file
+	o.Password = password.Value()
 	if o.DSN == "" {
 		return o, errors.New("dsn is required, as in sql sqlite /var/lib/msa/users.db")
 	}
 	if o.query == "" {
-		o.query = DefaultQuery
+		o.query = DefaultQuery(o.Driver, s.Case)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
@@ -153,7 +179,7 @@ func (s *SQL) resolve() (options, error) {
 		o.decoy = defaultDecoy
 	}
 	if o.Timeout < 0 || o.Connections < 0 || s.Cache < 0 {
-		return o, errors.New("timeout, max_connections and cache cannot be negative")
+		return o, errors.New("timeout, concurrency and cache cannot be negative")
 	}
 	return o, nil
 }
@@ -174,62 +200,31 @@ func (s *SQL) Cleanup() error {
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	sql postgres|mysql|sqlite <dsn> {
-//		password        <password>
-//		query           <query>
-//		timeout         <duration>
-//		max_connections <number>
-//		cache           <duration>|off
-//		decoy           <scheme or credential...>
+//		password    <password>
+//		query       <query>
+//		timeout     <duration>
+//		concurrency <number>
+//		cache       <duration>|off
+//		case        fold|exact
+//		decoy       <scheme or credential...>
 //	}
 func (s *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
-	if !d.AllArgs(&s.Driver, &s.DSN) {
-		return d.ArgErr()
+	if !d.Args(&s.Driver, &s.DSN) {
+		return d.Err("sql takes a driver and where the database is, as in sql sqlite /var/lib/msa/users.db")
 	}
-	if !slices.Contains(sqldb.Names, s.Driver) {
-		return d.Errf("driver %q is not known; there are %s", s.Driver, strings.Join(sqldb.Names, ", "))
+	if err := conf.OneOf(s.Driver, sqldb.Names...); err != nil {
+		return d.Errf("sql: driver: %w", err)
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := s.setting(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *SQL) setting(d *caddyfile.Dispenser) (err error) {
-	name := d.Val()
-	if name == "cache" {
-		if s.Cache, err = tableauth.UnmarshalCache(d); s.Cache < 0 {
-			s.Cache = 0
-		}
-		return err
-	}
-	args := d.RemainingArgs()
-	if len(args) == 0 || len(args) > 1 && name != "decoy" {
-		return d.Errf("%s takes one value; a query stands in quotes", name)
-	}
-	switch name {
-	case "password":
-		s.Password = args[0]
-	case "query":
-		s.Query = args[0]
-	case "timeout":
-		timeout, err := caddy.ParseDuration(args[0])
-		if err != nil || timeout <= 0 {
-			return d.Errf("timeout: %q is no duration, as 5s is", args[0])
-		}
-		s.Timeout = caddy.Duration(timeout)
-	case "max_connections":
-		if s.MaxConnections, err = strconv.Atoi(args[0]); err != nil || s.MaxConnections <= 0 {
-			return d.Errf("max_connections: %q is no number above 0", args[0])
-		}
-	case "decoy":
-		s.Decoy = args
-	default:
-		return d.Errf("unknown setting %q; there are password, query, timeout, max_connections, cache and decoy", name)
-	}
-	return nil
+	return conf.Block(d,
+		conf.Value("password", &s.Password),
+		conf.Text("query", &s.Query),
+		conf.Value("timeout", &s.Timeout),
+		conf.Count("concurrency", &s.Concurrency),
+		conf.DurationOr("cache", &s.Cache, "off", 0),
+		conf.Value("case", &s.Case),
+		conf.List("decoy", &s.Decoy),
+	)
 }
 
 // Interface guards

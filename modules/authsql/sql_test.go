@@ -77,17 +77,17 @@ func TestCaddyfile(t *testing.T) {
 		password {env.DB_PASSWORD}
 		query "SELECT 1 WHERE u = {user}"
 		timeout 2s
-		max_connections 3
+		concurrency 3
 		cache 5m
 		decoy SHA512-CRYPT SCRAM-SHA-256
 	}`))
-	want := &SQL{Driver: "postgres", DSN: "host=db user=msa", Password: "{env.DB_PASSWORD}", Query: "SELECT 1 WHERE u = {user}", Timeout: second(2), MaxConnections: 3,
+	want := &SQL{Driver: "postgres", DSN: "host=db user=msa", Password: "{env.DB_PASSWORD}", Query: "SELECT 1 WHERE u = {user}", Timeout: second(2), Concurrency: 3,
 		Cache: second(300), Decoy: []string{"SHA512-CRYPT", "SCRAM-SHA-256"}}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for _, text := range []string{"sql", "sql sqlite", "sql sqlite a b", "sql oracle a", "sql sqlite a {\n query\n}", "sql sqlite a {\n query SELECT 1\n}",
-		"sql sqlite a {\n timeout soon\n}", "sql sqlite a {\n max_connections 0\n}", "sql sqlite a {\n cache\n}", "sql sqlite a {\n tries 1\n}"} {
+		"sql sqlite a {\n timeout soon\n}", "sql sqlite a {\n concurrency 0\n}", "sql sqlite a {\n cache\n}", "sql sqlite a {\n tries 1\n}"} {
 		if err := new(SQL).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -41,7 +41,7 @@ func file(t testing.TB, statements ...string) (string, *sql.DB) {
 
 func TestSQLite(t *testing.T) {
 	path, db := file(t, sqliteTable)
-	conform(t, db, must(t, &SQL{Driver: "sqlite", DSN: path, Cache: caddy.Duration(time.Hour)}))
+	conform(t, db, must(t, &SQL{Driver: "sqlite", DSN: path, Cache: conf.Duration(time.Hour)}))
 }
 
 func TestSQLiteWAL(t *testing.T) {
@@ -85,7 +85,7 @@ func TestSQLiteReadOnly(t *testing.T) {
 func TestSQLiteLocked(t *testing.T) {
 	path, db := file(t, sqliteTable)
 	insert(t, db, "sqlite", "alice@example.org", "{PLAIN}s3cret", "", "", false)
-	s := must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: caddy.Duration(200 * time.Millisecond)})
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: conf.Duration(200 * time.Millisecond)})
 	conn, err := db.Conn(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestSQLiteLocked(t *testing.T) {
 	}
 	cannotTell(t, s, 5*time.Second)
 	// A configuration loads while it is so.
-	must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: caddy.Duration(201 * time.Millisecond)})
+	must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: conf.Duration(201 * time.Millisecond)})
 	if _, err := conn.ExecContext(context.Background(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
@@ -128,9 +128,60 @@ func TestColumns(t *testing.T) {
 	if _, _, err := s.SCRAMCredential(ctx, peer, "alice@example.org"); err != nil {
 		t.Error(err)
 	}
-	// The column compares without case, we do not: nobody may send as a name of another.
-	for _, name := range []string{"Alice@example.org", "bob@example.org"} {
-		unknown(t, s, name, "s3cret")
+	if id, err := s.VerifyPassword(ctx, peer, "Alice@Example.org", "s3cret"); err != nil || id.User != "alice@example.org" {
+		t.Errorf("in another spelling: %+v, %v", id, err)
+	}
+	unknown(t, s, "bob@example.org", "s3cret")
+}
+
+// Names are one in any spelling, however they are stored and whatever the query compares; the identity has
+// the spelling of the database, and limits by user cannot be dodged.
+func TestCase(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	insert(t, db, "sqlite", "lower@example.org", "{PLAIN}s3cret", "", "", false)
+	insert(t, db, "sqlite", "Mixed@example.org", "{PLAIN}s3cret", "", "", false)
+	insert(t, db, "sqlite", "twin@example.org", "{PLAIN}one", "", "", false)
+	insert(t, db, "sqlite", "Twin@example.org", "{PLAIN}two", "", "", false)
+	exactly := "SELECT username, password FROM msa_users WHERE username = {user}"
+	for _, s := range []*SQL{{}, {Query: exactly}, {Cache: conf.Duration(time.Hour)}} {
+		s.Driver, s.DSN = "sqlite", path
+		must(t, s)
+		for name, want := range map[string]string{"lower@example.org": "lower@example.org", "Lower@example.org": "lower@example.org", "LOWER@EXAMPLE.ORG": "lower@example.org", "Mixed@example.org": "Mixed@example.org", "mixed@example.org": "Mixed@example.org"} {
+			if s.Query != "" && name == "mixed@example.org" {
+				continue // the query does not find it
+			}
+			for range 2 {
+				if id, err := s.VerifyPassword(t.Context(), peer, name, "s3cret"); err != nil || id.User != want {
+					t.Errorf("%s by %q: %+v, %v", name, s.Query, id, err)
+				}
+			}
+		}
+		if id, err := s.VerifyPassword(t.Context(), peer, "Twin@example.org", "two"); err != nil || id.User != "Twin@example.org" {
+			t.Errorf("%+v, %v", id, err)
+		}
+		if _, err := s.VerifyPassword(t.Context(), peer, "TWIN@example.org", "two"); s.Query == "" && (err == nil || errors.Is(err, caddymsa.ErrCredentials) || !strings.Contains(err.Error(), "case exact")) {
+			t.Error(err)
+		}
+		for user, want := range map[string]string{"lower@example.org": "wrong", "nobody@example.org": "unknown"} {
+			if _, err := s.VerifyPassword(t.Context(), peer, user, "guess"); caddymsa.Reason(err) != want {
+				t.Error(user, err)
+			}
+		}
+	}
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, Case: names.Exact})
+	unknown(t, s, "Lower@example.org", "s3cret")
+	if id, err := s.VerifyPassword(t.Context(), peer, "twin@example.org", "one"); err != nil || id.Case != names.Exact {
+		t.Error(id, err)
+	}
+}
+
+// A scheme that is of no use here keeps its user out, and is no failure of the database.
+func TestUnsupportedScheme(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	insert(t, db, "sqlite", "old@example.org", "{CRAM-MD5}00", "", "", false)
+	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	if _, err := s.VerifyPassword(t.Context(), peer, "old@example.org", "x"); !errors.Is(err, caddymsa.ErrDisabled) || !strings.Contains(err.Error(), "CRAM-MD5") {
+		t.Error(err)
 	}
 }
 
@@ -138,7 +189,7 @@ func TestColumns(t *testing.T) {
 func TestCache(t *testing.T) {
 	path, db := file(t, sqliteTable)
 	insert(t, db, "sqlite", "alice@example.org", generate(t, "SHA512-CRYPT", "a", "s3cret"), "", "", false)
-	s := must(t, &SQL{Driver: "sqlite", DSN: path, Cache: caddy.Duration(time.Hour)})
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, Cache: conf.Duration(time.Hour)})
 	ctx := context.Background()
 	for range 2 {
 		if _, err := s.VerifyPassword(ctx, peer, "alice@example.org", "s3cret"); err != nil {

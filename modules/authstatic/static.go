@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
@@ -24,6 +25,9 @@ func init() {
 type Static struct {
 	// Users. At least one.
 	Users []User `json:"users,omitempty"`
+
+	// Case is how names compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	// Cache is how long a password that was right is not hashed again. Default 5m;
 	// negative: always hash.
@@ -62,7 +66,7 @@ func (s *Static) Provision(ctx caddy.Context) error {
 		}
 		users = append(users, parsed)
 	}
-	table, err := passwd.NewTable(users)
+	table, err := passwd.NewTable(users, s.Case)
 	if err != nil {
 		return err
 	}
@@ -70,21 +74,28 @@ func (s *Static) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	s.table = tableauth.New(secret, tableauth.NewCache(s.Cache))
+	s.table = tableauth.New(secret, tableauth.NewCache(s.Cache), s.Case)
 	s.table.Swap(table)
 	return nil
 }
 
-// parse makes a line of a users file of the user, and reads that.
+// parse makes a user of what stands in the configuration.
 func (u User) parse() (passwd.User, error) {
 	if u.Name == "" || u.Password == "" {
 		return passwd.User{}, errors.New("name and password are required")
 	}
-	line, err := passwd.FormatLine(u.Name, []string{u.Password}, u.Addresses)
-	if err != nil {
-		return passwd.User{}, err
+	parsed, err := passwd.NewUser(u.Name)
+	if err == nil {
+		err = parsed.AddPassword(u.Password)
 	}
-	parsed, err := passwd.ParseLine(line)
+	for _, a := range u.Addresses {
+		if err == nil {
+			err = parsed.AddAddress(a)
+		}
+	}
+	if err == nil {
+		err = parsed.Problem
+	}
 	if err != nil {
 		return passwd.User{}, err
 	}
@@ -98,11 +109,43 @@ func (u User) parse() (passwd.User, error) {
 	return parsed, nil
 }
 
+// parseUser takes a name, hashes and addresses; or the line that `caddy msa user` prints, in quotes or
+// not.
+func parseUser(args []string) (User, error) {
+	if len(args) > 0 && strings.Contains(args[0], ":") {
+		line := strings.Join(args, " ")
+		u, err := passwd.ParseLine(line)
+		if err != nil {
+			return User{}, err
+		}
+		if len(u.AllowNets) > 0 || u.AllowLocal || u.Disabled && u.Problem == nil {
+			return User{}, errors.New("user: allow_nets, nologin and fail are for users files")
+		}
+		_, password, _ := strings.Cut(line, ":")
+		password, _, _ = strings.Cut(password, ":")
+		user := User{Name: u.Name, Password: password}
+		for _, a := range u.Addresses {
+			user.Addresses = append(user.Addresses, a.String())
+		}
+		return user, nil
+	}
+	if len(args) < 2 {
+		return User{}, errors.New("user takes a name and a hash, and addresses, or a line that caddy msa user prints")
+	}
+	hashes := 2 // further ones are known by their scheme; no address begins with a brace
+	for hashes < len(args) && strings.HasPrefix(args[hashes], "{") {
+		hashes++
+	}
+	return User{Name: args[0], Password: strings.Join(args[1:hashes], " "), Addresses: args[hashes:]}, nil
+}
+
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	static {
 //		user <name> <hash...> [<address...>]
+//		user <line>
 //		cache <duration>|off
+//		case fold|exact
 //	}
 func (s *Static) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
@@ -112,22 +155,22 @@ func (s *Static) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "user":
-			args := d.RemainingArgs()
-			if len(args) < 2 {
-				return d.Err("user takes a name and a hash, as caddy msa user prints it, and addresses")
+			u, err := parseUser(d.RemainingArgs())
+			if err != nil {
+				return d.WrapErr(err)
 			}
-			hashes := 2 // further ones are known by their scheme; no address begins with a brace
-			for hashes < len(args) && strings.HasPrefix(args[hashes], "{") {
-				hashes++
+			s.Users = append(s.Users, u)
+		case "case":
+			if err := tableauth.UnmarshalCase(d, &s.Case); err != nil {
+				return err
 			}
-			s.Users = append(s.Users, User{Name: args[0], Password: strings.Join(args[1:hashes], " "), Addresses: args[hashes:]})
 		case "cache":
 			var err error
 			if s.Cache, err = tableauth.UnmarshalCache(d); err != nil {
 				return err
 			}
 		default:
-			return d.Errf("unknown setting %q; there are user and cache", d.Val())
+			return d.Errf("unknown setting %q; there are user, cache and case", d.Val())
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
@@ -37,14 +38,46 @@ func TestConformance(t *testing.T) {
 func TestBadUsers(t *testing.T) {
 	good := generate(t, "SHA512-CRYPT")
 	for want, users := range map[string][]User{
-		"at least one user": nil,
-		"required":          {{Name: "alice@example.org"}},
-		"one-way hash":      {{Name: "alice@example.org", Password: "{PLAIN}secret"}},
-		"or SCRAM-SHA-256":  {{Name: "alice@example.org", Password: generate(t, "DIGEST-MD5")}},
-		"alice@example.org": {{Name: "alice@example.org", Password: good}, {Name: "alice@example.org", Password: good}},
+		"CRAM-MD5 is not supported":  {{Name: "alice@example.org", Password: "{CRAM-MD5}" + strings.Repeat("00", 32)}},
+		`"Bob" is the same as "bob"`: {{Name: "bob", Password: good}, {Name: "Bob", Password: good}},
+		"at least one user":          nil,
+		"required":                   {{Name: "alice@example.org"}},
+		"one-way hash":               {{Name: "alice@example.org", Password: "{PLAIN}secret"}},
+		"or SCRAM-SHA-256":           {{Name: "alice@example.org", Password: generate(t, "DIGEST-MD5")}},
+		"alice@example.org":          {{Name: "alice@example.org", Password: good}, {Name: "alice@example.org", Password: good}},
 	} {
 		if _, err := provision(t, users...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// static takes what `caddy msa user` prints: several credentials, addresses, as a line or in pieces.
+func TestPrinted(t *testing.T) {
+	creds := []string{generate(t, "ARGON2ID"), generate(t, "SCRAM-SHA-256")}
+	line, err := passwd.FormatLine("alice@example.org", creds, []string{"@example.net", "a@example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{line, "`" + line + "`", "alice@example.org " + strings.Join(creds, " ") + " @example.net a@example.org", "alice@example.org `" + strings.Join(creds, " ") + "` @example.net a@example.org"} {
+		s := new(Static)
+		if err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser("static {\n user " + words + "\n}")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Provision(msatest.Context(t)); err != nil {
+			t.Fatalf("%s: %v", words, err)
+		}
+		id, err := s.VerifyPassword(t.Context(), caddymsa.Peer{}, "Alice@example.org", "secret")
+		if err != nil || id.User != "alice@example.org" || len(id.Addresses) != 2 {
+			t.Errorf("%s: %+v, %v", words, id, err)
+		}
+		if _, _, err := s.SCRAMCredential(t.Context(), caddymsa.Peer{}, "alice@example.org"); err != nil {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	for want, words := range map[string]string{"for users files": "alice:" + creds[0] + "::::::nologin", "field 3": "alice:" + creds[0] + ":addresses=a@example.org", "a name and a hash": "alice"} {
+		if err := new(Static).UnmarshalCaddyfile(caddyfile.NewTestDispenser("static {\n user " + words + "\n}")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", words, err)
 		}
 	}
 }

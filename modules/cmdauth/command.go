@@ -37,7 +37,8 @@ func testCommand(a *adminclient.Admin) *cobra.Command {
 		Short: "Says which backend accepts a user, and with which mechanisms",
 		Long: `Asks each auth backend of the running server by itself, in the order in which
 they are asked, whether it accepts the user with the password, and which of the
-mechanisms offered would let the user in. A password that is not given is asked for;
+mechanisms offered would let the user in; or why it does not: the user is unknown or
+disabled, or the password is wrong, which clients are never told. A password that is not given is asked for;
 with --no-password the answer is what is known of the user. A bearer token comes from
 the environment variable MSA_TOKEN.
 
@@ -76,7 +77,7 @@ func show(w io.Writer, answers []adminapi.AuthTestAnswer) error {
 	fmt.Fprintln(t, "SERVER\tBACKEND\tRESULT\tMECHANISMS\tMAY ALSO SEND AS")
 	for _, a := range answers {
 		good = good || a.Result == "accepted" || a.Result == "known"
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", a.Server, a.Backend, dash(a.Result), dash(strings.Join(a.Mechanisms, " ")), dash(strings.Join(a.Addresses, " ")))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", a.Server, a.Backend, dash(result(a)), dash(strings.Join(a.Mechanisms, " ")), dash(strings.Join(a.Addresses, " ")))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -90,6 +91,18 @@ func show(w io.Writer, answers []adminapi.AuthTestAnswer) error {
 		return errors.New("no backend accepts the user")
 	}
 	return nil
+}
+
+// reasons in words.
+var reasons = map[string]string{
+	"unknown": "unknown user", "wrong": "wrong password", "disabled": "disabled", "address": "not from this address", "no_credential": "nothing stored that would do",
+}
+
+func result(a adminapi.AuthTestAnswer) string {
+	if why := reasons[a.Reason]; why != "" {
+		return a.Result + ": " + why
+	}
+	return a.Result
 }
 
 func dash(s string) string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -39,7 +40,7 @@ func TestFile(t *testing.T) {
 		if !strings.HasPrefix(string(b), other+"\n") || strings.Count(string(b), "alice@example.org:") != 1 {
 			t.Fatalf("the file is now:\n%s", b)
 		}
-		table, err := passwd.Parse(bytes.NewReader(b))
+		table, err := passwd.Parse(bytes.NewReader(b), names.Folded)
 		if err != nil {
 			t.Fatal(err)
 		}

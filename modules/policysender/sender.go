@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
@@ -115,7 +116,7 @@ func (p *SenderIdentity) CheckMessage(_ context.Context, s *caddymsa.Submission,
 	if n := header.Count("From"); p.RequireFrom && n != 1 {
 		text := "From header field is missing"
 		if n > 1 {
-			text = fmt.Sprintf("From header field stands %d times", n)
+			text = fmt.Sprintf("there are %d From header fields", n)
 		}
 		return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: ruleFrom, Text: text}
 	}
@@ -148,7 +149,7 @@ func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, rule 
 	}
 	if len(s.Identity.Addresses) == 0 {
 		if _, err := mailaddr.Parse(s.Identity.User, true); err != nil {
-			p.log.Warn("user may send as nobody: the user name is no address and the backend gives none; add addresses to the user, as in addresses=alice@example.org in a users file",
+			p.log.Warn("user may send as nobody: the user name is not an address and the backend gives none; add addresses to the user, as in addresses=alice@example.org in a users file",
 				zap.String("user", s.Identity.User))
 		}
 	}
@@ -177,36 +178,19 @@ func (p *SenderIdentity) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("sender_identity takes nothing or off, not %q", d.Val())
 		}
 		p.Off = true
-		if d.NextArg() {
-			return d.ArgErr()
-		}
 	}
-	for d.NextBlock(0) {
-		switch d.Val() {
-		case "addresses":
+	return conf.Block(d,
+		conf.Each("addresses", func(d *caddyfile.Dispenser) error {
 			patterns := d.RemainingArgs()
 			if len(patterns) == 0 {
-				return d.ArgErr()
+				return d.Err("addresses takes one or more patterns, such as @example.org")
 			}
 			p.Addresses = append(p.Addresses, patterns...)
-		case "case":
-			var word string
-			if !d.AllArgs(&word) {
-				return d.ArgErr()
-			}
-			if err := p.Case.UnmarshalText([]byte(word)); err != nil {
-				return d.WrapErr(err)
-			}
-		case "require_from":
-			p.RequireFrom = true
-			if d.NextArg() {
-				return d.ArgErr()
-			}
-		default:
-			return d.Errf("unknown setting %q of sender_identity; there are addresses, case and require_from", d.Val())
-		}
-	}
-	return nil
+			return nil
+		}),
+		conf.Value("case", &p.Case),
+		conf.Flag("require_from", &p.RequireFrom),
+	)
 }
 
 // Interface guards

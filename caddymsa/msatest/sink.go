@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,14 +196,22 @@ func testSinkCancelledBefore(t *testing.T, sink queue.Sink, _ func() [][]byte) {
 	})
 }
 
-// A message that never ends, read until ctx does.
+// A message that never ends, read until ctx does. Who does not heed ctx is stopped after a while,
+// before all memory is taken.
 func testSinkCancelledWithin(t *testing.T, sink queue.Sink, fetch func() [][]byte) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	const enough = 64 << 20
+	var read atomic.Int64
 	d := newDelivery(1<<20, func() (io.ReadSeekCloser, error) {
 		return &brokenMessage{good: 256 << 10, then: func(p []byte) (int, error) {
 			cancel()
-			return copy(p, "x\r\n"), nil
+			n := copy(p, "x\r\n")
+			if read.Add(int64(n)) > enough {
+				t.Errorf("Deliver reads on after its context ended")
+				return 0, errors.New("the context ended long ago")
+			}
+			return n, nil
 		}}, nil
 	}, "bob@example.org")
 	checkNothing(t, ctx, sink, d, fetch)

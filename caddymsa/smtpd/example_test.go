@@ -24,7 +24,7 @@ func (p *printer) Settings() *smtpd.Settings                     { return p.sett
 func (p *printer) NewSession(*smtpd.Conn) (smtpd.Session, error) { return new(session), nil }
 func (*session) Mechanisms() []string                            { return []string{sasl.Plain} }
 func (*session) Close(end smtpd.End)                             { fmt.Println("end:", end.Reason) }
-func (*session) Refused(smtpd.Refusal)                         {}
+func (*session) Refused(smtpd.Refusal)                           {}
 func (*transaction) Begin(context.Context) (smtpd.Body, error)   { return new(body), nil }
 func (*transaction) Abort()                                      {}
 func (*body) Abort(cause error)                                  { fmt.Println("aborted:", cause) }

@@ -5,23 +5,27 @@ import (
 
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // What a policy does that asks somebody else when it gets no answer.
 const (
 	FailTempfail = "tempfail" // 451 4.3.0: the client tries again
-	FailReject   = "reject"   // 554 5.3.0
 	FailAccept   = "accept"   // as if it had not been asked
+	FailRefuse   = "refuse"   // 554 5.3.0
 )
 
-// CheckOnFailure sets the default, tempfail, or refuses what is none of the three.
+// OnFailure are the words of the setting on_failure.
+var OnFailure = []string{FailTempfail, FailAccept, FailRefuse}
+
+// CheckOnFailure sets the default, tempfail, and refuses a word that is none of OnFailure.
 func CheckOnFailure(s *string) error {
-	switch *s {
-	case "":
+	if *s == "" {
 		*s = FailTempfail
-	case FailTempfail, FailReject, FailAccept:
-	default:
-		return fmt.Errorf("on_failure: %q is none of tempfail, reject, accept", *s)
+	}
+	if err := conf.OneOf(*s, OnFailure...); err != nil {
+		return fmt.Errorf("on_failure: %w", err)
 	}
 	return nil
 }
@@ -33,7 +37,7 @@ func Failed(onFailure string, cause error, log *zap.Logger, fields ...zap.Field)
 	case FailAccept:
 		log.Error("a submission passes unchecked", fields...)
 		return nil
-	case FailReject:
+	case FailRefuse:
 		log.Error("a submission is refused that could not be checked", fields...)
 		return &Refusal{Code: 554, Status: smtp.EnhancedCode{5, 3, 0}, Rule: "unavailable", Text: "Submission cannot be checked", Err: cause}
 	}

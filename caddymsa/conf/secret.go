@@ -39,10 +39,10 @@ func (s *Secret) UnmarshalText(text []byte) error {
 func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
 	value, err := caddy.NewReplacer().ReplaceOrErr(string(s), true, true)
 	if err != nil {
-		return Resolved{}, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if s.Literal() {
-		log.Warn("a secret stands in the configuration, which the admin API shows; use {env.NAME} or {file./path}", zap.String("setting", name))
+		log.Warn("a secret is in the configuration, which the admin API shows; use {env.NAME} or {file./path}", zap.String("setting", name))
 	}
 	return NewResolved(strings.TrimRight(value, "\r\n")), nil
 }
@@ -54,24 +54,20 @@ func (s Secret) Literal() bool {
 	return s != "" && (open < 0 || !strings.Contains(string(s)[open:], "}"))
 }
 
-// Resolved is a secret in use. Nothing that prints, marshals or logs it shows what it is.
-type Resolved struct{ value func() string }
+// Resolved is a secret in use: the function returns it. Nothing that prints, marshals or logs a
+// Resolved shows what it is.
+type Resolved func() string
 
 // NewResolved keeps a secret that did not come from a setting of its own.
-func NewResolved(value string) Resolved {
-	return Resolved{func() string { return value }}
-}
+func NewResolved(value string) Resolved { return func() string { return value } }
 
-// Value is the secret itself.
-func (r Resolved) Value() string {
-	if r.value == nil {
+// String returns REDACTED, or nothing if there is no secret.
+func (r Resolved) String() string {
+	if r == nil {
 		return ""
 	}
-	return r.value()
+	return Secret(r()).String()
 }
-
-// String returns REDACTED, or nothing for an empty secret.
-func (r Resolved) String() string { return Secret(r.Value()).String() }
 
 // Format prints String.
 func (r Resolved) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
@@ -84,8 +80,8 @@ func (r Resolved) MarshalText() ([]byte, error) { return []byte(r.String()), nil
 // text and tell the secret by the gaps.
 func Redact(text string, secrets ...Resolved) string {
 	for _, r := range secrets {
-		if s := r.Value(); unlikely(s) {
-			text = strings.ReplaceAll(text, s, redacted)
+		if r != nil && unlikely(r()) {
+			text = strings.ReplaceAll(text, r(), redacted)
 		}
 	}
 	return text

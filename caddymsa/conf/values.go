@@ -56,6 +56,25 @@ func Texts(name, values string, into ...*string) Setting {
 	})
 }
 
+// Pair reads a name and a value into a map, which has each name once; with Each.
+func Pair(into *map[string]string) func(d *caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		setting := d.Val()
+		var name, value string
+		if !d.AllArgs(&name, &value) {
+			return d.Errf("%s takes a name and a value; one that has spaces stands in quotes", setting)
+		}
+		if _, taken := (*into)[name]; taken {
+			return d.Errf("%s %s is specified twice", setting, name)
+		}
+		if *into == nil {
+			*into = make(map[string]string)
+		}
+		(*into)[name] = value
+		return nil
+	}
+}
+
 // List is a setting of one or more values, all on one line.
 func List(name string, into *[]string) Setting {
 	return Func(name, func(d *caddyfile.Dispenser) error {
@@ -109,6 +128,18 @@ func Count[T ~int | ~int64](name string, into *T) Setting {
 			return fmt.Errorf("%q is not a whole number above 0", text)
 		}
 		*into = T(n)
+		return nil
+	})
+}
+
+// Number is a setting that is a whole number from 0 on.
+func Number(name string, into *int) Setting {
+	return value(name, func(text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+		*into = n
 		return nil
 	})
 }

@@ -6,17 +6,13 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,7 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // SignatureHeader carries t=<seconds since 1970>,v1=<hexadecimal HMAC-SHA256 of t, ".", body>.
@@ -38,17 +34,11 @@ type Config struct {
 	// Socket is the path of a unix socket on which the service listens.
 	Socket string `json:"socket,omitempty"`
 	// Bearer is a token for the Authorization header.
-	Bearer secret.Secret `json:"bearer,omitempty"`
+	Bearer conf.Secret `json:"bearer,omitempty"`
 	// HMACKey signs each request, in the header MSA-Signature: t=<seconds since 1970>,v1=<hexadecimal
 	// HMAC-SHA256 of t, ".", body>.
-	HMACKey secret.Secret `json:"hmac_key,omitempty"`
-	// CA are PEM files with the CA certificates to trust in place of the system's.
-	CA []string `json:"ca,omitempty"`
-	// ServerName is the name that the service's certificate must have. Default: the URL's host.
-	ServerName string `json:"server_name,omitempty"`
-	// ClientCertificate and ClientKey are PEM files to show to the service.
-	ClientCertificate string `json:"client_certificate,omitempty"`
-	ClientKey         string `json:"client_key,omitempty"`
+	HMACKey conf.Secret `json:"hmac_key,omitempty"`
+	conf.TLSClient
 	// InsecurePlaintext allows http to another machine, where everybody in between can read it.
 	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
 	// Headers are sent with each request. Placeholders are resolved when the config is loaded.
@@ -62,8 +52,8 @@ const maxHeader = 32 << 10
 type Client struct {
 	url       string
 	name      string // for errors
-	bearer    func() string
-	hmacKey   func() string
+	bearer    conf.Resolved
+	hmacKey   conf.Resolved
 	headers   http.Header
 	transport *http.Transport
 	now       func() time.Time
@@ -81,7 +71,7 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("url: an http or https URL is required, such as https://check.example.org/msa")
 	}
-	if u.Scheme == "http" && c.Socket == "" && !c.InsecurePlaintext && !isLoopback(u.Hostname()) {
+	if u.Scheme == "http" && c.Socket == "" && !c.InsecurePlaintext && !conf.IsLoopback(u.Hostname()) {
 		return nil, fmt.Errorf("url: messages would go to %s in clear; use https, or insecure_plaintext", u.Host)
 	}
 	client := &Client{url: u.String(), name: u.Host, headers: make(http.Header), now: time.Now}
@@ -98,7 +88,7 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		}
 		client.headers.Set(name, value)
 	}
-	tlsConfig, err := c.tls()
+	tlsConfig, err := c.TLSClient.Config()
 	if err != nil {
 		return nil, err
 	}
@@ -117,42 +107,6 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		})
 	}
 	return client, nil
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-func (c *Config) tls() (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
-	for _, file := range c.CA {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		if t.RootCAs == nil {
-			t.RootCAs = x509.NewCertPool()
-		}
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no PEM certificate", file)
-		}
-	}
-	if (c.ClientCertificate == "") != (c.ClientKey == "") {
-		return nil, errors.New("client_certificate and client_key go together")
-	}
-	if c.ClientCertificate == "" {
-		return t, nil
-	}
-	if _, err := tls.LoadX509KeyPair(c.ClientCertificate, c.ClientKey); err != nil {
-		return nil, fmt.Errorf("client_certificate: %w", err)
-	}
-	// Read at each handshake, since certificates are replaced.
-	t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(c.ClientCertificate, c.ClientKey)
-		return &pair, err
-	}
-	return t, nil
 }
 
 // Name is the service's, for errors.
@@ -296,12 +250,7 @@ func (c *Client) failed(ctx context.Context, err error, unreachable bool) error 
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
-	text := err.Error()
-	for _, s := range []string{c.bearer(), c.hmacKey()} {
-		if s != "" {
-			text = strings.ReplaceAll(text, s, "REDACTED")
-		}
-	}
+	text := conf.Redact(err.Error(), c.bearer, c.hmacKey)
 	if len(text) > maxError {
 		text = strings.ToValidUTF8(text[:maxError], "") + "..."
 	}

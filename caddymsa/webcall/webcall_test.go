@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func text(s string) Body {
@@ -69,7 +71,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, c := range []*Config{{}, {URL: "ftp://x"}, {URL: "http://example.org"}, {URL: "https://x", CA: []string{"/nonexistent"}}, {URL: "https://x", ClientKey: "x"}, {URL: "https://x", ClientKey: "/nonexistent", ClientCertificate: "/nonexistent"}, {URL: "https://x", Bearer: "{no.such}"}} {
+	for _, c := range []*Config{{}, {URL: "ftp://x"}, {URL: "http://example.org"}, {URL: "https://x", TLSClient: conf.TLSClient{CA: []string{"/nonexistent"}}}, {URL: "https://x", TLSClient: conf.TLSClient{ClientKey: "x"}}, {URL: "https://x", TLSClient: conf.TLSClient{ClientKey: "/nonexistent", ClientCertificate: "/nonexistent"}}, {URL: "https://x", Bearer: "{no.such}"}} {
 		if _, err := c.Open(zap.NewNop(), 1); err == nil {
 			t.Errorf("%+v: no error", c)
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // settings are for the error.
-const settings = "timeout, bearer, hmac_key, ca, server_name, client_certificate, socket, insecure_plaintext, lookup, credentials, cache, decoy and max_concurrent"
+const settings = "timeout, bearer, hmac_key, ca, server_name, client_certificate, socket, insecure_plaintext, lookup, credentials, cache, decoy and concurrency"
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
@@ -28,7 +28,7 @@ const settings = "timeout, bearer, hmac_key, ca, server_name, client_certificate
 //		credentials        on|off
 //		cache              <duration>|off
 //		decoy              <scheme or credential...>
-//		max_concurrent     <number>
+//		concurrency     <number>
 //	}
 func (h *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
@@ -81,7 +81,7 @@ func (h *HTTP) setting(d *caddyfile.Dispenser) (err error) {
 		} else {
 			h.Credentials = arg == "on"
 		}
-	case name == "timeout" || name == "max_concurrent":
+	case name == "timeout" || name == "concurrency":
 		return h.number(d, name)
 	default:
 		return d.Errf("unknown setting %q; there are %s", name, settings)
@@ -102,8 +102,8 @@ func (h *HTTP) number(d *caddyfile.Dispenser, name string) (err error) {
 		h.Timeout = caddy.Duration(timeout)
 		return nil
 	}
-	if h.MaxConcurrent, err = strconv.Atoi(strings.TrimSpace(arg)); err != nil || h.MaxConcurrent <= 0 {
-		return d.Errf("max_concurrent: %q is no number above 0", arg)
+	if h.Concurrency, err = strconv.Atoi(strings.TrimSpace(arg)); err != nil || h.Concurrency <= 0 {
+		return d.Errf("concurrency: %q is no number above 0", arg)
 	}
 	return nil
 }

@@ -69,8 +69,8 @@ type HTTP struct {
 	// Timeout of an answer, including the wait for a turn and making a connection. Default 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// MaxConcurrent is how many questions are under way at a time. Default 64.
-	MaxConcurrent int `json:"max_concurrent,omitempty"`
+	// Concurrency is how many questions are under way at a time. Default 64.
+	Concurrency int `json:"concurrency,omitempty"`
 
 	// Cache is how long a password that was right is not checked again, while the user is still
 	// found and has the same fingerprint. Default: always check.

@@ -59,7 +59,7 @@ func TestSettings(t *testing.T) {
 	t.Setenv("MSA_TEST_TOKEN", "from-the-environment\n")
 	h := HTTP{URL: "http://[::1]:80/msa", Bearer: "{env.MSA_TEST_TOKEN}"}
 	o, err := h.resolve()
-	if err != nil || o.bearer != "from-the-environment" || o.timeout != DefaultTimeout || o.concurrent != DefaultMaxConcurrent || o.plaintext {
+	if err != nil || o.bearer != "from-the-environment" || o.timeout != DefaultTimeout || o.concurrent != DefaultConcurrency || o.plaintext {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if o, err := (&HTTP{URL: "http://auth.example.org", InsecurePlaintext: true, Timeout: caddy.Duration(time.Second)}).resolve(); err != nil || !o.plaintext {

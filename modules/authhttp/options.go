@@ -16,8 +16,8 @@ import (
 
 // Defaults of settings.
 const (
-	DefaultTimeout       = 5 * time.Second
-	DefaultMaxConcurrent = 64
+	DefaultTimeout     = 5 * time.Second
+	DefaultConcurrency = 64
 )
 
 // defaultDecoy is what `caddy msa user` writes by default.
@@ -41,7 +41,7 @@ type options struct {
 
 // resolve checks the settings and replaces placeholders.
 func (h *HTTP) resolve() (options, error) {
-	o := options{serverName: h.ServerName, timeout: time.Duration(h.Timeout), concurrent: h.MaxConcurrent, decoy: strings.Join(h.Decoy, " ")}
+	o := options{serverName: h.ServerName, timeout: time.Duration(h.Timeout), concurrent: h.Concurrency, decoy: strings.Join(h.Decoy, " ")}
 	var err error
 	for _, s := range []struct {
 		name, value string
@@ -58,7 +58,7 @@ func (h *HTTP) resolve() (options, error) {
 		o.timeout = DefaultTimeout
 	}
 	if o.concurrent == 0 {
-		o.concurrent = DefaultMaxConcurrent
+		o.concurrent = DefaultConcurrency
 	}
 	if o.decoy == "" && h.Credentials {
 		o.decoy = defaultDecoy
@@ -67,7 +67,7 @@ func (h *HTTP) resolve() (options, error) {
 	case o.decoy != "" && !h.Credentials:
 		return o, errors.New("decoy is for credentials on; otherwise the service sees to it that nobody learns who exists")
 	case o.timeout < 0 || o.concurrent < 0 || h.Cache < 0:
-		return o, errors.New("timeout, max_concurrent and cache cannot be negative")
+		return o, errors.New("timeout, concurrency and cache cannot be negative")
 	case h.Cache > 0 && h.NoLookup && !h.Credentials:
 		return o, errors.New("cache needs the action lookup: without it, users who are gone would still be let in")
 	}

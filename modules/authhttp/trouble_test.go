@@ -85,7 +85,7 @@ func TestTrouble(t *testing.T) {
 	t.Parallel()
 	srv := startService(t, people())
 	settings := srv.settings()
-	settings.Timeout, settings.MaxConcurrent = caddy.Duration(500*time.Millisecond), 8
+	settings.Timeout, settings.Concurrency = caddy.Duration(500*time.Millisecond), 8
 	h := must(t, settings)
 	recovers(t, h)
 	during := func(t *testing.T, end func()) {
@@ -183,7 +183,7 @@ func TestTurns(t *testing.T) {
 		_, _ = io.WriteString(w, `{"ok":false,"reason":"password s3cret is \"wrong\"`+"\\n"+`"}`)
 	}))
 	defer srv.Close()
-	h := must(t, HTTP{URL: srv.URL, NoLookup: true, MaxConcurrent: 3, Timeout: caddy.Duration(patience)})
+	h := must(t, HTTP{URL: srv.URL, NoLookup: true, Concurrency: 3, Timeout: caddy.Duration(patience)})
 	var wg sync.WaitGroup
 	for range 12 {
 		wg.Go(func() {
@@ -203,7 +203,7 @@ func TestTurns(t *testing.T) {
 	if most != 3 {
 		t.Error(most, "questions at a time")
 	}
-	busy := must(t, HTTP{URL: srv.URL, NoLookup: true, MaxConcurrent: 1, Timeout: caddy.Duration(100 * time.Millisecond)})
+	busy := must(t, HTTP{URL: srv.URL, NoLookup: true, Concurrency: 1, Timeout: caddy.Duration(100 * time.Millisecond)})
 	busy.asks.turns <- struct{}{}
 	cannotTell(t, busy, "too busy")
 	close(release)

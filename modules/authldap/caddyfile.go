@@ -35,7 +35,7 @@ import (
 //		decoy_dn           <dn>
 //		decoy              <scheme or credential>
 //		timeout            <duration>
-//		max_connections    <number>
+//		concurrency    <number>
 //		cache              <duration>|off
 //	}
 func (l *LDAP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -89,7 +89,7 @@ func (l *LDAP) setting(d *caddyfile.Dispenser) (err error) {
 		}
 		return nil
 	}
-	if texts[name] == nil && name != "timeout" && name != "max_connections" {
+	if texts[name] == nil && name != "timeout" && name != "concurrency" {
 		return d.Errf("unknown setting %q; there are %s", name, strings.Join(settings, ", "))
 	}
 	if len(args) != 1 {
@@ -102,9 +102,9 @@ func (l *LDAP) setting(d *caddyfile.Dispenser) (err error) {
 			return d.Errf("timeout: %q is no duration, as 5s is", args[0])
 		}
 		l.Timeout = caddy.Duration(timeout)
-	case "max_connections":
-		if l.MaxConnections, err = strconv.Atoi(args[0]); err != nil || l.MaxConnections <= 0 {
-			return d.Errf("max_connections: %q is no number above 0", args[0])
+	case "concurrency":
+		if l.Concurrency, err = strconv.Atoi(args[0]); err != nil || l.Concurrency <= 0 {
+			return d.Errf("concurrency: %q is no number above 0", args[0])
 		}
 	default:
 		*texts[name] = args[0]
@@ -114,4 +114,4 @@ func (l *LDAP) setting(d *caddyfile.Dispenser) (err error) {
 
 // settings are for the error.
 var settings = strings.Fields(`start_tls insecure_plaintext ca server_name client_certificate bind_dn bind_password bind_external user_dn
-	base scope filter user_attributes domains password_attribute addresses attributes disabled fingerprint decoy_dn decoy timeout max_connections cache`)
+	base scope filter user_attributes domains password_attribute addresses attributes disabled fingerprint decoy_dn decoy timeout concurrency cache`)

@@ -255,7 +255,7 @@ func TestSecurity(t *testing.T) {
 // Connections for searches are the service account's and remain so; neither kind is more than allowed.
 func TestPool(t *testing.T) {
 	s := startSlapd(t)
-	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, BindDN: finder, BindPassword: "find it", MaxConnections: 2})
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, BindDN: finder, BindPassword: "find it", Concurrency: 2})
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() { answered(t, l, "all at once") })

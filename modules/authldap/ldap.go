@@ -114,8 +114,8 @@ type LDAP struct {
 	// Timeout of an answer, with all that belongs to it. Default 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// MaxConnections to each server, for searches and for logins each. Default 8.
-	MaxConnections int `json:"max_connections,omitempty"`
+	// Concurrency to each server, for searches and for logins each. Default 8.
+	Concurrency int `json:"concurrency,omitempty"`
 
 	// Cache is how long a password that was right is not checked again, while the entry is found
 	// and its fingerprint is the same. Default: always check.

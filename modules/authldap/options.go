@@ -76,7 +76,7 @@ func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
 		service:        l.BindDN != "" || l.BindExternal || l.UserDN == "",
 		userAttributes: l.UserAttributes, passwordAttribute: l.PasswordAttribute, addresses: l.Addresses, attributes: l.Attributes,
 		fingerprint: l.Fingerprint, decoyDN: l.DecoyDN, secret: secret,
-		timeout: time.Duration(l.Timeout), connections: l.MaxConnections,
+		timeout: time.Duration(l.Timeout), connections: l.Concurrency,
 	}
 	var roots []byte
 	var err error
@@ -135,7 +135,7 @@ func (l *LDAP) resolveConnection(o *options) (err error) {
 	case (o.certificate == "") != (o.key == ""):
 		return errors.New("client_certificate needs a certificate and a key")
 	case o.timeout < 0 || o.connections < 0 || l.Cache < 0:
-		return errors.New("timeout, max_connections and cache cannot be negative")
+		return errors.New("timeout, concurrency and cache cannot be negative")
 	case l.Cache > 0 && !o.service:
 		return errors.New("cache needs a service account: without one nobody would notice that a user is gone; add bind_dn and bind_password")
 	case l.PasswordAttribute != "" && !o.service:

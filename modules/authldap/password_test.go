@@ -165,19 +165,19 @@ func TestCaddyfile(t *testing.T) {
 		user_dn uid={local},dc=x
 		user_attributes mail uid
 		timeout 2s
-		max_connections 3
+		concurrency 3
 		cache 5m
 	}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(l.Servers) != 2 || !l.StartTLS || len(l.CA) != 2 || l.ClientKey != "k.pem" || l.UserDN != "uid={local},dc=x" || len(l.UserAttributes) != 2 ||
-		l.Timeout != caddy.Duration(2e9) || l.MaxConnections != 3 || l.Cache != caddy.Duration(3e11) {
+		l.Timeout != caddy.Duration(2e9) || l.Concurrency != 3 || l.Cache != caddy.Duration(3e11) {
 		t.Errorf("%+v", l)
 	}
 	for _, text := range []string{
 		"ldap", "ldap a {\n base\n}", "ldap a {\n base a b\n}", "ldap a {\n bass a\n}", "ldap a {\n start_tls yes\n}", "ldap a {\n timeout soon\n}",
-		"ldap a {\n timeout\n}", "ldap a {\n max_connections 0\n}", "ldap a {\n addresses\n}", "ldap a {\n client_certificate c\n}", "ldap a {\n cache\n}",
+		"ldap a {\n timeout\n}", "ldap a {\n concurrency 0\n}", "ldap a {\n addresses\n}", "ldap a {\n client_certificate c\n}", "ldap a {\n cache\n}",
 	} {
 		if err := new(LDAP).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil {
 			t.Errorf("%q: no error", text)

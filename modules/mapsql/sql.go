@@ -6,9 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,9 +13,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
 
@@ -41,16 +38,16 @@ type SQL struct {
 	// DSN says where it is, as msa.auth.sql has it. Required.
 	DSN string `json:"dsn,omitempty"`
 	// Password to connect with, in place of one in the DSN.
-	Password secret.Secret `json:"password,omitempty"`
+	Password conf.Secret `json:"password,omitempty"`
 	// ActualQuery finds a recipient's actual address, LogicalQuery a sender's logical one. {address} is
 	// the address, its domain in lower case A-labels, {local} and {domain} its sides. Default: the table
 	// msa_addresses with the columns logical and actual.
 	ActualQuery  string `json:"actual,omitempty"`
 	LogicalQuery string `json:"logical,omitempty"`
 	// Timeout of a question, and of making a connection. Default: 5s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// MaxConnections to the database. Default: 4.
-	MaxConnections int `json:"max_connections,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
+	// Concurrency to the database. Default: 4.
+	Concurrency int `json:"concurrency,omitempty"`
 
 	db              *sqldb.DB
 	actual, logical sqldb.Query
@@ -71,10 +68,10 @@ func (m *SQL) Provision(ctx caddy.Context) error {
 }
 
 func (m *SQL) provision(ctx caddy.Context) error {
-	if m.Timeout < 0 || m.MaxConnections < 0 {
-		return errors.New("timeout and max_connections cannot be negative")
+	if m.Timeout < 0 || m.Concurrency < 0 {
+		return errors.New("timeout and concurrency cannot be negative")
 	}
-	o := sqldb.Options{Driver: m.Driver, Timeout: time.Duration(m.Timeout), Connections: m.MaxConnections}
+	o := sqldb.Options{Driver: m.Driver, Timeout: time.Duration(m.Timeout), Connections: m.Concurrency}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
@@ -92,7 +89,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Password = strings.TrimRight(password(), "\r\n") // of a file
+	o.Password = password()
 	if m.db, err = sqldb.Open(o); err != nil {
 		return err
 	}
@@ -176,43 +173,23 @@ func (m *SQL) Cleanup() error {
 //		actual          <query>
 //		logical         <query>
 //		timeout         <duration>
-//		max_connections <number>
+//		concurrency     <count>
 //	}
 func (m *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the map's name
 	if !d.AllArgs(&m.Driver, &m.DSN) {
 		return d.Err("sql takes a driver and where the database is, as in: address_map sql postgres postgres://msa@db.example.org/mail")
 	}
-	if !slices.Contains(sqldb.Names, m.Driver) {
-		return d.Errf("sql: driver %q is not known; there are %s", m.Driver, strings.Join(sqldb.Names, ", "))
+	if err := conf.OneOf(m.Driver, sqldb.Names...); err != nil {
+		return d.Errf("driver: %w", err)
 	}
-	for d.NextBlock(0) {
-		name, text := d.Val(), ""
-		if !d.AllArgs(&text) {
-			return d.Errf("sql: %s takes one value; a query stands in quotes", name)
-		}
-		var err error
-		switch name {
-		case "password":
-			m.Password = secret.Secret(text)
-		case "actual":
-			m.ActualQuery = text
-		case "logical":
-			m.LogicalQuery = text
-		case "timeout":
-			var timeout time.Duration
-			timeout, err = caddy.ParseDuration(text)
-			m.Timeout = caddy.Duration(timeout)
-		case "max_connections":
-			m.MaxConnections, err = strconv.Atoi(text)
-		default:
-			return d.Errf("sql: unknown setting %s; there are password, actual, logical, timeout and max_connections", name)
-		}
-		if err != nil {
-			return d.Errf("sql: %s: %v", name, err)
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Value("password", &m.Password),
+		conf.Text("actual", &m.ActualQuery),
+		conf.Text("logical", &m.LogicalQuery),
+		conf.Value("timeout", &m.Timeout),
+		conf.Count("concurrency", &m.Concurrency),
+	)
 }
 
 // Interface guards

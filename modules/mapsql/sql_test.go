@@ -53,7 +53,7 @@ func TestMap(t *testing.T) {
 		actual  "SELECT {local} || '@shop.example', 1 WHERE {domain} = 'sales.example'"
 		logical "SELECT NULL WHERE {address} <> ''"
 		timeout 2s
-		max_connections 1
+		concurrency 1
 	}`)
 	if err != nil {
 		t.Fatal(err)

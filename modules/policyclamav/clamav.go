@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func init() {
@@ -26,13 +27,13 @@ type ClamAV struct {
 	// asked. Required.
 	Addresses []string `json:"addresses,omitempty"`
 	// ConnectTimeout is how long a connection may take. Default: 2s.
-	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	ConnectTimeout conf.Duration `json:"connect_timeout,omitempty"`
 	// Timeout is how long clamd may take for a message. Default: 1m.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// TooLarge is what happens to a message that is longer than clamd's StreamMaxLength: reject
+	Timeout conf.Duration `json:"timeout,omitempty"`
+	// TooLarge is what happens to a message that is longer than clamd's StreamMaxLength: refuse
 	// (552 5.3.4, the default) or accept.
 	TooLarge string `json:"too_large,omitempty"`
-	// OnFailure is what happens when clamd gives no verdict: tempfail (451 4.3.0, the default), reject
+	// OnFailure is what happens when clamd gives no verdict: tempfail (451 4.3.0, the default), refuse
 	// (554 5.3.0) or accept.
 	OnFailure string `json:"on_failure,omitempty"`
 
@@ -72,17 +73,17 @@ func (p *ClamAV) provision() error {
 		return errors.New("timeouts must not be negative")
 	}
 	if p.ConnectTimeout == 0 {
-		p.ConnectTimeout = caddy.Duration(2 * time.Second)
+		p.ConnectTimeout = conf.Duration(2 * time.Second)
 	}
 	if p.Timeout == 0 {
-		p.Timeout = caddy.Duration(time.Minute)
+		p.Timeout = conf.Duration(time.Minute)
 	}
 	switch p.TooLarge {
 	case "":
-		p.TooLarge = caddymsa.FailReject
-	case caddymsa.FailReject, caddymsa.FailAccept:
+		p.TooLarge = caddymsa.FailRefuse
+	case caddymsa.FailRefuse, caddymsa.FailAccept:
 	default:
-		return fmt.Errorf("too_large: %q is neither reject nor accept", p.TooLarge)
+		return fmt.Errorf("too_large: %q is neither refuse nor accept", p.TooLarge)
 	}
 	return caddymsa.CheckOnFailure(&p.OnFailure)
 }
@@ -112,39 +113,20 @@ func (p *ClamAV) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *ca
 //	policy [@matcher] clamav <addresses...> {
 //		connect_timeout <duration>
 //		timeout         <duration>
-//		too_large       reject | accept
-//		on_failure      tempfail | reject | accept
+//		too_large       refuse | accept
+//		on_failure      tempfail | accept | refuse
 //	}
 func (p *ClamAV) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	if p.Addresses = d.RemainingArgs(); len(p.Addresses) == 0 {
 		return d.Err("clamav takes an address, as in: policy clamav unix//run/clamav/clamd.ctl")
 	}
-	for d.NextBlock(0) {
-		name, arg := d.Val(), ""
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
-		}
-		switch name {
-		case "too_large":
-			p.TooLarge = arg
-		case "on_failure":
-			p.OnFailure = arg
-		case "connect_timeout", "timeout":
-			v, err := caddy.ParseDuration(arg)
-			if err != nil || v <= 0 {
-				return d.Errf("clamav: %s: %q is no duration", name, arg)
-			}
-			if name == "timeout" {
-				p.Timeout = caddy.Duration(v)
-			} else {
-				p.ConnectTimeout = caddy.Duration(v)
-			}
-		default:
-			return d.Errf("clamav: unknown setting %s; there are connect_timeout, timeout, too_large and on_failure", name)
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Value("connect_timeout", &p.ConnectTimeout),
+		conf.Value("timeout", &p.Timeout),
+		conf.Word("too_large", &p.TooLarge, caddymsa.FailRefuse, caddymsa.FailAccept),
+		conf.Word("on_failure", &p.OnFailure, caddymsa.OnFailure...),
+	)
 }
 
 // Interface guards

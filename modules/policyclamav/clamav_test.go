@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
@@ -138,10 +138,10 @@ func TestFailures(t *testing.T) {
 		},
 	} {
 		d := startClamd(t, &clamd{answer: answer})
-		for onFailure, want := range map[string]int{"": 0, "reject": 554, "accept": 250} {
-			p := open(t, &ClamAV{Addresses: []string{"unix/" + d.address}, OnFailure: onFailure, Timeout: caddy.Duration(2 * time.Second)})
+		for onFailure, want := range map[string]int{"": 0, "refuse": 554, "accept": 250} {
+			p := open(t, &ClamAV{Addresses: []string{"unix/" + d.address}, OnFailure: onFailure, Timeout: conf.Duration(2 * time.Second)})
 			if name == "hangs" {
-				p.Timeout = caddy.Duration(100 * time.Millisecond)
+				p.Timeout = conf.Duration(100 * time.Millisecond)
 			}
 			err := check(p, "Subject: x\r\n\r\n")
 			r, refused := errors.AsType[*caddymsa.Refusal](err)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
@@ -44,7 +45,7 @@ type DKIM struct {
 	// Canonicalization of header and body: simple or relaxed each. Default: relaxed/relaxed.
 	Canonicalization string `json:"canonicalization,omitempty"`
 	// Expire is how long signatures count. Default: they do not expire.
-	Expire caddy.Duration `json:"expire,omitempty"`
+	Expire conf.Duration `json:"expire,omitempty"`
 	// Require refuses a message that no key is for: 550 5.7.1. Default: it goes unsigned.
 	Require bool `json:"require,omitempty"`
 

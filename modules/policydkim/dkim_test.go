@@ -18,12 +18,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
@@ -163,7 +163,7 @@ func TestWhoSigns(t *testing.T) {
 			t.Errorf("%s: signed by %q", from, got)
 		}
 	}
-	own := open(t, &DKIM{Keys: []*Key{{Domain: "gateway.example", Selector: "g", File: writeKey(t, newEd25519(t)), Always: true}}, Expire: caddy.Duration(time.Hour), Canonicalization: "simple/simple"})
+	own := open(t, &DKIM{Keys: []*Key{{Domain: "gateway.example", Selector: "g", File: writeKey(t, newEd25519(t)), Always: true}}, Expire: conf.Duration(time.Hour), Canonicalization: "simple/simple"})
 	signed := sign(t, own, "Subject: from nobody\r\n\r\nx\r\n")
 	if !strings.Contains(signed, "c=simple/simple") || !strings.Contains(strings.ReplaceAll(signed, "\r\n ", ""), "; x=") {
 		t.Errorf("%s", signed)

@@ -15,8 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 )
 
 // Key is a private key of a domain's.
@@ -29,7 +29,7 @@ type Key struct {
 	// again when it changes. Placeholders are resolved once, when the config is loaded.
 	File string `json:"file,omitempty"`
 	// Key is the key itself, in the place of a file; a placeholder such as {env.DKIM_KEY}.
-	Key secret.Secret `json:"key,omitempty"`
+	Key conf.Secret `json:"key,omitempty"`
 	// Always signs every message, whatever domain its From field names.
 	Always bool `json:"always,omitempty"`
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,6 +12,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func init() {
@@ -28,7 +28,7 @@ func init() {
 // Put it first among the policies: what was accepted before need not pass the others again.
 type Duplicate struct {
 	// Window is how long a submission is remembered. Default: 1h.
-	Window caddy.Duration `json:"window,omitempty"`
+	Window conf.Duration `json:"window,omitempty"`
 	// MaxEntries is how many are remembered at most, the latest, in some 150 octets each.
 	// Default: 100000.
 	MaxEntries int `json:"max_entries,omitempty"`
@@ -56,7 +56,7 @@ func (p *Duplicate) Provision(ctx caddy.Context) error {
 		return errors.New("duplicate: window and max_entries must not be negative")
 	}
 	if p.Window == 0 {
-		p.Window = caddy.Duration(time.Hour)
+		p.Window = conf.Duration(time.Hour)
 	}
 	if p.MaxEntries == 0 {
 		p.MaxEntries = 100_000
@@ -131,34 +131,11 @@ func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 //	}
 func (p *Duplicate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	if d.NextArg() {
-		return d.Err("duplicate takes a block, or nothing: policy duplicate { window 2h }")
-	}
-	for d.NextBlock(0) {
-		name, arg := d.Val(), ""
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
-		}
-		switch name {
-		case "window":
-			v, err := caddy.ParseDuration(arg)
-			if err != nil || v <= 0 {
-				return d.Errf("duplicate: window: %q is no duration", arg)
-			}
-			p.Window = caddy.Duration(v)
-		case "max_entries":
-			n, err := strconv.Atoi(arg)
-			if err != nil || n <= 0 {
-				return d.Errf("duplicate: max_entries: %q is no number above 0", arg)
-			}
-			p.MaxEntries = n
-		case "file":
-			p.File = arg
-		default:
-			return d.Errf("duplicate: unknown setting %s; there are window, max_entries and file", name)
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Value("window", &p.Window),
+		conf.Count("max_entries", &p.MaxEntries),
+		conf.Text("file", &p.File),
+	)
 }
 
 // Interface guards

@@ -15,11 +15,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -255,7 +255,7 @@ func TestAgainAfterWindow(t *testing.T) {
 
 // What is older than the window takes no memory.
 func TestForgotten(t *testing.T) {
-	p := open(t, &Duplicate{Window: caddy.Duration(time.Minute)})
+	p := open(t, &Duplicate{Window: conf.Duration(time.Minute)})
 	defer p.Cleanup()
 	now := time.Now()
 	p.now = func() time.Time { return now }
@@ -292,7 +292,7 @@ func TestTurn(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "seen")
 	now := time.Now()
 	for i := range 50 {
-		p := open(t, &Duplicate{File: file, MaxEntries: 7, Window: caddy.Duration(time.Minute)})
+		p := open(t, &Duplicate{File: file, MaxEntries: 7, Window: conf.Duration(time.Minute)})
 		p.now = func() time.Time { return now }
 		if i >= 7 {
 			for n := i - 7; n < i; n++ {
@@ -306,7 +306,7 @@ func TestTurn(t *testing.T) {
 		now = now.Add(time.Second)
 	}
 	now = now.Add(time.Hour)
-	p := open(t, &Duplicate{File: file, Window: caddy.Duration(time.Minute)})
+	p := open(t, &Duplicate{File: file, Window: conf.Duration(time.Minute)})
 	defer p.Cleanup()
 	p.now = func() time.Time { return now }
 	before(t, p, "last", "last", nil, true)
@@ -345,12 +345,12 @@ func TestBrokenDisk(t *testing.T) {
 func TestCaddyfile(t *testing.T) {
 	var p Duplicate
 	err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("duplicate {\nwindow 2h\nmax_entries 5\nfile seen\n}"))
-	if err != nil || p.Window != caddy.Duration(2*time.Hour) || p.MaxEntries != 5 || p.File != "seen" {
+	if err != nil || p.Window != conf.Duration(2*time.Hour) || p.MaxEntries != 5 || p.File != "seen" {
 		t.Errorf("%+v, %v", p, err)
 	}
 	for text, want := range map[string]string{
-		"duplicate 1h": "takes a block, or nothing", "duplicate {\nwindow 0s\n}": `"0s" is no duration`, "duplicate {\nmax_entries 5k\n}": `"5k" is no number`,
-		"duplicate {\nttl 5\n}": "unknown setting ttl; there are window, max_entries and file",
+		"duplicate 1h": `unexpected "1h"`, "duplicate {\nwindow 0s\n}": `"0s" is not a duration above 0`, "duplicate {\nmax_entries 5k\n}": `"5k" is not a whole number above 0`,
+		"duplicate {\nttl 5\n}": `unknown setting "ttl"; known settings: window, max_entries and file`,
 	} {
 		if err := new(Duplicate).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)

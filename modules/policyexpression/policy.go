@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -146,8 +146,7 @@ func (p *Expression) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if text == "" {
 		return d.ArgErr()
 	}
-	_, err := compile(text)
-	if err != nil {
+	if _, err := compile(text); err != nil {
 		return d.Err(err.Error())
 	}
 	if kind == "refuse" {
@@ -155,27 +154,12 @@ func (p *Expression) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	} else {
 		p.Require = text
 	}
-	for d.NextBlock(0) {
-		name, arg := d.Val(), ""
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
-		}
-		switch name {
-		case "name":
-			p.Name = arg
-		case "text":
-			p.Text = arg
-		case "status":
-			p.Status = arg
-		case "code":
-			if p.Code, err = strconv.Atoi(arg); err != nil {
-				return d.Errf("expression: code: %q is no number", arg)
-			}
-		default:
-			return d.Errf("expression: unknown setting %s; there are name, code, status and text", name)
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Text("name", &p.Name),
+		conf.Count("code", &p.Code),
+		conf.Text("status", &p.Status),
+		conf.Text("text", &p.Text),
+	)
 }
 
 // rest is the expression on the line: one argument in quotes or backticks, or several as they stand,

@@ -251,13 +251,13 @@ func TestBadConfig(t *testing.T) {
 
 func TestCaddyfile(t *testing.T) {
 	var p Headers
-	err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("headers {\nrequire Subject\nrequire To Cc\nadd_missing Date\nprepend X-A \"b c\"\nprepend X-C: d\nrefuse_bcc\nstrict\n}"))
+	err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("headers {\nrequire Subject To Cc\nadd_missing Date\nprepend X-A \"b c\"\nprepend X-C: d\nrefuse_bcc\nstrict\n}"))
 	if got := fmt.Sprintf("%v %q %q %q %v %v", err, p.Require, p.AddMissing, p.Prepend, p.RefuseBcc, p.Strict); got != `<nil> ["Subject" "To" "Cc"] ["Date"] ["X-A: b c" "X-C: d"] true true` {
 		t.Error(got)
 	}
 	for text, want := range map[string]string{
-		"headers Date": "headers takes a block", "headers {\nrequire\n}": "wrong argument count", "headers {\nprepend \"X: y\"\n}": "prepend takes a name and a value",
-		"headers {\nrefuse_bcc no\n}": "wrong argument count", "headers {\nremove Bcc\n}": "unknown setting remove; there are require",
+		"headers Date": `unexpected "Date"`, "headers {\nrequire\n}": "require takes one or more values", "headers {\nprepend \"X: y\"\n}": "prepend takes a name and a value",
+		"headers {\nrefuse_bcc no\n}": "refuse_bcc takes no value", "headers {\nremove Bcc\n}": `unknown setting "remove"; known settings: require`,
 	} {
 		if err := new(Headers).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)

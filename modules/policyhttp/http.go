@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
@@ -32,12 +33,12 @@ type HTTP struct {
 	// whose first is the question. Default: its header alone, in the question.
 	Content bool `json:"content,omitempty"`
 	// Timeout is how long the service may take. Default: 5s; 30s with Content.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// MaxConcurrent is how many questions may be under way; further ones wait, within Timeout.
+	Timeout conf.Duration `json:"timeout,omitempty"`
+	// Concurrency is how many questions may be under way; further ones wait, within Timeout.
 	// Default: 64.
-	MaxConcurrent int `json:"max_concurrent,omitempty"`
+	Concurrency int `json:"concurrency,omitempty"`
 	// OnFailure is what happens when the service does not answer, or not as it should: tempfail (451
-	// 4.3.0, the default), reject (554 5.3.0) or accept.
+	// 4.3.0, the default), refuse (554 5.3.0) or accept.
 	OnFailure string `json:"on_failure,omitempty"`
 
 	client *webcall.Client
@@ -63,8 +64,8 @@ func (p *HTTP) Provision(ctx caddy.Context) (err error) {
 	if err := p.defaults(); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
-	p.turns = make(chan struct{}, p.MaxConcurrent)
-	if p.client, err = p.Config.Open(p.log, p.MaxConcurrent); err != nil {
+	p.turns = make(chan struct{}, p.Concurrency)
+	if p.client, err = p.Config.Open(p.log, p.Concurrency); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
 	return nil
@@ -79,17 +80,17 @@ func (p *HTTP) defaults() error {
 			return fmt.Errorf("moments: %q is none of sender, recipient, message", m)
 		}
 	}
-	if p.Timeout < 0 || p.MaxConcurrent < 0 {
-		return errors.New("timeout and max_concurrent must not be negative")
+	if p.Timeout < 0 || p.Concurrency < 0 {
+		return errors.New("timeout and concurrency must not be negative")
 	}
 	if p.Timeout == 0 {
-		p.Timeout = caddy.Duration(5 * time.Second)
+		p.Timeout = conf.Duration(5 * time.Second)
 		if p.Content {
-			p.Timeout = caddy.Duration(30 * time.Second)
+			p.Timeout = conf.Duration(30 * time.Second)
 		}
 	}
-	if p.MaxConcurrent == 0 {
-		p.MaxConcurrent = 64
+	if p.Concurrency == 0 {
+		p.Concurrency = 64
 	}
 	return caddymsa.CheckOnFailure(&p.OnFailure)
 }

@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
@@ -152,10 +152,10 @@ func TestFailures(t *testing.T) {
 		"action": raw(`{"action":"maybe"}`), "class": raw(`{"action":"refuse","code":450}`), "421": raw(`{"action":"tempfail","code":421}`), "status": raw(`{"action":"refuse","status":"4.7.1"}`), "reply": raw(`{"action":"accept","text":"x"}`),
 		"field": raw(`{"action":"accept","prepend":["X: a\r\nY: b"]}`), "field name": raw(`{"action":"accept","prepend":["no field"]}`), "two": raw(`{"action":"accept"} {"action":"refuse"}`), "long": raw(`{"action":"accept"}` + strings.Repeat(" ", maxAnswer)),
 	} {
-		for onFailure, want := range map[string]int{"": 0, "reject": 554, "accept": 250} {
-			p := open(t, &HTTP{Config: webcall.Config{URL: url}, OnFailure: onFailure, Timeout: caddy.Duration(time.Second)})
+		for onFailure, want := range map[string]int{"": 0, "refuse": 554, "accept": 250} {
+			p := open(t, &HTTP{Config: webcall.Config{URL: url}, OnFailure: onFailure, Timeout: conf.Duration(time.Second)})
 			if name == "slow" {
-				p.Timeout = caddy.Duration(100 * time.Millisecond)
+				p.Timeout = conf.Duration(100 * time.Millisecond)
 			}
 			m := msatest.NewMessage("Subject: x\r\n\r\n")
 			err := p.CheckMessage(context.Background(), msatest.NewSubmission("alice", ""), m)
@@ -175,7 +175,7 @@ func TestFailures(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	release := make(chan struct{})
 	url := says(t, func(*http.Request, map[string]any) string { <-release; return `{"action":"accept"}` })
-	p := open(t, &HTTP{Config: webcall.Config{URL: url}, MaxConcurrent: 1, Timeout: caddy.Duration(5 * time.Second)})
+	p := open(t, &HTTP{Config: webcall.Config{URL: url}, Concurrency: 1, Timeout: conf.Duration(5 * time.Second)})
 	done := make(chan error)
 	ask := func(ctx context.Context) {
 		done <- p.CheckMessage(ctx, msatest.NewSubmission("alice", ""), msatest.NewMessage("Subject: x\r\n\r\n"))

@@ -37,7 +37,7 @@ func (p *Milter) change(s *caddymsa.Submission, m *caddymsa.Message, changes []m
 	if len(refused) > 0 {
 		p.log.Warn("a milter wants something changed that was submitted, which is not done", append(fields(s), zap.String("milter", p.Address), zap.Strings("changes", compact(refused)), zap.String("on_change", p.OnChange))...)
 		switch p.OnChange {
-		case caddymsa.FailReject:
+		case caddymsa.FailRefuse:
 			return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "change", Text: "Message would have to be changed"}
 		case caddymsa.FailTempfail:
 			return &caddymsa.Refusal{Code: 451, Status: smtp.EnhancedCode{4, 3, 0}, Rule: "change", Text: "Message cannot be taken now, try again later"}

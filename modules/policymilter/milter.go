@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -32,25 +33,27 @@ type Milter struct {
 	// Address of the milter: unix//run/opendkim/opendkim.sock, or 127.0.0.1:11332. Required.
 	Address string `json:"address,omitempty"`
 	// ConnectTimeout is how long the connection may take. Default: 5s.
-	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	ConnectTimeout conf.Duration `json:"connect_timeout,omitempty"`
 	// Timeout is how long an answer may take. Default: 10s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// EndTimeout is how long the answer to the end of the message may take. Default: 1m.
-	EndTimeout caddy.Duration `json:"end_timeout,omitempty"`
+	EndTimeout conf.Duration `json:"end_timeout,omitempty"`
 	// OnFailure is what happens when the milter does not answer, or not as it should: tempfail (451
-	// 4.3.0, the default), reject (554 5.3.0) or accept.
+	// 4.3.0, the default), refuse (554 5.3.0) or accept.
 	OnFailure string `json:"on_failure,omitempty"`
 	// OnChange is what happens when the milter wants something changed that was submitted, a header
 	// field, the body, the sender or the recipients: ignore (the default; the log says what it
-	// was), tempfail (451 4.3.0) or reject (554 5.7.1).
+	// was), tempfail (451 4.3.0) or refuse (554 5.7.1).
 	OnChange string `json:"on_change,omitempty"`
 
 	dialer *dialer
 	log    *zap.Logger
 }
 
-// changeIgnore is an OnChange.
 const changeIgnore = "ignore"
+
+// onChange are the words of the setting on_change.
+var onChange = []string{changeIgnore, caddymsa.FailTempfail, caddymsa.FailRefuse}
 
 // CaddyModule returns the Caddy module information.
 func (*Milter) CaddyModule() caddy.ModuleInfo {
@@ -82,22 +85,21 @@ func (p *Milter) provision() error {
 		network, address = "tcp", a.JoinHostPort(0)
 	}
 	for _, d := range []struct {
-		value *caddy.Duration
+		value *conf.Duration
 		deflt time.Duration
 	}{{&p.ConnectTimeout, 5 * time.Second}, {&p.Timeout, 10 * time.Second}, {&p.EndTimeout, time.Minute}} {
 		if *d.value < 0 {
 			return errors.New("timeouts must not be negative")
 		}
 		if *d.value == 0 {
-			*d.value = caddy.Duration(d.deflt)
+			*d.value = conf.Duration(d.deflt)
 		}
 	}
-	switch p.OnChange {
-	case "":
+	if p.OnChange == "" {
 		p.OnChange = changeIgnore
-	case changeIgnore, caddymsa.FailTempfail, caddymsa.FailReject:
-	default:
-		return fmt.Errorf("on_change: %q is none of ignore, tempfail, reject", p.OnChange)
+	}
+	if err := conf.OneOf(p.OnChange, onChange...); err != nil {
+		return fmt.Errorf("on_change: %w", err)
 	}
 	p.dialer = &dialer{network: network, address: address, timeout: time.Duration(p.ConnectTimeout)}
 	return caddymsa.CheckOnFailure(&p.OnFailure)
@@ -213,36 +215,21 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 //		connect_timeout <duration>
 //		timeout         <duration>
 //		end_timeout     <duration>
-//		on_failure      tempfail | reject | accept
-//		on_change       ignore | tempfail | reject
+//		on_failure      tempfail | accept | refuse
+//		on_change       ignore | tempfail | refuse
 //	}
 func (p *Milter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	if !d.AllArgs(&p.Address) {
 		return d.Err("milter takes an address, as in: policy milter 127.0.0.1:11332")
 	}
-	for d.NextBlock(0) {
-		name, arg := d.Val(), ""
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
-		}
-		durations := map[string]*caddy.Duration{"connect_timeout": &p.ConnectTimeout, "timeout": &p.Timeout, "end_timeout": &p.EndTimeout}
-		switch into := durations[name]; {
-		case into != nil:
-			v, err := caddy.ParseDuration(arg)
-			if err != nil || v <= 0 {
-				return d.Errf("milter: %s: %q is no duration", name, arg)
-			}
-			*into = caddy.Duration(v)
-		case name == "on_failure":
-			p.OnFailure = arg
-		case name == "on_change":
-			p.OnChange = arg
-		default:
-			return d.Errf("milter: unknown setting %s; there are connect_timeout, timeout, end_timeout, on_failure and on_change", name)
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Value("connect_timeout", &p.ConnectTimeout),
+		conf.Value("timeout", &p.Timeout),
+		conf.Value("end_timeout", &p.EndTimeout),
+		conf.Word("on_failure", &p.OnFailure, caddymsa.OnFailure...),
+		conf.Word("on_change", &p.OnChange, onChange...),
+	)
 }
 
 // Interface guards

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/d--j/go-milter"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -200,7 +200,7 @@ func TestChanges(t *testing.T) {
 	if s, _, err := end(p, "hold\r\n"); err != nil || !strings.HasSuffix(s.Entry.Held, ": suspicious") {
 		t.Errorf("held %q, %v", s.Entry.Held, err)
 	}
-	for onChange, code := range map[string]int{"tempfail": 451, "reject": 554} {
+	for onChange, code := range map[string]int{"tempfail": 451, "refuse": 554} {
 		_, _, err := end(open(t, &Milter{Address: address, OnChange: onChange}), "change\r\n")
 		if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || r.Code != code {
 			t.Errorf("%s: %v", onChange, err)
@@ -237,8 +237,8 @@ func TestFailures(t *testing.T) {
 				}
 			}()
 		}
-		for onFailure, want := range map[string]int{"": 0, "reject": 554, "accept": 250} {
-			p := open(t, &Milter{Address: address, OnFailure: onFailure, Timeout: caddy.Duration(200 * time.Millisecond)})
+		for onFailure, want := range map[string]int{"": 0, "refuse": 554, "accept": 250} {
+			p := open(t, &Milter{Address: address, OnFailure: onFailure, Timeout: conf.Duration(200 * time.Millisecond)})
 			began := time.Now()
 			_, _, err := end(p, "x")
 			r, refused := errors.AsType[*caddymsa.Refusal](err)

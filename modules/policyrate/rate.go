@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
@@ -31,7 +32,7 @@ type RateLimit struct {
 	Recipients int64 `json:"recipients,omitempty"`
 	Bytes      int64 `json:"bytes,omitempty"`
 	// Window is the time. Required.
-	Window caddy.Duration `json:"window,omitempty"`
+	Window conf.Duration `json:"window,omitempty"`
 	// Burst is how much of a window's amount may come at once, in percent. Default: 100.
 	Burst int64 `json:"burst,omitempty"`
 	// By is whose limit it is: each user (the default), network (the client's IPv4 address or IPv6

@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // Redis is where several nodes share their buckets. Redis' clock counts.
@@ -22,8 +22,8 @@ type Redis struct {
 	// Address is host:port, or the path of a unix socket. Required.
 	Address string `json:"address,omitempty"`
 	// Username and Password to log in with. Default: none.
-	Username string        `json:"username,omitempty"`
-	Password secret.Secret `json:"password,omitempty"`
+	Username string      `json:"username,omitempty"`
+	Password conf.Secret `json:"password,omitempty"`
 	// DB is the database's number. Default: 0.
 	DB int `json:"db,omitempty"`
 	// TLS connects with TLS, and verifies the certificate.
@@ -31,18 +31,16 @@ type Redis struct {
 	// Prefix of the keys. Default: "caddy-msa:rate:".
 	Prefix string `json:"prefix,omitempty"`
 	// Timeout is how long Redis may take. Default: 200ms.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// OnFailure is what happens when Redis does not answer: local (the default: this node's own
-	// buckets), allow, or tempfail (451 4.3.0).
+	// buckets), tempfail (451 4.3.0) or accept.
 	OnFailure string `json:"on_failure,omitempty"`
 }
 
 // What happens when Redis does not answer.
-const (
-	failLocal    = "local"
-	failAllow    = "allow"
-	failTempfail = "tempfail"
-)
+const failLocal = "local"
+
+var onFailure = []string{failLocal, caddymsa.FailTempfail, caddymsa.FailAccept}
 
 // pause is how long Redis is left alone after it did not answer.
 const pause = time.Second
@@ -79,18 +77,17 @@ func (r *Redis) open(p *RateLimit, log *zap.Logger) (buckets, error) {
 	if r.Address == "" {
 		return nil, errors.New("an address is required, such as 127.0.0.1:6379")
 	}
-	switch r.OnFailure {
-	case "":
+	if r.OnFailure == "" {
 		r.OnFailure = failLocal
-	case failLocal, failAllow, failTempfail:
-	default:
-		return nil, fmt.Errorf("on_failure: %q is none of local, allow, tempfail", r.OnFailure)
+	}
+	if err := conf.OneOf(r.OnFailure, onFailure...); err != nil {
+		return nil, fmt.Errorf("on_failure: %w", err)
 	}
 	if r.Timeout < 0 {
 		return nil, errors.New("timeout: must not be negative")
 	}
 	if r.Timeout == 0 {
-		r.Timeout = caddy.Duration(200 * time.Millisecond)
+		r.Timeout = conf.Duration(200 * time.Millisecond)
 	}
 	if r.Prefix == "" {
 		r.Prefix = "caddy-msa:rate:"
@@ -132,9 +129,9 @@ func (s *shared) take(ctx context.Context, key string, cost, depth time.Duration
 		return wait, nil
 	}
 	switch s.r.OnFailure {
-	case failAllow:
+	case caddymsa.FailAccept:
 		return 0, nil
-	case failTempfail:
+	case caddymsa.FailTempfail:
 		return 0, fmt.Errorf("redis: %w", err)
 	}
 	return s.p.local.take(key, cost, depth, s.p.now(), peek), nil

@@ -8,10 +8,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func init() {
@@ -62,16 +62,7 @@ func (p *Size) check(size int64) error {
 //	policy [@matcher] size <max>
 func (p *Size) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	var text string
-	if !d.AllArgs(&text) {
-		return d.Err("size takes the most octets of a message, as in: policy size 10MiB")
-	}
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n == 0 || n > 1<<50 {
-		return d.Errf("size: %q is not a size; write octets, or a number with KiB or MiB, as in 10MiB", text)
-	}
-	p.Max = int64(n)
-	return nil
+	return conf.Parse(d, conf.Size("size", &p.Max))
 }
 
 // Interface guards

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	_ "time/tzdata" // a machine without zone files knows the zones too
 
@@ -13,6 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func init() {
@@ -130,43 +132,21 @@ func (p *TimeWindow) opens(now time.Time) time.Time {
 //	}
 func (p *TimeWindow) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	if d.NextArg() {
-		return d.Err("time_window takes a block: policy time_window { allow mon-fri 08:00-18:00 }")
+	return conf.Block(d,
+		conf.Each("allow", func(d *caddyfile.Dispenser) error { return windowOf(d, &p.Allow) }),
+		conf.Each("deny", func(d *caddyfile.Dispenser) error { return windowOf(d, &p.Deny) }),
+		conf.Text("timezone", &p.Timezone),
+		conf.Flag("reject", &p.Reject),
+	)
+}
+
+func windowOf(d *caddyfile.Dispenser, into *[]string) error {
+	name := d.Val()
+	text := strings.Join(d.RemainingArgs(), " ")
+	if _, err := parseWindow(text); err != nil {
+		return d.Errf("%s: %w", name, err)
 	}
-	for d.NextBlock(0) {
-		name := d.Val()
-		args := d.RemainingArgs()
-		switch name {
-		case "allow", "deny":
-			text := ""
-			for i, arg := range args {
-				if i > 0 {
-					text += " "
-				}
-				text += arg
-			}
-			if _, err := parseWindow(text); err != nil {
-				return d.Errf("time_window: %s: %v", name, err)
-			}
-			if name == "allow" {
-				p.Allow = append(p.Allow, text)
-			} else {
-				p.Deny = append(p.Deny, text)
-			}
-		case "timezone":
-			if len(args) != 1 {
-				return d.ArgErr()
-			}
-			p.Timezone = args[0]
-		case "reject":
-			if len(args) != 0 {
-				return d.ArgErr()
-			}
-			p.Reject = true
-		default:
-			return d.Errf("time_window: unknown setting %s; there are allow, deny, timezone and reject", name)
-		}
-	}
+	*into = append(*into, text)
 	return nil
 }
 

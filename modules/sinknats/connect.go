@@ -3,15 +3,15 @@ package sinknats
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func (s *NATS) provision() error {
@@ -28,7 +28,7 @@ func (s *NATS) provision() error {
 		return errors.New("timeout and concurrency must be positive")
 	}
 	if s.Timeout == 0 {
-		s.Timeout = caddy.Duration(30 * time.Second)
+		s.Timeout = conf.Duration(30 * time.Second)
 	}
 	if s.Concurrency == 0 {
 		s.Concurrency = 8
@@ -42,7 +42,7 @@ func (s *NATS) provision() error {
 		if u.User != nil {
 			return errors.New("url: set username and password, or token, which are not logged")
 		}
-		if ip, err := netip.ParseAddr(u.Hostname()); u.Scheme == "nats" && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
+		if u.Scheme == "nats" && !conf.IsLoopback(u.Hostname()) {
 			if secured && s.Credentials == "" {
 				return fmt.Errorf("url: the password would go to %s in clear; use tls://%s", u.Host, u.Host)
 			}
@@ -83,14 +83,12 @@ func (s *NATS) provisionOptions() error {
 	if s.Token != "" {
 		s.options = append(s.options, nats.Token(token()))
 	}
-	if len(s.CA) > 0 {
-		s.options = append(s.options, nats.RootCAs(s.CA...))
-	}
-	if (s.ClientCertificate == "") != (s.ClientKey == "") {
-		return errors.New("client_certificate and client_key go together")
-	}
-	if s.ClientCertificate != "" {
-		s.options = append(s.options, nats.ClientCert(s.ClientCertificate, s.ClientKey))
+	if !s.TLSClient.IsZero() {
+		c, err := s.TLSClient.Config()
+		if err != nil {
+			return err
+		}
+		s.options = append(s.options, func(o *nats.Options) error { o.TLSConfig = c; return nil })
 	}
 	return nil
 }

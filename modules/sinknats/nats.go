@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 )
 
 func init() {
@@ -46,16 +46,12 @@ type NATS struct {
 	// Credentials is a file with a JWT and its key, as nsc makes them. Default: none.
 	Credentials string `json:"credentials,omitempty"`
 	// Username and Password, or a Token, in the place of Credentials.
-	Username string        `json:"username,omitempty"`
-	Password secret.Secret `json:"password,omitempty"`
-	Token    secret.Secret `json:"token,omitempty"`
-	// CA are PEM files with the CA certificates to trust in place of the system's.
-	CA []string `json:"ca,omitempty"`
-	// ClientCertificate and ClientKey are PEM files to show to the server.
-	ClientCertificate string `json:"client_certificate,omitempty"`
-	ClientKey         string `json:"client_key,omitempty"`
+	Username string      `json:"username,omitempty"`
+	Password conf.Secret `json:"password,omitempty"`
+	Token    conf.Secret `json:"token,omitempty"`
+	conf.TLSClient
 	// Timeout is how long storing a message may take; connecting may take as long, and 5s at most. Default: 30s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Concurrency is how many are under way at once; each is in memory as a whole. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -146,7 +147,7 @@ func TestFailures(t *testing.T) {
 	url := "nats://" + b.Addr().String()
 	t.Setenv("MSA_NATS", "s3cret")
 	sink := func(set func(*NATS)) *NATS {
-		s := &NATS{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: caddy.Duration(5 * time.Second)}
+		s := &NATS{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: conf.Duration(5 * time.Second)}
 		set(s)
 		return open(t, s)
 	}
@@ -221,16 +222,16 @@ func TestCore(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for want, text := range map[string]string{
-		"nats takes a URL":      "nats",
-		"unknown setting queue": "nats nats://localhost {\n queue x\n}",
-		"none that can be":      "nats nats://localhost {\n subject a.*\n}",
-		"is none, such as":      "nats http://localhost {\n subject a\n}",
-		"which are not logged":  "nats nats://a:b@localhost {\n subject a\n}",
-		"would go to x in":      "nats nats://x {\n subject a\n token b\n}",
-		"remove it, or stream":  "nats nats://localhost {\n subject a\n core\n stream b\n}",
-		"timeout: ":             "nats nats://localhost {\n subject a\n timeout b\n}",
-		"wrong argument count":  "nats nats://localhost {\n core yes\n}",
-		"go together":           "nats nats://localhost {\n subject a\n client_certificate a \"\"\n}",
+		"nats takes a URL":        "nats",
+		`unknown setting "queue"`: "nats nats://localhost {\n queue x\n}",
+		"none that can be":        "nats nats://localhost {\n subject a.*\n}",
+		"is none, such as":        "nats http://localhost {\n subject a\n}",
+		"which are not logged":    "nats nats://a:b@localhost {\n subject a\n}",
+		"would go to x in":        "nats nats://x {\n subject a\n token b\n}",
+		"remove it, or stream":    "nats nats://localhost {\n subject a\n core\n stream b\n}",
+		"timeout: ":               "nats nats://localhost {\n subject a\n timeout b\n}",
+		"takes no value":          "nats nats://localhost {\n core yes\n}",
+		"go together":             "nats nats://localhost {\n subject a\n client_certificate a \"\"\n}",
 	} {
 		s := new(NATS)
 		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -24,7 +24,7 @@ type Auth struct {
 	Username string `json:"username,omitempty"`
 	// Password of the account, best as {env.NAME} or {file./path}: a literal one
 	// is shown by the admin API, and draws a warning.
-	Password Password `json:"password,omitempty"`
+	Password conf.Secret `json:"password,omitempty"`
 	// OAuth gets tokens, in the place of a password.
 	OAuth *OAuth `json:"oauth,omitempty"`
 	// Mechanism is SCRAM-SHA-256, PLAIN, LOGIN or DIGEST-MD5. Default: the first of these that the next
@@ -33,27 +33,15 @@ type Auth struct {
 	Mechanism string `json:"mechanism,omitempty"`
 }
 
-// Password is a configured password. It is marshalled as it is, being part of the
-// configuration, and printed as REDACTED.
-type Password string
-
-const redacted = "REDACTED"
-
-// String returns REDACTED.
-func (Password) String() string { return redacted }
-
-// Format prints REDACTED, whatever the verb.
-func (Password) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
-
 // Format prints all but the password, whatever the verb.
 func (a Auth) Format(f fmt.State, _ rune) {
-	_, _ = fmt.Fprintf(f, "{%q %s %q}", a.Username, redacted, a.Mechanism)
+	_, _ = fmt.Fprintf(f, "{%q %s %q}", a.Username, a.Password, a.Mechanism)
 }
 
 // MarshalLogObject logs all but the password.
 func (a *Auth) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("username", a.Username)
-	enc.AddString("password", redacted)
+	enc.AddString("password", a.Password.String())
 	enc.AddString("mechanism", a.Mechanism)
 	return nil
 }
@@ -65,7 +53,7 @@ var mechanisms = []string{sasl.SCRAMSHA256, gosasl.Plain, gosasl.Login, sasl.Dig
 // so of every printing verb.
 type account struct {
 	user      string
-	password  func() string
+	password  conf.Resolved
 	tokens    *tokens // in the place of a password
 	mechanism string  // "" to choose
 }
@@ -94,14 +82,9 @@ func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (acc *account, err
 		}
 		return acc, nil
 	}
-	password, err := repl.ReplaceOrErr(string(a.Password), true, true)
-	if err != nil {
-		return nil, fmt.Errorf("auth: password: %w", err)
+	if acc.password, err = a.Password.Resolve("auth: password", log); err != nil {
+		return nil, err
 	}
-	if password == string(a.Password) {
-		log.Warn("the password for the next hop is in the configuration, which the admin API shows; use {env.NAME} or {file./path}")
-	}
-	acc.password = func() string { return password }
 	return acc, nil
 }
 

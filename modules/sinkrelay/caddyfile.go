@@ -6,8 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 )
 
 // UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:
@@ -128,7 +128,7 @@ func (r *Relay) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if len(a) != 2 && len(a) != 3 {
 		return d.ArgErr()
 	}
-	r.Auth = &Auth{Username: a[0], Password: Password(a[1])}
+	r.Auth = &Auth{Username: a[0], Password: conf.Secret(a[1])}
 	if len(a) == 3 {
 		r.Auth.Mechanism = a[2]
 	}
@@ -148,7 +148,7 @@ func (r *Relay) unmarshalOAuth(d *caddyfile.Dispenser, user string) error {
 		case "client_secret":
 			var s string
 			err = args(d, &s)
-			o.ClientSecret = secret.Secret(s)
+			o.ClientSecret = conf.Secret(s)
 		case "scopes":
 			if o.Scopes = d.RemainingArgs(); len(o.Scopes) == 0 {
 				err = d.ArgErr()

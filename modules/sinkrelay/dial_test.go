@@ -7,6 +7,7 @@ import (
 
 	gosasl "github.com/emersion/go-sasl"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -65,7 +66,7 @@ func TestAuth(t *testing.T) {
 	t.Setenv("MSA_PASSWORD", "s3cret")
 	for _, m := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", ""} {
 		h := hoptest.New(t, func(h *hoptest.Hop) { h.Auth = servers })
-		login := func(password Password) error {
+		login := func(password conf.Secret) error {
 			return sink(h, func(r *Relay) { r.Auth = &Auth{Username: "alice", Password: password, Mechanism: m} }).
 				Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@example.org"))
 		}

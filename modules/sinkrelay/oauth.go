@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // OAuth gets tokens with client credentials (RFC 6749 section 4.4), and another when one has expired
@@ -23,8 +23,8 @@ type OAuth struct {
 	// TokenURL of the provider, https. Required.
 	TokenURL string `json:"token_url,omitempty"`
 	// ClientID and ClientSecret are the client's. Required.
-	ClientID     string        `json:"client_id,omitempty"`
-	ClientSecret secret.Secret `json:"client_secret,omitempty"`
+	ClientID     string      `json:"client_id,omitempty"`
+	ClientSecret conf.Secret `json:"client_secret,omitempty"`
 	// Scopes that are asked for. Default: the provider's.
 	Scopes []string `json:"scopes,omitempty"`
 	// Audience is a parameter that some providers want. Default: none.

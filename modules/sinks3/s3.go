@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +22,9 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 )
 
 func init() {
@@ -53,8 +51,8 @@ type S3 struct {
 	Region string `json:"region,omitempty"`
 	// AccessKey and SecretKey of the account. Default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the
 	// environment, the file ~/.aws/credentials, or the machine's role.
-	AccessKey string        `json:"access_key,omitempty"`
-	SecretKey secret.Secret `json:"secret_key,omitempty"`
+	AccessKey string      `json:"access_key,omitempty"`
+	SecretKey conf.Secret `json:"secret_key,omitempty"`
 	// PathStyle has the bucket in the path and not in the host name, as most stores other than AWS want it.
 	PathStyle bool `json:"path_style,omitempty"`
 	// CA are PEM files with the CA certificates to trust in place of the system's.
@@ -62,7 +60,7 @@ type S3 struct {
 	// InsecurePlaintext allows http to another machine.
 	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
 	// Timeout is how long a message may take. Default: 5m.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Concurrency is how many are stored at once. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`
 
@@ -102,7 +100,7 @@ func (s *S3) provision(ctx caddy.Context) (err error) {
 		return errors.New("timeout and concurrency must be positive")
 	}
 	if s.Timeout == 0 {
-		s.Timeout = caddy.Duration(5 * time.Minute)
+		s.Timeout = conf.Duration(5 * time.Minute)
 	}
 	if s.Concurrency == 0 {
 		s.Concurrency = 8
@@ -142,22 +140,14 @@ func (s *S3) credentials(ctx caddy.Context, repl *caddy.Replacer) (*credentials.
 }
 
 func (s *S3) newTransport() (*http.Transport, error) {
+	roots, err := conf.Roots(s.CA)
+	if err != nil {
+		return nil, err
+	}
 	t := &http.Transport{
 		DialContext:     (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost: s.Concurrency, IdleConnTimeout: time.Minute, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
-	}
-	for _, file := range s.CA {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		if t.TLSClientConfig.RootCAs == nil {
-			t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		}
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no PEM certificate", file)
-		}
 	}
 	return t, nil
 }

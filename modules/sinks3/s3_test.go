@@ -18,6 +18,7 @@ import (
 	"github.com/rclone/gofakes3"
 	"github.com/rclone/gofakes3/s3mem"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -158,13 +159,13 @@ func TestFailures(t *testing.T) {
 	}
 	release := make(chan struct{})
 	v.failWith(func(_ http.ResponseWriter, r *http.Request) bool { <-release; return true })
-	s.Timeout = caddy.Duration(30 * time.Millisecond)
+	s.Timeout = conf.Duration(30 * time.Millisecond)
 	if err := deliver(); err == nil || queue.IsUnreachable(err) || msatest.IsPermanent(err) {
 		t.Error(err)
 	}
 	close(release)
 	v.failWith(nil)
-	s.Timeout = caddy.Duration(time.Minute)
+	s.Timeout = conf.Duration(time.Minute)
 	if err := deliver(); err != nil {
 		t.Error(err)
 	}
@@ -218,15 +219,15 @@ func TestCutOff(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for want, text := range map[string]string{
-		"s3 takes an endpoint":      "s3 https://x",
-		"unknown setting bucket":    "s3 https://x b {\n bucket c\n}",
-		"timeout: ":                 "s3 https://x b {\n timeout x\n}",
-		"a URL without a path":      "s3 https://x/y b",
-		"would go to x in clear":    "s3 http://x b",
-		"access_key and secret_key": "s3 https://x b {\n access_key a\n}",
-		"no such file":              "s3 https://x b {\n ca /nowhere\n}",
-		"wrong argument count":      "s3 https://x b {\n path_style yes\n}",
-		"is no number above 0":      "s3 https://x b {\n concurrency 0\n}",
+		"s3 takes an endpoint":          "s3 https://x",
+		`unknown setting "bucket"`:      "s3 https://x b {\n bucket c\n}",
+		"timeout: ":                     "s3 https://x b {\n timeout x\n}",
+		"a URL without a path":          "s3 https://x/y b",
+		"would go to x in clear":        "s3 http://x b",
+		"access_key and secret_key":     "s3 https://x b {\n access_key a\n}",
+		"no such file":                  "s3 https://x b {\n ca /nowhere\n}",
+		"takes no value":                "s3 https://x b {\n path_style yes\n}",
+		"is not a whole number above 0": "s3 https://x b {\n concurrency 0\n}",
 	} {
 		s := new(S3)
 		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
@@ -34,7 +35,7 @@ type Webhook struct {
 	// Format is raw or multipart. Default: raw.
 	Format string `json:"format,omitempty"`
 	// Timeout is how long a request may take. Default: 1m.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Concurrency is how many requests are under way at once. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`
 
@@ -75,7 +76,7 @@ func (s *Webhook) defaults() error {
 		return errors.New("timeout and concurrency must be positive")
 	}
 	if s.Timeout == 0 {
-		s.Timeout = caddy.Duration(time.Minute)
+		s.Timeout = conf.Duration(time.Minute)
 	}
 	if s.Concurrency == 0 {
 		s.Concurrency = 8

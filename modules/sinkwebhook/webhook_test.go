@@ -17,10 +17,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
-	"github.com/caddy-msa/caddy-msa/caddymsa/secret"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
@@ -180,7 +180,7 @@ func TestHeaderSize(t *testing.T) {
 		wrapped.ServeHTTP(w, r)
 	})
 	t.Setenv("MSA_KEY", "k3y")
-	s := open(t, v, &Webhook{Config: webcall.Config{Bearer: secret.Secret(strings.Repeat("b", 800)), HMACKey: "{env.MSA_KEY}", Headers: map[string]string{"X-Tenant": strings.Repeat("t", 300)}}})
+	s := open(t, v, &Webhook{Config: webcall.Config{Bearer: conf.Secret(strings.Repeat("b", 800)), HMACKey: "{env.MSA_KEY}", Headers: map[string]string{"X-Tenant": strings.Repeat("t", 300)}}})
 	for name, change := range map[string]func(e *queue.Entry, r *queue.Recipient){
 		"plain": func(*queue.Entry, *queue.Recipient) {},
 		"DSN": func(_ *queue.Entry, r *queue.Recipient) {
@@ -269,7 +269,7 @@ func TestTimeout(t *testing.T) {
 	}))
 	defer slow.Close()
 	defer close(release)
-	s := &Webhook{Timeout: caddy.Duration(20 * time.Millisecond)}
+	s := &Webhook{Timeout: conf.Duration(20 * time.Millisecond)}
 	s.URL = slow.URL
 	if err := s.Provision(caddyContext); err != nil {
 		t.Fatal(err)
@@ -282,13 +282,13 @@ func TestTimeout(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for want, text := range map[string]string{
-		"webhook takes a URL":        "webhook",
-		"unknown setting method":     "webhook https://x {\n method PUT\n}",
-		"is no duration":             "webhook https://x {\n timeout x\n}",
-		"is no number above 0":       "webhook https://x {\n concurrency 0\n}",
-		"neither raw nor multipart":  "webhook https://x {\n format xml\n}",
-		"an http or https URL":       "webhook ftp://x",
-		"messages would go to x.org": "webhook http://x.org/",
+		"webhook takes a URL":                  "webhook",
+		`unknown setting "method"`:             "webhook https://x {\n method PUT\n}",
+		"is not a duration":                    "webhook https://x {\n timeout x\n}",
+		"is not a whole number above 0":        "webhook https://x {\n concurrency 0\n}",
+		`"xml" is not one of raw or multipart`: "webhook https://x {\n format xml\n}",
+		"an http or https URL":                 "webhook ftp://x",
+		"messages would go to x.org":           "webhook http://x.org/",
 	} {
 		s := new(Webhook)
 		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

@@ -54,20 +54,23 @@ func (s Secret) Literal() bool {
 	return s != "" && (open < 0 || !strings.Contains(string(s)[open:], "}"))
 }
 
-// Resolved is a secret in use: the function returns it. Nothing that prints, marshals or logs a
-// Resolved shows what it is.
+// Resolved is a secret in use. It is a function, so that nothing that prints, marshals or logs it
+// shows what it is.
 type Resolved func() string
 
 // NewResolved keeps a secret that did not come from a setting of its own.
 func NewResolved(value string) Resolved { return func() string { return value } }
 
-// String returns REDACTED, or nothing if there is no secret.
-func (r Resolved) String() string {
+// Value is the secret itself.
+func (r Resolved) Value() string {
 	if r == nil {
 		return ""
 	}
-	return Secret(r()).String()
+	return r()
 }
+
+// String returns REDACTED, or nothing if there is no secret.
+func (r Resolved) String() string { return Secret(r.Value()).String() }
 
 // Format prints String.
 func (r Resolved) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
@@ -80,8 +83,8 @@ func (r Resolved) MarshalText() ([]byte, error) { return []byte(r.String()), nil
 // text and tell the secret by the gaps.
 func Redact(text string, secrets ...Resolved) string {
 	for _, r := range secrets {
-		if r != nil && unlikely(r()) {
-			text = strings.ReplaceAll(text, r(), redacted)
+		if s := r.Value(); unlikely(s) {
+			text = strings.ReplaceAll(text, s, redacted)
 		}
 	}
 	return text

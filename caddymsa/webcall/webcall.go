@@ -135,7 +135,7 @@ func (c *Client) HeaderSize() int {
 			n += len(name) + len(v) + len(": \r\n")
 		}
 	}
-	if token := c.bearer(); token != "" {
+	if token := c.bearer.Value(); token != "" {
 		n += len("Authorization: Bearer \r\n") + len(token)
 	}
 	return n
@@ -188,7 +188,7 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 	if ask {
 		req.Header.Set("Expect", "100-continue")
 	}
-	if token := c.bearer(); token != "" {
+	if token := c.bearer.Value(); token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if signature != "" {
@@ -224,7 +224,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 
 // sign reads the body for its signature, if there is to be one.
 func (c *Client) sign(body Body) (string, error) {
-	key := c.hmacKey()
+	key := c.hmacKey.Value()
 	if key == "" {
 		return "", nil
 	}

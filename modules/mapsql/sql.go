@@ -89,7 +89,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Password = password()
+	o.Password = password.Value()
 	if m.db, err = sqldb.Open(o); err != nil {
 		return err
 	}

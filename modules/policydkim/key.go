@@ -34,7 +34,7 @@ type Key struct {
 	Always bool `json:"always,omitempty"`
 
 	file   string
-	value  func() string
+	value  conf.Resolved
 	domain string // as A-labels
 }
 
@@ -74,7 +74,7 @@ func (k *Key) check(log *zap.Logger) (err error) {
 }
 
 func (k *Key) load(log *zap.Logger) (*signer, error) {
-	text := []byte(k.value())
+	text := []byte(k.value.Value())
 	if k.File != "" {
 		b, err := os.ReadFile(k.file)
 		if err != nil {

@@ -98,7 +98,7 @@ func (r *Redis) open(p *RateLimit, log *zap.Logger) (buckets, error) {
 	}
 	timeout := time.Duration(r.Timeout)
 	o := &redis.Options{
-		Addr: r.Address, Username: r.Username, Password: password(), DB: r.DB,
+		Addr: r.Address, Username: r.Username, Password: password.Value(), DB: r.DB,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout, PoolTimeout: timeout, ContextTimeoutEnabled: true, MaxRetries: -1,
 		DisableIdentity: true,
 	}

@@ -78,10 +78,10 @@ func (s *NATS) provisionOptions() error {
 		return err
 	}
 	if s.Username != "" {
-		s.options = append(s.options, nats.UserInfo(s.Username, password()))
+		s.options = append(s.options, nats.UserInfo(s.Username, password.Value()))
 	}
 	if s.Token != "" {
-		s.options = append(s.options, nats.Token(token()))
+		s.options = append(s.options, nats.Token(token.Value()))
 	}
 	if !s.TLSClient.IsZero() {
 		c, err := s.TLSClient.Config()

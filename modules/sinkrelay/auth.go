@@ -113,12 +113,12 @@ func (a *account) client(ctx context.Context, mechanism, host string) (gosasl.Cl
 	}
 	switch mechanism {
 	case sasl.SCRAMSHA256:
-		return sasl.NewSCRAMClient(a.user, a.password())
+		return sasl.NewSCRAMClient(a.user, a.password.Value())
 	case sasl.DigestMD5:
-		return sasl.NewDigestMD5Client(a.user, a.password(), "", host), nil
+		return sasl.NewDigestMD5Client(a.user, a.password.Value(), "", host), nil
 	case gosasl.Login:
-		return sasl.NewLoginClient(a.user, a.password()), nil
+		return sasl.NewLoginClient(a.user, a.password.Value()), nil
 	default:
-		return gosasl.NewPlainClient("", a.user, a.password()), nil
+		return gosasl.NewPlainClient("", a.user, a.password.Value()), nil
 	}
 }

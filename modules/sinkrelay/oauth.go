@@ -37,7 +37,7 @@ const tokenTimeout = 30 * time.Second
 // tokens keeps the one that is in use.
 type tokens struct {
 	config clientcredentials.Config
-	secret func() string
+	secret conf.Resolved
 	http   *http.Client
 
 	mu    sync.Mutex
@@ -80,7 +80,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		return t.token.AccessToken, nil
 	}
 	config := t.config
-	config.ClientSecret = t.secret()
+	config.ClientSecret = t.secret.Value()
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, t.http))
 	if err != nil {
 		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text has the whole answer

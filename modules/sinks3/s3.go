@@ -136,7 +136,7 @@ func (s *S3) credentials(ctx caddy.Context, repl *caddy.Replacer) (*credentials.
 	if err != nil {
 		return nil, err
 	}
-	return credentials.NewStaticV4(id, key(), ""), nil
+	return credentials.NewStaticV4(id, key.Value(), ""), nil
 }
 
 func (s *S3) newTransport() (*http.Transport, error) {

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 )
 
@@ -17,7 +16,7 @@ import (
 type fake struct {
 	t      *testing.T
 	path   string
-	events chan fsnotify.Event
+	events chan struct{}
 	began  time.Time
 
 	mu    sync.Mutex
@@ -28,15 +27,15 @@ type fake struct {
 func bubble(t *testing.T, test func(f *fake)) {
 	path := filepath.Join(t.TempDir(), "users")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fake{t: t, path: path, events: make(chan fsnotify.Event), began: time.Now()}
+		f := &fake{t: t, path: path, events: make(chan struct{}), began: time.Now()}
 		f.write("a", time.Now().Add(-time.Hour))
 		w := &watcher{
 			paths: []string{path}, log: zap.NewNop(), changed: f.changed,
 			settle: settle, patience: patience, poll: poll,
-			stop: make(chan struct{}), done: make(chan struct{}),
+			events: f.events, stop: make(chan struct{}), done: make(chan struct{}),
 		}
 		w.seen = w.state()
-		go w.run(f.events, nil)
+		go w.run()
 		test(f)
 		must(t, w.Close())
 	})
@@ -68,7 +67,7 @@ func TestSteps(t *testing.T) {
 	bubble(t, func(f *fake) {
 		for i := range 10 {
 			f.write("changed"[:i%7+1], time.Now())
-			f.events <- fsnotify.Event{}
+			f.events <- struct{}{}
 			time.Sleep(settle / 2)
 		}
 		f.want()
@@ -82,7 +81,7 @@ func TestBusyDirectory(t *testing.T) {
 	bubble(t, func(f *fake) {
 		f.write("changed", time.Now())
 		for range 100 {
-			f.events <- fsnotify.Event{}
+			f.events <- struct{}{}
 			time.Sleep(settle / 2)
 		}
 		f.want(patience)
@@ -94,7 +93,7 @@ func TestBusyFile(t *testing.T) {
 	bubble(t, func(f *fake) {
 		for i := range 50 {
 			f.write("changed"[:i%7+1], time.Now())
-			f.events <- fsnotify.Event{}
+			f.events <- struct{}{}
 			time.Sleep(settle / 2)
 		}
 		time.Sleep(time.Minute)
@@ -122,7 +121,7 @@ func TestPoll(t *testing.T) {
 
 func TestNothingChanged(t *testing.T) {
 	bubble(t, func(f *fake) {
-		f.events <- fsnotify.Event{}
+		f.events <- struct{}{}
 		time.Sleep(time.Hour)
 		f.want()
 	})

@@ -35,57 +35,61 @@ func (w *watcher) state() []fileState {
 	}
 	states := make([]fileState, len(w.paths))
 	for i, path := range w.paths {
-		target, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			continue
-		}
-		info, err := os.Stat(target)
-		if err != nil {
-			continue
-		}
-		states[i] = fileState{target, info.ModTime(), info.Size(), info}
+		states[i] = stateOf(path)
 	}
 	return states
+}
+
+func stateOf(path string) fileState {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fileState{}
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		return fileState{}
+	}
+	return fileState{target, info.ModTime(), info.Size(), info}
 }
 
 // watchDirs watches the directories of the files and of every symbolic link on the way: a
 // file that is replaced takes a watch on itself with it. It tells whether they are others
 // than before.
 func (w *watcher) watchDirs() bool {
-	if w.notify == nil {
+	if w.hub == nil {
 		return false
 	}
-	var dirs []string
+	var places []place
 	for _, path := range w.paths {
-		dirs = append(dirs, dirsOf(path)...)
+		places = append(places, placesOf(path)...)
 	}
-	slices.Sort(dirs)
-	dirs = slices.Compact(dirs)
-	for _, dir := range w.dirs {
-		if !slices.Contains(dirs, dir) {
-			_ = w.notify.Remove(dir)
-		}
-	}
-	for _, dir := range dirs { // the old ones too: the name may be another directory's by now
-		err := w.notify.Add(dir)
-		if err != nil && !w.refused[dir] {
+	slices.SortFunc(places, func(a, b place) int { return strings.Compare(a.name, b.name) })
+	places = slices.Compact(places)
+	failed := w.hub.watch(w, w.places, places)
+	for dir, err := range failed {
+		if !w.refused[dir] {
 			w.log.Warn("directory cannot be watched; changes are found by looking now and then",
 				zap.String("directory", dir), zap.Duration("every", w.poll), zap.Error(err))
 		}
-		w.refused[dir] = err != nil
 	}
-	changed := !slices.Equal(w.dirs, dirs)
-	w.dirs = dirs
+	for _, p := range places {
+		w.refused[p.dir] = failed[p.dir] != nil
+	}
+	changed := !slices.Equal(w.places, places)
+	w.places = places
 	return changed
 }
+
+// place is a name in a directory, both as whole paths.
+type place struct{ dir, name string }
 
 // maxLinks is how many symbolic links are followed, as in Linux.
 const maxLinks = 40
 
-// dirsOf returns the directories in which a change of names can change what path leads to:
-// the file's own, that of each symbolic link on the way, and where a directory is missing, the
-// one it would be in. They are free of symbolic links.
-func dirsOf(path string) (dirs []string) {
+// placesOf returns the names in directories whose change can change what path leads to:
+// the file's own, that of each symbolic link on the way, and where a directory is missing, its name in the
+// one it would be in. The directories are free of symbolic links.
+func placesOf(path string) (places []place) {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
@@ -102,7 +106,7 @@ func dirsOf(path string) (dirs []string) {
 		target, err := os.Readlink(full)
 		if err == nil && links < maxLinks {
 			links++
-			dirs = append(dirs, dir)
+			places = append(places, place{dir, full})
 			if filepath.IsAbs(target) {
 				dir = root
 			}
@@ -110,11 +114,11 @@ func dirsOf(path string) (dirs []string) {
 			continue
 		}
 		if info, err := os.Lstat(full); len(rest) == 0 || err != nil || !info.IsDir() {
-			return append(dirs, dir)
+			return append(places, place{dir, full})
 		}
 		dir = full
 	}
-	return dirs
+	return places
 }
 
 // elements splits a path, without its volume. ".." stays: what it means depends on links.

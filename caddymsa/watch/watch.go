@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 )
 
@@ -35,50 +34,51 @@ const (
 // first time does so afterwards, so that no change is missed, and under a lock that
 // changed takes too, so that the older of two readings does not win.
 func Files(paths []string, log *zap.Logger, changed func()) (io.Closer, error) {
-	notify, err := fsnotify.NewWatcher()
-	if err != nil { // such as: fs.inotify.max_user_instances is reached
+	w := &watcher{paths: slices.Clone(paths), log: log, changed: changed, hub: shared, settle: settle, patience: patience, poll: poll}
+	if err := shared.start(); err != nil { // such as: fs.inotify.max_user_instances is reached
 		log.Warn("changes of files are found by looking now and then", zap.Duration("every", poll), zap.Error(err))
-		notify = nil
+		w.hub = nil
 	}
-	return start(&watcher{
-		paths: slices.Clone(paths), log: log, changed: changed,
-		notify: notify, settle: settle, patience: patience, poll: poll,
-	}), nil
+	return w.start(), nil
 }
 
-// watcher is owned by the goroutine of run; Close ends it.
+// watcher is one caller's. It is owned by the goroutine of run; Close ends it.
 type watcher struct {
 	paths   []string
 	log     *zap.Logger
 	changed func()
-	notify  *fsnotify.Watcher // nil: look now and then only
+	hub     *hub // nil: look now and then only
 
 	settle, patience, poll time.Duration
 
 	seen    []fileState
-	dirs    []string        // watched
+	places  []place         // watched
 	refused map[string]bool // directories that could not be watched, and were logged
 
-	stop  chan struct{}
-	done  chan struct{}
-	close sync.Once
+	events chan struct{} // holds one: something stirred
+	stop   chan struct{}
+	done   chan struct{}
+	close  sync.Once
 }
 
-func start(w *watcher) *watcher {
-	w.stop, w.done, w.refused = make(chan struct{}), make(chan struct{}), make(map[string]bool)
-	var events <-chan fsnotify.Event
-	var errors <-chan error
-	if w.notify != nil {
-		events, errors = w.notify.Events, w.notify.Errors
-	}
+func (w *watcher) start() *watcher {
+	w.events, w.stop, w.done, w.refused = make(chan struct{}, 1), make(chan struct{}), make(chan struct{}), make(map[string]bool)
 	w.seen = w.state()
-	go w.run(events, errors)
+	go w.run()
 	return w
 }
 
-// run is the watcher's life. An event says only that something stirs in a directory; what has
+// stir is the hub's way to say that something happened.
+func (w *watcher) stir() {
+	select {
+	case w.events <- struct{}{}:
+	default:
+	}
+}
+
+// run is the watcher's life. An event says only that something stirs; what has
 // changed is seen by looking.
-func (w *watcher) run(events <-chan fsnotify.Event, errors <-chan error) {
+func (w *watcher) run() {
 	defer close(w.done)
 	ticker := time.NewTicker(w.poll)
 	defer ticker.Stop()
@@ -96,10 +96,7 @@ func (w *watcher) run(events <-chan fsnotify.Event, errors <-chan error) {
 		select {
 		case <-w.stop:
 			return
-		case <-events:
-			stir()
-		case err := <-errors: // events were lost, perhaps
-			w.log.Warn("watching files", zap.Error(err))
+		case <-w.events:
 			stir()
 		case <-quiet.C:
 			if w.look(time.Since(since) < w.patience) {
@@ -154,14 +151,14 @@ func (w *watcher) unsettled(now []fileState) bool {
 
 // Close ends the watch. No call of changed is under way when it returns, so changed
 // must not call it.
-func (w *watcher) Close() (err error) {
+func (w *watcher) Close() error {
 	w.close.Do(func() {
 		close(w.stop)
 		<-w.done
-		if w.notify != nil {
-			err = w.notify.Close()
+		if w.hub != nil {
+			w.hub.watch(w, w.places, nil)
 		}
 	})
 	<-w.done
-	return err
+	return nil
 }

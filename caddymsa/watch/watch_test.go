@@ -7,20 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 )
 
 // watched starts a watcher whose changes can be waited for.
 func watched(t *testing.T, paths ...string) <-chan struct{} {
 	t.Helper()
-	notify, err := fsnotify.NewWatcher()
-	must(t, err)
+	must(t, shared.start())
 	changes := make(chan struct{}, 1000)
-	w := start(&watcher{
+	w := (&watcher{
 		paths: paths, log: zap.NewNop(), changed: func() { changes <- struct{}{} },
-		notify: notify, settle: time.Millisecond, patience: time.Minute, poll: time.Hour,
-	})
+		hub: shared, settle: time.Millisecond, patience: time.Minute, poll: time.Hour,
+	}).start()
 	t.Cleanup(func() { must(t, w.Close()) })
 	return changes
 }

@@ -1,10 +1,13 @@
 package mapfile
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -82,12 +85,12 @@ func TestMap(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for in, want := range map[string]string{
-		"a@b.example":                                      ":1: a logical and an actual",
-		"\na@b.example c@d.example e":                      ":2: a logical and an actual",
-		"a c@d.example":                                    ":1: a is no address",
+		"a@b.example":                                      ":1: expected a logical and an actual",
+		"\na@b.example c@d.example e":                      ":2: expected a logical and an actual",
+		"a c@d.example":                                    ":1: a is not an address",
 		"a@b.example c@d_.example..":                       ":1: c@d_.example..",
 		"@b.example c@d.example":                           ":1: a domain stands for a domain",
-		"a@b.example c@d.example\na@B.example x@y.example": ":2: a@B.example stands here a second time",
+		"a@b.example c@d.example\na@B.example x@y.example": ":2: a@B.example is specified twice, first in line 1",
 		"@b..example @c.example":                           ":1: @b..example",
 	} {
 		if _, err := open(t, in); err == nil || !strings.Contains(err.Error(), want) {
@@ -107,10 +110,10 @@ func TestReload(t *testing.T) {
 	}
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(m.path+".new", []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(m.Path+".new", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Rename(m.path+".new", m.path); err != nil {
+		if err := os.Rename(m.Path+".new", m.Path); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,7 +124,9 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write("nonsense\n")
-	m.reload()
+	if err := m.file.Reload(); err == nil {
+		t.Error("no error")
+	}
 	if got := ask(t, m.Actual, "xyz@otpnet.nl"); got != "new@xyz.nl" {
 		t.Error(got)
 	}
@@ -129,34 +134,146 @@ func TestReload(t *testing.T) {
 
 // An output that is a key again is not translated again, which may surprise.
 func TestKeyAgain(t *testing.T) {
+	var all strings.Builder
+	all.WriteString("a@x.example b@x.example\nb@x.example c@x.example\nd@x.example d@x.example\n")
+	for i := range 30 {
+		fmt.Fprintf(&all, "a%d@x.example b@x.example\n", i)
+	}
+	table, err := read(strings.NewReader(all.String()), "f", 0)
+	if err != nil || len(table.again) != maxAgain || table.moreAgain != 21 || table.again[0] != "b@x.example" {
+		t.Fatalf("%+v, %v", table, err)
+	}
 	core, logs := logged.New(zap.WarnLevel)
-	m := &File{path: filepath.Join(t.TempDir(), "map"), log: zap.New(core)}
-	if err := os.WriteFile(m.path, []byte("a@x.example b@x.example\nb@x.example c@x.example\nd@x.example d@x.example\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.load(); err != nil {
-		t.Fatal(err)
-	}
-	if n := logs.Len(); n != 1 || logs.All()[0].ContextMap()["address"] != "b@x.example" {
+	(&File{log: zap.New(core)}).warn(table)
+	if n := logs.Len(); n != maxAgain || logs.All()[0].ContextMap()["address"] != "b@x.example" {
 		t.Errorf("%d warnings: %v", n, logs.All())
 	}
+}
+
+// Plus-addresses of a mapped address go with it, tag and all, whatever a rule for the domain says.
+func TestPlus(t *testing.T) {
+	m, err := open(t, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]string{
+		"xyz+x@otpnet.nl": "abc+x@xyz.nl", "XYZ+X+y@otpnet.nl": "abc+X+y@xyz.nl", "boss+x@sales.example": "chef+x@example.net", "other+x@sales.example": "other+x@shop.example",
+		`"a b+c d"@otpnet.nl`: `"a#b+c d"@xyz.nl`, "nobody+x@otpnet.nl": "-", "xyz+@otpnet.nl": "abc+@xyz.nl",
+	} {
+		if got := ask(t, m.Actual, address); got != want {
+			t.Errorf("actual of %s: %s, want %s", address, got, want)
+		}
+	}
+	for address, want := range map[string]string{"abc+news@xyz.nl": "xyz+news@otpnet.nl", "chef+x@example.net": "boss+x@sales.example", "who+x@shop.example": "who+x@sales.example"} {
+		if got := ask(t, m.Logical, address); got != want {
+			t.Errorf("logical of %s: %s, want %s", address, got, want)
+		}
+	}
+}
+
+// What editors leave in a file is read as it is meant.
+func TestEditors(t *testing.T) {
+	m, err := open(t, "\ufeffxyz@otpnet.nl\u00a0abc@xyz.nl\r\nq@otpnet.nl,  r@xyz.nl,\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := ask(t, m.Actual, "xyz@otpnet.nl"), ask(t, m.Actual, "q@otpnet.nl"); a != "abc@xyz.nl" || b != "r@xyz.nl" {
+		t.Error(a, b)
+	}
+}
+
+// A million lines take less than 200 MiB, reading and the same file in the next configuration included.
+func TestMillion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a second or two")
+	}
+	path := filepath.Join(t.TempDir(), "map")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriter(f)
+	for i := range 1_000_000 {
+		fmt.Fprintf(w, "logical.user%d@otpnet.example actual.user%d@department.example\n", i, i)
+	}
+	if err := errors.Join(w.Flush(), f.Close(), os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0))); err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse
+	}
+	before := heap()
+	began := time.Now()
+	m := &File{Path: path}
+	if err := m.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	loaded := time.Since(began)
+	var peak runtime.MemStats
+	runtime.ReadMemStats(&peak)
+	after := heap()
+	began = time.Now()
+	for range 10 {
+		next := &File{Path: path}
+		if err := next.Provision(msatest.Context(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+		m = next
+	}
+	again := time.Since(began) / 10
+	last := heap()
+	t.Logf("loaded in %v, %d MiB, at most %d MiB; again in %v, %d MiB", loaded, (after-before)>>20, (peak.HeapInuse-before)>>20, again, (last-before)>>20)
+	if after-before > 200<<20 || peak.HeapInuse-before > 200<<20 || last-before > (after-before)+(16<<20) {
+		t.Error("too much memory")
+	}
+	if again > loaded/4 {
+		t.Error("a reload reads the file again")
+	}
+	if got := ask(t, m.Actual, "logical.user777777@otpnet.example"); got != "actual.user777777@department.example" {
+		t.Error(got)
+	}
+	if err := m.Cleanup(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is quickly known to be a key is one.
+func FuzzIsKey(f *testing.F) {
+	for _, word := range []string{"a@b.example", "a-b.c@d-e.example", "a@b", "a@b1.example", "a--b@c.example", "a@xn--bcher-kva.example", "a@b.1", "a@b.example1"} {
+		f.Add(word)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		if !isKey([]byte(word)) {
+			return
+		}
+		if a, err := mailaddr.Parse(word, true); err != nil || a.Key() != word {
+			t.Errorf("%q: %v, %v", word, a, err)
+		}
+	})
 }
 
 func FuzzRead(f *testing.F) {
 	f.Add(text)
 	f.Add("@a @b\n#\n\x00 \xff")
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := read(strings.NewReader(text), "f")
+		m, err := read(strings.NewReader(text), "f", int64(len(text)))
 		if err != nil {
 			return
 		}
-		for key := range m.actual {
-			if address := key; !strings.HasPrefix(address, "@") {
-				continue
-			} else if a, err := mailaddr.Parse("local"+address, true); err == nil {
-				if to, ok := find(m.actual, a); !ok || !strings.Contains(to, "@") {
-					t.Errorf("%s: %q", key, to)
-				}
+		for i := 0; i < len(m.text); {
+			p, next := m.at(i)
+			i = next
+			if to, ok := m.find(false, string(p.logicalKey)); !ok || to != string(p.actual) {
+				t.Errorf("%s: %q", p.logicalKey, to)
+			}
+			if to, ok := m.find(true, string(p.actualKey)); !ok || !strings.Contains(to, "@") {
+				t.Errorf("%s: %q", p.actualKey, to)
 			}
 		}
 	})
@@ -167,13 +284,13 @@ func BenchmarkActual(b *testing.B) {
 	for i := range 100_000 {
 		fmt.Fprintf(&all, "user%d@otpnet.nl user%d@xyz.nl\n", i, i)
 	}
-	t, err := read(strings.NewReader(all.String()), "f")
+	t, err := read(strings.NewReader(all.String()), "f", int64(all.Len()))
 	if err != nil {
 		b.Fatal(err)
 	}
 	a, _ := mailaddr.Parse("user77777@otpnet.nl", true)
 	for b.Loop() {
-		if _, ok := find(t.actual, a); !ok {
+		if _, ok := t.translate(false, a); !ok {
 			b.Fatal("not found")
 		}
 	}

@@ -1,0 +1,175 @@
+// Package textfile reads the files that people edit: lists, maps, users. What editors and office programs leave in them is read
+// as it is meant (a byte order mark, CR LF, no-break spaces), or is an error that names the line. It knows nothing of Caddy.
+package textfile
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxLine is the longest line, in octets.
+const MaxLine = 64 << 10
+
+const byteOrderMark = "\ufeff"
+
+// Reader reads a file line by line.
+type Reader struct {
+	// Exact leaves spaces of other kinds, octets that are not UTF-8 and invisible characters as they are, for files
+	// in which they may be a part of a password.
+	Exact bool
+
+	name string
+	in   *bufio.Reader
+	n    int
+	line []byte
+	last bool
+	err  error
+}
+
+// NewReader returns a Reader. The name is for errors.
+func NewReader(r io.Reader, name string) *Reader {
+	return &Reader{name: name, in: bufio.NewReaderSize(r, MaxLine+2)}
+}
+
+// Next reads the next line, which may be empty. It returns false at the end and at an error.
+func (r *Reader) Next() bool {
+	if r.err != nil || r.last {
+		return false
+	}
+	r.n++
+	line, err := r.in.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		r.err = r.Errorf("longer than %d octets", MaxLine)
+	case err == io.EOF:
+		r.last = true
+		if len(line) == 0 {
+			return false
+		}
+	case err != nil:
+		r.err = fmt.Errorf("%s: %w", r.name, err)
+	}
+	if r.err == nil {
+		r.line, r.err = r.clean(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
+	}
+	return r.err == nil
+}
+
+// Line is what Next read, without its end. It is valid until the next call of Next.
+func (r *Reader) Line() []byte { return r.line }
+
+// Number is the line's, from 1.
+func (r *Reader) Number() int { return r.n }
+
+// Err is what ended the reading, if not the end of the file.
+func (r *Reader) Err() error { return r.err }
+
+// Errorf makes an error that names file and line.
+func (r *Reader) Errorf(format string, args ...any) error {
+	return fmt.Errorf("%s:%d: "+format, append([]any{r.name, r.n}, args...)...)
+}
+
+func (r *Reader) clean(line []byte) ([]byte, error) {
+	if r.n == 1 {
+		if bytes.HasPrefix(line, []byte("\xff\xfe")) || bytes.HasPrefix(line, []byte("\xfe\xff")) {
+			return nil, r.Errorf("the file is UTF-16; save it as UTF-8")
+		}
+		line = bytes.TrimPrefix(line, []byte(byteOrderMark))
+	}
+	if plain(line) {
+		return line, nil
+	}
+	switch {
+	case bytes.IndexByte(line, 0) >= 0:
+		return nil, r.Errorf("contains NUL; if the file is UTF-16, save it as UTF-8")
+	case bytes.IndexByte(line, '\r') >= 0:
+		return nil, r.Errorf("contains a carriage return that ends no line; save the file with line ends LF or CR LF")
+	case r.Exact:
+		return line, nil
+	case !utf8.Valid(line):
+		return nil, r.Errorf("is not UTF-8; save the file as UTF-8")
+	}
+	for _, c := range string(line) {
+		if reason := unwanted(c); reason != "" {
+			return nil, r.Errorf("contains %s (%U); delete it", reason, c)
+		}
+	}
+	return bytes.Map(func(c rune) rune {
+		if unicode.Is(unicode.Zs, c) {
+			return ' '
+		}
+		return c
+	}, line), nil
+}
+
+// plain tells whether a line is printable ASCII and tabs.
+func plain(line []byte) bool {
+	for _, c := range line {
+		if (c < ' ' || c > '~') && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// unwanted says what a character is that nobody means to write here.
+func unwanted(c rune) string {
+	switch {
+	case c == '\t', c == '\u200c', c == '\u200d': // joiners are a part of some scripts' spelling
+		return ""
+	case unicode.IsControl(c), c == '\u2028', c == '\u2029':
+		return "a control character"
+	case unicode.Is(unicode.Cf, c):
+		return "an invisible character"
+	}
+	return ""
+}
+
+// Words appends a line's words to dst, as parts of the line. Blanks within quotes end no word, and # begins a comment
+// where a word would begin. A comma or semicolon at the end of a word is not a part of it.
+func Words(dst [][]byte, line []byte) [][]byte {
+	begin, quoted := -1, false
+	for i := 0; i <= len(line); i++ {
+		switch {
+		case i == len(line) || !quoted && (line[i] == ' ' || line[i] == '\t'):
+			if begin >= 0 {
+				if word := bytes.TrimRight(line[begin:i], ",;"); len(word) > 0 {
+					dst = append(dst, word)
+				}
+			}
+			begin = -1
+		case line[i] == '#' && begin < 0:
+			return dst
+		default:
+			if begin < 0 {
+				begin = i
+			}
+			if line[i] == '\\' && quoted && i+1 < len(line) {
+				i++
+			} else if line[i] == '"' {
+				quoted = !quoted
+			}
+		}
+	}
+	return dst
+}
+
+// List calls add with each word of a file that is a list of words, most often one a line.
+func List(in io.Reader, name string, add func(word string) error) error {
+	r := NewReader(in, name)
+	var words [][]byte
+	for r.Next() {
+		words = Words(words[:0], r.Line())
+		for _, word := range words {
+			if err := add(string(word)); err != nil {
+				return r.Errorf("%w", err)
+			}
+		}
+	}
+	return r.Err()
+}

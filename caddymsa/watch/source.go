@@ -138,12 +138,16 @@ func (f *file[T]) read() (changed bool, err error) {
 
 // reload is called when the file may have changed.
 func (f *file[T]) reload() {
-	f.mu.Lock()
-	changed, err := f.read()
-	f.mu.Unlock()
+	changed, err := f.readNow()
 	if changed || err != nil {
 		f.tell(err, nil)
 	}
+}
+
+func (f *file[T]) readNow() (changed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock() // whatever a parser does
+	return f.read()
 }
 
 // tell calls all who have the file open, but for one.
@@ -169,9 +173,7 @@ func (h *File[T]) Load() T { return *h.file.value.Load() }
 
 // Reload reads the file now, if it has changed. All who have it open are told then, this one too.
 func (h *File[T]) Reload() error {
-	h.file.mu.Lock()
-	changed, err := h.file.read()
-	h.file.mu.Unlock()
+	changed, err := h.file.readNow()
 	if changed {
 		h.file.tell(nil, nil)
 	}

@@ -3,10 +3,12 @@ package integration
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -260,5 +262,60 @@ func TestReloadWithWrappers(t *testing.T) {
 	storm.Wait()
 	if strings.Contains(s.log.String(), `"level":"error"`) {
 		t.Error("the server logged an error")
+	}
+}
+
+// Who is not a balancer is greeted at once, however long a balancer may take for its header; and who
+// sends none counts as a stranger from the first moment on.
+func TestProxyStrangers(t *testing.T) {
+	s := newServer(t)
+	l := layout{msa: `listener_wrappers {
+			proxy_protocol {
+				timeout 10m
+				allow 127.0.0.7/32
+			}
+		}
+		limits {
+			unauthenticated 5
+		}`}
+	s.write("Caddyfile", s.caddyfile(l))
+	s.writeUsers("")
+	s.run()
+	for range 3 {
+		c, err := dialFrom("127.0.0.1", s.starttls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := all(
+			func() error { return c.do("250", "EHLO client.example.org") },
+			func() error { return c.do("221", "QUIT") },
+		); err != nil {
+			t.Error(err)
+		}
+	}
+	// The oldest of those that say nothing makes room; more than five never wait.
+	var silent []net.Conn
+	for range 12 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.7")}}
+		nc, err := d.Dial("tcp", s.starttls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		silent = append(silent, nc)
+	}
+	for i, nc := range silent[:7] {
+		_ = nc.SetReadDeadline(time.Now().Add(patience))
+		if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("silent client %d: %v", i, err)
+		}
+	}
+	// The last of them is no worse off: with its header it gets its greeting.
+	last := silent[len(silent)-1]
+	if _, err := last.Write([]byte(proxyV2("203.0.113.40"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := greeted(last, nil); err != nil {
+		t.Error(err)
 	}
 }

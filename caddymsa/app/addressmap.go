@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -22,13 +24,16 @@ type mappedSink struct {
 }
 
 // Deliver implements queue.Sink. The sink gets copies of the envelope, and what it says of them
-// is told of the originals.
+// is told of the originals. Logical addresses of one mailbox are one recipient of the sink's, whose answer is
+// for all of them.
 func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 	e := *d.Entry
 	if err := m.sender(ctx, &e); err != nil {
 		return err
 	}
 	var originals, copies []*queue.Recipient
+	copyOf := make(map[*queue.Recipient]*queue.Recipient)
+	mailboxes := make(map[string]*queue.Recipient)
 	for _, r := range d.Recipients {
 		c, err := m.recipient(ctx, &e, r)
 		if err != nil {
@@ -38,7 +43,15 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 		if c.Address != r.Address {
 			m.log.Info("recipient translated", zap.String(fieldQueueID, e.ID), zap.String("logical", r.Complete()), zap.String("actual", c.Address))
 		}
-		originals, copies = append(originals, r), append(copies, c)
+		originals = append(originals, r)
+		key := mailbox(c)
+		if same, ok := mailboxes[key]; ok {
+			same.Notify = bothNotify(same.Notify, c.Notify)
+			copyOf[r] = same
+			continue
+		}
+		mailboxes[key], copyOf[r] = c, c
+		copies = append(copies, c)
 	}
 	if len(copies) == 0 {
 		return nil
@@ -46,8 +59,8 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 	inner := queue.NewDelivery(&e, copies, d.Open)
 	err := m.sink.Deliver(ctx, inner)
 	var first error // what the others hear has the first one's address hidden
-	for i, r := range originals {
-		c := copies[i]
+	for _, r := range originals {
+		c := copyOf[r]
 		r.RemoteMTA = c.RemoteMTA
 		if notifies, ok := inner.WasRelayed(c); ok {
 			d.Relayed(r, notifies)
@@ -73,13 +86,9 @@ func (m *mappedSink) sender(ctx context.Context, e *queue.Entry) error {
 	if err != nil {
 		return fmt.Errorf("address_map: %w", err)
 	}
-	logical, ok, err := m.addresses.Logical(ctx, from)
+	to, ok, err := translate(ctx, m.addresses.Logical, from)
 	if err != nil || !ok {
 		return wrapMap(err)
-	}
-	to, err := mailaddr.Parse(logical, true)
-	if err != nil {
-		return fmt.Errorf("address_map: what stands for sender %s is no address: %q: %w", e.Sender, logical, err)
 	}
 	m.log.Info("sender translated", zap.String(fieldQueueID, e.ID), zap.String("actual", e.Sender), zap.String("logical", to.Exact))
 	e.Sender, e.SMTPUTF8 = to.Exact, e.SMTPUTF8 || to.NeedsUTF8()
@@ -94,13 +103,9 @@ func (m *mappedSink) recipient(ctx context.Context, e *queue.Entry, r *queue.Rec
 	if err != nil {
 		return nil, fmt.Errorf("address_map: %w", err)
 	}
-	actual, ok, err := m.addresses.Actual(ctx, logical)
+	to, ok, err := translate(ctx, m.addresses.Actual, logical)
 	if err != nil || !ok {
 		return &c, wrapMap(err)
-	}
-	to, err := mailaddr.Parse(actual, true)
-	if err != nil {
-		return nil, fmt.Errorf("address_map: what %s stands for is no address: %q: %w", logical.Exact, actual, err)
 	}
 	c.Address, c.Route = to.Exact, ""
 	e.SMTPUTF8 = e.SMTPUTF8 || to.NeedsUTF8()
@@ -110,9 +115,65 @@ func (m *mappedSink) recipient(ctx context.Context, e *queue.Entry, r *queue.Rec
 	return &c, nil
 }
 
+// errTag is the answer to a plus-address that cannot be translated: with its tag the actual one is no address.
+var errTag = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Address is too long, or its tag is not usable here"}
+
+// translate asks a map for an address, and then for the one of which it is a plus-address: ik+x@ of a mapped ik@ is translated and keeps its
+// tag, so that neither side sees the other's.
+func translate(ctx context.Context, ask func(context.Context, mailaddr.Address) (string, bool, error), a mailaddr.Address) (mailaddr.Address, bool, error) {
+	text, ok, err := ask(ctx, a)
+	base, tag, tagged := a.CutTag()
+	if err == nil && !ok && tagged {
+		text, ok, err = ask(ctx, base)
+	} else {
+		tagged = false
+	}
+	if err != nil || !ok {
+		return mailaddr.Address{}, false, err
+	}
+	to, err := mailaddr.Parse(text, true)
+	if err != nil {
+		return mailaddr.Address{}, false, fmt.Errorf("what stands for %s is not an address: %q: %w", a.Exact, text, err)
+	}
+	if tagged {
+		if to, err = mailaddr.Parse(to.WithTag(tag).Exact, true); err != nil {
+			return mailaddr.Address{}, false, errTag
+		}
+	}
+	return to, true, nil
+}
+
+// mailbox is what recipients have in common that are one: the address as it is sent, whatever the spelling of quotes and domain.
+func mailbox(r *queue.Recipient) string {
+	if a, err := mailaddr.Parse(r.Complete(), true); err == nil {
+		return a.KeyCase(names.Exact)
+	}
+	return r.Complete()
+}
+
+// bothNotify is what two recipients together want to be told (RFC 3461 section 4.1). Nothing means the default, which is failures
+// and perhaps delays.
+func bothNotify(a, b []string) []string {
+	if slices.Equal(a, b) {
+		return a
+	}
+	var both []string
+	for _, want := range [][]string{a, b} {
+		if len(want) == 0 {
+			want = []string{"FAILURE", "DELAY"}
+		}
+		for _, event := range want {
+			if event = strings.ToUpper(event); event != "NEVER" && !slices.Contains(both, event) {
+				both = append(both, event)
+			}
+		}
+	}
+	return both
+}
+
 func wrapMap(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || err == error(errTag) {
+		return err
 	}
 	return fmt.Errorf("address_map: %w", err)
 }

@@ -92,7 +92,7 @@ func TestAddressMap(t *testing.T) {
 	if !ok || reply.Code != 550 || reply.Message != "<xyz@OTPNET.nl>: unknown xyz@OTPNET.nl" {
 		t.Errorf("%v", outcomes["xyz@OTPNET.nl"])
 	}
-	if err := outcomes["broken@otpnet.nl"]; err == nil || queue.OutcomeOf(err) != queue.OutcomeDeferred || !strings.Contains(err.Error(), "no address") {
+	if err := outcomes["broken@otpnet.nl"]; err == nil || queue.OutcomeOf(err) != queue.OutcomeDeferred || !strings.Contains(err.Error(), "not an address") {
 		t.Errorf("%v", err)
 	}
 	if outcomes["other@example.org"] != nil {
@@ -128,4 +128,80 @@ func TestAddressMapErrors(t *testing.T) {
 	if reply, ok := errors.AsType[*smtp.SMTPError](err); !ok || reply.Message != "no xyz@otpnet.nl" {
 		t.Errorf("%v", err)
 	}
+}
+
+// ik+x@ of a mapped ik@ is translated with its tag, or refused: it never goes out as it is. Senders too.
+func TestAddressMapPlus(t *testing.T) {
+	var sender string
+	var got []string
+	sink := sinkFunc(func(_ context.Context, d *queue.Delivery) error {
+		sender = d.Entry.Sender
+		for _, r := range d.Recipients {
+			got = append(got, r.Address)
+		}
+		return nil
+	})
+	long := "xyz+" + strings.Repeat("x", 60) + "@otpnet.nl"
+	outcomes, _, err := deliverMapped(otp{}, &queue.Entry{Sender: "abc+news@xyz.nl"}, sink, "xyz+x@otpnet.nl", "xyz+y+z@OTPNET.nl", "other+x@otpnet.nl")
+	if err != nil || sender != "xyz+news@otpnet.nl" || strings.Join(got, " ") != "abc+x@xyz.nl abc+y+z@xyz.nl other+x@otpnet.nl" {
+		t.Errorf("%v, sender %s, %v, %v", err, sender, got, outcomes)
+	}
+	got = nil
+	outcomes, _, _ = deliverMapped(longOTP{}, &queue.Entry{}, sink, long)
+	if reply, ok := errors.AsType[*smtp.SMTPError](outcomes[long]); len(got) != 0 || !ok || reply.Code != 550 {
+		t.Errorf("%v, %v", got, outcomes[long])
+	}
+}
+
+// longOTP makes addresses longer.
+type longOTP struct{ otp }
+
+func (longOTP) Actual(_ context.Context, logical mailaddr.Address) (string, bool, error) {
+	return "actual-address-of-many-letters-indeed@xyz.nl", logical.Local == "xyz", nil
+}
+
+// Two logical addresses of one mailbox are one recipient downstream, whose one answer counts for both, and each reads
+// of its own address.
+func TestAddressMapOneMailbox(t *testing.T) {
+	answer := func(code int) (map[string]error, []*queue.Recipient) {
+		var got []*queue.Recipient
+		outcomes, _, _ := deliverMapped(twoOTP{}, &queue.Entry{}, sinkFunc(func(_ context.Context, d *queue.Delivery) error {
+			got = d.Recipients
+			if code != 250 {
+				d.Report(d.Recipients[0], &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{code / 100, 1, 1}, Message: "no " + d.Recipients[0].Address})
+			}
+			return nil
+		}), "one@otpnet.nl", "other@example.org", "two@otpnet.nl", "one@OTPNET.nl")
+		return outcomes, got
+	}
+	outcomes, got := answer(250)
+	if len(got) != 2 || got[0].Address != "abc@xyz.nl" || got[1].Address != "other@example.org" {
+		t.Errorf("the sink got %v", got)
+	}
+	for a, err := range outcomes {
+		if err != nil {
+			t.Errorf("%s: %v", a, err)
+		}
+	}
+	outcomes, _ = answer(550)
+	for _, a := range []string{"one@otpnet.nl", "two@otpnet.nl"} {
+		if reply, ok := errors.AsType[*smtp.SMTPError](outcomes[a]); !ok || reply.Message != "no "+a {
+			t.Errorf("%s: %v", a, outcomes[a])
+		}
+	}
+	if outcomes["other@example.org"] != nil {
+		t.Error(outcomes["other@example.org"])
+	}
+	if got := bothNotify([]string{"NEVER"}, []string{"SUCCESS"}); strings.Join(got, ",") != "SUCCESS" {
+		t.Error(got)
+	}
+	if got := bothNotify(nil, []string{"SUCCESS"}); strings.Join(got, ",") != "FAILURE,DELAY,SUCCESS" {
+		t.Error(got)
+	}
+}
+
+type twoOTP struct{ otp }
+
+func (twoOTP) Actual(_ context.Context, logical mailaddr.Address) (string, bool, error) {
+	return "abc@xyz.nl", logical.ASCIIDomain() == "otpnet.nl", nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -79,10 +81,35 @@ func (r *Rule) compile() (err error) {
 	if r.Pattern == "" || r.Replacement == "" {
 		return errors.New("a rule is a pattern and what the address becomes")
 	}
+	return r.checkGroups()
+}
+
+// checkGroups finds groups of the replacement that the pattern does not have, which would become nothing: $1_x is the group named
+// 1_x, and ${1}_x the first one before _x.
+func (r *Rule) checkGroups() error {
+	rest := strings.ReplaceAll(r.Replacement, "$$", "")
+	for _, reference := range group.FindAllString(rest, -1) {
+		name := strings.Trim(reference, "${}")
+		n, err := strconv.Atoi(name)
+		if err == nil && n <= r.re.NumSubexp() || err != nil && r.re.SubexpIndex(name) >= 0 {
+			continue
+		}
+		hint := ""
+		if digits := leadingDigits.FindString(name); digits != "" && digits != name {
+			hint = fmt.Sprintf("; for group %s before %q write ${%s}%s", digits, name[len(digits):], digits, name[len(digits):])
+		}
+		return fmt.Errorf("the replacement %s names the group %s, which the pattern %s does not have%s", r.Replacement, reference, r.Pattern, hint)
+	}
+	if left := group.ReplaceAllString(rest, ""); strings.Contains(left, "$") {
+		return fmt.Errorf("the replacement %s has a $ that begins no group; a literal one is written $$", r.Replacement)
+	}
 	return nil
 }
 
-var group = regexp.MustCompile(`\$(?:\{[0-9A-Za-z_]+\}|[0-9A-Za-z_]+)`)
+var leadingDigits = regexp.MustCompile(`^[0-9]+`)
+
+// group is a reference as regexp.Expand reads one, whose names may have letters of any script.
+var group = regexp.MustCompile(`\$(?:\{[\pL\p{Nd}_]+\}|[\pL\p{Nd}_]+)`)
 
 // sample is an address that the rule may make, as far as can be said.
 func (r *Rule) sample() string {

@@ -58,10 +58,24 @@ func TestMistakes(t *testing.T) {
 		"takes a pattern":         "regexp {\n actual a\n}",
 		"missing closing":         "regexp {\n actual (a b\n}",
 		"wrong argument count":    "regexp a",
+		"write ${1}_old":          "regexp {\n actual (.+)@old\\.example $1_old@new.example\n}",
+		"group $2, which":         "regexp {\n actual (.+)@old\\.example $2@new.example\n}",
+		"group ${name}, which":    "regexp {\n logical (?P<nam>.+)@old\\.example ${name}@new.example\n}",
+		"group $é, which":         "regexp {\n logical (?P<nam>.+)@old\\.example $é@new.example\n}",
+		"begins no group":         "regexp {\n actual (.+)@old\\.example $@new.example\n}",
 		"what the address become": "regexp {\n actual a \"\"\n}",
 	} {
 		if _, err := open(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	for _, replacement := range []string{"$0", "$1@x.example", "${1}_old@x.example", "${name}@x.example", "$name@x.example", "a$$1@x.example", "$$@x.example"} {
+		r := Rule{Pattern: "(?P<name>.+)@old.example", Replacement: replacement}
+		if err := r.compile(); err != nil {
+			t.Errorf("%s: %v", replacement, err)
 		}
 	}
 }

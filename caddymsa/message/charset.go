@@ -2,8 +2,6 @@ package message
 
 import (
 	_ "embed"
-	"errors"
-	"io"
 	"strings"
 	"sync"
 
@@ -55,15 +53,4 @@ func Charset(label string) encoding.Encoding {
 		return nil
 	}
 	return enc
-}
-
-var errUnknownCharset = errors.New("unknown character set")
-
-// charsetReader decodes text for the library's reader of encoded words.
-func charsetReader(label string, r io.Reader) (io.Reader, error) {
-	enc := Charset(label)
-	if enc == nil {
-		return nil, errUnknownCharset
-	}
-	return enc.NewDecoder().Reader(r), nil
 }

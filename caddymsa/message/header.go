@@ -8,17 +8,19 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"mime"
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
-// MaxHeader bounds the header that HeaderOf reads, in octets.
-const MaxHeader = 1 << 20
+// MaxHeader and MaxFields bound the header that HeaderOf reads, in octets and in fields.
+const (
+	MaxHeader = 1 << 20
+	MaxFields = 10_000
+)
 
-// ErrHeaderTooLong says that a message's header is longer than MaxHeader.
-var ErrHeaderTooLong = errors.New("the message's header is longer than 1 MiB")
+// ErrHeaderTooLong says that a message's header has more than MaxHeader octets or MaxFields fields.
+var ErrHeaderTooLong = errors.New("the message's header has more than 1 MiB or 10,000 fields")
 
 // Header holds a message's header fields in their order (RFC 5322 section 2.2).
 type Header []Field
@@ -74,6 +76,9 @@ func ReadHeader(r io.Reader) (Header, error) {
 			return nil, ErrHeaderTooLong
 		}
 		if start && (len(h) == 0 || piece[0] != ' ' && piece[0] != '\t') {
+			if len(h) == MaxFields {
+				return nil, ErrHeaderTooLong
+			}
 			h = append(h, Field{})
 		}
 		f := &h[len(h)-1]
@@ -123,22 +128,8 @@ func (f Field) Value() string {
 
 var unfold = strings.NewReplacer("\r\n", "", "\n", "")
 
-// Text is the value with its encoded words decoded (RFC 2047). What cannot be decoded is left
-// as it is.
+// Text is the value with its encoded words decoded, see DecodeWords.
 func (f Field) Text() string { return DecodeWords(f.Value()) }
-
-// DecodeWords decodes the encoded words in s (RFC 2047), and leaves s as it is if that fails.
-func DecodeWords(s string) string {
-	if !strings.Contains(s, "=?") {
-		return s
-	}
-	if text, err := words.DecodeHeader(s); err == nil {
-		return text
-	}
-	return s
-}
-
-var words = mime.WordDecoder{CharsetReader: charsetReader}
 
 // Values returns the values of all fields of the name, in their order.
 func (h Header) Values(name string) []string {

@@ -2,6 +2,7 @@ package message
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -96,14 +97,15 @@ type Visitor func(p *Part, body io.Reader) error
 // PartsOf returns the structure of the message as submitted, which is found once for all who ask.
 // A *LimitError and ErrHeaderTooLong, the client's fault, are remembered like a result;
 // any other error is one of reading the message.
-func PartsOf(m *caddymsa.Message) (*Structure, error) {
-	s, err := m.Once(partsKey{}, func() (any, error) {
-		return Walk(context.Background(), m, Limits{}, nil)
-	})
-	if err != nil {
-		return nil, err
+func PartsOf(ctx context.Context, m *caddymsa.Message) (*Structure, error) {
+	s, err := m.Once(partsKey{}, func() (any, error) { return Walk(ctx, m, Limits{}, nil) })
+	switch {
+	case err == nil:
+		return s.(*Structure), nil
+	case ctx.Err() == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		return Walk(ctx, m, Limits{}, nil) // the time that was over was somebody else's
 	}
-	return s.(*Structure), nil
+	return nil, err
 }
 
 type partsKey struct{}

@@ -151,7 +151,7 @@ func TestPartsEdges(t *testing.T) {
 		head + "--x\nContent-Type: message/rfc822\n--x--\n":                                                   "1 multipart/mixed 0/0;1.1 message/rfc822 0/0;bad_header no_parts",
 		head + "--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\nAction: failed\n--x--": "1 multipart/mixed 0/0;1.1 message/delivery-status 39/39;",
 	} {
-		s, err := PartsOf(of(crlf(raw)))
+		s, err := PartsOf(context.Background(), of(crlf(raw)))
 		if err != nil {
 			t.Errorf("%.80q: %v", raw, err)
 			continue
@@ -220,7 +220,7 @@ func TestFileNames(t *testing.T) {
 		"Content-Disposition: attachment;\r\n filename=folded.txt":                           "folded.txt:",
 		`Content-Disposition: attachment; filename="C:\dir\a.exe"`:                           `C:\dir\a.exe:`,
 	} {
-		s, err := PartsOf(of("MIME-Version: 1.0\r\n" + header + "\r\n\r\n"))
+		s, err := PartsOf(context.Background(), of("MIME-Version: 1.0\r\n"+header+"\r\n\r\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestFileNames(t *testing.T) {
 func TestWalkErrors(t *testing.T) {
 	broken := errors.New("broken disk")
 	m := caddymsa.NewMessage(1, func() (io.ReadCloser, error) { return nil, broken })
-	if _, err := PartsOf(m); !errors.Is(err, broken) {
+	if _, err := PartsOf(context.Background(), m); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 	for n := range len(mixed) {

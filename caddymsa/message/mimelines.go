@@ -36,10 +36,12 @@ type delimiter struct {
 }
 
 func newLines(ctx context.Context, r io.Reader) *lines {
-	return &lines{br: bufio.NewReaderSize(&untilDone{ctx: ctx, r: r}, lineBuffer), start: true}
+	return &lines{br: bufio.NewReaderSize(UntilDone(ctx, r), lineBuffer), start: true}
 }
 
-// untilDone ends reading when its context does.
+// UntilDone reads from r for as long as ctx lasts, so that who reads a whole message heeds it.
+func UntilDone(ctx context.Context, r io.Reader) io.Reader { return &untilDone{ctx: ctx, r: r} }
+
 type untilDone struct {
 	ctx context.Context
 	r   io.Reader

@@ -61,6 +61,7 @@ func Policy(t *testing.T, open func(t testing.TB) any, cases ...PolicyCase) {
 		test func(*testing.T, any, []PolicyCase)
 	}{
 		{"HostileMessages", testPolicyHostile},
+		{"WorstMessages", testPolicyWorst},
 		{"Cancelled", testPolicyCancelled},
 		{"BrokenDisk", testPolicyBrokenDisk},
 		{"MessageAlone", testPolicyMessageAlone},

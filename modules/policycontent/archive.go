@@ -20,7 +20,7 @@ import (
 // Bounds of listing an archive.
 const (
 	maxEntries  = 10_000    // names in it
-	maxInflated = 256 << 20 // octets that a compressed tar is inflated to
+	maxInflated = 128 << 20 // octets that the compressed tars of a message are inflated to, all together
 	maxRatio    = 1100      // how many times its size an archive says to hold; deflate reaches 1032
 )
 
@@ -41,7 +41,7 @@ func (c *Content) listsArchives() bool { return c.inside.allow != nil || c.insid
 
 // checkArchive judges the names in a part that is an archive, by its content or by what it says
 // of itself. Archives within are names only.
-func (c *Content) checkArchive(ctx context.Context, p *message.Part, body io.Reader) error {
+func (c *Content) checkArchive(p *message.Part, body io.Reader, inflate *budget) error {
 	source := &remember{r: body}
 	br := bufio.NewReaderSize(source, 4096)
 	head, _ := br.Peek(tarHead)
@@ -53,9 +53,9 @@ func (c *Content) checkArchive(ctx context.Context, p *message.Part, body io.Rea
 		if !c.inside.admitFile(name) {
 			return &notAdmitted{name}
 		}
-		return ctx.Err()
+		return inflate.ctx.Err()
 	}
-	err := list(br, kindOf(p, head), p, admit)
+	err := list(br, kindOf(p, head), p, inflate, admit)
 	if source.err != nil && !errors.Is(source.err, io.EOF) {
 		return source.err
 	}
@@ -69,7 +69,7 @@ func (c *Content) checkArchive(ctx context.Context, p *message.Part, body io.Rea
 }
 
 // list gives each name in an archive to admit.
-func list(r *bufio.Reader, kind string, p *message.Part, admit func(string) error) error {
+func list(r *bufio.Reader, kind string, p *message.Part, inflate *budget, admit func(string) error) error {
 	switch kind {
 	case "":
 		return nil
@@ -78,7 +78,7 @@ func list(r *bufio.Reader, kind string, p *message.Part, admit func(string) erro
 	case "tar":
 		return listTar(r, admit)
 	case "gzip":
-		return listGzip(r, p, maxInflated, admit)
+		return listGzip(r, p, inflate, admit)
 	}
 	return cannotList("%s is not supported", kind)
 }
@@ -163,24 +163,24 @@ func listTar(r io.Reader, admit func(string) error) error {
 	}
 }
 
-// asNotListed leaves what we said ourselves.
+// asNotListed leaves what we said ourselves, and that the time is over.
 func asNotListed(err error, why string) error {
-	if _, ok := errors.AsType[*notListed](err); ok {
+	if _, ok := errors.AsType[*notListed](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return cannotList("%s", why)
 }
 
 // listGzip lists a compressed tar; anything else is one file, whose name is in the archive, or
-// is the part's without its ending. It is inflated to so many octets at most.
-func listGzip(r io.Reader, p *message.Part, most int64, admit func(string) error) error {
+// is the part's without its ending.
+func listGzip(r io.Reader, p *message.Part, inflate *budget, admit func(string) error) error {
 	const why = "it is no gzip that can be read"
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return cannotList(why)
 	}
 	names := []string{z.Name}
-	inflated := bufio.NewReaderSize(&bounded{r: z, left: most}, 4096)
+	inflated := bufio.NewReaderSize(&bounded{r: z, budget: inflate}, 4096)
 	head, err := inflated.Peek(tarHead)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return asNotListed(err, why)
@@ -208,17 +208,26 @@ func listGzip(r io.Reader, p *message.Part, most int64, admit func(string) error
 	return listTar(inflated, admit)
 }
 
-// bounded ends in an error after so many octets.
-type bounded struct {
-	r    io.Reader
+// budget is what may yet be inflated for a message, and for how long.
+type budget struct {
+	ctx  context.Context
 	left int64
 }
 
+// bounded ends in an error when its budget is spent, or its time is over.
+type bounded struct {
+	r      io.Reader
+	budget *budget
+}
+
 func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, cannotList("it holds too much")
+	if err := context.Cause(b.budget.ctx); err != nil {
+		return 0, err
 	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
+	if b.budget.left <= 0 {
+		return 0, cannotList("the message's archives hold more than %d octets together", maxInflated)
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.budget.left)])
+	b.budget.left -= int64(n)
 	return n, err
 }

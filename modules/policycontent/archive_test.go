@@ -16,7 +16,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
 func tarOf(t testing.TB, names ...string) string {
@@ -147,12 +149,48 @@ func TestGzipBomb(t *testing.T) {
 		t.Fatal(err)
 	}
 	octets := gzipOf(t, "", b.String()+strings.Repeat("\x00", 1<<20))
-	for most, want := range map[int64]string{1 << 20: "it holds too much", 2 << 20: ""} {
-		err := listGzip(strings.NewReader(octets), new(message.Part), most, func(string) error { return nil })
+	for most, want := range map[int64]string{1 << 20: "the message's archives hold more than 134217728 octets together", 2 << 20: ""} {
+		err := listGzip(strings.NewReader(octets), new(message.Part), &budget{context.Background(), most}, func(string) error { return nil })
 		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
 			t.Errorf("%d: %v", most, err)
 		}
 	}
+}
+
+// What archives inflate to is bounded a message, not a part, and ends with the policy's time.
+func TestGzipBombs(t *testing.T) {
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Name: "zeros", Size: 50 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	bomb := attached("a.tgz", gzipOf(t, "", b.String()+strings.Repeat("\x00", 50<<20)))
+	c := policy(t, "{\nfile_names forbid *.exe\n}")
+	if got := judge(t, c, mixed("", bomb, bomb)); got != "" {
+		t.Error(got)
+	}
+	if got := judge(t, c, mixed("", bomb, bomb, bomb)); !strings.Contains(got, "Part 1.3, application/octet-stream, is an archive that cannot be listed: the message's archives hold more than") {
+		t.Error(got)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	opened := 0
+	octets := mixed("", bomb)
+	m := caddymsa.NewMessage(int64(len(octets)), func() (io.ReadCloser, error) {
+		if opened++; opened == 3 { // header, structure, and then the parts
+			return io.NopCloser(io.MultiReader(strings.NewReader(octets[:len(octets)/2]), cancelling(cancel), strings.NewReader(octets[len(octets)/2:]))), nil
+		}
+		return io.NopCloser(strings.NewReader(octets)), nil
+	})
+	if err := c.CheckMessage(ctx, msatest.NewSubmission("alice", ""), m); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// cancelling ends a context once it is read.
+type cancelling func()
+
+func (c cancelling) Read([]byte) (int, error) {
+	c()
+	return 0, io.EOF
 }
 
 // Names in archives are held to their own list, and what is an archive to its name.
@@ -263,7 +301,7 @@ func FuzzArchive(f *testing.F) {
 		br := bufio.NewReaderSize(bytes.NewReader(octets), 4096)
 		head, _ := br.Peek(tarHead)
 		n := 0
-		err := list(br, kindOf(p, head), p, func(string) error { n++; return nil })
+		err := list(br, kindOf(p, head), p, &budget{context.Background(), 1 << 20}, func(string) error { n++; return nil })
 		if _, ok := errors.AsType[*notListed](err); err != nil && !ok {
 			t.Fatal(err)
 		}

@@ -184,7 +184,7 @@ func (c *Content) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *c
 	if err := c.checkHeader(header); err != nil {
 		return err
 	}
-	s, err := message.PartsOf(m)
+	s, err := message.PartsOf(ctx, m)
 	if err != nil {
 		return c.unreadable(err)
 	}
@@ -194,12 +194,13 @@ func (c *Content) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *c
 	if !c.looksInside(s) {
 		return nil
 	}
+	inflate := &budget{ctx: ctx, left: maxInflated}
 	_, err = message.Walk(ctx, m, message.Limits{}, func(p *message.Part, body io.Reader) error {
 		if c.xml.match(p.Type) {
 			return c.checkXML(p, body)
 		}
 		if c.listsArchives() {
-			return c.checkArchive(ctx, p, body)
+			return c.checkArchive(p, body, inflate)
 		}
 		return nil
 	})
@@ -225,7 +226,7 @@ func (c *Content) unreadable(err error) error {
 		return c.malformed(ruleLimits, "The message has more than %d %s", over.Max, over.What)
 	}
 	if errors.Is(err, message.ErrHeaderTooLong) {
-		return c.malformed(ruleLimits, "The message's header is longer than %d octets", message.MaxHeader)
+		return c.malformed(ruleLimits, "The message's header has more than %d octets or %d fields", message.MaxHeader, message.MaxFields)
 	}
 	return err
 }

@@ -132,7 +132,7 @@ func TestRules(t *testing.T) {
 		{"depth, right", "{\nmax_depth 1\n}", mixed("", text), ""},
 		{"parts at all", "", mixed("", make([]part, 1000)...), malformed + " The message has more than 1000 parts (limits)"},
 		{"depth at all", "", strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 30), malformed + " The message has more than 20 levels of parts (limits)"},
-		{"header at all", "", strings.Repeat("A: b\r\n", 200_000), malformed + " The message's header is longer than 1048576 octets (limits)"},
+		{"header at all", "", strings.Repeat("A: b\r\n", 200_000), malformed + " The message's header has more than 1048576 octets or 10000 fields (limits)"},
 		{"part's size", "{\nmax_part_size 3\n}", mixed("", attached("a", "1234")), malformed + " Part 1.1, application/octet-stream, has 4 octets, 3 allowed (max_part_size)"},
 		{"part's size, right", "{\nmax_part_size 4\n}", mixed("", attached("a", "1234")), ""},
 
@@ -235,6 +235,37 @@ func TestConformance(t *testing.T) {
 		msatest.PolicyCase{Name: "exe", Message: mixed("", attached("a.exe", "")), Code: 554, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "flow/file_names"},
 		msatest.PolicyCase{Name: "in a zip", Message: mixed("", attached("a.zip", zipOf(t, "a.exe"))), Code: 554, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "flow/file_names"},
 	)
+}
+
+// With every rule there is, and defects allowed so that all of them are asked.
+func TestWorstMessages(t *testing.T) {
+	msatest.TestWorstMessages(t, policy(t, `flow {
+		require_headers From X-Last
+	}`))
+	msatest.TestWorstMessages(t, policy(t, `flow {
+		require_headers From
+		forbid_headers  X-Internal-* *-Secret *a*b*c*d*e*
+		allow_headers   *
+		header Subject {
+			max_length 2000000
+			match      "(.*a.*b)*|.*"
+		}
+		header To {
+			match "(a|b|c)*.*"
+		}
+		parts {
+			text/* 0-
+			*/*    0-
+		}
+		media_types        forbid image/* *x*/*y*z*
+		file_names         forbid *.exe *a*a*a*a*b
+		archived_names     allow  *
+		max_part_size      10MiB
+		charsets           utf-8 us-ascii iso-8859-1
+		transfer_encodings 7bit 8bit binary base64 quoted-printable
+		well_formed_xml
+		defects            allow *
+	}`))
 }
 
 // A disk that fails while parts are read is no fault of the client's.

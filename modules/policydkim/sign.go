@@ -144,7 +144,7 @@ func (p *DKIM) hashBody(ctx context.Context, header message.Header, m *caddymsa.
 	for _, f := range header {
 		skip += int64(len(f.Raw))
 	}
-	in := contextReader{ctx, r}
+	in := message.UntilDone(ctx, r)
 	if _, err := io.CopyN(io.Discard, in, skip); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -155,18 +155,6 @@ func (p *DKIM) hashBody(ctx context.Context, header message.Header, m *caddymsa.
 	}
 	body.close()
 	return sum.Sum(nil), nil
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // signature makes a DKIM-Signature field (RFC 6376 section 3.5). signed has had all fields that are

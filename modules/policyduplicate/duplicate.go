@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
 
 func init() {
@@ -98,7 +99,7 @@ func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 	if err != nil {
 		return err
 	}
-	sum, err := digest(s.Entry, r)
+	sum, err := digest(s.Entry, message.UntilDone(ctx, r))
 	if err = errors.Join(err, r.Close()); err != nil {
 		return err
 	}

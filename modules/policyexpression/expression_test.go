@@ -133,6 +133,17 @@ func TestConformance(t *testing.T) {
 		msatest.PolicyCase{Name: "one", Recipients: []string{"a@example.net", "nobody@example.net"}, Code: 450, Status: smtp.EnhancedCode{4, 7, 1}})
 }
 
+// Whatever is asked costs no more than a second.
+func TestWorstMessages(t *testing.T) {
+	for _, text := range []string{
+		`parts.exists(p, parts.exists(q, p.path != q.path && p.filename == "x" + q.filename))`,
+		`message.headers("To").exists(a, message.headers("X-1").exists(b, a == b)) || message.header("Subject").matches("(a|b|.)*z")`,
+		`message.header("Subject").lowerAscii().split("=").size() > 3 && message.headers("a").size() > 5`,
+	} {
+		msatest.TestWorstMessages(t, open(t, &Expression{Refuse: text}))
+	}
+}
+
 func TestMatcher(t *testing.T) {
 	m := new(Matcher)
 	if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser("expression `user == \"alice\" && domain(recipient) == \"example.net\"`")); err != nil {

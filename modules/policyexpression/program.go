@@ -138,6 +138,7 @@ func compile(text string) (*program, error) {
 // ask evaluates the expression. An error of the message's, such as one that cannot be taken apart,
 // comes as it is.
 func (p *program) ask(ctx context.Context, v *vars) (bool, error) {
+	v.ctx = ctx
 	out, _, err := p.eval.ContextEval(ctx, v)
 	if v.err != nil {
 		return false, v.err

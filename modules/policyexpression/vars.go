@@ -1,6 +1,7 @@
 package policyexpression
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"time"
@@ -17,11 +18,14 @@ import (
 
 // vars gives an expression its variables when it asks for them: what it does not ask is not read.
 type vars struct {
+	ctx context.Context
 	e   *queue.Entry
 	r   *queue.Recipient  // nil before there is one
 	m   *caddymsa.Message // nil before the end of data
 	now func() time.Time
 	err error // the message cannot be read, or taken apart
+
+	known []map[string]any // parts
 }
 
 // ResolveName implements cel.Activation.
@@ -65,18 +69,21 @@ func (v *vars) recipients() (any, error) {
 }
 
 func (v *vars) parts() (any, error) {
-	s, err := message.PartsOf(v.m)
+	if v.known != nil {
+		return v.known, nil
+	}
+	s, err := message.PartsOf(v.ctx, v.m)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]map[string]any, len(s.Parts))
+	v.known = make([]map[string]any, len(s.Parts))
 	for i, p := range s.Parts {
-		all[i] = map[string]any{
+		v.known[i] = map[string]any{
 			"path": p.Path, "depth": int64(p.Depth), "type": p.Type, "charset": p.Charset, "encoding": p.Encoding, "disposition": p.Disposition,
 			"filename": p.FileName, "size": p.DecodedSize, "container": p.Container,
 		}
 	}
-	return all, nil
+	return v.known, nil
 }
 
 // messageType has the functions header and headers.

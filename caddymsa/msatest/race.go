@@ -1,0 +1,5 @@
+//go:build race
+
+package msatest
+
+const raceEnabled = true

@@ -19,6 +19,7 @@ const (
 // kept are the fields that say what a part is.
 type kept struct {
 	contentType, encoding, disposition, version *Field
+	again                                       []*Field // those of them that are there once more, which some readers take
 }
 
 // slot returns where the first field of the name goes; nil for a name that says nothing here.
@@ -99,12 +100,14 @@ func (k *kept) field(line []byte, p *Part) *Field {
 	case len(trimmed) < len(name):
 		p.Defects |= BadHeader
 	}
+	f := &Field{Name: string(trimmed)}
 	if *slot != nil {
 		p.Defects |= DuplicateField
-		return nil
+		k.again = append(k.again, f)
+		return f
 	}
-	*slot = &Field{Name: string(trimmed)}
-	return *slot
+	*slot = f
+	return f
 }
 
 // describe fills in what the fields say. embedded tells that they are of a message, digest that
@@ -123,8 +126,11 @@ func (p *Part) describe(k kept, embedded, digest bool) {
 	if k.disposition != nil {
 		p.disposition(k.disposition.Value())
 	}
-	if k.contentType != nil {
-		p.fileNames(k.contentType.Value(), "name")
+	names := nameSet{part: p, seen: make(map[string]struct{})}
+	for _, f := range append([]*Field{k.disposition, k.contentType}, k.again...) {
+		if f != nil && !f.Is("Content-Transfer-Encoding") && !f.Is("MIME-Version") {
+			names.field(f.Value())
+		}
 	}
 	if len(p.FileNames) > 0 {
 		p.FileName = p.FileNames[0]
@@ -141,8 +147,16 @@ func (p *Part) describe(k kept, embedded, digest bool) {
 // readers know for file names only.
 var critical = regexp.MustCompile(`(?i)\b(boundary|charset|protocol|smime-type)\*`)
 
-func (p *Part) contentType(value string) {
+// beside is a comment beside a boundary without quotes: who does not know comments takes it for a part of
+// the boundary.
+var beside = regexp.MustCompile(`(?i)\bboundary\s*=\s*(\([^=;]*|[^";()]*\()`)
+
+func (p *Part) contentType(written string) {
+	value := uncomment(written)
 	t, params, err := mime.ParseMediaType(value)
+	if value != written && beside.MatchString(written) {
+		p.Defects |= BadType
+	}
 	if err != nil || strings.Contains(value, "*") && critical.MatchString(value) {
 		p.Defects |= BadType
 	}
@@ -154,18 +168,17 @@ func (p *Part) contentType(value string) {
 }
 
 func (p *Part) disposition(value string) {
-	d, _, err := mime.ParseMediaType(value)
+	d, _, err := mime.ParseMediaType(uncomment(value))
 	if err != nil || d == "" {
 		p.Defects |= BadDisposition
 	}
 	p.Disposition = d
-	p.fileNames(value, "filename")
 }
 
 func (p *Part) encoding(f *Field) {
 	p.Encoding = "7bit" // RFC 2045 section 6.1
 	if f != nil {
-		p.Encoding = strings.ToLower(f.Value())
+		p.Encoding = strings.ToLower(strings.TrimSpace(uncomment(f.Value())))
 	}
 	switch p.Encoding {
 	case "7bit", "8bit", "binary", "base64", "quoted-printable":
@@ -212,8 +225,5 @@ func isBoundary(s string) bool {
 	return true
 }
 
-// isVersion allows comments behind the number, as some clients write (RFC 2045 section 4).
-func isVersion(value string) bool {
-	number, _, _ := strings.Cut(value, "(")
-	return strings.TrimSpace(number) == "1.0"
-}
+// isVersion allows comments, as some clients write (RFC 2045 section 4).
+func isVersion(value string) bool { return strings.TrimSpace(uncomment(value)) == "1.0" }

@@ -1,69 +1,205 @@
 package message
 
 import (
-	"bytes"
-	"io"
-	"mime"
+	"cmp"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/net/html/charset"
 )
 
 // maxName bounds a file name, in octets: no file system has longer ones.
 const maxName = 255
 
-var (
-	starred = regexp.MustCompile(`(?i)\b((?:file)?name)\*`)
-	// encoded is a whole name in a charset (RFC 2231 section 4).
-	encoded = regexp.MustCompile(`(?i)\b(?:file)?name\*(0\*)?\s*=\s*([a-z0-9._:+-]*)'[^']*'([^;\s"]*)`)
-)
+// nameSet are the file names of a part, in the order in which they are found.
+type nameSet struct {
+	part *Part
+	seen map[string]struct{}
+}
 
-// fileNames adds the names that a reader may find in a field's value. Of filename and filename*
-// some readers take the one and some the other, so both count.
-func (p *Part) fileNames(value, param string) {
-	_, params, _ := mime.ParseMediaType(value)
-	p.fileName(params[param])
-	if !strings.Contains(value, "*") {
-		return
-	}
-	// The same without the encoded parameters, which go before the plain ones.
-	_, params, _ = mime.ParseMediaType(starred.ReplaceAllString(value, "x-$1*"))
-	p.fileName(params[param])
-	for _, m := range encoded.FindAllStringSubmatch(value, -1) {
-		first, label, text := m[1] != "", strings.ToLower(m[2]), m[3]
-		if label == "utf-8" || label == "us-ascii" {
-			continue // the library has decoded it
+// field adds the names that some reader finds in the value of a Content-Disposition or Content-Type
+// field. Readers differ in which parameter they take, in how they put one together that is in pieces,
+// and in what they decode.
+func (n *nameSet) field(value string) {
+	for _, text := range distinct(uncomment(value), value) {
+		n.params(lenientParams(text))
+		for quoted := range quotedStrings(text) { // who does not know quotes sees parameters in them
+			n.params(lenientParams(quoted))
 		}
-		octets, err := url.PathUnescape(text)
-		enc, _ := charset.Lookup(label)
-		if first || err != nil || enc == nil {
-			p.Defects |= BadFileName
-			continue
-		}
-		name, err := io.ReadAll(enc.NewDecoder().Reader(bytes.NewReader([]byte(octets))))
-		if err != nil {
-			p.Defects |= BadFileName
-		}
-		p.fileName(string(name))
 	}
 }
 
-func (p *Part) fileName(name string) {
-	if name = DecodeWords(name); name == "" {
+func distinct(a, b string) []string {
+	if a == b {
+		return []string{a}
+	}
+	return []string{a, b}
+}
+
+func (n *nameSet) params(all []param) {
+	for _, name := range []string{"filename", "name"} {
+		var pieces, plain []param
+		extended := false
+		for _, p := range all {
+			switch {
+			case p.name != name:
+			case p.section >= 0:
+				pieces = append(pieces, p)
+			case p.encoded:
+				extended = true
+				n.extended(p.value)
+			default:
+				plain = append(plain, p)
+			}
+		}
+		if len(pieces) > 0 {
+			n.pieces(pieces, extended || len(plain) > 0)
+			if extended {
+				n.part.Defects |= BadFileName
+			}
+		}
+		for _, p := range plain {
+			n.plain(p)
+		}
+	}
+}
+
+// plain is a parameter of RFC 2045. A backslash may be a quoted pair, or of a path.
+func (n *nameSet) plain(p param) {
+	n.add(strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(p.value))
+	n.add(unquote(`"` + p.value + `"`))
+	if p.raw == "" || p.raw[0] == '"' {
+		if p.raw != `"`+p.value+`"` { // something stands behind the quotes
+			n.add(strings.ReplaceAll(p.raw, `"`, ""))
+			n.add(p.raw)
+		}
 		return
 	}
+	if i := strings.IndexAny(p.raw, " \t("); i >= 0 { // where a value without quotes ends for some
+		n.add(p.raw[:i])
+	}
+	if before, _, found := strings.Cut(p.raw, "?="); found && !strings.HasSuffix(before, "?q") && !strings.HasSuffix(before, "?Q") {
+		n.add(before + "?=")
+	}
+}
+
+// extended is a parameter of RFC 2231 section 4: charset'language'text with percent signs.
+func (n *nameSet) extended(value string) {
+	label, text, ok := cutExtended(value)
+	if !ok {
+		n.part.Defects |= BadFileName
+		n.add(value)
+	}
+	n.add(n.decoded(label, n.unescaped(text)))
+}
+
+func cutExtended(value string) (label, text string, ok bool) {
+	label, rest, _ := strings.Cut(value, "'")
+	_, text, ok = strings.Cut(rest, "'")
+	if !ok {
+		return "", value, false
+	}
+	return label, text, true
+}
+
+// unescaped takes percent signs away.
+func (n *nameSet) unescaped(text string) string {
+	octets, err := url.PathUnescape(text)
+	if err != nil {
+		n.part.Defects |= BadFileName
+		return text
+	}
+	return octets
+}
+
+// decoded is a text in a character set; of an unknown one it is the text itself.
+func (n *nameSet) decoded(label, text string) string {
+	if label == "" {
+		label = "utf-8"
+	}
+	name, ok := decodeText(label, []byte(text))
+	if !ok {
+		n.part.Defects |= BadFileName
+		return text
+	}
+	return name
+}
+
+// pieces puts a value in several parameters together (RFC 2231 section 3), by their numbers and in the
+// order in which they are written; what comes behind a gap is left out by some. Where the name is there in
+// another form too, some take a piece for the whole.
+func (n *nameSet) pieces(written []param, mixed bool) {
+	sorted := slices.Clone(written)
+	slices.SortStableFunc(sorted, func(a, b param) int { return cmp.Compare(a.section, b.section) })
+	contiguous := 1
+	for contiguous < len(sorted) && sorted[contiguous].section == sorted[contiguous-1].section+1 {
+		contiguous++
+	}
+	for i := range sorted[1:] {
+		mixed = mixed || sorted[i].section == sorted[i+1].section
+	}
+	n.joined(sorted[:contiguous])
+	if contiguous < len(sorted) {
+		n.part.Defects |= BadFileName
+		n.joined(sorted)
+	}
+	if !slices.Equal(sorted, written) {
+		n.joined(written)
+	}
+	for _, p := range written {
+		if mixed {
+			n.joined([]param{p})
+		}
+	}
+}
+
+func (n *nameSet) joined(pieces []param) {
+	var octets strings.Builder
+	label := ""
+	for i, p := range pieces {
+		if !p.encoded {
+			octets.WriteString(unquote(`"` + p.value + `"`))
+			continue
+		}
+		text := p.value
+		if i == 0 {
+			var ok bool
+			if label, text, ok = cutExtended(text); !ok {
+				n.part.Defects |= BadFileName
+			}
+		}
+		octets.WriteString(n.unescaped(text))
+	}
+	n.add(n.decoded(label, octets.String()))
+	if all, err := url.PathUnescape(octets.String()); err == nil && all != octets.String() { // for some every piece is encoded
+		n.add(n.decoded(label, all))
+	}
+}
+
+// add adds a name with its encoded words decoded. One that is not decoded has the same ending.
+func (n *nameSet) add(name string) {
+	name = strings.Trim(DecodeWords(name), " \t")
+	if name == "" {
+		return
+	}
+	if strings.Contains(name, "=?") || strings.HasSuffix(name, "?=") { // words in words
+		n.part.Defects |= BadFileName
+		n.put(strings.TrimSuffix(DecodeWords(name), "?="))
+	}
+	n.put(name)
+}
+
+func (n *nameSet) put(name string) {
 	cleaned := clean(name)
-	if cleaned != name {
-		p.Defects |= BadFileName
+	if cleaned != name || strings.ContainsRune(name, utf8.RuneError) {
+		n.part.Defects |= BadFileName
 	}
-	if !slices.Contains(p.FileNames, cleaned) {
-		p.FileNames = append(p.FileNames, cleaned)
+	if _, twice := n.seen[cleaned]; twice {
+		return
 	}
+	n.seen[cleaned] = struct{}{}
+	n.part.FileNames = append(n.part.FileNames, cleaned)
 }
 
 // clean makes a text safe to log and to compare: invalid and invisible characters become U+FFFD,

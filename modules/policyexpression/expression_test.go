@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -86,6 +87,50 @@ func TestVariables(t *testing.T) {
 }
 
 // An error says where in the expression it is.
+// Of a part that readers know by several names each counts, in refuse and in require.
+func TestFileNames(t *testing.T) {
+	two := "MIME-Version: 1.0\r\nContent-Type: a/b; name=%s\r\nContent-Disposition: attachment; filename=%s\r\n\r\n"
+	for _, tt := range []struct {
+		refuse, require string
+		refused         bool
+	}{
+		{`parts.exists(p, p.filename.endsWith(".exe"))`, "", true},
+		{`parts.exists(p, p["filename"].endsWith(".exe"))`, "", true},
+		{`parts.exists(p, p.filenames.exists(n, n.endsWith(".exe")))`, "", true},
+		{"", `parts.all(p, p.filename.endsWith(".txt"))`, true},
+		{"", `!parts.exists(p, p.filename != "a.txt")`, true},
+		{"", `parts.all(p, p.filename == "a.txt" || p.filename == "b.exe")`, false},
+		{`parts.exists(p, p.filename.endsWith(".xml"))`, "", false},
+	} {
+		for _, octets := range []string{fmt.Sprintf(two, "a.txt", "b.exe"), fmt.Sprintf(two, "b.exe", "a.txt")} {
+			p := open(t, &Expression{Refuse: tt.refuse, Require: tt.require})
+			err := msatest.Submit(context.Background(), p, msatest.NewSubmission("alice", "alice@example.org"), []string{"bob@example.net"}, msatest.NewMessage(octets))
+			if tt.refused != (err != nil) {
+				t.Errorf("%s%s: %v", tt.refuse, tt.require, err)
+			}
+			m := &Matcher{Expr: tt.refuse}
+			if tt.refuse == "" {
+				continue
+			}
+			if err := m.Provision(caddy.Context{}); err != nil {
+				t.Fatal(err)
+			}
+			s := msatest.NewSubmission("alice", "alice@example.org")
+			if is, err := m.MatchMessage(context.Background(), s, nil, msatest.NewMessage(octets)); err != nil || is != tt.refused {
+				t.Errorf("%s: matches: %v, %v", tt.refuse, is, err)
+			}
+		}
+	}
+	many := "MIME-Version: 1.0\r\nContent-Type: a/b"
+	for i := range maxFileNames + 1 {
+		many += fmt.Sprintf("; name=%d", i)
+	}
+	err := msatest.Submit(context.Background(), open(t, &Expression{Refuse: `parts.size() > 5`}), msatest.NewSubmission("alice", ""), []string{"bob@example.net"}, msatest.NewMessage(many+"\r\n\r\n"))
+	if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || r.Code != 554 {
+		t.Error(err)
+	}
+}
+
 func TestPositions(t *testing.T) {
 	for text, want := range map[string]string{
 		"user = 1": "1:6: ", "usr == \"a\"": "1:1: undeclared reference to 'usr'", "size": "says int where it should say true or false", "size > \"x\"": "1:6: found no matching overload",

@@ -47,12 +47,12 @@ func (m *Matcher) Match(e *queue.Entry, r *queue.Recipient) (bool, error) {
 	if m.program.moment == caddymsa.MomentMessage {
 		return false, fmt.Errorf("the expression asks about the message, which is not there")
 	}
-	return m.program.ask(context.Background(), &vars{e: e, r: r, now: clock})
+	return m.program.either(context.Background(), &vars{e: e, r: r, now: clock}, true)
 }
 
 // MatchMessage asks about a submission at the end of data.
 func (m *Matcher) MatchMessage(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient, message *caddymsa.Message) (bool, error) {
-	return m.program.ask(ctx, &vars{e: s.Entry, r: r, m: message, now: clock})
+	return m.program.either(ctx, &vars{e: s.Entry, r: r, m: message, now: clock}, true)
 }
 
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:

@@ -30,8 +30,10 @@ func init() {
 //
 // Variables: user, attributes (a map of text), mechanism, remote_ip, helo, tls, server, now, sender,
 // smtputf8, priority, recipient, recipients, size, message and parts. Addresses have no brackets.
-// parts is a list of maps: path, depth, type, charset, encoding, disposition, filename, size,
-// container; the message itself is parts[0].
+// parts is a list of maps: path, depth, type, charset, encoding, disposition, filename, filenames,
+// size, container; the message itself is parts[0]. Mail readers may know a part by several names, which are
+// its filenames; an expression about filename is evaluated with each of them, and refuses if one is
+// enough.
 //
 // Functions beside CEL's and its extensions for strings, lists and sets: domain(address) and
 // local(address), in_network(remote_ip, "192.0.2.0/24") or a list of networks,
@@ -118,12 +120,9 @@ func (p *Expression) CheckMessage(ctx context.Context, s *caddymsa.Submission, m
 }
 
 func (p *Expression) check(ctx context.Context, v *vars) error {
-	is, err := p.program.ask(ctx, v)
-	if err != nil {
+	refused, err := p.program.either(ctx, v, p.Refuse != "")
+	if err != nil || !refused {
 		return err
-	}
-	if is == (p.Require != "") {
-		return nil
 	}
 	return &caddymsa.Refusal{Code: p.Code, Status: p.status, Rule: p.Name, Text: p.Text}
 }

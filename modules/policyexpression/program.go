@@ -97,6 +97,7 @@ type program struct {
 	eval      cel.Program
 	moment    caddymsa.Moment
 	recipient bool // it asks about the recipient
+	fileName  bool // it asks for a part's filename
 }
 
 // compile says where in the expression an error is.
@@ -123,7 +124,7 @@ func compile(text string) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("expression: %w, in: %s", err, text)
 	}
-	p := &program{eval: eval}
+	p := &program{eval: eval, fileName: strings.Contains(text, "filename")}
 	for _, reference := range ast.NativeRep().ReferenceMap() {
 		for _, v := range variables {
 			if reference.Name == v.name {
@@ -133,6 +134,21 @@ func compile(text string) (*program, error) {
 		}
 	}
 	return p, nil
+}
+
+// either tells whether the expression says so. Of a part that readers know by several names it is asked
+// once with each as its filename, and it is enough that it says so once.
+func (p *program) either(ctx context.Context, v *vars, wanted bool) (bool, error) {
+	for {
+		is, err := p.ask(ctx, v)
+		if err != nil || is == wanted {
+			return is == wanted, err
+		}
+		if v.view++; !p.fileName || v.view >= v.views {
+			return false, nil
+		}
+		v.known = nil
+	}
 }
 
 // ask evaluates the expression. An error of the message's, such as one that cannot be taken apart,

@@ -26,6 +26,8 @@ type vars struct {
 	err error // the message cannot be read, or taken apart
 
 	known []map[string]any // parts
+	view  int              // which of its names a part's filename is
+	views int              // how many there are
 }
 
 // ResolveName implements cel.Activation.
@@ -78,12 +80,27 @@ func (v *vars) parts() (any, error) {
 	}
 	v.known = make([]map[string]any, len(s.Parts))
 	for i, p := range s.Parts {
+		if v.views = max(v.views, len(p.FileNames)); v.views > maxFileNames {
+			return nil, &message.LimitError{What: "file names of a part", Max: maxFileNames}
+		}
 		v.known[i] = map[string]any{
 			"path": p.Path, "depth": int64(p.Depth), "type": p.Type, "charset": p.Charset, "encoding": p.Encoding, "disposition": p.Disposition,
-			"filename": p.FileName, "size": p.DecodedSize, "container": p.Container,
+			"filename": fileName(&p, v.view), "filenames": append([]string{}, p.FileNames...), "size": p.DecodedSize, "container": p.Container,
 		}
 	}
 	return v.known, nil
+}
+
+// maxFileNames is how many names a part may have. An expression that asks for its filename is evaluated
+// with each.
+const maxFileNames = 8
+
+// fileName is what a part is called in a view: by its last name if it has fewer.
+func fileName(p *message.Part, view int) string {
+	if len(p.FileNames) == 0 {
+		return ""
+	}
+	return p.FileNames[min(view, len(p.FileNames)-1)]
 }
 
 // messageType has the functions header and headers.

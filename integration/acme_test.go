@@ -34,7 +34,7 @@ func TestACME(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			// Beside this test's many connections, whose ports are the system's choice.
-			s.starttls, s.implicit, s.admin = lastingAddress(t), lastingAddress(t), lastingAddress(t)
+			s.starttls, s.implicit, s.admin = freeAddress(t), freeAddress(t), freeAddress(t)
 			root := filepath.Join(s.dir, "acme.pem")
 			directory := ca.front(t, root, tt.edit)
 			issuer := fmt.Sprintf("acme %s {\ntrusted_roots %s\nprofile %s\n%s\n}", directory, root, tt.profile, tt.challenge)

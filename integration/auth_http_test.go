@@ -108,6 +108,7 @@ func (w *web) backend(settings string) layout {
 // Users of a web service through the whole server: one that hangs, is gone or refuses us is no refusal
 // of a user, and a user who is gone submits no more.
 func TestHTTPUsers(t *testing.T) {
+	t.Parallel()
 	users := map[string]webUser{
 		"alice@example.org": {"secret": "secret", "fingerprint": "1"},
 		"bob@example.org":   {"secret": "secret", "fingerprint": "1"},
@@ -192,6 +193,7 @@ func TestHTTPUsers(t *testing.T) {
 
 // what the web service hands out serves DIGEST-MD5, as curl computes it, PLAIN and SCRAM.
 func TestHTTPCredentials(t *testing.T) {
+	t.Parallel()
 	curl := need(t, "curl")
 	ha1 := sasl.DigestHA1("alice", hostname, "secret")
 	w := startWeb(t, map[string]webUser{"alice": {"digest_ha1": webUser{hostname: hex.EncodeToString(ha1[:])}, "addresses": []string{"alice@example.org"}}})

@@ -112,6 +112,7 @@ func (d *directory) modify(ldif string) {
 // Users of a directory through the whole server: a directory that hangs or is gone is no refusal, and a user
 // who is gone submits no more.
 func TestLDAPUsers(t *testing.T) {
+	t.Parallel()
 	d := startDirectory(t)
 	s := newServer(t)
 	l := layout{auth: "auth {\n throttle off\n ldap " + d.url + " {\n base dc=example,dc=org\n user_attributes mail\n timeout 1s\n}\n}"}

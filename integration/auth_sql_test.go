@@ -14,6 +14,7 @@ import (
 // Users of a database through the whole server: made by the command, known at once, gone at once
 // for sessions that are open; a database that cannot answer is no refusal.
 func TestSQLUsers(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n sql sqlite $DIR/users.db {\n timeout 300ms\n}\n}"}))
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.dir, "users.db"))

@@ -16,6 +16,7 @@ import (
 // Users change in every way there is, while sessions are open: the very next AUTH sees it on
 // connections old and new, and an open session of a user with another password submits no more.
 func TestAuthReloads(t *testing.T) {
+	t.Parallel()
 	l := layout{auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}"}
 	s := start(t, l)
 	passwordIs := func(password string) { s.write("users.passwd", "alice@example.org:{PLAIN}"+password+"\n") }
@@ -72,6 +73,7 @@ func TestAuthReloads(t *testing.T) {
 
 // SIGUSR1 has Caddy load its file again, as long as no other way was used before.
 func TestReloadBySignal(t *testing.T) {
+	t.Parallel()
 	l := layout{auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}"}
 	s := start(t, l)
 	s.changePassword(t, "secret", "changed", func(password string) {
@@ -121,6 +123,7 @@ func (s *server) changePassword(t *testing.T, before, after string, change func(
 
 // What does not parse leaves the old users in place, and is told to who asked.
 func TestBrokenAuthReload(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	s.write("users.passwd", "alice@example.org:{ROT13}nonsense\n")
 	if status, body := s.adminRequest(http.MethodPost, "/msa/reload/auth", ""); status != http.StatusUnprocessableEntity || !strings.Contains(body, "line 1") {
@@ -136,6 +139,7 @@ func TestBrokenAuthReload(t *testing.T) {
 
 // The command says who would be let in, how, and never with a secret in its words.
 func TestAuthTest(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tfile $DIR/more.passwd\n\t}"}))
 	s.writeUsers("")
@@ -188,6 +192,7 @@ func (s *server) adminRequest(method, path, body string) (status int, answer str
 // Backends are asked in order: unknown goes on to the next, "cannot tell" ends with 454 and never
 // 535, is an error in the log and counts in the metrics (docs/dev/architecture.md, decision 4).
 func TestChain(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	down := freeAddress(t)
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\tmechanisms PLAIN\n\t\tfile $DIR/first.passwd\n\t\thttp http://" + down + "\n\t\tfile $DIR/users.passwd\n\t}"}))

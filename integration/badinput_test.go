@@ -20,6 +20,7 @@ import (
 // Whatever octets a client sends, in whatever state, it hears replies and is let go; others
 // are served all the while, and the log holds no secret and no stack trace.
 func TestHostileOctets(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	s := start(t, layout{msa: "limits {\n connections_per_ip 1000\n}"})
@@ -143,6 +144,7 @@ func hostile(c *talker, random *rand.Rand) (said string, err error) {
 
 // A users file that does not parse is refused at load, with its line; the old users stay.
 func TestBrokenUsersFile(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	s.write("broken.passwd", "alice@example.org:{PLAIN}secret\n# a comment\neve@example.org:{NOSUCHSCHEME}hunter2\n")
 	status, answer := s.load(s.caddyfile(layout{auth: "auth {\n file $DIR/broken.passwd\n}"}))
@@ -156,6 +158,7 @@ func TestBrokenUsersFile(t *testing.T) {
 // a message of exactly the limit passes; one octet more is refused while it comes, by
 // DATA and by BDAT, leaves nothing, and the session goes on.
 func TestSizeWhileStreaming(t *testing.T) {
+	t.Parallel()
 	const limit = 100000
 	s := start(t, layout{msa: "limits {\n message_size " + strconv.Itoa(limit) + "\n}"})
 	c, err := s.alice(s.tlsConfig())

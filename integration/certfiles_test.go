@@ -11,6 +11,7 @@ import (
 // certificate files are read again when they are replaced, without a reload; a
 // session from before goes on. What cannot be used is an error in the log, and no more.
 func TestCertificateFiles(t *testing.T) {
+	t.Parallel()
 	s, trust := withFiles(t)
 	cert, key := filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "key.pem")
 	before, err := s.alice(trust)

@@ -22,6 +22,7 @@ import (
 // clients with a certificate of Caddy's CA log in with EXTERNAL, by openssl, curl and our
 // own command, on both ports; those without use their password.
 func TestExternal(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.write("Caddyfile", s.caddyfile(layout{
 		tls:  "tls {\n\t\tissuer internal\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool pki_root {\n\t\t\t\tauthority local\n\t\t\t}\n\t\t}\n\t}",

@@ -39,6 +39,7 @@ func portName(implicit bool) string {
 // everybody's clients submit on both ports, having checked the certificate, by every
 // mechanism they know; what they say they sent is what arrives.
 func TestClients(t *testing.T) {
+	t.Parallel()
 	s := mailerServer(t)
 	proven := map[string]int{}
 	for _, m := range mailers {
@@ -74,6 +75,7 @@ func TestClients(t *testing.T) {
 
 // clients report what the server refuses, and refuse a server that is another.
 func TestClientsReportFailure(t *testing.T) {
+	t.Parallel()
 	s := mailerServer(t)
 	stranger := filepath.Join(s.dir, "stranger.pem")
 	selfSigned(t, hostname, stranger, filepath.Join(s.dir, "stranger.key"))

@@ -12,6 +12,7 @@ import (
 // The admin API reads and changes single values of the app, and refuses those that cannot
 // be. A session that is open sees the change at its next EHLO.
 func TestConfigAPI(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{msa: "limits {\n message_size 1MiB\n}"})
 	path := "/config/apps/msa/servers/" + hostname + "/limits/message_size"
 	ask := func(method, path, body string) (int, string) {

@@ -11,6 +11,7 @@ import (
 // Connections over a limit hear 421, what ends makes room again, and a reload forgets
 // nobody.
 func TestConnectionLimits(t *testing.T) {
+	t.Parallel()
 	l := layout{msa: "limits {\n connections 5\n connections_per_ip 3\n unauthenticated 2\n }"}
 	s := start(t, l)
 	trust := s.tlsConfig()

@@ -20,6 +20,7 @@ import (
 // random moments, in its start as well, and every message that was answered 250 is
 // delivered whole. What was not answered may be delivered, but never a half of it.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	const rounds, clients = 20, 6
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

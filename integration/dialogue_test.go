@@ -19,6 +19,7 @@ func digestHA1(user, realm, password string) string {
 // TestDialogues replays what clients see: R-01, R-02, R-04 ... R-15, R-22. A file
 // whose name begins with tls_ is played on the port with implicit TLS.
 func TestDialogues(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{msa: `
 	@local recipient_domain example.org example.net msa.example.test
 	deliver @local maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}

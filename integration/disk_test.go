@@ -8,11 +8,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // On a disk that becomes full clients hear 452 4.3.1 in good time, nothing that was accepted is lost, what is
 // there is delivered, and when there is room again messages are taken again.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	s := newServer(t)
 	disk := filepath.Join(s.dir, "disk")
@@ -20,7 +23,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=96m"); err != nil {
-		t.Skipf("a tmpfs cannot be mounted here: %v", err)
+		installed.Lack(t, "(mounting a tmpfs)", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
 	gate := filepath.Join(s.dir, "open")

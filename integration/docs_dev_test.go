@@ -10,6 +10,7 @@ import (
 
 // The map in docs/dev names every package of caddymsa and only those, and every kind of module.
 func TestMapOfFolders(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/dev/architecture.md")
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +53,7 @@ func TestMapOfFolders(t *testing.T) {
 
 // What comments cite is there: pages of docs/dev, decisions by number, rows of the requirements.
 func TestCitations(t *testing.T) {
+	t.Parallel()
 	architecture, requirements := read(t, "../docs/dev/architecture.md"), read(t, "../docs/dev/requirements.md")
 	page := regexp.MustCompile(`docs/dev/[a-z]+\.md`)
 	decision := regexp.MustCompile(`architecture\.md,? decision (\d+)`)

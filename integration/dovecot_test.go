@@ -15,6 +15,7 @@ import (
 // what the real server delivered is fetched by POP3 and IMAP from Dovecot, octet for
 // octet: as in the file, and below the trace fields as it was submitted.
 func TestDovecotServes(t *testing.T) {
+	t.Parallel()
 	need(t, "dovecot-pop3d")
 	need(t, "dovecot-imapd")
 	// Dovecot's users pass through, and sockets have short names: not t.TempDir.

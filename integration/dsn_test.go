@@ -37,7 +37,8 @@ func parseReport(t *testing.T, message []byte) (r report) {
 // Notifications of failure, delay, success and relaying are what RFC 3464 says, for a parser that is
 // not of our making; NOTIFY, RET, ENVID and ORCPT of RFC 3461 are honoured.
 func TestNotifications(t *testing.T) {
-	down := lastingAddress(t)
+	t.Parallel()
+	down := freeAddress(t)
 	s := start(t, layout{msa: `
 	@fails recipient_domain fails.example
 	deliver @fails pipe /bin/sh -c "echo No such desk; exit 67"

@@ -12,6 +12,7 @@ import (
 // A module of one's own: docs/dev/example, as a Go module outside this repository, passes its suite,
 // is built into a binary together with this server, loaded by its Caddyfile, and run.
 func TestExampleModule(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../docs/dev/example")); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 // the specification's example dialogue, line by line. Its client sends no EHLO within TLS.
 // Its DIGEST-MD5 is computed, and the server's proof checked, by GNU SASL.
 func TestExample(t *testing.T) {
+	t.Parallel()
 	const name = "msa.overheidstransactiepoort.nl"
 	s := newServer(t)
 	s.write("Caddyfile", strings.Replace(s.caddyfile(layout{}), "msa "+hostname, "msa "+name, 1))

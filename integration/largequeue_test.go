@@ -20,7 +20,7 @@ func BenchmarkLargeQueue(b *testing.B) {
 	const messages = 200_000
 	for _, n := range []int{0, messages} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			down := lastingAddress(b)
+			down := freeAddress(b)
 			s := newServer(b)
 			s.writeUsers("")
 			s.write("Caddyfile", s.caddyfile(layout{msa: `

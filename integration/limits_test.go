@@ -20,6 +20,7 @@ import (
 
 // nothing limits how often a client comes.
 func TestNoThrottle(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	for range 300 {
 		nc, err := net.Dial("tcp", s.starttls)
@@ -37,6 +38,7 @@ func TestNoThrottle(t *testing.T) {
 
 // limits are the operator's, and announced where SMTP lets them be.
 func TestLimitsAreAnnounced(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{msa: "limits {\n message_size 1MiB\n recipients 150\n}"})
 	conn, err := tls.Dial("tcp", s.implicit, s.tlsConfig())
 	if err != nil {
@@ -55,6 +57,7 @@ func TestLimitsAreAnnounced(t *testing.T) {
 // Client certificates by Caddy's connection policies: required, a client without one
 // does not get through the handshake (the first half of R-19).
 func TestClientAuth(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	certificate, ca := clientCertificate(t)
 	s.write("clients.pem", ca)

@@ -2,6 +2,7 @@
 package integration
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 		}
 	}
 	tell("integration: binary built in %s", time.Since(began).Round(time.Second))
+	// Most tests wait for processes rather than work.
+	_ = flag.Set("test.parallel", "6")
 	code := m.Run()
 	if packages := installed.Lacking(); len(packages) > 0 {
 		tell("skipped tests for want of these Debian packages: %s", strings.Join(packages, ", "))

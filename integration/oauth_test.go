@@ -13,6 +13,7 @@ import (
 
 // Tokens of a real OpenID provider, by the clients that people have.
 func TestOAuth(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	s := newServer(t)
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\toauth http://" + address + " {\n\t\t\taudience " + idp.Audience + "\n\t\t\tscopes " + idp.Scope +

@@ -33,6 +33,7 @@ func (s *server) act(action string, ids ...string) (done []string) {
 // deleted: nothing that was accepted is lost, nothing that was deleted comes back, nothing
 // that is held is delivered.
 func TestCrashOfOperator(t *testing.T) {
+	t.Parallel()
 	const rounds, clients = 8, 4
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

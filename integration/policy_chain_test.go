@@ -67,6 +67,7 @@ func (s *server) peakMemory() int64 {
 // A message of 50 MiB goes through every policy that streams, those that ask somebody else included,
 // and the process grows by less than 8 MiB over what messages of 1 MiB take.
 func TestLargeMessageThroughPolicies(t *testing.T) {
+	t.Parallel()
 	clamd := newDaemon(t, map[string]string{
 		"db/test.ndb": fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]),
 		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser root\nStreamMaxLength 100M\nMaxScanSize 100M\nMaxFileSize 100M\n",

@@ -43,6 +43,7 @@ c.quit()
 
 // the flow of the documentation takes its declaration from a real client, and refuses others by the rule's name.
 func TestContentFlow(t *testing.T) {
+	t.Parallel()
 	python := need(t, "python3")
 	page, err := os.ReadFile("../docs/policy-content.md")
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // file that begin with "#!" are what the msa block holds for it; it is played on the port
 // with implicit TLS.
 func TestPolicyDialogues(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	config := s.tlsConfig()
 	files, err := filepath.Glob("dialogue/[pr]o*/*.smtp")

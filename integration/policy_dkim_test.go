@@ -14,6 +14,7 @@ import (
 // Signatures by RSA and Ed25519 hold for independent verifiers, for what real clients send in every
 // shape; a key that is replaced signs from then on.
 func TestDKIM(t *testing.T) {
+	t.Parallel()
 	program := need(t, "swaks")
 	s := newServer(t)
 	public, private, err := ed25519.GenerateKey(nil)

@@ -33,6 +33,7 @@ func (s *server) queuedIDs() (ids []string, again int) {
 // A client that was gone before it could read the 250 sends the message again: it hears the first
 // queue id, and there is one delivery. Over a reload and a crash as well.
 func TestDuplicate(t *testing.T) {
+	t.Parallel()
 	program := need(t, "swaks")
 	s := start(t, layout{msa: remember})
 	dir := t.TempDir()
@@ -86,6 +87,7 @@ func TestDuplicate(t *testing.T) {
 
 // The server is killed at the moment that the message is durable, as early as that can be seen.
 func TestDuplicateKilled(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{msa: remember})
 	for i := range 5 {
 		subject := string(rune('a' + i))

@@ -19,6 +19,7 @@ import (
 // RFC 6409 section 8, R-12: what a real client leaves out is put above what it submitted, of which no
 // octet is changed.
 func TestHeaders(t *testing.T) {
+	t.Parallel()
 	program := need(t, "swaks")
 	s := start(t, layout{msa: `
 	policy headers {
@@ -58,6 +59,7 @@ func TestHeaders(t *testing.T) {
 
 // Fields that were put before a message are there for policies behind, and are signed with it.
 func TestHeadersBeforeOthers(t *testing.T) {
+	t.Parallel()
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 // The service of docs/policy-http.md, as it stands there: it takes signed questions only, refuses a
 // recipient and a message, adds a field; when it hangs or is gone, clients come again.
 func TestHTTPPolicy(t *testing.T) {
+	t.Parallel()
 	python := need(t, "python3")
 	program := need(t, "swaks")
 	address := freeAddress(t)

@@ -72,6 +72,7 @@ const folded = "From: Alice\r\n <alice@example.org>\r\nTo:\r\n bob@example.net\r
 // OpenDKIM as a milter signs what goes through, folded fields and all, and the signature holds for
 // what is delivered.
 func TestMilterOpenDKIM(t *testing.T) {
+	t.Parallel()
 	program := need(t, "opendkim")
 	for _, canonical := range []string{"simple/simple", "relaxed/relaxed"} {
 		t.Run(strings.ReplaceAll(canonical, "/", "-"), func(t *testing.T) {
@@ -105,6 +106,7 @@ func TestMilterOpenDKIM(t *testing.T) {
 
 // clamav-milter has clamd look at messages, and refuses what is found in them.
 func TestMilterClamAV(t *testing.T) {
+	t.Parallel()
 	program := need(t, "clamav-milter")
 	c := startClamd(t)
 	d := newDaemon(t, map[string]string{"conf": "MilterSocket $D/socket\nClamdSocket unix:" + c.socket + "\nForeground yes\nUser root\nOnInfected Reject\nRejectMsg Found %v\nAddHeader Add\nLogFile $D/log\n"},
@@ -145,6 +147,7 @@ end})
 // rspamd's milter sees who the client is, adds fields, refuses and puts off; what it wants rewritten
 // stays as it was submitted. When it hangs or is gone, what was configured happens.
 func TestMilterRspamd(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, map[string]string{"rspamd.conf": rspamdConfig, "rules.lua": rspamdRules}, need(t, "rspamd"), "-f", "-i", "-u", "root", "-g", "root", "-c", "$D/rspamd.conf")
 	d.run()
 	s := start(t, layout{msa: "policy milter unix/" + d.socket + " {\n\t\ttimeout 2s\n\t\tend_timeout 2s\n\t}"})

@@ -26,6 +26,7 @@ func startRedis(t testing.TB, dir string) (socket string, cmd *exec.Cmd) {
 
 // Two nodes share a limit through Redis; when Redis hangs, dies and comes back, submissions go on.
 func TestRateLimitRedis(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	socket, redis := startRedis(t, dir)
 	config := layout{msa: `

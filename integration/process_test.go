@@ -18,6 +18,7 @@ import (
 // is idle hears 421, nobody else is let in, and the process ends by itself. What it took
 // last, the next process delivers.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	l := layout{msa: "queue {\n retry 100ms\n}"}
 	s := newServer(t)
 	s.write("mail", "") // a file in the sink's place: delivery has to wait
@@ -99,6 +100,7 @@ func TestShutdown(t *testing.T) {
 // No client holds the end up longer than the grace period, and what was not answered is
 // not delivered.
 func TestShutdownIsBounded(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.write("Caddyfile", strings.ReplaceAll(s.caddyfile(layout{}), "grace_period 5s", "grace_period 300ms"))
 	s.writeUsers("")
@@ -144,6 +146,7 @@ func TestShutdownIsBounded(t *testing.T) {
 // What only reads a configuration goes beside a server that runs it: neither the spool's
 // lock nor the sockets are asked for, and nobody is disturbed.
 func TestValidateBesideServer(t *testing.T) {
+	t.Parallel()
 	l := layout{msa: "listen unix/$DIR/msa.sock|0660"}
 	s := start(t, l)
 	trust := s.tlsConfig()
@@ -183,6 +186,7 @@ func TestValidateBesideServer(t *testing.T) {
 
 // A second process on a spool directory is told which, and what to do; the first goes on.
 func TestSpoolInUse(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	other := newServer(t)
 	other.write("Caddyfile", strings.ReplaceAll(other.caddyfile(layout{}), "spool file "+other.dir, "spool file "+s.dir))
@@ -205,6 +209,7 @@ func TestSpoolInUse(t *testing.T) {
 
 // The example is as caddy fmt writes it.
 func TestFormatted(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(binary, "fmt", "../Caddyfile.example").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ func proxyV2(source string) string {
 // With proxy_protocol, the client is who the balancer says: in Received, in the log and
 // in what counts by address. What is no balancer of ours has no say.
 func TestProxyProtocol(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	proxied := map[string][2]string{} // by fallback policy: address for STARTTLS, for TLS
 	var global strings.Builder
@@ -191,6 +192,7 @@ func rejected(nc net.Conn, implicit bool) (reply string, err error) {
 // A reload drops nobody behind a balancer either: not who is waited for to send a PROXY
 // header, and not who comes at that moment.
 func TestReloadWithWrappers(t *testing.T) {
+	t.Parallel()
 	l := layout{msa: `listener_wrappers {
 			proxy_protocol {
 				timeout 30s

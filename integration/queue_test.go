@@ -44,7 +44,8 @@ func (s *server) refusedMSA(want string, args ...string) {
 // The operator sees what is queued and steers it: every command of caddy msa queue, and what it
 // says when it cannot be done.
 func TestQueueCommands(t *testing.T) {
-	down := lastingAddress(t)
+	t.Parallel()
+	down := freeAddress(t)
 	s := start(t, layout{global: "", msa: `
 	@far recipient_domain far.example
 	deliver @far relay ` + down + ` {
@@ -177,6 +178,7 @@ func TestQueueCommands(t *testing.T) {
 
 // The admin API's parts for reading and for acting are under paths of their own, and say what is wrong.
 func TestQueueAPI(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	for _, tt := range []struct {
 		method, path, body string

@@ -30,6 +30,7 @@ func fenced(t *testing.T, page, language string) []string {
 // Every Caddyfile in README and docs adapts, and what is a part of one says of what; in the README
 // the JSON loads too.
 func TestDocumentedConfigurations(t *testing.T) {
+	t.Parallel()
 	pages, _ := filepath.Glob("../docs/*.md")
 	for _, page := range append(pages, "../README.md") {
 		for _, block := range fenced(t, page, "caddyfile") {
@@ -52,6 +53,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 }
 
 func TestDocumentedJSON(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	blocks := fenced(t, "../README.md", "json")
 	if len(blocks) != 1 {
@@ -73,6 +75,7 @@ func TestDocumentedJSON(t *testing.T) {
 
 // The README's sink, under 40 lines, is compiled as a module outside this repository.
 func TestOutsideModule(t *testing.T) {
+	t.Parallel()
 	blocks := fenced(t, "../README.md", "go")
 	if len(blocks) != 1 {
 		t.Fatalf("%d blocks of Go in the README", len(blocks))
@@ -108,6 +111,7 @@ func TestOutsideModule(t *testing.T) {
 
 // What the docs say of tls in expressions is what it is.
 func TestDocumentedTLS(t *testing.T) {
+	t.Parallel()
 	m := regexp.MustCompile("(?m)^\\| `tls` \\| string, as `(TLS 1\\.3) TLS_[A-Z0-9_]+` ").FindStringSubmatch(read(t, "../docs/policy-expression.md"))
 	if m == nil {
 		t.Fatal("docs/policy-expression.md has no row for tls")
@@ -118,6 +122,7 @@ func TestDocumentedTLS(t *testing.T) {
 
 // The unit keeps the environment, and the secrets in it, out of the journal.
 func TestUnitPrintsNoEnvironment(t *testing.T) {
+	t.Parallel()
 	for line := range strings.Lines(read(t, "../xcaddy/caddy-msa.service")) {
 		if strings.HasPrefix(line, "Exec") && strings.Contains(line, "--environ") {
 			t.Error(line)
@@ -127,6 +132,7 @@ func TestUnitPrintsNoEnvironment(t *testing.T) {
 
 // The modules of the README's table are those of the binary.
 func TestListModules(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(binary, "list-modules").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +157,7 @@ func TestListModules(t *testing.T) {
 // The quick start does what it says, with the built binary in the place of go run: two commands,
 // no warning, nothing outside the directory, a port of its own for the admin API.
 func TestQuickStart(t *testing.T) {
+	t.Parallel()
 	dir, home := t.TempDir(), t.TempDir()
 	example := read(t, "../Caddyfile.example")
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile.example"), []byte(example), 0o600); err != nil {

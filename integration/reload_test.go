@@ -24,6 +24,7 @@ const reloadLimit = time.Second
 // A session is never dropped by a reload, whatever state it is in, and no client can
 // hold a reload up (docs/dev/architecture.md, decision 2).
 func TestReloads(t *testing.T) {
+	t.Parallel()
 	const reloads = 50
 	s := newServer(t)
 	s.write("odd.passwd", "alice@example.org:{PLAIN}secret\nodd@example.org:{PLAIN}secret\n")
@@ -297,6 +298,7 @@ func (b *slowBody) end() {
 // A reload in which another app fails leaves the old users and policies in force, and
 // drops nobody.
 func TestFailedReload(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.write("old.passwd", "alice@example.org:{PLAIN}secret\nodd@example.org:{PLAIN}secret\n")
 	s.write("new.passwd", "alice@example.org:{PLAIN}other\neven@example.org:{PLAIN}secret\n")
@@ -337,6 +339,7 @@ func TestFailedReload(t *testing.T) {
 // A message whose transaction began before a reload is judged at its end by the
 // configuration in charge then.
 func TestReloadWithinTransaction(t *testing.T) {
+	t.Parallel()
 	lax := layout{msa: "policy sender_identity off"}
 	s := start(t, lax)
 	c, err := s.alice(s.tlsConfig())
@@ -367,6 +370,7 @@ func TestReloadWithinTransaction(t *testing.T) {
 // An identity is as good as its backend's latest word: a user who is gone, disabled or
 // has another password hears 421 at the next MAIL (docs/dev/architecture.md, decision 3).
 func TestUsersFileChanges(t *testing.T) {
+	t.Parallel()
 	const stays = "stays@example.org:{PLAIN}secret\n"
 	s := start(t, layout{users: stays + "gone@example.org:{PLAIN}secret\ndisabled@example.org:{PLAIN}secret\nchanged@example.org:{PLAIN}secret\n"})
 	trust := s.tlsConfig()

@@ -27,6 +27,7 @@ func saslAttempt(t *testing.T, program string, args ...string) string {
 // tls-exporter. With TLS 1.2 it binds to tls-unique, which the server does not know. So does Cyrus 2.1.28
 // with TLS 1.3 too, and it names the mechanism without -PLUS, which RFC 5802 section 6 does not let it.
 func TestSASLClientsRefused(t *testing.T) {
+	t.Parallel()
 	const refusal = "535 5.7.8 Authentication credentials invalid"
 	s := saslServer(t)
 	all := []string{"DIGEST-MD5", "PLAIN", "LOGIN", "SCRAM-SHA-256"}

@@ -42,6 +42,7 @@ func (s *server) cyrus(address, mechanism, user, password string, tls ...string)
 // DIGEST-MD5, PLAIN, LOGIN and SCRAM as the libraries of others compute them, for a user
 // by address and for one by name in a realm, on both ports. Each then submits.
 func TestSASLClients(t *testing.T) {
+	t.Parallel()
 	s := saslServer(t)
 	all := []string{"DIGEST-MD5", "PLAIN", "LOGIN", "SCRAM-SHA-256"}
 	for _, client := range []struct {
@@ -92,6 +93,7 @@ func TestSASLClients(t *testing.T) {
 
 // curl computes DIGEST-MD5 for the realm that the server offers, on both ports.
 func TestCurlDigestMD5(t *testing.T) {
+	t.Parallel()
 	curl := need(t, "curl")
 	s := saslServer(t)
 	s.write("message", conversed)

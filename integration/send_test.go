@@ -46,6 +46,7 @@ func (s *server) flags(implicit bool) []string {
 
 // R-09: `caddy msa send` knows all mechanisms on both ports, and shows the dialogue.
 func TestSend(t *testing.T) {
+	t.Parallel()
 	s := sendServer(t)
 	s.write("message.eml", octets)
 	for _, implicit := range []bool{false, true} {
@@ -80,6 +81,7 @@ func TestSend(t *testing.T) {
 // The password comes from the environment or standard input too, the message from standard
 // input; what is not given is made up.
 func TestSendInputs(t *testing.T) {
+	t.Parallel()
 	s := sendServer(t)
 	flags := s.flags(true)
 	flags = append(flags[:len(flags)-4:len(flags)-4], "--helo", "client.example") // neither password nor recipient
@@ -108,6 +110,7 @@ func TestSendInputs(t *testing.T) {
 
 // R-03, R-22: whatever goes wrong, the exit code is 1 and the output says what it was.
 func TestSendFails(t *testing.T) {
+	t.Parallel()
 	s := sendServer(t)
 	stranger, nobody := filepath.Join(s.dir, "stranger.pem"), freeAddress(t)
 	selfSigned(t, hostname, stranger, filepath.Join(s.dir, "stranger.key"))

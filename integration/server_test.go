@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -276,15 +277,24 @@ func untraced(t testing.TB, message []byte) []byte {
 	return message
 }
 
+// freeAddress is one that nobody is given until it is used, be it now and then only: its port is
+// none that the system hands out by itself, nor another test's.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+nextPort.Add(1)%12000)
+		if ln, err := net.Listen("tcp", address); err == nil {
+			_ = ln.Close()
+			return address
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
+
+var nextPort = func() *atomic.Uint32 {
+	n := new(atomic.Uint32)
+	n.Store(uint32(os.Getpid()) * 7) // other runs of these tests begin elsewhere
+	return n
+}()
 
 // logBuffer keeps what a process says.
 type logBuffer struct {

@@ -57,6 +57,7 @@ service stats {
 // Dovecot takes messages over LMTP, answers for each recipient, and serves by POP3 what was
 // submitted; what it refuses comes back, and what it cannot take while it hangs or is gone waits.
 func TestLMTPDovecot(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	need(t, "doveadm")
 	need(t, "dovecot-lmtpd")

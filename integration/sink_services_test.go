@@ -65,6 +65,7 @@ func holds(dir, pattern string) func(subject string) bool {
 
 // A web service in Python gets each message once, signed; what it refuses is bounced in its words.
 func TestWebhook(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	const key = "0123456789abcdef0123456789abcdef"
 	script, err := filepath.Abs("clients/hook.py")
@@ -93,6 +94,7 @@ func TestWebhook(t *testing.T) {
 
 // nats-server, built from its module, keeps what was published to a stream, over SIGSTOP and SIGKILL.
 func TestNATS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "nats-server")
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {

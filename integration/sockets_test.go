@@ -72,6 +72,7 @@ func dial(t *testing.T, network, address string) net.Conn {
 // Submission on unix sockets, which have the permissions that were asked for, outlast
 // reloads, and are taken over from a process that was killed.
 func TestUnixSockets(t *testing.T) {
+	t.Parallel()
 	curl := need(t, "curl")
 	l := layout{msa: "listen unix/$DIR/starttls.sock|0660\n listen_tls unix/$DIR/tls.sock"}
 	s := start(t, l)
@@ -125,6 +126,7 @@ func TestUnixSockets(t *testing.T) {
 
 // Submission on sockets that the process inherits, as from systemd.
 func TestInheritedSockets(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	var files []*os.File
 	var addresses []string

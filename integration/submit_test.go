@@ -21,6 +21,7 @@ func (s *server) submit(args ...string) (string, error) {
 
 // what was submitted is what is delivered, and it can be found by its queue id.
 func TestSubmission(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	message := "From: alice@example.org\r\nSubject: octets\r\n\r\n.dot\r\n..\r\n8-bit: \xe9\xff\r\n" + strings.Repeat("x", 5000) + "\r\n\r\n"
 	s.write("message.eml", message)
@@ -44,6 +45,7 @@ func TestSubmission(t *testing.T) {
 // What was accepted and not delivered yet is delivered after a restart, however the
 // process ended.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.writeUsers("")
 	// At first the sink's place is taken by a file, so delivery has to wait.
@@ -66,6 +68,7 @@ func TestRestart(t *testing.T) {
 
 // A configuration that does not load leaves the old one in charge, and says what is wrong.
 func TestBadReload(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	status, body := s.load(s.caddyfile(layout{auth: "auth {\n file $DIR/none\n}"}))
 	if status != http.StatusBadRequest || !strings.Contains(body, "none: no such file") {

@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,8 +49,8 @@ func startPebble(t testing.TB, lifetimes map[string]time.Duration) *pebble {
 			installed.Lack(t, "("+pebbleModule+", of the Go module proxy)", err)
 		}
 	}
-	management, dns := lastingAddress(t), lastingAddress(t)
-	p := &pebble{t: t, address: lastingAddress(t), httpPort: port(lastingAddress(t)), tlsPort: port(lastingAddress(t))}
+	management, dns := freeAddress(t), freeAddress(t)
+	p := &pebble{t: t, address: freeAddress(t), httpPort: port(freeAddress(t)), tlsPort: port(freeAddress(t))}
 	certificate, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	selfSigned(t, "localhost", certificate, key)
 	p.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: poolOf(t, certificate), ServerName: "localhost"}}}
@@ -71,7 +70,7 @@ func startPebble(t testing.TB, lifetimes map[string]time.Duration) *pebble {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.run(dir, "./pebble-challtestsrv", "-dnsserver", dns, "-management", lastingAddress(t), "-defaultIPv6", "", "-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", "")
+	p.run(dir, "./pebble-challtestsrv", "-dnsserver", dns, "-management", freeAddress(t), "-defaultIPv6", "", "-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", "")
 	p.run(dir, "./pebble", "-strict", "-config", "config.json", "-dnsserver", dns)
 	await(t, "the ACME server", func() bool {
 		root, err := p.get("https://" + management + "/roots/0")
@@ -165,25 +164,6 @@ func poolOf(t testing.TB, file string) *x509.CertPool {
 	pool.AppendCertsFromPEM(b)
 	return pool
 }
-
-// lastingAddress is a free one that nobody is given until it is used, be it now and then
-// only: its port is none that the system hands out by itself.
-func lastingAddress(t testing.TB) string {
-	t.Helper()
-	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+lastingPort.Add(1)%12000)
-		if ln, err := net.Listen("tcp", address); err == nil {
-			_ = ln.Close()
-			return address
-		}
-	}
-}
-
-var lastingPort = func() *atomic.Uint32 {
-	n := new(atomic.Uint32)
-	n.Store(uint32(os.Getpid()) * 7) // other runs of these tests begin elsewhere
-	return n
-}()
 
 func port(address string) string {
 	_, port, _ := net.SplitHostPort(address)

@@ -36,6 +36,7 @@ func (s *server) authAs(user, password string) string {
 // Guessing one user's password from one network is blocked there, whatever comes next; the
 // block outlives a reload, other users do not notice, and fail2ban can read who it was.
 func TestThrottle(t *testing.T) {
+	t.Parallel()
 	l := layout{auth: `auth {
 		file $DIR/users.passwd
 		throttle {

@@ -56,6 +56,7 @@ func withFiles(t *testing.T) (*server, *tls.Config) {
 // the hostname's certificate and can log in. Old clients and devices send no name, those
 // behind a load balancer another one, and some offer a protocol.
 func TestHello(t *testing.T) {
+	t.Parallel()
 	managed := start(t, layout{})
 	files, filesTrust := withFiles(t)
 	for _, server := range []struct {
@@ -118,6 +119,7 @@ func TestHello(t *testing.T) {
 
 // OpenSSL as the client: TLS 1.2 and 1.3 on both ports, nothing older.
 func TestVersions(t *testing.T) {
+	t.Parallel()
 	openssl := need(t, "openssl")
 	s := start(t, layout{})
 	for _, port := range ports {
@@ -153,6 +155,7 @@ func TestVersions(t *testing.T) {
 // a handshake that fails ends the connection, and all that the server said in it
 // is TLS.
 func TestFailedHandshake(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	handshake := func(config *tls.Config) func(net.Conn) {
 		return func(nc net.Conn) {

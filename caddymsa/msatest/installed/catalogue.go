@@ -3,6 +3,7 @@ package installed
 // Program is a client or server that tests talk to.
 type Program struct {
 	Program string   // its file's name
+	By      string   // a program beside it that is run in its place, where it has no run to show
 	Package string   // the Debian package that has it
 	Dirs    []string // where it may be beside the path; patterns
 	Args    []string // of a run that shows that it works
@@ -39,7 +40,7 @@ var catalogue = map[string]Program{
 	"nodemailer":         {Program: "node", Package: "node-nodemailer", Args: []string{"-e", `require("nodemailer").createTransport({}); console.log("nodemailer works")`}, Env: []string{NodePath}, Says: []string{"nodemailer works"}},
 	"opendkim":           {Program: "opendkim", Package: "opendkim", Args: []string{"-V"}, Says: []string{"OpenDKIM Filter"}},
 	"openssl":            {Program: "openssl", Package: "openssl", Args: []string{"version"}, Says: []string{"OpenSSL"}},
-	"postfix":            {Program: "postfix", Package: "postfix", Args: []string{"-c", "/nonexistent", "status"}, Says: []string{"postfix"}, Files: []string{"/usr/lib/postfix/sbin/master"}},
+	"postfix":            {Program: "postfix", Package: "postfix", By: "postconf", Args: []string{"-d", "mail_version"}, Says: []string{"mail_version = "}, Files: []string{"/usr/lib/postfix/sbin/master"}},
 	"python3":            {Program: "python3", Package: "python3", Args: []string{"-c", `import email, json, smtplib, ssl; print("python works")`}, Says: []string{"python works"}},
 	"python3-dkim":       {Program: "python3", Package: "python3-dkim python3-nacl", Args: []string{"-c", `import dkim, nacl; print("dkim works")`}, Says: []string{"dkim works"}},
 	"redis-server":       {Program: "redis-server", Package: "redis-server", Args: []string{"--version"}, Says: []string{"Redis server"}},

@@ -136,13 +136,17 @@ func (p Program) candidates() (paths []string) {
 func (p Program) probe(path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, p.Args...)
+	run := path
+	if p.By != "" {
+		run = filepath.Join(filepath.Dir(path), p.By)
+	}
+	cmd := exec.CommandContext(ctx, run, p.Args...)
 	cmd.WaitDelay = time.Second
 	cmd.Env = append(os.Environ(), append(p.Env, "LC_ALL=C")...)
 	out, err := cmd.CombinedOutput()
 	for _, says := range p.Says {
 		if !strings.Contains(string(out), says) {
-			return fmt.Errorf("%s says %q and not %q (%v)", strings.Join(append([]string{p.Program}, p.Args...), " "), clip(string(out)), says, err)
+			return fmt.Errorf("%s says %q and not %q (%v)", strings.Join(append([]string{filepath.Base(run)}, p.Args...), " "), clip(string(out)), says, err)
 		}
 	}
 	for _, file := range p.Files {

@@ -29,6 +29,9 @@ func TestBrokenStandIns(t *testing.T) {
 			for peer, p := range catalogue {
 				p.Dirs = nil
 				dir := stand(t, p.Program, script)
+				if p.By != "" {
+					p.Program, dir = p.By, stand(t, p.By, script)
+				}
 				if err := p.probe(filepath.Join(dir, p.Program)); err == nil {
 					t.Errorf("%s: a stand-in that %s counts as present", peer, name)
 				}

@@ -44,21 +44,32 @@ func told(verb string) bool {
 	return false
 }
 
+// toldArg is what may be told of a command's argument: names and addresses. The rest is a client
+// that lost its place, whose next line may be a password.
+func toldArg(verb, arg string) string {
+	switch verb {
+	case "EHLO", "HELO", "MAIL", "RCPT":
+		return arg[:min(len(arg), maxToldArg)]
+	case "AUTH": // what follows the mechanism is a secret, and so is what stands in its place
+		mechanism, _, _ := strings.Cut(arg, " ")
+		if len(mechanism) <= 20 && strings.Trim(mechanism, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == "" { // RFC 4422 section 3.1
+			return mechanism
+		}
+	case "BDAT":
+		size, _, _ := strings.Cut(arg, " ")
+		if len(size) <= 20 && strings.Trim(size, "0123456789") == "" {
+			return size
+		}
+	}
+	return ""
+}
+
 // tell reports a refusal of ours to the session.
 func (c *Conn) tell(status int, enhanced smtp.EnhancedCode, text, why string) {
 	if !told(c.verb) {
 		return
 	}
-	arg := c.arg
-	if c.verb == "AUTH" { // what follows the mechanism is a secret, and so is what stands in its place
-		arg, _, _ = strings.Cut(arg, " ")
-		if len(arg) > 20 { // RFC 4422 section 3.1
-			arg = ""
-		}
-	}
-	if len(arg) > maxToldArg {
-		arg = arg[:maxToldArg]
-	}
+	arg := toldArg(c.verb, c.arg)
 	c.session.Refused(Refusal{Verb: c.verb, Arg: strings.Clone(arg), Reason: why,
 		Reply: &smtp.SMTPError{Code: status, EnhancedCode: enhanced, Message: text}})
 }

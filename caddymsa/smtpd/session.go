@@ -146,7 +146,8 @@ type RcptOptions struct {
 // Refusal is a command that the engine refused.
 type Refusal struct {
 	Verb string // in upper case
-	// Arg is what followed it, cut to a few hundred octets; of AUTH only the mechanism.
+	// Arg is what followed it, cut to a few hundred octets; of AUTH only the mechanism, of BDAT only
+	// the size, and nothing where a secret may stand.
 	Arg    string
 	Reply  *smtp.SMTPError // what the client heard: the 421 where a limit was reached
 	Reason string          // why this command was refused

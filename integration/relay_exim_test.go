@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
@@ -36,7 +37,8 @@ auth_advertise_hosts = ${if eq{$tls_in_cipher}{}{}{*}}
 acl_smtp_rcpt = rcpt
 begin acl
 rcpt:
-  deny !authenticated = *
+  deny encrypted = *
+       !authenticated = *
        message = authenticate first
   accept domains = example.net
          local_parts = bob : carol
@@ -44,7 +46,7 @@ rcpt:
 begin routers
 local:
   driver = accept
-  local_parts = bob : carol
+  local_parts = bob : carol : alice
   transport = maildir
 begin transports
 maildir:
@@ -67,7 +69,7 @@ plain:
 `
 
 // Exim as the next hop: over STARTTLS and AUTH, unaltered, with DSN parameters; what it refuses comes
-// back; stopped and killed in the midst, everything arrives.
+// back; stopped and killed within a transaction, everything arrives.
 func TestRelayExim(t *testing.T) {
 	needRoot(t)
 	program := need(t, "exim")
@@ -123,18 +125,81 @@ func TestRelayExim(t *testing.T) {
 	}
 	octets := "From: alice@example.org\r\nSubject: octets\r\n\r\n..dots\r\n.\xe9\xff\r\n\r\n"
 	s.mustSend(trust, "alice@example.org", "alice@example.org", "carol@example.net", octets)
-	received := func(dir, end string) func() bool {
-		return func() bool {
-			names, _ := filepath.Glob(d.dir + "/mail/" + dir + "/new/*")
-			n := 0
-			for _, name := range names {
-				if b, err := os.ReadFile(name); err == nil && bytes.HasSuffix(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")), []byte("\r\n"+end)) {
-					n++
-				}
+	copies := func(user, end string) (n int) {
+		names, _ := filepath.Glob(d.dir + "/mail/" + user + "/new/*")
+		for _, name := range names {
+			if b, err := os.ReadFile(name); err == nil && bytes.HasSuffix(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")), []byte("\r\n"+end)) {
+				n++
 			}
-			return n > 0
+		}
+		return n
+	}
+	await(t, "what was submitted, unaltered", func() bool { return copies("carol", octets) == 1 })
+	eximNotifies(t, s, d)
+	tapped := newTap(t, "tcp", address)
+	s = start(t, layout{msa: `
+	deliver relay ` + tapped.listener.Addr().String() + ` {
+		tls off
+		timeouts {
+			command 1s
+			data    1s
+			end     2s
 		}
 	}
-	await(t, "what was submitted, unaltered", received("carol", octets))
-	s.interrupted(d, "bob@example.net", func(subject string) bool { return received("bob", letter(subject))() })
+	queue {
+		retry 300ms
+	}`})
+	s.within(t, tapped, nextHop{
+		signal: d.signal, again: func() { d.run() },
+		copies: func(subject string) int { return copies("bob", letter(subject)) },
+	}, "bob@example.net")
+}
+
+// eximNotifies asks for a notification of success, which Exim gives, having been told all that it takes, and which
+// this server then does not.
+func eximNotifies(t *testing.T, s *server, d *daemon) {
+	t.Helper()
+	c, err := s.as(s.tlsConfig(), "alice@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	err = all(
+		func() error { return c.do("250", "MAIL FROM:<alice@example.org> RET=HDRS ENVID=qq+2B314") },
+		func() error {
+			return c.do("250", "RCPT TO:<carol@example.net> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;caroline+2Bx@example.net")
+		},
+	)
+	if err == nil {
+		_, err = c.data(letter("notify"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notification []byte
+	await(t, "Exim's notification", func() bool {
+		names, _ := filepath.Glob(d.dir + "/mail/alice/new/*")
+		for _, name := range names {
+			if notification, _ = os.ReadFile(name); bytes.Contains(notification, []byte("Action: delivered")) {
+				return true
+			}
+		}
+		return false
+	})
+	text := string(notification)
+	for _, want := range []string{ // xtext stays as it is
+		"Reporting-MTA: dns; relay.example.test", "Original-Envelope-ID: qq+2B314", "Original-Recipient: rfc822;caroline+2Bx@example.net", "Final-Recipient: rfc822;carol@example.net", "Subject: notify",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("Exim's notification lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "Hello.") { // RET=HDRS
+		t.Errorf("Exim's notification has the body:\n%s", text)
+	}
+	for _, m := range s.mail("alice@example.org", 1) { // the bounce of before
+		if bytes.Contains(m, []byte("Action: delivered")) || bytes.Contains(m, []byte("Action: relayed")) {
+			t.Errorf("this server notified, too:\n%s", m)
+		}
+	}
 }

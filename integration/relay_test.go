@@ -145,6 +145,35 @@ func TestRelay(t *testing.T) {
 	}
 }
 
+// Postfix is stopped and killed within a transaction.
+func TestRelayPostfixWithin(t *testing.T) {
+	p := startPostfix(t)
+	tapped := newTap(t, "tcp", p.clear)
+	s := start(t, layout{msa: `
+	deliver relay ` + tapped.listener.Addr().String() + ` {
+		tls off
+		timeouts {
+			command 1s
+			data    1s
+			end     2s
+		}
+	}
+	queue {
+		retry 300ms
+	}`})
+	s.within(t, tapped, nextHop{
+		signal: p.signal, again: func() { await(t, "the end of Postfix", func() bool { return p.master() == 0 }); p.start() },
+		copies: func(subject string) (n int) {
+			for _, m := range p.mail(0) {
+				if bytes.Contains(m, []byte("\nSubject: "+subject+"\n")) && bytes.HasSuffix(m, []byte("\nHello.\n")) {
+					n++
+				}
+			}
+			return n
+		},
+	}, "bob@example.net")
+}
+
 // bounceOf is the queue id of a bounce, in the line that tells of it.
 func bounceOf(line string) string {
 	_, id, _ := strings.Cut(line, `"bounce":"`)

@@ -28,6 +28,7 @@ type postfix struct {
 	t       testing.TB
 	dir     string
 	address string
+	clear   string // takes mail for its own from anybody, without TLS
 	program string
 }
 
@@ -40,7 +41,7 @@ const (
 func startPostfix(t testing.TB) *postfix {
 	t.Helper()
 	needRoot(t)
-	p := &postfix{t: t, program: need(t, "postfix"), address: freeAddress(t)}
+	p := &postfix{t: t, program: need(t, "postfix"), address: freeAddress(t), clear: freeAddress(t)}
 	dovecot := need(t, "dovecot")
 	dir, err := os.MkdirTemp("", "msa-postfix") // short, for the sockets in it
 	if err != nil {
@@ -99,7 +100,7 @@ func (p *postfix) command(name string, args ...string) {
 
 func (p *postfix) write(name, text string) {
 	p.t.Helper()
-	p.must(os.WriteFile(filepath.Join(p.dir, name), []byte(strings.NewReplacer("$DIR", p.dir, "$ADDRESS", p.address).Replace(text)), 0o644))
+	p.must(os.WriteFile(filepath.Join(p.dir, name), []byte(strings.NewReplacer("$DIR", p.dir, "$ADDRESS", p.address, "$CLEAR", p.clear).Replace(text)), 0o644))
 }
 
 func (p *postfix) start() {
@@ -277,6 +278,7 @@ smtpd_error_sleep_time = 0
 `
 
 const masterCF = `$ADDRESS inet n - n - 20 smtpd
+$CLEAR inet n - n - 20 smtpd -o smtpd_tls_security_level=none -o smtpd_sasl_auth_enable=no -o smtpd_client_restrictions= -o smtpd_relay_restrictions=reject_unauth_destination
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr

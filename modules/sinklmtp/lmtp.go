@@ -80,12 +80,13 @@ func (s *LMTP) provision(log *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("address %q: %w", s.Address, err)
 	}
-	network, address, host, local := "unix", a.Host, a.Host, true
+	network, address, host, local := "unix", a.Host, "localhost", true
 	if !a.IsUnixNetwork() {
 		if a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 || a.Host == "" {
 			return fmt.Errorf("address %q: expected host:port or unix//path", s.Address)
 		}
 		ip, err := netip.ParseAddr(a.Host)
+		host = a.Host
 		network, address, local = "tcp", a.JoinHostPort(0), a.Host == "localhost" || err == nil && ip.IsLoopback()
 	}
 	if s.Concurrency < 0 || s.MaxRecipients < 0 {

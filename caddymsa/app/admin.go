@@ -94,7 +94,7 @@ func readJSON(body io.Reader, into any) error {
 	d := json.NewDecoder(io.LimitReader(body, maxAdminBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("the request is not the JSON that is wanted: %w", err)}
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("the JSON of the request cannot be read: %w", err)}
 	}
 	return nil
 }

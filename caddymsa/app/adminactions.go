@@ -113,7 +113,7 @@ const maxActions = 1000
 // act carries out an action on each message and logs it.
 func act(ctx context.Context, app *App, name string, a *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
 	if len(a.IDs) == 0 || len(a.IDs) > maxActions {
-		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: from 1 to %d messages are wanted", maxActions)}
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: name 1 to %d messages", maxActions)}
 	}
 	if name == "retry" || name == "release" {
 		app.delivery.store.queue.ProbeNow()

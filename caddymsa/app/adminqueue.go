@@ -68,7 +68,7 @@ func parseFilter(q url.Values) (*queueFilter, error) {
 	switch f.state {
 	case "", adminapi.StateQueued, adminapi.StateHeld, adminapi.StateDead:
 	default:
-		return nil, fmt.Errorf("state: %q is none; there are queued, held and dead", f.state)
+		return nil, fmt.Errorf("state: %q is not a state; use queued, held or dead", f.state)
 	}
 	for name := range q {
 		switch name {

@@ -113,7 +113,7 @@ func (app *App) loadSpool(ctx caddy.Context) error {
 	}
 	spool, ok := mod.(caddymsa.SpoolModule)
 	if !ok {
-		return fmt.Errorf("%s is no spool", moduleName(mod))
+		return fmt.Errorf("%s is not a spool", moduleName(mod))
 	}
 	app.spool = spool
 	return nil
@@ -237,7 +237,7 @@ func parseAddresses(listen []string, port uint, implicit bool) ([]listenAddress,
 			return nil, err
 		}
 		if strings.HasPrefix(na.Network, "udp") || na.Network == "unixgram" {
-			return nil, fmt.Errorf("%s is no stream socket", s)
+			return nil, fmt.Errorf("%s is not a stream socket", s)
 		}
 		if na.IsUnixNetwork() || na.IsFdNetwork() {
 			all = append(all, listenAddress{na, implicit})

@@ -29,7 +29,7 @@ func reloadAuth(ctx context.Context, app *App, _ *struct{}) (map[string][]string
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		app.log.Error("reloading auth: what could not be read stays as it was", zap.Error(err))
+		app.log.Error("reloading auth: what could not be read keeps its former content", zap.Error(err))
 		return nil, caddy.APIError{HTTPStatus: http.StatusUnprocessableEntity, Err: err}
 	}
 	app.log.Info("auth was reloaded", zap.Any("backends", done))

@@ -61,7 +61,7 @@ func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error)
 		}
 		l, ok := ln.(net.Listener)
 		if !ok {
-			return nil, errors.New("is no stream socket")
+			return nil, errors.New("is not a stream socket")
 		}
 		return &endpoint{ln: l, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}, nil
 	})

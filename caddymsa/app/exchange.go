@@ -82,7 +82,7 @@ func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error
 		return challenge, false, nil
 	}
 	if err == nil && x.login == nil {
-		err = errors.New("the mechanism is through without a login")
+		err = errors.New("the mechanism ended without a login")
 	}
 	if err == nil {
 		err = x.succeeded()

@@ -27,13 +27,13 @@ func loadMatchers(ctx caddy.Context, v any, field string, latest caddymsa.Moment
 		for name, mod := range mods {
 			m, ok := mod.(caddymsa.Matcher)
 			if !ok {
-				return nil, fmt.Errorf("%s is no matcher", name)
+				return nil, fmt.Errorf("%s is not a matcher", name)
 			}
 			if m.Moment() > latest {
 				return nil, fmt.Errorf("matcher %s needs the message's content, which a route cannot wait for; use it on a policy", name)
 			}
 			if _, ok := m.(caddymsa.MessageMatcher); m.Moment() == caddymsa.MomentMessage && !ok {
-				return nil, fmt.Errorf("matcher %s says that it needs the message and cannot look at it", name)
+				return nil, fmt.Errorf("matcher %s needs the message but does not implement MatchMessage", name)
 			}
 			set = append(set, m)
 		}

@@ -84,7 +84,7 @@ func (a *Auth) chooseMechanisms() error {
 			return fmt.Errorf("mechanism %s: is not known; use some of %s", name, strings.Join(allMechanisms(), ", "))
 		}
 		if slices.Contains(a.offered, name) {
-			return fmt.Errorf("mechanism %s: is listed twice", name)
+			return fmt.Errorf("mechanism %s: is specified twice", name)
 		}
 		a.offered = append(a.offered, name)
 	}

@@ -42,7 +42,7 @@ func (p *PolicyConfig) provision(ctx caddy.Context) error {
 	switch mod.(type) {
 	case caddymsa.SenderPolicy, caddymsa.RecipientPolicy, caddymsa.MessagePolicy:
 	default:
-		return fmt.Errorf("%s is no policy: it checks neither senders, recipients nor messages", p.name)
+		return fmt.Errorf("%s is not a policy: it checks neither senders, recipients nor messages", p.name)
 	}
 	if p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw", caddymsa.MomentMessage); err != nil {
 		return err

@@ -109,7 +109,7 @@ func (c *RetryConfig) provisionDestinations(beside queue.Schedule) error {
 		set, schedule := new(mailaddr.Set), beside
 		for _, domain := range d.Domains {
 			if strings.Contains(domain, "@") {
-				return fmt.Errorf("destination %d: %s is no domain", i+1, domain)
+				return fmt.Errorf("destination %d: %s is not a domain", i+1, domain)
 			}
 			if err := set.Add(domain); err != nil {
 				return fmt.Errorf("destination %d: %w", i+1, err)

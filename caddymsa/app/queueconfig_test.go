@@ -53,7 +53,7 @@ func TestScheduleOf(t *testing.T) {
 	}
 	for want, d := range map[string]*DestinationRetry{
 		"domains are required":            {},
-		"a@example.org is no domain":      {Domains: []string{"a@example.org"}},
+		"a@example.org is not a domain":   {Domains: []string{"a@example.org"}},
 		"bad character":                   {Domains: []string{"exa_mple..org"}},
 		"destination example.org: retry:": {Domains: []string{"example.org"}, RetryTimes: RetryTimes{Retry: hours(-1)}},
 	} {

@@ -41,7 +41,7 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 	}
 	sink, ok := mod.(queue.Sink)
 	if !ok {
-		return fmt.Errorf("%s is no sink", moduleName(mod))
+		return fmt.Errorf("%s is not a sink", moduleName(mod))
 	}
 	r.sink, r.name = sink, moduleName(mod)
 	if r.AddressMapRaw != nil {
@@ -51,7 +51,7 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 		}
 		addresses, ok := mod.(caddymsa.AddressMap)
 		if !ok {
-			return fmt.Errorf("address_map: %s is no address map", moduleName(mod))
+			return fmt.Errorf("address_map: %s is not an address map", moduleName(mod))
 		}
 		r.sink = &mappedSink{sink: sink, addresses: addresses, log: ctx.Logger()}
 	}

@@ -188,7 +188,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	e := t.sub.Entry
 	if srv.app.delivery.store != t.store {
-		return errors.New("the spool was replaced in mid-transaction")
+		return errors.New("the spool was replaced during the transaction")
 	}
 	if t.size > srv.Limits.MessageSize {
 		return errTooLarge

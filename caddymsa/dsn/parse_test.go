@@ -189,7 +189,7 @@ func checkReport(t *testing.T, text string, body Body, recipients int) {
 	}
 	reader := m.MultipartReader()
 	if reader == nil {
-		t.Fatal("it is no multipart")
+		t.Fatal("it is not a multipart")
 	}
 	_, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
 	if err != nil {

@@ -88,7 +88,7 @@ func (d *dialogue) step(line string) error {
 	case strings.HasPrefix(line, "S> "):
 		return d.expectOctets(line[3:])
 	}
-	return errors.New("is no dialogue line")
+	return errors.New("is not a dialogue line")
 }
 
 func (d *dialogue) handshake() error {

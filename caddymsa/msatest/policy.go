@@ -51,7 +51,7 @@ func Policy(t *testing.T, open func(t testing.TB) any, cases ...PolicyCase) {
 	switch open(t).(type) {
 	case caddymsa.SenderPolicy, caddymsa.RecipientPolicy, caddymsa.MessagePolicy:
 	default:
-		t.Fatal("it is no policy: it checks neither senders, recipients nor messages")
+		t.Fatal("it is not a policy: it checks neither senders, recipients nor messages")
 	}
 	for _, c := range cases {
 		t.Run("Case/"+c.Name, func(t *testing.T) { testPolicyCase(t, open(t), c) })

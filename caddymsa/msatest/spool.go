@@ -424,7 +424,7 @@ func (s *spoolTest) testPriority() {
 		s.Errorf("leased %s first", got[0])
 	}
 	if !slices.Contains(got, "L") {
-		s.Error("the low priority waits for ever")
+		s.Error("the low priority waits forever")
 	}
 }
 
@@ -669,7 +669,7 @@ func (s *spoolTest) testList() {
 func (s *spoolTest) testNotify() {
 	n, ok := s.OpenSpool.(queue.Notifier)
 	if !ok {
-		s.Skip("it is no queue.Notifier")
+		s.Skip("it is not a queue.Notifier")
 	}
 	woken := func(what string) {
 		s.Helper()

@@ -42,9 +42,9 @@ func ParsePath(s string, resolve Resolver) (*Path, error) {
 	for i, prt := range t.parts {
 		switch {
 		case prt.name != "" && i == 0:
-			return nil, fmt.Errorf("path %q: a directory must stand before the first placeholder", s)
+			return nil, fmt.Errorf("path %q: a directory must come before the first placeholder", s)
 		case prt.name != "" && !alone(t.parts, i):
-			return nil, fmt.Errorf("path %q: {%s} must stand alone between slashes", s, prt.name)
+			return nil, fmt.Errorf("path %q: {%s} must be alone between slashes", s, prt.name)
 		case prt.name != "":
 			p.elements = append(p.elements, prt)
 		case i == 0:
@@ -82,7 +82,7 @@ func (p *Path) addLiteral(s string) error {
 		switch {
 		case element == "":
 		case element == "." || element == "..":
-			return fmt.Errorf("%q may not stand behind a placeholder", element)
+			return fmt.Errorf("%q must not follow a placeholder", element)
 		case strings.IndexByte(element, 0) >= 0:
 			return errors.New("contains NUL")
 		default:

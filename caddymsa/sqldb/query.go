@@ -46,14 +46,14 @@ func parseQuery(d driver, text string, names []string) (q Query, err error) {
 		switch c := token[0]; {
 		case c == '\'' || c == '"' || c == '`':
 			if name := quotedName.FindString(token); name != "" && err == nil {
-				err = fmt.Errorf("%s stands within quotes; write it without: it becomes a parameter, not text", name)
+				err = fmt.Errorf("%s is within quotes; write it without them: it becomes a parameter, not text", name)
 			}
 			return token
 		case c == '-' || c == '/':
 			return token
 		case c != '{':
 			if d.own.MatchString(token) && err == nil {
-				err = fmt.Errorf("%s is a parameter of nothing; write %s or %s", token, known, braced[last])
+				err = fmt.Errorf("%s is not a parameter here; write %s or %s", token, known, braced[last])
 			}
 			return token
 		}

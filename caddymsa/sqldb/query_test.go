@@ -23,9 +23,9 @@ func TestQuery(t *testing.T) {
 		{"postgres", `SELECT 'a''b', '\', {user}`, `SELECT 'a''b', '\', $1`, "user"},
 		{"mysql", "SELECT a WHERE u = '{user}'", "", "within quotes"},
 		{"postgres", "SELECT a WHERE u LIKE '%{local}%' AND u = {user}", "", "within quotes"},
-		{"mysql", "SELECT a WHERE u = ? AND {user}", "", "parameter of nothing"},
-		{"sqlite", "SELECT a WHERE u = ?1", "", "parameter of nothing"},
-		{"postgres", "SELECT a WHERE u = $1", "", "parameter of nothing"},
+		{"mysql", "SELECT a WHERE u = ? AND {user}", "", "is not a parameter here"},
+		{"sqlite", "SELECT a WHERE u = ?1", "", "is not a parameter here"},
+		{"postgres", "SELECT a WHERE u = $1", "", "is not a parameter here"},
 		{"postgres", "SELECT a WHERE u = {username}", "", "{username} is not known"},
 	} {
 		q, err := parseQuery(drivers[c.driver], c.query, userNames)

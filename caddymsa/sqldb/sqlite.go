@@ -48,7 +48,7 @@ func openSQLite(o Options) (*sql.DB, string, error) {
 	}
 	values, err := url.ParseQuery(parameters)
 	if err != nil || path == "" {
-		return nil, "", errors.New("dsn: is no path and no URI as in file:/var/lib/msa/users.db?mode=ro")
+		return nil, "", errors.New("dsn: is neither a path nor a URI such as file:/var/lib/msa/users.db?mode=ro")
 	}
 	if !values.Has("mode") {
 		values.Set("mode", "ro")

@@ -68,7 +68,7 @@ func (w *watcher) watchDirs() bool {
 	failed := w.hub.watch(w, w.places, places)
 	for dir, err := range failed {
 		if !w.refused[dir] {
-			w.log.Warn("directory cannot be watched; changes are found by looking now and then",
+			w.log.Warn("directory cannot be watched; changes are found by polling",
 				zap.String("directory", dir), zap.Duration("every", w.poll), zap.Error(err))
 		}
 	}

@@ -36,7 +36,7 @@ const (
 func Files(paths []string, log *zap.Logger, changed func()) (io.Closer, error) {
 	w := &watcher{paths: slices.Clone(paths), log: log, changed: changed, hub: shared, settle: settle, patience: patience, poll: poll}
 	if err := shared.start(); err != nil { // such as: fs.inotify.max_user_instances is reached
-		log.Warn("changes of files are found by looking now and then", zap.Duration("every", poll), zap.Error(err))
+		log.Warn("changes of files are found by polling", zap.Duration("every", poll), zap.Error(err))
 		w.hub = nil
 	}
 	return w.start(), nil

@@ -98,11 +98,11 @@ func checkHostname(d *caddyfile.Dispenser, hostname string) error {
 		_, name, _ = strings.Cut(hostname, "://")
 		return d.Errf("msa takes a hostname, not a URL: write msa %s { ... }", strings.TrimRight(name, "/"))
 	case strings.Contains(port, ":"):
-		return d.Errf("msa takes a hostname, not an IP address; addresses to listen on stand in the block, as in: listen [%s]:587", hostname)
+		return d.Errf("msa takes a hostname, not an IP address; addresses to listen on go in the block, as in: listen [%s]:587", hostname)
 	case name == "":
-		return d.Errf("msa takes a hostname; the port stands in the block: msa msa.example.org { listen :%s }", port)
+		return d.Errf("msa takes a hostname; the port goes in the block: msa msa.example.org { listen :%s }", port)
 	}
-	return d.Errf("msa takes a hostname without a port; the port stands in the block: msa %s { listen :%s }", name, port)
+	return d.Errf("msa takes a hostname without a port; the port goes in the block: msa %s { listen :%s }", name, port)
 }
 
 // serverParser reads one msa block.

@@ -91,14 +91,14 @@ func TestMap(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	path := file(t)
 	for want, text := range map[string]string{
-		"sql takes a driver":     "sql sqlite",
-		`driver "oracle" is not`: "sql oracle x",
-		"unknown setting query":  "sql sqlite x {\n query y\n}",
-		"takes one value":        "sql sqlite x {\n actual SELECT 1\n}",
-		"sql: timeout":           "sql sqlite x {\n timeout soon\n}",
-		"no such table":          "sql sqlite " + path + " {\n actual \"SELECT a FROM b WHERE c = {address}\"\n}",
-		"does not ask for the":   "sql sqlite " + path + " {\n logical \"SELECT 1\"\n}",
-		"{user} is not known":    "sql sqlite " + path + " {\n actual \"SELECT {user}\"\n}",
+		"sql takes a driver":             "sql sqlite",
+		`driver: "oracle" is not one of`: "sql oracle x",
+		`unknown setting "query"`:        "sql sqlite x {\n query y\n}",
+		"takes one value":                "sql sqlite x {\n actual SELECT 1\n}",
+		`timeout: "soon" is not`:         "sql sqlite x {\n timeout soon\n}",
+		"no such table":                  "sql sqlite " + path + " {\n actual \"SELECT a FROM b WHERE c = {address}\"\n}",
+		"does not ask for the":           "sql sqlite " + path + " {\n logical \"SELECT 1\"\n}",
+		"{user} is not known":            "sql sqlite " + path + " {\n actual \"SELECT {user}\"\n}",
 	} {
 		if _, err := open(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

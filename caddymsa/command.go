@@ -1,9 +1,13 @@
 package caddymsa
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 var commands struct {
@@ -18,11 +22,40 @@ func RegisterCommand(add func(msa *cobra.Command)) {
 	commands.add = append(commands.add, add)
 }
 
-// AddCommands gives msa the sub-commands that were registered. The app calls it.
+// AddCommands gives msa the sub-commands that were registered. The app calls it. What a command returns as its error is printed
+// without control characters, since it may be what a stranger said; a sub-command that is not there is an error.
 func AddCommands(msa *cobra.Command) {
 	commands.Lock()
 	defer commands.Unlock()
 	for _, add := range commands.add {
 		add(msa)
 	}
+	finish(msa)
+}
+
+func finish(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		finish(sub)
+	}
+	if !cmd.Runnable() {
+		cmd.RunE = group
+	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return terminal.Error(run(cmd, args)) }
+	}
+}
+
+// group is a command that only has others below it.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
 }

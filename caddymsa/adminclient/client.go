@@ -4,9 +4,12 @@ package adminclient
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/pflag"
@@ -61,7 +64,21 @@ func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
 	}
 	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, advise(address, err)
 	}
 	return resp.Body, nil
+}
+
+// advise says what to do about an admin API that cannot be reached.
+func advise(address string, err error) error {
+	network, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: this user may not use the admin API at %s; run the command as the user that Caddy runs as", err, address)
+	case network.Op == "dial":
+		return fmt.Errorf("%w: no admin API at %s; is Caddy running, and is its admin API on? Name its address with --address, or the configuration with --config", err, address)
+	}
+	return err
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -77,14 +80,14 @@ func show(w io.Writer, answers []adminapi.AuthTestAnswer) error {
 	fmt.Fprintln(t, "SERVER\tBACKEND\tRESULT\tMECHANISMS\tMAY ALSO SEND AS")
 	for _, a := range answers {
 		good = good || a.Result == "accepted" || a.Result == "known"
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", a.Server, a.Backend, dash(result(a)), dash(strings.Join(a.Mechanisms, " ")), dash(strings.Join(a.Addresses, " ")))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", terminal.Line(a.Server), terminal.Line(a.Backend), dash(result(a)), dash(strings.Join(a.Mechanisms, " ")), dash(strings.Join(a.Addresses, " ")))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, a := range answers {
 		if a.Error != "" {
-			fmt.Fprintf(w, "%s: %s\n", a.Backend, a.Error)
+			fmt.Fprintf(w, "%s: %s\n", terminal.Line(a.Backend), terminal.Line(a.Error))
 		}
 	}
 	if !good {
@@ -109,7 +112,7 @@ func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return terminal.Line(s)
 }
 
 func reloadCommand(a *adminclient.Admin) *cobra.Command {
@@ -125,8 +128,8 @@ users of open sessions at their next message. What cannot be read stays as it wa
 			if err := a.Post("/msa/reload/auth", nil, &done); err != nil {
 				return err
 			}
-			for server, backends := range done {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", server, strings.Join(backends, ", "))
+			for _, server := range slices.Sorted(maps.Keys(done)) {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", terminal.Line(server), terminal.Line(strings.Join(done[server], ", ")))
 			}
 			return nil
 		},

@@ -58,6 +58,10 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`),
 				return errors.New("--to says whose routes take the messages")
 			}
 			cmd.SilenceUsage = true
+			if err := checkIDs(ids); err != nil {
+				return err
+			}
+			ids = once(ids)
 			w := &work{admin: a, action: act, request: request, out: cmd.OutOrStdout(), progress: progressTo(cmd.ErrOrStderr())}
 			if all {
 				if _, err := each(a, f.query(), "", 0, func(e *queue.Entry) error { ids = append(ids, e.ID); return nil }); err != nil {
@@ -82,6 +86,28 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`),
 		cmd.Flags().StringVar(&request.Server, "to", "", "server whose routes take the messages")
 	}
 	return cmd
+}
+
+// checkIDs refuses an id that names nothing, which the admin API takes for the list of all.
+func checkIDs(ids []string) error {
+	for _, id := range ids {
+		if strings.TrimSpace(id) == "" {
+			return errors.New("an id is empty; the client was told it at acceptance (queued as ...), and \"caddy msa queue list\" has it")
+		}
+	}
+	return nil
+}
+
+// once keeps the first of each.
+func once(ids []string) (all []string) {
+	seen := make(map[string]bool)
+	for _, id := range ids {
+		if !seen[id] {
+			seen[id] = true
+			all = append(all, id)
+		}
+	}
+	return all
 }
 
 func confirm(cmd *cobra.Command, question string) error {
@@ -121,7 +147,7 @@ func (w *work) do(ids []string) error {
 		for _, id := range chunk {
 			if why, ok := answer.Failed[id]; ok {
 				failed++
-				fmt.Fprintf(w.out, "%s: %s\n", id, printable(why))
+				fmt.Fprintf(w.out, "%s: %s\n", printable(id), printable(why))
 			}
 		}
 		w.progress(done+failed, len(ids))

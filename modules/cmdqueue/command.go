@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -66,16 +67,20 @@ func catCommand(a *adminclient.Admin) *cobra.Command {
 		Use:   "cat <id>",
 		Short: "Prints a message",
 		Long: `Prints a message with the fields that were put before it. The configuration must
-allow it (show_content in its queue), and the server's log says that it was read.`,
+allow it (show_content in its queue), and the server's log says that it was read. On a terminal,
+control characters are replaced; a pipe or a file gets the octets as they are.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if err := checkIDs(args); err != nil {
+				return err
+			}
 			message, err := a.Open("/msa/queue-content/" + url.PathEscape(args[0]))
 			if err != nil {
 				return err
 			}
 			defer message.Close()
-			_, err = io.Copy(cmd.OutOrStdout(), message)
+			_, err = io.Copy(terminal.Writer(cmd.OutOrStdout()), message)
 			return err
 		},
 	}

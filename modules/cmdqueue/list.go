@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func listCommand(a *adminclient.Admin) *cobra.Command {
@@ -88,7 +89,7 @@ type printer struct {
 func newPrinter(w io.Writer, asJSON bool) *printer {
 	p := &printer{w: w, style: styleFor(w), now: time.Now()}
 	if asJSON {
-		p.json = json.NewEncoder(w)
+		p.json = json.NewEncoder(terminal.Writer(w))
 		return p
 	}
 	p.table = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.StripEscape)
@@ -106,7 +107,7 @@ func (p *printer) entry(e *queue.Entry) error {
 	if e.Held == "" {
 		next = p.until(e.Next)
 	}
-	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", e.ID, age(p.now.Sub(e.Accepted)), humanize.IBytes(uint64(max(0, e.Size))),
+	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", printable(e.ID), age(p.now.Sub(e.Accepted)), humanize.IBytes(uint64(max(0, e.Size))),
 		p.style.state(adminapi.EntryState(e)), e.Attempts, next, bracket(e.Sender), recipients(e), clip(lastError(e), 80))
 	return err
 }

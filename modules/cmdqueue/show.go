@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func showCommand(a *adminclient.Admin) *cobra.Command {
@@ -25,12 +26,15 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if err := checkIDs(args); err != nil {
+				return err
+			}
 			e := new(queue.Entry)
 			if err := a.Get("/msa/queue/"+url.PathEscape(args[0]), e); err != nil {
 				return err
 			}
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc := json.NewEncoder(terminal.Writer(cmd.OutOrStdout()))
 				enc.SetIndent("", "  ")
 				return enc.Encode(e)
 			}
@@ -50,7 +54,7 @@ func show(w io.Writer, e *queue.Entry) {
 			fmt.Fprintf(w, "%s %s\n", st.plain(dim, fmt.Sprintf("%-11s", name)), printable(value))
 		}
 	}
-	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, e.ID), adminapi.EntryState(e))
+	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, printable(e.ID)), adminapi.EntryState(e))
 	line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
 	line("user", strings.TrimSpace(e.User+"  "+e.Mechanism))
 	line("client", strings.TrimSpace(e.RemoteIP+"  "+e.Helo+"  "+e.TLS))

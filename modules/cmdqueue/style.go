@@ -4,9 +4,8 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 
-	"golang.org/x/term"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 // style colours words when that is wanted.
@@ -14,8 +13,7 @@ type style struct{ colours bool }
 
 // styleFor is with colours on a terminal, unless NO_COLOR is set (no-color.org).
 func styleFor(w io.Writer) style {
-	f, ok := w.(*os.File)
-	return style{ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))}
+	return style{os.Getenv("NO_COLOR") == "" && terminal.Is(w)}
 }
 
 const (
@@ -49,11 +47,4 @@ func (s style) state(state string) string {
 }
 
 // printable keeps what others wrote from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
+func printable(s string) string { return terminal.Line(s) }

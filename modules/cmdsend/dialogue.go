@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 // dialogue is a connection whose lines are printed as they go by.
@@ -85,7 +87,7 @@ func (o *options) tlsConfig() (*tls.Config, error) {
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", o.ca)
+		return nil, fmt.Errorf("%s contains no certificate in PEM", o.ca)
 	}
 	return config, nil
 }
@@ -102,7 +104,7 @@ func (d *dialogue) handshake(config *tls.Config) error {
 	}
 	state := conn.ConnectionState()
 	fmt.Fprintf(d.out, "-- %s, %s, certificate of %s\n", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite),
-		strings.Join(certificateNames(state.PeerCertificates), ", "))
+		terminal.Line(strings.Join(certificateNames(state.PeerCertificates), ", ")))
 	d.use(conn)
 	return nil
 }
@@ -132,7 +134,7 @@ func (d *dialogue) read(want int) (string, error) {
 		if i == len(lines)-1 {
 			sep = " "
 		}
-		fmt.Fprintf(d.out, "S: %d%s%s\n", code, sep, line)
+		fmt.Fprintf(d.out, "S: %d%s%s\n", code, sep, terminal.Line(line))
 	}
 	if code != want {
 		return "", fmt.Errorf("the server refused: %d %s", code, lines[len(lines)-1])
@@ -212,7 +214,7 @@ func (d *dialogue) challenge() ([]byte, error) {
 	if err != nil && !errors.As(err, &reply) {
 		return nil, err
 	}
-	fmt.Fprintf(d.out, "S: %d %s\n", code, text)
+	fmt.Fprintf(d.out, "S: %d %s\n", code, terminal.Line(text))
 	switch code {
 	case 235:
 		return nil, nil

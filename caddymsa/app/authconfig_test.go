@@ -41,7 +41,7 @@ func TestMechanisms(t *testing.T) {
 		{auth(nil, passwordsOnly{}, digestOnly{}), []string{sasl.DigestMD5, sasl.Plain, sasl.Login}, ""},
 		{auth([]string{"login", "PLAIN"}, passwordsOnly{}), []string{sasl.Login, sasl.Plain}, ""},
 		{auth([]string{"SCRAM-SHA-256"}, passwordsOnly{}), nil, "mechanism SCRAM-SHA-256: no backend can serve it; backends: backend (password)"},
-		{auth([]string{"PLAIN", "PLAIN"}, passwordsOnly{}), nil, "listed twice"},
+		{auth([]string{"PLAIN", "PLAIN"}, passwordsOnly{}), nil, "specified twice"},
 		{auth([]string{"NTLM"}, passwordsOnly{}), nil, "is not known"},
 		{auth(nil, struct{}{}), nil, "no backend can serve"},
 	} {

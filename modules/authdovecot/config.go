@@ -35,7 +35,7 @@ func (d *Dovecot) check() error {
 		case !slices.Contains(proxiable, name):
 			return fmt.Errorf("mechanisms: %s cannot be handed on to Dovecot; there are %s", name, strings.Join(proxiable, ", "))
 		case slices.Contains(d.Mechanisms[:i], name):
-			return fmt.Errorf("mechanisms: %s is listed twice", name)
+			return fmt.Errorf("mechanisms: %s is specified twice", name)
 		}
 	}
 	if d.Service == "" {

@@ -82,5 +82,6 @@ func addressLiteral(ip netip.Addr) string {
 
 // tlsText names a connection's TLS in the log and in entries.
 func tlsText(state *tls.ConnectionState) string {
-	return tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+	version := strings.ReplaceAll(tls.VersionName(state.Version), " ", "") // so that there are two words
+	return version + " " + tls.CipherSuiteName(state.CipherSuite)
 }

@@ -109,7 +109,7 @@ func (h Header) name() {
 // IsName tells whether b is a field name (RFC 5322 section 2.2): printable ASCII without colon.
 func IsName[T string | []byte](b T) bool {
 	for _, c := range []byte(b) {
-		if c <= ' ' || c > '~' {
+		if c <= ' ' || c > '~' || c == ':' {
 			return false
 		}
 	}

@@ -61,24 +61,65 @@ func compact(all []string) (short []string) {
 	return short
 }
 
-// field makes one of what a milter gave, whose lines end in LF or CRLF.
+// maxLine and foldAt are how long lines may be, and should be (RFC 5322 section 2.1.1), without CRLF.
+const (
+	maxLine = 998
+	foldAt  = 78
+)
+
+// field makes one of what a milter gave, whose lines end in LF or CRLF. Folds that are none are made so,
+// and lines that are too long are folded between words.
 func field(name, value string) (string, bool) {
-	if !message.IsName(name) {
-		return "", false
-	}
 	value = strings.ReplaceAll(strings.TrimRight(value, "\r\n"), "\r\n", "\n")
-	if strings.ContainsAny(value, "\r\x00") {
+	if !message.IsName(name) || strings.ContainsAny(value, "\r\x00") {
 		return "", false
 	}
-	lines := strings.Split(value, "\n")
-	for i, line := range lines {
-		if len(line) > 900 || i > 0 && (line == "" || line[0] != ' ' && line[0] != '\t' || strings.TrimSpace(line) == "") {
+	var b strings.Builder
+	for i, line := range strings.Split(value, "\n") {
+		blank := strings.TrimSpace(line) == ""
+		switch {
+		case i == 0 && blank:
+			line = name + ":"
+		case i == 0 && (line[0] == ' ' || line[0] == '\t'):
+			line = name + ":" + line
+		case i == 0:
+			line = name + ": " + line
+		case blank: // RFC 5322 section 3.2.2
+			continue
+		case line[0] != ' ' && line[0] != '\t':
+			line = "\t" + line
+		}
+		if len(line) > maxLine {
+			line = fold(line)
+		}
+		b.WriteString(line + "\r\n")
+	}
+	for line := range strings.Lines(b.String()) {
+		if len(line) > maxLine+len("\r\n") {
 			return "", false
 		}
 	}
-	if value == "" || value[0] != ' ' && value[0] != '\t' {
-		value = " " + value
+	return b.String(), true
+}
+
+// fold breaks a line before white space.
+func fold(line string) string {
+	var b strings.Builder
+	for len(line) > foldAt {
+		first := len(line) - len(strings.TrimLeft(line, " \t"))
+		at := strings.LastIndexAny(line[:foldAt], " \t")
+		if at <= first { // a word that is too long for the line
+			if at = strings.IndexAny(line[first:], " \t"); at < 0 {
+				break
+			}
+			at += first
+		}
+		if strings.TrimSpace(line[at:]) == "" {
+			line = line[:at]
+			break
+		}
+		b.WriteString(line[:at] + "\r\n")
+		line = line[at:]
 	}
-	f := name + ":" + strings.ReplaceAll(value, "\n", "\r\n") + "\r\n"
-	return f, len(strings.TrimSpace(value)) > 0
+	return b.String() + line
 }

@@ -1,6 +1,7 @@
 package policymilter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,36 +34,17 @@ type conversation struct {
 }
 
 // begin connects and tells who the client is.
-func (c *conversation) begin(s *caddymsa.Submission) error {
+func (c *conversation) begin(ctx context.Context, s *caddymsa.Submission) error {
 	if c.session != nil {
 		return nil
 	}
-	nc, err := c.p.dialer.dial()
+	nc, err := c.p.dialer.dial(ctx)
 	if err != nil {
 		return &failure{err}
 	}
 	c.mu.Lock()
 	c.conn = nc
 	c.mu.Unlock()
-	e := s.Entry
-	c.macros = milter.NewMacroBag()
-	version, cipher, _ := strings.Cut(e.TLS, " ")
-	for name, value := range map[milter.MacroName]string{
-		milter.MacroMTAFQDN: s.Hostname, milter.MacroDaemonName: "caddy-msa", milter.MacroMTAVersion: "caddy-msa", milter.MacroClientAddr: e.RemoteIP,
-		milter.MacroTlsVersion: version, milter.MacroCipher: cipher, milter.MacroAuthType: e.Mechanism, milter.MacroAuthAuthen: e.User,
-		milter.MacroMailAddr: e.Sender, milter.MacroMailHost: s.Sender.ASCIIDomain(), milter.MacroMailMailer: "esmtp", milter.MacroRcptMailer: "esmtp",
-	} {
-		if value != "" {
-			c.macros.Set(name, value)
-		}
-	}
-	client := milter.NewClient(c.p.dialer.network, c.p.dialer.address, milter.WithDialer(given{nc}),
-		milter.WithReadTimeout(time.Duration(c.p.Timeout)), milter.WithWriteTimeout(time.Duration(c.p.Timeout)))
-	session, err := client.Session(c.macros)
-	if err != nil {
-		return &failure{err}
-	}
-	c.session = session
 	name, family, address := "localhost", milter.FamilyUnknown, ""
 	if s.RemoteIP.IsValid() {
 		address, family = s.RemoteIP.Unmap().String(), milter.FamilyInet
@@ -71,6 +53,15 @@ func (c *conversation) begin(s *caddymsa.Submission) error {
 		}
 		name = "[" + address + "]"
 	}
+	c.macros = macros(s, name)
+	client := milter.NewClient(c.p.dialer.network, c.p.dialer.address, milter.WithDialer(given{nc}), milter.WithMacroRequest(milter.StageConnect, connectMacros), milter.WithMacroRequest(milter.StageHelo, heloMacros),
+		milter.WithMacroRequest(milter.StageMail, mailMacros),
+		milter.WithReadTimeout(time.Duration(c.p.Timeout)), milter.WithWriteTimeout(time.Duration(c.p.Timeout)))
+	session, err := client.Session(c.macros)
+	if err != nil {
+		return &failure{err}
+	}
+	c.session = session
 	if err := c.heed(session.Conn(name, family, 0, address)); err != nil {
 		return err
 	}
@@ -87,11 +78,11 @@ type given struct{ c net.Conn }
 func (g given) Dial(string, string) (net.Conn, error) { return g.c, nil }
 
 // mail tells the sender, once.
-func (c *conversation) mail(s *caddymsa.Submission) error {
+func (c *conversation) mail(ctx context.Context, s *caddymsa.Submission) error {
 	if c.mailed || c.accepted {
 		return nil
 	}
-	if err := c.begin(s); err != nil || c.accepted {
+	if err := c.begin(ctx, s); err != nil || c.accepted {
 		return err
 	}
 	c.mailed = true
@@ -109,8 +100,8 @@ func (c *conversation) mail(s *caddymsa.Submission) error {
 }
 
 // rcpt tells a recipient, once.
-func (c *conversation) rcpt(s *caddymsa.Submission, r *queue.Recipient) error {
-	if err := c.mail(s); err != nil || c.accepted || c.told[r.Address] {
+func (c *conversation) rcpt(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
+	if err := c.mail(ctx, s); err != nil || c.accepted || c.told[r.Address] {
 		return err
 	}
 	to, _ := mailaddr.Parse(r.Complete(), true)
@@ -124,9 +115,9 @@ func (c *conversation) rcpt(s *caddymsa.Submission, r *queue.Recipient) error {
 }
 
 // message tells the header and the body, and does what the milter says at the end.
-func (c *conversation) message(s *caddymsa.Submission, m *caddymsa.Message) error {
+func (c *conversation) message(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
 	for i := range s.Entry.Recipients {
-		if err := c.rcpt(s, &s.Entry.Recipients[i]); err != nil || c.accepted {
+		if err := c.rcpt(ctx, s, &s.Entry.Recipients[i]); err != nil || c.accepted {
 			return err
 		}
 	}
@@ -138,7 +129,7 @@ func (c *conversation) message(s *caddymsa.Submission, m *caddymsa.Message) erro
 	if err != nil || c.accepted {
 		return err
 	}
-	if err := c.body(m, length); err != nil || c.accepted {
+	if err := c.body(ctx, m, length); err != nil || c.accepted {
 		return err
 	}
 	c.conn.patient(time.Duration(c.p.EndTimeout))
@@ -189,12 +180,13 @@ func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
 const chunk = 65535
 
 // body tells what follows the header and the empty line behind it.
-func (c *conversation) body(m *caddymsa.Message, header int64) error {
-	r, err := m.Open()
+func (c *conversation) body(ctx context.Context, m *caddymsa.Message, header int64) error {
+	whole, err := m.Open()
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer whole.Close()
+	r := message.UntilDone(ctx, whole)
 	if _, err := io.CopyN(io.Discard, r, header); err != nil && err != io.EOF {
 		return err
 	}

@@ -52,8 +52,8 @@ type Milter struct {
 
 const changeIgnore = "ignore"
 
-// onChange are the words of the setting on_change.
-var onChange = []string{changeIgnore, caddymsa.FailTempfail, caddymsa.FailRefuse}
+// onChange are the words of the setting on_change. reject is what milters call refusing.
+var onChange = []string{changeIgnore, caddymsa.FailTempfail, caddymsa.FailRefuse, "reject"}
 
 // CaddyModule returns the Caddy module information.
 func (*Milter) CaddyModule() caddy.ModuleInfo {
@@ -95,8 +95,11 @@ func (p *Milter) provision() error {
 			*d.value = conf.Duration(d.deflt)
 		}
 	}
-	if p.OnChange == "" {
+	switch p.OnChange {
+	case "":
 		p.OnChange = changeIgnore
+	case "reject":
+		p.OnChange = caddymsa.FailRefuse
 	}
 	if err := conf.OneOf(p.OnChange, onChange...); err != nil {
 		return fmt.Errorf("on_change: %w", err)
@@ -107,17 +110,17 @@ func (p *Milter) provision() error {
 
 // CheckSender begins the conversation.
 func (p *Milter) CheckSender(ctx context.Context, s *caddymsa.Submission) error {
-	return p.within(ctx, s, func(c *conversation) error { return c.mail(s) })
+	return p.within(ctx, s, func(c *conversation) error { return c.mail(ctx, s) })
 }
 
 // CheckRecipient names a recipient.
 func (p *Milter) CheckRecipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
-	return p.within(ctx, s, func(c *conversation) error { return c.rcpt(s, r) })
+	return p.within(ctx, s, func(c *conversation) error { return c.rcpt(ctx, s, r) })
 }
 
 // CheckMessage gives the milter the message, and all that it has not been told before.
 func (p *Milter) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
-	return p.within(ctx, s, func(c *conversation) error { return c.message(s, m) })
+	return p.within(ctx, s, func(c *conversation) error { return c.message(ctx, s, m) })
 }
 
 // within calls f with the submission's conversation, for as long as ctx lasts.
@@ -160,8 +163,8 @@ type dialer struct {
 	timeout          time.Duration
 }
 
-func (d *dialer) dial() (*conn, error) {
-	nc, err := net.DialTimeout(d.network, d.address, d.timeout)
+func (d *dialer) dial(ctx context.Context) (*conn, error) {
+	nc, err := (&net.Dialer{Timeout: d.timeout}).DialContext(ctx, d.network, d.address)
 	if err != nil {
 		return nil, err
 	}

@@ -190,7 +190,7 @@ func TestTLSNames(t *testing.T) {
 		"TLS1.2 TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305 256",
 		"TLS1.2 TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA":            "TLSv1.2 ECDHE-RSA-AES256-SHA 256",
 		"TLS1.2 TLS_RSA_WITH_AES_128_GCM_SHA256":               "TLSv1.2 AES128-GCM-SHA256 128",
-		"": "  ",
+		"":                                                     "  ",
 	} {
 		version, cipher := tlsNames(text)
 		if got := version + " " + cipher + " " + cipherBits(cipher); got != want {

@@ -147,7 +147,7 @@ func TestShutdownIsBounded(t *testing.T) {
 // lock nor the sockets are asked for, and nobody is disturbed.
 func TestValidateBesideServer(t *testing.T) {
 	t.Parallel()
-	l := layout{msa: "listen unix/$DIR/msa.sock|0660"}
+	l := layout{listen: "unix/$DIR/msa.sock|0660"}
 	s := start(t, l)
 	trust := s.tlsConfig()
 	c, err := s.alice(trust)

@@ -66,7 +66,7 @@ func TestSASLClients(t *testing.T) {
 					return '-'
 				}
 				return r
-			}, client.name) + "@example.net"
+			}, strings.ToLower(client.name)) + "@example.net"
 			for _, mechanism := range client.mechanisms {
 				for _, user := range []string{"alice@example.org", "alice"} {
 					out, err := converse(exec.Command(program, client.args(mechanism, user, "secret")...), to)

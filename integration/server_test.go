@@ -44,11 +44,12 @@ bob@example.net:{PLAIN}hunter2
 // layout is what a test says of its server. In its text, $DIR is the server's
 // directory, $STARTTLS, $IMPLICIT and $ADMIN are its addresses.
 type layout struct {
-	msa    string // lines in the msa block beside listen, tls, auth and spool
-	auth   string // in place of the default auth block
-	global string // lines beside the msa block
-	tls    string // in place of: tls internal
-	users  string // in place of users
+	msa               string // lines in the msa block beside listen, tls, auth and spool
+	auth              string // in place of the default auth block
+	global            string // lines beside the msa block
+	listen, listenTLS string // addresses beside $STARTTLS and $IMPLICIT
+	tls               string // in place of: tls internal
+	users             string // in place of users
 }
 
 func newServer(t testing.TB) *server {
@@ -93,8 +94,8 @@ func (s *server) caddyfile(l layout) string {
 	grace_period 5s
 	%s
 	msa %s {
-	listen     $STARTTLS
-	listen_tls $IMPLICIT
+	listen     $STARTTLS %s
+	listen_tls $IMPLICIT %s
 	%s
 	%s
 	%s
@@ -102,7 +103,7 @@ func (s *server) caddyfile(l layout) string {
 	grace_period 5s
 	}
 }
-`, l.global, hostname, l.tls, l.auth, l.msa))
+`, l.global, hostname, l.listen, l.listenTLS, l.tls, l.auth, l.msa))
 }
 
 func (s *server) expand(text string) string {

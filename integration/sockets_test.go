@@ -74,7 +74,7 @@ func dial(t *testing.T, network, address string) net.Conn {
 func TestUnixSockets(t *testing.T) {
 	t.Parallel()
 	curl := need(t, "curl")
-	l := layout{msa: "listen unix/$DIR/starttls.sock|0660\n listen_tls unix/$DIR/tls.sock"}
+	l := layout{listen: "unix/$DIR/starttls.sock|0660", listenTLS: "unix/$DIR/tls.sock"}
 	s := start(t, l)
 	starttls, implicit := filepath.Join(s.dir, "starttls.sock"), filepath.Join(s.dir, "tls.sock")
 	check := func(round string) {
@@ -143,7 +143,7 @@ func TestInheritedSockets(t *testing.T) {
 		files = append(files, f)
 		_ = ln.Close() // f is the socket
 	}
-	l := layout{msa: "listen fd/3\n listen_tls fd/4"}
+	l := layout{listen: "fd/3", listenTLS: "fd/4"}
 	s.write("Caddyfile", s.caddyfile(l))
 	s.writeUsers("")
 	s.process(files...)

@@ -159,17 +159,26 @@ func Words(dst [][]byte, line []byte) [][]byte {
 	return dst
 }
 
-// List calls add with each word of a file that is a list of words, most often one a line.
+// List calls add with each entry of a file that is a list: one a line, or several with commas between them.
 func List(in io.Reader, name string, add func(word string) error) error {
 	r := NewReader(in, name)
 	var words [][]byte
 	for r.Next() {
 		words = Words(words[:0], r.Line())
-		for _, word := range words {
+		for i, word := range words {
+			if i+1 < len(words) && !separated(r.Line(), word) {
+				return r.Errorf("expected one entry a line, or commas between them, but found %q before %q", word, words[i+1])
+			}
 			if err := add(string(word)); err != nil {
 				return r.Errorf("%w", err)
 			}
 		}
 	}
 	return r.Err()
+}
+
+// separated tells whether a comma or semicolon follows a word, which is a part of the line.
+func separated(line, word []byte) bool {
+	end := cap(line) - cap(word) + len(word)
+	return end < len(line) && (line[end] == ',' || line[end] == ';')
 }

@@ -43,7 +43,8 @@ func TestErrors(t *testing.T) {
 		"o\u202ene":               "f:1: contains an invisible character (U+202E)",
 		"o\x1b[2Jne":              "f:1: contains a control character (U+001B)",
 		"one\n" + strings.Repeat("x", MaxLine+10): "f:2: longer than",
-		"one\nbad": "f:2: no good",
+		"one\nbad":       "f:2: no good",
+		"one\ntwo three": "f:2: expected one entry a line",
 	} {
 		err := List(strings.NewReader(in), "f", func(word string) error {
 			if word == "bad" {

@@ -1,77 +1,86 @@
 package policyrecipients
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"io"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
-// read reads all lists.
-func (p *Recipients) read() (*lists, error) {
-	allow, err := readSet("allow", p.Case, p.Allow, p.AllowFiles)
-	if err != nil {
-		return nil, err
-	}
-	deny, err := readSet("deny", p.Case, p.Deny, p.DenyFiles)
-	return &lists{allow, deny}, err
+// files are the lists in memory, by how names compare in them.
+var files = map[names.Case]*watch.Source[*mailaddr.Set]{
+	names.Folded: {Parse: func(r io.Reader, name string, _ int64, _ *mailaddr.Set) (*mailaddr.Set, error) {
+		return readSet(r, name, names.Folded)
+	}},
+	names.Exact: {Parse: func(r io.Reader, name string, _ int64, _ *mailaddr.Set) (*mailaddr.Set, error) {
+		return readSet(r, name, names.Exact)
+	}},
 }
 
-// readSet is nil where there is no such list.
-func readSet(name string, c names.Case, patterns, files []string) (*mailaddr.Set, error) {
-	if len(patterns)+len(files) == 0 {
+func readSet(r io.Reader, name string, c names.Case) (*mailaddr.Set, error) {
+	set := &mailaddr.Set{Case: c}
+	return set, textfile.List(r, name, set.Add)
+}
+
+// list is what the configuration says and what its files say.
+type list struct {
+	written *mailaddr.Set
+	files   []*watch.File[*mailaddr.Set]
+}
+
+// openList is nil where there is no such list.
+func (p *Recipients) openList(name string, patterns, paths []string) (*list, error) {
+	if len(patterns)+len(paths) == 0 {
 		return nil, nil
 	}
-	set := &mailaddr.Set{Case: c}
+	l := &list{written: &mailaddr.Set{Case: p.Case}}
 	for _, text := range patterns {
-		if err := set.Add(text); err != nil {
+		if err := l.written.Add(text); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for _, file := range files {
-		if err := readFile(set, file); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+	for _, path := range paths {
+		f, err := files[p.Case].Open(path, p.log, func(_ *mailaddr.Set, err error) { p.changed(path, err) })
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), l.close())
 		}
+		l.files = append(l.files, f)
 	}
-	return set, nil
+	return l, nil
 }
 
-func readFile(set *mailaddr.Set, file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
+func (l *list) has(a mailaddr.Address) bool {
+	if l.written.Has(a) {
+		return true
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		line, _, _ := strings.Cut(s.Text(), "#")
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		if err := set.Add(line); err != nil {
-			return fmt.Errorf("%s:%d: %w", file, n, err)
+	for _, f := range l.files {
+		if f.Load().Has(a) {
+			return true
 		}
 	}
-	if err := s.Err(); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return nil
+	return false
 }
 
-// reload takes the files as they are now.
-func (p *Recipients) reload() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all, err := p.read()
+func (l *list) close() (err error) {
+	if l == nil {
+		return nil
+	}
+	for _, f := range l.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+func (p *Recipients) changed(path string, err error) {
 	if err != nil {
-		p.log.Error("recipients: lists cannot be read; those that were read before stay in force", zap.Error(err))
+		p.log.Error("recipients: a list cannot be read; what was read before stays in force", zap.Error(err))
 		return
 	}
-	p.lists.Store(all)
-	p.log.Info("recipients: lists were read again", zap.Strings("allow", p.AllowFiles), zap.Strings("deny", p.DenyFiles))
+	p.log.Info("recipients: a list was read again", zap.String("file", path))
 }

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,7 +15,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
-	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
 func init() {
@@ -35,7 +31,7 @@ func init() {
 type Recipients struct {
 	// Allow are the recipients that are taken; all others are refused. Default: all are taken.
 	Allow []string `json:"allow,omitempty"`
-	// AllowFiles are files with more of them, one a line, # for comments. They are read again
+	// AllowFiles are files with more of them, one a line, # for comments before or behind. They are read again
 	// when they change; one that cannot be read leaves what was read before.
 	AllowFiles []string `json:"allow_files,omitempty"`
 	// Deny are recipients that are refused, whatever Allow says.
@@ -56,16 +52,12 @@ type Recipients struct {
 	// Name tells the daily counts of several such policies apart. Those of the same name share one.
 	Name string `json:"name,omitempty"`
 
-	lists atomic.Pointer[lists]
-	watch io.Closer
-	zone  *time.Location
-	now   func() time.Time
-	days  *days
-	log   *zap.Logger
-	mu    sync.Mutex // reading files
+	allow, deny *list
+	zone        *time.Location
+	now         func() time.Time
+	days        *days
+	log         *zap.Logger
 }
-
-type lists struct{ allow, deny *mailaddr.Set }
 
 // CaddyModule returns the Caddy module information.
 func (*Recipients) CaddyModule() caddy.ModuleInfo {
@@ -84,18 +76,12 @@ func (p *Recipients) Provision(ctx caddy.Context) (err error) {
 	if p.zone, err = time.LoadLocation(p.Timezone); err != nil {
 		return fmt.Errorf("recipients: timezone: %w", err)
 	}
-	if files := append(append([]string(nil), p.AllowFiles...), p.DenyFiles...); len(files) > 0 {
-		if p.watch, err = watch.Files(files, p.log, p.reload); err != nil {
-			return fmt.Errorf("recipients: %w", err)
-		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all, err := p.read()
-	if err != nil {
+	if p.allow, err = p.openList("allow", p.Allow, p.AllowFiles); err != nil {
 		return fmt.Errorf("recipients: %w", err)
 	}
-	p.lists.Store(all)
+	if p.deny, err = p.openList("deny", p.Deny, p.DenyFiles); err != nil {
+		return fmt.Errorf("recipients: %w", err)
+	}
 	if p.MaxPerDay > 0 {
 		v, _, err := counts.LoadOrNew(p.key(), func() (caddy.Destructor, error) { return new(days), nil })
 		if err != nil {
@@ -111,10 +97,7 @@ func (p *Recipients) Cleanup() error {
 	if p.days != nil {
 		_, _ = counts.Delete(p.key())
 	}
-	if p.watch != nil {
-		return p.watch.Close()
-	}
-	return nil
+	return errors.Join(p.allow.close(), p.deny.close())
 }
 
 // CheckRecipient checks one.
@@ -123,11 +106,10 @@ func (p *Recipients) CheckRecipient(_ context.Context, s *caddymsa.Submission, r
 	if err != nil {
 		return err
 	}
-	all := p.lists.Load()
-	if all.deny != nil && all.deny.Has(a) {
+	if p.deny != nil && p.deny.has(a) {
 		return refuse(550, smtp.EnhancedCode{5, 7, 1}, "deny", "Recipient is not allowed: "+a.Exact)
 	}
-	if all.allow != nil && !all.allow.Has(a) {
+	if p.allow != nil && !p.allow.has(a) {
 		return refuse(550, smtp.EnhancedCode{5, 7, 1}, "allow", "Recipient is not allowed: "+a.Exact)
 	}
 	if p.MaxPerMessage > 0 && len(s.Entry.Recipients) >= p.MaxPerMessage {

@@ -124,14 +124,25 @@ func TestFiles(t *testing.T) {
 		t.Error("the file was not read as it stands")
 	}
 	write("example.net\nthis is nothing\n")
-	p.reload()
+	if err := p.allow.files[0].Reload(); err == nil {
+		t.Error("no error")
+	}
 	if !taken("bob@example.org") {
 		t.Error("a broken file was taken")
 	}
 	write("carol@example.org\n")
-	p.reload()
+	if err := p.allow.files[0].Reload(); err != nil {
+		t.Error(err)
+	}
 	if taken("bob@example.org") || !taken("carol@example.org") {
 		t.Error("the file was not read again")
+	}
+	write("\ufeffcarol@example.org,\r\n\u00a0dave@example.org\u00a0\r\n")
+	if err := p.allow.files[0].Reload(); err != nil {
+		t.Error(err)
+	}
+	if !taken("carol@example.org") || !taken("dave@example.org") {
+		t.Error("what editors leave was not read as it is meant")
 	}
 	write("example.net\n@\n")
 	if err := bad(t, &Recipients{DenyFiles: []string{file}}); !strings.Contains(err, file+":2: ") {

@@ -116,6 +116,16 @@ type Lookuper interface {
 	Lookup(ctx context.Context, peer Peer, user string) (Identity, error)
 }
 
+// Surveyor is an optional interface of a backend that knows all of its users. Mechanisms that not
+// every user can use are offered only if the operator lists them: clients that pick one would be
+// refused for ever, though the user has a password. Of a backend that checks passwords and is not a
+// Surveyor nothing else is taken for granted.
+type Surveyor interface {
+	// Survey counts the users who can log in at all, and those of them who cannot by CapSCRAM, or by
+	// CapDigest in any of the realms. It is asked at every EHLO, and answers from memory.
+	Survey(c Capability, realms []string) (users, without int)
+}
+
 // Revisioner is an optional interface of a backend whose data changes without a
 // change of configuration: open sessions are looked up again when the number does.
 type Revisioner interface {

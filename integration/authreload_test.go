@@ -141,7 +141,7 @@ func TestBrokenAuthReload(t *testing.T) {
 func TestAuthTest(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tfile $DIR/more.passwd\n\t}"}))
+	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\tmechanisms SCRAM-SHA-256-PLUS SCRAM-SHA-256 DIGEST-MD5 PLAIN LOGIN\n\t\tfile $DIR/users.passwd\n\t\tfile $DIR/more.passwd\n\t}"}))
 	s.writeUsers("")
 	s.write("more.passwd", "carol:{SCRAM-SHA-256}4096,HGMXMkW2aDY4iSzpRb+Kwg==,7Vw0lKG0HRbIvwlJPcyzqNcbCDd+CZs2DX6oVeQYm6E=,OZ8W+c4Ri8ucTxY8ZPcCZ5A9yJ4lrOVYTKTMGdvUkBM=::::::addresses=@example.org\n")
 	s.run()
@@ -156,7 +156,8 @@ func TestAuthTest(t *testing.T) {
 	if !ok || !strings.Contains(out, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 DIGEST-MD5 PLAIN LOGIN") || !strings.Contains(out, "refused") || strings.Contains(out, "secret") {
 		t.Errorf("the right password:\n%s", out)
 	}
-	if out, ok := ask("wrong\n", "alice@example.org"); ok || strings.Contains(out, "accepted") || !strings.Contains(out, "no backend accepts") {
+	if out, ok := ask("wrong\n", "alice@example.org"); ok || strings.Contains(out, "accepted") || !strings.Contains(out, "no backend accepts") ||
+		!strings.Contains(out, "refused: wrong password") || !strings.Contains(out, "refused: unknown user") {
 		t.Errorf("a wrong password:\n%s", out)
 	}
 	if out, ok := ask("", "--no-password", "carol"); !ok || !strings.Contains(out, "file#2   known") || !strings.Contains(out, "@example.org") || strings.Contains(out, "DIGEST") {

@@ -16,7 +16,7 @@ import (
 func saslServer(t *testing.T) *server {
 	t.Helper()
 	s := newServer(t)
-	text := s.caddyfile(layout{auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\trealms " + hostname + "\n\t\tdigest_hosts " + hostname + "\n\t\tthrottle off\n\t}"})
+	text := s.caddyfile(layout{auth: "auth {\n\t\tmechanisms SCRAM-SHA-256-PLUS SCRAM-SHA-256 DIGEST-MD5 PLAIN LOGIN\n\t\tfile $DIR/users.passwd\n\t\trealms " + hostname + "\n\t\tdigest_hosts " + hostname + "\n\t\tthrottle off\n\t}"})
 	s.write("Caddyfile", strings.Replace(text, "msa "+hostname, "msa localhost", 1))
 	s.writeUsers("alice@example.org:{PLAIN}secret\nalice:{PLAIN}secret::::::addresses=alice@example.org\n")
 	s.run()

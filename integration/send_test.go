@@ -12,7 +12,7 @@ import (
 func sendServer(t *testing.T) *server {
 	t.Helper()
 	return start(t, layout{
-		auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}",
+		auth: "auth {\n\t\tmechanisms SCRAM-SHA-256-PLUS SCRAM-SHA-256 DIGEST-MD5 PLAIN LOGIN\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}",
 		msa:  "@near recipient_domain example.net\n\tdeliver @near maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}",
 	})
 }

@@ -18,7 +18,7 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 		return err
 	}
 	defer leave()
-	if !slices.Contains(srv.Auth.offered, x.mechanism) {
+	if !slices.Contains(srv.Auth.offered(), x.mechanism) {
 		return errMechanismGone
 	}
 	if err := x.reserve(call, srv); err != nil {

@@ -18,8 +18,8 @@ import (
 
 // Auth says who may submit.
 type Auth struct {
-	// Mechanisms are the SASL mechanisms to offer, in the order announced. Default: all
-	// that the backends can serve.
+	// Mechanisms are the SASL mechanisms to offer, in the order announced. Default: those that every user
+	// of some backend can use, as far as is known, without SCRAM-SHA-256-PLUS.
 	Mechanisms []string `json:"mechanisms,omitempty"`
 	// Realms of DIGEST-MD5. Default: the hostname.
 	Realms []string `json:"realms,omitempty"`
@@ -46,7 +46,7 @@ type Auth struct {
 	Throttle Throttle `json:"throttle,omitzero"`
 
 	srv      *Server
-	offered  []string
+	servable []mechanism // where none are listed
 	backends []*backend
 	decoy    []byte
 }
@@ -89,7 +89,11 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	if err := a.digestConfig().Validate(); err != nil {
 		return fmt.Errorf("realms: %w", err)
 	}
-	return a.checkAnnounced()
+	if err := a.checkAnnounced(); err != nil {
+		return err
+	}
+	a.tellOfUsers(srv.log)
+	return nil
 }
 
 // loadBackends takes the id out of each object, which the module does not know.
@@ -136,7 +140,13 @@ func (a *Auth) loadBackends(ctx caddy.Context) error {
 func (a *Auth) timeout() time.Duration { return time.Duration(a.Timeout) }
 
 func (a *Auth) digestConfig() sasl.DigestConfig {
-	return sasl.DigestConfig{Realms: a.Realms, Hosts: append([]string{a.srv.Hostname}, a.DigestHosts...)}
+	hosts := append([]string{a.srv.Hostname}, a.DigestHosts...)
+	for _, host := range a.DigestHosts {
+		if ascii, err := asciiHostname(host); err == nil && ascii != host {
+			hosts = append(hosts, ascii) // clients write either
+		}
+	}
+	return sasl.DigestConfig{Realms: a.Realms, Hosts: hosts}
 }
 
 // backend returns the backend of an id, or nil.

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+	zapobserver "go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -20,6 +23,33 @@ type digestOnly struct{}
 
 func (digestOnly) DigestCredentials(context.Context, caddymsa.Peer, string, string) ([]caddymsa.DigestCredential, error) {
 	return nil, nil
+}
+
+// table knows its users: some of them have nothing for SCRAM, or for DIGEST-MD5.
+type table struct {
+	passwordsOnly
+	digestOnly
+	users, noSCRAM, noDigest int
+}
+
+func (table) SCRAMCredential(context.Context, caddymsa.Peer, string) (sasl.SCRAMCredential, caddymsa.Identity, error) {
+	return sasl.SCRAMCredential{}, caddymsa.Identity{}, caddymsa.ErrCredentials
+}
+
+func (t table) Survey(c caddymsa.Capability, _ []string) (users, without int) {
+	switch c {
+	case caddymsa.CapSCRAM:
+		return t.users, t.noSCRAM
+	case caddymsa.CapDigest:
+		return t.users, t.noDigest
+	}
+	return t.users, 0
+}
+
+// database checks passwords, and does not know what is stored of all its users.
+type database struct {
+	passwordsOnly
+	digestOnly
 }
 
 func auth(mechanisms []string, modules ...any) *Auth {
@@ -39,6 +69,13 @@ func TestMechanisms(t *testing.T) {
 	}{
 		{auth(nil, passwordsOnly{}), []string{sasl.Plain, sasl.Login}, ""},
 		{auth(nil, passwordsOnly{}, digestOnly{}), []string{sasl.DigestMD5, sasl.Plain, sasl.Login}, ""},
+		{auth(nil, database{}), []string{sasl.Plain, sasl.Login}, ""},
+		{auth([]string{"DIGEST-MD5"}, database{}), []string{sasl.DigestMD5}, ""},
+		{auth(nil, table{users: 3}), []string{sasl.SCRAMSHA256, sasl.DigestMD5, sasl.Plain, sasl.Login}, ""}, // -PLUS has to be listed
+		{auth([]string{"SCRAM-SHA-256-PLUS"}, table{users: 3}), []string{sasl.SCRAMSHA256Plus}, ""},
+		{auth(nil, table{users: 3, noSCRAM: 1}), []string{sasl.DigestMD5, sasl.Plain, sasl.Login}, ""},
+		{auth(nil, table{users: 3, noDigest: 1}), []string{sasl.SCRAMSHA256, sasl.Plain, sasl.Login}, ""},
+		{auth(nil, table{users: 3, noSCRAM: 3}, table{users: 1, noDigest: 1}), []string{sasl.SCRAMSHA256, sasl.DigestMD5, sasl.Plain, sasl.Login}, ""}, // each of some backend
 		{auth([]string{"login", "PLAIN"}, passwordsOnly{}), []string{sasl.Login, sasl.Plain}, ""},
 		{auth([]string{"SCRAM-SHA-256"}, passwordsOnly{}), nil, "mechanism SCRAM-SHA-256: no backend can serve it; backends: backend (password)"},
 		{auth([]string{"PLAIN", "PLAIN"}, passwordsOnly{}), nil, "specified twice"},
@@ -46,9 +83,61 @@ func TestMechanisms(t *testing.T) {
 		{auth(nil, struct{}{}), nil, "no backend can serve"},
 	} {
 		err := tt.a.chooseMechanisms()
-		if tt.err == "" && (err != nil || !slices.Equal(tt.a.offered, tt.want)) || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
-			t.Errorf("%q: %q, %v", tt.a.Mechanisms, tt.a.offered, err)
+		if tt.err == "" && (err != nil || !slices.Equal(tt.a.offered(), tt.want)) || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("%q: %q, %v", tt.a.Mechanisms, tt.a.offered(), err)
 		}
+	}
+}
+
+// What is offered by default follows the users, without a reload.
+func TestMechanismsFollowUsers(t *testing.T) {
+	users := &table{users: 3}
+	a := auth(nil, users)
+	if err := a.chooseMechanisms(); err != nil || !slices.Contains(a.offered(), sasl.DigestMD5) || !slices.Equal(a.announceBeforeTLS(), []string{sasl.DigestMD5}) {
+		t.Fatal(a.offered(), err)
+	}
+	users.noDigest = 1
+	if slices.Contains(a.offered(), sasl.DigestMD5) || len(a.announceBeforeTLS()) != 0 {
+		t.Error(a.offered(), a.announceBeforeTLS())
+	}
+}
+
+// The log says, where mechanisms are listed, how many users cannot use which.
+func TestTellOfUsers(t *testing.T) {
+	core, logs := zapobserver.New(zap.InfoLevel)
+	a := auth([]string{"SCRAM-SHA-256", "DIGEST-MD5", "PLAIN"}, table{users: 5, noSCRAM: 2}, passwordsOnly{})
+	if err := a.chooseMechanisms(); err != nil {
+		t.Fatal(err)
+	}
+	a.tellOfUsers(zap.New(core))
+	all := logs.TakeAll()
+	if len(all) != 1 || all[0].Level != zap.WarnLevel {
+		t.Fatal(all)
+	}
+	if f := all[0].ContextMap(); f["mechanism"] != "SCRAM-SHA-256" || f["backend"] != "backend" || f["users"] != int64(2) || f["of"] != int64(5) {
+		t.Error(f)
+	}
+	a = auth(nil, table{users: 5, noSCRAM: 2})
+	if err := a.chooseMechanisms(); err != nil {
+		t.Fatal(err)
+	}
+	a.tellOfUsers(zap.New(core))
+	if all := logs.TakeAll(); len(all) != 1 || all[0].Level != zap.InfoLevel {
+		t.Error(all)
+	}
+}
+
+// A hostname in its own script becomes A-labels, which is what greeting, certificate and realm have.
+func TestASCIIHostname(t *testing.T) {
+	for name, want := range map[string]string{"msa.example.org": "msa.example.org", "post.bücher.example": "post.xn--bcher-kva.example", "MSA.Bücher.example": "msa.xn--bcher-kva.example", "msa.example.org.": "", "bü cher.example": "", "": ""} {
+		got, err := asciiHostname(name)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", name, got, err)
+		}
+	}
+	a := &Auth{srv: &Server{Hostname: "post.xn--bcher-kva.example"}, DigestHosts: []string{"mail.bücher.example"}}
+	if hosts := a.digestConfig().Hosts; !slices.Contains(hosts, "mail.xn--bcher-kva.example") || !slices.Contains(hosts, "mail.bücher.example") {
+		t.Error(hosts)
 	}
 }
 

@@ -76,7 +76,7 @@ func (t *backendTest) run(ctx context.Context) {
 		id, err := b.Lookup(ctx, t.peer, t.q.User)
 		t.heard("known", id, err)
 	}
-	slices.SortFunc(t.answer.Mechanisms, func(x, y string) int { return slices.Index(t.a.offered, x) - slices.Index(t.a.offered, y) })
+	slices.SortFunc(t.answer.Mechanisms, func(x, y string) int { return slices.Index(t.a.offered(), x) - slices.Index(t.a.offered(), y) })
 }
 
 func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
@@ -156,7 +156,7 @@ func (t *backendTest) heard(yes string, id caddymsa.Identity, err error, mechani
 		answer.Result, answer.Reason, answer.Error = yes, "", ""
 	}
 	for _, m := range mechanisms {
-		if slices.Contains(t.a.offered, m) {
+		if slices.Contains(t.a.offered(), m) {
 			answer.Mechanisms = append(answer.Mechanisms, m)
 		}
 	}

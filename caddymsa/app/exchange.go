@@ -45,7 +45,7 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 			Lookup:        x.scramCredential,
 			Binding:       binding,
 			Plus:          mechanism == sasl.SCRAMSHA256Plus,
-			PlusAnnounced: binding != nil && slices.Contains(srv.Auth.offered, sasl.SCRAMSHA256Plus),
+			PlusAnnounced: binding != nil && slices.Contains(srv.Auth.offered(), sasl.SCRAMSHA256Plus),
 		})
 	case sasl.OAuthBearer:
 		x.server = sasl.NewOAuthBearer(x.checkToken)

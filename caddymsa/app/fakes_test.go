@@ -127,6 +127,9 @@ func (b *fakeBackend) VerifyPassword(ctx context.Context, _ caddymsa.Peer, user,
 	return b.identity(user), ctx.Err()
 }
 
+// Survey implements caddymsa.Surveyor: every user has a clear password.
+func (b *fakeBackend) Survey(caddymsa.Capability, []string) (users, without int) { return 1, 0 }
+
 func (b *fakeBackend) DigestCredentials(_ context.Context, _ caddymsa.Peer, user, _ string) ([]caddymsa.DigestCredential, error) {
 	w := b.world()
 	w.mu.Lock()

@@ -5,25 +5,31 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
-// mechanisms that the server knows, in the order announced by default, and what a
-// backend needs to serve each.
-var mechanisms = []struct {
+// mechanism is one that the server knows.
+type mechanism struct {
 	name  string
-	needs caddymsa.Capability
-	early bool // may be announced before TLS
-}{
-	{sasl.External, caddymsa.CapCertificate, true},
-	{sasl.SCRAMSHA256Plus, caddymsa.CapSCRAM, true},
-	{sasl.SCRAMSHA256, caddymsa.CapSCRAM, true},
-	{sasl.DigestMD5, caddymsa.CapDigest, true},
-	{sasl.Plain, caddymsa.CapPassword, false},
-	{sasl.Login, caddymsa.CapPassword, false},
-	{sasl.OAuthBearer, caddymsa.CapToken, false},
-	{sasl.XOAuth2, caddymsa.CapToken, false},
+	needs caddymsa.Capability // of a backend
+	early bool                // may be announced before TLS
+	usual bool                // is offered without being listed
+}
+
+// mechanisms are in the order announced by default. SCRAM-SHA-256-PLUS has to be listed: clients in
+// use pick it, cannot bind it to their TLS connection, and give up.
+var mechanisms = []mechanism{
+	{sasl.External, caddymsa.CapCertificate, true, true},
+	{sasl.SCRAMSHA256Plus, caddymsa.CapSCRAM, true, false},
+	{sasl.SCRAMSHA256, caddymsa.CapSCRAM, true, true},
+	{sasl.DigestMD5, caddymsa.CapDigest, true, true},
+	{sasl.Plain, caddymsa.CapPassword, false, true},
+	{sasl.Login, caddymsa.CapPassword, false, true},
+	{sasl.OAuthBearer, caddymsa.CapToken, false, true},
+	{sasl.XOAuth2, caddymsa.CapToken, false, true},
 }
 
 // as returns the backend as T, if it serves that.
@@ -61,7 +67,40 @@ func (b *backend) proxies(mechanism string) (caddymsa.MechanismProxy, bool) {
 	return p, true
 }
 
-// chooseMechanisms offers what was asked for, or all that can be served.
+// everyUser tells whether all users of the backend can use what the capability stands for, as far as is
+// known.
+func (b *backend) everyUser(c caddymsa.Capability, realms []string) bool {
+	switch {
+	case !b.can(c):
+		return false
+	case c != caddymsa.CapSCRAM && c != caddymsa.CapDigest:
+		return true
+	}
+	if s, ok := b.module.(caddymsa.Surveyor); ok {
+		_, without := s.Survey(c, realms)
+		return without == 0
+	}
+	return !b.can(caddymsa.CapPassword)
+}
+
+// offered are the mechanisms of this moment: those that are listed, or else those that every user of
+// some backend can use. That changes when users do.
+func (a *Auth) offered() (names []string) {
+	if len(a.Mechanisms) > 0 {
+		return a.Mechanisms
+	}
+	for _, m := range a.servable {
+		if slices.ContainsFunc(a.backends, func(b *backend) bool {
+			_, proxied := b.proxies(m.name)
+			return proxied || b.everyUser(m.needs, a.Realms)
+		}) {
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
+
+// chooseMechanisms checks those that are listed, or finds all that can be served.
 func (a *Auth) chooseMechanisms() error {
 	for i, name := range a.Mechanisms {
 		a.Mechanisms[i] = strings.ToUpper(name)
@@ -73,22 +112,21 @@ func (a *Auth) chooseMechanisms() error {
 		switch {
 		case err != nil:
 			return err
-		case len(a.Mechanisms) == 0 && served:
-			a.offered = append(a.offered, m.name)
+		case len(a.Mechanisms) == 0 && served && m.usual:
+			a.servable = append(a.servable, m)
 		case slices.Contains(a.Mechanisms, m.name) && !served:
 			return fmt.Errorf("mechanism %s: no backend can serve it; backends: %s", m.name, a.describeBackends())
 		}
 	}
-	for _, name := range a.Mechanisms {
+	for i, name := range a.Mechanisms {
 		if !known[name] {
 			return fmt.Errorf("mechanism %s: is not known; use some of %s", name, strings.Join(allMechanisms(), ", "))
 		}
-		if slices.Contains(a.offered, name) {
+		if slices.Contains(a.Mechanisms[:i], name) {
 			return fmt.Errorf("mechanism %s: is specified twice", name)
 		}
-		a.offered = append(a.offered, name)
 	}
-	if len(a.offered) == 0 {
+	if len(a.offered()) == 0 {
 		return fmt.Errorf("no backend can serve a mechanism; backends: %s", a.describeBackends())
 	}
 	return nil
@@ -149,16 +187,48 @@ func (a *Auth) checkAnnounced() error {
 				return fmt.Errorf("announce_before_tls: %s would invite clients to send passwords in clear text; leave it out", name)
 			}
 		}
-		if !slices.Contains(a.offered, name) {
-			return fmt.Errorf("announce_before_tls: %s is not among the mechanisms: %s", name, strings.Join(a.offered, ", "))
+		if offered := a.offered(); !slices.Contains(offered, name) {
+			return fmt.Errorf("announce_before_tls: %s is not among the mechanisms: %s", name, strings.Join(offered, ", "))
 		}
 	}
 	return nil
 }
 
 func (a *Auth) announceBeforeTLS() []string {
-	if a.AnnounceBeforeTLS == nil && slices.Contains(a.offered, sasl.DigestMD5) {
-		return []string{sasl.DigestMD5}
+	wanted := a.AnnounceBeforeTLS
+	if wanted == nil {
+		wanted = []string{sasl.DigestMD5}
 	}
-	return a.AnnounceBeforeTLS
+	offered := a.offered()
+	return slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return !slices.Contains(offered, name) })
+}
+
+// tellOfUsers tells, where mechanisms are listed, how many users cannot use which; and where they
+// are not, which are not offered for that reason.
+func (a *Auth) tellOfUsers(log *zap.Logger) {
+	if len(a.Mechanisms) == 0 {
+		var kept []string
+		for _, m := range a.servable {
+			if !slices.Contains(a.offered(), m.name) {
+				kept = append(kept, m.name)
+			}
+		}
+		if len(kept) > 0 {
+			log.Info("mechanisms are not offered that not every user can use, as far as is known; list them in mechanisms to offer them all the same",
+				zap.Strings("mechanisms", kept))
+		}
+		return
+	}
+	for _, m := range mechanisms {
+		for _, b := range a.backends {
+			s, ok := b.module.(caddymsa.Surveyor)
+			if !ok || !b.can(m.needs) || !slices.Contains(a.Mechanisms, m.name) {
+				continue
+			}
+			if users, without := s.Survey(m.needs, a.Realms); without > 0 {
+				log.Warn("users cannot use a mechanism that is offered, and are refused by clients that pick it; store what it needs (caddy msa user), or take it out of mechanisms",
+					zap.String(fieldMechanism, m.name), zap.String(fieldBackend, b.id), zap.Int("users", without), zap.Int("of", users))
+			}
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"crypto/tls"
 
@@ -77,6 +78,21 @@ type Server struct {
 	tlsApp    *caddytls.TLS
 }
 
+// asciiHostname makes A-labels of a name in its own script: that is what the protocol and certificates carry.
+func asciiHostname(name string) (string, error) {
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
+		ascii, err := mailaddr.ASCIIDomain(name)
+		if err != nil {
+			return "", fmt.Errorf("%q: %w", name, err)
+		}
+		name = ascii
+	}
+	if err := mailaddr.ValidDomain(name, false); err != nil {
+		return "", fmt.Errorf("%q: %w", name, err)
+	}
+	return name, nil
+}
+
 func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error) {
 	srv.tlsApp = tlsApp
 	if srv.Hostname == "" {
@@ -85,8 +101,8 @@ func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error
 	if srv.Hostname, err = caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true); err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
-	if err := mailaddr.ValidDomain(srv.Hostname, false); err != nil {
-		return fmt.Errorf("hostname %q: %w", srv.Hostname, err)
+	if srv.Hostname, err = asciiHostname(srv.Hostname); err != nil {
+		return fmt.Errorf("hostname: %w", err)
 	}
 	if err := srv.Limits.setDefaults(); err != nil {
 		return fmt.Errorf("limits: %w", err)
@@ -206,7 +222,7 @@ func (srv *Server) logStart() {
 		listen[i] = na.String()
 	}
 	srv.log.Info("submission server is up", zap.String("hostname", srv.Hostname), zap.Strings("listen", listen),
-		zap.Strings("mechanisms", srv.Auth.offered), zap.Int("pid", os.Getpid()))
+		zap.Strings("mechanisms", srv.Auth.offered()), zap.Int("pid", os.Getpid()))
 }
 
 // oneOf checks a setting that is a word; the first is the default.

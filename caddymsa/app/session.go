@@ -65,7 +65,7 @@ func (s *session) Mechanisms() []string {
 	if b == nil {
 		return nil
 	}
-	offered := b.srv.Auth.offered
+	offered := b.srv.Auth.offered()
 	var can []string
 	for _, name := range offered {
 		if name == sasl.SCRAMSHA256Plus && s.channelBinding() == nil || name == sasl.External && !s.verifiedClient() {

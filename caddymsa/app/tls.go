@@ -37,7 +37,7 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 		}
 	}
 	// Before Provision, which empties what it has loaded.
-	if slices.Contains(srv.Auth.offered, sasl.External) && !slices.ContainsFunc(srv.TLSConnectionPolicies, verifiesClients) {
+	if slices.Contains(srv.Auth.offered(), sasl.External) && !slices.ContainsFunc(srv.TLSConnectionPolicies, verifiesClients) {
 		return errors.New("the auth backends want client certificates, which no connection policy verifies; add tls { client_auth { mode verify_if_given; trust_pool file ca.pem } }, or leave out the mechanism EXTERNAL")
 	}
 	if err := srv.TLSConnectionPolicies.Provision(ctx); err != nil {

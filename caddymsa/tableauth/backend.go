@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -28,9 +29,12 @@ type Backend struct {
 
 // version is a table and its number, read together.
 type version struct {
-	table  *passwd.Table
-	number uint64
+	table   *passwd.Table
+	number  uint64
+	surveys sync.Map // of survey, by capability and realms
 }
+
+type survey struct{ users, without int }
 
 // New returns a backend without users. secret chooses the decoys; see
 // caddymsa.DecoySecret. cache is the backend's own; nil means none. fold is how the tables to come
@@ -46,11 +50,31 @@ func New(secret []byte, cache *authcache.Cache, fold names.Case) *Backend {
 func (b *Backend) Swap(t *passwd.Table) {
 	b.swap.Lock()
 	defer b.swap.Unlock()
-	b.current.Store(&version{t, b.current.Load().number + 1})
+	b.current.Store(&version{table: t, number: b.current.Load().number + 1})
 }
 
 // Revision implements caddymsa.Revisioner.
 func (b *Backend) Revision() uint64 { return b.current.Load().number }
+
+// Survey implements caddymsa.Surveyor. The users are gone through once a table.
+func (b *Backend) Survey(c caddymsa.Capability, realms []string) (users, without int) {
+	now := b.current.Load()
+	key := strings.Join(append([]string{string(c)}, realms...), "\x00")
+	if s, ok := now.surveys.Load(key); ok {
+		return s.(survey).users, s.(survey).without
+	}
+	users, without = now.table.Survey(func(u *passwd.User) bool {
+		switch c {
+		case caddymsa.CapSCRAM:
+			return u.CanSCRAM()
+		case caddymsa.CapDigest:
+			return u.CanDigest(realms)
+		}
+		return true
+	})
+	now.surveys.Store(key, survey{users, without})
+	return users, without
+}
 
 // VerifyPassword implements caddymsa.PasswordVerifier.
 func (b *Backend) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, password string) (caddymsa.Identity, error) {
@@ -147,4 +171,5 @@ var (
 	_ caddymsa.SCRAMStore       = (*Backend)(nil)
 	_ caddymsa.Lookuper         = (*Backend)(nil)
 	_ caddymsa.Revisioner       = (*Backend)(nil)
+	_ caddymsa.Surveyor         = (*Backend)(nil)
 )

@@ -186,5 +186,6 @@ var (
 	_ caddymsa.SCRAMStore       = (*File)(nil)
 	_ caddymsa.Lookuper         = (*File)(nil)
 	_ caddymsa.Revisioner       = (*File)(nil)
+	_ caddymsa.Surveyor         = (*File)(nil)
 	_ caddymsa.Reloader         = (*File)(nil)
 )

@@ -28,6 +28,11 @@ func (s *Static) Lookup(ctx context.Context, peer caddymsa.Peer, user string) (c
 	return s.table.Lookup(ctx, peer, user)
 }
 
+// Survey implements caddymsa.Surveyor.
+func (s *Static) Survey(c caddymsa.Capability, realms []string) (users, without int) {
+	return s.table.Survey(c, realms)
+}
+
 // Interface guards
 var (
 	_ caddy.Provisioner         = (*Static)(nil)
@@ -35,4 +40,5 @@ var (
 	_ caddymsa.PasswordVerifier = (*Static)(nil)
 	_ caddymsa.SCRAMStore       = (*Static)(nil)
 	_ caddymsa.Lookuper         = (*Static)(nil)
+	_ caddymsa.Surveyor         = (*Static)(nil)
 )

@@ -16,7 +16,7 @@ var octets = difficult + strings.Repeat("0123456789", 99) + "\r\n" + strings.Rep
 // mailerServer serves all clients. Nobody is held up for wrong passwords.
 func mailerServer(t *testing.T) *server {
 	t.Helper()
-	return start(t, layout{global: "debug", auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}"})
+	return start(t, layout{global: "debug", auth: "auth {\n\t\tmechanisms SCRAM-SHA-256 DIGEST-MD5 PLAIN LOGIN\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}"})
 }
 
 // attempt is alice's, on one of the two ports.

@@ -243,7 +243,7 @@ func (s *server) tlsConfig() *tls.Config {
 // mail returns the messages in the Maildir of an address, once there are n.
 func (s *server) mail(address string, n int) [][]byte {
 	s.t.Helper()
-	local, domain, _ := strings.Cut(address, "@")
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@") // names fold where they become a path
 	var messages [][]byte
 	s.await(fmt.Sprintf("%d messages for %s", n, address), func() bool {
 		names, _ := filepath.Glob(filepath.Join(s.dir, "mail", domain, local, "new", "*"))

@@ -137,7 +137,7 @@ func (h *Hop) startTLS(ctx context.Context, p *peer) error {
 		return err
 	}
 	if err := t.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("%w: %w", errTLS, err)
+		return fmt.Errorf("%w: %w", errTLS, plain(err))
 	}
 	p.conn = t
 	p.r.Reset(t) // what was said in clear is left behind

@@ -37,8 +37,9 @@ func (h *Hop) login(ctx context.Context, p *peer) error {
 			break // a hop that refuses SCRAM to get the password itself does not get it
 		}
 		client, err := account.Client(ctx, mechanism, h.Host)
-		if err != nil {
-			return fmt.Errorf("log in: %w", err)
+		if err != nil { // such as a password that SCRAM cannot have
+			failure = fmt.Errorf("log in: %w", err)
+			continue
 		}
 		if err = h.authenticate(p, client); err == nil {
 			return nil

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/xtext"
 )
 
 // mailCommand is MAIL with the parameters that the next hop offers.
@@ -28,7 +30,7 @@ func mailCommand(m *Message, x *extensions) string {
 			b = append(b, " RET="+o.Return...)
 		}
 		if o.EnvelopeID != "" && isPrintable(o.EnvelopeID) {
-			b = append(b, " ENVID="+encodeXtext(o.EnvelopeID)...)
+			b = append(b, " ENVID="+xtext.Encode(o.EnvelopeID)...)
 		}
 	}
 	if x.priority && o.Priority != 0 {
@@ -64,14 +66,14 @@ const maxOriginal = 500
 // letters go by their numbers (RFC 6533 section 3).
 func originalRecipient(value string, utf8ok bool) string {
 	kind, address, ok := strings.Cut(value, ";")
-	if !ok || kind == "" || address == "" || !utf8.ValidString(value) {
+	if _, err := xtext.Decode(address); err != nil || !ok || kind == "" || address == "" || !utf8.ValidString(value) {
 		return ""
 	}
 	var b strings.Builder
 	b.WriteString(kind + ";")
-	for i, r := range address {
+	for _, r := range address {
 		switch {
-		case r == '+' && !isHexPair(address[i+1:]), r == '=', r <= ' ', r == 0x7f:
+		case r == '=', r <= ' ', r == 0x7f:
 			return ""
 		case r < utf8.RuneSelf || utf8ok:
 			b.WriteRune(r)
@@ -84,24 +86,6 @@ func originalRecipient(value string, utf8ok bool) string {
 	}
 	if b.Len() > maxOriginal || strings.ContainsFunc(kind, func(c rune) bool { return !isAtom(c) }) || !isASCII(address) && !strings.EqualFold(kind, "utf-8") {
 		return ""
-	}
-	return b.String()
-}
-
-func isHexPair(s string) bool {
-	const digits = "0123456789ABCDEFabcdef"
-	return len(s) >= 2 && strings.IndexByte(digits, s[0]) >= 0 && strings.IndexByte(digits, s[1]) >= 0
-}
-
-// encodeXtext writes what xtext cannot have as "+HH" (RFC 3461 section 4).
-func encodeXtext(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package nexthop
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
 	"time"
 )
@@ -45,6 +46,15 @@ func (c *wire) write(p []byte) error {
 		return err
 	}
 	_, err := c.conn.Write(p)
+	return plain(err)
+}
+
+// plain is a network error without the addresses, which are said elsewhere: two connections that fail
+// alike have one error.
+func plain(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "read" || op.Op == "write") {
+		return op.Err
+	}
 	return err
 }
 
@@ -53,7 +63,8 @@ func (c *wire) reply(within time.Duration) (reply, error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return reply{}, err
 	}
-	return readReply(c.r)
+	r, err := readReply(c.r)
+	return r, plain(err)
 }
 
 // ask says one command, and reads the reply to it.

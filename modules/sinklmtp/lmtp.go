@@ -4,16 +4,14 @@ package sinklmtp
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -35,10 +33,8 @@ type LMTP struct {
 	// TLS is "off" (the default for a unix socket and this machine) or "required" (the default
 	// otherwise: STARTTLS with a verified certificate).
 	TLS string `json:"tls,omitempty"`
-	// ServerName is the name that the certificate must have. Default: the host.
-	ServerName string `json:"server_name,omitempty"`
-	// CA are PEM files with the CA certificates to trust in place of the system's.
-	CA []string `json:"ca,omitempty"`
+	// TLSClient says how the store's certificate is checked, and what it is shown.
+	conf.TLSClient
 
 	// Concurrency is how many messages are handed over at once. Default: 20.
 	Concurrency int `json:"concurrency,omitempty"`
@@ -50,11 +46,11 @@ type LMTP struct {
 	Connections int `json:"connections,omitempty"`
 
 	// ConnectTimeout is how long a connection may take. Default: 10s.
-	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	ConnectTimeout conf.Duration `json:"connect_timeout,omitempty"`
 	// Timeout is how long each reply may take, and each block of a message. Default: 1m.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// EndTimeout is how long each of the replies to the end of a message may take. Default: 10m.
-	EndTimeout caddy.Duration `json:"end_timeout,omitempty"`
+	EndTimeout conf.Duration `json:"end_timeout,omitempty"`
 
 	hop *nexthop.Hop
 }
@@ -85,9 +81,7 @@ func (s *LMTP) provision(log *zap.Logger) error {
 		if a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 || a.Host == "" {
 			return fmt.Errorf("address %q: expected host:port or unix//path", s.Address)
 		}
-		ip, err := netip.ParseAddr(a.Host)
-		host = a.Host
-		network, address, local = "tcp", a.JoinHostPort(0), a.Host == "localhost" || err == nil && ip.IsLoopback()
+		network, address, host, local = "tcp", a.JoinHostPort(0), a.Host, conf.IsLoopback(a.Host)
 	}
 	if s.Concurrency < 0 || s.MaxRecipients < 0 {
 		return errors.New("concurrency and max_recipients must be positive")
@@ -96,14 +90,14 @@ func (s *LMTP) provision(log *zap.Logger) error {
 		s.Concurrency = 20
 	}
 	for _, d := range []struct {
-		value *caddy.Duration
+		value *conf.Duration
 		deflt time.Duration
 	}{{&s.ConnectTimeout, 10 * time.Second}, {&s.Timeout, time.Minute}, {&s.EndTimeout, 10 * time.Minute}} {
 		if *d.value < 0 {
 			return errors.New("timeouts must be positive")
 		}
 		if *d.value == 0 {
-			*d.value = caddy.Duration(d.deflt)
+			*d.value = conf.Duration(d.deflt)
 		}
 	}
 	if s.Connections == 0 {
@@ -121,38 +115,22 @@ func (s *LMTP) provision(log *zap.Logger) error {
 	}
 	switch o.TLSMode {
 	case nexthop.TLSOff:
-		if s.ServerName != "" || len(s.CA) > 0 {
-			return errors.New("tls is off: server_name and ca do nothing; remove them, or set tls required")
+		if !s.TLSClient.IsZero() {
+			return errors.New("tls is off: server_name, ca and client_certificate do nothing; remove them, or set tls required")
 		}
 		if !local {
 			log.Warn("messages go to the mail store in clear", zap.String("address", address))
 		}
 	case nexthop.TLSRequired:
-		if o.TLS, err = s.tlsConfig(); err != nil {
+		if o.TLS, err = s.TLSClient.Config(); err != nil {
 			return err
 		}
+		o.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	default:
-		return fmt.Errorf("tls: %q is neither required nor off", s.TLS)
+		return fmt.Errorf("tls: %q is not one of required or off", s.TLS)
 	}
 	s.hop = nexthop.New(network, address, host, o)
 	return nil
-}
-
-func (s *LMTP) tlsConfig() (*tls.Config, error) {
-	c := &tls.Config{ServerName: s.ServerName, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-	for _, file := range s.CA {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		if c.RootCAs == nil {
-			c.RootCAs = x509.NewCertPool()
-		}
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s has no PEM certificate in it", file)
-		}
-	}
-	return c, nil
 }
 
 // Cleanup closes the idle connections.

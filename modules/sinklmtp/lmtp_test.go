@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -174,13 +175,13 @@ func TestBroken(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for want, s := range map[string]*LMTP{
-		"an address is required":      {},
-		"expected host:port or unix":  {Address: "dovecot.example.org"},
-		"is neither required nor off": {Address: "127.0.0.1:24", TLS: "maybe"},
-		"do nothing":                  {Address: "127.0.0.1:24", ServerName: "x"},
-		"no such file":                {Address: "192.0.2.1:24", CA: []string{"/nowhere"}},
-		"timeouts must":               {Address: "127.0.0.1:24", Timeout: -1},
-		"must be positive":            {Address: "127.0.0.1:24", Concurrency: -1},
+		"an address is required":        {},
+		"expected host:port or unix":    {Address: "dovecot.example.org"},
+		"is not one of required or off": {Address: "127.0.0.1:24", TLS: "maybe"},
+		"do nothing":                    {Address: "127.0.0.1:24", TLSClient: conf.TLSClient{ServerName: "x"}},
+		"no such file":                  {Address: "192.0.2.1:24", TLSClient: conf.TLSClient{CA: []string{"/nowhere"}}},
+		"timeouts must":                 {Address: "127.0.0.1:24", Timeout: -1},
+		"must be positive":              {Address: "127.0.0.1:24", Concurrency: -1},
 	} {
 		if err := s.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, have %v", want, err)

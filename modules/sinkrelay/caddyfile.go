@@ -3,7 +3,6 @@ package sinkrelay
 import (
 	"strconv"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -50,189 +49,85 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		r.Host, r.FallbackHosts = d.Val(), d.RemainingArgs()
 	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] {
-			return d.Errf("relay: %s is specified twice", option)
-		}
-		seen[option] = true
-		if err := r.unmarshalOption(d, option); err != nil {
-			return err
-		}
+	err := conf.Block(d, append(r.TLSClient.Settings(),
+		conf.Flag("mx", &r.MX),
+		conf.Text("resolver", &r.Resolver),
+		conf.Count("concurrency", &r.Concurrency),
+		conf.Func("rate", r.unmarshalRate),
+		conf.Text("bind", &r.Bind),
+		conf.Word("tls", &r.TLS, nexthop.TLSRequired, nexthop.TLSImplicit, nexthop.TLSOpportunistic, nexthop.TLSOff),
+		conf.Flag("insecure_skip_verify", &r.InsecureSkipVerify),
+		conf.Func("auth", r.unmarshalAuth),
+		conf.Text("helo", &r.Helo),
+		conf.Func("connections", func(d *caddyfile.Dispenser) error { return unmarshalConnections(d, &r.Connections) }),
+		conf.Value("idle_timeout", &r.IdleTimeout),
+		conf.Count("messages", &r.Messages),
+		conf.Count("max_recipients", &r.MaxRecipients),
+		conf.Sub("timeouts",
+			conf.Value("connect", &r.Timeouts.Connect),
+			conf.Value("greeting", &r.Timeouts.Greeting),
+			conf.Value("command", &r.Timeouts.Command),
+			conf.Value("data", &r.Timeouts.Data),
+			conf.Value("end", &r.Timeouts.End),
+		),
+	)...)
+	if err == nil && r.Host == "" && !r.MX {
+		err = d.Err("relay takes a host, as in: relay smtp.example.net:587, or mx in its block")
 	}
-	if r.Host == "" && !r.MX {
-		return d.Errf("relay: a host is required, such as smtp.example.net:587, or mx in its block")
-	}
-	return nil
-}
-
-func (r *Relay) unmarshalOption(d *caddyfile.Dispenser, option string) error {
-	switch option {
-	case "tls":
-		if !d.AllArgs(&r.TLS) {
-			return d.ArgErr()
-		}
-		switch r.TLS {
-		case nexthop.TLSRequired, nexthop.TLSImplicit, nexthop.TLSOpportunistic, nexthop.TLSOff:
-		default:
-			return d.Errf("relay: tls: %q is not one of required, implicit, opportunistic, off", r.TLS)
-		}
-	case "server_name":
-		return args(d, &r.ServerName)
-	case "ca":
-		if r.CA = d.RemainingArgs(); len(r.CA) == 0 {
-			return d.ArgErr()
-		}
-	case "insecure_skip_verify":
-		r.InsecureSkipVerify = true
-		return args(d)
-	case "mx":
-		r.MX = true
-		return args(d)
-	case "resolver":
-		return args(d, &r.Resolver)
-	case "bind":
-		return args(d, &r.Bind)
-	case "concurrency":
-		return count(d, &r.Concurrency)
-	case "rate":
-		return r.unmarshalRate(d)
-	case "client_certificate":
-		return args(d, &r.ClientCertificate, &r.ClientKey)
-	case "auth":
-		return r.unmarshalAuth(d)
-	case "helo":
-		return args(d, &r.Helo)
-	case "connections":
-		return count(d, &r.Connections)
-	case "messages":
-		return count(d, &r.Messages)
-	case "max_recipients":
-		return count(d, &r.MaxRecipients)
-	case "idle_timeout":
-		return duration(d, &r.IdleTimeout)
-	case "timeouts":
-		return r.unmarshalTimeouts(d)
-	default:
-		return d.Errf("relay: unknown option %s", option)
-	}
-	return nil
+	return err
 }
 
 func (r *Relay) unmarshalAuth(d *caddyfile.Dispenser) error {
-	a := d.RemainingArgs()
-	if len(a) == 1 {
-		return r.unmarshalOAuth(d, a[0])
-	}
-	if len(a) != 2 && len(a) != 3 {
-		return d.ArgErr()
-	}
-	r.Auth = &Auth{Username: a[0], Password: conf.Secret(a[1])}
-	if len(a) == 3 {
-		r.Auth.Mechanism = a[2]
-	}
-	return nil
-}
-
-func (r *Relay) unmarshalOAuth(d *caddyfile.Dispenser, user string) error {
-	o := new(OAuth)
-	r.Auth = &Auth{Username: user, OAuth: o}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		switch d.Val() {
-		case "token_url":
-			err = args(d, &o.TokenURL)
-		case "client_id":
-			err = args(d, &o.ClientID)
-		case "client_secret":
-			var s string
-			err = args(d, &s)
-			o.ClientSecret = conf.Secret(s)
-		case "scopes":
-			if o.Scopes = d.RemainingArgs(); len(o.Scopes) == 0 {
-				err = d.ArgErr()
-			}
-		case "audience":
-			err = args(d, &o.Audience)
-		case "mechanism":
-			err = args(d, &r.Auth.Mechanism)
-		default:
-			err = d.Errf("relay: auth: unknown setting %s; there are token_url, client_id, client_secret, scopes, audience and mechanism", d.Val())
-		}
-		if err != nil {
+	r.Auth = new(Auth)
+	args := d.RemainingArgs()
+	switch len(args) {
+	case 1:
+		o := new(OAuth)
+		r.Auth.Username, r.Auth.OAuth = args[0], o
+		if err := conf.Block(d,
+			conf.Text("token_url", &o.TokenURL),
+			conf.Text("client_id", &o.ClientID),
+			conf.Value("client_secret", &o.ClientSecret),
+			conf.List("scopes", &o.Scopes),
+			conf.Text("audience", &o.Audience),
+			conf.Text("mechanism", &r.Auth.Mechanism),
+		); err != nil || o.TokenURL != "" {
 			return err
 		}
+	case 2, 3:
+		r.Auth.Username, r.Auth.Password = args[0], conf.Secret(args[1])
+		if len(args) == 3 {
+			r.Auth.Mechanism = args[2]
+		}
+		return nil
 	}
-	if o.TokenURL == "" {
-		return d.Err("relay: auth takes a user and a password, or a block with a token_url")
-	}
-	return nil
+	return d.Err("auth takes a username and a password, or a username and a block with a token_url")
 }
 
 func (r *Relay) unmarshalRate(d *caddyfile.Dispenser) error {
-	a := d.RemainingArgs()
-	if len(a) != 2 {
-		return d.Err("relay: rate takes a number of messages and a time, as in: rate 100 1m")
-	}
-	n, err := strconv.Atoi(a[0])
-	per, perr := caddy.ParseDuration(a[1])
-	if err != nil || perr != nil || n <= 0 || per <= 0 {
-		return d.Err("relay: rate takes a number of messages and a time, as in: rate 100 1m")
-	}
-	r.Rate = &Rate{Messages: n, Per: caddy.Duration(per)}
-	return nil
-}
-
-func (r *Relay) unmarshalTimeouts(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		value, ok := map[string]*caddy.Duration{
-			"connect": &r.Timeouts.Connect, "greeting": &r.Timeouts.Greeting, "command": &r.Timeouts.Command,
-			"data": &r.Timeouts.Data, "end": &r.Timeouts.End,
-		}[d.Val()]
-		if !ok {
-			return d.Errf("relay: unknown timeout %s; there are connect, greeting, command, data and end", d.Val())
-		}
-		if err := duration(d, value); err != nil {
-			return err
+	r.Rate = new(Rate)
+	var messages, per string
+	if d.AllArgs(&messages, &per) {
+		n, err := strconv.Atoi(messages)
+		if perErr := r.Rate.Per.UnmarshalText([]byte(per)); err == nil && perErr == nil && n > 0 {
+			r.Rate.Messages = n
+			return nil
 		}
 	}
-	return nil
+	return d.Err("rate takes a number of messages and a time, as in: rate 100 1m")
 }
 
-func args(d *caddyfile.Dispenser, to ...*string) error {
-	if !d.AllArgs(to...) {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-func count(d *caddyfile.Dispenser, to *int) error {
-	option, text := d.Val(), ""
+// unmarshalConnections reads a count, or a negative number: none.
+func unmarshalConnections(d *caddyfile.Dispenser, into *int) error {
+	var text string
 	if !d.AllArgs(&text) {
-		return d.ArgErr()
+		return d.Err("connections takes a number")
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n == 0 {
-		return d.Errf("relay: %s: %q is not a count", option, text)
+		return d.Errf("connections: %q is not a whole number above 0, nor a negative one, which keeps none", text)
 	}
-	*to = n
-	return nil
-}
-
-func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	option, text := d.Val(), ""
-	if !d.AllArgs(&text) {
-		return d.ArgErr()
-	}
-	v, err := caddy.ParseDuration(text)
-	if err != nil || v <= 0 {
-		return d.Errf("relay: %s: %q is not a duration (for example 5s)", option, text)
-	}
-	*to = caddy.Duration(v)
+	*into = n
 	return nil
 }
 

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func TestHost(t *testing.T) {
@@ -48,12 +49,12 @@ func TestHost(t *testing.T) {
 func TestConfigErrors(t *testing.T) {
 	for want, r := range map[string]*Relay{
 		"password would go in clear":                {TLS: "off", Auth: &Auth{Username: "a", Password: "b"}},
-		"do nothing; remove them":                   {TLS: "off", ServerName: "x"},
+		"do nothing; remove them":                   {TLS: "off", TLSClient: conf.TLSClient{ServerName: "x"}},
 		"a username and either a password or oauth": {Auth: &Auth{Username: "a"}},
 		"unknown mechanism CRAM-MD5":                {Auth: &Auth{Username: "a", Password: "b", Mechanism: "CRAM-MD5"}},
 		"password: ":                                {Auth: &Auth{Username: "a", Password: "{env.MSA_NONE}"}},
-		"no such file":                              {CA: []string{"/nowhere"}},
-		"has no PEM":                                {CA: []string{"config_test.go"}},
+		"no such file":                              {TLSClient: conf.TLSClient{CA: []string{"/nowhere"}}},
+		"holds no certificate":                      {TLSClient: conf.TLSClient{CA: []string{"config_test.go"}}},
 		"must be positive":                          {IdleTimeout: -1},
 		"not a host name":                           {Helo: "a\r\nRSET"},
 	} {
@@ -106,10 +107,10 @@ func TestCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := func(n int) caddy.Duration { return caddy.Duration(time.Duration(n) * time.Second) }
+	s := func(n int) conf.Duration { return conf.Duration(time.Duration(n) * time.Second) }
 	want := Relay{
-		Host: "smtp.example.net:587", TLS: "implicit", ServerName: "mail.example.net",
-		CA: []string{"a.pem", "b.pem"}, InsecureSkipVerify: true,
+		Host: "smtp.example.net:587", TLS: "implicit",
+		TLSClient: conf.TLSClient{ServerName: "mail.example.net", CA: []string{"a.pem", "b.pem"}}, InsecureSkipVerify: true,
 		Auth: &Auth{Username: "alice", Password: "{env.PASSWORD}", Mechanism: "PLAIN"}, Helo: "msa.example.org",
 		Connections: 4, IdleTimeout: s(5), Messages: 10, MaxRecipients: 50, Timeouts: Timeouts{Connect: s(1), Greeting: s(5), Command: s(2), Data: s(3), End: s(4)},
 	}

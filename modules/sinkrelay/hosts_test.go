@@ -18,9 +18,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	gosasl "github.com/emersion/go-sasl"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -156,7 +156,7 @@ func (s tokenServer) Next(response []byte) ([]byte, bool, error) {
 // Messages to a destination are spaced, one destination at a time.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &Relay{Host: "127.0.0.1:1", Rate: &Rate{Messages: 60, Per: caddy.Duration(time.Minute)}}
+		r := &Relay{Host: "127.0.0.1:1", Rate: &Rate{Messages: 60, Per: conf.Duration(time.Minute)}}
 		if err := r.Provision(caddyContext); err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
@@ -143,10 +144,10 @@ func TestMXConfig(t *testing.T) {
 		"resolver goes with mx":      {Host: "a", Resolver: "127.0.0.1"},
 		"resolver: host:":            {MX: true, Resolver: "a b"},
 		"would go to anybody":        {MX: true, Auth: &Auth{Username: "a", Password: "b"}},
-		"takes any certificate":      {Host: "a", TLS: nexthop.TLSOpportunistic, ServerName: "b"},
+		"takes any certificate":      {Host: "a", TLS: nexthop.TLSOpportunistic, TLSClient: conf.TLSClient{ServerName: "b"}},
 		"is not an IP address":       {Host: "a", Bind: "eth0"},
 		"rate: a number of messages": {Host: "a", Rate: &Rate{Messages: 1}},
-		"go together":                {Host: "a", ClientKey: "k"},
+		"go together":                {Host: "a", TLSClient: conf.TLSClient{ClientKey: "k"}},
 		"an https URL is required":   {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "http://login.example.org", ClientID: "c", ClientSecret: "s"}}},
 		"client_secret are required": {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "https://login.example.org", ClientID: "c"}}},
 		"there are XOAUTH2":          {Host: "a", Auth: &Auth{Username: "a", Mechanism: "PLAIN", OAuth: &OAuth{}}},

@@ -51,7 +51,7 @@ func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
 		return nil, fmt.Errorf("token_url: %w", err)
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && conf.IsLoopback(u.Hostname())) {
 		return nil, errors.New("token_url: an https URL is required, such as https://login.example.org/token")
 	}
 	id, err := repl.ReplaceOrErr(o.ClientID, true, true)

@@ -2,12 +2,10 @@ package sinkrelay
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 )
 
@@ -46,7 +45,7 @@ func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
 		r.options.Bind = &net.TCPAddr{IP: net.ParseIP(r.Bind)}
 	}
 	switch {
-	case mode == nexthop.TLSOff && (r.ServerName != "" || len(r.CA) > 0 || r.InsecureSkipVerify || r.ClientCertificate != ""):
+	case mode == nexthop.TLSOff && (!r.TLSClient.IsZero() || r.InsecureSkipVerify):
 		return errors.New("tls is off: server_name, ca, client_certificate and insecure_skip_verify do nothing; remove them")
 	case mode == nexthop.TLSOpportunistic && (r.ServerName != "" || len(r.CA) > 0 || r.InsecureSkipVerify):
 		return errors.New("tls is opportunistic and takes any certificate: remove server_name, ca and insecure_skip_verify, or set tls required")
@@ -81,7 +80,7 @@ func (r *Relay) host(text string, repl *caddy.Replacer, log *zap.Logger) (*nexth
 	if err != nil {
 		return nil, err
 	}
-	if r.options.TLSMode == nexthop.TLSOff && !isLoopback(host) {
+	if r.options.TLSMode == nexthop.TLSOff && !conf.IsLoopback(host) {
 		if r.Auth != nil {
 			return nil, errors.New("tls is off: the password would go in clear; use tls required or implicit")
 		}
@@ -110,41 +109,12 @@ func splitHost(s, port string) (host, address string, err error) {
 	return host, s, nil
 }
 
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
 func (r *Relay) tlsConfig(mode string) (*tls.Config, error) {
-	c := &tls.Config{
-		ServerName: r.ServerName, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: r.InsecureSkipVerify || mode == nexthop.TLSOpportunistic, //nolint:gosec // the operator said so
-		ClientSessionCache: tls.NewLRUClientSessionCache(8),
+	c, err := r.TLSClient.Config()
+	if err != nil {
+		return nil, err
 	}
-	for _, file := range r.CA {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		if c.RootCAs == nil {
-			c.RootCAs = x509.NewCertPool()
-		}
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s has no PEM certificate in it", file)
-		}
-	}
-	if (r.ClientCertificate == "") != (r.ClientKey == "") {
-		return nil, errors.New("client_certificate and client_key go together")
-	}
-	if r.ClientCertificate != "" {
-		if _, err := tls.LoadX509KeyPair(r.ClientCertificate, r.ClientKey); err != nil {
-			return nil, fmt.Errorf("client_certificate: %w", err)
-		}
-		// Read at each handshake, since certificates are replaced.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(r.ClientCertificate, r.ClientKey)
-			return &pair, err
-		}
-	}
+	c.InsecureSkipVerify = r.InsecureSkipVerify || mode == nexthop.TLSOpportunistic
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -62,17 +63,8 @@ type Relay struct {
 	// certificate: nobody who only listens can read it) or "off" (everything goes in clear).
 	TLS string `json:"tls,omitempty"`
 
-	// ServerName is the name that the certificate must have. Default: the host.
-	ServerName string `json:"server_name,omitempty"`
-
-	// CA are PEM files with the CA certificates to trust in place of the system's. They are read
-	// when the config is loaded.
-	CA []string `json:"ca,omitempty"`
-
-	// ClientCertificate and ClientKey are PEM files to show to the next hop. They are read at each
-	// handshake.
-	ClientCertificate string `json:"client_certificate,omitempty"`
-	ClientKey         string `json:"client_key,omitempty"`
+	// TLSClient says how the next hop's certificate is checked, and what it is shown.
+	conf.TLSClient
 
 	// InsecureSkipVerify takes any certificate. For tests: whoever stands
 	// between can then read and change everything.
@@ -94,7 +86,7 @@ type Relay struct {
 
 	// IdleTimeout is how long an idle connection is kept. Default: 30s, and 4m for the last one to a
 	// configured host, so that messages that come one at a time find it.
-	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+	IdleTimeout conf.Duration `json:"idle_timeout,omitempty"`
 
 	// Messages is how many messages a connection takes. Default: 100. A next hop that announces fewer
 	// (RFC 9422) gets fewer.
@@ -119,23 +111,23 @@ type Relay struct {
 
 // Rate is so many messages in a time.
 type Rate struct {
-	Messages int            `json:"messages,omitempty"`
-	Per      caddy.Duration `json:"per,omitempty"`
+	Messages int           `json:"messages,omitempty"`
+	Per      conf.Duration `json:"per,omitempty"`
 }
 
 // Timeouts of a conversation. Most defaults are those of RFC 5321, section 4.5.3.2.
 type Timeouts struct {
 	// Connect is for the connection, the name look-up included. Default: 30s.
-	Connect caddy.Duration `json:"connect,omitempty"`
+	Connect conf.Duration `json:"connect,omitempty"`
 	// Greeting is for each of the greeting and the TLS handshake: a host that accepts connections and
 	// says nothing is down. Default: 60s, or Command if that is less.
-	Greeting caddy.Duration `json:"greeting,omitempty"`
+	Greeting conf.Duration `json:"greeting,omitempty"`
 	// Command is for the reply to a command. Default: 5m.
-	Command caddy.Duration `json:"command,omitempty"`
+	Command conf.Duration `json:"command,omitempty"`
 	// Data is for each block of a message to be taken. Default: 3m.
-	Data caddy.Duration `json:"data,omitempty"`
+	Data conf.Duration `json:"data,omitempty"`
 	// End is for the reply to the end of a message. Default: 10m.
-	End caddy.Duration `json:"end,omitempty"`
+	End conf.Duration `json:"end,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -197,7 +189,7 @@ func (r *Relay) defaults() error {
 	}
 	for _, t := range []struct {
 		name  string
-		value *caddy.Duration
+		value *conf.Duration
 		deflt time.Duration
 	}{
 		{"timeouts: connect", &r.Timeouts.Connect, 30 * time.Second},
@@ -211,7 +203,7 @@ func (r *Relay) defaults() error {
 			return fmt.Errorf("%s: must be positive", t.name)
 		}
 		if *t.value == 0 {
-			*t.value = caddy.Duration(t.deflt)
+			*t.value = conf.Duration(t.deflt)
 		}
 	}
 	if r.Messages < 0 || r.Concurrency < 0 || r.MaxRecipients < 0 {

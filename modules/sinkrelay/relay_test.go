@@ -5,11 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
-	"github.com/caddyserver/caddy/v2"
 )
 
 var caddyContext = caddy.Context{Context: context.Background()}
@@ -46,7 +48,7 @@ func wantTemporary(t *testing.T, err error, what string) {
 // sink returns a relay to a hop.
 func sink(h *hoptest.Hop, set func(*Relay)) *Relay {
 	h.T.Helper()
-	r := &Relay{Host: h.Addr, CA: []string{h.Root}}
+	r := &Relay{Host: h.Addr, TLSClient: conf.TLSClient{CA: []string{h.Root}}}
 	if h.Implicit {
 		r.TLS = nexthop.TLSImplicit
 	}

@@ -77,8 +77,16 @@ func TestProxyProtocol(t *testing.T) {
 	s.write("Caddyfile", s.caddyfile(layout{global: global.String()}))
 	s.writeUsers("")
 	s.run()
-	for fallback := range proxied {
-		s.logged("certificate obtained successfully", fallback+".example.test")
+	for fallback, addresses := range proxied { // the certificates take a moment
+		s.await(fallback, func() bool {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.2")}}
+			nc, err := d.Dial("tcp", addresses[1])
+			if err != nil {
+				return false
+			}
+			defer nc.Close()
+			return tls.Client(nc, s.tlsFor(fallback+".example.test")).Handshake() == nil
+		})
 	}
 
 	// through returns a connection from an address that begins with a header.

@@ -43,6 +43,7 @@ type world struct {
 	sink      func(ctx context.Context, d *queue.Delivery, r *queue.Recipient) error // nil: takes all
 	policy    func(moment string, s *caddymsa.Submission, m *caddymsa.Message) error
 	events    []string
+	handler   func() // of events
 	ended     []bool // what policies heard of ends
 	wrapped   int    // connections
 }
@@ -405,6 +406,9 @@ func (*fakeHandler) CaddyModule() caddy.ModuleInfo {
 func (h *fakeHandler) Handle(_ context.Context, e caddy.Event) error {
 	w := h.world()
 	w.change(func() { w.events = append(w.events, e.Name()) })
+	if w.handler != nil {
+		w.handler()
+	}
 	return nil
 }
 

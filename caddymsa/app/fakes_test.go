@@ -405,9 +405,10 @@ func (*fakeHandler) CaddyModule() caddy.ModuleInfo {
 
 func (h *fakeHandler) Handle(_ context.Context, e caddy.Event) error {
 	w := h.world()
-	w.change(func() { w.events = append(w.events, e.Name()) })
-	if w.handler != nil {
-		w.handler()
+	var also func()
+	w.change(func() { w.events, also = append(w.events, e.Name()), w.handler })
+	if also != nil {
+		also()
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ func TestSampler(t *testing.T) {
 			t.Errorf("%d lines, or another cause or network has none", written)
 		}
 		time.Sleep(sampleWindow + time.Second)
+		synctest.Wait()
 		said := logs.FilterMessage("log lines left out").All()
 		if len(said) != 1 || said[0].ContextMap()["count"] != int64(100_000-strangerLines) || said[0].ContextMap()["from"] != "192.0.2.1/32" {
 			t.Errorf("said %+v", said)
@@ -37,6 +38,7 @@ func TestSampler(t *testing.T) {
 			t.Error("the next minute has none")
 		}
 		time.Sleep(sampleWindow + time.Second)
+		synctest.Wait()
 		if len(s.lines) != 0 || logs.Len() != 1 {
 			t.Errorf("%d keys are left, %d lines", len(s.lines), logs.Len())
 		}
@@ -63,5 +65,6 @@ func TestSamplerOfMany(t *testing.T) {
 			}
 		}
 		time.Sleep(sampleWindow + time.Second)
+		synctest.Wait()
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
-	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // overTCP loads a server with TLS from the first byte on a TCP port, since unix sockets are not throttled.
@@ -130,19 +129,6 @@ func TestPanicsEndSessionsOnly(t *testing.T) {
 	c.submit("bob@example.net")
 	in.logged("a handler of events panicked")
 	c.submit("bob@example.net")
-	c.do("QUIT", "221")
-	in.mail.spool.Fault = func(op string, _ *queue.Entry) error {
-		if op == "commit" {
-			panic("a bug in the spool")
-		}
-		return nil
-	}
-	c = in.session()
-	c.envelope("bob@example.net")
-	c.do("DATA", "354")
-	c.send(letter + ".\r\n")
-	c.want("421 4.3.0")
-	in.mail.spool.Fault = nil
 	in.session().submit("bob@example.net")
 	in.mail.change(func() { in.mail.handler = nil }) // Caddy has events of its own
 	in.arrived(3)

@@ -139,7 +139,7 @@ func (app *App) checkAddresses() error {
 func (app *App) Start() (err error) {
 	defer func() {
 		if err != nil { // Stop will not be called
-			app.release()
+			_ = app.Cleanup()
 		}
 	}()
 	if app.delivery, err = openStore(app, app.spool); err != nil {
@@ -174,25 +174,28 @@ func (app *App) Start() (err error) {
 }
 
 // Stop gives everything back to the configuration before or after this one. When
-// the process ends, transactions under way are finished first, within the grace period.
+// the process ends, transactions under way are finished first. The grace period counts once for all
+// of it.
 func (app *App) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
+	defer cancel()
 	if caddy.Exiting() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
-		defer cancel()
 		drain(ctx, app.bindings)
 	}
-	app.release()
+	app.release(ctx)
 	return nil
 }
 
-// Cleanup ends what a failed start, or a validation, left.
+// Cleanup ends what a failed start, or a validation, left. After Stop there is nothing.
 func (app *App) Cleanup() error {
-	app.release()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
+	defer cancel()
+	app.release(ctx)
 	return nil
 }
 
-// release is safe to call again, and after a start that failed half way.
-func (app *App) release() {
+// release is safe to call again, and after a start that failed half way. It waits until ctx ends.
+func (app *App) release(ctx context.Context) {
 	for _, b := range app.bindings {
 		b.release()
 	}
@@ -202,14 +205,14 @@ func (app *App) release() {
 	}
 	app.gates = nil
 	if app.delivery != nil {
-		app.delivery.release()
+		app.delivery.release(ctx)
 		app.delivery = nil
 	}
 	if app.generation != nil {
-		app.generation.close(time.Duration(app.GracePeriod))
+		app.generation.close(ctx, app.log)
 	}
 	if app.started {
-		app.events.stop(time.Duration(app.GracePeriod))
+		app.events.stop(ctx)
 	}
 	for _, srv := range app.Servers {
 		if srv != nil {

@@ -31,6 +31,7 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 			continue
 		}
 		revision := b.revision() // before the question: a change meanwhile must not be missed
+		calling(call, "auth "+b.id, string(c))
 		identity, err := within(call, srv.Auth.timeout(), func(ctx context.Context) (caddymsa.Identity, error) {
 			return try(ctx, x.s.peer(srv), backend)
 		})

@@ -1,10 +1,10 @@
 package app
 
 import (
+	"context"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -35,6 +35,8 @@ type events struct {
 	ctx  caddy.Context
 	log  *zap.Logger
 	lost atomic.Bool
+
+	handling atomic.Value // the name of the event that handlers are called with
 
 	mu      sync.RWMutex
 	closed  bool
@@ -69,6 +71,7 @@ func (ev *events) hand(e event) {
 			ev.log.Error("a handler of events panicked", zap.String("event", e.name), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
+	ev.handling.Store(e.name)
 	ev.app.Emit(ev.ctx, e.name, e.data)
 }
 
@@ -92,8 +95,8 @@ func (ev *events) emit(name string, data func() map[string]any) {
 	}
 }
 
-// stop waits for those that were handed on, for so long.
-func (ev *events) stop(grace time.Duration) {
+// stop waits for those that were handed on until ctx ends.
+func (ev *events) stop(ctx context.Context) {
 	ev.mu.Lock()
 	already := ev.closed
 	ev.closed = true
@@ -104,10 +107,10 @@ func (ev *events) stop(grace time.Duration) {
 	if already {
 		return
 	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
 	select {
 	case <-ev.done:
-	case <-timer.C:
+	case <-ctx.Done():
+		name, _ := ev.handling.Load().(string)
+		ev.log.Error("a handler of events does not end; it is left behind", zap.String("event", name), zap.Int("waiting", len(ev.waiting)))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // generation is a configuration's hold on the calls that run in its modules. It
@@ -14,13 +16,31 @@ type generation struct {
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
-	calls  int
+	calls  map[*call]struct{}
 	closed bool
 	idle   chan struct{} // closed once it is closed and no call is left
 }
 
+// call is one that runs in a module.
+type call struct {
+	mu             sync.Mutex
+	module, method string
+	since          time.Time
+}
+
+type callKey struct{}
+
+// calling notes which module is called next, for the log if it has to be left behind.
+func calling(ctx context.Context, module, method string) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.module, c.method, c.since = module, method, time.Now()
+	}
+}
+
 func newGeneration() *generation {
-	g := &generation{idle: make(chan struct{})}
+	g := &generation{idle: make(chan struct{}), calls: make(map[*call]struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }
@@ -33,40 +53,68 @@ func (g *generation) enter(parent context.Context) (ctx context.Context, leave f
 	if g.closed {
 		return nil, nil, false
 	}
-	g.calls++
-	ctx, cancel := context.WithCancel(parent)
+	c := &call{since: time.Now()}
+	g.calls[c] = struct{}{}
+	ctx, cancel := context.WithCancel(context.WithValue(parent, callKey{}, c))
 	stop := context.AfterFunc(g.ctx, cancel)
 	return ctx, func() {
 		stop()
 		cancel()
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if g.calls--; g.calls == 0 && g.closed {
+		delete(g.calls, c)
+		if len(g.calls) == 0 && g.closed {
 			close(g.idle)
 		}
 	}, true
 }
 
-// close takes no more calls, waits for those under way, and cancels them when
-// grace is over; it returns when the last has left.
-func (g *generation) close(grace time.Duration) {
-	g.mu.Lock()
-	if !g.closed {
-		g.closed = true
-		if g.calls == 0 {
-			close(g.idle)
-		}
-	}
-	g.mu.Unlock()
+// parting is how long a call may take to return once its context has ended.
+const parting = 500 * time.Millisecond
 
-	timer := time.NewTimer(grace)
+// close takes no more calls, waits for those under way until ctx ends, and then cancels them. A call
+// that does not heed its context is left behind, with a line in the log: Caddy holds the lock of its
+// configuration meanwhile.
+func (g *generation) close(ctx context.Context, log *zap.Logger) {
+	if !g.shut() {
+		return
+	}
+	select {
+	case <-g.idle:
+	case <-ctx.Done():
+	}
+	g.cancel()
+	timer := time.NewTimer(parting)
 	defer timer.Stop()
 	select {
 	case <-g.idle:
 	case <-timer.C:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for c := range g.calls {
+			c.leftBehind(log)
+		}
 	}
-	g.cancel()
-	<-g.idle
+}
+
+// shut tells whether it was open until now.
+func (g *generation) shut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	if g.closed = true; len(g.calls) == 0 {
+		close(g.idle)
+	}
+	return true
+}
+
+func (c *call) leftBehind(log *zap.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	log.Error("a call does not end although its context has; it is left behind",
+		zap.String("module", c.module), zap.String("call", c.method), zap.Duration("for", time.Since(c.since)))
 }
 
 // stack holds what several generations have put there; the newest is in charge.

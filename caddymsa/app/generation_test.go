@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"testing"
-	"time"
+
+	"go.uber.org/zap"
+	logged "go.uber.org/zap/zaptest/observer"
 )
 
 // A generation waits for the calls under way, and takes no new ones meanwhile.
@@ -15,7 +17,7 @@ func TestGenerationWaits(t *testing.T) {
 	}
 	closed := make(chan struct{})
 	go func() {
-		g.close(time.Hour)
+		g.close(t.Context(), zap.NewNop())
 		close(closed)
 	}()
 	for {
@@ -37,19 +39,46 @@ func TestGenerationWaits(t *testing.T) {
 	<-closed
 }
 
-// When the grace period is over, calls are cancelled, and it still waits for them to leave.
+// When the grace period is over, calls are cancelled and may leave.
 func TestGenerationCancels(t *testing.T) {
 	g := newGeneration()
 	ctx, leave, _ := g.enter(context.Background())
+	core, logs := logged.New(zap.ErrorLevel)
 	closed := make(chan struct{})
 	go func() {
-		g.close(0)
+		g.close(over(), zap.New(core))
 		close(closed)
 	}()
 	<-ctx.Done()
 	leave()
 	<-closed
-	g.close(0) // again, as Cleanup does after Stop
+	g.close(over(), zap.New(core)) // again, as Cleanup does after Stop
+	if logs.Len() != 0 {
+		t.Error(logs.All())
+	}
+}
+
+// A call that does not heed its context is left behind, and the log says whose it is: Caddy holds the lock
+// of its configuration meanwhile.
+func TestGenerationLeavesBehind(t *testing.T) {
+	g := newGeneration()
+	call, leave, _ := g.enter(context.Background())
+	calling(call, "policy slow", "check")
+	_, _, _ = g.enter(context.Background())
+	core, logs := logged.New(zap.ErrorLevel)
+	g.close(over(), zap.New(core)) // returns
+	g.close(over(), zap.New(core)) // at once
+	if logs.Len() != 2 || logs.FilterField(zap.String("module", "policy slow")).FilterField(zap.String("call", "check")).Len() != 1 {
+		t.Error(logs.All())
+	}
+	leave()
+}
+
+// over is a context that has ended.
+func over() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 func TestStack(t *testing.T) {

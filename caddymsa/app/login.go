@@ -37,6 +37,7 @@ func (s *session) stillStands(ctx context.Context, srv *Server) error {
 	if b == l.backend && revision == l.revision {
 		return nil
 	}
+	calling(ctx, "auth "+b.id, string(caddymsa.CapLookup))
 	identity, err := within(ctx, srv.Auth.timeout(), func(ctx context.Context) (caddymsa.Identity, error) {
 		return again.Lookup(ctx, s.peer(srv), l.identity.User)
 	})

@@ -158,8 +158,10 @@ func (p *PolicyConfig) message(ctx context.Context, s *caddymsa.Submission, m *c
 // run calls check if the policy's matchers match, and puts the policy's name to
 // what it says.
 func (p *PolicyConfig) run(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient, m *caddymsa.Message, check func() error) error {
+	calling(ctx, "policy "+p.name, "match")
 	ok, err := p.matchers.match(ctx, s, r, m)
 	if err == nil && ok {
+		calling(ctx, "policy "+p.name, "check")
 		err = check()
 	}
 	if err == nil {

@@ -44,6 +44,7 @@ func (s *proxiedServer) Next(response []byte) (challenge []byte, done bool, err 
 	if err := s.x.reserve(call, srv); err != nil {
 		return nil, false, err
 	}
+	calling(call, "auth "+s.backend.id, "Next")
 	challenge, done, err = s.partner.Next(call, response)
 	switch {
 	case errors.Is(err, caddymsa.ErrCredentials):

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -19,7 +18,7 @@ type store struct {
 	spool       queue.OpenSpool
 	queue       *queue.Queue
 	generations stack[*delivery]
-	grace       time.Duration
+	ending      context.Context // bounds the end, once that has begun
 }
 
 // delivery is one generation's say in a store.
@@ -66,19 +65,18 @@ func (d *delivery) push() {
 	d.store.queue.Wake()
 }
 
-// release takes the generation away; the queue ends and the spool closes with the last.
-func (d *delivery) release() {
-	d.store.grace = time.Duration(d.app.GracePeriod)
+// release takes the generation away; the queue ends, until ctx does, and the spool closes with the
+// last.
+func (d *delivery) release(ctx context.Context) {
+	d.store.ending = ctx
 	d.store.generations.remove(d)
 	_, _ = stores.Delete(d.key)
 }
 
-// Destruct stops the queue, with some grace for the attempts under way, and
-// closes the spool.
+// Destruct stops the queue, with what is left of the grace period for the attempts under way, and closes
+// the spool.
 func (s *store) Destruct() error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.grace)
-	defer cancel()
-	s.queue.Stop(ctx)
+	s.queue.Stop(s.ending)
 	return s.spool.Close()
 }
 
@@ -90,6 +88,7 @@ func (s *store) Acquire(ctx context.Context) (queue.Generation, context.Context,
 			return nil, nil, nil, false
 		}
 		if attempt, leave, ok := d.app.generation.enter(ctx); ok {
+			calling(attempt, "sink", "Deliver")
 			return d, attempt, leave, true
 		}
 		if s.generations.top() == d { // it closes, and none has come after it

@@ -73,6 +73,7 @@ func (t *transaction) checkRecipient(ctx context.Context, srv *Server, r *queue.
 		t.direct = route
 	}
 	if c, ok := route.sink.(caddymsa.RecipientChecker); ok {
+		calling(ctx, "sink "+route.name, "CheckRecipient")
 		return c.CheckRecipient(ctx, t.sub.Entry, r)
 	}
 	return nil
@@ -87,6 +88,7 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 	defer leave()
 	t.head.limits = &srv.Limits
 	t.store = srv.app.delivery.store
+	calling(call, "spool", "Create")
 	if t.draft, err = t.store.spool.Create(call); err != nil {
 		t.end(srv, false)
 		return nil, t.s.refuse(srv, "message refused", err, t.fields()...)
@@ -178,6 +180,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	}
 	// Durable or not is the one thing that must not be left open, so the end of
 	// the generation or of the connection does not interrupt it.
+	calling(ctx, "spool", "Commit")
 	if err := t.draft.Commit(context.WithoutCancel(ctx), e, header); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}

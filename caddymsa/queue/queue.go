@@ -20,7 +20,7 @@ const (
 	// troublePause is the wait after the spool failed.
 	troublePause = 5 * time.Second
 	// stuckPause is how long Stop waits for sinks that it has told to give up.
-	stuckPause = 10 * time.Second
+	stuckPause = time.Second
 )
 
 // Queue delivers what lies in a spool. One goroutine, the scheduler, takes due

@@ -1,7 +1,13 @@
 package integration
 
 import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -30,4 +36,48 @@ func TestWellKnownPorts(t *testing.T) {
 			t.Errorf("openssl %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
+}
+
+// A reload narrows an address and widens it again, on one port.
+func TestReloadNarrowsAddress(t *testing.T) {
+	s := newServer(t)
+	_, port, _ := net.SplitHostPort(s.starttls)
+	narrow := s.starttls
+	s.starttls = ":" + port
+	s.write("Caddyfile", s.caddyfile(layout{}))
+	s.writeUsers("")
+	s.run()
+	trust := s.tlsConfig()
+	for i, listen := range []string{narrow, ":" + port, narrow} {
+		s.starttls = listen
+		if status, answer := s.load(s.caddyfile(layout{})); status != http.StatusOK {
+			t.Fatal(listen, status, answer)
+		}
+		letterFrom(t, s, dial(t, "tcp", narrow), trust, false, fmt.Sprint("narrow", i))
+	}
+}
+
+// A server whose port another process has does not start, and says which.
+func TestPortInUse(t *testing.T) {
+	s := start(t, layout{})
+	other := newServer(t)
+	other.starttls = s.starttls
+	other.writeUsers("")
+	out, ok := caddyRun(t, other)
+	if ok || !strings.Contains(out, "listening on "+s.starttls) || !strings.Contains(out, "something else listens on port") {
+		t.Errorf("%v: %s", ok, out)
+	}
+}
+
+// caddyRun runs a server that is expected not to start.
+func caddyRun(t *testing.T, s *server) (output string, ok bool) {
+	t.Helper()
+	s.write("Caddyfile", s.caddyfile(layout{}))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "run", "--config", filepath.Join(s.dir, "Caddyfile"))
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+	out, err := cmd.CombinedOutput()
+	return string(out), err == nil
 }

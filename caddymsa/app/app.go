@@ -121,18 +121,24 @@ func (app *App) loadSpool(ctx caddy.Context) error {
 
 // checkAddresses refuses two servers, or two ports of one, on one address.
 func (app *App) checkAddresses() error {
-	owners := make(map[string]string)
+	owners := make(map[string]socketOwner)
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		for _, na := range app.Servers[name].addresses {
-			key := endpointKey(na.NetworkAddress)
-			if owner, taken := owners[key]; taken {
-				return fmt.Errorf("server %s: address %s is taken by server %s; give each an address of its own", name, na, owner)
+			for _, key := range socketKeys(na.NetworkAddress) {
+				owner, taken := owners[key]
+				owners[key] = socketOwner{name, na.String()}
+				if !taken {
+					continue
+				}
+				return fmt.Errorf("server %s: %s is the same socket as %s of server %s; give each an address of its own", name, na, owner.address, owner.server)
 			}
-			owners[key] = name
 		}
 	}
 	return nil
 }
+
+// socketOwner is the first server that listens on a socket.
+type socketOwner struct{ server, address string }
 
 // Start opens the spool and the sockets, and puts this configuration in charge
 // as its last act.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"runtime/debug"
@@ -41,29 +40,17 @@ type binding struct {
 	key      string
 }
 
-// endpointKey is alike for addresses that are one.
-func endpointKey(na caddy.NetworkAddress) string {
-	if na.Host == "0.0.0.0" || na.Host == "::" {
-		na.Host = ""
-	}
-	return na.String()
-}
-
 // bind opens the socket, or joins the one that is open. Nothing is accepted
 // before push.
 func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error) {
 	b := &binding{srv: srv, implicit: implicit, key: endpointKey(na)}
+	ours := holdsPort(na.StartPort)
 	v, _, err := endpoints.LoadOrNew(b.key, func() (caddy.Destructor, error) {
-		// Not the configuration's context: the socket outlives it.
-		ln, err := na.Listen(context.Background(), 0, net.ListenConfig{KeepAlive: 75 * time.Second})
+		ln, err := listen(na, ours)
 		if err != nil {
 			return nil, err
 		}
-		l, ok := ln.(net.Listener)
-		if !ok {
-			return nil, errors.New("is not a stream socket")
-		}
-		return &endpoint{ln: l, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}, nil
+		return &endpoint{ln: ln, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}, nil
 	})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 
 type module struct {
 	Text, Mode      string
-	List            []string
+	List, Lists     []string
 	Flag, On        bool
 	Count           int
 	Size            int64
@@ -37,6 +37,7 @@ func (m *module) unmarshal(text string) error {
 		Text("text", &m.Text),
 		Word("mode", &m.Mode, "fast", "safe", "slow"),
 		List("list", &m.List),
+		Lists("lists", &m.Lists),
 		Flag("flag", &m.Flag),
 		OnOff("on", &m.On),
 		Count("count", &m.Count),
@@ -58,6 +59,8 @@ func TestBlock(t *testing.T) {
 		text "two words"
 		mode safe
 		list a b
+		lists a b
+		lists c
 		flag
 		on on
 		count 3
@@ -78,9 +81,9 @@ func TestBlock(t *testing.T) {
 	}`); err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprintf("%s %s %v %t %t %d %d %d %s %d %v %d %s %s%s %v %v %s", m.Text, m.Mode, m.List, m.Flag, m.On, m.Count, m.Size, m.sizeOfAnotherTy,
+	got := fmt.Sprintf("%s %s %v %v %t %t %d %d %d %s %d %v %d %s %s%s %v %v %s", m.Text, m.Mode, m.List, m.Lists, m.Flag, m.On, m.Count, m.Size, m.sizeOfAnotherTy,
 		m.Time, m.Off, m.Times, len(m.Secret), m.Inner, m.First, m.Second, m.Lines, m.TLS.CA, m.TLS.ServerName)
-	if want := "two words safe [a b] true true 3 52428800 4096 120h0m0s -1 [1m0s 2h0m0s] 7 x 12 [a b] [a.pem b.pem] mail.example.org"; got != want {
+	if want := "two words safe [a b] [a b c] true true 3 52428800 4096 120h0m0s -1 [1m0s 2h0m0s] 7 x 12 [a b] [a.pem b.pem] mail.example.org"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 }

@@ -85,6 +85,18 @@ func List(name string, into *[]string) Setting {
 	})
 }
 
+// Lists is a List that may be given several times: the lines add up.
+func Lists(name string, into *[]string) Setting {
+	return Each(name, func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.Errf("%s takes one or more values", name)
+		}
+		*into = append(*into, args...)
+		return nil
+	})
+}
+
 // Flag is a setting without a value: it is there, or it is not.
 func Flag(name string, into *bool) Setting {
 	return Func(name, func(d *caddyfile.Dispenser) error {

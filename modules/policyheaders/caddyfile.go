@@ -20,8 +20,8 @@ import (
 func (p *Headers) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	return conf.Block(d,
-		conf.List("require", &p.Require),
-		conf.List("add_missing", &p.AddMissing),
+		conf.Lists("require", &p.Require),
+		conf.Lists("add_missing", &p.AddMissing),
 		conf.Each("prepend", func(d *caddyfile.Dispenser) error {
 			var name, value string
 			if !d.AllArgs(&name, &value) {

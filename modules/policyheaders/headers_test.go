@@ -251,7 +251,7 @@ func TestBadConfig(t *testing.T) {
 
 func TestCaddyfile(t *testing.T) {
 	var p Headers
-	err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("headers {\nrequire Subject To Cc\nadd_missing Date\nprepend X-A \"b c\"\nprepend X-C: d\nrefuse_bcc\nstrict\n}"))
+	err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("headers {\nrequire Subject\nrequire To Cc\nadd_missing Date\nprepend X-A \"b c\"\nprepend X-C: d\nrefuse_bcc\nstrict\n}"))
 	if got := fmt.Sprintf("%v %q %q %q %v %v", err, p.Require, p.AddMissing, p.Prepend, p.RefuseBcc, p.Strict); got != `<nil> ["Subject" "To" "Cc"] ["Date"] ["X-A: b c" "X-C: d"] true true` {
 		t.Error(got)
 	}

@@ -22,10 +22,10 @@ import (
 func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	return conf.Block(d,
-		conf.List("allow", &p.Allow),
-		conf.List("allow_file", &p.AllowFiles),
-		conf.List("deny", &p.Deny),
-		conf.List("deny_file", &p.DenyFiles),
+		conf.Lists("allow", &p.Allow),
+		conf.Lists("allow_file", &p.AllowFiles),
+		conf.Lists("deny", &p.Deny),
+		conf.Lists("deny_file", &p.DenyFiles),
 		conf.Count("max_per_message", &p.MaxPerMessage),
 		conf.Count("max_per_day", &p.MaxPerDay),
 		conf.Value("case", &p.Case),

@@ -180,14 +180,7 @@ func (p *SenderIdentity) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		p.Off = true
 	}
 	return conf.Block(d,
-		conf.Each("addresses", func(d *caddyfile.Dispenser) error {
-			patterns := d.RemainingArgs()
-			if len(patterns) == 0 {
-				return d.Err("addresses takes one or more patterns, such as @example.org")
-			}
-			p.Addresses = append(p.Addresses, patterns...)
-			return nil
-		}),
+		conf.Lists("addresses", &p.Addresses),
 		conf.Value("case", &p.Case),
 		conf.Flag("require_from", &p.RequireFrom),
 	)

@@ -118,8 +118,8 @@ const ofTheApp = "%s is specified twice; it belongs to the app, so only one of t
 func (p *serverParser) settings() []conf.Setting {
 	srv := p.srv
 	return []conf.Setting{
-		conf.List("listen", &srv.Listen),
-		conf.List("listen_tls", &srv.ListenTLS),
+		conf.Lists("listen", &srv.Listen),
+		conf.Lists("listen_tls", &srv.ListenTLS),
 		conf.Func("listener_wrappers", func(d *caddyfile.Dispenser) error {
 			return eachModule(d, "listener wrapper", "caddy.listeners", "wrapper", &srv.ListenerWrappersRaw)
 		}),

@@ -1,0 +1,108 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// endpointKey is alike for addresses that are one socket, however they are spelled: localhost:587,
+// 127.0.0.1:587 and [::ffff:127.0.0.1]:587, or :587 and 0.0.0.0:587.
+func endpointKey(na caddy.NetworkAddress) string { return strings.Join(socketKeys(na), " ") }
+
+// socketKeys are what an address takes: two that have one in common cannot both be listened on.
+func socketKeys(na caddy.NetworkAddress) []string {
+	switch {
+	case na.IsFdNetwork():
+		return []string{na.String()}
+	case na.IsUnixNetwork():
+		return []string{"unix/" + socketPath(na.Host)}
+	}
+	ip, err := netip.ParseAddr(na.Host)
+	if err != nil && na.Host != "" {
+		// As Listen will: it takes one of a name's addresses.
+		a, err := net.ResolveTCPAddr(na.Network, net.JoinHostPort(na.Host, "0"))
+		if err != nil {
+			return []string{na.String()} // Listen will say so
+		}
+		ip = a.AddrPort().Addr()
+	}
+	port := uint16(na.StartPort) //nolint:gosec // a port
+	switch ip = ip.Unmap(); {
+	case ip.IsValid() && !ip.IsUnspecified():
+		return []string{netip.AddrPortFrom(ip, port).String()}
+	case na.Network == "tcp4":
+		return []string{fmt.Sprintf("0.0.0.0:%d", port)}
+	case na.Network == "tcp6":
+		return []string{fmt.Sprintf("[::]:%d", port)}
+	}
+	return []string{fmt.Sprintf("0.0.0.0:%d", port), fmt.Sprintf("[::]:%d", port)}
+}
+
+// socketPath is the one path of a unix socket, which may have permissions behind it.
+func socketPath(s string) string {
+	path, _, _ := strings.Cut(s, "|")
+	if strings.HasPrefix(path, "@") { // of the abstract name space
+		return path
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// listen opens a socket that the caller owns. A TCP port on which another process listens is an error: with
+// SO_REUSEPORT, which lets a reload take over from the configuration before, the kernel would deal
+// the clients out between both. ours says that this process listens on the port already.
+func listen(na caddy.NetworkAddress, ours bool) (net.Listener, error) {
+	if strings.HasPrefix(na.Network, "tcp") && na.StartPort != 0 && !ours {
+		if err := probe(na); err != nil {
+			return nil, err
+		}
+	}
+	// Not the configuration's context: the socket outlives it.
+	ln, err := na.Listen(context.Background(), 0, net.ListenConfig{KeepAlive: 75 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	l, ok := ln.(net.Listener)
+	if !ok {
+		return nil, errors.New("is not a stream socket")
+	}
+	return l, nil
+}
+
+// probe binds an address as nobody else may have it, and gives it back.
+func probe(na caddy.NetworkAddress) error {
+	ln, err := net.Listen(na.Network, na.JoinHostPort(0))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("something else listens on port %d of this address already, another process or another app of this configuration; stop it, or choose another port: %w", na.StartPort, err)
+	}
+	if err != nil {
+		return err
+	}
+	return ln.Close()
+}
+
+// holdsPort tells whether this process listens on the port already, at some address: a reload may
+// narrow :587 to 127.0.0.1:587, or widen it.
+func holdsPort(port uint) (held bool) {
+	endpoints.Range(func(_, value any) bool {
+		if a, ok := value.(*endpoint).ln.Addr().(*net.TCPAddr); ok && a.Port == int(port) { //nolint:gosec // a port
+			held = true
+		}
+		return !held
+	})
+	return held
+}

@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func address(t *testing.T, s string) caddy.NetworkAddress {
+	t.Helper()
+	all, err := parseAddresses([]string{s}, 587, false)
+	if err != nil || len(all) != 1 {
+		t.Fatal(s, err)
+	}
+	return all[0].NetworkAddress
+}
+
+// Two spellings of one socket are refused, two sockets are not.
+func TestOneSocket(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		one  bool
+	}{
+		{"localhost:587", "127.0.0.1:587", true},
+		{"localhost", "127.0.0.1:587", true},
+		{"[::ffff:127.0.0.1]:587", "127.0.0.1:587", true},
+		{"tcp4/127.0.0.1:587", "127.0.0.1:587", true},
+		{"[0:0:0:0:0:0:0:1]:587", "[::1]:587", true},
+		{":587", "0.0.0.0:587", true},
+		{":587", "[::]:587", true},
+		{":587", "tcp4/:587", true},
+		{"tcp4/:587", "tcp6/:587", false},
+		{":587", "127.0.0.1:587", false}, // the more special one gets what is for it
+		{":587", ":465", false},
+		{"127.0.0.1:587", "127.0.0.2:587", false},
+		{"unix//tmp/a.sock", "unix//tmp/../tmp/a.sock|0660", true},
+		{"unix//tmp/a.sock", "unix//tmp/b.sock", false},
+		{"fd/3", "fd/4", false},
+	} {
+		app := &App{Servers: map[string]*Server{
+			"a.example.org": {addresses: []listenAddress{{address(t, tt.a), false}}},
+			"b.example.org": {addresses: []listenAddress{{address(t, tt.b), true}}},
+		}}
+		err := app.checkAddresses()
+		if (err != nil) != tt.one {
+			t.Errorf("%s, %s: %v", tt.a, tt.b, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "server b.example.org: ") || !strings.Contains(err.Error(), "of server a.example.org")) {
+			t.Error(err)
+		}
+	}
+}
+
+// What another process listens on, with SO_REUSEPORT as well, is an error that names the address.
+func TestPortOfAnotherProcess(t *testing.T) {
+	foreign, err := caddy.NetworkAddress{Network: "tcp", Host: "127.0.0.1"}.Listen(context.Background(), 0, net.ListenConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := foreign.(net.Listener)
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	for _, host := range []string{"127.0.0.1", "localhost", ""} {
+		na := address(t, net.JoinHostPort(host, port))
+		b, err := bind(na, &Server{}, false)
+		if err == nil {
+			b.release()
+			t.Errorf("%s: no error", na)
+		} else if !strings.Contains(err.Error(), "listens on port "+port) {
+			t.Error(err)
+		}
+	}
+}
+
+// A reload narrows an address, or widens it, while the one before is still bound.
+func TestBindBesideOneself(t *testing.T) {
+	wide, err := bind(address(t, freePort(t)), &Server{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wide.release()
+	_, port, _ := net.SplitHostPort(wide.ep.ln.Addr().String())
+	narrow, err := bind(address(t, "127.0.0.1:"+port), &Server{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrow.release()
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return ":" + port
+}

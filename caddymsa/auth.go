@@ -20,7 +20,7 @@ import (
 // Errors: ErrCredentials means that the backend does not know the user, that the
 // user is disabled or may not come from there, or that the proof is wrong, and one of the errors that
 // wrap it says which; the next backend is asked then. A backend takes the same time for all of these
-// . Any other error means that it cannot tell: the client hears 454 4.7.0
+// . Any other error means that it cannot tell: the client gets 454 4.7.0
 // and no other backend is asked.
 
 // PasswordVerifier serves PLAIN and LOGIN.
@@ -118,7 +118,7 @@ type Lookuper interface {
 
 // Surveyor is an optional interface of a backend that knows all of its users. Mechanisms that not
 // every user can use are offered only if the operator lists them: clients that pick one would be
-// refused for ever, though the user has a password. Of a backend that checks passwords and is not a
+// refused forever, though the user has a password. Of a backend that checks passwords and is not a
 // Surveyor nothing else is taken for granted.
 type Surveyor interface {
 	// Survey counts the users who can log in at all, and those of them who cannot by CapSCRAM, or by
@@ -138,7 +138,7 @@ type Reloader interface {
 	Reload(ctx context.Context) error
 }
 
-// ErrCredentials refuses a client: unknown, disabled or wrong. The client hears
+// ErrCredentials refuses a client: unknown, disabled or wrong. The client gets
 // 535 5.7.8, whichever it was.
 var ErrCredentials = sasl.ErrCredentials
 
@@ -187,7 +187,7 @@ func MoreTelling(a, b error) error {
 }
 
 // ErrBusy says that a backend cannot tell because too much is asked of it at the moment: a
-// flood is logged as a warning, not as an error of ours. The client hears 454 4.7.0.
+// flood is logged as a warning, not as an error of ours. The client gets 454 4.7.0.
 var ErrBusy = errors.New("too busy")
 
 // Peer is what a backend may know of the client.

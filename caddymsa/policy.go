@@ -9,7 +9,7 @@ import (
 // A policy is a module in the namespace msa.policies that implements one or more
 // of the interfaces below. A *Refusal, or an *smtp.SMTPError, refuses with its code and
 // text, behind which the client reads the policy's name; any other error is a failure of the
-// policy: the client hears 451 4.3.0, the log has the cause. Methods are called concurrently
+// policy: the client gets 451 4.3.0, the log has the cause. Methods are called concurrently
 // and return soon after ctx ends.
 
 // SenderPolicy is asked once the sender is known, at MAIL.

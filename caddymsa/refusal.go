@@ -34,7 +34,7 @@ func (r *Refusal) Error() string {
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// Reply is what the client hears, with the name of the policy that refused.
+// Reply is what the client gets, with the name of the policy that refused.
 func (r *Refusal) Reply(policy string) *smtp.SMTPError {
 	text := ReplyLine(r.Text)
 	switch by := strings.Trim(policy+": "+ReplyLine(r.Rule), ": "); {
@@ -67,7 +67,7 @@ func ReplyLine(s string) string {
 }
 
 // AlreadyAccepted is what a message policy returns for a submission that has come
-// before: the client hears 250 with the first one's queue id, and nothing is stored.
+// before: the client gets 250 with the first one's queue id, and nothing is stored.
 type AlreadyAccepted struct{ ID string }
 
 func (a *AlreadyAccepted) Error() string { return "accepted before as " + a.ID }

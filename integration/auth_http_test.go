@@ -105,7 +105,7 @@ func (w *web) backend(settings string) layout {
 	return layout{auth: "auth {\n throttle off\n http http://" + w.addr + "/msa {\n bearer {file." + w.dir + "/token}\n timeout 1s\n" + settings + "}\n}"}
 }
 
-// Users of a web service through the whole server: one that hangs, is gone or refuses us is no refusal
+// Users of a web service through the whole server: one that hangs, is gone or refuses us is not a refusal
 // of a user, and a user who is gone submits no more.
 func TestHTTPUsers(t *testing.T) {
 	t.Parallel()

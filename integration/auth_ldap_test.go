@@ -109,7 +109,7 @@ func (d *directory) modify(ldif string) {
 	}
 }
 
-// Users of a directory through the whole server: a directory that hangs or is gone is no refusal, and a user
+// Users of a directory through the whole server: a directory that hangs or is gone is not a refusal, and a user
 // who is gone submits no more.
 func TestLDAPUsers(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ import (
 )
 
 // Users of a database through the whole server: made by the command, known at once, gone at once
-// for sessions that are open; a database that cannot answer is no refusal.
+// for sessions that are open; a database that cannot answer is not a refusal.
 func TestSQLUsers(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -88,7 +88,7 @@ func TestReloadBySignal(t *testing.T) {
 	})
 }
 
-// changePassword opens sessions, has alice's password changed, and looks at what each hears.
+// changePassword opens sessions, has alice's password changed, and looks at what each gets.
 func (s *server) changePassword(t *testing.T, before, after string, change func(password string)) {
 	t.Helper()
 	open := func() *talker {

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Whatever octets a client sends, in whatever state, it hears replies and is let go; others
+// Whatever octets a client sends, in whatever state, it gets replies and is let go; others
 // are served all the while, and the log holds no secret and no stack trace.
 func TestHostileOctets(t *testing.T) {
 	t.Parallel()
@@ -136,7 +136,7 @@ func hostile(c *talker, random *rand.Rand) (said string, err error) {
 	}
 	for line := range strings.Lines(string(octets)) {
 		if len(line) < 5 || !strings.HasSuffix(line, "\r\n") || !strings.ContainsRune("2345", rune(line[0])) || (line[3] != ' ' && line[3] != '-') {
-			return string(octets), fmt.Errorf("%q is no reply", line)
+			return string(octets), fmt.Errorf("%q is not a reply", line)
 		}
 	}
 	return string(octets), nil

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Connections over a limit hear 421, what ends makes room again, and a reload forgets
+// Connections over a limit get 421, what ends makes room again, and a reload forgets
 // nobody.
 func TestConnectionLimits(t *testing.T) {
 	t.Parallel()

@@ -114,7 +114,7 @@ func TestCrash(t *testing.T) {
 		t.Errorf("the rounds took %s", elapsed)
 	}
 	if len(answered) < rounds {
-		t.Errorf("%d messages are no load", len(answered))
+		t.Errorf("%d messages are not a load", len(answered))
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
-// On a disk that becomes full clients hear 452 4.3.1 in good time, nothing that was accepted is lost, what is
+// On a disk that becomes full clients get 452 4.3.1 in good time, nothing that was accepted is lost, what is
 // there is delivered, and when there is room again messages are taken again.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()

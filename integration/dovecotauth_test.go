@@ -124,7 +124,7 @@ func (d *authDovecot) kill() {
 }
 
 // an existing Dovecot is enough. Its users log in with every mechanism that it has, an
-// open session ends with its user, and a Dovecot that is gone is no refusal.
+// open session ends with its user, and a Dovecot that is gone is not a refusal.
 func TestDovecotUsers(t *testing.T) {
 	t.Parallel()
 	const users = "alice@example.org:{PLAIN}secret:1000:1000::/home/alice::userdb_addresses=alias@example.org\n" +

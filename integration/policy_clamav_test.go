@@ -20,7 +20,7 @@ func startClamd(t testing.TB) *daemon {
 }
 
 // clamd refuses what has the EICAR test string in it, as text or in a base64 attachment, by its
-// signature's name; when it hangs, dies or finds a message too long, the client hears the right thing.
+// signature's name; when it hangs, dies or finds a message too long, the client gets the right thing.
 func TestClamAV(t *testing.T) {
 	t.Parallel()
 	c := startClamd(t)

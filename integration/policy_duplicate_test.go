@@ -30,7 +30,7 @@ func (s *server) queuedIDs() (ids []string, again int) {
 	return ids, again
 }
 
-// A client that was gone before it could read the 250 sends the message again: it hears the first
+// A client that was gone before it could read the 250 sends the message again: it gets the first
 // queue id, and there is one delivery. Over a reload and a crash as well.
 func TestDuplicate(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 )
 
 // SIGTERM lets go of nobody in the middle of a message: what is under way is taken, who
-// is idle hears 421, nobody else is let in, and the process ends by itself. What it took
+// is idle gets 421, nobody else is let in, and the process ends by itself. What it took
 // last, the next process delivers.
 func TestShutdown(t *testing.T) {
 	t.Parallel()

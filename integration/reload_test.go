@@ -368,7 +368,7 @@ func TestReloadWithinTransaction(t *testing.T) {
 }
 
 // An identity is as good as its backend's latest word: a user who is gone, disabled or
-// has another password hears 421 at the next MAIL (docs/dev/architecture.md, decision 3).
+// has another password gets 421 at the next MAIL (docs/dev/architecture.md, decision 3).
 func TestUsersFileChanges(t *testing.T) {
 	t.Parallel()
 	const stays = "stays@example.org:{PLAIN}secret\n"

@@ -19,7 +19,7 @@ import (
 const patience = 60 * time.Second
 
 // talker is a raw SMTP client that can stop anywhere. It belongs to one goroutine.
-// Its methods return errors, since most of its users are no test's goroutine.
+// Its methods return errors, since most of its users are not in a test's goroutine.
 type talker struct {
 	nc net.Conn
 	r  *bufio.Reader

@@ -58,7 +58,7 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 	}
 	inner := queue.NewDelivery(&e, copies, d.Open)
 	err := m.sink.Deliver(ctx, inner)
-	var first error // what the others hear has the first one's address hidden
+	var first error // what the others get has the first one's address hidden
 	for _, r := range originals {
 		c := copyOf[r]
 		r.RemoteMTA = c.RemoteMTA

@@ -39,7 +39,7 @@ type Auth struct {
 	// again. Default 10m.
 	Reauth conf.Duration `json:"reauth,omitempty"`
 	// Timeout is how long a backend may take for an answer, including the wait for its turn to
-	// hash a password; then the client hears 454. Backends that ask others have a shorter one
+	// hash a password; then the client gets 454. Backends that ask others have a shorter one
 	// of their own. Default 30s.
 	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Throttle slows guessing of passwords down and blocks it.

@@ -66,7 +66,7 @@ func (b *binding) push() {
 }
 
 // release takes the binding away. The socket closes with the last one, and then
-// idle clients hear 421.
+// idle clients get 421.
 func (b *binding) release() {
 	b.ep.bindings.remove(b)
 	_, _ = endpoints.Delete(b.key)

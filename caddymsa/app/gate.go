@@ -154,7 +154,7 @@ func (v *visitor) move(prefix netip.Prefix, l gateLimits) (refused string) {
 	return v.gate.admit(v, prefix, l)
 }
 
-// authenticated says that the client is no stranger any more. If it was told to make room at this very
+// authenticated says that the client is no longer a stranger. If it was told to make room at this very
 // moment, it stays all the same.
 func (v *visitor) authenticated() {
 	v.gate.mu.Lock()

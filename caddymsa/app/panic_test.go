@@ -61,7 +61,7 @@ func (d brittleDraft) Commit(context.Context, *queue.Entry, []byte) error {
 func (d brittleDraft) Abort() { d.b.aborted++; d.b.maybe("commit") }
 
 // submission runs a message through a session's transaction, as the engine does, and tells what the
-// client would hear: "panic" is 421.
+// client would get: "panic" is 421.
 func (b *brittle) submission(t *testing.T) (reply string, logs *zapobserver.ObservedLogs) {
 	core, logs := zapobserver.New(zap.DebugLevel)
 	a := &App{generation: newGeneration(), delivery: &delivery{store: &store{spool: b}}}

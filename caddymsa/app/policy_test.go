@@ -137,7 +137,7 @@ func TestLogOnly(t *testing.T) {
 	}
 }
 
-// What a policy takes for accepted before is no refusal in the log either.
+// What a policy takes for accepted before is not a refusal in the log either.
 func TestLogOnlyAccepted(t *testing.T) {
 	core, logs := logged.New(zap.InfoLevel)
 	var asked []string

@@ -34,7 +34,7 @@ type cannotTell struct{ error }
 
 func (c cannotTell) Unwrap() error { return c.error }
 
-// toReply is the one place where an error becomes what the client hears: nothing
+// toReply is the one place where an error becomes what the client gets: nothing
 // in it names a host, a file or a user of ours.
 func toReply(err error) *smtp.SMTPError {
 	var reply *smtp.SMTPError

@@ -146,7 +146,7 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID()}
 }
 
-// refuse logs a refusal with its cause and returns what the client hears.
+// refuse logs a refusal with its cause and returns what the client gets.
 func (s *session) refuse(srv *Server, msg string, err error, fields ...zap.Field) error {
 	reply := toReply(err)
 	fields = append(fields, s.fields()...)

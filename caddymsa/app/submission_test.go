@@ -119,7 +119,7 @@ func TestLogins(t *testing.T) {
 	}
 }
 
-// A backend that cannot tell is no refusal (RFC 4954: the client must not ask for another password),
+// A backend that cannot tell is not a refusal (RFC 4954: the client must not ask for another password),
 // and says nothing of its insides.
 func TestBackendCannotTell(t *testing.T) {
 	in := newInstance(t)

@@ -128,7 +128,7 @@ func (srv *Server) startTLS() error {
 }
 
 // orFallback asks for the fallback's certificate where certmagic has none for the client's
-// name: it does not fall back from names that are no domain names, such as a container's
+// name: it does not fall back from names that are not domain names, such as a container's
 // that has an underscore.
 func orFallback(next getCertificate, fallback string) getCertificate {
 	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

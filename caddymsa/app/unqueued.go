@@ -16,10 +16,10 @@ import (
 
 // Unqueued is the option of a route whose messages are delivered while the client waits: the
 // sink's answer is the client's. Nothing is queued, so a transaction can hold but one recipient of
-// such a route; for any other beside it the client hears 452 4.5.3 and sends the message again. The
+// such a route; for any other beside it the client gets 452 4.5.3 and sends the message again. The
 // client is told at once, so there are no notifications but those of a next hop.
 type Unqueued struct {
-	// Timeout is how long the delivery may take; then the client hears 451 4.4.1. Default 1m: clients
+	// Timeout is how long the delivery may take; then the client gets 451 4.4.1. Default 1m: clients
 	// wait 10 minutes for this reply (RFC 5321 section 4.5.3.2.6).
 	Timeout conf.Duration `json:"timeout,omitempty"`
 }
@@ -59,7 +59,7 @@ type directError struct {
 func (e *directError) Error() string { return "unqueued delivery: " + e.err.Error() }
 func (e *directError) Unwrap() error { return e.err }
 
-// reply passes the sink's code on, and its text made harmless. What is no reply of a next hop names
+// reply passes the sink's code on, and its text made harmless. What is not a reply of a next hop names
 // our own hosts and files.
 func (e *directError) reply() *smtp.SMTPError {
 	if r, ok := errors.AsType[*smtp.SMTPError](e.err); ok && (r.Code/100 == 4 || r.Code/100 == 5) {

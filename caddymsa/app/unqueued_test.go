@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// What the client hears of a delivery that it waited for: the sink's code, and nothing of our insides.
+// What the client gets of a delivery that it waited for: the sink's code, and nothing of our insides.
 func TestDirectReply(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

@@ -1,4 +1,4 @@
-// Package envelope is what sinks that are no mail servers hand on beside a message: the envelope
+// Package envelope is what sinks that are not mail servers hand on beside a message: the envelope
 // as JSON, and names by which a message that comes again is known.
 package envelope
 
@@ -37,7 +37,7 @@ type Envelope struct {
 	TLS        string            `json:"tls,omitempty"`        // version and cipher
 	Session    string            `json:"session,omitempty"`    // id, as in the log
 
-	Shortened bool `json:"shortened,omitempty"` // something was left out for want of room: attributes first
+	Shortened bool `json:"shortened,omitempty"` // something was left out because there was no room: attributes first
 }
 
 // Recipient is one recipient of the delivery.

@@ -201,7 +201,7 @@ func refusal(err error) (code int, status smtp.EnhancedCode, rule string, ok boo
 }
 
 // checkRefusal wants a reply whose class is one and the same in both codes. An error that
-// is no refusal is the policy's failure, which the client hears as 451.
+// is not a refusal is the policy's failure, which the client gets as 451.
 func checkRefusal(t *testing.T, err error) {
 	t.Helper()
 	code, status, _, ok := refusal(err)
@@ -306,7 +306,7 @@ func (r *brokenReader) Read(p []byte) (int, error) {
 
 func (*brokenReader) Close() error { return nil }
 
-// A message that cannot be read is no fault of the client's: a policy that reads it fails.
+// A message that cannot be read is not the fault of the client: a policy that reads it fails.
 func testPolicyBrokenDisk(t *testing.T, policy any, _ []PolicyCase) {
 	for name, open := range map[string]func() (io.ReadCloser, error){
 		"at once": func() (io.ReadCloser, error) { return nil, errDisk },

@@ -1,18 +1,19 @@
 package passwd
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // Table is the content of a users file. It does not change and may be used
@@ -27,65 +28,82 @@ type Table struct {
 // Parse reads a users file. Blank lines and lines that begin with "#" are
 // skipped, line ends may be LF or CRLF. An error names the line. fold is how names compare: two that
 // are alike are an error, as is a file without users.
-func Parse(r io.Reader, fold names.Case) (*Table, error) {
-	var users []User
+func Parse(r io.Reader, fold names.Case) (*Table, error) { return ParseAgain(r, fold, nil) }
+
+// ParseAgain is Parse for a file that was read before. Users whose lines are what they were are those of the table
+// before, so that both together need little more memory than one.
+func ParseAgain(r io.Reader, fold names.Case, before *Table) (*Table, error) {
+	var users []*User
 	var lines []int
-	in := bufio.NewReaderSize(r, MaxLine+2)
-	for n := 1; ; n++ {
-		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			return nil, fmt.Errorf("line %d: longer than %d octets", n, MaxLine)
+	in := textfile.NewReader(r, "")
+	in.Exact = true // passwords may have spaces of any kind
+	for in.Next() {
+		line, n := in.Line(), in.Number()
+		if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' {
+			continue
 		}
-		if err != nil && err != io.EOF {
-			return nil, err
-		}
-		text, last := line, err == io.EOF
-		if n == 1 {
-			text = bytes.TrimPrefix(text, []byte("\ufeff")) // of an editor on Windows
-		}
-		text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
-		if len(bytes.TrimSpace(text)) > 0 && text[0] != '#' {
-			u, err := ParseLine(string(text))
+		u := before.unchanged(line)
+		if u == nil {
+			parsed, err := ParseLine(string(line))
 			if err != nil {
 				return nil, fmt.Errorf("line %d: %w", n, err)
 			}
-			if u.Problem != nil {
+			if u = &parsed; u.Problem != nil {
 				u.Problem = fmt.Errorf("line %d: user %q: %w", n, u.Name, u.Problem)
+			} else {
+				u.sum = maphash.Bytes(sumSeed, line)
 			}
-			users, lines = append(users, u), append(lines, n)
 		}
-		if last {
-			if len(users) == 0 {
-				return nil, fmt.Errorf("line %d: the file ends and has no users; a line is name:{SCHEME}password", n)
-			}
-			break
-		}
+		users, lines = append(users, u), append(lines, n)
+	}
+	if err := in.Err(); err != nil {
+		return nil, err
+	}
+	if len(users) == 0 {
+		return nil, fmt.Errorf("line %d: the file ends and has no users; a line is name:{SCHEME}password", in.Number())
 	}
 	return newTable(users, fold, func(i int) string { return fmt.Sprintf("line %d", lines[i]) })
 }
 
-// NewTable makes a table of users from elsewhere. Two whose names are alike are an error.
-func NewTable(users []User, fold names.Case) (*Table, error) {
-	return newTable(users, fold, func(i int) string { return fmt.Sprintf("user %d", i+1) })
+// sumSeed is for sums of lines, which do not leave the process.
+var sumSeed = maphash.MakeSeed()
+
+// unchanged returns the user of a line that the file had before.
+func (t *Table) unchanged(line []byte) *User {
+	if t == nil {
+		return nil
+	}
+	name, _, _ := bytes.Cut(line, []byte(":"))
+	u := t.Lookup(string(name))
+	if u == nil || u.Name != string(name) || u.Problem != nil || u.sum != maphash.Bytes(sumSeed, line) {
+		return nil
+	}
+	return u
 }
 
-func newTable(users []User, fold names.Case, place func(i int) string) (*Table, error) {
-	t := &Table{byName: make(map[string]*User, len(users)), fold: fold}
-	index := make(map[string]int, len(users))
+// NewTable makes a table of users from elsewhere. Two whose names are alike are an error.
+func NewTable(users []User, fold names.Case) (*Table, error) {
+	all := make([]*User, len(users))
 	for i := range users {
-		u := &users[i]
+		all[i] = &users[i]
+	}
+	return newTable(all, fold, func(i int) string { return fmt.Sprintf("user %d", i+1) })
+}
+
+func newTable(users []*User, fold names.Case, place func(i int) string) (*Table, error) {
+	t := &Table{users: users, byName: make(map[string]*User, len(users)), fold: fold}
+	for i, u := range users {
 		// PLAIN, LOGIN and SCRAM bring names in their SASLprep form, DIGEST-MD5 does not.
 		keys := []string{fold.Key(u.Name)}
 		if p, err := sasl.PrepareStored(u.Name); err == nil && fold.Key(p) != keys[0] {
 			keys = append(keys, fold.Key(p))
 		}
 		for _, name := range keys {
-			if first, ok := index[name]; ok {
-				return nil, fmt.Errorf("%s: %w", place(i), sameUser(u.Name, users[first].Name, place(first)))
+			if other := t.byName[name]; other != nil {
+				return nil, fmt.Errorf("%s: %w", place(i), sameUser(u.Name, other.Name, place(slices.Index(users, other))))
 			}
-			index[name], t.byName[name] = i, u
+			t.byName[name] = u
 		}
-		t.users = append(t.users, u)
 	}
 	t.decoys = newDecoys(t.users)
 	return t, nil

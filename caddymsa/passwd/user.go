@@ -39,7 +39,8 @@ type User struct {
 	// credential is disabled.
 	Problem error
 
-	decoy bool // never verifies
+	decoy bool   // never verifies
+	sum   uint64 // of its line
 }
 
 // Verify reports whether password is one of the stored ones. A wrong password

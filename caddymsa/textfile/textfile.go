@@ -31,7 +31,7 @@ type Reader struct {
 	err  error
 }
 
-// NewReader returns a Reader. The name is for errors.
+// NewReader returns a Reader. The name is for errors; without one they name the line only.
 func NewReader(r io.Reader, name string) *Reader {
 	return &Reader{name: name, in: bufio.NewReaderSize(r, MaxLine+2)}
 }
@@ -71,7 +71,11 @@ func (r *Reader) Err() error { return r.err }
 
 // Errorf makes an error that names file and line.
 func (r *Reader) Errorf(format string, args ...any) error {
-	return fmt.Errorf("%s:%d: "+format, append([]any{r.name, r.n}, args...)...)
+	err := fmt.Errorf(format, args...)
+	if r.name == "" {
+		return fmt.Errorf("line %d: %w", r.n, err)
+	}
+	return fmt.Errorf("%s:%d: %w", r.name, r.n, err)
 }
 
 func (r *Reader) clean(line []byte) ([]byte, error) {

@@ -18,7 +18,7 @@ func TestList(t *testing.T) {
 		"one,\ntwo;\n,\n":                        "one two",
 		"one, two":                               "one two",
 		"a#b # c":                                "a#b",
-		`"a b"@x "c\" d"@y,`:                     `"a b"@x "c\" d"@y`,
+		`"a b"@x, "c\" d"@y,`:                    `"a b"@x "c\" d"@y`,
 		"bücher":                                 "bücher",
 		"می\u200cخواهم":                          "می\u200cخواهم",
 		"":                                       "",

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -48,11 +47,22 @@ type File struct {
 
 	*tableauth.Backend `json:"-"`
 
-	path  string // Path without placeholders
-	log   *zap.Logger
-	watch io.Closer
+	path string // Path without placeholders
+	log  *zap.Logger
+	file *watch.File[*passwd.Table]
+}
 
-	reading sync.Mutex // so that of two readings the later one wins
+// files are the users files in memory, by how names compare in them.
+var files = map[names.Case]*watch.Source[*passwd.Table]{names.Folded: source(names.Folded), names.Exact: source(names.Exact)}
+
+func source(fold names.Case) *watch.Source[*passwd.Table] {
+	return &watch.Source[*passwd.Table]{Parse: func(r io.Reader, name string, _ int64, before *passwd.Table) (*passwd.Table, error) {
+		table, err := passwd.ParseAgain(r, fold, before)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return table, nil
+	}}
 }
 
 // CaddyModule returns the Caddy module information.
@@ -74,40 +84,20 @@ func (f *File) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	f.Backend = tableauth.New(secret, tableauth.NewCache(f.Cache), f.Case)
-	// Watched before it is read, so that no change is missed.
-	if f.watch, err = watch.Files([]string{f.path}, f.log, f.reload); err != nil {
-		return err
+	if f.file, err = files[f.Case].Open(f.path, f.log, f.changed); err != nil {
+		return fmt.Errorf("users file: %w", err)
 	}
-	_, err = f.load()
-	return err
+	f.use(f.file.Load())
+	return nil
 }
 
-// load reads the file and returns how many users it has.
-func (f *File) load() (int, error) {
-	f.reading.Lock()
-	defer f.reading.Unlock()
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return 0, fmt.Errorf("users file: %w", err)
-	}
-	if !info.Mode().IsRegular() { // reading a pipe would wait for a writer
-		return 0, fmt.Errorf("users file %s: not a regular file", f.path)
-	}
-	file, err := os.Open(f.path)
-	if err != nil {
-		return 0, fmt.Errorf("users file: %w", err)
-	}
-	defer file.Close()
-	table, err := passwd.Parse(file, f.Case)
-	if err != nil {
-		return 0, fmt.Errorf("users file %s: %w", f.path, err)
-	}
-	if info.Mode().Perm()&0o006 != 0 && runtime.GOOS != "windows" { // which has no such modes
+// use takes the users of the file as it was read last.
+func (f *File) use(table *passwd.Table) {
+	if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&0o006 != 0 && runtime.GOOS != "windows" { // which has no such modes
 		f.log.Warn("users file is open to everyone on this machine; chmod o= it", zap.String("path", f.path))
 	}
 	f.complain(table)
 	f.Swap(table)
-	return table.Len(), nil
 }
 
 // maxProblems is how many users the log names whose lines are of no use.
@@ -124,28 +114,30 @@ func (f *File) complain(table *passwd.Table) {
 	}
 }
 
-// reload keeps the old users if the file cannot be read or does not parse.
-func (f *File) reload() {
-	users, err := f.load()
+// changed keeps the old users if the file cannot be read or does not parse.
+func (f *File) changed(table *passwd.Table, err error) {
 	if err != nil {
 		f.log.Error("users file changed but cannot be used; the old users stay", zap.Error(err))
 		return
 	}
-	f.log.Info("users file was read again", zap.String("path", f.path), zap.Int("users", users))
+	f.use(table)
+	f.log.Info("users file was read again", zap.String("path", f.path), zap.Int("users", table.Len()))
 }
 
 // Reload implements caddymsa.Reloader.
 func (f *File) Reload(context.Context) error {
-	_, err := f.load()
-	return err
+	if err := f.file.Reload(); err != nil {
+		return fmt.Errorf("users file: %w", err)
+	}
+	return nil
 }
 
 // Cleanup ends the watch.
 func (f *File) Cleanup() error {
-	if f.watch == nil {
+	if f.file == nil {
 		return nil
 	}
-	return f.watch.Close()
+	return f.file.Close()
 }
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:

@@ -80,7 +80,9 @@ func TestHotReload(t *testing.T) {
 		t.Error("the old password still counts")
 	}
 	write("alice@example.org:{ROT13}nonsense\n")
-	f.reload() // what the watch will do
+	if f.Reload(t.Context()) == nil {
+		t.Error("no error")
+	}
 	if !takes("second") {
 		t.Error("a broken file took the users away")
 	}
@@ -120,7 +122,7 @@ func TestUnsupportedScheme(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.log = zap.New(core)
-	f.reload()
+	f.use(f.file.Load())
 	if all := logs.All(); len(all) != 1 || !strings.Contains(all[0].ContextMap()["error"].(string), `line 2: user "bob"`) {
 		t.Error(all)
 	}

@@ -69,6 +69,35 @@ func zipWith(t testing.TB, headers ...*zip.FileHeader) string {
 	return b.String()
 }
 
+// storedZip has files that are not compressed: names and contents.
+func storedZip(t testing.TB, files ...string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		f, err := w.CreateHeader(&zip.FileHeader{Name: files[i], Method: zip.Store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(f, files[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// endsWithin has a stored archive whose end says that its comment goes up to the end of all.
+func endsWithin(t testing.TB, inner string) string {
+	t.Helper()
+	outer := storedZip(t, "a.zip", inner)
+	at := strings.Index(outer, "PK\x05\x06") + zipEnd
+	comment := binary.LittleEndian.AppendUint16(nil, uint16(len(outer)-at))
+	return outer[:at-2] + string(comment) + outer[at:]
+}
+
 // unicodePath is Info-ZIP's extra field of another name.
 func unicodePath(name string) []byte {
 	b := binary.LittleEndian.AppendUint16(nil, zipExtraUnicode)
@@ -91,6 +120,10 @@ func TestArchives(t *testing.T) {
 		"zip, unnamed":     {"a.dat", zipOf(t, "b.exe"), exe + "b.exe"},
 		"zip, encrypted":   {"a.zip", zipWith(t, &zip.FileHeader{Name: "b.exe", Flags: 1}), exe + "b.exe"},
 		"zip in zip":       {"a.zip", zipOf(t, "b.zip"), ""},
+		"zip, stored zip":  {"a.zip", storedZip(t, "a.txt", "hello", "b.docx", good), ""},
+		"zip, stored zips": {"a.zip", storedZip(t, "a.zip", storedZip(t, "b.zip", good), "c.zip", good), ""},
+		"zip, stored exe":  {"a.zip", storedZip(t, "b.zip", good, "c.exe", good), exe + "c.exe"},
+		"zip, ends within": {"a.zip", endsWithin(t, good), unlisted + "it has several directories, or something behind the last"},
 		"zip, other name":  {"a.zip", zipWith(t, &zip.FileHeader{Name: "b.txt", Extra: unicodePath("b.exe")}), exe + "b.exe"},
 		"zip, local name":  {"a.zip", strings.Replace(good, "a.txt", "a.exe", 1), unlisted + "its directory does not say what is there"},
 		"zip, between":     {"a.zip", good[:30] + strings.Repeat("x", 100) + good[30:], unlisted + "its directory is broken"},

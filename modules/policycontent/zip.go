@@ -128,20 +128,42 @@ func zipGapless(entries []zipEntry, directory int64) error {
 	return nil
 }
 
+// zipEndRecord finds the record that ends the archive, and with it the part. A file that is stored in the
+// archive may be a zip with such a record too, which does not end there. Where two do, or one is in
+// the comment of the other, readers differ in which they take.
+func zipEndRecord(tail []byte) (end []byte, err error) {
+	mark := le.AppendUint32(nil, zipEndMark)
+	ends, marks := 0, 0
+	for i := 0; ; i++ {
+		n := bytes.Index(tail[i:], mark)
+		if n < 0 {
+			break
+		}
+		i += n
+		marks++
+		if len(tail)-i >= zipEnd && len(tail)-i == zipEnd+int(le.Uint16(tail[i+20:])) {
+			end = tail[i:]
+			ends++
+		}
+	}
+	switch {
+	case marks == 0:
+		return nil, cannotList("it has no directory")
+	case ends != 1 || bytes.Contains(end[1:], mark):
+		return nil, cannotList("it has several directories, or something behind the last")
+	}
+	return end, nil
+}
+
 // zipDirectory finds the central directory.
 func zipDirectory(r io.ReaderAt, size int64) (start, length, count int64, err error) {
 	tail := make([]byte, min(size, zipEnd+0xFFFF))
 	if _, err := r.ReadAt(tail, size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
 		return 0, 0, 0, err
 	}
-	mark := le.AppendUint32(nil, zipEndMark)
-	i := bytes.Index(tail, mark)
-	if i < 0 || len(tail)-i < zipEnd {
-		return 0, 0, 0, cannotList("it has no directory")
-	}
-	end := tail[i:]
-	if bytes.Contains(end[1:], mark) || len(end) != zipEnd+int(le.Uint16(end[20:])) {
-		return 0, 0, 0, cannotList("it has several directories, or something behind the last")
+	end, err := zipEndRecord(tail)
+	if err != nil {
+		return 0, 0, 0, err
 	}
 	if le.Uint16(end[4:]) != 0 && le.Uint16(end[4:]) != 0xFFFF {
 		return 0, 0, 0, cannotList("it is in several files")

@@ -28,7 +28,7 @@ type Header []Field
 // Field is a header field, or a line of the header that is none.
 type Field struct {
 	// Name is what stands before the colon, spelled as submitted and without white space behind
-	// it. Empty: the line is no header field.
+	// it. Empty: the line is not a header field.
 	Name string
 	// Raw is the whole field as submitted: folds, line end and all.
 	Raw []byte
@@ -55,7 +55,7 @@ type headerKey struct{}
 
 // ReadHeader reads a header up to the empty line, or the end.
 //
-// A line that is no field does not end the header: readers differ in that, and one of them
+// A line that is not a field does not end the header: readers differ in that, and one of them
 // might see a From behind it. It is a Field without a name.
 func ReadHeader(r io.Reader) (Header, error) {
 	br := bufio.NewReaderSize(r, 4096)

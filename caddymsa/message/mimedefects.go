@@ -11,15 +11,15 @@ type Defects uint32
 
 // The defects, each by the name in its comment.
 const (
-	// DuplicateField: a Content-* field or MIME-Version stands twice; the first counts here.
+	// DuplicateField: a Content-* field or MIME-Version appears twice; the first counts here.
 	DuplicateField Defects = 1 << iota
-	// BadHeader: a line of the part's header is no field, is a fold of nothing, or has white
+	// BadHeader: a line of the part's header is not a field, is a fold of nothing, or has white
 	// space before the colon; or the header ends with no empty line.
 	BadHeader
-	// BadType: Content-Type cannot be read, a parameter stands twice, or one that matters is written as RFC
+	// BadType: Content-Type cannot be read, a parameter appears twice, or one that matters is written as RFC
 	// 2231 allows and few expect.
 	BadType
-	// BadDisposition: Content-Disposition cannot be read, or a parameter stands twice.
+	// BadDisposition: Content-Disposition cannot be read, or a parameter appears twice.
 	BadDisposition
 	// NoVersion: a message has MIME fields, and no MIME-Version 1.0 (RFC 2045 section 4).
 	NoVersion
@@ -37,7 +37,7 @@ const (
 	// EncodedContainer: a multipart or an embedded message is encoded (RFC 2045 section 6.4). A
 	// multipart is read as if it were not; an embedded message is not looked into.
 	EncodedContainer
-	// BadBase64: octets that are no base64, padding within, or an incomplete end.
+	// BadBase64: octets that are not base64, padding within, or an incomplete end.
 	BadBase64
 	// BadQuotedPrintable: an equals sign without two hexadecimal digits, or an octet over 126.
 	BadQuotedPrintable

@@ -65,7 +65,7 @@ func (p *ClamAV) provision() error {
 			return fmt.Errorf("address %q: %w", text, err)
 		}
 		if !a.IsUnixNetwork() && (a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0) {
-			return fmt.Errorf("address %q: host:port or unix//path is wanted", text)
+			return fmt.Errorf("address %q: expected host:port or unix//path", text)
 		}
 		p.addresses = append(p.addresses, a)
 	}

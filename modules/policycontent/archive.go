@@ -155,7 +155,7 @@ func listTar(r io.Reader, admit func(string) error) error {
 		case errors.Is(err, io.EOF) && n > 0:
 			return nil
 		case err != nil:
-			return asNotListed(err, "it is no tar that can be read")
+			return asNotListed(err, "it cannot be read as tar")
 		}
 		if err := admit(h.Name); err != nil {
 			return err
@@ -174,7 +174,7 @@ func asNotListed(err error, why string) error {
 // listGzip lists a compressed tar; anything else is one file, whose name is in the archive, or
 // is the part's without its ending.
 func listGzip(r io.Reader, p *message.Part, inflate *budget, admit func(string) error) error {
-	const why = "it is no gzip that can be read"
+	const why = "it cannot be read as gzip"
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return cannotList(why)

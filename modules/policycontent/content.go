@@ -76,7 +76,7 @@ type Content struct {
 	MaxParts int `json:"max_parts,omitempty"`
 
 	// MaxDepth is how deep parts may be nested; 0 is the default, and at most: 20. A multipart
-	// whose parts are no multiparts has depth 1.
+	// whose parts are not multiparts has depth 1.
 	MaxDepth int `json:"max_depth,omitempty"`
 
 	// MaxPartSize is the most octets that a part may have behind its transfer encoding. Default:

@@ -74,7 +74,7 @@ func (c *Content) checkHeader(header message.Header) error {
 	}
 	for i, h := range c.Headers {
 		if n := header.Count(h.Name); h.MaxCount > 0 && n > h.MaxCount {
-			return c.malformed("header "+h.Name, "Header field %s stands %d times, %d allowed", h.Name, n, h.MaxCount)
+			return c.malformed("header "+h.Name, "Header field %s appears %d times, %d allowed", h.Name, n, h.MaxCount)
 		}
 		for _, f := range header {
 			if !f.Is(h.Name) {

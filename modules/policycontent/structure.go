@@ -29,7 +29,7 @@ func compileParts(rules []PartRule) ([]partRule, error) {
 	var parts []partRule
 	for _, r := range rules {
 		if !strings.Contains(r.Type, "/") {
-			return nil, fmt.Errorf("parts: %q is no media type: write it as in application/xml", r.Type)
+			return nil, fmt.Errorf("parts: %q is not a media type; write it as in application/xml", r.Type)
 		}
 		if r.Count == "" {
 			r.Count = "1"
@@ -48,7 +48,7 @@ func compileParts(rules []PartRule) ([]partRule, error) {
 			p.words = fmt.Sprintf("%d to %d allowed", p.min, p.max)
 		}
 		if errors.Join(errLow, errHigh) != nil || p.min < 0 || p.max >= 0 && p.max < p.min {
-			return nil, fmt.Errorf("parts: %q of %s is no count: write 1, 0-1, 2-5 or 1-", r.Count, r.Type)
+			return nil, fmt.Errorf("parts: %q of %s is not a count; write 1, 0-1, 2-5 or 1-", r.Count, r.Type)
 		}
 		parts = append(parts, p)
 	}
@@ -89,7 +89,7 @@ func validateWords(c *Content) error {
 	for _, types := range [][]string{c.AllowMediaTypes, c.ForbidMediaTypes, c.WellFormedXML} {
 		for _, t := range types {
 			if !strings.Contains(t, "/") {
-				return fmt.Errorf("%q is no media type: write it as in application/xml or image/*", t)
+				return fmt.Errorf("%q is not a media type; write it as in application/xml or image/*", t)
 			}
 		}
 	}

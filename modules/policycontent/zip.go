@@ -41,7 +41,7 @@ type zipEntry struct{ start, compressed int64 }
 func listZip(r io.ReaderAt, size int64, admit func(string) error) error {
 	err := readZip(r, size, admit)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return cannotList("it is no zip that can be read")
+		return cannotList("it cannot be read as zip")
 	}
 	return err
 }

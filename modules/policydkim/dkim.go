@@ -135,7 +135,7 @@ func lower(name string, fields, otherwise []string) ([]string, error) {
 	var all []string
 	for _, f := range fields {
 		if !message.IsName(f) || strings.ContainsAny(f, ";") {
-			return nil, fmt.Errorf("%s: %q is no field name", name, f)
+			return nil, fmt.Errorf("%s: %q is not a field name", name, f)
 		}
 		all = append(all, strings.ToLower(f))
 	}

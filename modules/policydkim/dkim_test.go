@@ -285,7 +285,7 @@ func TestBadConfig(t *testing.T) {
 		"no PEM block":        {Keys: []*Key{{Domain: "example.org", Selector: "s", File: empty}}},
 		"neither simple nor":  {Canonicalization: "tight", Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
 		"From must be signed": {Headers: []string{"To"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
-		"is no field name":    {Headers: []string{"From", "a b"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
+		"is not a field name": {Headers: []string{"From", "a b"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
 		`selector "a b"`:      {Keys: []*Key{{Domain: "example.org", Selector: "a b", File: file}}},
 	} {
 		err := p.Provision(msatest.Context(t))

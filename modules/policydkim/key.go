@@ -114,7 +114,7 @@ func parseKey(text []byte) (crypto.Signer, error) {
 	case "RSA PRIVATE KEY":
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 	default:
-		return nil, fmt.Errorf("a PEM block %q is no private key; %s", block.Type, howToMake)
+		return nil, fmt.Errorf("a PEM block %q is not a private key; %s", block.Type, howToMake)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("private key: %w", err)

@@ -216,7 +216,7 @@ func TestTwoPolicies(t *testing.T) {
 	}
 }
 
-// The second of two does not wait for ever.
+// The second of two does not wait without end.
 func TestSlow(t *testing.T) {
 	p := fresh(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -68,7 +68,7 @@ func (*Expression) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the expression.
 func (p *Expression) Provision(caddy.Context) (err error) {
 	if (p.Refuse == "") == (p.Require == "") {
-		return errors.New("expression: either refuse or require is wanted, as in: refuse size > 1000000")
+		return errors.New("expression: set either refuse or require, as in: refuse size > 1000000")
 	}
 	if p.Code == 0 {
 		p.Code = 550
@@ -82,7 +82,7 @@ func (p *Expression) Provision(caddy.Context) (err error) {
 	p.status = smtp.EnhancedCode{p.Code / 100, 7, 1}
 	if p.Status != "" {
 		if n, err := fmt.Sscanf(p.Status, "%d.%d.%d", &p.status[0], &p.status[1], &p.status[2]); err != nil || n != 3 || p.status[0] != p.Code/100 {
-			return fmt.Errorf("expression: status: %q is no enhanced code of the class of %d, such as %d.7.1", p.Status, p.Code, p.Code/100)
+			return fmt.Errorf("expression: status: %q is not an enhanced code of the class of %d, such as %d.7.1", p.Status, p.Code, p.Code/100)
 		}
 	}
 	p.now = clock

@@ -77,7 +77,7 @@ func environment() (*cel.Env, error) {
 func inNetwork(ip, network ref.Val) ref.Val {
 	prefix, err := netip.ParsePrefix(string(network.(types.String)))
 	if err != nil {
-		return types.NewErr("in_network: %q is no network in CIDR notation", network)
+		return types.NewErr("in_network: %q is not a network in CIDR notation", network)
 	}
 	addr, err := netip.ParseAddr(string(ip.(types.String)))
 	return types.Bool(err == nil && prefix.Contains(addr.Unmap().WithZone("")))

@@ -110,7 +110,7 @@ var messageType = cel.OpaqueType("msa.message")
 type messageValue struct{ v *vars }
 
 func (m messageValue) ConvertToNative(reflect.Type) (any, error) {
-	return nil, errors.New("message is no value of its own; use message.header(\"Subject\")")
+	return nil, errors.New("message is not a value by itself; use message.header(\"Subject\")")
 }
 
 func (m messageValue) ConvertToType(t ref.Type) ref.Val {

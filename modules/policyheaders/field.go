@@ -28,7 +28,7 @@ const maxName = 60
 func parseField(text string) (field, error) {
 	name, value, ok := strings.Cut(text, ":")
 	if name = strings.TrimSpace(name); !ok || !message.IsName(name) || len(name) > maxName {
-		return field{}, fmt.Errorf("%q is no field; write it as X-Gateway: msa.example.org, with a name of at most %d characters", text, maxName)
+		return field{}, fmt.Errorf("%q is not a header field; write it as X-Gateway: msa.example.org, with a name of at most %d characters", text, maxName)
 	}
 	if has(once, name) || has(reserved, name) || strings.HasPrefix(strings.ToLower(name), "content-") {
 		return field{}, fmt.Errorf("%s may not be put before messages like this", name)

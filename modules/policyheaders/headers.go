@@ -26,7 +26,7 @@ func init() {
 // submitted is changed or removed. What is refused hears 554 5.6.0.
 type Headers struct {
 	// Require are fields that a message must have, and not empty, such as Date and Message-ID. Those that
-	// RFC 5322 section 3.6 allows but once may not stand there twice either. What policies in front of
+	// RFC 5322 section 3.6 allows once may not appear twice either. What policies in front of
 	// this one have put before the message counts. Default: none.
 	Require []string `json:"require,omitempty"`
 	// AddMissing are fields that are put before a message which has none: Date, in the server's time
@@ -41,10 +41,10 @@ type Headers struct {
 	// RefuseBcc refuses a message that has a Bcc or Resent-Bcc field, since nothing is removed and
 	// everybody would read it.
 	RefuseBcc bool `json:"refuse_bcc,omitempty"`
-	// Strict refuses a header that RFC 5322 does not allow: a line that is no field, white space before
+	// Strict refuses a header that RFC 5322 does not allow: a line that is not a field, white space before
 	// a colon or alone in a line, control characters, a line of over 998 octets (section 2.1.1), a field
-	// that stands twice and may but once (section 3.6), octets above 127 in a message that came without
-	// SMTPUTF8, or that are no UTF-8 in one with it (RFC 6532).
+	// that appears twice and may appear once only (section 3.6), octets above 127 in a message that came without
+	// SMTPUTF8, or that are not UTF-8 in one with it (RFC 6532).
 	Strict bool `json:"strict,omitempty"`
 
 	prepend []field
@@ -72,7 +72,7 @@ func (p *Headers) Provision(caddy.Context) error {
 	for _, name := range p.Require {
 		switch {
 		case !message.IsName(name) || strings.Contains(name, ":"):
-			return fmt.Errorf("headers: require: %q is no field name", name)
+			return fmt.Errorf("headers: require: %q is not a field name", name)
 		case has(p.AddMissing, name):
 			return fmt.Errorf("headers: %s is both in require and in add_missing: remove one of the two", name)
 		case p.RefuseBcc && strings.EqualFold(name, "Bcc"):
@@ -94,7 +94,7 @@ func (p *Headers) Provision(caddy.Context) error {
 	return nil
 }
 
-// once are the fields that RFC 5322 section 3.6 allows but once.
+// once are the fields that RFC 5322 section 3.6 allows only once.
 var once = []string{"Date", "From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Message-ID", "In-Reply-To", "References", "Subject"}
 
 // CheckMessage checks what was submitted, and puts fields before it.
@@ -124,12 +124,7 @@ func (p *Headers) CheckMessage(_ context.Context, s *caddymsa.Submission, m *cad
 			return err
 		}
 	}
-	fields := p.fields(s, header)
-	// A first line that is a continuation would become the end of our last field.
-	if fields != "" && len(submitted) > 0 && isSpace(submitted[0].Raw[0]) {
-		return refuse("header", "Header begins with white space")
-	}
-	m.Prepend(fields)
+	m.Prepend(p.fields(s, header))
 	return nil
 }
 
@@ -140,7 +135,7 @@ func (p *Headers) required(header message.Header) error {
 		case n == 0:
 			return refuse("require "+name, name+" header field is missing")
 		case n > 1 && has(once, name):
-			return refuse("require "+name, fmt.Sprintf("%s header field stands %d times", name, n))
+			return refuse("require "+name, fmt.Sprintf("%s header field appears %d times", name, n))
 		case f.Value() == "":
 			return refuse("require "+name, name+" header field is empty")
 		}

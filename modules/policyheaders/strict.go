@@ -22,7 +22,7 @@ func strict(header message.Header, smtputf8 bool) error {
 	}
 	for _, name := range once {
 		if n := header.Count(name); n > 1 {
-			return refuse("strict", fmt.Sprintf("%s header field stands %d times", name, n))
+			return refuse("strict", fmt.Sprintf("%s header field appears %d times", name, n))
 		}
 	}
 	return nil
@@ -31,7 +31,7 @@ func strict(header message.Header, smtputf8 bool) error {
 // strictField looks at a field whose first line has the number.
 func strictField(f message.Field, smtputf8 bool, number int) error {
 	if f.Name == "" {
-		return refuse("strict", fmt.Sprintf("Line %d of the header is no header field", number))
+		return refuse("strict", fmt.Sprintf("Line %d of the header is not a header field", number))
 	}
 	if isSpace(f.Raw[len(f.Name)]) {
 		return refuse("strict", f.Name+" header field has white space before its colon")

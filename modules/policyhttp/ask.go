@@ -193,7 +193,7 @@ func parseAnswer(b []byte) (*answer, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(a); err != nil {
-		return nil, fmt.Errorf("is not the JSON that is wanted: %w", err)
+		return nil, fmt.Errorf("is not the expected JSON: %w", err)
 	}
 	if d.More() {
 		return nil, errors.New("has more behind it")
@@ -227,7 +227,7 @@ func parseAnswer(b []byte) (*answer, error) {
 func checkField(f string) error {
 	name, _, ok := strings.Cut(f, ":")
 	if !ok || !message.IsName(name) || strings.ContainsFunc(f, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) || len(f) > 998 {
-		return fmt.Errorf("has a field %.60q that is no header field", f)
+		return fmt.Errorf("has %.60q, which is not a header field", f)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func TestContent(t *testing.T) {
 	}
 }
 
-// What is no answer is a failure, which is tempfail, reject or accept by configuration.
+// What is not an answer is a failure, which is tempfail, refuse or accept by configuration.
 func TestFailures(t *testing.T) {
 	status := func(code int) string {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))

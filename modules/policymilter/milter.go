@@ -80,7 +80,7 @@ func (p *Milter) provision() error {
 	network, address := "unix", a.Host
 	if !a.IsUnixNetwork() {
 		if a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 {
-			return fmt.Errorf("address %q: host:port or unix//path is wanted", p.Address)
+			return fmt.Errorf("address %q: expected host:port or unix//path", p.Address)
 		}
 		network, address = "tcp", a.JoinHostPort(0)
 	}

@@ -46,7 +46,7 @@ func parseWindow(s string) (w window, err error) {
 	if times != "" {
 		from, to, ok := strings.Cut(times, "-")
 		if !ok {
-			return w, fmt.Errorf("%q is no time of day from one to another, as in 08:00-18:00", times)
+			return w, fmt.Errorf("%q is not a range of times (for example 08:00-18:00)", times)
 		}
 		if w.start, err = clock(from); err != nil {
 			return w, err
@@ -55,7 +55,7 @@ func parseWindow(s string) (w window, err error) {
 			return w, err
 		}
 		if w.start == day || w.start == w.end {
-			return w, fmt.Errorf("%q is no time at all", times)
+			return w, fmt.Errorf("%q is an empty range of times", times)
 		}
 	}
 	return w, nil
@@ -96,12 +96,12 @@ func weekday(s string) (int, error) {
 			return i, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is no day; there are %s", s, strings.Join(weekdays, ", "))
+	return 0, fmt.Errorf("%q is not a day; there are %s", s, strings.Join(weekdays, ", "))
 }
 
 // clock reads HH:MM, 24:00 included, as minutes.
 func clock(s string) (int, error) {
-	bad := fmt.Errorf("%q is no time of day; write it as 08:00", s)
+	bad := fmt.Errorf("%q is not a time of day (for example 08:00)", s)
 	if len(s) != 5 || s[2] != ':' {
 		return 0, bad
 	}

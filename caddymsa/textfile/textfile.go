@@ -163,6 +163,16 @@ func Words(dst [][]byte, line []byte) [][]byte {
 	return dst
 }
 
+// Clean returns a whole file as Next reads its lines, each ended by LF, for parsers that want it so.
+func Clean(in io.Reader, name string) ([]byte, error) {
+	r := NewReader(in, name)
+	var all []byte
+	for r.Next() {
+		all = append(append(all, r.Line()...), '\n')
+	}
+	return all, r.Err()
+}
+
 // List calls add with each entry of a file that is a list: one a line, or several with commas between them.
 func List(in io.Reader, name string, add func(word string) error) error {
 	r := NewReader(in, name)

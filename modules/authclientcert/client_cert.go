@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"slices"
 	"sync/atomic"
 
@@ -52,8 +51,8 @@ type ClientCert struct {
 
 	path  string
 	log   *zap.Logger
-	watch io.Closer
-	table atomic.Pointer[table] // nil: no map
+	file  *watch.File[*table]   // nil: no map
+	table atomic.Pointer[table] // what it says
 	swaps atomic.Uint64
 }
 
@@ -82,40 +81,44 @@ func (c *ClientCert) Provision(ctx caddy.Context) (err error) {
 	if c.path == "" {
 		return nil
 	}
-	if c.watch, err = watch.Files([]string{c.path}, c.log, c.changed); err != nil {
+	if c.file, err = files[c.Case].Open(c.path, c.log, c.changed); err != nil {
 		return fmt.Errorf("client_cert: map: %w", err)
 	}
-	return c.Reload(ctx)
+	c.use(c.file.Load())
+	return nil
+}
+
+func (c *ClientCert) use(t *table) {
+	c.table.Store(t)
+	c.swaps.Add(1)
 }
 
 // Reload implements caddymsa.Reloader.
 func (c *ClientCert) Reload(context.Context) error {
-	if c.path == "" {
+	if c.file == nil {
 		return nil
 	}
-	t, err := readTable(c.path, c.Case)
-	if err != nil {
+	if err := c.file.Reload(); err != nil {
 		return fmt.Errorf("client_cert: map: %w", err)
 	}
-	c.table.Store(t)
-	c.swaps.Add(1)
 	return nil
 }
 
-func (c *ClientCert) changed() {
-	if err := c.Reload(context.Background()); err != nil {
+func (c *ClientCert) changed(t *table, err error) {
+	if err != nil {
 		c.log.Error("map of client certificates changed but cannot be used; the old one stays", zap.Error(err))
 		return
 	}
+	c.use(t)
 	c.log.Info("map of client certificates was read again", zap.String("path", c.path))
 }
 
 // Cleanup ends the watch.
 func (c *ClientCert) Cleanup() error {
-	if c.watch == nil {
+	if c.file == nil {
 		return nil
 	}
-	return c.watch.Close()
+	return c.file.Close()
 }
 
 // Serves implements caddymsa.Selective: only a map can be asked about a user.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +14,8 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
 // table is a map as it was read.
@@ -31,23 +32,21 @@ type user struct {
 	may  []mailaddr.Pattern
 }
 
-func readTable(path string, c names.Case) (*table, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // reading a pipe would wait for a writer
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	t, err := parseTable(b, c)
-	if err != nil {
-		return nil, fmt.Errorf("%s, %w", path, err)
-	}
-	return t, nil
+// files are the maps in memory, by how names compare in them.
+var files = map[names.Case]*watch.Source[*table]{names.Folded: source(names.Folded), names.Exact: source(names.Exact)}
+
+func source(c names.Case) *watch.Source[*table] {
+	return &watch.Source[*table]{Parse: func(r io.Reader, name string, _ int64, _ *table) (*table, error) {
+		text, err := textfile.Clean(r, name)
+		if err != nil {
+			return nil, err
+		}
+		t, err := parseTable(text, c)
+		if err != nil {
+			return nil, fmt.Errorf("%s, %w", name, err)
+		}
+		return t, nil
+	}}
 }
 
 // parseTable has quotes and comments as a Caddyfile has them.

@@ -50,15 +50,26 @@ func openSQLite(o Options) (*sql.DB, string, error) {
 	if err != nil || path == "" {
 		return nil, "", errors.New("dsn: is neither a path nor a URI such as file:/var/lib/msa/users.db?mode=ro")
 	}
+	chosen := values.Has("mode") || values.Has("immutable") || values.Has("vfs")
 	if !values.Has("mode") {
 		values.Set("mode", "ro")
 		values.Set("_query_only", "1")
 	}
 	// Who waits for a lock is told before the time for the query is over.
 	values.Set("_busy_timeout", fmt.Sprint((o.Timeout * 4 / 5).Milliseconds()))
-	c, err := modernc.NewConnector("file:" + path + "?" + values.Encode())
+	file, err := url.PathUnescape(path)
 	if err != nil {
 		return nil, "", fmt.Errorf("dsn: %w", err)
 	}
-	return sql.OpenDB(c), "", nil
+	w := &walConnector{path: strings.TrimPrefix(file, "//")}
+	if w.Connector, err = modernc.NewConnector("file:" + path + "?" + values.Encode()); err != nil {
+		return nil, "", fmt.Errorf("dsn: %w", err)
+	}
+	if !chosen {
+		values.Set("immutable", "1")
+		if w.immutable, err = modernc.NewConnector("file:" + path + "?" + values.Encode()); err != nil {
+			return nil, "", fmt.Errorf("dsn: %w", err)
+		}
+	}
+	return sql.OpenDB(w), "", nil
 }

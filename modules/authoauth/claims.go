@@ -43,12 +43,12 @@ func (c claims) hasScope(scope string) bool {
 
 // identity is who the claims are of.
 func (o *OAuth) identity(c claims) (caddymsa.Identity, error) {
-	id := caddymsa.Identity{User: c.text(o.UserClaim)}
+	id := caddymsa.Identity{User: c.text(o.UserClaim), Case: o.Case}
 	switch {
 	case id.User == "":
 		return id, fmt.Errorf("the token has no claim %s", o.UserClaim)
 	case len(id.User) > 255 || strings.ContainsFunc(id.User, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return id, fmt.Errorf("the claim %s is no user name", o.UserClaim)
+		return id, fmt.Errorf("the claim %s is not a user name", o.UserClaim)
 	}
 	if verified, said := c["email_verified"]; o.UserClaim == "email" && said && verified != true && verified != "true" {
 		return id, fmt.Errorf("the e-mail address %s is not verified", id.User)

@@ -7,10 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 // wellKnown is where an issuer publishes its configuration (OpenID Connect Discovery section 4).
@@ -25,25 +22,27 @@ type metadata struct {
 
 // discovery fetches an issuer's configuration when it is first needed, and keeps it.
 type discovery struct {
-	issuer  string
-	client  *http.Client
-	timeout time.Duration
-
-	fetching singleflight.Group
-	found    atomic.Pointer[metadata]
+	issuer string
+	client *http.Client
+	kept   kept[*metadata]
 }
 
+func newDiscovery(issuer string, client *http.Client, timeout time.Duration, now func() time.Time) *discovery {
+	d := &discovery{issuer: issuer, client: client}
+	d.kept = kept[*metadata]{fetch: d.fetch, timeout: timeout, now: now}
+	return d
+}
+
+// get returns the configuration of the last hour, or an older one while there is no newer: it says where
+// to ask, and nothing of who may come in.
 func (d *discovery) get(ctx context.Context) (*metadata, error) {
-	if m := d.found.Load(); m != nil {
-		return m, nil
-	}
-	return once(ctx, &d.fetching, d.timeout, func(ctx context.Context) (*metadata, error) {
-		m, err := d.fetch(ctx)
-		if err == nil {
-			d.found.Store(m)
+	m, err := d.kept.get(ctx, keep)
+	if err != nil {
+		if old, ok := d.kept.last(); ok {
+			return old, nil
 		}
-		return m, err
-	})
+	}
+	return m, err
 }
 
 func (d *discovery) fetch(ctx context.Context) (*metadata, error) {
@@ -63,25 +62,6 @@ func (d *discovery) fetch(ctx context.Context) (*metadata, error) {
 		}
 	}
 	return m, nil
-}
-
-// once has many callers wait for one fetch, each as long as its own context lasts. The fetch
-// has a time of its own, so that it does not fail for all when the first caller goes.
-func once[T any](ctx context.Context, group *singleflight.Group, timeout time.Duration, fetch func(context.Context) (T, error)) (value T, err error) {
-	result := group.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-		defer cancel()
-		return fetch(ctx)
-	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return value, r.Err
-		}
-		return r.Val.(T), nil
-	case <-ctx.Done():
-		return value, ctx.Err()
-	}
 }
 
 // maxAnswer bounds what is read of an authorization server's answers.

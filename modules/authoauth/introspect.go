@@ -30,7 +30,7 @@ func (i *introspector) verify(ctx context.Context, token string) (claims, error)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	// RFC 6749 section 2.3.1 has both encoded first.
-	req.SetBasicAuth(url.QueryEscape(i.config.ClientID), url.QueryEscape(i.config.secret))
+	req.SetBasicAuth(url.QueryEscape(i.config.ClientID), url.QueryEscape(i.config.secret.Value()))
 	var c claims
 	if err := doJSON(i.oauth.client, req, &c); err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
-	"golang.org/x/sync/singleflight"
 )
 
 // algorithms of signatures: all that need a public key. With HMAC the key would be no secret.
@@ -21,7 +19,7 @@ type verifier struct {
 }
 
 func newVerifier(o *OAuth, d *discovery) *verifier {
-	keys := &keySet{discovery: d, now: o.now}
+	keys := newKeySet(d, time.Duration(o.Timeout), o.now)
 	return &verifier{oidc.NewVerifier(o.Issuer, keys, &oidc.Config{ClientID: o.Audience, SupportedSigningAlgs: algorithms, Now: o.now})}
 }
 
@@ -47,23 +45,24 @@ func (v *verifier) verify(ctx context.Context, token string) (claims, error) {
 type noteKey struct{}
 
 // keySet are the issuer's keys. go-oidc's would ask the issuer at every token that a stranger
-// makes up; this one does so for unknown keys only, and then not more often than refetch.
+// makes up, and keep keys for ever; this one asks when no key of the last hour has signed, and then not more
+// often than refetch.
 type keySet struct {
 	discovery *discovery
-	now       func() time.Time
-
-	fetching singleflight.Group
-	current  atomic.Pointer[fetchedKeys]
+	kept      kept[*fetchedKeys]
 }
 
 // fetchedKeys are the issuer's keys at some moment.
-type fetchedKeys struct {
-	keys []jose.JSONWebKey
-	at   time.Time
-}
+type fetchedKeys struct{ keys []jose.JSONWebKey }
 
 // refetch is how long keys are taken to be all that there are.
 const refetch = 10 * time.Second
+
+func newKeySet(d *discovery, timeout time.Duration, now func() time.Time) *keySet {
+	s := &keySet{discovery: d}
+	s.kept = kept[*fetchedKeys]{fetch: s.fetch, timeout: timeout, now: now}
+	return s
+}
 
 // VerifySignature implements oidc.KeySet.
 func (s *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
@@ -75,39 +74,30 @@ func (s *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.forID(ctx, jws.Signatures[0].Header.KeyID)
-	if err != nil {
-		if note, ok := ctx.Value(noteKey{}).(*error); ok {
-			*note = fmt.Errorf("fetching the issuer's keys: %w", err)
+	var tried *fetchedKeys
+	// An issuer may have a new key, under a new id or the old one, and may have taken one back.
+	for _, age := range []time.Duration{keep, refetch} {
+		keys, err := s.kept.get(ctx, age)
+		if err != nil {
+			if note, ok := ctx.Value(noteKey{}).(*error); ok {
+				*note = fmt.Errorf("fetching the issuer's keys: %w", err)
+			}
+			return nil, err
 		}
-		return nil, err
-	}
-	for _, key := range keys {
-		if payload, err := jws.Verify(key); err == nil {
-			return payload, nil
+		if keys == tried {
+			break
+		}
+		tried = keys
+		for _, key := range keys.find(jws.Signatures[0].Header.KeyID) {
+			if payload, err := jws.Verify(key); err == nil {
+				return payload, nil
+			}
 		}
 	}
 	return nil, errors.New("no key of the issuer's fits the signature")
 }
 
-// forID returns the keys that may have signed.
-func (s *keySet) forID(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
-	now := s.current.Load()
-	if found := now.find(id); len(found) > 0 || now != nil && s.now().Sub(now.at) < refetch {
-		return found, nil
-	}
-	now, err := once(ctx, &s.fetching, s.discovery.timeout, func(ctx context.Context) (*fetchedKeys, error) {
-		f, err := s.fetch(ctx)
-		if err == nil {
-			s.current.Store(f)
-		}
-		return f, err
-	})
-	return now.find(id), err
-}
-
 func (s *keySet) fetch(ctx context.Context) (*fetchedKeys, error) {
-	at := s.now()
 	m, err := s.discovery.get(ctx)
 	if err != nil {
 		return nil, err
@@ -116,14 +106,11 @@ func (s *keySet) fetch(ctx context.Context) (*fetchedKeys, error) {
 	if err := getJSON(ctx, s.discovery.client, m.JWKS, &answer); err != nil {
 		return nil, err
 	}
-	return &fetchedKeys{answer.usable(), at}, nil
+	return &fetchedKeys{answer.usable()}, nil
 }
 
 // find returns the keys of the id, or all if there is none.
 func (f *fetchedKeys) find(id string) (found []jose.JSONWebKey) {
-	if f == nil {
-		return nil
-	}
 	for _, k := range f.keys {
 		if (id == "" || k.KeyID == id) && k.IsPublic() && k.Use != "enc" {
 			found = append(found, k)

@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -48,10 +50,12 @@ type OAuth struct {
 	// Introspection asks the authorization server about every token. Default: tokens are verified here.
 	Introspection *Introspection `json:"introspection,omitempty"`
 
-	// CA is a file of certificates to trust in place of the system's. Default: the system's.
-	CA string `json:"ca,omitempty"`
+	// Whom to trust as the authorization server, and what to show it.
+	conf.TLSClient
 	// Timeout for a question to the authorization server. Default 5s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
+	// Case is how the user's own addresses compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	log    *zap.Logger
 	now    func() time.Time
@@ -78,10 +82,12 @@ func (o *OAuth) Provision(ctx caddy.Context) (err error) {
 	if err := o.resolve(); err != nil {
 		return fmt.Errorf("oauth: %w", err)
 	}
-	if o.client, err = newClient(o.CA); err != nil {
-		return fmt.Errorf("oauth: ca: %w", err)
+	config, err := o.TLSClient.Config()
+	if err != nil {
+		return fmt.Errorf("oauth: %w", err)
 	}
-	d := &discovery{issuer: o.Issuer, client: o.client, timeout: time.Duration(o.Timeout)}
+	o.client = newClient(config)
+	d := newDiscovery(o.Issuer, o.client, time.Duration(o.Timeout), o.now)
 	if o.Introspection != nil {
 		o.verify = (&introspector{config: o.Introspection, oauth: o, discovery: d}).verify
 	} else {
@@ -136,7 +142,7 @@ func (o *OAuth) VerifyToken(ctx context.Context, _ caddymsa.Peer, user, token st
 	if err != nil {
 		return caddymsa.Identity{}, o.refusal("invalid_token", err)
 	}
-	if user != "" && foldDomain(user) != foldDomain(id.User) {
+	if user != "" && !names.Same(user, id.User) {
 		return caddymsa.Identity{}, o.refusal("invalid_token", fmt.Errorf("the token is %s's, and the client asked to be %s", id.User, user))
 	}
 	return id, nil

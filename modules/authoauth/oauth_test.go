@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -32,6 +32,8 @@ type issuer struct {
 	id    string
 	keys  atomic.Int64 // how often they were asked for
 	fails atomic.Bool
+	// keysFail has no keys, though the configuration is there
+	keysFail atomic.Bool
 }
 
 func newIssuer(t testing.TB) *issuer {
@@ -48,7 +50,7 @@ func newIssuer(t testing.TB) *issuer {
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
 		i.keys.Add(1)
-		if i.fails.Load() {
+		if i.fails.Load() || i.keysFail.Load() {
 			http.Error(w, "down", http.StatusBadGateway)
 			return
 		}
@@ -225,12 +227,13 @@ func TestKeysAreFetchedSeldom(t *testing.T) {
 func TestIssuerDown(t *testing.T) {
 	i := newIssuer(t)
 	i.fails.Store(true)
-	o := backend(t, i)
+	o, later := withClock(t, i)
 	token := i.token(t, nil)
 	if _, err := verify(o, "", token); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
 		t.Error("the issuer is down:", err)
 	}
 	i.fails.Store(false)
+	later.Store(int64(retry))
 	if _, err := verify(o, "", token); err != nil {
 		t.Error("the issuer is up again:", err)
 	}
@@ -238,6 +241,70 @@ func TestIssuerDown(t *testing.T) {
 	if _, err := verify(o, "", token); err != nil {
 		t.Error("a known key needs no issuer:", err)
 	}
+}
+
+// While the issuer does not answer, it is not asked about every token that somebody makes up.
+func TestIssuerDownIsAskedSeldom(t *testing.T) {
+	i := newIssuer(t)
+	o, _ := withClock(t, i)
+	i.keysFail.Store(true)
+	for n := range 50 {
+		token := sign(t, jose.ES256, i.key, fmt.Sprint("made up ", n), i.claims(nil))
+		if _, err := verify(o, "", token); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+			t.Fatal(err)
+		}
+	}
+	if n := i.keys.Load(); n > 2 {
+		t.Errorf("keys were asked for %d times", n)
+	}
+}
+
+// A signature that fails has the keys fetched again: a new one may have the id of the old. A key that the
+// issuer has taken back signs for an hour at most.
+func TestKeysChange(t *testing.T) {
+	i := newIssuer(t)
+	o, later := withClock(t, i)
+	old := i.token(t, nil)
+	if _, err := verify(o, "", old); err != nil {
+		t.Fatal(err)
+	}
+	i.rotate(t, "first") // the same id
+	later.Store(int64(refetch))
+	if _, err := verify(o, "", i.token(t, nil)); err != nil || i.keys.Load() != 2 {
+		t.Errorf("a new key of the same id: %v, fetched %d times", err, i.keys.Load())
+	}
+	if _, err := verify(o, "", old); !errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("the key that is gone:", err)
+	}
+	lasting := map[string]any{"exp": now.Add(100 * time.Hour).Unix()}
+	current := i.token(t, lasting)
+	i.rotate(t, "second")
+	if _, err := verify(o, "", current); err != nil {
+		t.Error("before the hour is over:", err)
+	}
+	later.Store(int64(refetch + keep))
+	if _, err := verify(o, "", current); !errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("a key that was taken back more than an hour ago:", err)
+	}
+	if _, err := verify(o, "", i.token(t, lasting)); err != nil {
+		t.Error("the key in its place:", err)
+	}
+	i.keysFail.Store(true)
+	later.Store(int64(refetch + 3*keep))
+	if _, err := verify(o, "", i.token(t, lasting)); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("keys that nobody has confirmed for hours:", err)
+	}
+}
+
+// withClock is a backend whose clock goes on by what is stored.
+func withClock(t *testing.T, i *issuer) (*OAuth, *atomic.Int64) {
+	t.Helper()
+	o, later := &OAuth{Issuer: i.URL, Audience: "msa"}, new(atomic.Int64)
+	o.now = func() time.Time { return now.Add(time.Duration(later.Load())) }
+	if _, err := provision(t, o); err != nil {
+		t.Fatal(err)
+	}
+	return o, later
 }
 
 func TestIntrospection(t *testing.T) {
@@ -295,10 +362,10 @@ func TestConfiguration(t *testing.T) {
 		"issuer is required":         {Audience: "a"},
 		"audience is required":       {Issuer: "https://issuer.example"},
 		"must be https":              {Issuer: "http://issuer.example", Audience: "a"},
-		"is no URL":                  {Issuer: "issuer", Audience: "a"},
+		"is not a URL":               {Issuer: "issuer", Audience: "a"},
 		"client_secret are required": {Audience: "a", Introspection: &Introspection{URL: "https://i.example"}},
 		"timeout":                    {Issuer: "https://issuer.example", Audience: "a", Timeout: -1},
-		"ca:":                        {Issuer: "https://issuer.example", Audience: "a", CA: "/no/such/file"},
+		"ca:":                        {Issuer: "https://issuer.example", Audience: "a", TLSClient: conf.TLSClient{CA: []string{"/no/such/file"}}},
 		"NO_SUCH":                    {Issuer: "{env.NO_SUCH_VARIABLE}", Audience: "a"},
 	} {
 		if _, err := provision(t, o); err == nil || !strings.Contains(err.Error(), want) {
@@ -323,7 +390,7 @@ func TestCaddyfile(t *testing.T) {
 		timeout 2s
 	}`))
 	if err != nil || o.Issuer == "" || o.Audience != "msa" || len(o.Scopes) != 2 || o.UserClaim != "sub" || o.AddressesClaim != "mail" ||
-		len(o.AttributeClaims) != 1 || o.Introspection.ClientSecret != "secret" || o.CA == "" || o.Timeout != caddy.Duration(2*time.Second) {
+		len(o.AttributeClaims) != 1 || o.Introspection.ClientSecret != "secret" || len(o.CA) != 1 || o.Timeout != conf.Duration(2*time.Second) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, text := range []string{

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/modules/authoauth/idp"
 )
@@ -87,7 +87,7 @@ func (p *provider) token(opaque bool) string {
 // backend is one that knows no keys yet.
 func (p *provider) backend(introspection bool) *OAuth {
 	p.t.Helper()
-	o := &OAuth{Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: caddy.Duration(500 * time.Millisecond), now: time.Now}
+	o := &OAuth{Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(500 * time.Millisecond), now: time.Now}
 	if introspection {
 		o.Introspection = &Introspection{ClientID: idp.Audience, ClientSecret: idp.Secret}
 	}

@@ -102,7 +102,7 @@ func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error
 		return fmt.Errorf("hostname: %w", err)
 	}
 	if srv.Hostname, err = asciiHostname(srv.Hostname); err != nil {
-		return fmt.Errorf("hostname: %w", err)
+		return fmt.Errorf("hostname %w", err)
 	}
 	if err := srv.Limits.setDefaults(); err != nil {
 		return fmt.Errorf("limits: %w", err)

@@ -19,7 +19,7 @@ import (
 )
 
 const mySQLTable = `CREATE TABLE msa_users (
-	username   VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
+	username   VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NOT NULL PRIMARY KEY,
 	password   TEXT NOT NULL,
 	addresses  TEXT NOT NULL DEFAULT (''),
 	allow_nets TEXT NOT NULL DEFAULT (''),

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"

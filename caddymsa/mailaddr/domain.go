@@ -40,6 +40,23 @@ func ASCIIDomain(domain string) (string, error) {
 	return ascii, nil
 }
 
+// DomainOf returns the domain, in the form that Address.ASCIIDomain gives, of a mailbox that Parse has
+// taken before, such as one in a spool; empty for the null path and for "Postmaster". It costs a
+// fraction of parsing it again.
+func DomainOf(mailbox string) string {
+	at := strings.LastIndexByte(mailbox, '@')
+	if at < 0 {
+		return ""
+	}
+	domain := mailbox[at+1:]
+	for i := range len(domain) {
+		if c := domain[i]; c >= 'A' && c <= 'Z' || c >= 0x80 || c == '[' {
+			return Address{Domain: domain}.ASCIIDomain()
+		}
+	}
+	return domain
+}
+
 // toASCII is idna.Lookup with the DNS's limits of length: UTS 46 non-transitional.
 var toASCII = idna.New(
 	idna.MapForLookup(),

@@ -252,3 +252,19 @@ func BenchmarkKey(b *testing.B) {
 		_ = a.Key()
 	}
 }
+
+// DomainOf says what parsing says.
+func TestDomainOf(t *testing.T) {
+	for _, mailbox := range []string{"a@example.org", "a@EXAMPLE.org", `"a@b"@example.org`, "a@bücher.example", "a@[192.0.2.1]", "a@[IPv6:2001:DB8::0:1]", "a@[ipv6:2001:db8::1]"} {
+		a, err := Parse(mailbox, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := DomainOf(mailbox); got != a.ASCIIDomain() {
+			t.Errorf("%s: %s, want %s", mailbox, got, a.ASCIIDomain())
+		}
+	}
+	if DomainOf("") != "" || DomainOf("Postmaster") != "" {
+		t.Error("a path without a domain has one")
+	}
+}

@@ -73,20 +73,8 @@ func (s *Set) Has(a Address) bool {
 		return false
 	}
 	domain := a.ASCIIDomain()
-	if _, ok := s.domains[domain]; ok || s.all {
+	if s.HasDomain(domain) {
 		return true
-	}
-	if len(s.parents) > 0 && domain[0] != '[' {
-		for rest := domain; ; {
-			_, parent, found := strings.Cut(rest, ".")
-			if !found {
-				break
-			}
-			if _, ok := s.parents[parent]; ok {
-				return true
-			}
-			rest = parent
-		}
 	}
 	if len(s.mailboxes) == 0 {
 		return false
@@ -99,4 +87,28 @@ func (s *Set) Has(a Address) bool {
 		}
 	}
 	return false
+}
+
+// HasDomain reports whether every mailbox of the domain is in the set. It wants the form that
+// Address.ASCIIDomain gives; the empty one, of the null path, is in none.
+func (s *Set) HasDomain(asciiDomain string) bool {
+	if asciiDomain == "" {
+		return false
+	}
+	if _, ok := s.domains[asciiDomain]; ok || s.all {
+		return true
+	}
+	if len(s.parents) == 0 || asciiDomain[0] == '[' {
+		return false
+	}
+	for rest := asciiDomain; ; {
+		_, parent, found := strings.Cut(rest, ".")
+		if !found {
+			return false
+		}
+		if _, ok := s.parents[parent]; ok {
+			return true
+		}
+		rest = parent
+	}
 }

@@ -33,8 +33,12 @@ type Domains struct {
 	// List of the domains. At least one.
 	List []string
 
-	patterns []mailaddr.DomainPattern
+	patterns []mailaddr.DomainPattern // a few are gone through,
+	set      mailaddr.Set             // and many are looked up
 }
+
+// few is how many patterns are gone through faster than one is looked up.
+const few = 4
 
 // UnmarshalJSON reads the list.
 func (m *Domains) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &m.List) }
@@ -53,6 +57,9 @@ func (m *Domains) Provision(caddy.Context) error {
 			return fmt.Errorf("domain %q: %w", text, err)
 		}
 		m.patterns = append(m.patterns, p)
+		if err := m.set.Add(text); err != nil {
+			return fmt.Errorf("domain %q: %w", text, err)
+		}
 	}
 	return nil
 }
@@ -62,13 +69,13 @@ func (m *Domains) Provision(caddy.Context) error {
 //	<matcher> <domains...>
 func (m *Domains) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return values(d, &m.List) }
 
-// has takes a path as it is stored; one without a domain is in no list.
+// has takes a path as it is stored; one without a domain is in no list. A server may have a thousand of
+// these matchers, which are all asked about each recipient.
 func (m *Domains) has(path string) bool {
-	a, err := mailaddr.Parse(path, true)
-	if err != nil {
-		return false
+	domain := mailaddr.DomainOf(path)
+	if len(m.patterns) > few {
+		return m.set.HasDomain(domain)
 	}
-	domain := a.ASCIIDomain()
 	for _, p := range m.patterns {
 		if p.Match(domain) {
 			return true

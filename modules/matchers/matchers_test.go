@@ -2,6 +2,7 @@ package matchers
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -71,10 +72,44 @@ func TestBadConfig(t *testing.T) {
 			t.Errorf("%+v: no error", m)
 		}
 	}
-	if (&User{}).Validate() == nil {
+	if (&User{}).Provision(caddy.Context{}) == nil {
 		t.Error("no user: no error")
 	}
 	if new(User).UnmarshalCaddyfile(caddyfile.NewTestDispenser("user")) == nil {
 		t.Error("user without arguments: no error")
+	}
+}
+
+// Many domains match as a few do.
+func TestManyDomains(t *testing.T) {
+	var m Domains
+	for i := range 1000 {
+		m.List = append(m.List, fmt.Sprintf("d%d.example", i), fmt.Sprintf("*.s%d.example", i))
+	}
+	if err := m.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"a@d7.example": true, "a@D7.Example": true, "a@x.s7.example": true, "a@s7.example": false, "a@e.example": false, "": false, "Postmaster": false, "a@[192.0.2.1]": false} {
+		if m.has(path) != want {
+			t.Errorf("%s: %v", path, !want)
+		}
+	}
+}
+
+// A thousand matchers, each asked about a recipient.
+func BenchmarkThousandMatchers(b *testing.B) {
+	all := make([]RecipientDomain, 1000)
+	for i := range all {
+		all[i].List = []string{fmt.Sprintf("d%d.example.org", i)}
+		if err := all[i].Provision(caddy.Context{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	r := &queue.Recipient{Address: "somebody@d999.example.org"}
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range all {
+			_, _ = all[i].Match(nil, r)
+		}
 	}
 }

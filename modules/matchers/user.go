@@ -21,6 +21,8 @@ func init() {
 type User struct {
 	// Users to match. At least one.
 	Users []string
+
+	folded []string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -34,10 +36,13 @@ func (m *User) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &m.Users
 // MarshalJSON writes the list of users.
 func (m *User) MarshalJSON() ([]byte, error) { return json.Marshal(m.Users) }
 
-// Validate wants a user.
-func (m *User) Validate() error {
+// Provision folds the names.
+func (m *User) Provision(caddy.Context) error {
 	if len(m.Users) == 0 {
 		return errors.New("at least one user is required")
+	}
+	for _, user := range m.Users {
+		m.folded = append(m.folded, names.Fold(user))
 	}
 	return nil
 }
@@ -47,7 +52,7 @@ func (*User) Moment() caddymsa.Moment { return caddymsa.MomentConnection }
 
 // Match implements caddymsa.Matcher.
 func (m *User) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
-	return slices.ContainsFunc(m.Users, func(user string) bool { return names.Same(user, e.User) }), nil
+	return slices.Contains(m.folded, names.Fold(e.User)), nil
 }
 
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:
@@ -57,7 +62,7 @@ func (m *User) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return values(
 
 // Interface guards
 var (
-	_ caddy.Validator       = (*User)(nil)
+	_ caddy.Provisioner     = (*User)(nil)
 	_ caddymsa.Matcher      = (*User)(nil)
 	_ caddyfile.Unmarshaler = (*User)(nil)
 )

@@ -26,11 +26,12 @@ func TestOpportunistic(t *testing.T) {
 		"broken": {func(h *hoptest.Hop) {
 			h.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, Certificates: h.TLS.Certificates}
 		}, false, 2},
-		"refused":         {hoptest.On("STARTTLS", "454 4.7.0 TLS not available"), false, 1},
-		"not implemented": {hoptest.On("STARTTLS", "502 5.5.1"), false, 1},
-		"421":             {hoptest.On("STARTTLS", "421 4.3.2 bye"), false, 2},
-		"hangs up":        {hoptest.On("STARTTLS", "close"), false, 2},
-		"HELO":            {func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("EHLO", "500 what?")(h) }, false, 1},
+		"wants a certificate": {func(h *hoptest.Hop) { h.TLS.ClientAuth = tls.RequireAnyClientCert }, false, 2},
+		"refused":             {hoptest.On("STARTTLS", "454 4.7.0 TLS not available"), false, 1},
+		"not implemented":     {hoptest.On("STARTTLS", "502 5.5.1"), false, 1},
+		"421":                 {hoptest.On("STARTTLS", "421 4.3.2 bye"), false, 2},
+		"hangs up":            {hoptest.On("STARTTLS", "close"), false, 2},
+		"HELO":                {func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("EHLO", "500 what?")(h) }, false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := hoptest.New(t, tt.hop)

@@ -68,8 +68,10 @@ func (h *Hop) introduce(ctx context.Context, p *peer, mode string) error {
 			return err
 		}
 		if upgraded {
-			if err := h.sayHello(p, mode); err != nil { // what was offered in clear is void (RFC 3207 section 4.2)
-				return err
+			// What was offered in clear is void (RFC 3207 section 4.2). That the hop has not liked the
+			// handshake after all shows here, too, with TLS 1.3.
+			if err := h.sayHello(p, mode); err != nil {
+				return fmt.Errorf("%w: %w", errTLS, err)
 			}
 		}
 	}

@@ -106,10 +106,7 @@ func isReadError(err error) bool { return errors.As(err, new(readError)) }
 
 // failure makes a Failure of what ended a connection, or kept it from being there.
 func (d *delivery) failure(p *peer, err error, lane bool) error {
-	f := &Failure{Where: d.where(p), Lane: lane, Elsewhere: lane || errors.Is(err, errGone)}
-	if d.ctx.Err() != nil {
-		f.Lane, f.Elsewhere = false, false
-	}
+	f := &Failure{Where: d.where(p), Lane: lane, Elsewhere: errors.Is(err, errGone)}
 	if refusal, ok := errors.AsType[*refusal](err); ok {
 		f.Reply = refusal.reply
 		if f.Lane = f.Lane || isOurs(refusal.reply); !f.Lane {
@@ -118,6 +115,10 @@ func (d *delivery) failure(p *peer, err error, lane bool) error {
 		}
 	}
 	f.err = interrupted(d.ctx, err)
+	f.Elsewhere = f.Elsewhere || f.Lane
+	if d.ctx.Err() != nil { // that is all it tells
+		f.Lane, f.Elsewhere = false, false
+	}
 	return f
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 )
@@ -96,7 +97,7 @@ func replyText(e *smtp.SMTPError) string {
 		text += fmt.Sprintf(" %d.%d.%d", e.EnhancedCode[0], e.EnhancedCode[1], e.EnhancedCode[2])
 	}
 	if e.Message != "" {
-		text += " " + e.Message
+		text += " " + strings.ReplaceAll(e.Message, "\n", " ")
 	}
 	return text
 }

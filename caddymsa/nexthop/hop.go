@@ -93,7 +93,8 @@ func (h *Hop) Deliver(ctx context.Context, m *Message) error {
 	failure := AsFailure(err)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.down = (time.Time{}); failure != nil && failure.Lane {
+	h.down = time.Time{}
+	if failure != nil && failure.Lane {
 		h.down = time.Now()
 	}
 	return err

@@ -105,7 +105,7 @@ func TestAnswers(t *testing.T) {
 		if _, ok := d.WasRelayed(d.Recipients[1]); ok {
 			t.Error("a refused recipient was relayed")
 		}
-		want := queue.Answer{Reply: "250 2.0.0 fine\nOk: queued as 4XYZ", ID: "4XYZ", Host: "127.0.0.1", Address: h.Addr, TLS: "TLS 1.3 TLS_AES_128_GCM_SHA256"}
+		want := queue.Answer{Reply: "250 2.0.0 fine Ok: queued as 4XYZ", ID: "4XYZ", Host: "127.0.0.1", Address: h.Addr, TLS: "TLS 1.3 TLS_AES_128_GCM_SHA256"}
 		if a := d.AnswerOf(d.Recipients[0]); a != want {
 			t.Errorf("have %+v", a)
 		}

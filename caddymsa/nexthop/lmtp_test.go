@@ -54,3 +54,12 @@ func TestLMTP(t *testing.T) {
 		t.Errorf("%d connections", h.Connections())
 	}
 }
+
+// A store that wants a message for nobody would not answer to its end (RFC 2033 section 4.2).
+func TestLMTPNobody(t *testing.T) {
+	h := hoptest.New(t, func(h *hoptest.Hop) { h.LMTP = true; hoptest.On("RCPT", "550 5.1.1 unknown", "DATA", "354 go")(h) })
+	wantReply(t, outcomes(t, to(h, nil), letter())[0], 550, smtp.EnhancedCode{5, 1, 1})
+	if len(h.Said(".")) != 0 {
+		t.Errorf("%q", h.Said(""))
+	}
+}

@@ -115,7 +115,8 @@ func TestLOGIN(t *testing.T) {
 	h := hoptest.New(t, hoptest.On("AUTH LOGIN", "334", user, "334", password, "334 more?"))
 	refused := 0
 	err := to(h, func(o *nexthop.Options) { o.Login = account(&refused, gosasl.Login) }).Deliver(t.Context(), letter())
-	if wantTemporary(t, err, "log in with LOGIN"); refused != 1 || len(h.Said("*")) != 1 {
+	wantTemporary(t, err, "log in with LOGIN")
+	if refused != 1 || len(h.Said("*")) != 1 {
 		t.Errorf("%q", h.Said(""))
 	}
 }
@@ -129,7 +130,8 @@ func TestExchange(t *testing.T) {
 		h := hoptest.New(t, hoptest.On("AUTH SCRAM", reply, "*", "501 cancelled"))
 		refused := 0
 		err := to(h, func(o *nexthop.Options) { o.Login = account(&refused, sasl.SCRAMSHA256) }).Deliver(t.Context(), letter())
-		if wantTemporary(t, err, want); !queue.IsUnreachable(err) {
+		wantTemporary(t, err, want)
+		if !queue.IsUnreachable(err) {
 			t.Error(err)
 		}
 	}

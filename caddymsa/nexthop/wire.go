@@ -35,7 +35,8 @@ func (c *wire) flush() error {
 		return nil
 	}
 	err := c.write(c.w)
-	if c.w = c.w[:0]; cap(c.w) > maxFlight {
+	c.w = c.w[:0]
+	if cap(c.w) > maxFlight { // an idle connection keeps little
 		c.w = nil
 	}
 	return err

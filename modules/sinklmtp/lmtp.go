@@ -107,7 +107,8 @@ func (s *LMTP) provision(log *zap.Logger) error {
 		LMTP: true, Connect: time.Duration(s.ConnectTimeout), Command: time.Duration(s.Timeout), Data: time.Duration(s.Timeout), End: time.Duration(s.EndTimeout),
 		Idle: s.Connections, IdleTimeout: 30 * time.Second, Messages: 1000, Recipients: s.MaxRecipients,
 	}
-	if o.TLSMode = s.TLS; s.TLS == "" {
+	o.TLSMode = s.TLS
+	if s.TLS == "" {
 		o.TLSMode = nexthop.TLSRequired
 		if local {
 			o.TLSMode = nexthop.TLSOff

@@ -42,7 +42,7 @@ type LMTP struct {
 	// several transactions. Default: as many as the store takes.
 	MaxRecipients int `json:"max_recipients,omitempty"`
 	// Connections is how many idle connections are kept for the next message, for 30 seconds.
-	// Default: 4; negative: none.
+	// Default: as many as Concurrency; negative: none.
 	Connections int `json:"connections,omitempty"`
 
 	// ConnectTimeout is how long a connection may take. Default: 10s.
@@ -101,7 +101,7 @@ func (s *LMTP) provision(log *zap.Logger) error {
 		}
 	}
 	if s.Connections == 0 {
-		s.Connections = 4
+		s.Connections = s.Concurrency
 	}
 	o := &nexthop.Options{
 		LMTP: true, Connect: time.Duration(s.ConnectTimeout), Command: time.Duration(s.Timeout), Data: time.Duration(s.Timeout), End: time.Duration(s.EndTimeout),

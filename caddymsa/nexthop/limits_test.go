@@ -183,3 +183,21 @@ func TestOneMessageEach(t *testing.T) {
 		t.Errorf("%d messages on %d connections", len(h.Messages()), h.Connections())
 	}
 }
+
+// Commands and replies of very many recipients do not wait for each other.
+func TestManyRecipients(t *testing.T) {
+	var all []string
+	for i := range 5000 {
+		all = append(all, fmt.Sprintf("recipient-%04d@%s.example.org", i, strings.Repeat("x", 60)))
+	}
+	h := hoptest.New(t, hoptest.On("RCPT", "250-"+strings.Repeat("y", 400)+"\r\n250 "+strings.Repeat("z", 400)))
+	d := msatest.NewDelivery([]byte(text), all...)
+	for _, err := range outcomes(t, to(h, nil), d) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(h.Said("RCPT")); n != len(all) || len(h.Messages()) != 1 {
+		t.Errorf("%d recipients in %d messages", n, len(h.Messages()))
+	}
+}

@@ -63,21 +63,27 @@ func TestLane(t *testing.T) {
 		"connect": true, "EHLO": true, "STARTTLS": true, "MAIL": false, "RCPT": false, "DATA": false, ".": false,
 	} {
 		for _, reply := range []string{"close", "stall", "421 4.7.0 not now", "554 5.7.1 not you"} {
-			h := hoptest.New(t, hoptest.On(at, reply))
-			d := letter()
-			err := to(h, func(o *nexthop.Options) { o.Command = 100 * time.Millisecond; o.End = o.Command }).Deliver(t.Context(), d)
-			err = d.Outcome(d.Recipients[0], err)
-			f := nexthop.AsFailure(err)
-			if f == nil || f.Lane != want || queue.IsUnreachable(err) != want || f.Host != "127.0.0.1" || f.Address != h.Addr {
-				t.Errorf("%s at %s: %v, %+v", reply, at, err, f)
-				continue
-			}
-			if said := strings.Contains(reply, " "); said != (f.Reply != nil) {
-				t.Errorf("%s at %s: reply %v", reply, at, f.Reply)
-			}
-			if want && msatest.IsPermanent(err) {
-				t.Errorf("%s at %s fails the message for good", reply, at)
-			}
+			t.Run(reply+" at "+at, func(t *testing.T) {
+				t.Parallel()
+				h := hoptest.New(t, hoptest.On(at, reply))
+				d := letter()
+				err := to(h, func(o *nexthop.Options) {
+					if reply == "stall" { // long enough for what comes before
+						o.Command, o.End = 3*time.Second, 3*time.Second
+					}
+				}).Deliver(t.Context(), d)
+				err = d.Outcome(d.Recipients[0], err)
+				f := nexthop.AsFailure(err)
+				if f == nil || f.Lane != want || queue.IsUnreachable(err) != want || f.Host != "127.0.0.1" || f.Address != h.Addr {
+					t.Fatalf("%v, %+v", err, f)
+				}
+				if said := strings.Contains(reply, " "); said != (f.Reply != nil) {
+					t.Errorf("reply %v", f.Reply)
+				}
+				if want && msatest.IsPermanent(err) {
+					t.Error("it fails the message for good")
+				}
+			})
 		}
 	}
 	// A log-in that is missing shows at MAIL.

@@ -25,7 +25,11 @@ func TestDeadConnection(t *testing.T) {
 				return goodbye
 			}
 		})
-		r := to(h, func(o *nexthop.Options) { o.Command = 100 * time.Millisecond })
+		r := to(h, func(o *nexthop.Options) {
+			if goodbye == "stall" {
+				o.Command = 2 * time.Second
+			}
+		})
 		for range 3 {
 			d := msatest.NewDelivery([]byte(text), "bob@example.org")
 			if err := r.Deliver(t.Context(), d); err != nil || d.Recipients[0].RemoteMTA != "" {

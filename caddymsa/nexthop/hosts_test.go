@@ -69,7 +69,10 @@ func TestLane(t *testing.T) {
 				d := letter()
 				err := to(h, func(o *nexthop.Options) {
 					if reply == "stall" { // long enough for what comes before
-						o.Command, o.End = 3*time.Second, 3*time.Second
+						o.Command, o.End = 1500*time.Millisecond, 1500*time.Millisecond
+						if at != "connect" {
+							o.Greeting = time.Minute
+						}
 					}
 				}).Deliver(t.Context(), d)
 				err = d.Outcome(d.Recipients[0], err)

@@ -28,6 +28,9 @@ type Submission struct {
 	Hostname string
 	// Session is the session's id, for the log.
 	Session string
+	// Held is set by a policy that has the message accepted and kept from delivery, until the operator
+	// releases it: why. Empty: it is delivered.
+	Held string
 
 	values map[any]any
 	ends   []func(accepted bool)

@@ -1,12 +1,81 @@
 package adminapi
 
-import "github.com/caddy-msa/caddy-msa/caddymsa/queue"
+import (
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
 
 // QueuePage is a page of the queue's list.
 type QueuePage struct {
-	Entries []*queue.Entry `json:"entries"`
+	Entries []*Message `json:"entries"`
 	// Next is where the next page begins: the after of its request. Empty: this is the last.
 	Next string `json:"next,omitempty"`
+}
+
+// Message is a message in the queue: its envelope, what became of its recipients, and for what it waits.
+type Message struct {
+	queue.Entry
+	// State is queued, held or dead.
+	State      string      `json:"state"`
+	Recipients []Recipient `json:"recipients"`
+	Jobs       []Job       `json:"jobs"`
+	InFlight   int         `json:"in_flight,omitempty"`
+	Next       time.Time   `json:"next,omitzero"` // of the job that is tried first
+	Attempts   int         `json:"attempts,omitempty"`
+	Rerouted   string      `json:"rerouted,omitempty"` // the server whose routes take it
+	Held       string      `json:"held,omitempty"`
+	GivenUp    string      `json:"given_up,omitempty"`
+	Since      time.Time   `json:"since,omitzero"`
+	Dead       time.Time   `json:"dead,omitzero"` // kept as a dead letter until then
+	// History refers to recipients by their places, from 0 on.
+	History []queue.Event `json:"history,omitempty"`
+}
+
+// Recipient is one of a message's recipients.
+type Recipient struct {
+	queue.Recipient
+	Lane string `json:"lane,omitempty"`
+}
+
+// Job is those of a message's recipients that go together, while there is something left to do for them.
+type Job struct {
+	Lane     string    `json:"lane,omitempty"`
+	Due      time.Time `json:"due"`
+	Deadline time.Time `json:"deadline,omitzero"`
+	Attempts int       `json:"attempts,omitempty"`
+	To       string    `json:"to"` // places of the recipients, from 0 on
+	InFlight bool      `json:"in_flight,omitempty"`
+	Why      string    `json:"why"` // for what it waits
+}
+
+// Describe says what there is to say of a message; why tells for what a job waits.
+func Describe(m *queue.Message, why func(*queue.Status, *queue.Job) string) *Message {
+	v := &Message{
+		Entry: *m.Entry, State: EntryState(m), InFlight: m.InFlight(), Next: m.Next(), Rerouted: m.Status.Rerouted, Held: m.Status.Held,
+		GivenUp: m.Status.GivenUp, Since: m.Status.Since, Jobs: []Job{}, History: m.Events(),
+	}
+	if m.DeadLetter() {
+		v.Dead = m.Status.Dead
+	}
+	for _, r := range m.Recipients() {
+		v.Recipients = append(v.Recipients, Recipient{Recipient: r})
+	}
+	for i := range m.Jobs {
+		j := &m.Jobs[i]
+		v.Attempts = max(v.Attempts, j.Attempts)
+		for _, r := range j.Recipients {
+			if r.Index < len(v.Recipients) {
+				v.Recipients[r.Index].Lane = j.Lane
+			}
+		}
+		if !j.Pending() {
+			continue
+		}
+		to, _ := j.Indexes().MarshalText()
+		v.Jobs = append(v.Jobs, Job{Lane: j.Lane, Due: j.Due, Deadline: j.Deadline, Attempts: j.Attempts, To: string(to), InFlight: j.Leased, Why: why(&m.Status, j)})
+	}
+	return v
 }
 
 // QueueAction is what POST /msa/queue-actions/<action> takes.
@@ -22,8 +91,22 @@ type QueueAction struct {
 // QueueActionAnswer says what was done.
 type QueueActionAnswer struct {
 	Done []string `json:"done"`
+	// InFlight are those of the messages that were being delivered at that moment, with how many
+	// attempts: their success counts, their failure follows what was done.
+	InFlight map[string]int `json:"in_flight,omitempty"`
 	// Failed are messages with which it could not be done, and why.
 	Failed map[string]string `json:"failed,omitempty"`
+}
+
+// Lanes is what GET /msa/lanes answers.
+type Lanes struct {
+	Lanes []queue.Lane `json:"lanes"`
+}
+
+// LaneAction is what POST /msa/lane-actions/<action> takes: pause, resume or probe.
+type LaneAction struct {
+	Lane   string `json:"lane"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // States of an entry, as filters and lists call them.
@@ -34,11 +117,11 @@ const (
 )
 
 // EntryState is queued, held or dead.
-func EntryState(e *queue.Entry) string {
+func EntryState(m *queue.Message) string {
 	switch {
-	case e.Held != "":
+	case m.Status.Held != "":
 		return StateHeld
-	case !e.Dead.IsZero():
+	case m.DeadLetter():
 		return StateDead
 	}
 	return StateQueued

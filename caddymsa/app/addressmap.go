@@ -57,6 +57,8 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 		return nil
 	}
 	inner := queue.NewDelivery(&e, copies, d.Open)
+	inner.Attempt = d.Attempt
+	inner.OnFinal(d.Final)
 	err := m.sink.Deliver(ctx, inner)
 	var first error // what the others get has the first one's address hidden
 	for _, r := range originals {
@@ -65,6 +67,7 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 		if notifies, ok := inner.WasRelayed(c); ok {
 			d.Relayed(r, notifies)
 		}
+		d.Answered(r, hideAnswer(inner.AnswerOf(c), c.Address, r.Complete()))
 		said, reported := inner.Reported(c)
 		if !reported {
 			said = err
@@ -192,18 +195,26 @@ func (m *mappedSink) CheckRecipient(ctx context.Context, e *queue.Entry, r *queu
 	return hideAddress(checker.CheckRecipient(ctx, &envelope, c), c.Address, r.Complete())
 }
 
-// Destination implements queue.Destinations. A map that fails here fails again in Deliver, which
-// says so.
-func (m *mappedSink) Destination(e *queue.Entry, r *queue.Recipient) queue.Destination {
+// destination is where the sink takes what the recipient stands for.
+func (m *mappedSink) destination(ctx context.Context, e *queue.Entry, r *queue.Recipient) (queue.Destination, error) {
 	sink, ok := m.sink.(queue.Destinations)
 	if !ok {
-		return queue.Destination{}
+		return queue.Destination{}, nil
 	}
 	envelope := *e
-	if c, err := m.recipient(context.Background(), &envelope, r); err == nil {
-		r = c
+	c, err := m.recipient(ctx, &envelope, r)
+	if err != nil {
+		return queue.Destination{}, err
 	}
-	return sink.Destination(e, r)
+	return sink.Destination(&envelope, c), nil
+}
+
+// hideAnswer puts the logical address in the place of the actual one in what a next hop said.
+func hideAnswer(a queue.Answer, actual, logical string) queue.Answer {
+	if !strings.EqualFold(actual, logical) {
+		a.Reply = replaceFold(a.Reply, actual, logical)
+	}
+	return a
 }
 
 // hideAddress puts the logical address in the place of the actual one in a reply. Other errors

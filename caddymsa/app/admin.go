@@ -24,6 +24,8 @@ func init() {
 //	GET  /msa/queue/<id>    shows a message's envelope, state and history
 //	GET  /msa/queue-content/<id>       the message, where show_content is set
 //	POST /msa/queue-actions/<action>   hold, release, retry, reroute, bounce or delete
+//	GET  /msa/lanes                    lists the lanes, with what waits there and why
+//	POST /msa/lane-actions/<action>    pause, resume or probe
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
 //
 // There are no passwords in what it answers.
@@ -43,6 +45,10 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/queue/", Handler: caddy.AdminHandlerFunc(serveQueue)},
 		{Pattern: "/msa/spool/check", Handler: caddy.AdminHandlerFunc(serveSpoolCheck)},
 		{Pattern: "/msa/queue-content/", Handler: caddy.AdminHandlerFunc(serveMessage)},
+	}
+	routes = append(routes, caddy.AdminRoute{Pattern: "/msa/lanes", Handler: caddy.AdminHandlerFunc(serveLanes)})
+	for name := range laneActions {
+		routes = append(routes, caddy.AdminRoute{Pattern: "/msa/lane-actions/" + name, Handler: serveLaneAction(name)})
 	}
 	for name := range queueActions {
 		routes = append(routes, caddy.AdminRoute{Pattern: "/msa/queue-actions/" + name, Handler: serveAction(name)})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,97 +15,114 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// action changes an entry, or deletes it by returning nil.
-type action func(app *App, a *adminapi.QueueAction, e *queue.Entry, now time.Time) (*queue.Entry, error)
+// action changes a message.
+type action func(app *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error
 
-// queueActions by name.
+// queueActions by name. Nil deletes.
 var queueActions = map[string]action{
 	"hold":    hold,
 	"release": release,
 	"retry":   retry,
 	"reroute": reroute,
 	"bounce":  bounceNow,
-	"delete":  func(*App, *adminapi.QueueAction, *queue.Entry, time.Time) (*queue.Entry, error) { return nil, nil },
+	"delete":  nil,
 }
 
 // hold keeps the message until it is released.
-func hold(_ *App, a *adminapi.QueueAction, e *queue.Entry, now time.Time) (*queue.Entry, error) {
-	if e.Held != "" {
-		return nil, fmt.Errorf("it is held already: %s", e.Held)
+func hold(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+	if m.Status.Held != "" {
+		return fmt.Errorf("it is held already: %s", m.Status.Held)
 	}
-	if !e.Dead.IsZero() {
-		return nil, errors.New("it is a dead letter: nothing is tried any more")
+	if m.DeadLetter() {
+		return errors.New("it is a dead letter: nothing is tried any more")
 	}
-	if e.Held = a.Reason; e.Held == "" {
-		e.Held = "held by the operator"
+	if m.Status.Held = a.Reason; m.Status.Held == "" {
+		m.Status.Held = "held by the operator"
 	}
-	e.Note(now, "held", a.Reason)
-	return e, nil
+	m.Status.Note(now, "held", a.Reason)
+	return nil
 }
 
 // release has a held message delivered now.
-func release(_ *App, a *adminapi.QueueAction, e *queue.Entry, now time.Time) (*queue.Entry, error) {
-	if e.Held == "" {
-		return nil, errors.New("it is not held")
+func release(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+	if m.Status.Held == "" {
+		return errors.New("it is not held")
 	}
-	e.Held = ""
-	e.Note(now, "released", a.Reason)
-	due(e, now)
-	return e, nil
+	m.Status.Held = ""
+	m.Status.Note(now, "released", a.Reason)
+	due(m, now)
+	return nil
 }
 
 // retry has a message delivered now, a dead letter included, whose time begins anew.
-func retry(_ *App, a *adminapi.QueueAction, e *queue.Entry, now time.Time) (*queue.Entry, error) {
-	if e.Held != "" {
-		return nil, errors.New("it is held: release it")
+func retry(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+	if m.Status.Held != "" {
+		return errors.New("it is held: release it")
 	}
-	if !e.Dead.IsZero() {
-		e.Dead, e.Since, e.GivenUp = time.Time{}, now, ""
-		for i := range e.Recipients {
-			if r := &e.Recipients[i]; r.State == queue.Failed {
-				r.State, r.Attempts, r.Warned = queue.Pending, 0, false
-			}
+	if m.DeadLetter() {
+		m.Status.Dead, m.Status.Since, m.Status.GivenUp, m.Status.GivenUpAt = time.Time{}, now, "", time.Time{}
+		for i := range m.Jobs {
+			revive(&m.Jobs[i])
 		}
 	}
-	e.Note(now, "retried", a.Reason)
-	due(e, now)
-	return e, nil
+	m.Status.Note(now, "retried", a.Reason)
+	due(m, now)
+	return nil
+}
+
+// revive has recipients that failed be tried again.
+func revive(j *queue.Job) {
+	for i := range j.Recipients {
+		if r := &j.Recipients[i]; r.State == queue.Failed {
+			r.State = queue.Pending
+			j.Attempts, j.Warned, j.Last, j.Deadline = 0, false, false, time.Time{}
+		}
+	}
 }
 
 // due has all that is pending tried now.
-func due(e *queue.Entry, now time.Time) {
-	e.Next = now
-	for i := range e.Recipients {
-		e.Recipients[i].Next = time.Time{}
+func due(m *queue.Message, now time.Time) {
+	for i := range m.Jobs {
+		if m.Jobs[i].Pending() {
+			m.Jobs[i].Due = now
+		}
 	}
 }
 
 // reroute gives a message to the routes of another server.
-func reroute(app *App, a *adminapi.QueueAction, e *queue.Entry, now time.Time) (*queue.Entry, error) {
+func reroute(app *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
 	if app.Servers[a.Server] == nil {
-		return nil, fmt.Errorf("there is no server %q in the configuration", a.Server)
+		return fmt.Errorf("there is no server %q in the configuration", a.Server)
 	}
-	if !e.Dead.IsZero() {
-		return nil, errors.New("it is a dead letter: retry it first")
+	if m.DeadLetter() {
+		return errors.New("it is a dead letter: retry it first")
 	}
-	e.Note(now, "rerouted", fmt.Sprintf("from %s to %s %s", e.Server, a.Server, a.Reason))
-	e.Server = a.Server
-	due(e, now)
-	return e, nil
+	m.Status.Note(now, "rerouted", fmt.Sprintf("from %s to %s %s", m.Server(), a.Server, a.Reason))
+	m.Status.Rerouted = a.Server
+	for i := range m.Jobs {
+		if j := &m.Jobs[i]; j.Pending() {
+			j.Lane, j.Stamp = "", ""
+		}
+	}
+	due(m, now)
+	return nil
 }
 
 // bounceNow gives up what is pending and tells the sender.
-func bounceNow(_ *App, a *adminapi.QueueAction, e *queue.Entry, now time.Time) (*queue.Entry, error) {
-	if !e.Dead.IsZero() {
-		return nil, errors.New("it is a dead letter: its sender was told")
+func bounceNow(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+	if m.DeadLetter() {
+		return errors.New("it is a dead letter: its sender was told")
 	}
-	if e.GivenUp = a.Reason; e.GivenUp == "" {
-		e.GivenUp = "Delivery was given up by the postmaster"
+	if m.Status.GivenUp = a.Reason; m.Status.GivenUp == "" {
+		m.Status.GivenUp = "Delivery was given up by the postmaster"
 	}
-	e.Held = ""
-	e.Note(now, "given up", a.Reason)
-	due(e, now)
-	return e, nil
+	m.Status.GivenUpAt, m.Status.Held = now, ""
+	m.Status.Note(now, "given up", a.Reason)
+	due(m, now)
+	for i := range m.Jobs { // whatever their lanes say
+		m.Jobs[i].Deadline = now
+	}
+	return nil
 }
 
 // maxActions bounds what one request changes.
@@ -119,14 +137,20 @@ func act(ctx context.Context, app *App, name string, a *adminapi.QueueAction) (*
 		app.delivery.store.queue.ProbeNow()
 	}
 	answer := &adminapi.QueueActionAnswer{Done: []string{}}
-	for _, id := range a.IDs {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(a.IDs))) { // each once
 		if err := ctx.Err(); err != nil {
 			return answer, err
 		}
-		err := actOn(ctx, app, queueActions[name], a, id)
+		inFlight, err := actOn(ctx, app, queueActions[name], a, id)
 		app.log.Info("queue action", zap.String("action", name), zap.String(fieldQueueID, id), zap.String("reason", a.Reason), zap.Error(err))
 		if err == nil {
 			answer.Done = append(answer.Done, id)
+			if inFlight > 0 {
+				if answer.InFlight == nil {
+					answer.InFlight = make(map[string]int)
+				}
+				answer.InFlight[id] = inFlight
+			}
 			continue
 		}
 		if answer.Failed == nil {
@@ -137,22 +161,29 @@ func act(ctx context.Context, app *App, name string, a *adminapi.QueueAction) (*
 	return answer, nil
 }
 
-func actOn(ctx context.Context, app *App, change action, a *adminapi.QueueAction, id string) error {
-	var refused error
-	err := app.delivery.store.spool.Update(ctx, id, func(e *queue.Entry) *queue.Entry {
-		var changed *queue.Entry
-		unchanged := *e
-		if changed, refused = change(app, a, e, time.Now()); refused != nil {
-			return &unchanged
-		}
-		return changed
-	})
-	var api caddy.APIError
-	if err = apiError(id, err); errors.As(err, &api) {
-		err = api.Err
+func actOn(ctx context.Context, app *App, change action, a *adminapi.QueueAction, id string) (inFlight int, err error) {
+	spool := app.delivery.store.spool
+	if change == nil {
+		inFlight, err = spool.Delete(ctx, id)
+	} else {
+		inFlight, err = spool.Change(ctx, id, func(m *queue.Message) error {
+			if err := change(app, a, m, time.Now()); err != nil {
+				return &refusedAction{err}
+			}
+			return nil
+		})
 	}
-	return errors.Join(refused, err)
+	if refused, ok := errors.AsType[*refusedAction](err); ok {
+		return 0, refused.error
+	}
+	if api, ok := errors.AsType[caddy.APIError](apiError(id, err)); ok {
+		return 0, api.Err
+	}
+	return inFlight, apiError(id, err)
 }
+
+// refusedAction is why an action makes no sense with a message.
+type refusedAction struct{ error }
 
 // serveAction answers POST /msa/queue-actions/<action>.
 func serveAction(name string) caddy.AdminHandlerFunc {

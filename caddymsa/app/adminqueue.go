@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,8 @@ import (
 const (
 	defaultPage = 100
 	maxPage     = 1000
-	maxScanned  = 2000
+	// maxScan is for how long a page looks for messages; who wants more asks for the next page.
+	maxScan = 3 * time.Millisecond
 )
 
 // queueList answers GET /msa/queue, a page of what matches the filter in the order of ids,
@@ -39,15 +41,16 @@ func queueList(ctx context.Context, app *App, q url.Values) (*adminapi.QueuePage
 			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("limit: %q is not a number from 1 to %d", s, maxPage)}
 		}
 	}
-	page, scanned, last := &adminapi.QueuePage{Entries: []*queue.Entry{}}, 0, ""
-	err = app.delivery.store.spool.List(ctx, q.Get("after"), func(e *queue.Entry) bool {
-		if len(page.Entries) == limit || scanned == maxScanned {
+	page, last := &adminapi.QueuePage{Entries: []*adminapi.Message{}}, ""
+	s := app.delivery.store
+	until := time.Now().Add(maxScan)
+	err = s.spool.List(ctx, q.Get("after"), func(m *queue.Message) bool {
+		if len(page.Entries) == limit || last != "" && time.Now().After(until) {
 			page.Next = last
 			return false
 		}
-		scanned++
-		if last = e.ID; f.match(e) {
-			page.Entries = append(page.Entries, e)
+		if last = m.Entry.ID; f.match(m) {
+			page.Entries = append(page.Entries, adminapi.Describe(m, s.queue.Why))
 		}
 		return true
 	})
@@ -56,15 +59,15 @@ func queueList(ctx context.Context, app *App, q url.Values) (*adminapi.QueuePage
 
 // queueFilter says which entries are meant. Its zero value means all.
 type queueFilter struct {
-	user, sender, recipient, server, state, cause string
-	older, newer                                  time.Time
+	user, sender, recipient, server, state, cause, lane string
+	older, newer                                        time.Time
 }
 
 // parseFilter reads the words of a filter: user, server (both exact), sender, recipient and error (parts,
 // whose case does not matter), state (queued, held, dead), older and newer (than a duration).
 func parseFilter(q url.Values) (*queueFilter, error) {
 	f := &queueFilter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
-		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error"))}
+		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
 	switch f.state {
 	case "", adminapi.StateQueued, adminapi.StateHeld, adminapi.StateDead:
 	default:
@@ -72,7 +75,7 @@ func parseFilter(q url.Values) (*queueFilter, error) {
 	}
 	for name := range q {
 		switch name {
-		case "user", "server", "state", "sender", "recipient", "error", "after", "limit":
+		case "user", "server", "state", "sender", "recipient", "error", "lane", "after", "limit":
 		case "older", "newer":
 			age, err := caddy.ParseDuration(q.Get(name))
 			if err != nil {
@@ -85,33 +88,29 @@ func parseFilter(q url.Values) (*queueFilter, error) {
 				f.newer = at
 			}
 		default:
-			return nil, fmt.Errorf("unknown filter %q; there are user, server, state, sender, recipient, error, older and newer", name)
+			return nil, fmt.Errorf("unknown filter %q; there are user, server, state, sender, recipient, error, lane, older and newer", name)
 		}
 	}
 	return f, nil
 }
 
-func (f *queueFilter) match(e *queue.Entry) bool {
-	return (f.user == "" || e.User == f.user) && (f.server == "" || e.Server == f.server) && (f.state == "" || adminapi.EntryState(e) == f.state) &&
+func (f *queueFilter) match(m *queue.Message) bool {
+	e := m.Entry
+	return (f.user == "" || e.User == f.user) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
 		(f.sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
 		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
-		(f.recipient == "" || anyRecipient(e, func(r *queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Address), f.recipient) })) &&
-		(f.cause == "" || anyRecipient(e, func(r *queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) }))
-}
-
-func anyRecipient(e *queue.Entry, is func(*queue.Recipient) bool) bool {
-	for i := range e.Recipients {
-		if is(&e.Recipients[i]) {
-			return true
-		}
-	}
-	return false
+		(f.lane == "" || slices.ContainsFunc(m.Jobs, func(j queue.Job) bool { return j.Pending() && j.Lane == f.lane })) &&
+		(f.recipient == "" || slices.ContainsFunc(e.Recipients, func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Address), f.recipient) })) &&
+		(f.cause == "" || slices.ContainsFunc(m.Recipients(), func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) }))
 }
 
 // queueShow answers GET /msa/queue/<id>.
-func queueShow(ctx context.Context, app *App, id string) (*queue.Entry, error) {
-	e, err := app.delivery.store.spool.Get(ctx, id)
-	return e, apiError(id, err)
+func queueShow(ctx context.Context, app *App, id string) (*adminapi.Message, error) {
+	m, err := app.delivery.store.spool.Get(ctx, id)
+	if err != nil {
+		return nil, apiError(id, err)
+	}
+	return adminapi.Describe(m, app.delivery.store.queue.Why), nil
 }
 
 // apiError gives what a spool says of an entry its HTTP status.
@@ -121,8 +120,6 @@ func apiError(id string, err error) error {
 		return nil
 	case errors.Is(err, queue.ErrNotFound):
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no message %s in the queue: it was delivered or deleted, or never accepted", id)}
-	case errors.Is(err, queue.ErrLeased):
-		return caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("message %s is being delivered at this moment, try again", id)}
 	}
 	return fmt.Errorf("message %s: %w", id, err)
 }
@@ -139,7 +136,7 @@ func serveQueue(w http.ResponseWriter, r *http.Request) error {
 			return queueList(ctx, app, r.URL.Query())
 		})
 	case rest == "":
-		return answerJSON(w, r, func(ctx context.Context, app *App) (*queue.Entry, error) { return queueShow(ctx, app, id) })
+		return answerJSON(w, r, func(ctx context.Context, app *App) (*adminapi.Message, error) { return queueShow(ctx, app, id) })
 	}
 	return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there are /msa/queue and /msa/queue/<id>")}
 }

@@ -50,6 +50,8 @@ type App struct {
 	delivery   *delivery
 	bindings   []*binding
 	gates      []string
+	stamp      string // see stampRoutes
+	routeNames map[string]bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -67,6 +69,9 @@ func (app *App) Provision(ctx caddy.Context) error {
 	}
 	if app.Queue == nil {
 		app.Queue = new(QueueConfig)
+	}
+	if err := app.stampRoutes(time.Now()); err != nil {
+		return err
 	}
 	if err := app.Queue.provision(); err != nil {
 		return fmt.Errorf("queue: %w", err)
@@ -99,6 +104,9 @@ func (app *App) Provision(ctx caddy.Context) error {
 		if err := srv.provision(ctx, tlsApp.(*caddytls.TLS)); err != nil {
 			return fmt.Errorf("server %s: %w", name, err)
 		}
+	}
+	if err := app.nameRoutes(); err != nil {
+		return err
 	}
 	return app.checkAddresses()
 }

@@ -16,9 +16,9 @@ import (
 const (
 	eventAccepted  = "message_accepted"  // user, size
 	eventRefused   = "message_refused"   // user, reply, policy; at the end of data
-	eventDelivered = "message_delivered" // route
-	eventDeferred  = "message_deferred"  // route, error
-	eventExpired   = "message_expired"   // route, error: failed for good because of its age
+	eventDelivered = "message_delivered" // route, lane, reply, next_hop_id, host, address, tls
+	eventDeferred  = "message_deferred"  // the same, and error
+	eventExpired   = "message_expired"   // the same: failed for good because of its age
 	eventFailed    = "message_failed"    // bounce: the notification's queue id, or reason why there is none
 	eventBounced   = "message_bounced"   // bounce: the same, only where the sender was told
 	eventTold      = "message_told"      // bounce, action: delayed, delivered or relayed

@@ -1,11 +1,10 @@
 package app
 
 import (
+	"context"
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // metrics are made once a process, so that they survive reloads; each
@@ -54,8 +53,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 		if !ok {
 			return true
 		}
-		if sizer, ok := s.spool.(queue.Sizer); ok {
-			messages, octets := sizer.Size()
+		if messages, octets, err := s.spool.Size(context.Background()); err == nil {
 			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
 			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
 		}

@@ -42,19 +42,20 @@ func (o observer) Told(e *queue.Entry, action dsn.Action, rcpts []*queue.Recipie
 }
 
 // Held implements queue.Observer: somebody has to look at it.
-func (o observer) Held(e *queue.Entry) {
-	o.emit(eventHeld, func() map[string]any { return about(e, nil, map[string]any{"reason": e.Held}) })
+func (o observer) Held(e *queue.Entry, reason string) {
+	o.emit(eventHeld, func() map[string]any { return about(e, nil, map[string]any{"reason": reason}) })
 }
 
 // outcomes emits what became of an attempt, an event for each outcome.
 func (o observer) outcomes(a *queue.Attempt) {
 	for _, name := range []string{eventDelivered, eventDeferred, eventExpired} {
 		var rcpts []string
-		cause := ""
+		cause, said := "", queue.Answer{}
 		for _, r := range a.Results {
 			if outcomeEvent(r) != name {
 				continue
 			}
+			said = r.Answer
 			if rcpts = append(rcpts, r.Recipient.Address); r.Err != nil {
 				cause = r.Err.Error()
 			}
@@ -63,7 +64,8 @@ func (o observer) outcomes(a *queue.Attempt) {
 			continue
 		}
 		o.emit(name, func() map[string]any {
-			return about(a.Entry, rcpts, map[string]any{"route": a.Route, "error": cause})
+			return about(a.Entry, rcpts, map[string]any{"route": a.Route, "lane": a.Lane, "error": cause,
+				"reply": said.Reply, "next_hop_id": said.ID, "host": said.Host, "address": said.Address, "tls": said.TLS})
 		})
 	}
 }

@@ -58,10 +58,15 @@ type QueueConfig struct {
 	DeadLetters conf.Duration `json:"dead_letters,omitempty"`
 	// ShowContent lets the admin API show messages, not only their envelopes. Default: it does not.
 	ShowContent bool `json:"show_content,omitempty"`
-	// Workers is how many delivery attempts run at once. Default 16.
+	// Workers is how many delivery attempts run at once. One lane never has more than a quarter of them.
+	// Default 256.
 	Workers int `json:"workers,omitempty"`
+	// Probe is the wait before a lane that is down is tried again, and the longest to which that
+	// wait grows, doubled with each failure. Default 15s, 5m.
+	Probe []conf.Duration `json:"probe,omitempty"`
 
 	schedule queue.Schedule // the same, as the queue wants it
+	settings queue.Settings
 }
 
 // provision sets the defaults and checks what was set.
@@ -78,12 +83,25 @@ func (q *QueueConfig) provision() error {
 		q.Warn = conf.Duration(4 * time.Hour)
 	}
 	if q.Workers == 0 {
-		q.Workers = 16
+		q.Workers = 256
 	}
 	if q.DeadLetters < 0 {
 		return errors.New("dead_letters: must not be negative; leave it out to keep none")
 	}
-	q.schedule = queue.Schedule{Workers: q.Workers, Keep: time.Duration(q.DeadLetters)}
+	if len(q.Probe) == 0 {
+		q.Probe = []conf.Duration{conf.Duration(15 * time.Second), conf.Duration(5 * time.Minute)}
+	}
+	if len(q.Probe) == 1 {
+		q.Probe = append(q.Probe, max(q.Probe[0], conf.Duration(5*time.Minute)))
+	}
+	if len(q.Probe) > 2 {
+		return errors.New("probe: takes two waits, the first and the longest (for example 15s 5m)")
+	}
+	q.settings = queue.Settings{Workers: q.Workers, FirstProbe: time.Duration(q.Probe[0]), LastProbe: time.Duration(q.Probe[1])}
+	if err := q.settings.Validate(); err != nil {
+		return err
+	}
+	q.schedule = queue.Schedule{Keep: time.Duration(q.DeadLetters)}
 	q.apply(&q.schedule)
 	if err := q.schedule.Validate(); err != nil {
 		return err

@@ -15,6 +15,9 @@ import (
 type RouteConfig struct {
 	// Match restricts the route to what one of these sets matches. Empty: everything.
 	MatcherSetsRaw []caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=msa.matchers"`
+	// Name of the route in log, metrics and lanes. Default: the sink's name, with its destination where
+	// the app has several routes to sinks of one kind.
+	Name string `json:"name,omitempty"`
 	// Sink is where the recipient's copy goes: a module.
 	SinkRaw json.RawMessage `json:"sink,omitempty" caddy:"namespace=msa.sinks inline_key=module"`
 	// Queue overrides the app's schedule for this route. Default: the app's.
@@ -27,11 +30,15 @@ type RouteConfig struct {
 
 	matchers matcherSets
 	sink     queue.Sink
+	sinkName string
 	name     string
 	schedule *queue.Schedule
 }
 
 func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) error {
+	if err := r.checkName(); err != nil {
+		return err
+	}
 	if r.SinkRaw == nil {
 		return fmt.Errorf(`a sink is required, as in "sink": {"module": "maildir", "path": "/var/mail/{msa.recipient}"}`)
 	}
@@ -43,7 +50,7 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 	if !ok {
 		return fmt.Errorf("%s is not a sink", moduleName(mod))
 	}
-	r.sink, r.name = sink, moduleName(mod)
+	r.sink, r.sinkName = sink, moduleName(mod)
 	if r.AddressMapRaw != nil {
 		mod, err := ctx.LoadModule(r, "AddressMapRaw")
 		if err != nil {

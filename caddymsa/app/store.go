@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -15,6 +17,7 @@ var stores = caddy.NewUsagePool()
 
 // store is a spool and the queue that empties it. The newest generation says how.
 type store struct {
+	key         string
 	spool       queue.OpenSpool
 	queue       *queue.Queue
 	generations stack[*delivery]
@@ -23,21 +26,21 @@ type store struct {
 
 // delivery is one generation's say in a store.
 type delivery struct {
-	app   *App
-	store *store
-	key   string
+	app       *App
+	store     *store
+	interrupt chan struct{} // closed when attempts that can be taken back are to end
 }
 
 // openStore opens the spool, or joins the one that is open.
 func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
-	d := &delivery{app: app, key: spool.Key()}
-	v, open, err := stores.LoadOrNew(d.key, func() (caddy.Destructor, error) {
+	key := spool.Key()
+	v, open, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
 		// Not the configuration's context: the spool outlives it.
 		opened, err := spool.Open(context.Background(), app.log.Named("spool"))
 		if err != nil {
 			return nil, err
 		}
-		s := &store{spool: opened}
+		s := &store{key: key, spool: opened}
 		s.queue = queue.New(opened, s, queue.Options{
 			Logger:   app.log.Named("queue"),
 			NewID:    newQueueID,
@@ -48,7 +51,7 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.store = v.(*store)
+	d := &delivery{app: app, store: v.(*store), interrupt: make(chan struct{})}
 	if adjuster, ok := spool.(caddymsa.SpoolAdjuster); ok && open {
 		adjuster.Adjust(d.store.spool)
 	}
@@ -57,20 +60,21 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 
 // push puts the generation in charge of delivery.
 func (d *delivery) push() {
-	first := d.store.generations.len() == 0
 	d.store.generations.push(d)
-	if first {
-		d.store.queue.Start()
-	}
+	d.store.queue.Start()
 	d.store.queue.Wake()
 }
 
-// release takes the generation away; the queue ends, until ctx does, and the spool closes with the
-// last.
+// release takes the generation away, and waits for no delivery: those that can be taken back are
+// interrupted and leased anew by the generation that is in charge now, the others are finished in
+// the background. With the last generation the queue ends, until ctx does, and the spool closes.
 func (d *delivery) release(ctx context.Context) {
 	d.store.ending = ctx
-	d.store.generations.remove(d)
-	_, _ = stores.Delete(d.key)
+	if d.store.generations.remove(d) > 0 {
+		close(d.interrupt)
+	}
+	d.store.queue.Wake()
+	_, _ = stores.Delete(d.store.key)
 }
 
 // Destruct stops the queue, with what is left of the grace period for the attempts under way, and closes
@@ -81,24 +85,15 @@ func (s *store) Destruct() error {
 }
 
 // Acquire implements queue.Host.
-func (s *store) Acquire(ctx context.Context) (queue.Generation, context.Context, func(), bool) {
-	for {
-		d := s.generations.top()
-		if d == nil {
-			return nil, nil, nil, false
-		}
-		if attempt, leave, ok := d.app.generation.enter(ctx); ok {
-			calling(attempt, "sink", "Deliver")
-			return d, attempt, leave, true
-		}
-		if s.generations.top() == d { // it closes, and none has come after it
-			return nil, nil, nil, false
-		}
+func (s *store) Acquire() (queue.Generation, <-chan struct{}, bool) {
+	if d := s.generations.top(); d != nil {
+		return d, d.interrupt, true
 	}
+	return nil, nil, false
 }
 
 // Route implements queue.Generation.
-func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
+func (d *delivery) Route(ctx context.Context, e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
 	srv := d.app.Servers[e.Server]
 	if srv == nil {
 		return queue.Route{}, fmt.Errorf("%w: there is no server %s any more", queue.ErrNoRoute, e.Server)
@@ -110,11 +105,35 @@ func (d *delivery) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error
 	if route == nil {
 		return queue.Route{}, queue.ErrNoRoute
 	}
-	return queue.Route{Sink: route.sink, Name: route.name, Schedule: route.scheduleOf(r, d.app.Queue)}, nil
+	return route.to(ctx, e, r, d.app.Queue)
 }
+
+// Knows implements queue.Generation.
+func (d *delivery) Knows(lane string) bool {
+	for name := lane; ; {
+		if d.app.routeNames[name] {
+			return true
+		}
+		i := strings.LastIndexByte(name, '/')
+		if i < 0 {
+			return false
+		}
+		name = name[:i]
+	}
+}
+
+// Stamp implements queue.Generation.
+func (d *delivery) Stamp() string { return d.app.stamp }
 
 // Schedule implements queue.Generation.
 func (d *delivery) Schedule() queue.Schedule { return d.app.Queue.schedule }
+
+// Settings implements queue.Generation.
+func (d *delivery) Settings() queue.Settings {
+	s := d.app.Queue.settings
+	s.Grace = time.Duration(d.app.GracePeriod)
+	return s
+}
 
 // Hostname implements queue.Generation.
 func (d *delivery) Hostname(e *queue.Entry) string {
@@ -122,4 +141,18 @@ func (d *delivery) Hostname(e *queue.Entry) string {
 		return srv.Hostname
 	}
 	return e.Server
+}
+
+// routed is a generation that knows already where a message's recipients go.
+type routed struct {
+	*delivery
+	routes []*RouteConfig
+}
+
+// Route implements queue.Generation.
+func (r *routed) Route(ctx context.Context, e *queue.Entry, rcpt *queue.Recipient) (queue.Route, error) {
+	if rcpt.Index < len(r.routes) {
+		return r.routes[rcpt.Index].to(ctx, e, rcpt, r.app.Queue)
+	}
+	return r.delivery.Route(ctx, e, rcpt)
 }

@@ -30,6 +30,8 @@ type transaction struct {
 	head  headerScan
 	told  bool // of the refusal, in the log
 	over  bool // it is decided what becomes of the message
+	// routes are those of the recipients accepted so far.
+	routes []*RouteConfig
 	// direct is the route of a recipient whose message is delivered before the client is answered.
 	direct *RouteConfig
 }
@@ -74,8 +76,11 @@ func (t *transaction) checkRecipient(ctx context.Context, srv *Server, r *queue.
 	}
 	if c, ok := route.sink.(caddymsa.RecipientChecker); ok {
 		calling(ctx, "sink "+route.name, "CheckRecipient")
-		return c.CheckRecipient(ctx, t.sub.Entry, r)
+		if err := c.CheckRecipient(ctx, t.sub.Entry, r); err != nil {
+			return err
+		}
 	}
+	t.routes = append(t.routes, route)
 	return nil
 }
 
@@ -172,16 +177,17 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 		return err
 	}
 	e.Accepted = time.Now()
-	e.Next = e.Accepted
 	header := append(srv.received(t.sub, t.s), m.Prepended()...)
 	e.Size = int64(len(header)) + t.size
 	if t.direct != nil {
-		return t.deliver(ctx, header)
+		return t.deliver(ctx, srv, header)
 	}
 	// Durable or not is the one thing that must not be left open, so the end of
 	// the generation or of the connection does not interrupt it.
 	calling(ctx, "spool", "Commit")
-	if err := t.draft.Commit(context.WithoutCancel(ctx), e, header); err != nil {
+	g := &routed{srv.app.delivery, t.routes}
+	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held}
+	if err := t.draft.Commit(context.WithoutCancel(ctx), accept); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
@@ -190,9 +196,6 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 // checkAgain holds the transaction to a configuration that came while it was open.
 func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	e := t.sub.Entry
-	if srv.app.delivery.store != t.store {
-		return errors.New("the spool was replaced during the transaction")
-	}
 	if t.size > srv.Limits.MessageSize {
 		return errTooLarge
 	}
@@ -200,6 +203,7 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 		return err
 	}
 	t.sub.End(false) // the policies begin again
+	t.sub.Held = ""
 	t.sub.Forget()
 	t.sub.Identity, t.sub.Hostname = t.s.login.identity, srv.Hostname
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false
@@ -208,7 +212,7 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	}
 	// The policies see the recipients come one by one, as the first time.
 	rcpts := e.Recipients
-	e.Recipients = nil
+	e.Recipients, t.routes = nil, nil
 	for _, r := range rcpts {
 		if err := t.checkRecipient(ctx, srv, &r); err != nil {
 			return err

@@ -29,7 +29,7 @@ func (u *Unqueued) setDefaults() error {
 }
 
 // deliver hands the message to the sink of the one recipient.
-func (t *transaction) deliver(ctx context.Context, header []byte) error {
+func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) error {
 	e := t.sub.Entry
 	r := &e.Recipients[0]
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(t.direct.Unqueued.Timeout))
@@ -38,15 +38,22 @@ func (t *transaction) deliver(ctx context.Context, header []byte) error {
 		return newUnstored(header, t.size, t.draft.Reader)
 	})
 	start := time.Now()
-	err := d.Outcome(r, t.direct.sink.Deliver(ctx, d))
-	a := &queue.Attempt{Entry: e, Route: t.direct.name, Duration: time.Since(start),
-		Results: []queue.Result{{Recipient: r, Err: err, Outcome: queue.OutcomeOf(err)}}}
+	route, err := t.direct.to(ctx, e, r, srv.app.Queue)
+	if err == nil {
+		var done func(error)
+		if done, err = t.store.queue.Visit(ctx, route, e.User); err == nil {
+			err = d.Outcome(r, t.direct.sink.Deliver(ctx, d))
+			done(err)
+		}
+	}
+	a := &queue.Attempt{Entry: e, Route: t.direct.name, Lane: route.Lane, Duration: time.Since(start),
+		Results: []queue.Result{{Recipient: r, Err: err, Outcome: queue.OutcomeOf(err), Answer: d.AnswerOf(r)}}}
 	observer{t.store}.Attempted(a)
 	if err == nil {
 		r.State = queue.Delivered
 		return nil
 	}
-	return &directError{err: err, outcome: a.Results[0].Outcome, late: ctx.Err() != nil}
+	return &directError{err: err, outcome: a.Results[0].Outcome, late: ctx.Err() != nil && !errors.Is(err, queue.ErrNoPlace)}
 }
 
 // directError is what a sink said to a message that was not queued.

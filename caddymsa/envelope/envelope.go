@@ -51,7 +51,7 @@ type Recipient struct {
 func Of(d *queue.Delivery) Envelope {
 	e := d.Entry
 	v := Envelope{
-		ID: e.ID, Key: Key(d), Server: e.Server, Accepted: e.Accepted.UTC(), Size: e.Size, Attempt: e.Attempts + 1,
+		ID: e.ID, Key: Key(d), Server: e.Server, Accepted: e.Accepted.UTC(), Size: e.Size, Attempt: max(1, d.Attempt),
 		Sender: e.Sender, Bounce: e.Bounce, Body: e.Body, SMTPUTF8: e.SMTPUTF8, Return: e.Return, EnvelopeID: e.EnvelopeID, Priority: e.Priority,
 		User: e.User, Attributes: e.Attributes, RemoteIP: e.RemoteIP, Helo: e.Helo, TLS: e.TLS, Session: e.Session,
 	}

@@ -14,8 +14,10 @@ func delivery(id string, to ...string) *queue.Delivery {
 	for _, a := range to {
 		rcpts = append(rcpts, &queue.Recipient{Address: a, Notify: []string{"NEVER"}})
 	}
-	e := &queue.Entry{ID: id, Server: "msa.example.org", Accepted: time.Date(2026, 5, 4, 12, 0, 0, 0, time.FixedZone("", 7200)), Sender: "alice@example.org", User: "alice", Attempts: 2}
-	return queue.NewDelivery(e, rcpts, nil)
+	e := &queue.Entry{ID: id, Server: "msa.example.org", Accepted: time.Date(2026, 5, 4, 12, 0, 0, 0, time.FixedZone("", 7200)), Sender: "alice@example.org", User: "alice"}
+	d := queue.NewDelivery(e, rcpts, nil)
+	d.Attempt = 3
+	return d
 }
 
 func TestKey(t *testing.T) {

@@ -164,9 +164,9 @@ func testPolicyCase(t *testing.T, policy any, c PolicyCase) {
 	if n := open.Load(); n != 0 {
 		t.Errorf("%d readers of the message were left open", n)
 	}
-	// What may change of an entry is where bounces go, and whether it is held.
+	// What may change of an entry is where bounces go.
 	after := *s.Entry
-	after.ReturnPath, after.Held, after.Recipients = before.ReturnPath, before.Held, before.Recipients
+	after.ReturnPath, after.Recipients = before.ReturnPath, before.Recipients
 	if !reflect.DeepEqual(after, before) {
 		t.Errorf("the envelope was changed:\n%+v\n%+v", before, after)
 	}

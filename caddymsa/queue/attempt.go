@@ -4,199 +4,267 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 )
 
-// attempt is one worker's work: one attempt at all of an entry's pending
-// recipients, for one generation.
+// attempt is one worker's work on a job, for one generation.
 type attempt struct {
 	q        *Queue
 	lease    Lease
-	e        *Entry
-	ctx      context.Context // ends when the generation must be left
+	e        *Entry // with the server whose routes take it
+	job      *Job
+	status   *Status
 	g        Generation
 	schedule Schedule
-	reserved *placeKey // a turn that the entry was parked for
-
 	hostname string
-	parts    []*part
-	next     []turn // entries whose turn it is now
-}
+	ctx      context.Context
+	recall   recall
 
-// part is those recipients of an entry that go to one place, or that no route takes.
-type part struct {
-	sink        Sink // nil: err says why
-	name        string
-	destination Destination
-	schedule    Schedule
-	own         *Schedule // the route's, if it has one
-	recipients  []*Recipient
-	err         error
-	until       time.Time // postponed until then; zero: until there is room
-	relayed     map[*Recipient]bool
 	Attempt
+	to       Route
+	answers  func(*Recipient) Answer
+	relayed  map[*Recipient]bool
+	rec      Record
+	failures []*Recipient // of which nobody is told
 }
 
-// run makes the attempt and records what came of it.
-func (a *attempt) run(release func()) {
-	if !a.e.Dead.IsZero() { // it was kept for long enough
-		release()
-		a.e.Dead = time.Time{}
+// work does what there is to do about a job.
+func (q *Queue) work(lease Lease, g Generation, interrupt <-chan struct{}) {
+	a := &attempt{q: q, lease: lease, e: lease.Entry(), job: lease.Job(), status: lease.Status(), g: g, schedule: g.Schedule()}
+	if s := a.status.Rerouted; s != "" && s != a.e.Server {
+		e := *a.e
+		e.Server = s
+		a.e = &e
+	}
+	a.rec.At = now()
+	ctx, end := a.recall.context(q.attempts, interrupt, lease.Lost(), g.Settings().Grace)
+	defer end()
+	a.ctx = ctx
+	switch a.job.Kind {
+	case Bury:
+		a.rec.Remove = true
 		a.record()
+	case Notify:
+		a.tell()
+	default:
+		a.deliver()
+	}
+}
+
+// deliver makes an attempt at the job's recipients, unless there is no more time for one, or
+// they turn out to go elsewhere.
+func (a *attempt) deliver() {
+	at := a.rec.At
+	a.hostname = a.g.Hostname(a.e)
+	if a.e.Accepted.After(at) && a.status.Since.IsZero() { // the clock was ahead then
+		a.status.Since, a.rec.Since = at, at
+	}
+	if a.status.GivenUp != "" {
+		a.giveUpAll()
 		return
 	}
-	a.hostname = a.g.Hostname(a.e)
-	a.route()
-	for _, p := range a.parts {
-		a.deliver(p)
+	groups := a.routeAll()
+	if len(groups) != 1 || groups[0].Lane != a.job.Lane {
+		if a.refile(groups) {
+			return
+		}
 	}
-	release() // what follows calls no module
-	if !a.park() {
+	g := groups[0]
+	a.to, a.job.Stamp = g.Route, a.g.Stamp()
+	if g.Schedule != nil {
+		a.schedule = *g.Schedule
+	}
+	a.Attempt = Attempt{Entry: a.e, Route: g.Name, Lane: g.Lane}
+	if a.overdue(at) {
+		return
+	}
+	if g.err != nil {
+		a.results(func(*Recipient) error { return g.err })
 		a.conclude()
+		return
 	}
-	if a.reserved != nil { // it did not go where it was parked for
-		a.leave(*a.reserved)
+	v, err := a.q.lanes.enter(g.Lane, g.Destination, at)
+	if err != nil {
+		a.lease.Release()
+		return
+	}
+	a.visit(v)
+	a.conclude()
+}
+
+// visit calls the sink.
+func (a *attempt) visit(v *visit) {
+	pending := a.pending()
+	d := NewDelivery(a.e, pending, func() (io.ReadSeekCloser, error) { return a.lease.Open(a.ctx) })
+	d.Attempt = a.job.Attempts + 1
+	d.OnFinal(a.recall.final)
+	for _, r := range pending {
+		r.RemoteMTA = ""
+	}
+	start := time.Now()
+	err := a.call(a.to.Sink, d)
+	a.Duration = time.Since(start)
+	a.relayed, a.answers = d.relayed, d.AnswerOf
+	cut := a.recall.cut()
+	a.results(func(r *Recipient) error { return d.Outcome(r, err) })
+	found := reached{user: a.e.User, unreachable: asUnreachable(err)}
+	for i := range a.Results {
+		res := &a.Results[i]
+		switch {
+		case res.Outcome == OutcomeDelivered:
+			found.success = true
+			found.answer = res.Answer.Reply
+		case res.Outcome == OutcomeDeferred && cut:
+			res.Outcome = OutcomeInterrupted
+			found.interrupted = true
+		}
+		if _, said := d.Reported(res.Recipient); !said && res.Outcome == OutcomeDeferred && found.unreachable == nil {
+			found.suspect = res.Err
+		}
+		if res.Err != nil && found.answer == "" {
+			found.answer = causeText(res.Err)
+		}
+	}
+	if found.success {
+		found.unreachable, found.suspect, found.interrupted = nil, nil, false
+	}
+	a.q.lanes.leave(v, found, now())
+}
+
+func asUnreachable(err error) error {
+	if IsUnreachable(err) {
+		return err
+	}
+	return nil
+}
+
+// pending are the job's recipients to deliver to.
+func (a *attempt) pending() (all []*Recipient) {
+	for i := range a.job.Recipients {
+		if r := &a.job.Recipients[i]; r.State == Pending {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// results notes what became of each pending recipient.
+func (a *attempt) results(outcome func(*Recipient) error) {
+	for _, r := range a.pending() {
+		res := Result{Recipient: r, Err: outcome(r)}
+		res.Outcome = OutcomeOf(res.Err)
+		if a.answers != nil {
+			res.Answer = a.answers(r)
+		}
+		a.Results = append(a.Results, res)
 	}
 }
 
-// route sorts those pending recipients whose time has come by where they go.
-func (a *attempt) route() {
-	at := now()
-	for i := range a.e.Recipients {
-		r := &a.e.Recipients[i]
-		if r.State != Pending || r.Next.After(at) && a.e.GivenUp == "" {
+// group is a job's recipients that go together.
+type group struct {
+	Route
+	err  error // nothing takes them, or that cannot be told now
+	rcpt []Recipient
+}
+
+// routeAll sorts the pending recipients by where they go. Those that the configuration in charge has
+// routed already are known to go together, so one is asked about.
+func (a *attempt) routeAll() (groups []*group) {
+	known := a.job.Lane != "" && sameStamp(a.job.Stamp, a.g.Stamp())
+	for _, r := range a.pending() {
+		if known && len(groups) > 0 {
+			groups[0].rcpt = append(groups[0].rcpt, *r)
 			continue
 		}
-		p := a.part(a.routeOne(r))
-		p.recipients = append(p.recipients, r)
+		to := a.routeOne(r)
+		if i := to.among(groups); i >= 0 {
+			groups[i].rcpt = append(groups[i].rcpt, *r)
+			continue
+		}
+		to.rcpt = []Recipient{*r}
+		groups = append(groups, to)
 	}
+	return groups
+}
+
+func (to *group) among(groups []*group) int {
+	for i, g := range groups {
+		if g.Lane == to.Lane && g.Schedule.same(to.Schedule) && (g.err == nil) == (to.err == nil) && (g.err == nil || g.err.Error() == to.err.Error()) {
+			return i
+		}
+	}
+	return -1
 }
 
 // routeOne finds out where a recipient goes.
-func (a *attempt) routeOne(r *Recipient) (to part) {
+func (a *attempt) routeOne(r *Recipient) (to *group) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			to = part{schedule: a.schedule, err: a.panicked("a route", cause)}
+			to = &group{err: a.panicked("a route", cause)}
 		}
 	}()
-	to.schedule = a.schedule
-	if a.e.GivenUp != "" {
-		to.err = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: oneLine(a.e.GivenUp)}
-		return to
-	}
-	route, err := a.g.Route(a.e, r)
+	route, err := a.g.Route(a.ctx, a.e, r)
 	if err == nil && route.Sink == nil {
 		err = ErrNoRoute
 	}
 	if err != nil {
-		to.err = err
-		return to
+		return &group{err: err}
 	}
-	to.sink, to.name = route.Sink, route.Name
-	if route.Schedule != nil {
-		to.schedule, to.own = *route.Schedule, route.Schedule
-	}
-	if d, ok := route.Sink.(Destinations); ok {
-		to.destination = d.Destination(a.e, r)
-	}
-	return to
+	return &group{Route: route}
 }
 
-// part finds the part that goes where this one goes, or begins it.
-func (a *attempt) part(to part) *part {
-	for _, p := range a.parts {
-		if p.name == to.name && p.own == to.own && p.destination == to.destination && same(p.sink, to.sink) &&
-			(to.err == nil || p.err != nil && p.err.Error() == to.err.Error()) {
-			return p
-		}
+// refile gives the recipients to the lanes that they go to, where their turn comes; no attempt is
+// counted. It returns false when there is but one group, which nothing takes: that is an attempt.
+func (a *attempt) refile(groups []*group) bool {
+	if len(groups) == 0 { // nothing is pending
+		a.rec.Jobs = []Job{*a.job}
+		a.record()
+		return true
 	}
-	a.parts = append(a.parts, &to)
-	return &to
-}
-
-// same reports whether two sinks are one. Those that cannot be compared, such as
-// functions, never are.
-func same(a, b Sink) (is bool) {
-	defer func() { _ = recover() }()
-	return a == b
-}
-
-// deliver makes the attempt at one part, if there is room for it where it goes.
-func (a *attempt) deliver(p *part) {
-	p.Attempt = Attempt{Entry: a.e, Route: p.name, Results: make([]Result, len(p.recipients))}
-	d := NewDelivery(a.e, p.recipients, a.lease.Open)
-	err, postponed := p.err, false
-	if p.sink != nil {
-		start := time.Now()
-		if err = a.ctx.Err(); err == nil {
-			err, postponed = a.visit(p, d)
-		}
-		p.Duration = time.Since(start)
-	}
-	p.relayed = d.relayed
-	for i, r := range p.recipients {
-		p.Results[i] = Result{Recipient: r, Err: d.Outcome(r, err)}
-		res := &p.Results[i]
-		switch res.Outcome = OutcomeOf(res.Err); {
-		case postponed:
-			res.Outcome = OutcomePostponed
-		case res.Outcome == OutcomeDeferred && p.sink != nil && a.ctx.Err() != nil:
-			res.Outcome = OutcomeInterrupted
-		}
-	}
-}
-
-var errBusy = errors.New("as many deliveries to the destination as there may be are under way")
-
-// visit calls the sink when the destination has a turn for it.
-func (a *attempt) visit(p *part, d *Delivery) (err error, postponed bool) {
-	k, at := keyOf(p), now()
-	reserved := a.reserved != nil && *a.reserved == k
-	turn := a.q.places.enter(k, p.destination.Concurrency, reserved, at, a.q.opts.Rand)
-	if !turn.free {
-		if p.until = turn.until; p.until.IsZero() {
-			return errBusy, true
-		}
-		return turn.cause, true
-	}
-	if reserved {
-		a.reserved = nil
-	}
-	for _, r := range p.recipients {
-		r.RemoteMTA = ""
-	}
-	err = a.call(p.sink, d)
-	if a.ctx.Err() != nil {
-		a.q.places.abandon(k)
-	} else {
-		a.q.places.reached(k, err, now(), a.q.opts.Rand)
-	}
-	a.leave(k)
-	return err, false
-}
-
-// leave ends a turn; whose turn it is then is this worker's next work.
-func (a *attempt) leave(k placeKey) {
-	if l := a.q.places.leave(k); l != nil {
-		a.next = append(a.next, turn{lease: l, place: &k})
-	}
-}
-
-// park keeps the entry for its turn if there is nothing else about it to record.
-func (a *attempt) park() bool {
-	if len(a.parts) != 1 {
+	if len(groups) == 1 && groups[0].err != nil {
+		a.job.Lane = ""
 		return false
 	}
-	p := a.parts[0]
-	if !p.until.IsZero() || !errors.Is(p.Results[0].Err, errBusy) || p.Results[0].Outcome != OutcomePostponed {
-		return false
+	a.rec.Jobs = a.split(groups)
+	a.record()
+	return true
+}
+
+// split makes a job of each group, the first of which stays what it was.
+func (a *attempt) split(groups []*group) (jobs []Job) {
+	for i, g := range groups {
+		j := *a.job.Clone()
+		j.Lane, j.Stamp, j.Recipients = g.Lane, a.g.Stamp(), g.rcpt
+		if g.err != nil {
+			j.Stamp = ""
+		}
+		if i == 0 {
+			for _, r := range a.job.Recipients { // what has ended stays with it
+				if r.State != Pending {
+					j.Recipients = append(j.Recipients, r)
+				}
+			}
+		} else {
+			j.Number, j.History = 0, nil
+		}
+		schedule := a.g.Schedule()
+		if g.Schedule != nil {
+			schedule = *g.Schedule
+		}
+		if j.Due.After(a.rec.At) && a.job.Lane != "" {
+			j.Due = a.rec.At // it waited for another place
+		}
+		j.Deadline = a.deadline(&j, schedule)
+		jobs = append(jobs, j)
 	}
-	return a.q.places.park(keyOf(p), p.destination.Concurrency, a.lease)
+	return jobs
 }
 
 // call is Deliver, where a panic is an error like others.
@@ -233,4 +301,92 @@ func panicAt() string {
 			return ""
 		}
 	}
+}
+
+// giveUpAll fails what is pending because the operator said so.
+func (a *attempt) giveUpAll() {
+	err := &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: oneLine(a.status.GivenUp)}
+	a.Attempt = Attempt{Entry: a.e, Lane: a.job.Lane}
+	a.results(func(*Recipient) error { return err })
+	a.conclude()
+}
+
+// recall ends an attempt that is to end, unless it cannot be taken back any more.
+type recall struct {
+	mu      sync.Mutex
+	isFinal bool
+	isCut   bool
+	cancel  context.CancelFunc
+}
+
+var errRecalled = errors.New("the attempt was interrupted before it was final")
+
+// context is the attempt's. It ends with parent, when the lease is lost, and when the configuration
+// is left: at once if the attempt can be taken back, after grace if it cannot.
+func (r *recall) context(parent context.Context, interrupt, lost <-chan struct{}, grace time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	r.cancel = cancel
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-ended:
+			return
+		case <-lost:
+			r.end()
+			return
+		case <-parent.Done():
+			r.end()
+			return
+		case <-interrupt:
+		}
+		r.mu.Lock()
+		wait := r.isFinal
+		if !wait {
+			r.isCut = true
+			r.cancel()
+		}
+		r.mu.Unlock()
+		if !wait {
+			return
+		}
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-lost:
+		case <-parent.Done():
+		case <-ended:
+			return
+		}
+		r.end()
+	}()
+	return ctx, func() {
+		close(ended)
+		cancel()
+	}
+}
+
+func (r *recall) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.isCut = true
+	r.cancel()
+}
+
+// final is Delivery.Final.
+func (r *recall) final() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isCut {
+		return errRecalled
+	}
+	r.isFinal = true
+	return nil
+}
+
+// cut tells whether the attempt was ended from outside.
+func (r *recall) cut() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.isCut
 }

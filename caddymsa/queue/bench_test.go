@@ -36,7 +36,7 @@ func BenchmarkDeliver(b *testing.B) {
 			q := queue.New(spool, h, queue.Options{Logger: log})
 			began := time.Now()
 			for i := range b.N {
-				e := &queue.Entry{ID: fmt.Sprintf("Q%08d", i), Accepted: began, Next: began, Sender: "alice@example.org"}
+				e := &queue.Entry{ID: fmt.Sprintf("Q%08d", i), Accepted: began, Sender: "alice@example.org"}
 				for r := range rcpts {
 					e.Recipients = append(e.Recipients, queue.Recipient{Address: fmt.Sprintf("bob%d@example.net", r)})
 				}

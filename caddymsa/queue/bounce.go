@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,41 +15,43 @@ import (
 
 func randomID() string { return rand.Text()[:16] }
 
-// notify stores a notification of recipients to the sender and returns its queue id
-// (RFC 3464, RFC 6533).
-func (a *attempt) notify(action dsn.Action, about []*Recipient, at time.Time) (string, error) {
+// notification builds a notification to the sender and returns its queue id (RFC 3464, RFC 6533).
+func (a *attempt) notification(action dsn.Action, notes []Note, at time.Time) (string, MessageDraft, error) {
 	report := &dsn.Report{
 		ID: a.q.opts.NewID(), Hostname: a.hostname, To: a.e.Sender, Date: at,
 		EnvelopeID: a.e.EnvelopeID, Arrival: a.e.Accepted, UTF8: a.e.SMTPUTF8,
 		Full: action == dsn.Failed && a.e.Return == "FULL", // RFC 3461 section 4.3
 	}
-	for _, r := range about {
-		d := r.report(action, at)
-		if action == dsn.Delayed {
-			d.WillRetryUntil = a.e.began().Add(a.scheduleOf(r).Expire)
+	for _, n := range notes {
+		for _, i := range n.To {
+			if i < len(a.e.Recipients) {
+				report.Recipients = append(report.Recipients, n.report(&a.e.Recipients[i]))
+			}
 		}
-		report.Recipients = append(report.Recipients, d)
 	}
-	message, err := a.lease.Open()
+	message, err := a.lease.Open(a.ctx)
 	if err != nil {
-		return report.ID, a.store(report, at) // better without the message than not at all
+		m, err := a.draft(report, at) // better without the message than not at all
+		return report.ID, m, err
 	}
 	defer message.Close()
 	report.Message = message
-	if err := a.store(report, at); err == nil || errors.Is(err, ErrClosed) {
-		return report.ID, err
+	m, err := a.draft(report, at)
+	if err == nil || errors.Is(err, ErrClosed) {
+		return report.ID, m, err
 	}
 	report.Message = nil
-	return report.ID, a.store(report, at)
+	m, err = a.draft(report, at)
+	return report.ID, m, err
 }
 
 // report is what a notification says of a recipient. Only replies are shown:
 // other errors name our own hosts and files.
-func (r *Recipient) report(action dsn.Action, at time.Time) dsn.Recipient {
+func (n *Note) report(r *Recipient) dsn.Recipient {
 	d := dsn.Recipient{
-		Original: r.ORCPT, Final: r.Complete(), Action: action, Status: r.Status, RemoteMTA: r.RemoteMTA, LastAttempt: at,
+		Original: r.ORCPT, Final: r.Complete(), Action: n.Action, Status: n.Status, RemoteMTA: n.RemoteMTA, LastAttempt: n.Time, WillRetryUntil: n.Until,
 	}
-	switch action {
+	switch n.Action {
 	case dsn.Delivered, dsn.Relayed:
 		d.Status = "2.0.0"
 	case dsn.Delayed:
@@ -58,30 +59,18 @@ func (r *Recipient) report(action dsn.Action, at time.Time) dsn.Recipient {
 			d.Status = "4.0.0"
 		}
 	}
-	if r.Code != 0 {
-		d.Diagnostic = r.Error
+	if n.Code != 0 {
+		d.Diagnostic = n.Error
 	}
 	return d
 }
 
-// scheduleOf is the schedule of a recipient of this attempt.
-func (a *attempt) scheduleOf(r *Recipient) Schedule {
-	for _, p := range a.parts {
-		if slices.Contains(p.recipients, r) {
-			return p.schedule
-		}
-	}
-	return a.schedule
-}
-
-// store commits a notification to the spool.
-func (a *attempt) store(report *dsn.Report, at time.Time) error {
-	ctx := context.Background()
-	draft, err := a.q.spool.Create(AsNotification(ctx))
+// draft writes a notification, to be committed with the record.
+func (a *attempt) draft(report *dsn.Report, at time.Time) (m MessageDraft, err error) {
+	draft, err := a.q.spool.Create(AsNotification(context.Background()))
 	if err != nil {
-		return fmt.Errorf("create: %w", err)
+		return m, fmt.Errorf("create: %w", err)
 	}
-	defer draft.Abort()
 	counted := &counter{w: draft}
 	w := bufio.NewWriterSize(counted, 32<<10)
 	body, err := dsn.Write(w, report)
@@ -89,20 +78,18 @@ func (a *attempt) store(report *dsn.Report, at time.Time) error {
 		err = w.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("write: %w", err)
+		draft.Abort()
+		return m, fmt.Errorf("write: %w", err)
 	}
 	e := &Entry{
-		ID: report.ID, Server: a.e.Server, Accepted: at, Next: at, Size: counted.n, Bounce: true,
+		ID: report.ID, Server: a.e.Server, Accepted: at, Size: counted.n, Bounce: true,
 		Body: "7BIT", SMTPUTF8: body.UTF8Header, Priority: a.e.Priority,
 		Recipients: []Recipient{{Address: a.e.Sender}},
 	}
 	if body.EightBit {
 		e.Body = "8BITMIME"
 	}
-	if err := draft.Commit(ctx, e, nil); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: []Job{a.q.Jobs(a.ctx, a.g, e)[0]}}}, nil
 }
 
 type counter struct {

@@ -12,194 +12,211 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
 )
 
-// conclude turns the results of an attempt into what the entry now is, and
-// records that.
+const (
+	// notesWait is how long what the sender is to be told waits for more of it.
+	notesWait = 2 * time.Minute
+	// lastChance is how long a message whose time is over waits for its last attempt, where the
+	// lane is not down and the one before was longer ago.
+	lastChance = 10 * time.Minute
+	// recordPause is the wait before an outcome that could not be recorded is tried again.
+	recordPause = 2 * time.Second
+)
+
+// began is from when Expire and Warn count.
+func (a *attempt) began() time.Time {
+	if !a.status.Since.IsZero() {
+		return a.status.Since
+	}
+	return a.e.Accepted
+}
+
+func (a *attempt) expires(s Schedule) time.Time { return a.began().Add(s.Expire) }
+
+// deadline is the next time at which the job is looked at whatever its lane says.
+func (a *attempt) deadline(j *Job, s Schedule) time.Time {
+	if j.Last {
+		return j.Deadline
+	}
+	expires := a.expires(s)
+	if warns := a.began().Add(s.Warn); s.Warn > 0 && !j.Warned && warns.Before(expires) && a.wantsWarning(j) {
+		return warns
+	}
+	return expires
+}
+
+// FirstDeadline is a job's when it is accepted.
+func FirstDeadline(e *Entry, j *Job, s Schedule) time.Time {
+	a := attempt{e: e, status: new(Status)}
+	return a.deadline(j, s)
+}
+
+func (a *attempt) wantsWarning(j *Job) bool {
+	return a.nobodyToTell() == "" && slices.ContainsFunc(j.Recipients, func(r Recipient) bool { return r.State == Pending && r.wants("DELAY") })
+}
+
+// overdue does what a deadline is for, without a visit. It returns false when there is to be one.
+func (a *attempt) overdue(at time.Time) bool {
+	j := a.job
+	if d := a.deadline(j, a.schedule); !d.Equal(j.Deadline) && !j.Last { // the schedule is another one
+		j.Deadline = d
+	}
+	if j.Deadline.After(at) {
+		return false
+	}
+	if at.Before(a.expires(a.schedule)) {
+		a.warn(at)
+		j.Deadline = a.deadline(j, a.schedule)
+		a.rec.Jobs = []Job{*j}
+		a.record()
+		return true
+	}
+	blocked := a.q.lanes.blocked(j.Lane)
+	switch {
+	case j.Last && !j.Deadline.After(at), blocked != nil, j.Lane == "", !j.Tried.IsZero() && at.Sub(j.Tried) < lastChance:
+	case j.Last:
+		return false
+	default: // such as after a server was down for days
+		j.Last, j.Due, j.Deadline = true, at, at.Add(lastChance)
+		a.rec.Jobs = []Job{*j}
+		a.record()
+		return true
+	}
+	a.results(func(r *Recipient) error { return &notVisited{r.Error, blocked} })
+	a.conclude()
+	return true
+}
+
+// notVisited is the error of a recipient that was given up without another attempt: that of the
+// last one, or of the lane.
+type notVisited struct {
+	before string
+	lane   error
+}
+
+func (n *notVisited) Error() string {
+	switch {
+	case n.lane != nil:
+		return n.lane.Error()
+	case n.before != "":
+		return n.before
+	}
+	return "it was not its turn in time"
+}
+
+func (n *notVisited) Unwrap() error { return n.lane }
+
+// conclude turns the results of an attempt into what the job now is, and records that.
 func (a *attempt) conclude() {
 	at := now()
-	tried, interrupted := a.settle(at)
+	a.rec.At = at
+	expired := !at.Before(a.expires(a.schedule))
+	tried, interrupted := false, false
+	for i := range a.Results {
+		res := &a.Results[i]
+		if res.Outcome == OutcomeInterrupted {
+			interrupted = true
+			continue
+		}
+		if _, silent := res.Err.(*notVisited); !silent || res.Recipient.Error == "" {
+			res.Recipient.set(res.Outcome, res.Err)
+		}
+		if res.Outcome == OutcomeDeferred && expired {
+			res.Outcome, res.Err = OutcomeFailed, fmt.Errorf("%w: %w", ErrExpired, res.Err)
+			res.Recipient.expire()
+		}
+		tried = true
+	}
 	if tried && !interrupted {
-		a.e.Attempts++
+		a.job.Attempts++
+		a.job.Tried = at
 	}
 	if a.e.Bounce && a.noRoute() { // nobody else would ever learn of it
-		a.e.Held = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
+		a.rec.Hold = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
 	}
-	a.plan(at)
-	for _, p := range a.parts {
-		a.logPart(p)
-		a.q.opts.Observer.Attempted(&p.Attempt)
+	a.plan(at, interrupted)
+	a.log()
+	a.q.opts.Observer.Attempted(&a.Attempt)
+	if a.rec.Hold != "" {
+		a.q.log.Error("bounce on hold", zap.String(fieldQueueID, a.e.ID), zap.String(fieldReason, a.rec.Hold))
+		a.q.opts.Observer.Held(a.e, a.rec.Hold)
 	}
-	late := a.late(at)
-	if !tried && len(late) == 0 {
-		a.giveBack(at)
+	a.remember(at)
+	a.noteFailures(at)
+	a.noteSuccess(at)
+	if a.job.Pending() && !interrupted && a.schedule.Warn > 0 && !at.Before(a.began().Add(a.schedule.Warn)) {
+		a.warn(at)
+	}
+	if a.job.Pending() {
+		a.job.Deadline = a.deadline(a.job, a.schedule)
+	}
+	a.rec.Jobs = []Job{*a.job}
+	if a.record() && len(a.failures) > 0 {
+		a.drop(a.failures)
+	}
+}
+
+// plan says when what is still pending is tried again.
+func (a *attempt) plan(at time.Time, interrupted bool) {
+	if !a.job.Pending() {
 		return
 	}
-	if a.e.Held != "" {
-		a.q.log.Error("bounce on hold", zap.String(fieldQueueID, a.e.ID), zap.String(fieldReason, a.e.Held))
-		a.q.opts.Observer.Held(a.e)
-	}
-	if a.stays() {
-		a.remember(at)
-	}
-	a.giveUp(at)
-	a.tellSuccess(at)
-	a.warn(late, at)
-	a.bury(at)
-	a.record()
-}
-
-// settle notes each result in its recipient and says whether any of them counts, and whether
-// any was interrupted.
-func (a *attempt) settle(at time.Time) (tried, interrupted bool) {
-	for _, p := range a.parts {
-		expired := !at.Before(a.e.began().Add(p.schedule.Expire))
-		for i := range p.Results {
-			res := &p.Results[i]
-			if res.Outcome == OutcomePostponed && expired {
-				res.Outcome = OutcomeDeferred
-			}
-			res.Recipient.set(res.Outcome, res.Err)
-			switch res.Outcome {
-			case OutcomeInterrupted:
-				interrupted = true
-				continue
-			case OutcomePostponed:
-				continue
-			case OutcomeDeferred:
-				if expired {
-					res.Outcome, res.Err = OutcomeFailed, fmt.Errorf("%w: %w", ErrExpired, res.Err)
-					res.Recipient.expire()
-				}
-			}
-			tried = true
-			res.Recipient.Attempts++
-		}
-	}
-	return tried, interrupted
-}
-
-// plan says when each pending recipient is tried again, and the entry with the first of them.
-func (a *attempt) plan(at time.Time) {
-	for _, p := range a.parts {
-		limit := a.e.began().Add(p.schedule.Expire)
-		if told := a.e.began().Add(p.schedule.Warn); p.schedule.Warn > 0 && told.After(at) {
-			limit = earlier(limit, told) // the sender hears of the delay in time
-		}
-		next := p.until // the same for all of them, so that they go together
-		for _, res := range p.Results {
-			switch res.Outcome {
-			case OutcomeInterrupted: // due for the next generation at once
-				res.Recipient.Next = at
-			case OutcomePostponed:
-				if next.IsZero() { // it could not even be parked
-					next = at.Add(overflow + time.Duration(a.q.opts.Rand(int64(overflow))))
-				}
-				res.Recipient.Next = earlier(next, limit)
-			case OutcomeDeferred:
-				if next.IsZero() {
-					next = p.schedule.next(at, limit, res.Recipient.Attempts, a.q.opts.Rand)
-				}
-				res.Recipient.Next = next
-			}
-		}
-	}
-	a.e.Next = time.Time{}
-	for i := range a.e.Recipients {
-		if r := &a.e.Recipients[i]; r.State == Pending && (a.e.Next.IsZero() || r.Next.Before(a.e.Next)) {
-			a.e.Next = r.Next
-		}
-	}
-	for i := range a.e.Recipients {
-		if r := &a.e.Recipients[i]; r.State != Pending || r.Next.Equal(a.e.Next) {
-			r.Next = time.Time{}
-		}
-	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.After(b) {
-		return b
-	}
-	return a
-}
-
-// giveBack ends the lease of an entry about which there is nothing new.
-func (a *attempt) giveBack(at time.Time) {
-	if p, ok := a.lease.(Postponer); ok && a.e.Next.After(at) {
-		p.Postpone(a.e.Next)
-		a.q.pace.wait(a.q.leasing)
+	if interrupted { // due for the next generation at once
+		a.job.Due = at
 		return
 	}
-	if a.e.Next.After(at) {
-		a.record() // a spool that cannot keep it in memory
+	if a.allUnreachable() {
+		a.job.Due = at // as soon as the lane is up again; its next probe is another message
 		return
 	}
-	a.lease.Release()
+	a.job.Due = a.schedule.next(at, a.expires(a.schedule), a.job.Attempts, a.q.opts.Rand)
+}
+
+func (a *attempt) allUnreachable() bool {
+	return a.job.Lane != "" && !slices.ContainsFunc(a.Results, func(r Result) bool { return r.Outcome == OutcomeDeferred && !IsUnreachable(r.Err) }) &&
+		a.q.lanes.blocked(a.job.Lane) != nil
 }
 
 func (a *attempt) noRoute() bool {
-	return slices.ContainsFunc(a.parts, func(p *part) bool { return errors.Is(p.err, ErrNoRoute) })
+	return slices.ContainsFunc(a.Results, func(r Result) bool { return errors.Is(r.Err, ErrNoRoute) })
 }
 
-// stays tells whether the entry will still be there after this attempt.
-func (a *attempt) stays() bool {
-	return slices.ContainsFunc(a.e.Recipients, func(r Recipient) bool {
-		return r.State == Pending || r.State == Failed && a.schedule.Keep > 0
+// remember adds the attempt to the job's history, one event for recipients that fared alike.
+func (a *attempt) remember(at time.Time) {
+	eachAlike(a.Results, func(alike []Result) {
+		first := alike[0]
+		if first.Outcome == OutcomeInterrupted {
+			return
+		}
+		v := Event{Time: at, What: string(first.Outcome), Route: a.Route, RemoteMTA: first.Recipient.RemoteMTA, Text: first.Recipient.Error, Answer: first.Answer}
+		if v.Text == "" {
+			v.Text = oneLine(first.Answer.Reply)
+		}
+		v.Answer.Reply = ""
+		for _, res := range alike {
+			v.To = append(v.To, res.Recipient.Index)
+		}
+		slices.Sort(v.To)
+		a.job.History = addEvent(a.job.History, v)
 	})
 }
 
-// bury keeps what failed for the operator.
-func (a *attempt) bury(at time.Time) {
-	keep := time.Duration(0)
-	for _, r := range a.e.Recipients {
-		if r.State == Pending {
-			return
+// noteFailures notes for the sender what failed for good, or why nobody is told.
+func (a *attempt) noteFailures(at time.Time) {
+	var tell []*Recipient
+	for _, res := range a.Results {
+		switch {
+		case res.Outcome != OutcomeFailed:
+			continue
+		case a.nobodyToTell() != "" || !res.Recipient.wants("FAILURE"):
+			a.failures = append(a.failures, res.Recipient)
+		default:
+			tell = append(tell, res.Recipient)
 		}
-		if r.State == Failed {
-			keep = a.schedule.Keep
-		}
-	}
-	if keep > 0 {
-		a.e.Dead = at.Add(keep)
-		a.e.Next = a.e.Dead
-	}
-}
-
-// giveUp tells the sender of what failed for good, once for all of it, or logs
-// why nobody is told.
-func (a *attempt) giveUp(at time.Time) {
-	var tell, silent []*Recipient
-	for _, p := range a.parts {
-		for _, res := range p.Results {
-			switch {
-			case res.Outcome != OutcomeFailed:
-			case a.nobodyToTell() != "" || !res.Recipient.wants("FAILURE"):
-				silent = append(silent, res.Recipient)
-			default:
-				tell = append(tell, res.Recipient)
-			}
+		if a.schedule.Keep > 0 {
+			a.rec.Keep = at.Add(a.schedule.Keep)
 		}
 	}
-	if len(silent) > 0 {
-		a.drop(silent)
-	}
-	if len(tell) == 0 {
-		return
-	}
-	id, err := a.notify(dsn.Failed, tell, at)
-	if err != nil {
-		// The sender must learn of it: fail again later.
-		for _, r := range tell {
-			r.State = Pending
-		}
-		a.e.Next = a.schedule.next(at, at, a.e.Attempts, a.q.opts.Rand)
-		a.q.log.Error("a bounce cannot be stored; delivery is tried once more instead", zap.String(fieldQueueID, a.e.ID),
-			zap.Time(fieldNext, a.e.Next), zap.Error(err))
-		return
-	}
-	a.e.note(Event{Time: at, What: "bounced", ID: id, Recipients: addressesOf(tell)})
-	a.q.log.Warn("sender told of the failure", zap.String(fieldQueueID, a.e.ID), zap.String(fieldBounce, id),
-		zap.String(fieldSender, a.e.Sender), zap.Strings(fieldRecipients, addressesOf(tell)))
-	a.q.opts.Observer.GaveUp(a.e, tell, id, "")
+	a.note(dsn.Failed, tell, at)
 }
 
 // nobodyToTell is why no notification is sent about the entry, or empty.
@@ -226,18 +243,34 @@ func (a *attempt) drop(failed []*Recipient) {
 	a.q.opts.Observer.GaveUp(a.e, failed, "", reason)
 }
 
-// record ends the lease. The outcome is known, so nothing may interrupt it.
-func (a *attempt) record() {
-	err := a.lease.Record(context.Background(), a.e)
-	if err == nil {
-		return
+// record ends the lease. The outcome is known, so nothing interrupts it: while the spool cannot
+// take it, it is kept and tried again, until the lease is lost or the queue is stopped.
+func (a *attempt) record() bool {
+	for told := false; ; told = true {
+		err := a.lease.Record(context.Background(), &a.rec)
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, ErrLost):
+			a.q.log.Warn("the outcome of an attempt came too late: another node has taken over", zap.String(fieldQueueID, a.e.ID))
+			return false
+		case errors.Is(err, ErrLeaseEnded):
+			return false
+		case !told:
+			a.q.log.Error("the outcome of an attempt cannot be recorded yet", zap.String(fieldQueueID, a.e.ID), zap.Error(err))
+		}
+		pause := time.NewTimer(recordPause)
+		select {
+		case <-pause.C:
+			continue
+		case <-a.q.attempts.Done():
+		}
+		pause.Stop()
+		if err = a.lease.Record(context.Background(), &a.rec); err == nil {
+			return true
+		}
+		a.q.log.Error("the outcome of an attempt was not recorded; the attempt may be repeated", zap.String(fieldQueueID, a.e.ID), zap.Error(err))
+		a.lease.Release()
+		return false
 	}
-	a.q.log.Error("the outcome of an attempt cannot be recorded; it may be repeated", zap.String(fieldQueueID, a.e.ID), zap.Error(err))
-	pause := time.NewTimer(troublePause)
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-	case <-a.q.leasing.Done():
-	}
-	a.lease.Release()
 }

@@ -23,10 +23,11 @@ type unreachable struct{ error }
 
 func (u unreachable) Unwrap() error { return u.error }
 
-// Unreachable marks err as the destination's state, which every message to it would meet: no
-// connection, no answer, a log-in refused, 421. The queue then tries one message at a time there
-// and lets the others wait, without counting an attempt, until one gets through. It is for the whole
-// of a Delivery: what Deliver returns, never for one recipient's Report.
+// Unreachable marks err as evidence about the lane, which every message there would meet: no
+// connection, no greeting, TLS or a log-in refused. The queue then tries one message at a time there
+// and lets the others wait, until one gets through. It is for the whole of a Delivery: what Deliver
+// returns, never for one recipient's Report. Other errors that Deliver returns, such as a connection
+// lost in mid-message, are taken as the lane's when messages of two users meet the same.
 func Unreachable(err error) error {
 	if err == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,9 +47,6 @@ func run(t *testing.T, route routeFunc, test func(*rig)) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		r.Stop(ctx)
-		if n := r.host.held(); n != 0 {
-			t.Errorf("%d generations were not released", n)
-		}
 	})
 }
 
@@ -71,7 +69,7 @@ const letter = "Received: from here\r\nSubject: Hello\r\n\r\nBody text\r\n"
 func (r *rig) submit(id string, change func(*queue.Entry), rcpts ...string) {
 	r.Helper()
 	e := &queue.Entry{
-		ID: id, Server: "main", Accepted: time.Now(), Next: time.Now(), Size: int64(len(letter)),
+		ID: id, Server: "main", Accepted: time.Now(), Size: int64(len(letter)),
 		Sender: "alice@example.org", ReturnPath: true, User: "alice",
 	}
 	for _, a := range rcpts {
@@ -91,16 +89,33 @@ func (r *rig) after(d time.Duration) {
 	synctest.Wait()
 }
 
-// entry is nil when there is none.
-func (r *rig) entry(id string) *queue.Entry {
-	e, err := r.spool.Get(context.Background(), id)
-	if err != nil && !errors.Is(err, queue.ErrNotFound) {
-		r.Fatal(err)
-	}
-	return e
+// view is a message in the spool, with what its jobs say put together.
+type view struct {
+	*queue.Message
+	Recipients []queue.Recipient
+	Attempts   int
+	Next       time.Time
+	Held       string
+	History    []queue.Event
 }
 
-func (r *rig) mustHave(id string) *queue.Entry {
+// entry is nil when there is none.
+func (r *rig) entry(id string) *view {
+	m, err := r.spool.Get(context.Background(), id)
+	if errors.Is(err, queue.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	v := &view{Message: m, Recipients: m.Recipients(), Next: m.Next(), Held: m.Status.Held, History: m.Events()}
+	for i := range m.Jobs {
+		v.Attempts = max(v.Attempts, m.Jobs[i].Attempts)
+	}
+	return v
+}
+
+func (r *rig) mustHave(id string) *view {
 	r.Helper()
 	e := r.entry(id)
 	if e == nil {
@@ -113,7 +128,7 @@ func (r *rig) mustNotHave(ids ...string) {
 	r.Helper()
 	for _, id := range ids {
 		if e := r.entry(id); e != nil {
-			r.Fatalf("there is still an entry %s: %+v", id, e)
+			r.Fatalf("there is still an entry %s: %+v", id, e.Message)
 		}
 	}
 }
@@ -145,39 +160,58 @@ func to(s queue.Sink) routeFunc {
 
 // generation is a queue.Generation that a test configures.
 type generation struct {
-	own      *queue.Schedule            // of the route
-	ownFor   map[string]*queue.Schedule // by recipient
-	route    routeFunc
-	schedule queue.Schedule
-	ctx      context.Context
-	cancel   context.CancelFunc
+	own         *queue.Schedule            // of the route
+	ownFor      map[string]*queue.Schedule // by recipient
+	destination func(*queue.Recipient) queue.Destination
+	gone        string // a lane that it does not know
+	route       routeFunc
+	schedule    queue.Schedule
+	settings    queue.Settings
+	stamp       string
+	interrupt   chan struct{}
 }
+
+var generations atomic.Int64
 
 func newGeneration(route routeFunc) *generation {
-	g := &generation{route: route, schedule: queue.Schedule{
-		Retry:  []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
-		Expire: 5 * 24 * time.Hour, Workers: 16,
-	}}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
-	return g
+	n := generations.Add(1)
+	return &generation{route: route, stamp: fmt.Sprintf("%06d-%d", n, n), interrupt: make(chan struct{}),
+		schedule: queue.Schedule{Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}, Expire: 5 * 24 * time.Hour},
+		settings: queue.Settings{Workers: 64, FirstProbe: 15 * time.Second, LastProbe: 5 * time.Minute, Grace: 30 * time.Second},
+	}
 }
 
-func (g *generation) Route(e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
+// leave has attempts end that can be taken back.
+func (g *generation) leave() { close(g.interrupt) }
+
+func (g *generation) Route(_ context.Context, e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
 	sink, name, err := g.route(e, r)
 	own := g.own
 	if o := g.ownFor[r.Address]; o != nil {
 		own = o
 	}
-	return queue.Route{Sink: sink, Name: name, Schedule: own}, err
+	route := queue.Route{Sink: sink, Name: name, Lane: name, Schedule: own}
+	if d, ok := sink.(queue.Destinations); ok {
+		route.Destination = d.Destination(e, r)
+	}
+	if g.destination != nil {
+		route.Destination = g.destination(r)
+	}
+	if d := route.Destination.Name; d != "" {
+		route.Lane += "/" + d
+	}
+	return route, err
 }
+func (g *generation) Stamp() string                { return g.stamp }
+func (g *generation) Knows(lane string) bool       { return lane != g.gone }
 func (g *generation) Schedule() queue.Schedule     { return g.schedule }
+func (g *generation) Settings() queue.Settings     { return g.settings }
 func (g *generation) Hostname(*queue.Entry) string { return "msa.example.org" }
 
 // host is a queue.Host with one generation or none.
 type host struct {
-	mu  sync.Mutex
-	g   *generation
-	out int
+	mu sync.Mutex
+	g  *generation
 }
 
 func (h *host) set(g *generation) {
@@ -186,28 +220,13 @@ func (h *host) set(g *generation) {
 	h.g = g
 }
 
-func (h *host) held() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.out
-}
-
-func (h *host) Acquire(parent context.Context) (queue.Generation, context.Context, func(), bool) {
+func (h *host) Acquire() (queue.Generation, <-chan struct{}, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.g == nil {
-		return nil, nil, nil, false
+		return nil, nil, false
 	}
-	h.out++
-	ctx, cancel := context.WithCancel(parent)
-	stop := context.AfterFunc(h.g.ctx, cancel)
-	return h.g, ctx, sync.OnceFunc(func() {
-		stop()
-		cancel()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.out--
-	}), true
+	return h.g, h.g.interrupt, true
 }
 
 // events is an observer that remembers.
@@ -240,7 +259,15 @@ func (ev *events) Told(e *queue.Entry, action dsn.Action, about []*queue.Recipie
 	}
 }
 
-func (ev *events) Held(e *queue.Entry) { ev.add("%s held", e.ID) }
+func (ev *events) Held(e *queue.Entry, _ string) { ev.add("%s held", e.ID) }
+
+// mustSeeAll is mustSee where jobs of one entry ran side by side.
+func (r *rig) mustSeeAll(want ...string) {
+	r.Helper()
+	slices.Sort(r.events.all)
+	slices.Sort(want)
+	r.mustSee(want...)
+}
 
 func (r *rig) mustSee(want ...string) {
 	r.Helper()

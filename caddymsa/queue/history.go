@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Event is something that happened to an entry.
+// Event is something that happened to a job or an entry.
 type Event struct {
 	Time time.Time `json:"time"`
 	// What: an Outcome, "bounced", "told delayed", "told delivered", "told relayed", or an operator's
@@ -15,45 +15,37 @@ type Event struct {
 	Route     string `json:"route,omitempty"`
 	RemoteMTA string `json:"remote_mta,omitempty"`
 	Text      string `json:"text,omitempty"`
-	// ID of a notification.
-	ID         string   `json:"id,omitempty"`
-	Recipients []string `json:"recipients,omitempty"`
+	Answer
+	// Notification is its queue id.
+	Notification string `json:"notification,omitempty"`
+	// To are the recipients, by their places in the envelope.
+	To Indexes `json:"to,omitempty"`
 }
 
 // What is kept of a long history: how it began and how it goes on.
 const (
-	firstEvents = 10
-	lastEvents  = 30
+	firstEvents = 4
+	lastEvents  = 16
 )
 
-// note adds to the entry's history.
-func (e *Entry) note(v Event) {
-	e.History = append(e.History, v)
-	if len(e.History) > firstEvents+lastEvents {
-		e.History = slices.Delete(e.History, firstEvents, len(e.History)-lastEvents)
+// addEvent adds to a history.
+func addEvent(history []Event, v Event) []Event {
+	history = append(history, v)
+	if len(history) > firstEvents+lastEvents {
+		history = slices.Delete(history, firstEvents, len(history)-lastEvents)
 	}
+	return history
 }
 
-// Note adds an operator's doing to the entry's history.
-func (e *Entry) Note(at time.Time, what, text string) {
-	e.note(Event{Time: at, What: what, Text: oneLine(text)})
-}
-
-// remember adds the attempt to the entry's history, one event for recipients that fared alike.
-func (a *attempt) remember(at time.Time) {
-	for _, p := range a.parts {
-		eachAlike(p.Results, func(alike []Result) {
-			first := alike[0]
-			if first.Outcome == OutcomePostponed || first.Outcome == OutcomeInterrupted {
-				return
-			}
-			v := Event{Time: at, What: string(first.Outcome), Route: p.name, RemoteMTA: first.Recipient.RemoteMTA, Text: first.Recipient.Error}
-			for _, res := range alike {
-				v.Recipients = append(v.Recipients, res.Recipient.Address)
-			}
-			a.e.note(v)
-		})
+// Events are the message's history in the order of time: its own and its jobs'.
+func (m *Message) Events() []Event {
+	var all []Event
+	for i := range m.Jobs {
+		all = append(all, m.Jobs[i].History...)
 	}
+	all = append(all, m.Status.History...)
+	slices.SortStableFunc(all, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	return all
 }
 
 // eachAlike calls f for each group of results that fared alike.

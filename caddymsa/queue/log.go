@@ -8,10 +8,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logPart writes one line for an attempt at one part, or one for each outcome
-// where its recipients fared differently.
-func (a *attempt) logPart(p *part) {
-	eachAlike(p.Results, func(alike []Result) { a.logLine(p, alike) })
+// log writes one line for an attempt, or one for each outcome where its recipients fared differently.
+func (a *attempt) log() {
+	eachAlike(a.Results, a.logLine)
 }
 
 // like reports whether two results can share a line.
@@ -20,12 +19,13 @@ func (res *Result) like(other *Result) bool {
 		res.Recipient.Error == other.Recipient.Error && res.Recipient.RemoteMTA == other.Recipient.RemoteMTA
 }
 
-func (a *attempt) logLine(p *part, results []Result) {
+// maxNamed is how many recipients of a deferred message a line names: it comes again and again.
+const maxNamed = 10
+
+func (a *attempt) logLine(results []Result) {
 	level, first := zap.InfoLevel, &results[0]
-	number := a.e.Attempts
+	number := a.job.Attempts
 	switch {
-	case first.Outcome == OutcomePostponed:
-		level = zap.DebugLevel
 	case first.Outcome == OutcomeInterrupted:
 		number++
 	case errors.Is(first.Err, ErrNoRoute):
@@ -37,15 +37,26 @@ func (a *attempt) logLine(p *part, results []Result) {
 	if line == nil {
 		return
 	}
-	all := make([]string, len(results))
-	for i := range results {
+	named := len(results)
+	if first.Outcome == OutcomeDeferred || first.Outcome == OutcomeInterrupted {
+		named = min(named, maxNamed)
+	}
+	all := make([]string, named)
+	for i := range all {
 		all[i] = results[i].Recipient.Address
 	}
 	at := now()
-	fields := make([]zapcore.Field, 0, 12)
-	fields = append(fields, zap.String(fieldQueueID, a.e.ID), zap.String(fieldRoute, p.name), zap.String(fieldSender, a.e.Sender),
+	fields := make([]zapcore.Field, 0, 20)
+	fields = append(fields, zap.String(fieldQueueID, a.e.ID), zap.String(fieldRoute, a.Route), zap.String(fieldSender, a.e.Sender),
 		zap.Strings(fieldRecipients, all), zap.String(fieldOutcome, string(first.Outcome)), zap.Int(fieldAttempt, number),
-		zap.Duration(fieldDuration, p.Duration), zap.Duration(fieldAge, at.Sub(a.e.Accepted)))
+		zap.Duration(fieldDuration, a.Duration), zap.Duration(fieldAge, at.Sub(a.e.Accepted)))
+	if named < len(results) {
+		fields = append(fields, zap.Int(fieldRecipientCount, len(results)))
+	}
+	if a.Lane != a.Route && a.Lane != "" {
+		fields = append(fields, zap.String(fieldLane, a.Lane))
+	}
+	fields = first.Answer.fields(fields, first.Err == nil)
 	if r := first.Recipient; first.Err != nil {
 		if r.RemoteMTA != "" {
 			fields = append(fields, zap.String(fieldRemoteMTA, r.RemoteMTA))
@@ -55,10 +66,23 @@ func (a *attempt) logLine(p *part, results []Result) {
 		}
 		fields = append(fields, zap.String("error", oneLine(errorText(first.Err))))
 	}
-	if a.e.Held == "" && (first.Outcome != OutcomeDelivered && first.Outcome != OutcomeFailed) {
-		fields = append(fields, zap.Duration(fieldNext, max(0, a.e.Next.Sub(at).Round(time.Millisecond))))
+	if a.rec.Hold == "" && (first.Outcome != OutcomeDelivered && first.Outcome != OutcomeFailed) {
+		fields = append(fields, zap.Duration(fieldNext, max(0, a.job.Due.Sub(at).Round(time.Millisecond))))
 	}
 	line.Write(fields...)
+}
+
+// fields are what is known of the next hop.
+func (n *Answer) fields(fields []zapcore.Field, reply bool) []zapcore.Field {
+	for _, f := range []struct{ name, value string }{{fieldHost, n.Host}, {fieldAddress, n.Address}, {fieldTLS, n.TLS}, {fieldNextID, n.ID}} {
+		if f.value != "" {
+			fields = append(fields, zap.String(f.name, f.value))
+		}
+	}
+	if reply && n.Reply != "" {
+		fields = append(fields, zap.String(fieldReply, oneLine(n.Reply)))
+	}
+	return fields
 }
 
 func addressesOf(rcpts []*Recipient) []string {

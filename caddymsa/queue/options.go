@@ -25,15 +25,15 @@ type Options struct {
 // it, several at once; it must not block and may read what it is given only
 // until it returns.
 type Observer interface {
-	// Attempted follows each attempt at those recipients of an entry that went to one sink.
+	// Attempted follows each attempt at a job.
 	Attempted(a *Attempt)
 	// GaveUp follows the final failure of recipients. bounce is the queue id of the
 	// notification that tells the sender; when it is empty, reason says why nobody is told.
 	GaveUp(e *Entry, failed []*Recipient, bounce, reason string)
 	// Told follows a notification of a delay or a success, whose queue id is given.
 	Told(e *Entry, action dsn.Action, about []*Recipient, id string)
-	// Held follows an entry that the queue put on hold; Entry.Held says why.
-	Held(e *Entry)
+	// Held follows an entry that the queue put on hold.
+	Held(e *Entry, reason string)
 }
 
 // Attempt is what became of one attempt.
@@ -41,6 +41,7 @@ type Attempt struct {
 	Entry *Entry
 	// Route is the sink's name from Generation.Route; empty when no route took the recipients.
 	Route    string
+	Lane     string
 	Results  []Result
 	Duration time.Duration
 }
@@ -50,6 +51,7 @@ type Result struct {
 	Recipient *Recipient
 	Outcome   Outcome
 	Err       error // nil when it was delivered
+	Answer    Answer
 }
 
 // Outcome is what an attempt came to.
@@ -60,7 +62,6 @@ const (
 	OutcomeDelivered   Outcome = "delivered"
 	OutcomeDeferred    Outcome = "deferred"    // to be tried again
 	OutcomeFailed      Outcome = "failed"      // for good
-	OutcomePostponed   Outcome = "postponed"   // until there is room where it goes, or a sign of life; it does not count
 	OutcomeInterrupted Outcome = "interrupted" // by the end of the generation or of the queue; it does not count
 )
 
@@ -84,4 +85,4 @@ type nobody struct{}
 func (nobody) Attempted(*Attempt)                            {}
 func (nobody) GaveUp(*Entry, []*Recipient, string, string)   {}
 func (nobody) Told(*Entry, dsn.Action, []*Recipient, string) {}
-func (nobody) Held(*Entry)                                   {}
+func (nobody) Held(*Entry, string)                           {}

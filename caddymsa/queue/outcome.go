@@ -45,7 +45,7 @@ func replyOf(err error) *smtp.SMTPError {
 // set notes the outcome of an attempt in the recipient.
 func (r *Recipient) set(o Outcome, err error) {
 	switch o {
-	case OutcomeInterrupted, OutcomePostponed:
+	case OutcomeInterrupted:
 		return
 	case OutcomeDelivered:
 		r.State, r.Error, r.Code, r.Status = Delivered, "", 0, ""

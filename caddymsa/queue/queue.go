@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +22,8 @@ const (
 	stuckPause = time.Second
 )
 
-// Queue delivers what lies in a spool. One goroutine, the scheduler, takes due
-// entries and starts a worker for each, no more at once than the schedule allows.
+// Queue delivers what lies in a spool. One goroutine, the scheduler, leases jobs
+// and starts a worker for each, no more at once than the settings allow.
 type Queue struct {
 	spool  Spool
 	host   Host
@@ -32,19 +31,19 @@ type Queue struct {
 	log    *zap.Logger
 	notify <-chan struct{} // the spool's, or nil
 
-	wake  chan struct{} // a generation came or went
+	wake  chan struct{} // a generation came or went, or a lane has changed
 	freed chan struct{} // a worker ended
 
-	leasing     context.Context // ends when no more entries are taken
+	leasing     context.Context // ends when no more jobs are taken
 	stopLeasing context.CancelFunc
 	attempts    context.Context // the parent of all attempts
 	cancel      context.CancelFunc
 
 	start   sync.Once
 	running atomic.Int32
-	places  places
-	pace    pace
-	group   sync.WaitGroup // the scheduler and the workers
+	lanes   lanes
+	sweeps  sweeps
+	group   sync.WaitGroup // the scheduler, the workers and the sweep
 }
 
 // New returns a queue that does nothing until Start.
@@ -54,6 +53,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 		spool: spool, host: host, opts: opts, log: opts.Logger,
 		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
 	}
+	q.lanes = lanes{spool: spool, rand: opts.Rand, wake: q.Wake, settings: Settings{Workers: 1}}
 	if n, ok := spool.(Notifier); ok {
 		q.notify = n.Notify()
 	}
@@ -74,14 +74,7 @@ func (q *Queue) Start() {
 // Wake tells the queue that another generation is in charge.
 func (q *Queue) Wake() { signal(q.wake) }
 
-// ProbeNow has destinations that are down tried by the next entry that goes there: the operator knows
-// more than the schedule.
-func (q *Queue) ProbeNow() {
-	q.places.probeNow()
-	q.Wake()
-}
-
-// Stop takes no more entries and waits for the attempts under way; when ctx ends
+// Stop takes no more jobs and waits for the attempts under way; when ctx ends
 // they are cancelled, and what they had is due again. It returns when all have
 // ended, or gives up on those sinks that do not heed their context.
 func (q *Queue) Stop(ctx context.Context) {
@@ -111,18 +104,8 @@ func (q *Queue) Stop(ctx context.Context) {
 
 // schedule is the scheduler's goroutine.
 func (q *Queue) schedule() {
-	limit := int32(math.MaxInt32) // until a generation says
 	for q.leasing.Err() == nil {
-		if q.running.Load() >= limit {
-			select {
-			case <-q.freed:
-			case <-q.wake:
-				limit = math.MaxInt32
-			case <-q.leasing.Done():
-			}
-			continue
-		}
-		g, ctx, release, ok := q.host.Acquire(q.attempts)
+		g, interrupt, ok := q.host.Acquire()
 		if !ok {
 			select {
 			case <-q.wake:
@@ -130,69 +113,52 @@ func (q *Queue) schedule() {
 			}
 			continue
 		}
-		schedule := g.Schedule()
-		if limit = int32(max(1, schedule.Workers)); q.running.Load() >= limit {
-			release()
+		settings := g.Settings()
+		q.adopt(g, settings)
+		if int(q.running.Load()) >= max(1, settings.Workers) {
+			select {
+			case <-q.freed:
+			case <-q.wake:
+			case <-q.leasing.Done():
+			}
 			continue
 		}
-		lease, next, err := q.spool.Lease(q.leasing, now())
+		at := now()
+		laneNext := q.lanes.tick(at)
+		lease, next, err := q.spool.Lease(q.leasing, at, Want{Proven: q.lanes.full()})
 		if err != nil {
-			release()
-			q.idle(next, err)
+			q.idle(next, laneNext, err)
 			continue
 		}
 		q.running.Add(1)
+		unclaim := q.lanes.claim(lease.Job().Lane)
 		q.group.Go(func() {
 			defer func() {
+				unclaim()
 				q.running.Add(-1)
 				signal(q.freed)
 			}()
-			q.work(turn{lease: lease}, g, ctx, release)
+			q.work(lease, g, interrupt)
 		})
 	}
 }
 
-// turn is an entry that a worker is to attempt, and what it was parked for, if it was.
-type turn struct {
-	lease Lease
-	place *placeKey
-}
-
-// work makes an attempt, and then those that could not begin before it had ended.
-func (q *Queue) work(first turn, g Generation, ctx context.Context, release func()) {
-	todo := []turn{first}
-	for len(todo) > 0 {
-		t := todo[0]
-		todo = todo[1:]
-		if g == nil {
-			ok := q.leasing.Err() == nil
-			if ok {
-				g, ctx, release, ok = q.host.Acquire(q.attempts)
-			}
-			if !ok {
-				t.lease.Release()
-				q.places.giveUp(t.place)
-				continue
-			}
-		}
-		a := &attempt{q: q, lease: t.lease, e: t.lease.Entry(), ctx: ctx, g: g, schedule: g.Schedule(), reserved: t.place}
-		a.run(release)
-		g = nil
-		todo = append(todo, a.next...)
-	}
-}
-
 // idle waits until there may be something to lease.
-func (q *Queue) idle(next time.Time, err error) {
+func (q *Queue) idle(next, laneNext time.Time, err error) {
 	wait := maxWait
 	switch {
 	case q.leasing.Err() != nil:
 		return
 	case !errors.Is(err, ErrNoneDue):
-		q.log.Error("the spool gives no entries", zap.Error(err))
+		q.log.Error("the spool gives no jobs", zap.Error(err))
 		wait = troublePause
-	case !next.IsZero():
-		wait = min(wait, next.Sub(now()))
+	default:
+		at := now()
+		for _, t := range []time.Time{next, laneNext} {
+			if !t.IsZero() {
+				wait = min(wait, t.Sub(at))
+			}
+		}
 	}
 	if q.notify == nil {
 		wait = min(wait, pollWait)
@@ -203,6 +169,7 @@ func (q *Queue) idle(next time.Time, err error) {
 	case <-timer.C:
 	case <-q.notify:
 	case <-q.wake:
+	case <-q.freed:
 	case <-q.leasing.Done():
 	}
 }

@@ -6,16 +6,15 @@ import (
 )
 
 func TestScheduleValidate(t *testing.T) {
-	good := Schedule{Retry: []time.Duration{time.Minute}, Expire: time.Hour, Workers: 1}
+	good := Schedule{Retry: []time.Duration{time.Minute}, Expire: time.Hour}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
 	for want, change := range map[string]func(*Schedule){
-		"retry: at least one wait is required, such as 5m":                                                                     func(s *Schedule) { s.Retry = nil },
-		"retry: wait 2 is -1s; each must be longer than nothing":                                                               func(s *Schedule) { s.Retry = []time.Duration{1, -time.Second} },
-		"expire: is 0s, so that delivery would be tried for ever or not at all; set an age at which to give up, such as 5d":    func(s *Schedule) { s.Expire = 0 },
-		"expire: is -1m0s, so that delivery would be tried for ever or not at all; set an age at which to give up, such as 5d": func(s *Schedule) { s.Expire = -time.Minute },
-		"workers: is 0; at least one is required to deliver anything":                                                          func(s *Schedule) { s.Workers = 0 },
+		"retry: at least one wait is required, such as 5m":                                                                    func(s *Schedule) { s.Retry = nil },
+		"retry: wait 2 is -1s; each must be longer than nothing":                                                              func(s *Schedule) { s.Retry = []time.Duration{1, -time.Second} },
+		"expire: is 0s, so that delivery would be tried forever or not at all; set an age at which to give up, such as 5d":    func(s *Schedule) { s.Expire = 0 },
+		"expire: is -1m0s, so that delivery would be tried forever or not at all; set an age at which to give up, such as 5d": func(s *Schedule) { s.Expire = -time.Minute },
 	} {
 		s := good
 		change(&s)

@@ -57,8 +57,9 @@ func put(s queue.Spool, i int, body []byte) error {
 		return err
 	}
 	now := time.Now()
-	return d.Commit(context.Background(), &queue.Entry{
+	e := &queue.Entry{
 		ID: fmt.Sprintf("B%015d", i), Server: "msa.example.test", Accepted: now, Size: int64(len(body)), Sender: "alice@example.org", ReturnPath: true,
-		User: fmt.Sprintf("user%d@example.org", i%100), RemoteIP: "192.0.2.1", Recipients: []queue.Recipient{{Address: "bob@down.example"}}, Next: now,
-	}, nil)
+		User: fmt.Sprintf("user%d@example.org", i%100), RemoteIP: "192.0.2.1", Recipients: []queue.Recipient{{Address: "bob@down.example"}},
+	}
+	return d.Commit(context.Background(), &queue.Accept{Entry: e})
 }

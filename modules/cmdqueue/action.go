@@ -14,7 +14,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
-	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 type action struct {
@@ -64,7 +63,7 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`),
 			ids = once(ids)
 			w := &work{admin: a, action: act, request: request, out: cmd.OutOrStdout(), progress: progressTo(cmd.ErrOrStderr())}
 			if all {
-				if _, err := each(a, f.query(), "", 0, func(e *queue.Entry) error { ids = append(ids, e.ID); return nil }); err != nil {
+				if _, err := each(a, f.query(), "", 0, func(e *adminapi.Message) error { ids = append(ids, e.ID); return nil }); err != nil {
 					return err
 				}
 			}
@@ -136,7 +135,7 @@ type work struct {
 }
 
 func (w *work) do(ids []string) error {
-	done, failed := 0, 0
+	done, failed, inFlight := 0, 0, 0
 	for chunk := range slices.Chunk(ids, batch) {
 		w.request.IDs = chunk
 		var answer adminapi.QueueActionAnswer
@@ -150,9 +149,13 @@ func (w *work) do(ids []string) error {
 				fmt.Fprintf(w.out, "%s: %s\n", printable(id), printable(why))
 			}
 		}
+		inFlight += len(answer.InFlight)
 		w.progress(done+failed, len(ids))
 	}
 	fmt.Fprintf(w.out, "%d messages %s\n", done, w.action.done)
+	if inFlight > 0 {
+		fmt.Fprintf(w.out, "%d of them were being delivered: what succeeds counts, what fails follows\n", inFlight)
+	}
 	if failed > 0 {
 		return fmt.Errorf("%d messages were not", failed)
 	}

@@ -22,7 +22,7 @@ func newCommand() *cobra.Command {
 	a := new(adminclient.Admin)
 	cmd := &cobra.Command{Use: "queue", Short: "Lists and steers what the running server has to deliver"}
 	a.Flags(cmd.PersistentFlags())
-	cmd.AddCommand(listCommand(a), showCommand(a), catCommand(a))
+	cmd.AddCommand(listCommand(a), showCommand(a), catCommand(a), lanesCommand(a))
 	for _, action := range actions {
 		cmd.AddCommand(actionCommand(a, action))
 	}
@@ -40,6 +40,7 @@ var filterFlags = [][2]string{
 	{"recipient", "only messages with a recipient that has this in it"},
 	{"state", "only messages that are queued, held or dead"},
 	{"error", "only messages whose last error has this in it"},
+	{"lane", "only messages with a job that waits in this lane"},
 	{"older", "only messages accepted longer ago than this, such as 2h or 3d"},
 	{"newer", "only messages accepted less long ago than this"},
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -52,7 +53,7 @@ each line is a message's envelope as JSON.`,
 
 // each calls f for the messages that the filter lets through, page by page, and returns where to
 // go on when there are more than the limit.
-func each(a *adminclient.Admin, q url.Values, after string, limit int, f func(*queue.Entry) error) (next string, err error) {
+func each(a *adminclient.Admin, q url.Values, after string, limit int, f func(*adminapi.Message) error) (next string, err error) {
 	for n := 0; ; {
 		if q.Set("after", after); limit > 0 {
 			q.Set("limit", strconv.Itoa(min(limit-n, 1000)))
@@ -96,19 +97,19 @@ func newPrinter(w io.Writer, asJSON bool) *printer {
 	return p
 }
 
-func (p *printer) entry(e *queue.Entry) error {
+func (p *printer) entry(e *adminapi.Message) error {
 	if p.entries++; p.json != nil {
 		return p.json.Encode(e)
 	}
 	if p.entries == 1 {
-		fmt.Fprintln(p.table, "ID\tAGE\tSIZE\tSTATE\tTRIED\tNEXT\tSENDER\tRECIPIENTS\tLAST ERROR")
+		fmt.Fprintln(p.table, "ID\tAGE\tSIZE\tSTATE\tTRIED\tNEXT\tSENDER\tRECIPIENTS\tWHY")
 	}
 	next := "-"
 	if e.Held == "" {
 		next = p.until(e.Next)
 	}
 	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", printable(e.ID), age(p.now.Sub(e.Accepted)), humanize.IBytes(uint64(max(0, e.Size))),
-		p.style.state(adminapi.EntryState(e)), e.Attempts, next, bracket(e.Sender), recipients(e), clip(lastError(e), 80))
+		p.style.state(e.State), e.Attempts, next, bracket(e.Sender), recipients(e), clip(waitsFor(e), 160))
 	return err
 }
 
@@ -157,7 +158,7 @@ func bracket(sender string) string {
 }
 
 // recipients are those that are still to come, or how many they are.
-func recipients(e *queue.Entry) string {
+func recipients(e *adminapi.Message) string {
 	var open []string
 	for _, r := range e.Recipients {
 		if r.State == queue.Pending || !e.Dead.IsZero() && r.State == queue.Failed {
@@ -170,17 +171,24 @@ func recipients(e *queue.Entry) string {
 	return strings.Join(open, " ")
 }
 
-// lastError is why the message is still here.
-func lastError(e *queue.Entry) string {
+// waitsFor is why the message is still here: the last error, and for what its jobs wait.
+func waitsFor(e *adminapi.Message) string {
 	if e.Held != "" {
 		return printable(e.Held)
 	}
+	var words []string
 	for _, r := range e.Recipients {
-		if r.Error != "" {
-			return printable(r.Error)
+		if r.Error != "" && r.State != queue.Delivered {
+			words = append(words, r.Error)
+			break
 		}
 	}
-	return ""
+	for i := range e.Jobs {
+		if w := e.Jobs[i].Why; !slices.Contains(words, w) && len(words) < 3 {
+			words = append(words, w)
+		}
+	}
+	return printable(strings.Join(words, "; "))
 }
 
 func clip(s string, n int) string {

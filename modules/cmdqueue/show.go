@@ -29,7 +29,7 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 			if err := checkIDs(args); err != nil {
 				return err
 			}
-			e := new(queue.Entry)
+			e := new(adminapi.Message)
 			if err := a.Get("/msa/queue/"+url.PathEscape(args[0]), e); err != nil {
 				return err
 			}
@@ -47,15 +47,16 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 }
 
 // show prints what there is, and no line for what there is not.
-func show(w io.Writer, e *queue.Entry) {
+func show(w io.Writer, e *adminapi.Message) {
 	st := styleFor(w)
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%s %s\n", st.plain(dim, fmt.Sprintf("%-11s", name)), printable(value))
 		}
 	}
-	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, printable(e.ID)), adminapi.EntryState(e))
+	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, printable(e.ID)), e.State)
 	line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
+	line("rerouted", e.Rerouted)
 	line("user", strings.TrimSpace(e.User+"  "+e.Mechanism))
 	line("client", strings.TrimSpace(e.RemoteIP+"  "+e.Helo+"  "+e.TLS))
 	line("session", e.Session)
@@ -85,21 +86,38 @@ func show(w io.Writer, e *queue.Entry) {
 		if r.RemoteMTA != "" {
 			more = append(more, "said "+r.RemoteMTA)
 		}
-		if !r.Next.IsZero() {
-			more = append(more, "next "+stamp(r.Next))
+		if r.Lane != "" {
+			more = append(more, "lane "+r.Lane)
 		}
 		line("recipient", strings.TrimSpace(r.Address+"  "+state+"  "+strings.Join(more, ", ")))
 	}
+	for _, j := range e.Jobs {
+		line("waits", fmt.Sprintf("recipients %s: %s, due %s, %d attempts", j.To, j.Why, stamp(j.Due), j.Attempts))
+	}
 	for _, v := range e.History {
-		fmt.Fprintln(w, historyLine(st, v))
+		fmt.Fprintln(w, historyLine(st, v, e))
 	}
 }
 
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
-func historyLine(st style, v queue.Event) string {
+// addresses are those of an event's recipients, or how many they are.
+func addresses(to queue.Indexes, e *adminapi.Message) string {
+	var all []string
+	for _, i := range to {
+		if i < len(e.Recipients) {
+			all = append(all, e.Recipients[i].Address)
+		}
+	}
+	if len(all) > 3 {
+		return fmt.Sprintf("%s and %d more", all[0], len(all)-1)
+	}
+	return strings.Join(all, " ")
+}
+
+func historyLine(st style, v queue.Event, e *adminapi.Message) string {
 	words := []string{v.What}
-	for _, w := range []string{v.Route, strings.Join(v.Recipients, " "), v.ID, v.Text, v.RemoteMTA} {
+	for _, w := range []string{v.Route, addresses(v.To, e), v.Notification, v.Text, v.RemoteMTA, v.Host, v.Address, v.TLS, v.Answer.ID} {
 		if w != "" {
 			words = append(words, printable(w))
 		}

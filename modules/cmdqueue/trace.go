@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
-	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
@@ -55,7 +55,7 @@ func trace(w io.Writer, a *adminclient.Admin, id string, l *logs) error {
 	if err != nil {
 		return err
 	}
-	e := new(queue.Entry)
+	e := new(adminapi.Message)
 	missing := a.Get("/msa/queue/"+url.PathEscape(id), e)
 	if missing != nil && len(lines) == 0 {
 		switch {

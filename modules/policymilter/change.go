@@ -23,7 +23,7 @@ func (p *Milter) change(s *caddymsa.Submission, m *caddymsa.Message, changes []m
 			}
 			refused = append(refused, "add malformed field "+a.HeaderName)
 		case milter.ActionQuarantine:
-			s.Entry.Held = "quarantined by milter " + p.Address + ": " + a.Reason
+			s.Held = "quarantined by milter " + p.Address + ": " + a.Reason
 		case milter.ActionChangeHeader:
 			refused = append(refused, "change field "+a.HeaderName)
 		case milter.ActionReplaceBody:

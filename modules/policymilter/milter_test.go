@@ -279,8 +279,8 @@ func TestChanges(t *testing.T) {
 	if s, m, err := end(p, "change\r\n"); err != nil || len(m.Prepended()) > 0 || s.Entry.Sender != "alice@example.org" || len(s.Entry.Recipients) != 1 {
 		t.Errorf("%q, %v", m.Prepended(), err)
 	}
-	if s, _, err := end(p, "hold\r\n"); err != nil || !strings.HasSuffix(s.Entry.Held, ": suspicious") {
-		t.Errorf("held %q, %v", s.Entry.Held, err)
+	if s, _, err := end(p, "hold\r\n"); err != nil || !strings.HasSuffix(s.Held, ": suspicious") {
+		t.Errorf("held %q, %v", s.Held, err)
 	}
 	for onChange, code := range map[string]int{"tempfail": 451, "refuse": 554} {
 		_, _, err := end(open(t, &Milter{Address: address, OnChange: onChange}), "change\r\n")

@@ -80,16 +80,14 @@ func acceptAndDeliver(s *Store, id string, piece []byte, size int) error {
 		}
 		n += k
 	}
-	if err := d.Commit(background, testEntry(id), []byte(testHeader)); err != nil {
+	if err := d.Commit(background, testAccept(id)); err != nil {
 		return err
 	}
-	l, _, err := s.Lease(background, noon)
+	l, _, err := s.Lease(background, noon, queue.Want{})
 	if err != nil {
 		return err
 	}
-	e := l.Entry()
-	e.Recipients[0].State = queue.Delivered
-	return l.Record(background, e)
+	return l.Record(background, as(l, queue.Delivered))
 }
 
 // TestLarge fills a spool: SPOOLFILE_ENTRIES=200000 go test -run TestLarge -v.
@@ -119,10 +117,11 @@ func TestLarge(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				e := testEntry(fmt.Sprintf("%016X", i*7919))
+				a := testAccept(fmt.Sprintf("%016X", i*7919))
+				e := a.Entry
 				e.User, e.Server, e.Attributes = "alice@example.org", "msa.example.org", map[string]string{"dept": "sales"}
 				_, _ = d.Write(piece)
-				if err := d.Commit(background, e, nil); err != nil {
+				if err := d.Commit(background, a); err != nil {
 					t.Error(err)
 					return
 				}
@@ -147,7 +146,7 @@ func TestLarge(t *testing.T) {
 	}
 	began = time.Now()
 	for range 1000 {
-		if _, _, err := s.Lease(background, noon); err != nil {
+		if _, _, err := s.Lease(background, noon, queue.Want{}); err != nil {
 			t.Fatal(err)
 		}
 	}

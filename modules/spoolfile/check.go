@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -40,22 +38,9 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 	}
 }
 
-// ids is a page of them.
-func (s *Store) ids(after string) (ids []string, err error) {
-	eng, err := s.engine()
-	if err != nil {
-		return nil, err
-	}
-	err = eng.each(envelopePrefix, after, func(id string, _ []byte) bool {
-		ids = append(ids, id)
-		return len(ids) < listPage
-	})
-	return ids, err
-}
-
 // checkMessage reads a message, and returns its size.
 func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err error) {
-	e, err := s.load(id)
+	v, err := s.Get(ctx, id)
 	if err != nil {
 		return 0, err
 	}
@@ -65,13 +50,13 @@ func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err 
 		err = errors.Join(err, m.Close())
 	}
 	if err != nil {
-		if _, gone := s.load(id); errors.Is(gone, queue.ErrNotFound) || errors.Is(gone, pebble.ErrNotFound) {
+		if s.schedule.find(id) == nil {
 			return 0, queue.ErrNotFound
 		}
 		return octets, err
 	}
-	if octets != e.Size {
-		return octets, fmt.Errorf("the message has %d octets and not %d", octets, e.Size)
+	if octets != v.Entry.Size {
+		return octets, fmt.Errorf("the message has %d octets and not %d", octets, v.Entry.Size)
 	}
 	return octets, nil
 }

@@ -6,11 +6,18 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// change is one entry's part of a shared commit.
+// edit is one key's part of a change.
+type edit struct {
+	key []byte
+	// value is all of it one after the other; nil deletes the key.
+	value [][]byte
+}
+
+func set(key, value []byte) edit { return edit{key, [][]byte{value}} }
+
+// change is what is committed as one.
 type change struct {
-	id     string
-	record []byte   // nil deletes the entry
-	body   [][]byte // stored under the body key when not nil
+	writes []edit
 	size   int
 	done   chan error
 	// patient: no client waits for it.
@@ -78,34 +85,31 @@ func (e *engine) apply(group []*change, size int) error {
 	b := e.db.NewBatchWithSize(size + 64*len(group) + 16)
 	defer b.Close()
 	for _, c := range group {
-		if c.record == nil {
-			if err := b.Delete(envelopeKey(c.id), nil); err != nil {
+		for _, w := range c.writes {
+			if err := w.to(b); err != nil {
 				return err
 			}
-			if err := b.Delete(bodyKey(c.id), nil); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := b.Set(envelopeKey(c.id), c.record, nil); err != nil {
-			return err
-		}
-		if c.body == nil {
-			continue
-		}
-		key, n := bodyKey(c.id), 0
-		for _, p := range c.body {
-			n += len(p)
-		}
-		op := b.SetDeferred(len(key), n)
-		copy(op.Key, key)
-		v := op.Value
-		for _, p := range c.body {
-			v = v[copy(v, p):]
-		}
-		if err := op.Finish(); err != nil {
-			return err
 		}
 	}
 	return e.db.Apply(b, pebble.Sync)
+}
+
+func (w *edit) to(b *pebble.Batch) error {
+	if w.value == nil {
+		return b.Delete(w.key, nil)
+	}
+	op := b.SetDeferred(len(w.key), w.len())
+	copy(op.Key, w.key)
+	v := op.Value
+	for _, p := range w.value {
+		v = v[copy(v, p):]
+	}
+	return op.Finish()
+}
+
+func (w *edit) len() (n int) {
+	for _, p := range w.value {
+		n += len(p)
+	}
+	return n
 }

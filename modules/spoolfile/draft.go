@@ -165,11 +165,11 @@ func (r *bufferReader) Close() error {
 }
 
 // Commit stores the message. Concurrent commits share their syncs.
-func (d *draft) Commit(ctx context.Context, e *queue.Entry, header []byte) error {
+func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	if d.ended {
 		return errEnded
 	}
-	err := d.commit(ctx, e, header)
+	err := d.commit(ctx, a)
 	if err == nil {
 		d.end(true)
 		return nil
@@ -180,49 +180,97 @@ func (d *draft) Commit(ctx context.Context, e *queue.Entry, header []byte) error
 	return err
 }
 
-func (d *draft) commit(ctx context.Context, e *queue.Entry, header []byte) error {
-	if d.err != nil {
-		return d.err
-	}
+func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if e.ID == "" {
-		return errors.New("the entry has no id")
-	}
-	rec := record{size: int64(len(header) + len(d.buf))}
-	rec.describe(e)
-	body := [][]byte{header, d.buf}
-	if d.file != nil {
-		if err := d.finish(); err != nil {
-			return err
-		}
-		rec.file, rec.size = d.number, d.size
-		body = [][]byte{header}
-	}
-	value, err := rec.encode(e)
+	m, err := d.prepare(a)
 	if err != nil {
 		return err
 	}
-	it, ok := d.s.schedule.reserve(e.ID)
-	if !ok {
-		return fmt.Errorf("entry %s exists already", e.ID)
+	if !d.s.schedule.reserve(m.e) {
+		return fmt.Errorf("entry %s exists already", m.e.id)
 	}
-	if err := d.s.commit(&change{id: e.ID, record: value, body: body}); err != nil {
+	if err := d.s.commit(&change{writes: m.writes}); err != nil {
 		var doubt *doubtError
 		if errors.As(err, &doubt) {
-			d.s.disown(e.ID, d.number)
+			d.s.disown(m.e.id, d.number)
 		}
-		d.s.schedule.forget(it)
+		d.s.schedule.mu.Lock()
+		d.s.schedule.remove(m.e)
+		d.s.schedule.mu.Unlock()
 		return err
 	}
-	d.s.held.Add(rec.size)
-	if rec.file == 0 {
-		d.s.live.Add(rec.size)
-	}
-	d.s.schedule.settle(it, rec)
+	d.s.appear(m)
 	d.s.wake()
 	return nil
+}
+
+// newMessage is a message that is about to be committed.
+type newMessage struct {
+	e      *entry
+	jobs   []queue.Job
+	writes []edit
+}
+
+// prepare makes the draft ready to be committed: its file is durable.
+func (d *draft) prepare(a *queue.Accept) (*newMessage, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	if a.Entry.ID == "" {
+		return nil, errors.New("the entry has no id")
+	}
+	m := &newMessage{jobs: a.Jobs}
+	if m.jobs == nil {
+		m.jobs = []queue.Job{queue.NewJob(a.Entry)}
+	}
+	m.e = &entry{id: a.Entry.ID, size: int64(len(a.Header) + len(d.buf)), next: int32(len(m.jobs)) + 1}
+	m.e.describe(a.Entry)
+	body := [][]byte{a.Header, d.buf}
+	if d.file != nil {
+		if err := d.finish(); err != nil {
+			return nil, err
+		}
+		m.e.file, m.e.size = d.number, d.size
+		body = [][]byte{a.Header}
+	}
+	value, err := m.e.encode(a.Entry, m.jobs)
+	if err != nil {
+		return nil, err
+	}
+	m.e.envelope = int32(len(value))
+	m.writes = []edit{set(envelopeKey(m.e.id), value), {bodyKey(m.e.id), body}}
+	if a.Held != "" {
+		status, err := encodeStatus(&queue.Status{Held: a.Held})
+		if err != nil {
+			return nil, err
+		}
+		m.e.set(entryHeld|entryStatus, true)
+		m.writes = append(m.writes, set(statusKey(m.e.id), status))
+	}
+	return m, nil
+}
+
+// appear puts a message that is stored in the schedule.
+func (s *Store) appear(m *newMessage) {
+	s.born(m.e)
+	s.schedule.mu.Lock()
+	defer s.schedule.mu.Unlock()
+	for i := range m.jobs {
+		j := &job{e: m.e, number: int32(i) + 1}
+		m.e.link(j)
+		s.schedule.put(j, m.jobs[i].Lane, nanos(m.jobs[i].Due), nanos(m.jobs[i].Deadline), !m.jobs[i].Pending())
+	}
+}
+
+// link adds a job to an entry.
+func (e *entry) link(j *job) {
+	at := &e.jobs
+	for *at != nil {
+		at = &(*at).sibling
+	}
+	*at = j
 }
 
 // finish makes the file durable, and its name.

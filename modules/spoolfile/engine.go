@@ -125,9 +125,9 @@ func (e *engine) guard() {
 // it is.
 func (e *engine) commit(c *change) error {
 	c.done = make(chan error, 1)
-	c.size = len(c.record) + len(c.id)
-	for _, p := range c.body {
-		c.size += len(p)
+	c.size = 0
+	for i := range c.writes {
+		c.size += 32 + len(c.writes[i].key) + c.writes[i].len()
 	}
 	e.mu.RLock()
 	if e.closed {

@@ -44,13 +44,13 @@ func submit(s *Store, id string) error {
 	if _, err := d.Write(testBody(id)); err != nil {
 		return err
 	}
-	return d.Commit(background, testEntry(id), []byte(testHeader))
+	return d.Commit(background, testAccept(id))
 }
 
 func wantEntries(t *testing.T, s *Store, want ...string) {
 	t.Helper()
 	var got []string
-	if err := s.List(background, "", func(e *queue.Entry) bool { got = append(got, e.ID); return true }); err != nil {
+	if err := s.List(background, "", func(m *queue.Message) bool { got = append(got, m.Entry.ID); return true }); err != nil {
 		t.Fatal(err)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -97,13 +97,11 @@ func TestReserve(t *testing.T) {
 		t.Errorf("without room: %v, wanted ErrFull", err)
 	}
 	// What is there can still be delivered.
-	l, _, err := s.Lease(background, noon)
+	l, _, err := s.Lease(background, noon, queue.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := l.Entry()
-	e.Recipients[0].State = queue.Delivered
-	if err := l.Record(background, e); err != nil {
+	if err := l.Record(background, as(l, queue.Delivered)); err != nil {
 		t.Error(err)
 	}
 	fs.avail.Store(1 << 30)
@@ -189,11 +187,11 @@ func TestStorageFails(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				delivered, _, err := s.Lease(background, noon)
+				delivered, _, err := s.Lease(background, noon, queue.Want{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				again, _, err := s.Lease(background, noon)
+				again, _, err := s.Lease(background, noon, queue.Want{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -215,18 +213,16 @@ func TestStorageFails(t *testing.T) {
 						t.Errorf("%v: ErrFull %t, wanted %t", err, !c.full, c.full)
 					}
 				}
-				// Outcomes are kept until they can be stored.
-				e := delivered.Entry()
-				e.Recipients[0].State = queue.Delivered
-				if err := delivered.Record(background, e); err == nil {
+				// Outcomes are kept by the caller until they can be stored.
+				done, later := as(delivered, queue.Delivered), as(again, queue.Pending)
+				later.Jobs[0].Attempts, later.Jobs[0].Due = 1, noon.Add(time.Hour)
+				if err := delivered.Record(background, done); err == nil {
 					t.Error("recorded on a broken disk")
 				}
-				e = again.Entry()
-				e.Attempts, e.Next = 1, noon.Add(time.Hour)
-				if err := again.Record(background, e); err == nil {
+				if err := again.Record(background, later); err == nil {
 					t.Error("recorded on a broken disk")
 				}
-				if _, _, err := s.Lease(background, noon); err == nil {
+				if _, _, err := s.Lease(background, noon, queue.Want{}); err == nil {
 					t.Error("leased from a broken disk")
 				}
 				drain(s)
@@ -236,14 +232,19 @@ func TestStorageFails(t *testing.T) {
 				if err := submit(s, small); err != nil {
 					t.Errorf("the disk is well again: %v", err)
 				}
-				now := noon.Add(outcomeRetry)
+				for l, r := range map[queue.Lease]*queue.Record{delivered: done, again: later} {
+					if err := l.Record(background, r); err != nil {
+						t.Errorf("the disk is well again: %v", err)
+					}
+				}
+				now := noon.Add(time.Minute)
 				var got []string
 				for {
-					l, _, err := s.Lease(background, now)
+					l, _, err := s.Lease(background, now, queue.Want{})
 					if err != nil {
 						break
 					}
-					r, err := l.Open()
+					r, err := l.Open(background)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -258,7 +259,7 @@ func TestStorageFails(t *testing.T) {
 					t.Errorf("due are %q, wanted %q", got, want)
 				}
 				wantEntries(t, s, "Q001", small, "Q013")
-				if e, err := s.Get(background, "Q001"); err != nil || e.Attempts != 1 {
+				if e, err := s.Get(background, "Q001"); err != nil || attemptsOf(e) != 1 {
 					t.Errorf("%+v, %v: the outcome was not stored", e, err)
 				}
 				wantBodies(t, s, 1)

@@ -46,11 +46,11 @@ func victim(dir, round string) {
 			for id := range p.committed {
 				fmt.Println("committed", id)
 			}
-			for id := range p.deleting {
-				fmt.Println("deleting", id)
+			for id, k := range p.deleting {
+				fmt.Println("deleting", id, k)
 			}
-			for id := range p.deleted {
-				fmt.Println("deleted", id)
+			for id, k := range p.deleted {
+				fmt.Println("deleted", id, k)
 			}
 			for id := range p.aborted {
 				fmt.Println("aborted", id)
@@ -101,15 +101,15 @@ func TestKill(t *testing.T) {
 			case "committed":
 				known.committed[id] = true
 			case "deleting":
-				known.deleting[id] = true
+				known.deleting[id] += n
 			case "deleted":
-				known.deleted[id] = true
+				known.deleted[id] += n
 			case "aborted":
 				known.aborted[id] = true
 			case "began":
-				known.began[id] = n
+				known.began[id] += n
 			case "recorded":
-				known.recorded[id] = n
+				known.recorded[id] += n
 			default:
 				t.Fatalf("round %d: the victim says %q", round, in.Text())
 			}

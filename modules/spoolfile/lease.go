@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -17,8 +14,21 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// Lease gives the entry whose turn it is to the caller alone.
-func (s *Store) Lease(ctx context.Context, now time.Time) (queue.Lease, time.Time, error) {
+// SetLane implements queue.Spool.
+func (s *Store) SetLane(name string, state queue.LaneState) {
+	if name == "" {
+		return // has no limit
+	}
+	s.schedule.mu.Lock()
+	l := s.schedule.lane(name)
+	s.schedule.turns.set(l, state)
+	s.schedule.forgetLane(l)
+	s.schedule.mu.Unlock()
+	s.wake()
+}
+
+// Lease gives the job whose turn it is to the caller alone.
+func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queue.Lease, time.Time, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, time.Time{}, err
@@ -26,124 +36,171 @@ func (s *Store) Lease(ctx context.Context, now time.Time) (queue.Lease, time.Tim
 		if _, err := s.engine(); err != nil {
 			return nil, time.Time{}, err
 		}
-		it, next := s.schedule.take(now)
-		if it == nil {
+		j, next := s.schedule.take(now, want)
+		if j == nil {
 			return nil, next, queue.ErrNoneDue
 		}
-		if it.outcome != nil {
-			// What the last attempt came to is stored before there is another.
-			e := it.outcome
-			it.outcome = nil
-			_ = s.record(it, e, now) // postponed if it fails again
-			continue
-		}
-		e, err := s.load(it.id)
+		l, err := s.lease(j)
 		if err == nil {
-			return &lease{s: s, it: it, entry: e, leased: now}, time.Time{}, nil
+			return l, time.Time{}, nil
 		}
-		if _, down := s.engine(); down != nil {
-			s.schedule.settle(it, it.rec)
+		_, down := s.engine()
+		s.schedule.mu.Lock()
+		s.schedule.release(j)
+		if down == nil && !j.e.is(entryGone) { // it cannot be read: the others must not wait behind it
+			j.e.set(entryBroken, true)
+			for other := range j.e.all() {
+				if other.lease == nil {
+					s.schedule.unsettle(other)
+				}
+			}
+		}
+		s.schedule.settle(j)
+		s.schedule.mu.Unlock()
+		if down != nil {
 			return nil, time.Time{}, down
 		}
-		// It cannot be read: the others must not wait behind it.
-		s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", it.id), zap.Error(err))
-		it.broken = true
-		s.schedule.settle(it, it.rec)
+		if !errors.Is(err, queue.ErrNotFound) {
+			s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", j.e.id), zap.Error(err))
+		}
 	}
 }
 
-// load reads an entry.
-func (s *Store) load(id string) (*queue.Entry, error) {
+// lease reads what a job that was taken is about.
+func (s *Store) lease(j *job) (*lease, error) {
+	m, err := s.read(j.e)
+	if err != nil {
+		return nil, err
+	}
+	l := &lease{s: s, j: j, entry: m.entry, status: m.status}
+	if j.number == 0 {
+		s.schedule.mu.Lock()
+		special, ok := m.status.Special(j.e.open())
+		s.schedule.mu.Unlock()
+		if !ok {
+			return nil, queue.ErrNotFound
+		}
+		l.job = &special
+	} else if l.job, err = m.job(int(j.number)); err != nil {
+		return nil, err
+	}
+	s.schedule.mu.Lock()
+	defer s.schedule.mu.Unlock()
+	if j.e.is(entryGone) {
+		return nil, queue.ErrNotFound
+	}
+	j.lease = l
+	return l, nil
+}
+
+// stored is what is stored of an entry, apart from jobs, which are read one by one.
+type stored struct {
+	s      *Store
+	eng    *engine
+	e      *entry
+	env    *envelope
+	entry  *queue.Entry
+	status *queue.Status
+}
+
+// read reads an entry's envelope and status.
+func (s *Store) read(e *entry) (*stored, error) {
 	eng, err := s.engine()
 	if err != nil {
 		return nil, err
 	}
-	value, err := eng.get(envelopeKey(id))
+	value, err := eng.get(envelopeKey(e.id))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, queue.ErrNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decodeEntry(value)
-}
-
-// record stores what an owned entry has become, or deletes it when it is
-// done, and gives it back. What cannot be stored is kept in memory and
-// stored later, so that only a crash in between makes a duplicate.
-func (s *Store) record(it *item, e *queue.Entry, now time.Time) error {
-	if e.Done() {
-		err := s.delete(it)
-		if err != nil {
-			s.schedule.postpone(it, now.Add(outcomeRetry), e)
+	m := &stored{s: s, eng: eng, e: e, status: new(queue.Status)}
+	if m.env, err = decodeEnvelope(value); err != nil {
+		return nil, err
+	}
+	if m.entry, err = m.env.decode(); err != nil {
+		return nil, err
+	}
+	if e.is(entryStatus) {
+		value, err := eng.get(statusKey(e.id))
+		if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+			return nil, err
 		}
-		return err
+		if m.status, err = decodeStatus(value); err != nil {
+			return nil, err
+		}
 	}
-	rec, err := s.put(it, e)
+	return m, nil
+}
+
+// job reads one of the entry's jobs.
+func (m *stored) job(number int) (*queue.Job, error) {
+	if number >= 1 && number <= len(m.env.jobs) {
+		m.s.schedule.mu.Lock()
+		j := m.e.job(number)
+		first := j == nil || !j.stored
+		m.s.schedule.mu.Unlock()
+		if first {
+			return m.env.job(m.entry, number)
+		}
+	}
+	value, err := m.eng.get(jobKey(m.e.id, number))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return m.env.job(m.entry, number)
+	}
 	if err != nil {
-		s.schedule.postpone(it, now.Add(outcomeRetry), e)
-		return err
+		return nil, err
 	}
-	s.schedule.settle(it, rec)
-	s.wake()
-	return nil
-}
-
-// clone copies what a caller may go on to change.
-func clone(e *queue.Entry) *queue.Entry {
-	c := *e
-	c.Recipients = slices.Clone(e.Recipients)
-	c.Attributes = maps.Clone(e.Attributes)
-	c.History = slices.Clone(e.History)
-	return &c
-}
-
-// put stores an owned entry's envelope.
-func (s *Store) put(it *item, e *queue.Entry) (record, error) {
-	rec := it.rec
-	rec.describe(e)
-	value, err := rec.encode(e)
+	rec, err := decodeJob(value)
 	if err != nil {
-		return rec, err
+		return nil, err
 	}
-	return rec, s.commit(&change{id: it.id, record: value, patient: true})
+	j, err := queue.DecodeJob(rec.json, m.entry)
+	if err != nil {
+		return nil, fmt.Errorf("%w: job %d: %w", errRecord, number, err)
+	}
+	j.Number = number
+	return j, nil
 }
 
-// delete removes an owned entry with its message.
-func (s *Store) delete(it *item) error {
-	if err := s.commit(&change{id: it.id, patient: true}); err != nil {
-		return err
-	}
-	s.schedule.forget(it)
-	s.removeBody(it.rec.file)
-	s.buried(it.rec)
-	return nil
-}
-
-// lease is one entry in the hands of one worker.
+// lease is one job in the hands of one worker. It lasts as long as the process.
 type lease struct {
-	s     *Store
-	it    *item
-	entry *queue.Entry
-	// leased is when, on the caller's clock.
-	leased time.Time
-	ended  atomic.Bool
+	s      *Store
+	j      *job
+	entry  *queue.Entry
+	job    *queue.Job
+	status *queue.Status
+	ended  bool // under the schedule's lock
+	doubt  *pending
 }
 
-func (l *lease) Entry() *queue.Entry { return l.entry }
+func (l *lease) Entry() *queue.Entry   { return l.entry }
+func (l *lease) Job() *queue.Job       { return l.job }
+func (l *lease) Status() *queue.Status { return l.status }
 
-// errLeaseEnded is for a lease that was recorded or released.
-var errLeaseEnded = errors.New("the lease has ended")
+// Lost never comes: nobody else has this spool open.
+func (l *lease) Lost() <-chan struct{} { return nil }
 
 // Open reads the message.
-func (l *lease) Open() (io.ReadSeekCloser, error) {
-	if l.ended.Load() {
-		return nil, errLeaseEnded
+func (l *lease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	return l.s.openMessage(l.it.id, l.it.rec)
+	if l.over() {
+		return nil, queue.ErrLeaseEnded
+	}
+	return l.s.openMessage(l.j.e.id, l.j.e.file, l.j.e.size)
 }
 
-func (s *Store) openMessage(id string, rec record) (io.ReadSeekCloser, error) {
+func (l *lease) over() bool {
+	l.s.schedule.mu.Lock()
+	defer l.s.schedule.mu.Unlock()
+	return l.ended
+}
+
+func (s *Store) openMessage(id string, file uint64, size int64) (io.ReadSeekCloser, error) {
 	eng, err := s.engine()
 	if err != nil {
 		return nil, err
@@ -153,51 +210,34 @@ func (s *Store) openMessage(id string, rec record) (io.ReadSeekCloser, error) {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
 	m := &message{head: value}
-	if rec.file != 0 {
-		if m.file, err = s.fs.Open(s.bodyFile(rec.file)); err != nil {
+	if file != 0 {
+		if m.file, err = s.fs.Open(s.bodyFile(file)); err != nil {
 			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
 		info, err := m.file.Stat()
-		if err == nil && info.Size() != rec.size {
-			err = fmt.Errorf("its body has %d octets and not %d", info.Size(), rec.size)
+		if err == nil && info.Size() != size {
+			err = fmt.Errorf("its body has %d octets and not %d", info.Size(), size)
 		}
 		if err != nil {
 			m.file.Close()
 			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
-		m.size = rec.size
+		m.size = size
 	}
 	m.SectionReader = io.NewSectionReader(m, 0, int64(len(m.head))+m.size)
 	return m, nil
 }
 
-// Record stores what became of the entry. The context is not heeded: an outcome
-// that is known must not be lost.
-func (l *lease) Record(_ context.Context, e *queue.Entry) error {
-	if e.ID != l.it.id {
-		return fmt.Errorf("entry %s recorded as %s", l.it.id, e.ID)
-	}
-	if l.ended.Swap(true) {
-		return errLeaseEnded
-	}
-	return l.s.record(l.it, clone(e), l.leased)
-}
-
-// Release gives the entry back unchanged. Nothing happens after Record.
+// Release gives the job back unchanged. Nothing happens after Record.
 func (l *lease) Release() {
-	if l.ended.Swap(true) {
+	l.s.schedule.mu.Lock()
+	defer l.s.schedule.mu.Unlock()
+	if l.ended {
 		return
 	}
-	l.s.schedule.settle(l.it, l.it.rec)
-	l.s.wake()
-}
-
-// Postpone gives the entry back to be due later; a restart forgets that.
-func (l *lease) Postpone(until time.Time) {
-	if l.ended.Swap(true) {
-		return
-	}
-	l.s.schedule.postpone(l.it, until, nil)
+	l.ended = true
+	l.s.schedule.release(l.j)
+	l.s.schedule.settle(l.j)
 	l.s.wake()
 }
 

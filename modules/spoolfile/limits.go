@@ -11,9 +11,6 @@ import (
 // limits are how much the spool takes; 0 for any number.
 type limits struct{ messages, octets int64 }
 
-// Size implements queue.Sizer.
-func (s *Store) Size() (messages int, octets int64) { return s.schedule.len(), s.held.Load() }
-
 // Adjust sets what may be changed while the spool is open.
 func (s *Store) Adjust(o Options) {
 	o.setDefaults()

@@ -63,7 +63,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("over the adjusted limit: %v", err)
 	}
 	for _, id := range []string{small, large, "Q003"} {
-		if err := s.Update(background, id, func(*queue.Entry) *queue.Entry { return nil }); err != nil {
+		if err := deleted(s.Delete(background, id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,10 +103,10 @@ func TestCheck(t *testing.T) {
 		if err == nil {
 			_, err = d.Write(body)
 		}
-		e := testEntry(id)
-		e.Size = int64(len(body))
+		a := testAccept(id)
+		a.Entry.Size, a.Header = int64(len(body)), nil
 		if err == nil {
-			err = d.Commit(background, e, nil)
+			err = d.Commit(background, a)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/cockroachdb/pebble/v2"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -15,12 +14,43 @@ import (
 // must not keep the store from tidying up.
 const listPage = 100
 
-// Get returns an entry.
-func (s *Store) Get(ctx context.Context, id string) (*queue.Entry, error) {
-	if err := ctx.Err(); err != nil {
+// Get returns a message.
+func (s *Store) Get(ctx context.Context, id string) (*queue.Message, error) {
+	e, err := s.grab(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	return s.load(id)
+	defer e.mu.Unlock()
+	m, err := s.read(e)
+	if err != nil {
+		return nil, err
+	}
+	return m.message()
+}
+
+// message is the operator's view of an entry.
+func (m *stored) message() (*queue.Message, error) {
+	v := &queue.Message{Entry: m.entry, Status: *m.status}
+	numbers, leased := m.s.schedule.jobs(m.e)
+	for i, n := range numbers {
+		j, err := m.job(n)
+		if err != nil {
+			return nil, err
+		}
+		j.Leased = leased[i]
+		v.Jobs = append(v.Jobs, *j)
+	}
+	return v, nil
+}
+
+// jobs are the numbers of an entry's jobs, and which are leased.
+func (s *schedule) jobs(e *entry) (numbers []int, leased []bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for j := e.jobs; j != nil; j = j.sibling {
+		numbers, leased = append(numbers, int(j.number)), append(leased, j.lease != nil)
+	}
+	return numbers, leased
 }
 
 // OpenMessage implements queue.MessageOpener.
@@ -28,111 +58,244 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	eng, err := s.engine()
-	if err != nil {
+	if _, err := s.engine(); err != nil {
 		return nil, err
 	}
-	value, err := eng.get(envelopeKey(id))
-	if errors.Is(err, pebble.ErrNotFound) {
+	e := s.schedule.find(id)
+	if e == nil {
 		return nil, queue.ErrNotFound
 	}
-	if err != nil {
-		return nil, err
-	}
-	rec, err := decodeRecord(value)
-	if err != nil {
-		return nil, err
-	}
-	return s.openMessage(id, rec)
+	return s.openMessage(id, e.file, e.size)
 }
 
-// List calls yield for entries in the order of their ids.
-func (s *Store) List(ctx context.Context, after string, yield func(*queue.Entry) bool) error {
+// List calls yield for messages in the order of their ids.
+func (s *Store) List(ctx context.Context, after string, yield func(*queue.Message) bool) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		page, err := s.page(after)
+		ids, err := s.ids(after)
 		if err != nil {
 			return err
 		}
-		for _, e := range page {
-			if !yield(e) {
+		for _, id := range ids {
+			after = id
+			m, err := s.Get(ctx, id)
+			if errors.Is(err, queue.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				if _, down := s.engine(); down != nil || ctx.Err() != nil {
+					return err
+				}
+				// It is listed all the same, so that it can be deleted.
+				m = &queue.Message{Entry: &queue.Entry{ID: id}, Status: queue.Status{Held: err.Error()}}
+			}
+			if !yield(m) {
 				return nil
 			}
-			after = e.ID
 		}
-		if len(page) < listPage {
+		if len(ids) < listPage {
 			return nil
 		}
 	}
 }
 
-func (s *Store) page(after string) ([]*queue.Entry, error) {
-	eng, err := s.engine()
+// Change alters a message in one step.
+func (s *Store) Change(ctx context.Context, id string, change func(*queue.Message) error) (inFlight int, err error) {
+	e, err := s.grab(ctx, id)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	var page []*queue.Entry
-	err = eng.each(envelopePrefix, after, func(id string, value []byte) bool {
-		e, err := decodeEntry(value)
-		if err != nil { // it is listed all the same, so that it can be deleted
-			e = &queue.Entry{Held: err.Error()}
+	defer e.mu.Unlock()
+	m, err := s.read(e)
+	var before, after *queue.Message
+	if err == nil {
+		before, err = m.message()
+	}
+	if err == nil {
+		after, err = m.message()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("entry %s can only be deleted: %w", id, err)
+	}
+	if err := change(after); err != nil {
+		return 0, err
+	}
+	if after.Entry.ID != id {
+		return 0, fmt.Errorf("entry %s cannot become %s", id, after.Entry.ID)
+	}
+	p := &pending{e: e, status: &after.Status, written: time.Now()}
+	open := 0
+	was := make(map[int]*queue.Job, len(before.Jobs))
+	for i := range before.Jobs {
+		was[before.Jobs[i].Number] = &before.Jobs[i]
+	}
+	next := int(e.next)
+	for i := range after.Jobs {
+		j := after.Jobs[i].Clone()
+		old := was[j.Number]
+		switch {
+		case j.Number == 0:
+			j.Number = next
+			next++
+		case old == nil:
+			return 0, fmt.Errorf("entry %s has no job %d", id, j.Number)
+		case old.Leased:
+			inFlight++
+			open++
+			continue
+		case sameJob(old, j):
+			if old.Pending() {
+				open++
+			}
+			continue
 		}
-		e.ID = id
-		page = append(page, e)
-		return len(page) < listPage
-	})
-	if err != nil {
-		return nil, err
+		j.Leased = false
+		p.jobs = append(p.jobs, *j)
 	}
-	return page, nil
+	if err := s.build(p, open, &before.Status); err != nil {
+		return 0, err
+	}
+	if len(p.writes) == 0 {
+		return inFlight, nil
+	}
+	if err := s.store(p); err != nil {
+		return 0, err
+	}
+	return inFlight, nil
 }
 
-// Update changes an entry in one step.
-func (s *Store) Update(ctx context.Context, id string, change func(*queue.Entry) *queue.Entry) error {
+// Delete takes a message away.
+func (s *Store) Delete(ctx context.Context, id string) (inFlight int, err error) {
+	e, err := s.grab(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	defer e.mu.Unlock()
+	_, leased := s.schedule.jobs(e)
+	for _, l := range leased {
+		if l {
+			inFlight++
+		}
+	}
+	return inFlight, s.store(&pending{e: e, ends: true, writes: e.deletions()})
+}
+
+// grab locks an entry.
+func (s *Store) grab(ctx context.Context, id string) (*entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := s.engine(); err != nil {
+		return nil, err
+	}
+	e := s.schedule.find(id)
+	if e == nil {
+		return nil, queue.ErrNotFound
+	}
+	e.mu.Lock()
+	if e.is(entryGone) {
+		e.mu.Unlock()
+		return nil, queue.ErrNotFound
+	}
+	return e, nil
+}
+
+// store commits an operator's change.
+func (s *Store) store(p *pending) error {
+	if err := s.commit(&change{writes: p.writes, patient: true}); err != nil {
+		var doubt *doubtError
+		if errors.As(err, &doubt) {
+			s.doubtful(p.e.id)
+		}
+		return err
+	}
+	s.schedule.mu.Lock()
+	s.happen(p)
+	s.schedule.mu.Unlock()
+	if p.ends {
+		s.removeBody(p.e.file)
+		s.buried(p.e)
+	}
+	s.wake()
+	return nil
+}
+
+// Lanes implements queue.Operator.
+func (s *Store) Lanes(ctx context.Context, yield func(queue.LaneInfo) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if _, err := s.engine(); err != nil {
 		return err
 	}
-	it, err := s.schedule.acquire(id)
-	if err != nil {
-		return err
-	}
-	settled := false
-	defer func() { // an error, or a panic of change: all stays as it was
-		if !settled {
-			s.schedule.settle(it, it.rec)
+	s.schedule.mu.Lock()
+	all := make([]queue.LaneInfo, 0, len(s.schedule.lanes))
+	for name, l := range s.schedule.lanes {
+		if l.head != nil {
+			all = append(all, queue.LaneInfo{Name: name, Waiting: int(l.waiting), Leased: int(l.leased), Oldest: timeOf(l.head.e.accepted)})
 		}
-	}()
-	e := it.outcome // newer than what is stored
-	if e == nil {
-		e, err = s.load(id)
 	}
-	if err != nil {
-		e = &queue.Entry{ID: id, Held: err.Error()}
-	}
-	if e = change(e); e == nil || e.Done() {
-		if err := s.delete(it); err != nil {
-			return err
+	s.schedule.mu.Unlock()
+	for _, i := range all {
+		if !yield(i) {
+			break
 		}
-		settled = true
-		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("entry %s can only be deleted: %w", id, err)
-	}
-	if e.ID != id {
-		return fmt.Errorf("entry %s cannot become %s", id, e.ID)
-	}
-	rec, err := s.put(it, e)
-	if err != nil {
-		return err
-	}
-	settled, it.outcome, it.broken = true, nil, false
-	s.schedule.settle(it, rec)
-	s.wake()
 	return nil
+}
+
+// InLane implements queue.Operator.
+func (s *Store) InLane(ctx context.Context, name, after string, limit int) (ids []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := s.engine(); err != nil {
+		return nil, err
+	}
+	s.schedule.mu.Lock()
+	defer s.schedule.mu.Unlock()
+	l := s.schedule.lanes[name]
+	if l == nil {
+		return nil, nil
+	}
+	at := l.head
+	if e := s.schedule.entries[after]; e != nil {
+		for j := e.jobs; j != nil; j = j.sibling {
+			if j.lane == l && j.listed {
+				at = j.after
+			}
+		}
+	}
+	for ; at != nil && len(ids) < limit; at = at.after {
+		if at.lease == nil && (len(ids) == 0 || ids[len(ids)-1] != at.e.id) {
+			ids = append(ids, at.e.id)
+		}
+	}
+	return ids, nil
+}
+
+// Size implements queue.Operator.
+func (s *Store) Size(ctx context.Context) (messages int, octets int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, 0, err
+	}
+	if _, err := s.engine(); err != nil {
+		return 0, 0, err
+	}
+	return s.schedule.len(), s.held.Load(), nil
+}
+
+// ids is a page of them.
+func (s *Store) ids(after string) (ids []string, err error) {
+	eng, err := s.engine()
+	if err != nil {
+		return nil, err
+	}
+	err = eng.each(envelopePrefix, after, func(id string, _ []byte) bool {
+		ids = append(ids, id)
+		return len(ids) < listPage
+	})
+	return ids, err
 }

@@ -3,6 +3,7 @@ package spoolfile
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -25,8 +26,8 @@ var (
 // promises is what a client or a worker was told up to some moment.
 type promises struct {
 	committed map[string]bool // Commit returned nil
-	deleting  map[string]bool // a Record that deletes began
-	deleted   map[string]bool // and returned nil
+	deleting  map[string]int  // Records that end a job began
+	deleted   map[string]int  // and returned nil
 	aborted   map[string]bool
 	began     map[string]int // attempts that a Record was given
 	recorded  map[string]int // attempts of which Record returned nil
@@ -37,11 +38,11 @@ func (p *promises) clone() *promises {
 	for k := range p.committed {
 		c.committed[k] = true
 	}
-	for k := range p.deleting {
-		c.deleting[k] = true
+	for k, v := range p.deleting {
+		c.deleting[k] = v
 	}
-	for k := range p.deleted {
-		c.deleted[k] = true
+	for k, v := range p.deleted {
+		c.deleted[k] = v
 	}
 	for k := range p.aborted {
 		c.aborted[k] = true
@@ -56,11 +57,59 @@ func (p *promises) clone() *promises {
 }
 
 func newPromises() *promises {
-	return &promises{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]int{}, map[string]int{}}
+	return &promises{map[string]bool{}, map[string]int{}, map[string]int{}, map[string]bool{}, map[string]int{}, map[string]int{}}
 }
 
 func testEntry(id string) *queue.Entry {
-	return &queue.Entry{ID: id, Sender: "alice@example.org", Recipients: []queue.Recipient{{Address: "bob@example.net"}}, Next: noon}
+	return &queue.Entry{ID: id, Sender: "alice@example.org", Recipients: []queue.Recipient{{Address: "bob@example.net"}}}
+}
+
+// testAccept is a message with one job.
+func testAccept(id string) *queue.Accept {
+	a := &queue.Accept{Entry: testEntry(id), Header: []byte(testHeader)}
+	j := queue.NewJob(a.Entry)
+	j.Due = noon
+	a.Jobs = []queue.Job{j}
+	return a
+}
+
+// manyLanes is a message with a job in each of as many lanes as jobsOf says.
+func manyLanes(id string) *queue.Accept {
+	a := testAccept(id)
+	first := a.Jobs[0]
+	a.Jobs, a.Entry.Recipients = nil, nil
+	for i := range jobsOf(id) {
+		a.Entry.Recipients = append(a.Entry.Recipients, queue.Recipient{Address: fmt.Sprintf("bob%d@example.net", i)})
+	}
+	for i := range jobsOf(id) {
+		j := first
+		j.Number, j.Lane = i+1, fmt.Sprintf("relay/%s%d", id, i)
+		must(j.SetRecipients(a.Entry, queue.Indexes{i}))
+		a.Jobs = append(a.Jobs, j)
+	}
+	return a
+}
+
+func jobsOf(id string) int {
+	var n int
+	_, _ = fmt.Sscanf(id, "Q%d", &n)
+	return 1 + n%2*2
+}
+
+// as is the record of a job whose recipients all fared alike.
+func as(l queue.Lease, state queue.State) *queue.Record {
+	j := l.Job().Clone()
+	for i := range j.Recipients {
+		j.Recipients[i].State = state
+	}
+	return &queue.Record{At: noon, Jobs: []queue.Job{*j}}
+}
+
+func attemptsOf(m *queue.Message) (n int) {
+	for i := range m.Jobs {
+		n += m.Jobs[i].Attempts
+	}
+	return n
 }
 
 func testBody(id string) []byte {
@@ -111,34 +160,43 @@ func exerciseOne(s *Store, d *disk, i int) error {
 		draft.Abort()
 		return nil
 	}
-	if err := draft.Commit(background, testEntry(id), []byte(testHeader)); err != nil {
+	if err := draft.Commit(background, manyLanes(id)); err != nil {
 		return err
 	}
 	tell(d, func(p *promises) { p.committed[id] = true })
 	if i%3 == 0 {
 		return nil // stays
 	}
-	l, _, err := s.Lease(background, noon)
+	for range jobsOf(id) {
+		if err := workOne(s, d, i%3 == 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// workOne retries or delivers some job.
+func workOne(s *Store, d *disk, retry bool) error {
+	l, _, err := s.Lease(background, noon, queue.Want{})
 	if err != nil {
 		return err
 	}
-	e := l.Entry()
-	if i%3 == 1 {
-		e.Attempts++
-		n := e.Attempts
-		tell(d, func(p *promises) { p.began[e.ID] = n })
-		if err := l.Record(background, e); err != nil {
+	id := l.Entry().ID
+	if retry {
+		r := as(l, queue.Pending)
+		r.Jobs[0].Attempts++
+		tell(d, func(p *promises) { p.began[id]++ })
+		if err := l.Record(background, r); err != nil {
 			return err
 		}
-		tell(d, func(p *promises) { p.recorded[e.ID] = n })
+		tell(d, func(p *promises) { p.recorded[id]++ })
 		return nil
 	}
-	e.Recipients[0].State = queue.Delivered
-	tell(d, func(p *promises) { p.deleting[e.ID] = true })
-	if err := l.Record(background, e); err != nil {
+	tell(d, func(p *promises) { p.deleting[id]++ })
+	if err := l.Record(background, as(l, queue.Delivered)); err != nil {
 		return err
 	}
-	tell(d, func(p *promises) { p.deleted[e.ID] = true })
+	tell(d, func(p *promises) { p.deleted[id]++ })
 	return nil
 }
 
@@ -157,41 +215,54 @@ func auditIn(dir string, fs vfs.FS, o Options, p *promises) error {
 		return err
 	}
 	defer s.Close()
-	found := make(map[string]*queue.Entry)
-	if err := s.List(background, "", func(e *queue.Entry) bool { found[e.ID] = e; return true }); err != nil {
+	found := make(map[string]*queue.Message)
+	if err := s.List(background, "", func(m *queue.Message) bool { found[m.Entry.ID] = m; return true }); err != nil {
 		return err
 	}
 	for id := range p.committed {
-		if found[id] == nil && !p.deleting[id] {
+		if found[id] == nil && p.deleting[id] < jobsOf(id) {
 			return fmt.Errorf("%s was accepted and is gone", id)
 		}
 	}
 	large := 0
-	for id, e := range found {
-		switch {
-		case p.deleted[id]:
+	for id, m := range found {
+		ended := 0
+		for i := range m.Jobs {
+			if !m.Jobs[i].Pending() {
+				ended++
+			}
+		}
+		switch attempts := attemptsOf(m); {
+		case ended < p.deleted[id] || ended > p.deleting[id] || len(m.Jobs) != jobsOf(id):
+			return fmt.Errorf("%s has %d jobs of %d ended, %d are recorded and %d were made", id, ended, len(m.Jobs), p.deleted[id], p.deleting[id])
+		case p.deleted[id] == jobsOf(id):
 			return fmt.Errorf("%s came back after its delivery was recorded", id)
 		case p.aborted[id]:
 			return fmt.Errorf("%s was given up and is there", id)
-		case e.Attempts < p.recorded[id], e.Attempts > p.began[id]:
-			return fmt.Errorf("%s has %d attempts, %d are recorded and %d were made", id, e.Attempts, p.recorded[id], p.began[id])
+		case attempts < p.recorded[id], attempts > p.began[id]:
+			return fmt.Errorf("%s has %d attempts, %d are recorded and %d were made", id, attempts, p.recorded[id], p.began[id])
 		}
-		l, _, err := s.Lease(background, noon)
-		if err != nil {
-			return fmt.Errorf("%d entries, not all leased: %w", len(found), err)
-		}
-		if l.(*lease).it.rec.file != 0 {
+		if s.schedule.find(id).file != 0 {
 			large++
 		}
-		r, err := l.Open()
-		if err != nil {
-			return err
+		for range len(m.Jobs) - ended {
+			l, _, err := s.Lease(background, noon, queue.Want{})
+			if err != nil {
+				return fmt.Errorf("%d entries, not all leased: %w", len(found), err)
+			}
+			r, err := l.Open(background)
+			if err != nil {
+				return err
+			}
+			got, err := io.ReadAll(r)
+			r.Close()
+			if want := append([]byte(testHeader), testBody(l.Entry().ID)...); err != nil || !bytes.Equal(got, want) {
+				return fmt.Errorf("%s is not whole: %d octets of %d: %w", l.Entry().ID, len(got), len(want), err)
+			}
 		}
-		got, err := io.ReadAll(r)
-		r.Close()
-		if want := append([]byte(testHeader), testBody(l.Entry().ID)...); err != nil || !bytes.Equal(got, want) {
-			return fmt.Errorf("%s is not whole: %d octets of %d: %w", l.Entry().ID, len(got), len(want), err)
-		}
+	}
+	if l, _, err := s.Lease(background, noon.Add(time.Hour), queue.Want{}); !errors.Is(err, queue.ErrNoneDue) {
+		return fmt.Errorf("one more job was leased: %v, %v", l, err)
 	}
 	names, err := fs.List(s.path("bodies"))
 	if err != nil || len(names) != large {

@@ -1,6 +1,7 @@
 package spoolfile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,111 +16,268 @@ import (
 // Keys of the store. Envelopes and bodies lie apart, so that the scan at start
 // reads no bodies.
 const (
-	envelopePrefix = 'e' // e<id>: an envelope record
+	envelopePrefix = 'e' // e<id>: an envelope record, with the jobs that the message began with
 	bodyPrefix     = 'b' // b<id>: the prepended header, and the body if it is small
+	jobPrefix      = 'j' // j<id> NUL <number>: a job that is not as it was in the envelope record
+	statusPrefix   = 's' // s<id>: what changed of the entry as a whole
 )
 
 func envelopeKey(id string) []byte { return append([]byte{envelopePrefix}, id...) }
 func bodyKey(id string) []byte     { return append([]byte{bodyPrefix}, id...) }
+func statusKey(id string) []byte   { return append([]byte{statusPrefix}, id...) }
 
-// record is an envelope as it is stored: what the schedule needs, in fixed
-// places before the entry's JSON, so that a scan parses none.
-type record struct {
-	held bool
-	next int64  // Entry.Next in nanoseconds since 1970; 0 for the zero time
-	file uint64 // number of the file that holds the body; 0: it is in the store
-	size int64  // octets in that file, or of header and body in the store
-
-	priority int8
-	user     uint64 // who takes turns with others: a hash of the user's name
+func jobKey(id string, number int) []byte {
+	return binary.BigEndian.AppendUint32(append(append([]byte{jobPrefix}, id...), 0), uint32(number))
 }
 
-// Versions of a record. The first, which had neither priority nor user, is still read.
+// splitJobKey reads what jobKey wrote, without the prefix.
+func splitJobKey(key string) (id string, number int, err error) {
+	if n := len(key) - 5; n >= 0 && key[n] == 0 {
+		return key[:n], int(binary.BigEndian.Uint32([]byte(key[n+1:]))), nil
+	}
+	return "", 0, errRecord
+}
+
+// Versions of a record. The first two were whole entries with all that changed of them; Open turns
+// them into the third.
 const (
 	recordFirst   = 1
-	recordVersion = 2
-	firstHeader   = 1 + 1 + 8 + 8 + 8
-	recordHeader  = firstHeader + 1 + 8
-	flagHeld      = 1
+	recordSecond  = 2
+	recordVersion = 3
+	jobVersion    = 1
+	statusVersion = 1
 )
 
 var errRecord = errors.New("damaged envelope record")
 
-// encode puts the record before the entry's JSON.
-func (r record) encode(e *queue.Entry) ([]byte, error) {
-	body, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w", e.ID, err)
-	}
-	b := make([]byte, 0, recordHeader+len(body))
-	b = append(b, recordVersion, 0)
-	if r.held {
-		b[1] |= flagHeld
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(r.next))
-	b = binary.BigEndian.AppendUint64(b, r.file)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.size))
-	b = append(b, byte(r.priority))
-	b = binary.BigEndian.AppendUint64(b, r.user)
-	return append(b, body...), nil
+// envelope is an envelope record: what the schedule needs, in fixed places before the entry's
+// JSON, so that a scan parses none.
+type envelope struct {
+	file     uint64
+	size     int64
+	priority int8
+	user     uint64
+	accepted int64
+	octets   int // of the record
+	jobs     []firstJob
+	json     []byte
+}
+
+// firstJob is a job as the message began.
+type firstJob struct {
+	due, deadline int64
+	lane, stamp   string
+	to            string // as queue.Indexes; empty: all
 }
 
 // describe takes from the entry what the schedule goes by.
-func (r *record) describe(e *queue.Entry) {
-	r.held, r.next = e.Held != "", nanos(e.Next)
-	r.priority = int8(min(max(e.Priority, lowestPriority), highestPriority))
+func (e *entry) describe(q *queue.Entry) {
+	e.priority = int8(min(max(q.Priority, lowestPriority), highestPriority))
+	e.accepted = nanos(q.Accepted)
 	h := fnv.New64a()
-	_, _ = io.WriteString(h, e.User)
-	r.user = h.Sum64()
+	_, _ = io.WriteString(h, q.User)
+	e.user = h.Sum64()
 }
 
-// decodeRecord reads what stands before the JSON.
-func decodeRecord(b []byte) (record, error) {
-	n, err := headerLen(b)
+// encode writes the record.
+func (e *entry) encode(q *queue.Entry, jobs []queue.Job) ([]byte, error) {
+	body, err := json.Marshal(q)
 	if err != nil {
-		return record{}, err
+		return nil, fmt.Errorf("entry %s: %w", q.ID, err)
 	}
-	r := record{
-		held: b[1]&flagHeld != 0,
-		next: int64(binary.BigEndian.Uint64(b[2:])),
-		file: binary.BigEndian.Uint64(b[10:]),
-		size: int64(binary.BigEndian.Uint64(b[18:])),
+	b := make([]byte, 0, 128+len(body))
+	b = append(b, recordVersion, 0)
+	b = binary.BigEndian.AppendUint64(b, e.file)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.size))
+	b = append(b, byte(e.priority))
+	b = binary.BigEndian.AppendUint64(b, e.user)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.accepted))
+	b = binary.AppendUvarint(b, uint64(len(jobs)))
+	for i := range jobs {
+		j := &jobs[i]
+		b = binary.BigEndian.AppendUint64(b, uint64(nanos(j.Due)))
+		b = binary.BigEndian.AppendUint64(b, uint64(nanos(j.Deadline)))
+		b = appendText(b, j.Lane)
+		b = appendText(b, j.Stamp)
+		to := []byte{}
+		if len(j.Recipients) < len(q.Recipients) {
+			to, _ = j.Indexes().MarshalText()
+		}
+		b = appendText(b, string(to))
 	}
-	if n > firstHeader {
-		r.priority, r.user = int8(b[firstHeader]), binary.BigEndian.Uint64(b[firstHeader+1:])
-	}
-	return r, nil
+	return append(b, body...), nil
 }
 
-// headerLen is where the JSON begins.
-func headerLen(b []byte) (n int, err error) {
-	if len(b) == 0 {
-		return 0, errRecord
-	}
-	switch b[0] {
-	case recordFirst:
-		n = firstHeader
-	case recordVersion:
-		n = recordHeader
-	default:
-		return 0, fmt.Errorf("envelope record of version %d, which this program does not know", b[0])
-	}
-	if len(b) < n {
-		return 0, errRecord
-	}
-	return n, nil
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func decodeEntry(b []byte) (*queue.Entry, error) {
-	n, err := headerLen(b)
-	if err != nil {
-		return nil, err
+// reader reads a record.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
 	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *reader) octet() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) uint64() uint64 {
+	if b := r.take(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (r *reader) int64() int64 { return int64(r.uint64()) }
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() string { return string(r.take(r.uvarint())) }
+
+// decodeEnvelope reads an envelope record, whose JSON stays what it is.
+func decodeEnvelope(b []byte) (*envelope, error) {
+	r := &reader{b: b}
+	if v := r.octet(); v != recordVersion {
+		if len(b) == 0 {
+			return nil, errRecord
+		}
+		return nil, fmt.Errorf("envelope record of version %d, which this program does not know", v)
+	}
+	r.octet()
+	v := &envelope{}
+	v.file, v.size = r.uint64(), r.int64()
+	v.priority, v.user, v.accepted = int8(r.octet()), r.uint64(), r.int64()
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		return nil, errRecord
+	}
+	for range n {
+		v.jobs = append(v.jobs, firstJob{due: r.int64(), deadline: r.int64(), lane: r.text(), stamp: r.text(), to: r.text()})
+	}
+	if r.bad || v.priority < lowestPriority || v.priority > highestPriority {
+		return nil, errRecord
+	}
+	v.json = r.b
+	v.octets = len(b)
+	return v, nil
+}
+
+// decode reads the entry.
+func (v *envelope) decode() (*queue.Entry, error) {
 	e := new(queue.Entry)
-	if err := json.Unmarshal(b[n:], e); err != nil {
+	if err := json.Unmarshal(v.json, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRecord, err)
 	}
 	return e, nil
+}
+
+// job makes a job of the entry as it began.
+func (v *envelope) job(e *queue.Entry, number int) (*queue.Job, error) {
+	if number < 1 || number > len(v.jobs) {
+		return nil, fmt.Errorf("%w: there is no job %d", errRecord, number)
+	}
+	f := &v.jobs[number-1]
+	j := queue.NewJob(e)
+	j.Number, j.Lane, j.Stamp, j.Due, j.Deadline = number, f.lane, f.stamp, timeOf(f.due), timeOf(f.deadline)
+	if f.to != "" {
+		var x queue.Indexes
+		if err := x.UnmarshalText([]byte(f.to)); err != nil {
+			return nil, err
+		}
+		if err := j.SetRecipients(e, x); err != nil {
+			return nil, err
+		}
+	}
+	return &j, nil
+}
+
+// storedJob is what the schedule needs of a job record.
+type storedJob struct {
+	ended                  bool
+	written, due, deadline int64
+	lane                   string
+	json                   []byte
+}
+
+func encodeJob(j *queue.Job, written time.Time) ([]byte, error) {
+	body, err := json.Marshal(j)
+	if err != nil {
+		return nil, fmt.Errorf("job %d: %w", j.Number, err)
+	}
+	b := make([]byte, 0, 64+len(j.Lane)+len(body))
+	b = append(b, jobVersion, 0)
+	if !j.Pending() {
+		b[1] = 1
+	}
+	for _, t := range []time.Time{written, j.Due, j.Deadline} {
+		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t)))
+	}
+	return append(appendText(b, j.Lane), body...), nil
+}
+
+func decodeJob(b []byte) (storedJob, error) {
+	r := &reader{b: b}
+	version := r.octet()
+	j := storedJob{ended: r.octet()&1 != 0, written: r.int64(), due: r.int64(), deadline: r.int64(), lane: r.text()}
+	if r.bad || version != jobVersion {
+		return j, errRecord
+	}
+	j.json = r.b
+	return j, nil
+}
+
+func encodeStatus(s *queue.Status) ([]byte, error) {
+	if s.IsZero() {
+		return nil, nil
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{statusVersion}, b...), nil
+}
+
+func decodeStatus(b []byte) (*queue.Status, error) {
+	s := new(queue.Status)
+	if len(b) == 0 {
+		return s, nil
+	}
+	if b[0] != statusVersion {
+		return nil, errRecord
+	}
+	if err := json.Unmarshal(b[1:], s); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRecord, err)
+	}
+	return s, nil
+}
+
+// sameJob tells whether a job is as it was.
+func sameJob(a, b *queue.Job) bool {
+	x, errA := json.Marshal(a)
+	y, errB := json.Marshal(b)
+	return errA == nil && errB == nil && bytes.Equal(x, y)
 }
 
 // nanos turns a time into the schedule's order. Times that an int64 cannot hold
@@ -134,4 +292,11 @@ func nanos(t time.Time) int64 {
 		return 1<<63 - 1
 	}
 	return t.UnixNano()
+}
+
+func timeOf(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
 }

@@ -57,11 +57,19 @@ func (s *Store) adopt(eng *engine) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, file := range s.disowned {
-		if err := eng.commit(&change{id: id}); err != nil {
+		if err := eng.commit(&change{writes: []edit{{key: envelopeKey(id)}, {key: bodyKey(id)}}}); err != nil {
 			return err
 		}
 		s.removeBody(file)
 		delete(s.disowned, id)
+	}
+	for id := range s.unsure {
+		if e := s.schedule.find(id); e != nil {
+			if err := s.reload(eng, e); err != nil {
+				return err
+			}
+		}
+		delete(s.unsure, id)
 	}
 	s.current = eng
 	return nil

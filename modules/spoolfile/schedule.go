@@ -1,159 +1,355 @@
 package spoolfile
 
 import (
-	"container/heap"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// item is what is kept in memory of an entry.
-type item struct {
-	id   string
-	rec  record
-	busy bool // being committed, delivered or changed: owned by one caller
-	// broken says that the entry could not be read; it waits for the operator.
-	broken bool
-	// outcome is what a Record could not store; it is stored before the entry is
-	// delivered again.
-	outcome *queue.Entry
-	in      *waiting // where it waits, nil: nowhere
-	pos     int      // in there
+// entry is what is kept in memory of a message.
+type entry struct {
+	id       string
+	user     uint64 // who takes turns with others: a hash of the user's name
+	file     uint64 // number of the file that holds the body; 0: it is in the store
+	size     int64  // octets in that file, or of header and body in the store
+	accepted int64
+	jobs     *job // linked by sibling
+	special  *job // that follows from the status, if there is one
+	envelope int32
+	next     int32 // number of the next job that is new
+	priority int8
+	flags    atomic.Uint32
+
+	mu sync.Mutex // held by who changes what is stored of it
 }
 
-// schedule knows all entries, when each is due, and whose turn it is among those that are.
+// Flags of an entry.
+const (
+	entryHeld   = 1 << iota
+	entryStatus // a status is stored
+	entryBroken // it could not be read; it waits for the operator
+	entryGone   // it was deleted while somebody had a pointer to it
+)
+
+func (e *entry) is(flag uint32) bool { return e.flags.Load()&flag != 0 }
+
+func (e *entry) set(flag uint32, on bool) {
+	if on {
+		e.flags.Or(flag)
+	} else {
+		e.flags.And(^flag)
+	}
+}
+
+// job is what is kept in memory of a job.
+type job struct {
+	e        *entry
+	sibling  *job
+	lane     *lane
+	counted  *lane // leased: where it is counted, which is the nameless lane for what is overdue
+	before   *job  // in the lane, in the order of arrival
+	after    *job
+	line     *line // in which it is due; nil: it waits for its time
+	lease    *lease
+	due      int64
+	deadline int64
+	place    int32 // in the heap of its line, or of those that wait
+	urgent   int32 // in the heap of deadlines
+	number   int32
+	ended    bool
+	stored   bool // has a record of its own
+	listed   bool // is in its lane's list
+}
+
+// schedule knows all jobs, when each is due, and whose turn it is among those that are.
 type schedule struct {
-	mu    sync.Mutex
-	items map[string]*item
-	wait  waiting
-	due   lines
+	mu        sync.Mutex
+	entries   map[string]*entry
+	lanes     map[string]*lane
+	nameless  *lane
+	wait      heapOf[*job, byDue]
+	deadlines heapOf[*job, byDeadline]
+	turns     turns
+	latest    int64 // the latest time that was asked for
 }
 
-func newSchedule() *schedule { return &schedule{items: make(map[string]*item)} }
-
-// reserve makes an id known and busy; false when there is one already.
-func (s *schedule) reserve(id string) (*item, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.items[id] != nil {
-		return nil, false
-	}
-	it := &item{id: id, busy: true}
-	s.items[id] = it
-	return it, true
+func newSchedule() *schedule {
+	s := &schedule{entries: make(map[string]*entry), lanes: make(map[string]*lane)}
+	s.nameless = s.lane("")
+	s.nameless.state = queue.LaneState{Limit: -1, Proven: true}
+	return s
 }
 
-// acquire makes a known entry the caller's.
-func (s *schedule) acquire(id string) (*item, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	it := s.items[id]
+// byDue is the order of jobs that wait, and of one user's that are due.
+type byDue struct{}
+
+func (byDue) less(a, b *job) bool {
 	switch {
-	case it == nil:
-		return nil, queue.ErrNotFound
-	case it.busy:
-		return nil, queue.ErrLeased
+	case a.due != b.due:
+		return a.due < b.due
+	case a.e != b.e:
+		return a.e.id < b.e.id
 	}
-	s.own(it)
-	return it, nil
+	return a.number < b.number
+}
+func (byDue) place(j *job) *int32 { return &j.place }
+
+type byDeadline struct{}
+
+func (byDeadline) less(a, b *job) bool { return a.deadline < b.deadline }
+func (byDeadline) place(j *job) *int32 { return &j.urgent }
+
+// lane returns the lane of a name, which is made if there is none.
+func (s *schedule) lane(name string) *lane {
+	l := s.lanes[name]
+	if l == nil {
+		l = &lane{name: name, state: queue.NewLane}
+		s.lanes[name] = l
+	}
+	return l
 }
 
-// take makes the entry whose turn it is the caller's, or says when one is due.
-func (s *schedule) take(now time.Time) (*item, time.Time) {
+// forget drops a lane of which nothing is to be known.
+func (s *schedule) forgetLane(l *lane) {
+	if l.head == nil && l.leased == 0 && len(l.lines.items) == 0 && l.state == queue.NewLane && l != s.nameless {
+		delete(s.lanes, l.name)
+	}
+}
+
+// clockBack is by how much time must go back for the clock to have been set.
+const clockBack = int64(time.Minute)
+
+// promote makes jobs due whose time, or whose deadline, has come.
+func (s *schedule) promote(now int64) {
+	if now < s.latest-clockBack { // the clock was ahead: nobody knows when they were to be due
+		for _, j := range s.wait.items {
+			j.due = min(j.due, now)
+		}
+		s.latest = now
+		for i := len(s.wait.items)/2 - 1; i >= 0; i-- {
+			s.wait.down(i, s.wait.items[i])
+		}
+	}
+	s.latest = max(s.latest, now)
+	for len(s.wait.items) > 0 && s.wait.items[0].due <= now {
+		j := s.wait.items[0]
+		s.wait.drop(j)
+		s.turns.add(j, j.lane)
+	}
+	for len(s.deadlines.items) > 0 && s.deadlines.items[0].deadline <= now {
+		j := s.deadlines.items[0]
+		s.deadlines.drop(j)
+		if j.line != nil && j.line.lane == s.nameless {
+			continue
+		}
+		s.unplace(j)
+		s.turns.add(j, s.nameless)
+	}
+}
+
+// unplace takes a waiting job out of where it waits for its time or turn.
+func (s *schedule) unplace(j *job) {
+	switch {
+	case j.line != nil:
+		s.turns.remove(j)
+	default:
+		s.wait.drop(j)
+	}
+}
+
+// take leases the job whose turn it is, or says when one is due.
+func (s *schedule) take(now time.Time, want queue.Want) (*job, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := nanos(now)
-	for len(s.wait) > 0 && s.wait[0].rec.next <= at {
-		it := s.wait[0]
-		s.wait.drop(it)
-		s.due.add(it)
+	s.promote(nanos(now))
+	if j := s.turns.take(want.Proven); j != nil {
+		j.counted = j.line0(s)
+		j.counted.leased++
+		s.deadlines.drop(j)
+		if j.listed {
+			j.lane.waiting--
+		}
+		s.turns.refresh(j.counted)
+		return j, time.Time{}
 	}
-	if it := s.due.take(); it != nil {
-		it.busy = true
-		return it, time.Time{}
+	var next int64
+	if len(s.wait.items) > 0 {
+		next = s.wait.items[0].due
 	}
-	if len(s.wait) == 0 {
+	if len(s.deadlines.items) > 0 && (next == 0 || s.deadlines.items[0].deadline < next) {
+		next = s.deadlines.items[0].deadline
+	}
+	if next == 0 {
 		return nil, time.Time{}
 	}
-	return nil, time.Unix(0, s.wait[0].rec.next)
+	return nil, time.Unix(0, next)
 }
 
-func (s *schedule) own(it *item) {
-	it.busy = true
-	if it.in != nil {
-		it.in.drop(it)
+// line0 is the lane out of whose line the job was taken.
+func (j *job) line0(s *schedule) *lane {
+	l := j.line.lane
+	j.line = nil
+	return l
+}
+
+// settle has a job wait for its time, in its lane.
+func (s *schedule) settle(j *job) {
+	if j.ended || j.e.is(entryHeld|entryBroken|entryGone) {
+		return
+	}
+	if !j.listed && j.number != 0 {
+		j.lane.append(j)
+	}
+	if j.listed {
+		j.lane.waiting++
+	}
+	s.wait.push(j)
+	if j.deadline != 0 {
+		s.deadlines.push(j)
 	}
 }
 
-// settle gives an owned entry back with what is now stored of it.
-func (s *schedule) settle(it *item, rec record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	it.rec, it.busy = rec, false
-	if !rec.held && !it.broken {
-		s.wait.put(it)
+// unsettle takes a waiting job out of everything.
+func (s *schedule) unsettle(j *job) {
+	if j.lease != nil || j.ended {
+		return
+	}
+	if j.place == 0 && j.line == nil {
+		return
+	}
+	s.unplace(j)
+	s.deadlines.drop(j)
+	if j.listed {
+		j.lane.waiting--
+		j.lane.unlink(j)
+	}
+	s.forgetLane(j.lane)
+}
+
+// release ends a lease; the job goes nowhere yet.
+func (s *schedule) release(j *job) {
+	j.lease = nil
+	if l := j.counted; l != nil {
+		l.leased--
+		j.counted = nil
+		s.turns.refresh(l)
 	}
 }
 
-// postpone gives an owned entry back, to be due at another time than is stored.
-func (s *schedule) postpone(it *item, next time.Time, outcome *queue.Entry) {
-	rec := it.rec
-	rec.next = nanos(next)
-	it.outcome = outcome
-	s.settle(it, rec)
+// put gives a job, which is not leased and nowhere, what is now known of it.
+func (s *schedule) put(j *job, lane string, due, deadline int64, ended bool) {
+	old, to := j.lane, s.lane(lane)
+	if j.listed && (ended || old != to) {
+		old.unlink(j)
+	}
+	j.lane, j.due, j.deadline, j.ended = to, due, deadline, ended
+	s.settle(j)
+	if old != nil {
+		s.forgetLane(old)
+	}
+	s.forgetLane(to)
 }
 
-// forget drops an owned entry.
-func (s *schedule) forget(it *item) {
+// find returns an entry.
+func (s *schedule) find(id string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.items, it.id)
+	return s.entries[id]
+}
+
+// reserve makes an id known; false when there is one already.
+func (s *schedule) reserve(e *entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[e.id] != nil {
+		return false
+	}
+	s.entries[e.id] = e
+	return true
+}
+
+// remove drops an entry with its jobs. Those that are leased stay with their workers.
+func (s *schedule) remove(e *entry) {
+	e.set(entryGone, true)
+	for j := range e.all() {
+		if j.lease == nil {
+			s.unsettle(j)
+		}
+	}
+	if s.entries[e.id] == e {
+		delete(s.entries, e.id)
+	}
+}
+
+// all are the entry's jobs and the special one.
+func (e *entry) all() func(func(*job) bool) {
+	return func(yield func(*job) bool) {
+		for j := e.jobs; j != nil; j = j.sibling {
+			if !yield(j) {
+				return
+			}
+		}
+		if e.special != nil {
+			yield(e.special)
+		}
+	}
+}
+
+// job returns a job by its number.
+func (e *entry) job(number int) *job {
+	for j := e.jobs; j != nil; j = j.sibling {
+		if int(j.number) == number {
+			return j
+		}
+	}
+	return nil
+}
+
+// open is how many jobs have something left to do.
+func (e *entry) open() (n int) {
+	for j := e.jobs; j != nil; j = j.sibling {
+		if !j.ended {
+			n++
+		}
+	}
+	return n
+}
+
+// follow sets what follows from a status: whether the entry is held, and its special job.
+func (s *schedule) follow(e *entry, status *queue.Status) {
+	held := status.Held != ""
+	if held != e.is(entryHeld) {
+		if held {
+			for j := range e.all() {
+				if j.lease == nil {
+					s.unsettle(j)
+				}
+			}
+		}
+		e.set(entryHeld, held)
+		if !held {
+			for j := e.jobs; j != nil; j = j.sibling {
+				if j.lease == nil {
+					s.settle(j)
+				}
+			}
+		}
+	}
+	special, ok := status.Special(e.open())
+	if e.special != nil && e.special.lease == nil {
+		s.unsettle(e.special)
+		e.special = nil
+	}
+	if ok && e.special == nil {
+		e.special = &job{e: e, lane: s.nameless, due: nanos(special.Due)}
+		s.settle(e.special)
+	}
 }
 
 func (s *schedule) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.items)
-}
-
-// waiting is a heap of entries by when they are due, then by id.
-type waiting []*item
-
-func (w *waiting) put(it *item) {
-	it.in = w
-	heap.Push(w, it)
-}
-
-func (w *waiting) drop(it *item) {
-	heap.Remove(w, it.pos)
-	it.in = nil
-}
-
-func (w waiting) Len() int { return len(w) }
-
-func (w waiting) Less(i, j int) bool {
-	if w[i].rec.next != w[j].rec.next {
-		return w[i].rec.next < w[j].rec.next
-	}
-	return w[i].id < w[j].id
-}
-
-func (w waiting) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].pos, w[j].pos = i, j
-}
-
-func (w *waiting) Push(x any) {
-	it := x.(*item)
-	it.pos = len(*w)
-	*w = append(*w, it)
-}
-
-func (w *waiting) Pop() any {
-	old := *w
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
-	*w = old[:len(old)-1]
-	return it
+	return len(s.entries)
 }

@@ -54,6 +54,8 @@ type Store struct {
 	closed  bool
 	// disowned are the changes that failed but may be stored: entry id to body file.
 	disowned map[string]uint64
+	// unsure are the entries that an operator's change was to alter, which may be stored.
+	unsure map[string]bool
 }
 
 // inUseError says that another process has the spool open.
@@ -85,6 +87,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		closing:  make(chan struct{}),
 		tidy:     make(chan struct{}, 1),
 		disowned: make(map[string]uint64),
+		unsure:   make(map[string]bool),
 	}
 	s.buffers.init(opts.Threshold)
 	s.limits.Store(&limits{opts.MaxMessages, opts.MaxOctets})
@@ -116,16 +119,13 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	}
 	bodies, err := s.listBodies()
 	if err == nil {
-		err = s.scan(eng, func(it *item) {
-			s.held.Add(it.rec.size)
-			if it.rec.file == 0 {
-				s.live.Add(it.rec.size)
+		err = s.scan(eng, func(e *entry) {
+			s.born(e)
+			if _, ok := bodies[e.file]; e.file != 0 && !ok {
+				e.set(entryBroken, true)
+				s.log.Error("a message in the spool has lost its body; it is not delivered", zap.String("queue_id", e.id))
 			}
-			if _, ok := bodies[it.rec.file]; it.rec.file != 0 && !ok {
-				it.broken = true
-				s.log.Error("a message in the spool has lost its body; it is not delivered", zap.String("queue_id", it.id))
-			}
-			delete(bodies, it.rec.file)
+			delete(bodies, e.file)
 		})
 	}
 	if err != nil {
@@ -174,27 +174,6 @@ func (s *Store) makeDirs() error {
 // openEngine opens the store, whose writes may use the ballast's room.
 func (s *Store) openEngine() (*engine, error) {
 	return openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.opts.memTable, s.log)
-}
-
-// scan fills the schedule with what is stored; f sees each new item first.
-func (s *Store) scan(eng *engine, f func(*item)) error {
-	var damage error
-	err := eng.each(envelopePrefix, "", func(id string, value []byte) bool {
-		rec, err := decodeRecord(value)
-		if err != nil {
-			damage = fmt.Errorf("entry %s: %w", id, err)
-			return false
-		}
-		it, ok := s.schedule.reserve(id)
-		if !ok {
-			return true // it was known before the storage failed
-		}
-		it.rec = rec
-		f(it)
-		s.schedule.settle(it, rec)
-		return true
-	})
-	return errors.Join(err, damage)
 }
 
 const bodySuffix = ".body"
@@ -263,6 +242,14 @@ func (s *Store) disown(id string, file uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.disowned[id] = file
+}
+
+// doubtful remembers an entry that an operator's change may have altered: what is stored of it is
+// read again when the storage can be opened again.
+func (s *Store) doubtful(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsure[id] = true
 }
 
 // wake tells who waits in Lease's stead that something changed.

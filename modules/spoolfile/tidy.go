@@ -24,14 +24,22 @@ const (
 	envelopeSize = 600
 )
 
+// born counts the octets of a message that is there.
+func (s *Store) born(e *entry) {
+	s.held.Add(e.size + int64(e.envelope))
+	if e.file == 0 {
+		s.live.Add(e.size)
+	}
+}
+
 // buried counts the octets of a message that was deleted from the tables.
-func (s *Store) buried(rec record) {
-	s.held.Add(-rec.size)
-	if rec.file != 0 {
+func (s *Store) buried(e *entry) {
+	s.held.Add(-e.size - int64(e.envelope))
+	if e.file != 0 {
 		return
 	}
-	dead, unseen := s.dead.Add(rec.size), s.unseen.Add(rec.size)
-	if live := s.live.Add(-rec.size); unseen >= tidyStep || live == 0 && dead >= tidyEmpty {
+	dead, unseen := s.dead.Add(e.size), s.unseen.Add(e.size)
+	if live := s.live.Add(-e.size); unseen >= tidyStep || live == 0 && dead >= tidyEmpty {
 		s.unseen.Store(0)
 		s.askTidy()
 	}

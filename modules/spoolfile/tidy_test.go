@@ -29,7 +29,7 @@ func TestRoomComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _ = d.Write(piece)
-			if err := d.Commit(background, testEntry(fmt.Sprintf("Q%05d", i)), nil); err != nil {
+			if err := d.Commit(background, testAccept(fmt.Sprintf("Q%05d", i))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -46,13 +46,11 @@ func TestRoomComesBack(t *testing.T) {
 			fs.avail.Store(uint64(defaultReserve) - 1)
 		}
 		for range messages - stay*map[bool]int{true: 1}[full] {
-			l, _, err := s.Lease(background, noon)
+			l, _, err := s.Lease(background, noon, queue.Want{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := l.Entry()
-			e.Recipients[0].State = queue.Delivered
-			if err := l.Record(background, e); err != nil {
+			if err := l.Record(background, as(l, queue.Delivered)); err != nil {
 				t.Fatal(err)
 			}
 			if full {
@@ -64,7 +62,7 @@ func TestRoomComesBack(t *testing.T) {
 		for tables() > 4<<20 { // or the test runs into its time limit
 			runtime.Gosched()
 		}
-		if got := s.live.Load(); full && got != stay*(64<<10) || !full && got != 0 {
+		if got := s.live.Load(); full && got != int64(stay*(64<<10+len(testHeader))) || !full && got != 0 {
 			t.Errorf("%d octets are said to live", got)
 		}
 		s.Close()

@@ -12,6 +12,7 @@ import (
 // route reads what stands behind deliver or bounces:
 //
 //	[@<name>] <sink> ... {
+//		name        <name>
 //		queue       { retry <durations...> ; expire <duration> ; warn <duration> ; destination <domains...> { ... } }
 //		unqueued    [<timeout>]
 //		address_map <map> ...
@@ -24,11 +25,12 @@ func (p *serverParser) route(d *caddyfile.Dispenser, example string) (*app.Route
 	if r.MatcherSetsRaw, err = p.matcherAndModule(d, example, nil); err != nil {
 		return nil, err
 	}
-	sink, ours, err := splitBlock(d.NextSegment(), "queue", "unqueued", "address_map")
+	sink, ours, err := splitBlock(d.NextSegment(), "name", "queue", "unqueued", "address_map")
 	if err != nil {
 		return nil, err
 	}
 	if err := block(ours,
+		conf.Text("name", &r.Name),
 		conf.Func("queue", func(d *caddyfile.Dispenser) error { return routeQueue(d, r) }),
 		conf.Func("unqueued", func(d *caddyfile.Dispenser) error { return unqueued(d, r) }),
 		conf.Func("address_map", func(d *caddyfile.Dispenser) (err error) {

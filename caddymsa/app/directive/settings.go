@@ -67,6 +67,7 @@ func (p *serverParser) queue(d *caddyfile.Dispenser) error {
 		conf.Value("dead_letters", &q.DeadLetters),
 		conf.Flag("show_content", &q.ShowContent),
 		conf.Count("workers", &q.Workers),
+		conf.Durations("probe", &q.Probe),
 	)...)
 }
 

@@ -17,41 +17,68 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// MemSpool is a queue.OpenSpool in memory, for tests: it forgets all when the
-// process ends. The zero value is not ready; use NewMemSpool.
+// MemSpool is a queue.OpenSpool in memory, for tests: it forgets all when the process ends. It is
+// simple rather than quick, so that it can be believed. Node opens the same spool once more, as
+// another node would. Use NewMemSpool.
 type MemSpool struct {
 	// Fault is asked before the spool does something, and its error is what the
 	// caller gets instead. op is "create", "commit", "lease", "open" or "record";
 	// e is nil for "create" and "lease". Set it before the spool is used.
 	Fault func(op string, e *queue.Entry) error
 
-	mu     sync.Mutex
+	*memStore
+	notify chan struct{}
+	lanes  map[string]queue.LaneState
+	held   map[string]int // leased by this node, by lane
 	closed bool
 	epoch  int // of Reopen: leases and drafts from before it are dead
+	cut    bool
+	latest time.Time
+}
+
+// memStore is what the nodes share.
+type memStore struct {
+	mu     sync.Mutex
 	byID   map[string]*memEntry
-	due    []*memEntry // not leased and not held, by Next and then id
-	notify chan struct{}
-	served map[string]int // user to the number of the lease that was last given
-	leases int
+	nodes  []*MemSpool
+	turns  int
+	served map[string]int // user, and user in lane, to the number of the turn that was last given
 }
 
 type memEntry struct {
-	queue.Entry
-	at      time.Time // due: Next, or what Postpone said
+	entry   *queue.Entry
+	status  queue.Status
+	jobs    []*memJob
+	next    int
 	message []byte
-	leased  bool
+	special *memJob // leased: the one that follows from the status
+}
+
+type memJob struct {
+	queue.Job
+	lease *memLease // who has it
 }
 
 // NewMemSpool returns an empty spool.
 func NewMemSpool() *MemSpool {
-	return &MemSpool{byID: make(map[string]*memEntry), served: make(map[string]int), notify: make(chan struct{}, 1)}
+	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int)}}).Node()
 }
 
-// Close implements io.Closer.
+// Node opens the spool once more.
+func (s *MemSpool) Node() *MemSpool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := &MemSpool{memStore: s.memStore, notify: make(chan struct{}, 1), lanes: make(map[string]queue.LaneState), held: make(map[string]int)}
+	s.nodes = append(s.nodes, n)
+	return n
+}
+
+// Close implements io.Closer. What this node has leased is due again.
 func (s *MemSpool) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	s.endLeases()
 	return nil
 }
 
@@ -60,22 +87,48 @@ func (s *MemSpool) Close() error {
 func (s *MemSpool) Reopen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = false
+	s.closed, s.cut = false, false
 	s.epoch++
+	s.endLeases()
+}
+
+// Cut has the node out of touch with the spool, so that its leases have ended and all it
+// asks for fails; Heal is the end of that.
+func (s *MemSpool) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = true
+	s.endLeases()
+}
+
+// Heal ends Cut.
+func (s *MemSpool) Heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = false
+}
+
+func (s *MemSpool) endLeases() {
 	for _, m := range s.byID {
-		if m.leased {
-			s.giveBack(m)
+		for _, j := range append(slices.Clone(m.jobs), m.special) {
+			if j != nil && j.lease != nil && j.lease.s == s {
+				close(j.lease.lost)
+				s.giveBack(m, j)
+			}
 		}
 	}
+	s.wake()
 }
 
 // Notify implements queue.Notifier.
 func (s *MemSpool) Notify() <-chan struct{} { return s.notify }
 
 func (s *MemSpool) wake() {
-	select {
-	case s.notify <- struct{}{}:
-	default:
+	for _, n := range s.nodes {
+		select {
+		case n.notify <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -86,47 +139,45 @@ func (s *MemSpool) fault(op string, e *queue.Entry) error {
 	return nil
 }
 
+var errCut = errors.New("the node is out of touch")
+
 // enter locks the spool, unless it is closed or ctx has ended.
 func (s *MemSpool) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	if s.closed {
+	switch {
+	case s.closed:
 		s.mu.Unlock()
 		return queue.ErrClosed
+	case s.cut:
+		s.mu.Unlock()
+		return errCut
 	}
 	return nil
 }
 
-func compareDue(a, b *memEntry) int {
-	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.ID, b.ID))
+// SetLane implements queue.Spool.
+func (s *MemSpool) SetLane(name string, state queue.LaneState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lanes[name] = state
+	select {
+	case s.notify <- struct{}{}:
+	default:
+	}
 }
 
-func (s *MemSpool) giveBack(m *memEntry) { s.giveBackAt(m, m.Next) }
-
-func (s *MemSpool) giveBackAt(m *memEntry, at time.Time) {
-	m.leased, m.at = false, at
-	if m.Held == "" {
-		i, _ := slices.BinarySearchFunc(s.due, m, compareDue)
-		s.due = slices.Insert(s.due, i, m)
-	}
-	s.wake()
-}
-
-// take makes a waiting entry the caller's.
-func (s *MemSpool) take(m *memEntry) {
-	m.leased = true
-	switch at, ok := slices.BinarySearchFunc(s.due, m, compareDue); {
-	case ok && at == 0:
-		s.due[0], s.due = nil, s.due[1:]
-	case ok:
-		s.due = slices.Delete(s.due, at, at+1)
-	}
+// candidate is a job that may be leased.
+type candidate struct {
+	m   *memEntry
+	j   *memJob
+	due time.Time
 }
 
 // Lease implements queue.Spool.
-func (s *MemSpool) Lease(ctx context.Context, now time.Time) (queue.Lease, time.Time, error) {
+func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (queue.Lease, time.Time, error) {
 	if err := s.fault("lease", nil); err != nil {
 		return nil, time.Time{}, err
 	}
@@ -134,102 +185,272 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time) (queue.Lease, time.
 		return nil, time.Time{}, err
 	}
 	defer s.mu.Unlock()
-	if len(s.due) == 0 {
-		return nil, time.Time{}, queue.ErrNoneDue
+	if now.Before(s.latest.Add(-time.Minute)) { // the clock was ahead: nobody knows when they were to be due
+		for _, m := range s.byID {
+			for _, j := range m.jobs {
+				if j.Due.After(now) {
+					j.Due = now
+				}
+			}
+		}
+		s.latest = now
 	}
-	if m := s.due[0]; m.at.After(now) {
-		return nil, m.at, queue.ErrNoneDue
+	if now.After(s.latest) {
+		s.latest = now
 	}
-	m := s.turn(now)
-	s.take(m)
-	s.leases++
-	s.served[m.User] = s.leases
-	return &memLease{s: s, m: m, e: clone(&m.Entry), epoch: s.epoch}, time.Time{}, nil
+	var next time.Time
+	var due []candidate
+	for _, m := range s.byID {
+		if m.status.Held != "" {
+			continue
+		}
+		jobs := slices.DeleteFunc(slices.Clone(m.jobs), func(j *memJob) bool { return !j.Pending() || j.lease != nil })
+		if special, ok := m.status.Special(m.open()); ok && m.special == nil {
+			jobs = append(jobs, &memJob{Job: special})
+		}
+		for _, j := range jobs {
+			overdue := !j.Deadline.IsZero() && !j.Deadline.After(now)
+			room := s.room(j.Lane, want)
+			switch {
+			case overdue, room && !j.Due.After(now):
+				due = append(due, candidate{m, j, j.Due})
+			default:
+				for _, t := range []time.Time{j.Due, j.Deadline} {
+					if t.After(now) && (next.IsZero() || t.Before(next)) {
+						next = t
+					}
+				}
+			}
+		}
+	}
+	if len(due) == 0 {
+		return nil, next, queue.ErrNoneDue
+	}
+	c := s.turn(due)
+	l := &memLease{s: s, m: c.m, j: c.j, job: c.j.Clone(), status: c.m.status.Clone(), epoch: s.epoch, lost: make(chan struct{})}
+	if c.j.Number == 0 {
+		c.m.special = c.j
+	}
+	c.j.lease = l
+	s.held[c.j.Lane]++
+	return l, time.Time{}, nil
 }
 
-// turn is the due entry of the highest priority whose user has waited longest, or now and then
-// just the one due first.
-func (s *MemSpool) turn(now time.Time) *memEntry {
-	best := s.due[0]
-	if s.leases%8 == 7 {
-		return best
+// room tells whether this node takes something of a lane.
+func (s *MemSpool) room(lane string, want queue.Want) bool {
+	state, ok := s.lanes[lane]
+	switch {
+	case lane == "":
+		return true
+	case !ok:
+		state = queue.NewLane
 	}
-	for _, m := range s.due[1:] {
-		if m.at.After(now) {
-			break
-		}
-		if m.Priority > best.Priority || m.Priority == best.Priority && s.served[m.User] < s.served[best.User] {
-			best = m
-		}
+	return (state.Limit < 0 || s.held[lane] < state.Limit) && (state.Proven || !want.Proven)
+}
+
+// turn is the job of the highest priority whose user has waited longest there, or now and then the
+// one whose user has waited longest whatever its priority.
+func (s *MemSpool) turn(due []candidate) candidate {
+	s.turns++
+	low := s.turns%8 == 0
+	served := func(c candidate) int {
+		return s.served[c.m.entry.User+"\x00"+c.j.Lane]
 	}
+	best := slices.MinFunc(due, func(a, b candidate) int {
+		priority := cmp.Compare(b.m.entry.Priority, a.m.entry.Priority)
+		if low {
+			priority = -priority
+		}
+		return cmp.Or(priority, cmp.Compare(served(a), served(b)), a.due.Compare(b.due), cmp.Compare(a.m.entry.ID, b.m.entry.ID), cmp.Compare(a.j.Number, b.j.Number))
+	})
+	s.served[best.m.entry.User+"\x00"+best.j.Lane] = s.turns
 	return best
 }
 
+func (m *memEntry) open() (n int) {
+	for _, j := range m.jobs {
+		if j.Pending() {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *memEntry) view() *queue.Message {
+	v := &queue.Message{Entry: m.entry, Status: *m.status.Clone()}
+	for _, j := range m.jobs {
+		c := *j.Clone()
+		c.Leased = j.lease != nil
+		v.Jobs = append(v.Jobs, c)
+	}
+	return v
+}
+
+func (s *MemSpool) giveBack(m *memEntry, j *memJob) {
+	j.lease.s.held[j.Lane]--
+	j.lease = nil
+	if m.special == j {
+		m.special = nil
+	}
+}
+
 // Get implements queue.Operator.
-func (s *MemSpool) Get(ctx context.Context, id string) (*queue.Entry, error) {
+func (s *MemSpool) Get(ctx context.Context, id string) (*queue.Message, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
 	if m := s.byID[id]; m != nil {
-		return clone(&m.Entry), nil
+		return m.view(), nil
 	}
 	return nil, queue.ErrNotFound
 }
 
 // List implements queue.Operator.
-func (s *MemSpool) List(ctx context.Context, after string, yield func(*queue.Entry) bool) error {
+func (s *MemSpool) List(ctx context.Context, after string, yield func(*queue.Message) bool) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	var all []*queue.Entry
+	var all []*queue.Message
 	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
 		if id > after {
-			all = append(all, clone(&s.byID[id].Entry))
+			all = append(all, s.byID[id].view())
 		}
 	}
 	s.mu.Unlock()
-	for _, e := range all {
+	for _, m := range all {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !yield(e) {
+		if !yield(m) {
 			return nil
 		}
 	}
 	return nil
 }
 
-// Update implements queue.Operator.
-func (s *MemSpool) Update(ctx context.Context, id string, change func(*queue.Entry) *queue.Entry) error {
+// Change implements queue.Operator.
+func (s *MemSpool) Change(ctx context.Context, id string, change func(*queue.Message) error) (int, error) {
 	if err := s.enter(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
 	m := s.byID[id]
-	switch {
-	case m == nil:
-		return queue.ErrNotFound
-	case m.leased:
-		return queue.ErrLeased
+	if m == nil {
+		return 0, queue.ErrNotFound
 	}
-	e := change(clone(&m.Entry))
-	if e != nil && e.ID != id {
-		return fmt.Errorf("entry %s cannot become %s", id, e.ID)
+	v := m.view()
+	if err := change(v); err != nil {
+		return 0, err
 	}
-	s.take(m)
-	s.store(m, e)
+	m.status = *v.Status.Clone()
+	for i := range v.Jobs {
+		s.put(m, v.Jobs[i].Clone())
+	}
+	s.endIfDone(m)
+	s.wake()
+	return v.InFlight(), nil
+}
+
+// put stores a job, unless somebody has it leased.
+func (s *MemSpool) put(m *memEntry, j *queue.Job) {
+	leased := j.Leased
+	j.Leased = false
+	if j.Number == 0 {
+		j.Number = m.next
+	}
+	m.next = max(m.next, j.Number+1)
+	for _, have := range m.jobs {
+		if have.Number == j.Number {
+			if !leased && have.lease == nil {
+				have.Job = *j
+			}
+			return
+		}
+	}
+	m.jobs = append(m.jobs, &memJob{Job: *j})
+}
+
+func (s *MemSpool) endIfDone(m *memEntry) {
+	if m.status.Ended(m.open()) {
+		delete(s.byID, m.entry.ID)
+	}
+}
+
+// Delete implements queue.Operator.
+func (s *MemSpool) Delete(ctx context.Context, id string) (int, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	m := s.byID[id]
+	if m == nil {
+		return 0, queue.ErrNotFound
+	}
+	delete(s.byID, id)
+	return m.view().InFlight(), nil
+}
+
+// Lanes implements queue.Operator.
+func (s *MemSpool) Lanes(ctx context.Context, yield func(queue.LaneInfo) bool) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	lanes := make(map[string]*queue.LaneInfo)
+	for _, m := range s.byID {
+		for _, j := range m.jobs {
+			if !j.Pending() || m.status.Held != "" && j.lease == nil {
+				continue
+			}
+			l := lanes[j.Lane]
+			if l == nil {
+				l = &queue.LaneInfo{Name: j.Lane, Oldest: m.entry.Accepted}
+				lanes[j.Lane] = l
+			}
+			if m.entry.Accepted.Before(l.Oldest) {
+				l.Oldest = m.entry.Accepted
+			}
+			if j.lease != nil {
+				l.Leased++
+			} else {
+				l.Waiting++
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range lanes {
+		if !yield(*l) {
+			break
+		}
+	}
 	return nil
 }
 
-// store gives a taken entry back as e, or deletes it.
-func (s *MemSpool) store(m *memEntry, e *queue.Entry) {
-	if e == nil || e.Done() {
-		delete(s.byID, m.ID)
-		return
+// InLane implements queue.Operator.
+func (s *MemSpool) InLane(ctx context.Context, lane, after string, limit int) (ids []string, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
 	}
-	m.Entry = *clone(e)
-	s.giveBack(m)
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
+		if m := s.byID[id]; id > after && len(ids) < limit && m.status.Held == "" &&
+			slices.ContainsFunc(m.jobs, func(j *memJob) bool { return j.Pending() && j.lease == nil && j.Lane == lane }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Size implements queue.Operator.
+func (s *MemSpool) Size(ctx context.Context) (messages int, octets int64, err error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, 0, err
+	}
+	defer s.mu.Unlock()
+	for _, m := range s.byID {
+		octets += m.entry.Size
+	}
+	return len(s.byID), octets, nil
 }
 
 // Message returns an entry's message, header first; nil when there is none.
@@ -242,8 +463,8 @@ func (s *MemSpool) Message(id string) []byte {
 	return nil
 }
 
-// Submit stores an entry with its message.
-func (s *MemSpool) Submit(e *queue.Entry, message []byte) error {
+// Submit stores an entry with its message and its jobs; without any it is unrouted.
+func (s *MemSpool) Submit(e *queue.Entry, message []byte, jobs ...queue.Job) error {
 	d, err := s.Create(context.Background())
 	if err != nil {
 		return err
@@ -252,7 +473,7 @@ func (s *MemSpool) Submit(e *queue.Entry, message []byte) error {
 	if _, err := d.Write(message); err != nil {
 		return err
 	}
-	return d.Commit(context.Background(), e, nil)
+	return d.Commit(context.Background(), &queue.Accept{Entry: e, Jobs: jobs})
 }
 
 // Create implements queue.Spool.
@@ -288,94 +509,142 @@ func (d *memDraft) Reader() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(d.body[:len(d.body):len(d.body)])), nil
 }
 
-func (d *memDraft) Commit(ctx context.Context, e *queue.Entry, header []byte) error {
-	if err := d.s.fault("commit", e); err != nil {
+func (d *memDraft) Commit(ctx context.Context, a *queue.Accept) error {
+	if err := d.s.fault("commit", a.Entry); err != nil {
 		return err
 	}
 	if err := d.s.enter(ctx); err != nil {
 		return err
 	}
 	defer d.s.mu.Unlock()
+	return d.commit(a)
+}
+
+func (d *memDraft) commit(a *queue.Accept) error {
 	if d.ended || d.epoch != d.s.epoch {
 		return errDraftEnded
 	}
-	if d.s.byID[e.ID] != nil {
-		return fmt.Errorf("there is an entry %s already", e.ID)
+	if d.s.byID[a.Entry.ID] != nil {
+		return fmt.Errorf("there is an entry %s already", a.Entry.ID)
 	}
 	d.ended = true
-	m := &memEntry{Entry: *clone(e), message: slices.Concat(header, d.body)}
-	d.s.byID[e.ID] = m
-	d.s.giveBack(m)
+	m := &memEntry{entry: a.Entry, message: slices.Concat(a.Header, d.body), next: 1}
+	m.status.Held = a.Held
+	jobs := a.Jobs
+	if jobs == nil {
+		jobs = []queue.Job{queue.NewJob(a.Entry)}
+	}
+	for i := range jobs {
+		d.s.put(m, jobs[i].Clone())
+	}
+	d.s.byID[a.Entry.ID] = m
+	d.s.wake()
 	return nil
 }
 
 func (d *memDraft) Abort() { d.ended, d.body = true, nil }
 
 type memLease struct {
-	s     *MemSpool
-	m     *memEntry
-	e     *queue.Entry
-	epoch int
-	ended bool
+	s      *MemSpool
+	m      *memEntry
+	j      *memJob
+	job    *queue.Job
+	status *queue.Status
+	epoch  int
+	ended  bool
+	lost   chan struct{}
 }
 
-var errLeaseEnded = errors.New("the lease has ended")
+func (l *memLease) Entry() *queue.Entry   { return l.m.entry }
+func (l *memLease) Job() *queue.Job       { return l.job }
+func (l *memLease) Status() *queue.Status { return l.status }
+func (l *memLease) Lost() <-chan struct{} { return l.lost }
 
-func (l *memLease) Entry() *queue.Entry { return l.e }
-
-func (l *memLease) Open() (io.ReadSeekCloser, error) {
-	if err := l.s.fault("open", l.e); err != nil {
+func (l *memLease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	if err := l.s.fault("open", l.m.entry); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	return memMessage{bytes.NewReader(l.m.message)}, nil
+}
+
+func (l *memLease) Record(ctx context.Context, r *queue.Record) (err error) {
+	defer func() {
+		if err != nil {
+			for _, m := range r.Messages {
+				m.Draft.Abort()
+			}
+		}
+	}()
+	if err := l.s.fault("record", l.m.entry); err != nil {
+		return err
+	}
+	for _, m := range r.Messages {
+		if err := l.s.fault("commit", m.Entry); err != nil {
+			return err
+		}
+	}
+	if err := l.s.enter(ctx); err != nil {
+		return err
+	}
+	s, m := l.s, l.m
+	defer s.mu.Unlock()
+	if l.ended {
+		return queue.ErrLeaseEnded
+	}
+	if l.j.lease != l {
+		l.ended = true
+		return queue.ErrLost
+	}
+	for _, m := range r.Messages {
+		if s.byID[m.Entry.ID] != nil {
+			return fmt.Errorf("there is an entry %s already", m.Entry.ID)
+		}
+	}
+	l.ended = true
+	s.giveBack(m, l.j)
+	if s.byID[m.entry.ID] != m { // the operator deleted it
+		for _, m := range r.Messages {
+			m.Draft.Abort()
+		}
+		s.wake()
+		return nil
+	}
+	for i := range r.Messages {
+		if err := r.Messages[i].Draft.(*memDraft).commit(&r.Messages[i].Accept); err != nil {
+			return err
+		}
+	}
+	for _, j := range m.status.Apply(r, l.status, m.next) {
+		s.put(m, &j)
+	}
+	if r.Remove && (l.job.Kind != queue.Bury || m.status.Buries(m.open())) {
+		delete(s.byID, m.entry.ID)
+	}
+	s.endIfDone(m)
+	s.wake()
+	return nil
+}
+
+func (l *memLease) Release() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.ended || l.j.lease != l {
+		return
+	}
+	l.ended = true
+	l.s.giveBack(l.m, l.j)
+	l.s.wake()
 }
 
 type memMessage struct{ *bytes.Reader }
 
 func (memMessage) Close() error { return nil }
 
-// Record leaves the lease as it is when it fails.
-func (l *memLease) Record(ctx context.Context, e *queue.Entry) error {
-	if err := l.s.fault("record", e); err != nil {
-		return err
-	}
-	if err := l.s.enter(ctx); err != nil {
-		return err
-	}
-	defer l.s.mu.Unlock()
-	if l.ended || l.epoch != l.s.epoch {
-		return errLeaseEnded
-	}
-	l.ended = true
-	l.s.store(l.m, e)
-	return nil
-}
-
-// Postpone implements queue.Postponer.
-func (l *memLease) Postpone(until time.Time) {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	if l.ended || l.epoch != l.s.epoch {
-		return
-	}
-	l.ended = true
-	l.s.giveBackAt(l.m, until)
-}
-
-func (l *memLease) Release() {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	if l.ended || l.epoch != l.s.epoch {
-		return
-	}
-	l.ended = true
-	l.s.giveBack(l.m)
-}
-
-// clone copies what a caller may change.
-func clone(e *queue.Entry) *queue.Entry {
-	c := *e
-	c.Recipients = slices.Clone(e.Recipients)
-	c.Attributes = maps.Clone(e.Attributes)
-	return &c
-}
+// Interface guards
+var (
+	_ queue.OpenSpool = (*MemSpool)(nil)
+	_ queue.Notifier  = (*MemSpool)(nil)
+)

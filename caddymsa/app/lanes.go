@@ -1,0 +1,126 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// stampRoutes says what routes the configuration has: when it was loaded, and a hash of them. It
+// must be called before modules are loaded, which forget their JSON.
+func (app *App) stampRoutes(now time.Time) error {
+	type routes struct {
+		Routes  []*RouteConfig
+		Bounces *RouteConfig
+	}
+	all := make(map[string]routes, len(app.Servers))
+	for name, srv := range app.Servers {
+		if srv != nil {
+			all[name] = routes{srv.Routes, srv.Bounces}
+		}
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	app.stamp = fmt.Sprintf("%013d-%s", now.UnixMilli(), hex.EncodeToString(sum[:8]))
+	return nil
+}
+
+// nameRoutes gives routes without a name their sink's, with the destination where there are several
+// of one sink. Routes of one name and destination share a lane.
+func (app *App) nameRoutes() error {
+	sinks := make(map[string]int)
+	app.routeNames = make(map[string]bool)
+	for _, srv := range app.Servers {
+		named := make(map[string]bool)
+		for _, r := range srv.allRoutes() {
+			if r.Name == "" {
+				sinks[r.sinkName]++
+				continue
+			}
+			if named[r.Name] {
+				return fmt.Errorf("server %s: route name %s is specified twice", srv.name, r.Name)
+			}
+			named[r.Name] = true
+		}
+	}
+	for _, srv := range app.Servers {
+		for _, r := range srv.allRoutes() {
+			if r.name = r.Name; r.name == "" {
+				r.name = r.sinkName
+				if d := r.destination(); d != "" && sinks[r.sinkName] > 1 {
+					r.name += "/" + d
+				}
+			}
+			app.routeNames[r.name] = true
+		}
+	}
+	return nil
+}
+
+func (srv *Server) allRoutes() []*RouteConfig {
+	all := srv.Routes[:len(srv.Routes):len(srv.Routes)]
+	if srv.Bounces != nil {
+		all = append(all, srv.Bounces)
+	}
+	return all
+}
+
+// checkName refuses a name that would make lanes ambiguous or a log line unreadable.
+func (r *RouteConfig) checkName() error {
+	if strings.ContainsFunc(r.Name, func(c rune) bool { return c <= ' ' || c == '/' || c == 0x7f }) || len(r.Name) > 64 {
+		return fmt.Errorf("name: %q is not a name of up to 64 letters, digits, dots and dashes (for example smarthost)", r.Name)
+	}
+	return nil
+}
+
+// destination is where all messages of the sink go, if that is one place.
+func (r *RouteConfig) destination() string {
+	sink := r.sink
+	if m, ok := sink.(*mappedSink); ok {
+		sink = m.sink
+	}
+	d, ok := sink.(queue.Destinations)
+	if !ok {
+		return ""
+	}
+	one, two := queue.Recipient{Address: "a@one.invalid"}, queue.Recipient{Address: "b@two.invalid"}
+	if name := d.Destination(new(queue.Entry), &one).Name; name == d.Destination(new(queue.Entry), &two).Name {
+		return name
+	}
+	return ""
+}
+
+// to is where the route takes a recipient.
+func (r *RouteConfig) to(ctx context.Context, e *queue.Entry, rcpt *queue.Recipient, app *QueueConfig) (queue.Route, error) {
+	route := queue.Route{Sink: r.sink, Name: r.name, Lane: r.name, Schedule: r.scheduleOf(rcpt, app)}
+	var err error
+	switch sink := r.sink.(type) {
+	case *mappedSink:
+		route.Destination, err = sink.destination(ctx, e, rcpt)
+	case queue.Destinations:
+		route.Destination = sink.Destination(e, rcpt)
+	}
+	if name := route.Destination.Name; name != "" && !strings.HasSuffix(route.Lane, "/"+name) {
+		route.Lane += "/" + laneText(name)
+	}
+	return route, err
+}
+
+// laneText makes a destination's name fit for a log line and a table.
+func laneText(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c <= ' ' || c == 0x7f {
+			return '_'
+		}
+		return c
+	}, name)
+}

@@ -1,0 +1,508 @@
+package queue
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+const (
+	// firstAtOnce is with how many attempts at once a lane begins; each success adds one.
+	firstAtOnce = 2
+	// provenFor is how long a success vouches for a lane.
+	provenFor = time.Minute
+	// laneShare of the workers is what one lane takes at most, unprovenShare what those lanes take
+	// together of which no success is known.
+	laneShare, unprovenShare = 4, 2
+	// rateBurst is for how long a lane with a rate may make up for.
+	rateBurst = 50 * time.Millisecond
+	// forgetAfter is when a lane is forgotten that nothing goes to, and of which nothing is to be known.
+	forgetAfter = 10 * time.Minute
+)
+
+// laneTeller is what the table needs of a spool.
+type laneTeller interface {
+	SetLane(name string, s LaneState)
+}
+
+// lanes is what the queue knows of lanes. It tells the spool what changes of them.
+type lanes struct {
+	spool laneTeller
+	rand  func(int64) int64
+	wake  func() // places came free that somebody may wait for
+
+	mu       sync.Mutex
+	m        map[string]*lane
+	timers   laneTimers
+	settings Settings
+	unproven int // workers that have a job of a lane that was not proven when they got it
+}
+
+// lane is one of them.
+type lane struct {
+	name        string
+	destination Destination
+	known       bool // its limits are
+	unknown     bool // the configuration does not know it: it is never held back
+	atOnce      int
+	visits      int      // under way
+	own         int      // of those: beside the spool's jobs
+	direct      []*place // wait for a place beside the spool's jobs
+
+	success, used time.Time
+	good          bool // the last visit was a success
+	answer        string
+
+	since    time.Time // of being down or paused
+	failures int       // to reach it, in a row
+	probe    time.Time
+	probing  bool
+	cause    error
+	paused   string
+	suspect  suspicion
+
+	allowance float64 // messages that the rate lets pass
+	counted   time.Time
+
+	told  LaneState
+	timer time.Time // when it is looked at again
+	pos   int       // among the timers, from 1 on
+}
+
+// suspicion is a failure that may be the lane's: it is, if another user meets it too.
+type suspicion struct{ text, user string }
+
+// place waits for a turn beside the spool.
+type place struct {
+	given chan struct{}
+	visit *visit
+}
+
+// visit is one attempt in a lane.
+type visit struct {
+	lane  *lane
+	probe bool
+	own   bool // beside the spool's jobs
+}
+
+func (ls *lanes) get(name string) *lane {
+	l := ls.m[name]
+	if l == nil {
+		l = &lane{name: name, atOnce: firstAtOnce, told: NewLane}
+		if ls.m == nil {
+			ls.m = make(map[string]*lane)
+		}
+		ls.m[name] = l
+	}
+	return l
+}
+
+// errBlocked says that a lane takes nothing at the moment.
+var errBlocked = errors.New("the lane takes nothing at the moment")
+
+// enter begins a visit for a job that the spool leased; errBlocked if the lane was closed meanwhile.
+func (ls *lanes) enter(name string, d Destination, at time.Time) (*visit, error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.get(name)
+	l.learn(d, at)
+	if !l.unknown && (l.paused != "" || l.failures > 0 && (l.probing || at.Before(l.probe))) {
+		ls.tell(l, at)
+		return nil, errBlocked
+	}
+	v := ls.begin(l, at)
+	ls.tell(l, at)
+	return v, nil
+}
+
+func (ls *lanes) begin(l *lane, at time.Time) *visit {
+	v := &visit{lane: l}
+	if l.failures > 0 {
+		l.probing, v.probe = true, true
+	}
+	l.visits++
+	l.used = at
+	l.accrue(at)
+	l.allowance--
+	return v
+}
+
+// wait begins a visit of the caller's own, beside the spool's jobs, as soon as there is a place.
+func (ls *lanes) wait(name string, d Destination, at time.Time) *place {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.get(name)
+	l.learn(d, at)
+	p := &place{given: make(chan struct{})}
+	l.direct = append(l.direct, p)
+	ls.tell(l, at)
+	return p
+}
+
+// leaveWait ends a wait that was in vain; false if the place was given meanwhile.
+func (ls *lanes) leaveWait(name string, p *place, at time.Time) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.get(name)
+	for i, other := range l.direct {
+		if other == p {
+			l.direct = append(l.direct[:i:i], l.direct[i+1:]...)
+			ls.tell(l, at)
+			return true
+		}
+	}
+	return false
+}
+
+// learn notes what the destination says of itself.
+func (l *lane) learn(d Destination, at time.Time) {
+	if !l.known || l.destination != d {
+		l.destination, l.known = d, true
+		l.counted, l.allowance = at, l.burst()
+	}
+	l.used = at
+}
+
+// reached is what a visit found out about the lane.
+type reached struct {
+	success     bool
+	unreachable error // evidence that it is down
+	suspect     error // evidence if two users meet it
+	user        string
+	answer      string
+	interrupted bool // it found out nothing
+}
+
+// leave ends a visit.
+func (ls *lanes) leave(v *visit, r reached, at time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := v.lane
+	l.visits--
+	if v.own {
+		l.own--
+	}
+	l.used = at
+	if v.probe {
+		l.probing = false
+	}
+	if r.answer != "" {
+		l.answer = r.answer
+	}
+	switch {
+	case r.interrupted:
+	case r.success:
+		l.success, l.good = at, true
+		l.atOnce++
+		l.up()
+	case r.unreachable != nil:
+		l.good = false
+		if l.failures == 0 || v.probe { // else it began before the lane was known to be down
+			ls.down(l, r.unreachable, at)
+		}
+	case r.suspect != nil:
+		l.good = false
+		s := suspicion{text: failureText(r.suspect), user: r.user}
+		switch {
+		case v.probe, l.suspect.text == s.text && l.suspect.user != s.user:
+			ls.down(l, r.suspect, at)
+		default:
+			l.suspect = s
+		}
+	default: // it answers, whatever it says of this message
+		l.up()
+	}
+	if l.known {
+		l.atOnce = min(l.atOnce, 1<<20)
+		if c := l.destination.Concurrency; c > 0 {
+			l.atOnce = min(l.atOnce, c)
+		}
+	}
+	ls.tell(l, at)
+	ls.forget(at)
+}
+
+func (l *lane) up() {
+	l.failures, l.cause, l.suspect = 0, nil, suspicion{}
+	if l.paused == "" {
+		l.since = time.Time{}
+	}
+}
+
+// down notes a failure to reach the lane and plans the next probe.
+func (ls *lanes) down(l *lane, cause error, at time.Time) {
+	if l.failures == 0 && l.paused == "" {
+		l.since = at
+	}
+	l.failures++
+	l.atOnce = firstAtOnce
+	wait := min(ls.settings.FirstProbe<<min(l.failures-1, 20), ls.settings.LastProbe)
+	if wait <= 0 {
+		wait = ls.settings.LastProbe
+	}
+	l.probe = at.Add(wait + time.Duration(ls.rand(max(1, int64(wait/4)))))
+	l.cause = cause
+}
+
+// proven: a visit that fails ends it, and one whose success is long ago has a limit of one.
+func (l *lane) proven() bool { return l.good || l.unknown }
+
+// claim counts a job of the lane that a worker has got; the worker calls what it returns at its end.
+func (ls *lanes) claim(name string) (end func()) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l := ls.m[name]; name == "" || l != nil && l.proven() {
+		return func() {}
+	}
+	ls.unproven++
+	return func() {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		ls.unproven--
+	}
+}
+
+// burst is how many messages a rate lets pass at once.
+func (l *lane) burst() float64 {
+	r := l.destination.Rate
+	if r.Messages <= 0 || r.Per <= 0 {
+		return 1
+	}
+	return max(1, float64(r.Messages)*float64(rateBurst)/float64(r.Per))
+}
+
+// accrue counts what the rate lets pass by now.
+func (l *lane) accrue(at time.Time) {
+	r := l.destination.Rate
+	if r.Messages <= 0 || r.Per <= 0 {
+		l.allowance, l.counted = 1, at
+		return
+	}
+	if passed := at.Sub(l.counted); passed > 0 {
+		l.allowance = min(l.burst(), l.allowance+float64(passed)*float64(r.Messages)/float64(r.Per))
+	}
+	l.counted = at
+}
+
+// limit is how many visits there may be at once at this moment, and when that changes by itself.
+func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
+	switch {
+	case l.unknown:
+		return -1, time.Time{}
+	case l.paused != "":
+		return 0, time.Time{}
+	case l.failures > 0 && l.probing:
+		return 0, time.Time{}
+	case l.failures > 0 && at.Before(l.probe):
+		return 0, l.probe
+	case l.failures > 0:
+		return l.visits + 1, time.Time{}
+	}
+	n = l.atOnce
+	if c := l.destination.Concurrency; c > 0 {
+		n = min(n, c)
+	}
+	n = min(n, max(1, ls.settings.Workers/laneShare))
+	if l.good && at.Sub(l.success) >= provenFor { // one to see whether it still answers
+		n = 1
+	}
+	if !l.known {
+		n = min(n, NewLane.Limit)
+	}
+	if r := l.destination.Rate; l.known && r.Messages > 0 && r.Per > 0 {
+		l.accrue(at)
+		if pass := int(l.allowance + 1e-9); l.visits+pass < n {
+			if n = 0; pass > 0 {
+				n = l.visits + pass
+			}
+			again = at.Add(time.Duration((float64(pass)+1-l.allowance)*float64(r.Per)/float64(r.Messages)) + time.Microsecond)
+		}
+	}
+	if l.good {
+		if ends := l.success.Add(provenFor); at.Before(ends) && (again.IsZero() || ends.Before(again)) {
+			again = ends
+		}
+	}
+	return n, again
+}
+
+// tell gives places to those who wait beside the spool, and tells it what has changed.
+func (ls *lanes) tell(l *lane, at time.Time) {
+	n, again := ls.limit(l, at)
+	for len(l.direct) > 0 && (n < 0 || l.visits < n) {
+		p := l.direct[0]
+		l.direct = l.direct[1:]
+		p.visit = ls.begin(l, at)
+		p.visit.own = true
+		l.own++
+		close(p.given)
+		n, again = ls.limit(l, at)
+	}
+	if n > 0 {
+		n = max(0, n-len(l.direct)-l.own)
+	}
+	s := LaneState{Limit: n, Proven: l.proven()}
+	if s != l.told {
+		l.told = s
+		ls.spool.SetLane(l.name, s)
+		ls.wake()
+	}
+	ls.setTimer(l, again)
+}
+
+// tick looks after the lanes whose time has come, and returns when the next one's does.
+func (ls *lanes) tick(at time.Time) time.Time {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for len(ls.timers) > 0 && !ls.timers[0].timer.After(at) {
+		l := ls.timers[0]
+		ls.setTimer(l, time.Time{})
+		ls.tell(l, at)
+	}
+	if len(ls.timers) == 0 {
+		return time.Time{}
+	}
+	return ls.timers[0].timer
+}
+
+// forget drops lanes of which nothing is to be known, a few at a time.
+func (ls *lanes) forget(at time.Time) {
+	looked := 0
+	for name, l := range ls.m { // in no order
+		if looked++; looked > 3 {
+			return
+		}
+		if l.visits == 0 && len(l.direct) == 0 && l.failures == 0 && l.paused == "" && !l.unknown && at.Sub(l.used) > forgetAfter {
+			ls.setTimer(l, time.Time{})
+			if l.told != NewLane {
+				ls.spool.SetLane(name, NewLane)
+			}
+			delete(ls.m, name)
+		}
+	}
+}
+
+// use applies a generation's settings. Lanes that are down are probed at once: somebody may have
+// mended what was wrong. those it does not know are let go.
+func (ls *lanes) use(s Settings, knows func(string) bool, at time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.settings = s
+	for _, l := range ls.m {
+		l.unknown = !knows(l.name)
+		l.known = false // limits may differ
+		l.probe = time.Time{}
+		ls.tell(l, at)
+	}
+}
+
+// unknownLane lets go of a lane that the configuration does not know.
+func (ls *lanes) unknownLane(name string, at time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.get(name)
+	l.unknown, l.used = true, at
+	ls.tell(l, at)
+}
+
+// full tells whether lanes that are not proven have all the places that they get.
+func (ls *lanes) full() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.unproven >= max(1, ls.settings.Workers/unprovenShare)
+}
+
+// blocked tells why a lane takes nothing, apart from its being busy; nil if it does.
+func (ls *lanes) blocked(name string) error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.m[name]
+	switch {
+	case l == nil || l.unknown:
+		return nil
+	case l.paused != "":
+		return fmt.Errorf("%w: %s", errBlocked, l.paused)
+	case l.failures > 0:
+		return l.cause
+	}
+	return nil
+}
+
+// steer applies f to the lanes of a name, or to all, and tells the spool.
+func (ls *lanes) steer(name string, at time.Time, f func(*lane)) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if name != "" {
+		l := ls.get(name)
+		l.used = at
+		f(l)
+		ls.tell(l, at)
+		return
+	}
+	for _, l := range ls.m {
+		f(l)
+		ls.tell(l, at)
+	}
+}
+
+// failureText is what two failures have in common that are one: without numbers and ids.
+func failureText(err error) string {
+	words := strings.FieldsFunc(causeText(err), func(c rune) bool { return unicode.IsSpace(c) || c == '<' || c == '>' || c == '"' })
+	kept := words[:0]
+	for i, w := range words {
+		if i > 1 && strings.ContainsFunc(w, func(c rune) bool { return unicode.IsDigit(c) || c == '@' }) {
+			continue
+		}
+		kept = append(kept, strings.ToLower(w))
+	}
+	return strings.Join(kept, " ")
+}
+
+// laneTimers is a heap of lanes by when they are looked at again.
+type laneTimers []*lane
+
+func (ls *lanes) setTimer(l *lane, at time.Time) {
+	switch {
+	case at.IsZero() && l.pos == 0:
+	case at.IsZero():
+		heap.Remove(&ls.timers, l.pos-1)
+	case l.pos == 0:
+		l.timer = at
+		heap.Push(&ls.timers, l)
+		if ls.timers[0] == l {
+			ls.wake()
+		}
+	default:
+		l.timer = at
+		heap.Fix(&ls.timers, l.pos-1)
+		if ls.timers[0] == l {
+			ls.wake()
+		}
+	}
+}
+
+func (t laneTimers) Len() int           { return len(t) }
+func (t laneTimers) Less(i, j int) bool { return t[i].timer.Before(t[j].timer) }
+func (t laneTimers) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].pos, t[j].pos = i+1, j+1
+}
+
+func (t *laneTimers) Push(x any) {
+	l := x.(*lane)
+	*t = append(*t, l)
+	l.pos = len(*t)
+}
+
+func (t *laneTimers) Pop() any {
+	old := *t
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	l.pos = 0
+	*t = old[:len(old)-1]
+	return l
+}

@@ -1,0 +1,147 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Delivery is one attempt: a message and those of its recipients that one sink takes.
+type Delivery struct {
+	Entry      *Entry
+	Recipients []*Recipient
+	// Attempt is the number of this one, from 1 on.
+	Attempt int
+
+	open    func() (io.ReadSeekCloser, error)
+	errs    map[*Recipient]error
+	relayed map[*Recipient]bool
+	answers map[*Recipient]Answer
+	final   func() error
+}
+
+// NewDelivery returns an attempt; open reads the message from its start.
+func NewDelivery(e *Entry, rcpts []*Recipient, open func() (io.ReadSeekCloser, error)) *Delivery {
+	return &Delivery{Entry: e, Recipients: rcpts, open: open}
+}
+
+// Open reads the message, prepended header fields first, with CRLF line ends.
+func (d *Delivery) Open() (io.ReadSeekCloser, error) { return d.open() }
+
+// Report says what became of one recipient: nil for delivered. Recipients that
+// are not reported share what Deliver returns.
+func (d *Delivery) Report(r *Recipient, err error) {
+	if d.errs == nil {
+		d.errs = make(map[*Recipient]error, len(d.Recipients))
+	}
+	d.errs[r] = err
+}
+
+// Relayed says that a delivered recipient's copy went on to another server, and whether that
+// one has taken over the notifications that were asked for (RFC 3461 section 6.2). Without it
+// the sink is where the message ends.
+func (d *Delivery) Relayed(r *Recipient, notifies bool) {
+	if d.relayed == nil {
+		d.relayed = make(map[*Recipient]bool, len(d.Recipients))
+	}
+	d.relayed[r] = notifies
+}
+
+// WasRelayed tells what Relayed said of r, if it did.
+func (d *Delivery) WasRelayed(r *Recipient) (notifies, relayed bool) {
+	notifies, relayed = d.relayed[r]
+	return notifies, relayed
+}
+
+// Reported tells what Report said of r, if it did.
+func (d *Delivery) Reported(r *Recipient) (err error, reported bool) {
+	err, reported = d.errs[r]
+	return err, reported
+}
+
+// Outcome is what became of r, given what Deliver returned.
+func (d *Delivery) Outcome(r *Recipient, deliverErr error) error {
+	if err, ok := d.errs[r]; ok {
+		return err
+	}
+	return deliverErr
+}
+
+// Sink is where messages end as far as this server is concerned. Implementations are safe
+// for concurrent use.
+type Sink interface {
+	// Deliver hands the message on. nil means that every recipient without a
+	// Report has it for certain. An *smtp.SMTPError with a 5yz code, or an error
+	// made by Permanent, fails the recipients for good; anything else is tried
+	// again later. Deliver returns soon after ctx ends.
+	Deliver(ctx context.Context, d *Delivery) error
+}
+
+// Destinations is an optional interface of a Sink that takes messages to several places, or that
+// a place can have too much of. A sink without it is one lane of no limit.
+type Destinations interface {
+	// Destination tells where the recipient's message goes. It is asked when the recipient is
+	// accepted and again before each attempt, so it must be cheap and ask nobody.
+	Destination(e *Entry, r *Recipient) Destination
+}
+
+// Destination is a place that messages go to. With the route's name it makes a lane: what is known
+// of it, such as that it cannot be reached, is known for all that goes there.
+type Destination struct {
+	// Name tells the sink's destinations apart, and is the same in the next configuration,
+	// such as host:port.
+	Name string
+	// Concurrency is how many attempts there may run at once. Zero: no limit of its own.
+	Concurrency int
+	// Rate is how many messages it takes in a time.
+	Rate Rate
+}
+
+// Generation is a configuration's say in delivery, held for one attempt.
+type Generation interface {
+	// Stamp tells what routes a configuration has: "<time>-<content>", of which the later time is the
+	// newer configuration and the same content means the same routes, whenever it was loaded.
+	Stamp() string
+	// Route returns where a recipient's message goes. ErrNoRoute when nothing takes it.
+	Route(ctx context.Context, e *Entry, r *Recipient) (Route, error)
+	// Knows tells whether the lane can still be one of this configuration's.
+	Knows(lane string) bool
+	// Schedule is how often to try and when to give up, where a route does not say.
+	Schedule() Schedule
+	// Settings are those of the queue as a whole.
+	Settings() Settings
+	// Hostname names the server in bounces.
+	Hostname(e *Entry) string
+}
+
+// Route is where messages go. Recipients of one lane and schedule go together.
+type Route struct {
+	Sink Sink
+	// Name in the log.
+	Name string
+	// Lane is <name>/<destination>, and what the destination says of itself.
+	Lane        string
+	Destination Destination
+	// Schedule of this route; nil: the generation's.
+	Schedule *Schedule
+}
+
+// ErrNoRoute says that no route takes a recipient. It is deferred, not bounced.
+var ErrNoRoute = errors.New("no route takes the recipient")
+
+// Settings are the queue's, whatever the route.
+type Settings struct {
+	// Workers is how many attempts run at once.
+	Workers int
+	// FirstProbe is the wait before a lane that is down is tried again, which doubles up to LastProbe.
+	FirstProbe, LastProbe time.Duration
+	// Grace is how long an attempt that cannot be taken back goes on when its configuration is left.
+	Grace time.Duration
+}
+
+// Host gives the generation in charge. interrupt is closed when that generation must be left: attempts
+// that can be taken back end at once. ok is false while nobody is in charge: the queue waits.
+type Host interface {
+	Acquire() (g Generation, interrupt <-chan struct{}, ok bool)
+}

@@ -1,0 +1,191 @@
+package queue
+
+import (
+	"slices"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+)
+
+// Status is what changes of an entry as a whole.
+type Status struct {
+	// Server whose routes take it, if that is not the one that accepted it.
+	Rerouted string `json:"rerouted,omitempty"`
+	Held     string `json:"held,omitempty"` // why it is held; "" when it is not
+	// GivenUp is what the operator has the sender told: nothing is tried any more, from GivenUpAt on.
+	GivenUp   string    `json:"given_up,omitempty"`
+	GivenUpAt time.Time `json:"given_up_at,omitzero"`
+	Since     time.Time `json:"since,omitzero"` // from when its age counts, if not from Accepted
+	// Dead is until when it is kept as a dead letter once its last job has ended. Zero: not at all.
+	Dead time.Time `json:"dead,omitzero"`
+	// Notes are what the sender is to be told, at NotesDue at the latest.
+	Notes    []Note    `json:"notes,omitempty"`
+	NotesDue time.Time `json:"notes_due,omitzero"`
+	NotesSeq int       `json:"notes_seq,omitempty"` // of the last that there was
+	History  []Event   `json:"history,omitempty"`   // what happened to it as a whole
+}
+
+// IsZero tells whether nothing was ever said of the entry as a whole.
+func (s *Status) IsZero() bool {
+	return s.Rerouted == "" && s.Held == "" && s.GivenUp == "" && s.Since.IsZero() && s.Dead.IsZero() && s.NotesSeq == 0 && len(s.History) == 0
+}
+
+// Note is something that the sender is to be told.
+type Note struct {
+	Seq    int        `json:"seq"`
+	Time   time.Time  `json:"time"`
+	Action dsn.Action `json:"action"`
+	To     Indexes    `json:"to"`
+	Fate
+	Until time.Time `json:"until,omitzero"` // delayed: how long it is tried
+}
+
+// Clone copies what a caller may go on to change.
+func (s *Status) Clone() *Status {
+	c := *s
+	c.Notes, c.History = slices.Clone(s.Notes), slices.Clone(s.History)
+	return &c
+}
+
+// Special is the job that follows from the status of an entry with so many open jobs, if there is one.
+func (s *Status) Special(open int) (job Job, ok bool) {
+	switch {
+	case s.Held != "":
+		return Job{}, false
+	case len(s.Notes) > 0:
+		job = Job{Kind: Notify, Due: s.NotesDue}
+		if open == 0 {
+			job.Due = time.Time{}
+		}
+		return job, true
+	case open == 0 && !s.Dead.IsZero():
+		return Job{Kind: Bury, Due: s.Dead}, true
+	}
+	return Job{}, false
+}
+
+// Ended tells whether nothing is left of an entry with so many open jobs.
+func (s *Status) Ended(open int) bool {
+	return open == 0 && len(s.Notes) == 0 && s.Dead.IsZero() && s.Held == ""
+}
+
+// Apply makes the record of a leased job part of the status, and returns the record's jobs as they
+// are to be stored. leased was the status when the job was leased; next is the number of the next
+// job that is new. It is the one place where an outcome meets what the operator did meanwhile.
+func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
+	jobs := make([]Job, 0, len(r.Jobs))
+	for i := range r.Jobs {
+		j := *r.Jobs[i].Clone()
+		if j.Number == 0 {
+			j.Number = next
+			next++
+		}
+		if j.Pending() {
+			if s.GivenUp != "" {
+				j.Deadline = s.GivenUpAt
+			}
+			if s.Rerouted != leased.Rerouted {
+				j.Lane, j.Stamp, j.Due = "", "", r.At
+			}
+		}
+		jobs = append(jobs, j)
+	}
+	s.Notes = slices.DeleteFunc(s.Notes, func(n Note) bool { return n.Seq <= r.Told })
+	for _, n := range r.Notes {
+		s.NotesSeq++
+		n.Seq = s.NotesSeq
+		s.Notes = append(s.Notes, n)
+	}
+	switch {
+	case len(s.Notes) == 0:
+		s.NotesDue = time.Time{}
+	case s.NotesDue.IsZero() || r.Told > 0:
+		s.NotesDue = r.NotesDue
+		if s.NotesDue.IsZero() {
+			s.NotesDue = r.At
+		}
+	}
+	if r.Keep.After(s.Dead) {
+		s.Dead = r.Keep
+	}
+	if !r.Since.IsZero() {
+		s.Since = r.Since
+	}
+	if r.Hold != "" {
+		s.Held = r.Hold
+	}
+	for _, v := range r.Events {
+		s.History = addEvent(s.History, v)
+	}
+	return jobs
+}
+
+// Note adds an operator's doing to the history.
+func (s *Status) Note(at time.Time, what, text string) {
+	s.History = addEvent(s.History, Event{Time: at, What: what, Text: oneLine(text)})
+}
+
+// Message is the operator's view of a queued message.
+type Message struct {
+	Entry  *Entry
+	Status Status
+	Jobs   []Job // all of them, those that have ended too
+}
+
+// Open is how many jobs have a recipient to deliver to.
+func (m *Message) Open() (n int) {
+	for i := range m.Jobs {
+		if m.Jobs[i].Pending() {
+			n++
+		}
+	}
+	return n
+}
+
+// InFlight is how many jobs are leased.
+func (m *Message) InFlight() (n int) {
+	for i := range m.Jobs {
+		if m.Jobs[i].Leased {
+			n++
+		}
+	}
+	return n
+}
+
+// Server is whose routes take the message.
+func (m *Message) Server() string {
+	if m.Status.Rerouted != "" {
+		return m.Status.Rerouted
+	}
+	return m.Entry.Server
+}
+
+// DeadLetter tells whether nothing is tried any more and it is kept for the operator.
+func (m *Message) DeadLetter() bool { return !m.Status.Dead.IsZero() && m.Open() == 0 }
+
+// Recipients are the entry's with what has become of them.
+func (m *Message) Recipients() []Recipient {
+	all := slices.Clone(m.Entry.Recipients)
+	for i := range m.Jobs {
+		for _, r := range m.Jobs[i].Recipients {
+			all[r.Index] = r
+		}
+	}
+	return all
+}
+
+// Next is when the next job that waits is due; zero when none does.
+func (m *Message) Next() (next time.Time) {
+	for i := range m.Jobs {
+		if j := &m.Jobs[i]; j.Pending() && !j.Leased && (next.IsZero() || j.Due.Before(next)) {
+			next = j.Due
+		}
+	}
+	return next
+}
+
+// Buries tells whether the entry, with so many open jobs, is still a dead letter to be forgotten.
+func (s *Status) Buries(open int) bool {
+	j, ok := s.Special(open)
+	return ok && j.Kind == Bury
+}

@@ -1,0 +1,196 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// sweepPage is how many messages are looked at before the sweep rests.
+	sweepPage = 100
+	// sweepRest is how long it rests, as a multiple of how long it worked: deliveries go first.
+	sweepRest = 4
+)
+
+// sweeps routes waiting jobs anew when the configuration's routes have changed.
+type sweeps struct {
+	stamp  string
+	cancel context.CancelFunc
+	mu     sync.Mutex // one at a time
+}
+
+// adopt makes a generation's settings the queue's, and begins a sweep where its routes differ. Only
+// the scheduler calls it.
+func (q *Queue) adopt(g Generation, s Settings) {
+	stamp := g.Stamp()
+	if stamp == q.sweeps.stamp {
+		return
+	}
+	same := sameStamp(stamp, q.sweeps.stamp)
+	q.sweeps.stamp = stamp
+	q.lanes.use(s, g.Knows, now())
+	if same {
+		return
+	}
+	if q.sweeps.cancel != nil {
+		q.sweeps.cancel()
+	}
+	ctx, cancel := context.WithCancel(q.leasing)
+	q.sweeps.cancel = cancel
+	q.group.Go(func() {
+		defer cancel()
+		q.sweeps.mu.Lock()
+		defer q.sweeps.mu.Unlock()
+		if err := q.sweep(ctx, g); err != nil && ctx.Err() == nil {
+			q.log.Error("waiting messages could not all be routed anew; that is done when they are tried", zap.Error(err))
+		}
+	})
+}
+
+// sweep goes first to lanes that are no more, which nothing holds back, and then through all.
+func (q *Queue) sweep(ctx context.Context, g Generation) error {
+	var gone []string
+	if err := q.spool.Lanes(ctx, func(l LaneInfo) bool {
+		if l.Name != "" && !g.Knows(l.Name) {
+			gone = append(gone, l.Name)
+		}
+		return true
+	}); err != nil {
+		return err
+	}
+	for _, name := range gone {
+		q.lanes.unknownLane(name, now())
+		for after := ""; ; {
+			ids, err := q.spool.InLane(ctx, name, after, sweepPage)
+			if err != nil || len(ids) == 0 {
+				if err != nil {
+					return err
+				}
+				break
+			}
+			if err := q.sweepPage(ctx, g, ids); err != nil {
+				return err
+			}
+			after = ids[len(ids)-1]
+		}
+	}
+	for after := ""; ; {
+		var ids []string
+		n := 0
+		err := q.spool.List(ctx, after, func(m *Message) bool {
+			n++
+			after = m.Entry.ID
+			if slices.ContainsFunc(m.Jobs, func(j Job) bool { return stale(&j, g) }) {
+				ids = append(ids, m.Entry.ID)
+			}
+			return n < sweepPage
+		})
+		if err != nil {
+			return err
+		}
+		if err := q.sweepPage(ctx, g, ids); err != nil {
+			return err
+		}
+		if n < sweepPage {
+			return nil
+		}
+	}
+}
+
+// stale tells whether a waiting job was routed by other routes, that are not newer.
+func stale(j *Job, g Generation) bool {
+	return j.Pending() && !j.Leased && j.Lane != "" && !sameStamp(j.Stamp, g.Stamp()) && !newerStamp(j.Stamp, g.Stamp())
+}
+
+func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string) error {
+	began := time.Now()
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := q.reroute(ctx, g, id); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	rest := time.NewTimer(min(sweepRest*time.Since(began), time.Second))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+var errUnchanged = errors.New("nothing has changed")
+
+// reroute routes a message's waiting jobs anew; nothing is written where that changes nothing.
+func (q *Queue) reroute(ctx context.Context, g Generation, id string) error {
+	m, err := q.spool.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	changed := make(map[int]rerouted)
+	for i := range m.Jobs {
+		if j := &m.Jobs[i]; stale(j, g) {
+			if jobs := q.routeAnew(ctx, g, m, j); jobs != nil {
+				changed[j.Number] = rerouted{jobs: jobs, lane: j.Lane, attempts: j.Attempts}
+			}
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	_, err = q.spool.Change(ctx, id, func(m *Message) error {
+		did := false
+		for i := range len(m.Jobs) {
+			j := &m.Jobs[i]
+			to, ok := changed[j.Number]
+			if !ok || j.Leased || j.Lane != to.lane || j.Attempts != to.attempts {
+				continue // somebody was faster
+			}
+			*j, did = to.jobs[0], true
+			m.Jobs = append(m.Jobs, to.jobs[1:]...)
+		}
+		if !did {
+			return errUnchanged
+		}
+		return nil
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// rerouted is what becomes of a job that was as it is said here.
+type rerouted struct {
+	jobs     []Job
+	lane     string
+	attempts int
+}
+
+// routeAnew returns the jobs that a job becomes; nil where it stays in its lane.
+func (q *Queue) routeAnew(ctx context.Context, g Generation, m *Message, j *Job) []Job {
+	e := m.Entry
+	if m.Status.Rerouted != "" {
+		c := *e
+		c.Server = m.Status.Rerouted
+		e = &c
+	}
+	a := &attempt{q: q, e: e, job: j, status: &m.Status, g: g, ctx: ctx}
+	a.rec.At = now()
+	groups := a.routeAll()
+	if len(groups) == 1 && groups[0].Lane == j.Lane {
+		return nil
+	}
+	jobs := a.split(groups)
+	for i := range jobs {
+		jobs[i].Due = a.rec.At
+	}
+	return jobs
+}

@@ -1,0 +1,190 @@
+package spoolfile
+
+import (
+	"errors"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// scan fills the schedule with what is stored; f sees each entry first.
+func (s *Store) scan(eng *engine, f func(*entry)) error {
+	var old []string
+	now := time.Now().UnixNano()
+	err := eng.each(envelopePrefix, "", func(id string, value []byte) bool {
+		if isOld(value) {
+			old = append(old, id)
+			return true
+		}
+		e := &entry{id: id}
+		if err := s.revive(e, value, now); err != nil {
+			s.log.Error("an envelope in the spool cannot be read; the message is not delivered", zap.String("queue_id", id), zap.Error(err))
+			e.set(entryBroken, true)
+		}
+		s.schedule.reserve(e)
+		return true
+	})
+	if err == nil {
+		err = s.migrate(eng, old, now)
+	}
+	if err == nil {
+		err = s.scanJobs(eng, now)
+	}
+	if err != nil {
+		return err
+	}
+	statuses := make(map[*entry]*queue.Status)
+	if err := eng.each(statusPrefix, "", func(id string, value []byte) bool {
+		e := s.schedule.find(id)
+		if e == nil {
+			return true
+		}
+		status, err := decodeStatus(value)
+		if err != nil {
+			s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", id), zap.Error(err))
+			e.set(entryBroken, true)
+			return true
+		}
+		e.set(entryStatus, true)
+		statuses[e] = status
+		return true
+	}); err != nil {
+		return err
+	}
+	s.schedule.mu.Lock()
+	defer s.schedule.mu.Unlock()
+	for _, e := range s.schedule.entries {
+		f(e)
+		s.begin(e, statuses[e])
+	}
+	return nil
+}
+
+// begin has the jobs of an entry that was just read wait for their time. The schedule is locked.
+func (s *Store) begin(e *entry, status *queue.Status) {
+	if status == nil {
+		status = new(queue.Status)
+	}
+	e.set(entryHeld, status.Held != "")
+	for j := e.jobs; j != nil; j = j.sibling {
+		if j.lease == nil {
+			s.schedule.settle(j)
+		}
+	}
+	s.schedule.follow(e, status)
+}
+
+// clockAhead is by how much a record must come from the future for the clock to have been wrong.
+const clockAhead = int64(time.Minute)
+
+// revive makes an entry of its record, with the jobs that it began with.
+func (s *Store) revive(e *entry, value []byte, now int64) error {
+	v, err := decodeEnvelope(value)
+	if err != nil {
+		return err
+	}
+	e.file, e.size, e.priority, e.user, e.accepted = v.file, v.size, v.priority, v.user, v.accepted
+	e.envelope, e.next = int32(min(v.octets, 1<<30)), int32(len(v.jobs))+1
+	for i := range v.jobs {
+		f := &v.jobs[i]
+		e.link(s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline}, v.accepted, now))
+	}
+	return nil
+}
+
+// timely has a job that was written in the future be due now.
+func (s *Store) timely(j *job, written, now int64) *job {
+	if written > now+clockAhead {
+		j.due, j.deadline = min(j.due, now), 0
+	}
+	return j
+}
+
+// scanJobs reads the jobs that are not as their messages began. Those of messages that are no more
+// are deleted.
+func (s *Store) scanJobs(eng *engine, now int64) error {
+	var orphans []edit
+	err := eng.each(jobPrefix, "", func(key string, value []byte) bool {
+		id, number, err := splitJobKey(key)
+		e := s.schedule.find(id)
+		if err != nil || e == nil {
+			orphans = append(orphans, edit{key: append([]byte{jobPrefix}, key...)})
+			return true
+		}
+		if err := s.reviveJob(e, number, value, now); err != nil {
+			s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", id), zap.Error(err))
+			e.set(entryBroken, true)
+		}
+		return true
+	})
+	if err == nil && len(orphans) > 0 {
+		err = eng.commit(&change{writes: orphans})
+	}
+	return err
+}
+
+func (s *Store) reviveJob(e *entry, number int, value []byte, now int64) error {
+	rec, err := decodeJob(value)
+	if err != nil {
+		return err
+	}
+	j := e.job(number)
+	if j == nil {
+		j = &job{e: e, number: int32(number)}
+		e.link(j)
+		e.next = max(e.next, j.number+1)
+	}
+	j.stored, j.ended = true, rec.ended
+	j.lane, j.due, j.deadline = s.schedule.lane(rec.lane), rec.due, rec.deadline
+	s.timely(j, rec.written, now)
+	return nil
+}
+
+// reload reads an entry again of which nobody knows what was stored.
+func (s *Store) reload(eng *engine, e *entry) error {
+	value, err := eng.get(envelopeKey(e.id))
+	s.schedule.mu.Lock()
+	defer s.schedule.mu.Unlock()
+	if errors.Is(err, pebble.ErrNotFound) {
+		s.schedule.remove(e)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := decodeEnvelope(value); err != nil {
+		return err
+	}
+	for j := range e.all() {
+		if j.lease == nil {
+			s.schedule.unsettle(j)
+		}
+	}
+	now := time.Now().UnixNano()
+	if err := eng.each(jobPrefix, e.id+"\x00", func(key string, value []byte) bool {
+		id, number, err := splitJobKey(key)
+		if err != nil || id != e.id {
+			return false
+		}
+		if j := e.job(number); j == nil || j.lease == nil {
+			_ = s.reviveJob(e, number, value, now)
+		}
+		return true
+	}); err != nil {
+		return err
+	}
+	value, err = eng.get(statusKey(e.id))
+	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	status, err := decodeStatus(value)
+	if err != nil {
+		return err
+	}
+	e.set(entryStatus, !status.IsZero())
+	s.begin(e, status)
+	return nil
+}

@@ -1,0 +1,332 @@
+package spoolfile
+
+import (
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// Priorities of a message (RFC 6710 section 4.1).
+const (
+	lowestPriority  = -9
+	highestPriority = 9
+	priorities      = highestPriority - lowestPriority + 1
+)
+
+// lowTurn: of so many turns one goes to a lower priority, so that none waits forever.
+const lowTurn = 8
+
+// turns are the jobs that are due, so arranged that the next one is found and not searched for.
+//
+// Jobs of one user, lane and priority make a line. As long as a lane has room, its lines stand
+// with their users, who take turns: who has waited longest comes first, with what is due first of
+// what is due. Once a lane is full or closed its lines stand apart, in the lane: they are no
+// longer in anybody's way, and when it has room again the turn is the lane's, and in it that
+// of the user who has waited longest there. It stays so until the lane has nothing left that is due.
+type turns struct {
+	levels [priorities][2]heapOf[*taker, byStamp] // users and lanes apart, by whether they are proven
+	users  map[userKey]*user
+	lines  map[lineKey]*line
+	clock  uint64 // numbers the turns
+	count  int
+	low    int // the level that the next lower turn begins to look at
+}
+
+// taker is who takes turns: a user, or a lane that stands apart.
+type taker struct {
+	stamp  uint64 // of its last turn
+	user   *user
+	lane   *lane
+	place  int32
+	level  int8
+	proven int8
+}
+
+type byStamp struct{}
+
+func (byStamp) less(a, b *taker) bool { return a.stamp < b.stamp }
+func (byStamp) place(n *taker) *int32 { return &n.place }
+
+type userKey struct {
+	user   uint64
+	level  int8
+	proven int8
+}
+
+type lineKey struct {
+	lane  *lane
+	user  uint64
+	level int8
+}
+
+// user is one user's lines at one priority in lanes that have room.
+type user struct {
+	taker
+	key   userKey
+	lines heapOf[*line, byFirst]
+}
+
+// line is what is due of one user in one lane at one priority.
+type line struct {
+	lane   *lane
+	user   *user // nil while the lane stands apart
+	jobs   heapOf[*job, byDue]
+	stamp  uint64 // of its last turn in the lane
+	key    uint64
+	inUser int32
+	inLane int32
+	level  int8
+}
+
+// byFirst is the order of a user's lines.
+type byFirst struct{}
+
+func (byFirst) less(a, b *line) bool { return byDue{}.less(a.jobs.items[0], b.jobs.items[0]) }
+func (byFirst) place(l *line) *int32 { return &l.inUser }
+
+// byTurn is the order of a lane's lines.
+type byTurn struct{}
+
+func (byTurn) less(a, b *line) bool {
+	if a.level != b.level {
+		return a.level > b.level
+	}
+	return a.stamp < b.stamp
+}
+func (byTurn) place(l *line) *int32 { return &l.inLane }
+
+// lane is what is kept of one.
+type lane struct {
+	taker
+	name    string
+	state   queue.LaneState
+	leased  int32
+	waiting int32
+	apart   bool
+	count   uint32 // of the lane's own turns
+	head    *job   // its jobs in the order of their arrival
+	tail    *job
+	lines   heapOf[*line, byTurn]
+}
+
+func (l *lane) append(j *job) {
+	j.before, j.listed = l.tail, true
+	if l.tail == nil {
+		l.head = j
+	} else {
+		l.tail.after = j
+	}
+	l.tail = j
+}
+
+func (l *lane) unlink(j *job) {
+	if j.before == nil {
+		l.head = j.after
+	} else {
+		j.before.after = j.after
+	}
+	if j.after == nil {
+		l.tail = j.before
+	} else {
+		j.after.before = j.before
+	}
+	j.before, j.after, j.listed = nil, nil, false
+}
+
+func (l *lane) room() bool { return l.state.Limit < 0 || int(l.leased) < l.state.Limit }
+
+func (l *lane) world() int8 {
+	if l.state.Proven {
+		return 1
+	}
+	return 0
+}
+
+func (t *turns) now() uint64 {
+	t.clock++
+	return t.clock
+}
+
+// add puts a job that is due in a lane's line of its user.
+func (t *turns) add(j *job, l *lane) {
+	key := lineKey{l, j.e.user, j.e.priority - lowestPriority}
+	ln := t.lines[key]
+	if ln == nil {
+		if t.lines == nil {
+			t.lines = make(map[lineKey]*line)
+		}
+		ln = &line{lane: l, key: key.user, level: key.level, stamp: t.now()}
+		t.lines[key] = ln
+		ln.jobs.push(j)
+		j.line = ln
+		l.lines.push(ln)
+		t.attach(ln)
+		return
+	}
+	j.line = ln
+	ln.jobs.push(j)
+	if ln.user != nil && j.place == 1 {
+		ln.user.lines.fix(ln)
+	}
+}
+
+// attach has a line stand where its lane says.
+func (t *turns) attach(ln *line) {
+	l := ln.lane
+	if l.apart || !l.room() {
+		t.refresh(l)
+		return
+	}
+	key := userKey{ln.key, ln.level, l.world()}
+	u := t.users[key]
+	if u == nil {
+		if t.users == nil {
+			t.users = make(map[userKey]*user)
+		}
+		u = &user{key: key}
+		u.taker = taker{stamp: t.now(), user: u, level: key.level, proven: key.proven}
+		t.users[key] = u
+		t.levels[u.level][u.proven].push(&u.taker)
+	}
+	ln.user = u
+	u.lines.push(ln)
+}
+
+// detach takes a line away from its user, who is forgotten with the last.
+func (t *turns) detach(ln *line) {
+	u := ln.user
+	if u == nil {
+		return
+	}
+	ln.user = nil
+	ln.stamp = u.stamp
+	u.lines.drop(ln)
+	if len(u.lines.items) == 0 {
+		t.levels[u.level][u.proven].drop(&u.taker)
+		delete(t.users, u.key)
+	}
+}
+
+// remove takes a job out of its line.
+func (t *turns) remove(j *job) {
+	ln := j.line
+	first := j.place == 1
+	j.line = nil
+	if len(ln.jobs.items) == 1 { // before the line is without a first job to be sorted by
+		t.drop(ln)
+		ln.jobs.drop(j)
+		return
+	}
+	ln.jobs.drop(j)
+	if ln.user != nil && first {
+		ln.user.lines.fix(ln)
+	}
+}
+
+// drop takes away a line.
+func (t *turns) drop(ln *line) {
+	t.detach(ln)
+	ln.lane.lines.drop(ln)
+	delete(t.lines, lineKey{ln.lane, ln.key, ln.level})
+	t.refresh(ln.lane)
+}
+
+// refresh has a lane stand apart, take part or stay away, as its room says.
+func (t *turns) refresh(l *lane) {
+	room := l.room()
+	switch {
+	case !room && !l.apart:
+		l.apart = true
+		for _, ln := range l.lines.items {
+			t.detach(ln)
+		}
+		for i := len(l.lines.items)/2 - 1; i >= 0; i-- { // they have other stamps now
+			l.lines.down(i, l.lines.items[i])
+		}
+	case l.apart && room && len(l.lines.items) == 0:
+		l.apart = false
+	}
+	take := l.apart && room && len(l.lines.items) > 0
+	if l.place != 0 && (!take || l.level != l.lines.items[0].level || l.proven != l.world()) {
+		t.levels[l.level][l.proven].drop(&l.taker)
+	}
+	if take && l.place == 0 {
+		l.taker = taker{stamp: t.now(), lane: l, level: l.lines.items[0].level, proven: l.world()}
+		t.levels[l.level][l.proven].push(&l.taker)
+	}
+}
+
+// set applies a lane's new state.
+func (t *turns) set(l *lane, s queue.LaneState) {
+	moves := l.state.Proven != s.Proven && !l.apart
+	l.state = s
+	if moves {
+		for _, ln := range l.lines.items {
+			t.detach(ln)
+			t.attach(ln)
+		}
+	}
+	t.refresh(l)
+}
+
+// take returns the job whose turn it is, out of its line, which it still names; nil if there is none.
+func (t *turns) take(proven bool) *job {
+	t.count++
+	if t.count%lowTurn == 0 {
+		for range t.levels {
+			t.low = (t.low + 1) % len(t.levels)
+			if j := t.takeAt(t.low, proven); j != nil {
+				return j
+			}
+		}
+		return nil
+	}
+	for i := len(t.levels) - 1; i >= 0; i-- {
+		if j := t.takeAt(i, proven); j != nil {
+			return j
+		}
+	}
+	return nil
+}
+
+func (t *turns) takeAt(level int, proven bool) *job {
+	var n *taker
+	if h := &t.levels[level][1]; len(h.items) > 0 {
+		n = h.items[0]
+	}
+	if h := &t.levels[level][0]; len(h.items) > 0 && !proven && (n == nil || h.items[0].stamp < n.stamp) {
+		n = h.items[0]
+	}
+	if n == nil {
+		return nil
+	}
+	n.stamp = t.now()
+	t.levels[n.level][n.proven].fix(n)
+	var ln *line
+	if n.user != nil {
+		ln = n.user.lines.items[0]
+	} else {
+		ln = n.lane.turn()
+	}
+	ln.stamp = n.stamp
+	if n.lane != nil {
+		n.lane.lines.fix(ln)
+	}
+	j := ln.jobs.items[0]
+	t.remove(j)
+	j.line = ln
+	return j
+}
+
+// turn is the line whose turn it is in a lane that stands apart.
+func (l *lane) turn() *line {
+	l.count++
+	if l.count%lowTurn != 0 {
+		return l.lines.items[0]
+	}
+	oldest := l.lines.items[0]
+	for _, ln := range l.lines.items[1:] {
+		if ln.stamp < oldest.stamp {
+			oldest = ln
+		}
+	}
+	return oldest
+}

@@ -81,7 +81,7 @@ func TestNotifications(t *testing.T) {
 		"delivered bob@example.net": "2.", "failed other@fails.example": "5.1.1",
 	}
 	got := make(map[string]bool)
-	for _, m := range s.mail("alice@example.org", 5) {
+	for _, m := range s.mail("alice@example.org", 4) {
 		r := parseReport(t, m)
 		if r.Auto != "auto-replied" || !strings.Contains(r.To, "alice@example.org") || !strings.Contains(r.From, "@"+hostname) {
 			t.Errorf("%+v", r)

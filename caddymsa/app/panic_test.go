@@ -54,7 +54,7 @@ type brittleDraft struct{ b *brittle }
 
 func (d brittleDraft) Write(p []byte) (int, error)    { d.b.maybe("write"); return len(p), nil }
 func (d brittleDraft) Reader() (io.ReadCloser, error) { return nil, errors.New("not needed") }
-func (d brittleDraft) Commit(context.Context, *queue.Entry, []byte) error {
+func (d brittleDraft) Commit(context.Context, *queue.Accept) error {
 	d.b.maybe("commit")
 	return nil
 }

@@ -71,7 +71,7 @@ func (a *attempt) deliver() {
 		return
 	}
 	groups := a.routeAll()
-	if len(groups) != 1 || groups[0].Lane != a.job.Lane {
+	if len(groups) != 1 || groups[0].Lane != a.job.Lane || a.job.Lane == "" && groups[0].err == nil {
 		if a.refile(groups) {
 			return
 		}
@@ -184,6 +184,7 @@ func (a *attempt) routeAll() (groups []*group) {
 			continue
 		}
 		to := a.routeOne(r)
+		known = known && to.err == nil && to.Lane == a.job.Lane // such as an address map's file may differ
 		if i := to.among(groups); i >= 0 {
 			groups[i].rcpt = append(groups[i].rcpt, *r)
 			continue
@@ -196,11 +197,22 @@ func (a *attempt) routeAll() (groups []*group) {
 
 func (to *group) among(groups []*group) int {
 	for i, g := range groups {
-		if g.Lane == to.Lane && g.Schedule.same(to.Schedule) && (g.err == nil) == (to.err == nil) && (g.err == nil || g.err.Error() == to.err.Error()) {
+		if g.Lane == to.Lane && same(g.Sink, to.Sink) && g.Schedule.same(to.Schedule) && (g.err == nil) == (to.err == nil) && (g.err == nil || g.err.Error() == to.err.Error()) {
 			return i
 		}
 	}
 	return -1
+}
+
+// same reports whether two sinks are one: two routes may share a lane and not a sink. Those that
+// cannot be compared, such as functions, are one if their lane is.
+func same(a, b Sink) (is bool) {
+	defer func() {
+		if recover() != nil {
+			is = true
+		}
+	}()
+	return a == b
 }
 
 // routeOne finds out where a recipient goes.

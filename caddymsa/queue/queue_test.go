@@ -402,3 +402,23 @@ func TestRecordFails(t *testing.T) {
 		r.mustLog(zapcore.ErrorLevel, "the outcome of an attempt cannot be recorded yet", 1)
 	})
 }
+
+// Two routes of one name and destination share a lane, and each message goes where its route says.
+func TestRoutesThatShareALane(t *testing.T) {
+	one, two := newSink(nil), newSink(nil)
+	route := func(_ *queue.Entry, r *queue.Recipient) (queue.Sink, string, error) {
+		if r.Address == "one@example.net" {
+			return one, "maildir", nil
+		}
+		return two, "maildir", nil
+	}
+	run(t, route, func(r *rig) {
+		r.submit("Q1", nil, "one@example.net", "two@example.net")
+		r.Start()
+		r.after(time.Second)
+		r.mustNotHave("Q1")
+		if one.last().rcpts != "one@example.net" || two.last().rcpts != "two@example.net" {
+			t.Errorf("%+v, %+v", one.all(), two.all())
+		}
+	})
+}

@@ -64,7 +64,8 @@ func (d brittleDraft) Abort() { d.b.aborted++; d.b.maybe("commit") }
 // client would get: "panic" is 421.
 func (b *brittle) submission(t *testing.T) (reply string, logs *zapobserver.ObservedLogs) {
 	core, logs := zapobserver.New(zap.DebugLevel)
-	a := &App{generation: newGeneration(), delivery: &delivery{store: &store{spool: b}}}
+	a := &App{generation: newGeneration(), Queue: new(QueueConfig)}
+	a.delivery = &delivery{app: a, store: &store{spool: b, queue: queue.New(b, nil, queue.Options{})}}
 	srv := &Server{app: a, log: zap.New(core), Policies: []*PolicyConfig{{module: b, name: "brittle", log: zap.NewNop()}}}
 	srv.Auth = &Auth{backends: []*backend{{id: "file"}}, Reauth: conf.Duration(time.Hour)}
 	if err := srv.Limits.setDefaults(); err != nil {

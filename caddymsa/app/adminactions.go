@@ -82,6 +82,7 @@ func revive(j *queue.Job) {
 
 // due has all that is pending tried now.
 func due(m *queue.Message, now time.Time) {
+	m.Status.Asked = now
 	for i := range m.Jobs {
 		if m.Jobs[i].Pending() {
 			m.Jobs[i].Due = now

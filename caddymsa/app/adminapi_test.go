@@ -37,6 +37,7 @@ func TestAdminQueue(t *testing.T) {
 		}
 		return ids
 	}
+	in.await("two failures on record", func() bool { return len(page("?error=refused")) == 2 })
 	for query, want := range map[string]int{"": 2, "?limit=1": 1, "?recipient=CAROL": 1, "?user=alice@example.org": 2, "?sender=nobody": 0, "?state=held": 0, "?server=main": 2, "?error=refused": 2, "?older=1h": 0, "?newer=1h": 2, "?after=" + min(first, second): 1} { // ids of one millisecond have no order
 		if ids := page(query); len(ids) != want {
 			t.Errorf("%s: %v, want %d", query, ids, want)

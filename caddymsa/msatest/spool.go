@@ -67,6 +67,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"ChangeRefused", (*spoolTest).testChangeRefused},
 		{"HoldInFlight", (*spoolTest).testHoldInFlight},
 		{"GiveUpInFlight", (*spoolTest).testGiveUpInFlight},
+		{"RetryInFlight", (*spoolTest).testRetryInFlight},
 		{"RerouteInFlight", (*spoolTest).testRerouteInFlight},
 		{"DeleteInFlight", (*spoolTest).testDeleteInFlight},
 		{"RetryDeadLetter", (*spoolTest).testRetryDeadLetter},

@@ -146,6 +146,16 @@ func (s *spoolTest) testGiveUpInFlight() {
 	s.wantIDs()
 }
 
+func (s *spoolTest) testRetryInFlight() {
+	s.commit(inLanes("Q1", spoolNoon, "a"), "", nil)
+	l := s.lease(spoolNoon)
+	s.change("Q1", func(m *queue.Message) { m.Status.Asked = spoolNoon })
+	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
+	l = s.lease(spoolNoon) // now, and not in four hours
+	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
+	s.none(spoolNoon, spoolNoon.Add(4*time.Hour))
+}
+
 func (s *spoolTest) testRerouteInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a"), "", nil)
 	l := s.lease(spoolNoon)

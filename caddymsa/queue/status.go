@@ -15,7 +15,10 @@ type Status struct {
 	// GivenUp is what the operator has the sender told: nothing is tried any more, from GivenUpAt on.
 	GivenUp   string    `json:"given_up,omitempty"`
 	GivenUpAt time.Time `json:"given_up_at,omitzero"`
-	Since     time.Time `json:"since,omitzero"` // from when its age counts, if not from Accepted
+	// Asked is when the operator last wanted it tried at once: an attempt that was under way then
+	// and fails is followed by another.
+	Asked time.Time `json:"asked,omitzero"`
+	Since time.Time `json:"since,omitzero"` // from when its age counts, if not from Accepted
 	// Dead is until when it is kept as a dead letter once its last job has ended. Zero: not at all.
 	Dead time.Time `json:"dead,omitzero"`
 	// Notes are what the sender is to be told, at NotesDue at the latest.
@@ -27,7 +30,7 @@ type Status struct {
 
 // IsZero tells whether nothing was ever said of the entry as a whole.
 func (s *Status) IsZero() bool {
-	return s.Rerouted == "" && s.Held == "" && s.GivenUp == "" && s.Since.IsZero() && s.Dead.IsZero() && s.NotesSeq == 0 && len(s.History) == 0
+	return s.Rerouted == "" && s.Held == "" && s.GivenUp == "" && s.Since.IsZero() && s.Asked.IsZero() && s.Dead.IsZero() && s.NotesSeq == 0 && len(s.History) == 0
 }
 
 // Note is something that the sender is to be told.
@@ -83,6 +86,9 @@ func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
 		if j.Pending() {
 			if s.GivenUp != "" {
 				j.Deadline = s.GivenUpAt
+			}
+			if !s.Asked.Equal(leased.Asked) {
+				j.Due = r.At
 			}
 			if s.Rerouted != leased.Rerouted {
 				j.Lane, j.Stamp, j.Due = "", "", r.At

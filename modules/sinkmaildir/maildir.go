@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/placeholder"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
 func init() {
@@ -24,7 +27,7 @@ func init() {
 // Maildir delivers each recipient's message into a Maildir below a directory. A
 // message is what was submitted, octet for octet, behind the trace fields: a
 // Return-Path field (RFC 5321, section 4.4), then what the server prepended.
-// Directories are created as they are needed, with mode 0700; files have 0600.
+// Directories are created as they are needed, with mode 0700, unless Existing is set; files have 0600.
 type Maildir struct {
 	// Path is the Maildir, the directory that holds new, cur and tmp. Required.
 	// It may contain {msa.user}, {msa.sender}, {msa.recipient},
@@ -42,8 +45,17 @@ type Maildir struct {
 	// Bob and BOB have one Maildir; or exact, as they are spelled. Default fold.
 	Case names.Case `json:"case,omitempty"`
 
+	// Existing limits the route to mailboxes that exist: those whose directory is there, or those of List. Other recipients
+	// are refused, 550 5.1.1. Default: directories are made for any recipient.
+	Existing bool `json:"existing,omitempty"`
+	// List is a file with the addresses that have a mailbox, one a line, # for comments; plus-addresses only as they
+	// stand there. It is read again when it changes. Directories are made for them as they are needed. Implies Existing.
+	List string `json:"list,omitempty"`
+
 	path *placeholder.Path
 	base string // absolute
+	list *watch.File[mailboxes]
+	log  *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -55,7 +67,8 @@ func (*Maildir) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision parses the path. Nothing is created on disk before the first message.
-func (m *Maildir) Provision(caddy.Context) (err error) {
+func (m *Maildir) Provision(ctx caddy.Context) (err error) {
+	m.log = ctx.Logger()
 	if m.Path == "" {
 		return errors.New("maildir: a path is required, such as /var/mail/{msa.recipient.domain}/{msa.recipient.local}")
 	}
@@ -70,7 +83,29 @@ func (m *Maildir) Provision(caddy.Context) (err error) {
 	if m.base, err = filepath.Abs(m.path.Base()); err != nil {
 		return fmt.Errorf("maildir: %w", err)
 	}
+	if m.List == "" {
+		if m.Existing && strings.Contains(m.Path, "{"+placeholder.QueueID+"}") {
+			return errors.New("maildir: existing: the directory of a message, with {msa.queue_id}, is never there before it")
+		}
+		return nil
+	}
+	m.Existing = true
+	file, err := repl.ReplaceOrErr(m.List, true, true)
+	if err != nil {
+		return fmt.Errorf("maildir: existing: %w", err)
+	}
+	if m.list, err = lists[m.Case].Open(file, m.log, m.changed); err != nil {
+		return fmt.Errorf("maildir: existing: %w", err)
+	}
 	return nil
+}
+
+// Cleanup ends the watch of the list.
+func (m *Maildir) Cleanup() error {
+	if m.list == nil {
+		return nil
+	}
+	return m.list.Close()
 }
 
 // errAddress is the answer to an address that makes no path. It cannot wrap its
@@ -79,16 +114,20 @@ var errAddress = &smtp.SMTPError{
 	Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Address cannot name a mailbox here",
 }
 
-// CheckRecipient refuses, at RCPT, a recipient whose address can name no Maildir.
+// CheckRecipient refuses, at RCPT, a recipient whose address can name no Maildir, or that has none.
 func (m *Maildir) CheckRecipient(_ context.Context, e *queue.Entry, r *queue.Recipient) error {
 	values := placeholder.Of(e, r)
 	if values.QueueID == "" { // not given out yet
 		values.QueueID = "unknown"
 	}
-	if _, err := m.path.Expand(values); err != nil {
+	path, err := m.path.Expand(values)
+	if err != nil {
 		return errAddress
 	}
-	return nil
+	if !m.Existing {
+		return nil
+	}
+	return m.exists(r, path)
 }
 
 // Deliver stores one copy for each recipient, and has synced it when it returns.
@@ -113,7 +152,9 @@ func (m *Maildir) Deliver(ctx context.Context, d *queue.Delivery) error {
 			d.Report(r, errAddress)
 			continue
 		}
-		err = deliver(ctx, root, path, d.Entry, r, message)
+		if err = m.vanished(root, path); err == nil {
+			err = deliver(ctx, root, path, d.Entry, r, message)
+		}
 		d.Report(r, err)
 		if err != nil && failed == nil {
 			failed = err
@@ -125,7 +166,8 @@ func (m *Maildir) Deliver(ctx context.Context, d *queue.Delivery) error {
 // UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:
 //
 //	maildir <path> {
-//		case fold|exact
+//		case     fold|exact
+//		existing [<list_file>]
 //	}
 func (m *Maildir) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
@@ -133,15 +175,23 @@ func (m *Maildir) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var word string
-		if name := d.Val(); name != "case" {
-			return d.Errf("unknown setting %q of maildir; there is case", name)
-		}
-		if !d.AllArgs(&word) {
+		name, args := d.Val(), d.RemainingArgs()
+		switch {
+		case name == "case" && len(args) == 1:
+			if err := m.Case.UnmarshalText([]byte(args[0])); err != nil {
+				return d.WrapErr(err)
+			}
+		case name == "existing" && len(args) < 2:
+			if m.Existing {
+				return d.Err("existing is specified twice")
+			}
+			if m.Existing = true; len(args) == 1 {
+				m.List = args[0]
+			}
+		case name == "case", name == "existing":
 			return d.ArgErr()
-		}
-		if err := m.Case.UnmarshalText([]byte(word)); err != nil {
-			return d.WrapErr(err)
+		default:
+			return d.Errf("unknown setting %q of maildir; there are case and existing", name)
 		}
 	}
 	return nil
@@ -150,6 +200,7 @@ func (m *Maildir) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*Maildir)(nil)
+	_ caddy.CleanerUpper    = (*Maildir)(nil)
 	_ queue.Sink            = (*Maildir)(nil)
 	_ caddyfile.Unmarshaler = (*Maildir)(nil)
 )

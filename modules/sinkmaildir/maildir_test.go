@@ -218,7 +218,7 @@ func TestConfig(t *testing.T) {
 		"/var/mail/{msa.nobody}":      "unknown placeholder {msa.nobody}",
 		"/var/mail/{env.MSA_NOT_SET}": "MSA_NOT_SET",
 		"{msa.user}":                  "before the first placeholder",
-		"/var/mail/x-{msa.user}":      "stand alone",
+		"/var/mail/x-{msa.user}":      "must be alone",
 	} {
 		m := &Maildir{Path: path}
 		if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {
@@ -233,11 +233,81 @@ func TestConfig(t *testing.T) {
 
 func TestCaddyfile(t *testing.T) {
 	for in, ok := range map[string]bool{
-		"maildir /var/mail/{msa.user}": true, "maildir": false, "maildir a b": false, "maildir a {\n x\n}": false,
+		"maildir /var/mail/{msa.user}": true, "maildir": false, "maildir a b": false, "maildir a {\n x\n}": false, "maildir /var/mail/{msa.user} {\n existing\n}": true, "maildir /var/mail/{msa.user} {\n existing /list\n case exact\n}": true,
+		"maildir a {\n existing a b\n}": false, "maildir a {\n existing\n existing b\n}": false, "maildir a {\n case\n}": false,
 	} {
 		var m Maildir
 		if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(in)); ok != (err == nil) || ok && m.Path != "/var/mail/{msa.user}" {
 			t.Errorf("%q: %q, %v", in, m.Path, err)
+		}
+	}
+}
+
+// Only mailboxes that exist are delivered to: on disk, or in a list. Invented recipients make no directories.
+func TestExisting(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	if err := os.MkdirAll(filepath.Join(dir, "mail/example.org/bob/Maildir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(list, []byte("\ufeffcarol@example.org,\r\n# nobody else\r\ncarol+x@example.org"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(m *Maildir, address string) bool {
+		t.Helper()
+		err := m.CheckRecipient(t.Context(), new(queue.Entry), &queue.Recipient{Address: address})
+		reply, ok := errors.AsType[*smtp.SMTPError](err)
+		if err != nil && (!ok || reply.Code != 550 || reply.EnhancedCode != smtp.EnhancedCode{5, 1, 1}) {
+			t.Errorf("%s: %v", address, err)
+		}
+		return err != nil
+	}
+	provision := func(m *Maildir) *Maildir {
+		t.Helper()
+		if err := m.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = m.Cleanup() })
+		return m
+	}
+	disk := provision(&Maildir{Path: dir + "/mail" + layout, Existing: true})
+	listed := provision(&Maildir{Path: dir + "/mail" + layout, List: list})
+	for address, want := range map[string][2]bool{
+		"bob@example.org": {true, false}, "BOB@Example.org": {true, false}, "bob+x@example.org": {false, false}, "mallory@example.org": {false, false},
+		"carol@example.org": {false, true}, "Carol@EXAMPLE.org": {false, true}, "carol+x@example.org": {false, true}, "carol+y@example.org": {false, false}, "bob@example.net": {false, false},
+	} {
+		if got := [2]bool{!refused(disk, address), !refused(listed, address)}; got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
+		}
+	}
+	if entries, err := os.ReadDir(dir + "/mail/example.org"); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	for m, address := range map[*Maildir]string{disk: "bob@example.org", listed: "carol@example.org"} {
+		if err := m.Deliver(t.Context(), msatest.NewDelivery([]byte("\r\nbody\r\n"), address)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(stored(t, dir+"/mail")); n != 2 {
+		t.Errorf("%d messages", n)
+	}
+	// One that was removed meanwhile is not made again, nor is the message given up: its disk may be missing.
+	if err := os.RemoveAll(filepath.Join(dir, "mail/example.org/bob")); err != nil {
+		t.Fatal(err)
+	}
+	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "bob@example.org")
+	if err := d.Outcome(d.Recipients[0], disk.Deliver(t.Context(), d)); err == nil || msatest.IsPermanent(err) {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "mail")); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.CheckRecipient(t.Context(), new(queue.Entry), &queue.Recipient{Address: "bob@example.org"}); err == nil || msatest.IsPermanent(err) {
+		t.Errorf("the disk is missing: %v", err)
+	}
+	for _, m := range []*Maildir{{Path: "/m/{msa.queue_id}", Existing: true}, {Path: "/m/{msa.user}", List: "/nowhere"}} {
+		if err := m.Provision(caddy.Context{}); err == nil {
+			t.Errorf("%+v: no error", m)
 		}
 	}
 }

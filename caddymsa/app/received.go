@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -16,24 +15,26 @@ import (
 // section 4.4, RFC 3848 and 6531 for the protocol, RFC 8314 section 4.3 for the tls clause).
 func (srv *Server) received(sub *caddymsa.Submission, s *session) []byte {
 	e := sub.Entry
-	var b strings.Builder
-	b.WriteString("Received: ")
+	b := make([]byte, 0, 512)
+	b = append(b, "Received: "...)
 	if from := srv.receivedFrom(sub.Helo, s.ip); from != "" {
-		b.WriteString("from " + from + "\r\n\t")
+		b = append(append(append(b, "from "...), from...), "\r\n\t"...)
 	}
 	protocol := "ESMTPSA"
 	if e.SMTPUTF8 {
 		protocol = "UTF8SMTPSA"
 	}
-	fmt.Fprintf(&b, "by %s with %s id %s", srv.Hostname, protocol, e.ID)
+	b = append(append(append(b, "by "...), srv.Hostname...), " with "...)
+	b = append(append(append(b, protocol...), " id "...), e.ID...)
 	if len(e.Recipients) == 1 {
-		fmt.Fprintf(&b, "\r\n\tfor <%s>", e.Recipients[0].Address)
+		b = append(append(append(b, "\r\n\tfor <"...), e.Recipients[0].Address...), '>')
 	}
-	if state := s.conn.TLS(); state != nil {
-		fmt.Fprintf(&b, "\r\n\ttls %s", tls.CipherSuiteName(state.CipherSuite))
+	if _, cipher, ok := strings.Cut(s.tlsText(), " "); ok {
+		b = append(append(b, "\r\n\ttls "...), cipher...)
 	}
-	fmt.Fprintf(&b, ";\r\n\t%s\r\n", e.Accepted.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
-	return []byte(b.String())
+	b = append(b, ";\r\n\t"...)
+	b = e.Accepted.AppendFormat(b, "Mon, 2 Jan 2006 15:04:05 -0700")
+	return append(b, "\r\n"...)
 }
 
 // receivedFrom is what the operator wants to be seen of the client.
@@ -80,8 +81,11 @@ func addressLiteral(ip netip.Addr) string {
 	return "[" + ip.String() + "]"
 }
 
-// tlsText names a connection's TLS in the log and in entries.
-func tlsText(state *tls.ConnectionState) string {
-	version := strings.ReplaceAll(tls.VersionName(state.Version), " ", "") // so that there are two words
-	return version + " " + tls.CipherSuiteName(state.CipherSuite)
+// tlsText names the connection's TLS in the log and in entries: its version and its cipher, two words.
+// It is empty before the handshake. The names are looked up once, as the look-up makes lists.
+func (s *session) tlsText() string {
+	if state := s.conn.TLS(); s.tls == "" && state != nil {
+		s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+	}
+	return s.tls
 }

@@ -25,6 +25,7 @@ type session struct {
 	log     *zap.Logger // of the configuration that it began with
 
 	login    *login // nil before AUTH
+	tls      string // tlsText's, once it was asked for
 	accepted int    // messages
 	refused  int
 }
@@ -139,9 +140,7 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 	if opts.Auth != nil {
 		e.Auth = *opts.Auth
 	}
-	if state := s.conn.TLS(); state != nil {
-		e.TLS = tlsText(state)
-	}
+	e.TLS = s.tlsText()
 	return &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
 		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID()}
 }
@@ -212,8 +211,8 @@ func (s *session) Close(end smtpd.End) {
 		zap.Int("commands", end.Commands), zap.Int("bad_commands", end.BadCommands),
 		zap.Int("accepted", s.accepted), zap.Int("refused", s.refused),
 	}
-	if state := s.conn.TLS(); state != nil {
-		fields = append(fields, zap.String("tls", tlsText(state)))
+	if text := s.tlsText(); text != "" {
+		fields = append(fields, zap.String("tls", text))
 	}
 	if s.login != nil {
 		fields = append(fields, zap.String(fieldUser, s.login.identity.User), zap.String(fieldMechanism, s.login.mechanism))

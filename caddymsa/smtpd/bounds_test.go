@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -183,5 +184,18 @@ func TestHelloTakesAnyName(t *testing.T) {
 				t.Errorf("%q is taken for %q", name, x.conn.Helo())
 			}
 		}
+	}
+}
+
+// A client that is refused hears it, even one that has spoken already.
+func TestRefuseIsHeard(t *testing.T) {
+	for range 20 {
+		server, client := socketPair(t)
+		_, _ = client.Write([]byte("EHLO c\r\n" + strings.Repeat("NOOP\r\n", 1000)))
+		go Refuse(server, "Too many connections")
+		if said, err := io.ReadAll(client); err != nil || string(said) != "421 4.7.0 Too many connections\r\n" {
+			t.Fatalf("%q, %v", said, err)
+		}
+		_ = client.Close()
 	}
 }

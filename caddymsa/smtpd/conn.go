@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -138,13 +139,22 @@ func (c *Conn) Close() {
 	_ = c.raw.Close() // not TLS's, which would have something to say first
 }
 
-// Refuse says 421 in clear text to a client that there is no room for, and closes.
+// Refuse says 421 in clear text to a client for which there is no room, and closes.
 func Refuse(nc net.Conn, text string) {
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
 	line := appendText([]byte("421 4.7.0 "), text, maxReply-len("421 4.7.0 \r\n"))
 	_, _ = nc.Write(append(line, '\r', '\n'))
+	select {
+	case refusing <- struct{}{}:
+		linger(nc, func() { _, _ = io.Copy(io.Discard, io.LimitReader(nc, lingerOctets)) })
+		<-refusing
+	default: // a flood, which has not to hear it
+	}
 	_ = nc.Close()
 }
+
+// refusing bounds the refused clients that are given time to hear it.
+var refusing = make(chan struct{}, 256)
 
 // Serve runs the dialogue. It returns when the connection is closed.
 func (c *Conn) Serve() {

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"fmt"
+	"net"
 	"runtime/debug"
 	"time"
 )
@@ -58,11 +59,15 @@ func (c *Conn) hangUp() {
 		return
 	case c.silent, c.end.Reason == EndQuit && c.in.buffered() == 0:
 	default:
-		half, ok := nc.(interface{ CloseWrite() error })
-		if ok && half.CloseWrite() == nil {
-			_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
-			_ = c.in.discard(lingerOctets)
-		}
+		linger(nc, func() { _ = c.in.discard(lingerOctets) })
 	}
 	_ = nc.Close()
+}
+
+// linger says that nothing more will come, and reads what the client still has to say.
+func linger(nc net.Conn, drain func()) {
+	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
+		drain()
+	}
 }

@@ -22,7 +22,7 @@ type authVariant struct{ name, users string }
 // startVariant runs one.
 func (b *bench) startVariant(v authVariant) starter {
 	return func() (*target, error) {
-		t, err := b.prepareWith(v.name, v.users, "throttle off", "auth_failures 1000000000")
+		t, err := b.prepareWith(v.name, v.users, "throttle off", "auth_failures 1000000000\n\t\t\tcommands_before_auth 1000000000")
 		if err != nil {
 			return nil, err
 		}

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
 // What is held of an XML document is bounded by these.
+
 const (
 	maxXMLDepth = 256       // of elements in one another
 	maxXMLName  = 4 << 10   // octets of a name
@@ -17,10 +17,13 @@ const (
 )
 
 // atEnd is the character behind the last one.
+
 const atEnd rune = -1
 
 // xmlDocument reads a document of XML 1.0 (fifth edition), character by character, and holds no more
+
 // of it than the names of what is open. Numbers in brackets are the productions of the recommendation.
+
 type xmlDocument struct {
 	r        io.Reader // of UTF-8
 	buffer   [4096]byte
@@ -42,6 +45,7 @@ func newXMLDocument(r io.Reader, charset xmlCharset) *xmlDocument {
 }
 
 // read reads the document [1].
+
 func (x *xmlDocument) read() error {
 	x.next()
 	first := true
@@ -73,7 +77,9 @@ func (x *xmlDocument) read() error {
 }
 
 // checkCharset compares what the XML declaration says, once that has been read, with how the document
+
 // is read.
+
 func (x *xmlDocument) checkCharset() {
 	switch said := x.encoding; {
 	case x.err != nil:
@@ -85,6 +91,7 @@ func (x *xmlDocument) checkCharset() {
 }
 
 // next reads a character [2].
+
 func (x *xmlDocument) next() {
 	if x.err != nil {
 		return
@@ -104,6 +111,7 @@ func (x *xmlDocument) next() {
 }
 
 // decode reads a character that is not of ASCII, or not yet there.
+
 func (x *xmlDocument) decode() {
 	for !utf8.FullRune(x.ready[x.at:]) && x.end == nil {
 		x.at, x.ready = 0, x.buffer[:copy(x.buffer[:], x.ready[x.at:])]
@@ -127,6 +135,7 @@ func (x *xmlDocument) decode() {
 }
 
 // fail keeps what is wrong first.
+
 func (x *xmlDocument) fail(format string, args ...any) {
 	if x.err == nil {
 		x.err = notWellFormed("line %d: %s", x.line, fmt.Sprintf(format, args...))
@@ -135,6 +144,7 @@ func (x *xmlDocument) fail(format string, args ...any) {
 }
 
 // expect reads the text, or fails.
+
 func (x *xmlDocument) expect(text, where string) {
 	for _, c := range text {
 		if x.c != c {
@@ -146,6 +156,7 @@ func (x *xmlDocument) expect(text, where string) {
 }
 
 // space skips white space [3] and tells whether there was some.
+
 func (x *xmlDocument) space() bool {
 	found := false
 	for isXMLSpace(x.c) {
@@ -156,6 +167,7 @@ func (x *xmlDocument) space() bool {
 }
 
 // readName reads a name [5], which is good until the next.
+
 func (x *xmlDocument) readName(of string) []byte {
 	x.name = x.name[:0]
 	if !isNameStart(x.c) {
@@ -172,6 +184,7 @@ func (x *xmlDocument) readName(of string) []byte {
 }
 
 // markup reads what stands behind '<'.
+
 func (x *xmlDocument) markup(first bool) {
 	switch x.c {
 	case '?':
@@ -189,221 +202,23 @@ func (x *xmlDocument) markup(first bool) {
 }
 
 // exclamation reads a comment [15] or a CDATA section [18].
-func (x *xmlDocument) exclamation() {
-	switch x.c {
-	case '-':
-		x.expect("--", "a comment")
-		x.until("--", "a comment")
-		if x.c != '>' {
-			x.fail("there is -- within a comment")
-		}
-		x.next()
-	case '[':
-		x.expect("[CDATA[", "a CDATA section")
-		if len(x.open) == 0 {
-			x.fail("there is a CDATA section outside of the root element")
-		}
-		x.until("]]>", "a CDATA section")
-	case 'D':
-		x.fail("a document type declaration is not allowed")
-	default:
-		x.fail("expected a comment or a CDATA section")
-	}
-}
 
 // until skips up to the end and behind it. All but the end's last character are the same.
-func (x *xmlDocument) until(end, of string) {
-	last, same := rune(end[len(end)-1]), rune(end[0])
-	want := strings.Count(end[:len(end)-1], end[:1])
-	for run := 0; ; x.next() {
-		switch {
-		case x.c == atEnd:
-			x.fail("%s is not closed", of)
-			return
-		case x.c == last && run >= want:
-			x.next()
-			return
-		case x.c == same:
-			run++
-		default:
-			run = 0
-		}
-	}
-}
 
 // text reads character data [14] and references [67].
-func (x *xmlDocument) text() {
-	for brackets := 0; x.c != '<' && x.c != atEnd; {
-		switch {
-		case x.c == '&':
-			x.reference()
-			brackets = 0
-			continue
-		case x.c == '>' && brackets >= 2:
-			x.fail("there is ]]> in text")
-		case x.c == ']':
-			brackets++
-		default:
-			brackets = 0
-		}
-		x.next()
-	}
-}
 
 // reference reads a reference to a character [66] or to one of the five entities that need no
+
 // declaration (section 4.6).
-func (x *xmlDocument) reference() {
-	x.next()
-	if x.c == '#' {
-		x.next()
-		x.characterReference()
-		return
-	}
-	if name := string(x.readName("an entity")); x.err == nil && !slices.Contains(predefined, name) {
-		x.fail("entity &%s; is not declared", name)
-	}
-	x.expect(";", "a reference")
-}
-
-var predefined = []string{"lt", "gt", "amp", "apos", "quot"}
-
-func (x *xmlDocument) characterReference() {
-	base, digits := rune(10), 0
-	if x.c == 'x' {
-		base = 16
-		x.next()
-	}
-	value := rune(0)
-	for ; ; digits++ {
-		d := digit(x.c)
-		if d < 0 || d >= base {
-			break
-		}
-		value = min(value*base+d, utf8.MaxRune+1)
-		x.next()
-	}
-	if digits == 0 || !isXMLChar(value) {
-		x.fail("a reference to a character that there is not")
-	}
-	x.expect(";", "a reference")
-}
 
 // startTag reads a start tag [40] or an empty element's [44].
-func (x *xmlDocument) startTag() {
-	name := string(x.readName("an element"))
-	switch {
-	case x.err != nil:
-		return
-	case len(x.open) == 0 && x.root:
-		x.fail("there is a second root element")
-	case len(x.open) == maxXMLDepth:
-		x.fail("elements are nested more than %d deep, which is not supported", maxXMLDepth)
-	}
-	x.root = true
-	x.open = append(x.open, name)
-	x.attributes()
-	if x.c == '/' {
-		x.next()
-		x.open = x.open[:len(x.open)-1]
-	}
-	x.expect(">", "a tag")
-}
 
 // attributes reads attributes [41], none of which is there twice.
-func (x *xmlDocument) attributes() {
-	var seen names
-	for x.space() && x.c != '/' && x.c != '>' && x.c != atEnd {
-		name := string(x.readName("an attribute"))
-		if seen.has(name) {
-			x.fail("attribute %s is specified twice", name)
-		}
-		if seen.add(name); seen.octets > maxXMLNames {
-			x.fail("a tag's attributes have names of more than %d octets, which is not supported", maxXMLNames)
-		}
-		x.equals()
-		x.quoted(func() {
-			switch x.c {
-			case '<':
-				x.fail("there is < in the value of an attribute")
-			case '&':
-				x.reference()
-			default:
-				x.next()
-			}
-		})
-	}
-}
 
 // names are those of a tag's attributes: a few in a list, and many in a set.
-type names struct {
-	list   []string
-	set    map[string]struct{}
-	octets int
-}
-
-func (n *names) has(name string) bool {
-	if n.set == nil {
-		return slices.Contains(n.list, name)
-	}
-	_, ok := n.set[name]
-	return ok
-}
-
-func (n *names) add(name string) {
-	const few = 8
-	n.octets += len(name)
-	if n.set == nil {
-		if n.list = append(n.list, name); len(n.list) <= few {
-			return
-		}
-		n.set = make(map[string]struct{})
-		for _, name := range n.list {
-			n.set[name] = struct{}{}
-		}
-	}
-	n.set[name] = struct{}{}
-}
 
 // equals reads an equals sign [25].
-func (x *xmlDocument) equals() {
-	x.space()
-	x.expect("=", "an attribute")
-	x.space()
-}
 
 // quoted reads what stands in quotes, by calling each for it.
-func (x *xmlDocument) quoted(each func()) {
-	quote := x.c
-	if quote != '"' && quote != '\'' {
-		x.fail("expected a value in quotes")
-		return
-	}
-	x.next()
-	for x.c != quote {
-		if x.c == atEnd {
-			x.fail("a value in quotes does not end")
-			return
-		}
-		each()
-	}
-	x.next()
-}
 
 // endTag reads an end tag [42].
-func (x *xmlDocument) endTag() {
-	name := x.readName("an element")
-	n := len(x.open) - 1
-	switch {
-	case x.err != nil:
-		return
-	case n < 0:
-		x.fail("</%s> closes nothing", name)
-		return
-	case x.open[n] != string(name):
-		x.fail("element <%s> closed by </%s>", x.open[n], name)
-		return
-	}
-	x.open = x.open[:n]
-	x.space()
-	x.expect(">", "a tag")
-}

@@ -9,7 +9,6 @@ import (
 )
 
 // What is held of an XML document is bounded by these.
-
 const (
 	maxXMLDepth = 256       // of elements in one another
 	maxXMLName  = 4 << 10   // octets of a name
@@ -17,13 +16,10 @@ const (
 )
 
 // atEnd is the character behind the last one.
-
 const atEnd rune = -1
 
 // xmlDocument reads a document of XML 1.0 (fifth edition), character by character, and holds no more
-
 // of it than the names of what is open. Numbers in brackets are the productions of the recommendation.
-
 type xmlDocument struct {
 	r        io.Reader // of UTF-8
 	buffer   [4096]byte
@@ -45,7 +41,6 @@ func newXMLDocument(r io.Reader, charset xmlCharset) *xmlDocument {
 }
 
 // read reads the document [1].
-
 func (x *xmlDocument) read() error {
 	x.next()
 	first := true
@@ -77,9 +72,7 @@ func (x *xmlDocument) read() error {
 }
 
 // checkCharset compares what the XML declaration says, once that has been read, with how the document
-
 // is read.
-
 func (x *xmlDocument) checkCharset() {
 	switch said := x.encoding; {
 	case x.err != nil:
@@ -91,7 +84,6 @@ func (x *xmlDocument) checkCharset() {
 }
 
 // next reads a character [2].
-
 func (x *xmlDocument) next() {
 	if x.err != nil {
 		return
@@ -111,7 +103,6 @@ func (x *xmlDocument) next() {
 }
 
 // decode reads a character that is not of ASCII, or not yet there.
-
 func (x *xmlDocument) decode() {
 	for !utf8.FullRune(x.ready[x.at:]) && x.end == nil {
 		x.at, x.ready = 0, x.buffer[:copy(x.buffer[:], x.ready[x.at:])]
@@ -135,7 +126,6 @@ func (x *xmlDocument) decode() {
 }
 
 // fail keeps what is wrong first.
-
 func (x *xmlDocument) fail(format string, args ...any) {
 	if x.err == nil {
 		x.err = notWellFormed("line %d: %s", x.line, fmt.Sprintf(format, args...))
@@ -144,7 +134,6 @@ func (x *xmlDocument) fail(format string, args ...any) {
 }
 
 // expect reads the text, or fails.
-
 func (x *xmlDocument) expect(text, where string) {
 	for _, c := range text {
 		if x.c != c {
@@ -156,7 +145,6 @@ func (x *xmlDocument) expect(text, where string) {
 }
 
 // space skips white space [3] and tells whether there was some.
-
 func (x *xmlDocument) space() bool {
 	found := false
 	for isXMLSpace(x.c) {
@@ -167,7 +155,6 @@ func (x *xmlDocument) space() bool {
 }
 
 // readName reads a name [5], which is good until the next.
-
 func (x *xmlDocument) readName(of string) []byte {
 	x.name = x.name[:0]
 	if !isNameStart(x.c) {
@@ -184,7 +171,6 @@ func (x *xmlDocument) readName(of string) []byte {
 }
 
 // markup reads what stands behind '<'.
-
 func (x *xmlDocument) markup(first bool) {
 	switch x.c {
 	case '?':
@@ -200,25 +186,3 @@ func (x *xmlDocument) markup(first bool) {
 		x.startTag()
 	}
 }
-
-// exclamation reads a comment [15] or a CDATA section [18].
-
-// until skips up to the end and behind it. All but the end's last character are the same.
-
-// text reads character data [14] and references [67].
-
-// reference reads a reference to a character [66] or to one of the five entities that need no
-
-// declaration (section 4.6).
-
-// startTag reads a start tag [40] or an empty element's [44].
-
-// attributes reads attributes [41], none of which is there twice.
-
-// names are those of a tag's attributes: a few in a list, and many in a set.
-
-// equals reads an equals sign [25].
-
-// quoted reads what stands in quotes, by calling each for it.
-
-// endTag reads an end tag [42].

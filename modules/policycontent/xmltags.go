@@ -2,6 +2,7 @@ package policycontent
 
 import "slices"
 
+// startTag reads a start tag [40] or an empty element's [44].
 func (x *xmlDocument) startTag() {
 	name := string(x.readName("an element"))
 	switch {
@@ -22,6 +23,7 @@ func (x *xmlDocument) startTag() {
 	x.expect(">", "a tag")
 }
 
+// attributes reads attributes [41], none of which is there twice.
 func (x *xmlDocument) attributes() {
 	var seen names
 	for x.space() && x.c != '/' && x.c != '>' && x.c != atEnd {
@@ -46,6 +48,7 @@ func (x *xmlDocument) attributes() {
 	}
 }
 
+// names are those of a tag's attributes: a few in a list, and many in a set.
 type names struct {
 	list   []string
 	set    map[string]struct{}
@@ -75,12 +78,14 @@ func (n *names) add(name string) {
 	n.set[name] = struct{}{}
 }
 
+// equals reads an equals sign [25].
 func (x *xmlDocument) equals() {
 	x.space()
 	x.expect("=", "an attribute")
 	x.space()
 }
 
+// quoted reads what stands in quotes, by calling each for it.
 func (x *xmlDocument) quoted(each func()) {
 	quote := x.c
 	if quote != '"' && quote != '\'' {
@@ -98,6 +103,7 @@ func (x *xmlDocument) quoted(each func()) {
 	x.next()
 }
 
+// endTag reads an end tag [42].
 func (x *xmlDocument) endTag() {
 	name := x.readName("an element")
 	n := len(x.open) - 1

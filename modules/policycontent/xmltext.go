@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 )
 
+// exclamation reads a comment [15] or a CDATA section [18].
 func (x *xmlDocument) exclamation() {
 	switch x.c {
 	case '-':
@@ -28,6 +29,7 @@ func (x *xmlDocument) exclamation() {
 	}
 }
 
+// until skips up to the end and behind it. All but the end's last character are the same.
 func (x *xmlDocument) until(end, of string) {
 	last, same := rune(end[len(end)-1]), rune(end[0])
 	want := strings.Count(end[:len(end)-1], end[:1])
@@ -47,6 +49,7 @@ func (x *xmlDocument) until(end, of string) {
 	}
 }
 
+// text reads character data [14] and references [67].
 func (x *xmlDocument) text() {
 	for brackets := 0; x.c != '<' && x.c != atEnd; {
 		switch {
@@ -65,6 +68,8 @@ func (x *xmlDocument) text() {
 	}
 }
 
+// reference reads a reference to a character [66] or to one of the five entities that need no
+// declaration (section 4.6).
 func (x *xmlDocument) reference() {
 	x.next()
 	if x.c == '#' {

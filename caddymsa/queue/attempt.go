@@ -33,6 +33,7 @@ type attempt struct {
 	relayed  map[*Recipient]bool
 	rec      Record
 	failures []*Recipient // of which nobody is told
+	refused  []*Recipient // of a notification that is sent again, smaller
 }
 
 // work does what there is to do about a job.

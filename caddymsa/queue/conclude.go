@@ -202,11 +202,13 @@ func (a *attempt) remember(at time.Time) {
 
 // noteFailures notes for the sender what failed for good, or why nobody is told.
 func (a *attempt) noteFailures(at time.Time) {
-	var tell []*Recipient
+	var tell, refused []*Recipient
 	for _, res := range a.Results {
 		switch {
 		case res.Outcome != OutcomeFailed:
 			continue
+		case a.e.Bounce && res.Recipient.refusedForContent():
+			refused = append(refused, res.Recipient)
 		case a.nobodyToTell() != "" || !res.Recipient.wants("FAILURE"):
 			a.failures = append(a.failures, res.Recipient)
 		default:
@@ -216,6 +218,7 @@ func (a *attempt) noteFailures(at time.Time) {
 			a.rec.Keep = at.Add(a.schedule.Keep)
 		}
 	}
+	a.failures = append(a.failures, a.tellSmaller(at, refused)...)
 	a.note(dsn.Failed, tell, at)
 }
 
@@ -259,6 +262,7 @@ func (a *attempt) record() bool {
 		case !told:
 			a.q.log.Error("the outcome of an attempt cannot be recorded yet", zap.String(fieldQueueID, a.e.ID), zap.Error(err))
 		}
+		a.smallerAgain()
 		pause := time.NewTimer(recordPause)
 		select {
 		case <-pause.C:

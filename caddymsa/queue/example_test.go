@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -49,14 +48,4 @@ func ExampleSink() {
 	// news@example.org <nil>
 	// talk@example.org the list is full
 	// nobody@example.org no such list
-}
-
-func ExampleSchedule_Validate() {
-	s := queue.Schedule{Retry: []time.Duration{time.Minute, 5 * time.Minute, time.Hour}}
-	fmt.Println(s.Validate() != nil) // it would never give up
-	s.Expire = 5 * 24 * time.Hour
-	fmt.Println(s.Validate())
-	// Output:
-	// true
-	// <nil>
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -177,5 +178,24 @@ func TestRelayRoundTrips(t *testing.T) {
 				t.Errorf("%.2f round trips for one of many messages", turns)
 			}
 		})
+	}
+}
+
+// The next hop hears the server's hostname, not its name in the configuration.
+func TestRelayHello(t *testing.T) {
+	hop := hoptest.New(t, func(h *hoptest.Hop) { h.TLS = nil })
+	s := start(t, layout{msa: "deliver relay " + hop.Addr + " {\ntls off\n}\n"})
+	status, servers := s.adminRequest(http.MethodGet, "/config/apps/msa/servers", "")
+	renamed := strings.Replace(servers, `{"`+hostname+`":`, `{"submission":`, 1)
+	if status != http.StatusOK || renamed == servers {
+		t.Fatalf("%d: %s", status, servers)
+	}
+	if status, answer := s.adminRequest(http.MethodPost, "/config/apps/msa/servers", renamed); status != http.StatusOK {
+		t.Fatalf("%d: %s", status, answer)
+	}
+	s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("hello"))
+	s.await("the message", func() bool { return len(hop.Messages()) == 1 })
+	if said := hop.Said("EHLO"); said[0] != "EHLO "+hostname {
+		t.Errorf("%q", said)
 	}
 }

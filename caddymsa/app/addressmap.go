@@ -57,7 +57,7 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 		return nil
 	}
 	inner := queue.NewDelivery(&e, copies, d.Open)
-	inner.Attempt = d.Attempt
+	inner.Attempt, inner.Hostname = d.Attempt, d.Hostname
 	inner.OnFinal(d.Final)
 	err := m.sink.Deliver(ctx, inner)
 	var first error // what the others get has the first one's address hidden

@@ -37,6 +37,7 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 	d := queue.NewDelivery(e, []*queue.Recipient{r}, func() (io.ReadSeekCloser, error) {
 		return newUnstored(header, t.size, t.draft.Reader)
 	})
+	d.Hostname = srv.Hostname
 	start := time.Now()
 	route, err := t.direct.to(ctx, e, r, srv.app.Queue)
 	if err == nil {

@@ -1,6 +1,7 @@
 package nexthop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -75,7 +76,7 @@ func messageOf(d *queue.Delivery) *queued {
 	e := d.Entry
 	q := &queued{delivery: d, of: make(map[*Recipient][]*queue.Recipient, len(d.Recipients))}
 	q.Message = Message{
-		Sender: e.Sender, Hello: e.Server, Open: d.Open, Report: q.report, Final: d.Final,
+		Sender: e.Sender, Hello: cmp.Or(d.Hostname, e.Server), Open: d.Open, Report: q.report, Final: d.Final,
 		Options: MailOptions{
 			MailOptions: smtp.MailOptions{Size: e.Size, UTF8: e.SMTPUTF8, Return: smtp.DSNReturn(e.Return), EnvelopeID: e.EnvelopeID},
 			Priority:    e.Priority,

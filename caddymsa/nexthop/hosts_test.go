@@ -130,6 +130,21 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// The hop hears the server's hostname, not its name in the configuration, unless a name is configured.
+func TestHello(t *testing.T) {
+	h := hoptest.New(t, nil)
+	d := letter()
+	d.Entry.Server, d.Hostname = "internal name", "mail.example.org"
+	for _, helo := range []string{"", "out.example.org"} {
+		if err := to(h, func(o *nexthop.Options) { o.Helo = helo }).Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if said := h.Said("EHLO"); strings.Join(said, "|") != "EHLO mail.example.org|EHLO mail.example.org|EHLO out.example.org|EHLO out.example.org" {
+		t.Errorf("%q", said)
+	}
+}
+
 // RFC 6710: the priority goes on to a hop that knows what that is.
 func TestPriority(t *testing.T) {
 	for _, offer := range []string{"mt-priority STANAG4406", "X"} {

@@ -104,7 +104,7 @@ func (a *attempt) deliver() {
 func (a *attempt) visit(v *visit) {
 	pending := a.pending()
 	d := NewDelivery(a.e, pending, func() (io.ReadSeekCloser, error) { return a.lease.Open(a.ctx) })
-	d.Attempt = a.job.Attempts + 1
+	d.Attempt, d.Hostname = a.job.Attempts+1, a.hostname
 	d.OnFinal(a.recall.final)
 	for _, r := range pending {
 		r.RemoteMTA = ""

@@ -13,6 +13,8 @@ type Delivery struct {
 	Recipients []*Recipient
 	// Attempt is the number of this one, from 1 on.
 	Attempt int
+	// Hostname is what the server that accepted the message calls itself, such as in EHLO.
+	Hostname string
 
 	open    func() (io.ReadSeekCloser, error)
 	errs    map[*Recipient]error

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -27,14 +25,10 @@ func (r *Relay) Destination(_ *queue.Entry, rcpt *queue.Recipient) queue.Destina
 
 // Deliver sends the message to all recipients at once, by the first host that can be reached.
 func (r *Relay) Deliver(ctx context.Context, d *queue.Delivery) error {
-	name := r.Destination(d.Entry, d.Recipients[0]).Name
-	if err := r.wait(ctx, name); err != nil {
-		return err
-	}
 	hosts := r.hosts
 	if r.mx != nil {
 		var err error
-		if hosts, err = r.mx.of(ctx, name); err != nil {
+		if hosts, err = r.mx.of(ctx, domainOf(d.Recipients[0])); err != nil {
 			return relayed(err)
 		}
 	}
@@ -47,25 +41,4 @@ func relayed(err error) error {
 		return err
 	}
 	return fmt.Errorf("relay to %w", err)
-}
-
-// maxLimiters is when those of destinations are forgotten that are not in use.
-const maxLimiters = 10000
-
-// wait keeps to the rate.
-func (r *Relay) wait(ctx context.Context, destination string) error {
-	if r.Rate == nil {
-		return nil
-	}
-	r.mu.Lock()
-	l := r.limiters[destination]
-	if l == nil {
-		if r.limiters == nil || len(r.limiters) >= maxLimiters {
-			r.limiters = make(map[string]*rate.Limiter)
-		}
-		l = rate.NewLimiter(rate.Every(time.Duration(r.Rate.Per)/time.Duration(r.Rate.Messages)), 1)
-		r.limiters[destination] = l
-	}
-	r.mu.Unlock()
-	return l.Wait(ctx)
 }

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	gosasl "github.com/emersion/go-sasl"
@@ -153,28 +152,13 @@ func (s tokenServer) Next(response []byte) ([]byte, bool, error) {
 	return nil, true, nil
 }
 
-// Messages to a destination are spaced, one destination at a time.
-func TestRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &Relay{Host: "127.0.0.1:1", Rate: &Rate{Messages: 60, Per: conf.Duration(time.Minute)}}
-		if err := r.Provision(caddyContext); err != nil {
-			t.Fatal(err)
-		}
-		if d := r.Destination(nil, nil); d.Name != "127.0.0.1:1" || d.Concurrency != 1 {
-			t.Errorf("%+v", d)
-		}
-		began := time.Now()
-		for range 11 {
-			if err := r.wait(t.Context(), "a"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if took := time.Since(began); took != 10*time.Second {
-			t.Errorf("11 messages in %v", took)
-		}
-		_ = r.wait(t.Context(), "b")
-		if time.Since(began) != 10*time.Second {
-			t.Error("another destination waited")
-		}
-	})
+// What a destination takes is for the queue to keep to.
+func TestDestination(t *testing.T) {
+	r := &Relay{Host: "127.0.0.1:1", Rate: &Rate{Messages: 60, Per: conf.Duration(time.Minute)}}
+	if err := r.Provision(caddyContext); err != nil {
+		t.Fatal(err)
+	}
+	if d := r.Destination(nil, nil); d != (queue.Destination{Name: "127.0.0.1:1", Concurrency: 20, Rate: queue.Rate{Messages: 60, Per: time.Minute}}) {
+		t.Errorf("%+v", d)
+	}
 }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
@@ -51,7 +49,7 @@ type Relay struct {
 	Resolver string `json:"resolver,omitempty"`
 
 	// Concurrency is how many messages go to one destination (the hosts, or a recipient's domain)
-	// at once. Default: 20; 4 with MX; 1 with Rate.
+	// at once. Default: 20; 4 with MX.
 	Concurrency int `json:"concurrency,omitempty"`
 
 	// Rate is how many messages go to one destination in a time, evenly spaced. Default: any
@@ -104,9 +102,6 @@ type Relay struct {
 	lastTimeout time.Duration
 	hosts       []*nexthop.Hop // none with MX
 	mx          *exchangers
-
-	mu       sync.Mutex
-	limiters map[string]*rate.Limiter // by destination
 }
 
 // Rate is so many messages in a time.
@@ -214,9 +209,6 @@ func (r *Relay) defaults() error {
 	}
 	if r.Rate != nil && (r.Rate.Messages <= 0 || r.Rate.Per <= 0) {
 		return errors.New("rate: a number of messages and a time are required, as in: rate 100 1m")
-	}
-	if r.Concurrency == 0 && r.Rate != nil {
-		r.Concurrency = 1 // others would only wait in line
 	}
 	if r.Concurrency == 0 && r.MX {
 		r.Concurrency = 4

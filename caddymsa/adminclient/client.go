@@ -4,12 +4,10 @@ package adminclient
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
+	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/pflag"
@@ -69,16 +67,14 @@ func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// advise says what to do about an admin API that cannot be reached.
+// advise says what to do about an admin API that cannot be reached. Caddy makes texts of the errors below.
 func advise(address string, err error) error {
-	network, ok := errors.AsType[*net.OpError](err)
+	text := err.Error()
 	switch {
-	case !ok:
+	case !strings.Contains(text, ": dial "):
 		return err
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: this user may not use the admin API at %s; run the command as the user that Caddy runs as", err, address)
-	case network.Op == "dial":
-		return fmt.Errorf("%w: no admin API at %s; is Caddy running, and is its admin API on? Name its address with --address, or the configuration with --config", err, address)
+	case strings.Contains(text, "permission denied"):
+		return fmt.Errorf("%w; this user may not use the admin API at %s: run the command as the user that Caddy runs as", err, address)
 	}
-	return err
+	return fmt.Errorf("%w; no admin API at %s: is Caddy running, with its admin API on? Name its address with --address, or the configuration with --config", err, address)
 }

@@ -68,7 +68,7 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`),
 				}
 			}
 			if act.final && !yes {
-				if err := confirm(cmd, fmt.Sprintf("%d messages are to be %s. Type yes to go on: ", len(ids), strings.TrimPrefix(act.done, "to be "))); err != nil {
+				if err := confirm(cmd, fmt.Sprintf("To be %s: %s. Type yes to go on: ", strings.TrimPrefix(act.done, "to be "), messages(len(ids)))); err != nil {
 					return err
 				}
 			}
@@ -85,6 +85,13 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`),
 		cmd.Flags().StringVar(&request.Server, "to", "", "server whose routes take the messages")
 	}
 	return cmd
+}
+
+func messages(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
 }
 
 // checkIDs refuses an id that names nothing, which the admin API takes for the list of all.
@@ -152,12 +159,12 @@ func (w *work) do(ids []string) error {
 		inFlight += len(answer.InFlight)
 		w.progress(done+failed, len(ids))
 	}
-	fmt.Fprintf(w.out, "%d messages %s\n", done, w.action.done)
+	fmt.Fprintf(w.out, "%s %s\n", messages(done), w.action.done)
 	if inFlight > 0 {
 		fmt.Fprintf(w.out, "%d of them were being delivered: what succeeds counts, what fails follows\n", inFlight)
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d messages were not", failed)
+		return fmt.Errorf("it could not be done with %s", messages(failed))
 	}
 	return nil
 }

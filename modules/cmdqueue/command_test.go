@@ -1,0 +1,245 @@
+package cmdqueue
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+var update = flag.Bool("update", false, "write what commands print into testdata")
+
+func init() { time.Local = time.UTC } // as golden files have it
+
+const evil = "\x1b]0;OWNED\x07\x1b[2J\u009b2J"
+
+// admin is a server's admin API that has two messages.
+type admin struct {
+	*httptest.Server
+	asked []string
+}
+
+func newAdmin(t *testing.T) *admin {
+	t.Helper()
+
+	accepted := time.Now().Add(-90 * time.Minute)
+	first := &adminapi.Message{
+		Entry: queue.Entry{
+			ID: "M1", Server: "msa.example.org", User: "alice@example.org", Mechanism: "SCRAM-SHA-256", Sender: "alice@example.org", RemoteIP: "192.0.2.7", Helo: "laptop" + evil,
+			Accepted: accepted, Size: 1843, Session: "5e55",
+		},
+		State: "queued", Attempts: 2, Next: time.Now().Add(3*time.Hour + 30*time.Second),
+		Recipients: []adminapi.Recipient{
+			{Recipient: queue.Recipient{Address: "bob@example.net", Fate: queue.Fate{Error: "451 4.3.0 come back" + evil, RemoteMTA: "mx.example.net"}}, Lane: "relay/mx.example.net"},
+			{Recipient: queue.Recipient{Address: "carol@example.net", Fate: queue.Fate{State: queue.Delivered}}, Lane: "relay/mx.example.net"},
+		},
+	}
+	second := &adminapi.Message{
+		Entry: queue.Entry{ID: "M2", Server: "msa.example.org", Accepted: accepted, Size: 52 << 20}, State: "held", Held: "by the operator",
+		Recipients: []adminapi.Recipient{{Recipient: queue.Recipient{Address: "dave@example.net"}}},
+	}
+	a := new(admin)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		a.asked = append(a.asked, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+string(body)))
+		answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
+		switch r.URL.Path {
+		case "/msa/queue":
+			answer(adminapi.QueuePage{Entries: []*adminapi.Message{first, second}})
+		case "/msa/queue/M1":
+			answer(first)
+		case "/msa/queue-content/M1":
+			_, _ = io.WriteString(w, "Subject: x"+evil+"\r\n\r\nbody\r\n")
+		case "/msa/queue-actions/hold", "/msa/queue-actions/bounce":
+			var q adminapi.QueueAction
+			_ = json.Unmarshal(body, &q)
+			said := adminapi.QueueActionAnswer{Failed: map[string]string{}}
+			for _, id := range q.IDs {
+				if strings.HasPrefix(id, "M") {
+					said.Done = append(said.Done, id)
+				} else {
+					said.Failed[id] = "no such message" + evil
+				}
+			}
+			answer(said)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			answer(map[string]string{"error": "no message " + evil})
+		}
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
+// run runs a command as main would, and returns what it prints and its error.
+func (a *admin) run(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	root := &cobra.Command{Use: "msa", SilenceErrors: true}
+	root.AddCommand(newCommand(), traceCommand())
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetIn(strings.NewReader(stdin))
+	root.SetArgs(append(args, "--address", strings.TrimPrefix(a.URL, "http://")))
+	if err := root.Execute(); err != nil {
+		fmt.Fprintln(&out, "Error:", err)
+	}
+	return out.String()
+}
+
+var varies = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?|127\.0\.0\.1:\d+`)
+
+// usage is what cobra prints of the flags; others test it.
+var usage = regexp.MustCompile(`(?s)^Usage:.*\n\n`)
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	got = usage.ReplaceAllString(got, "")
+	got = varies.ReplaceAllString(got, "<varies>")
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil || string(want) != got {
+		t.Errorf("%s: %v, have\n%s", name, err, got)
+	}
+}
+
+// What the commands print, with nothing in it that steers a terminal.
+func TestOutput(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args  []string
+		asked string // the last request
+	}{
+		"list":            {[]string{"queue", "list"}, "GET /msa/queue?after=&limit=100"},
+		"list_filter":     {[]string{"queue", "list", "--user", "alice@example.org", "--older", "1h", "--limit", "0"}, "GET /msa/queue?after=&limit=1000&older=1h&user=alice%40example.org"},
+		"show":            {[]string{"queue", "show", "M1"}, "GET /msa/queue/M1"},
+		"show_missing":    {[]string{"queue", "show", "M9"}, "GET /msa/queue/M9"},
+		"show_empty":      {[]string{"queue", "show", ""}, ""},
+		"cat_empty":       {[]string{"queue", "cat", " "}, ""},
+		"trace_empty":     {[]string{"trace", ""}, ""},
+		"hold_twice":      {[]string{"queue", "hold", "M1", "M1", "M2"}, `POST /msa/queue-actions/hold {"ids":["M1","M2"]}`},
+		"hold_missing":    {[]string{"queue", "hold", "M1", "X"}, `POST /msa/queue-actions/hold {"ids":["M1","X"]}`},
+		"hold_empty":      {[]string{"queue", "hold", "M1", ""}, ""},
+		"hold_nothing":    {[]string{"queue", "hold"}, ""},
+		"bounce_unasked":  {[]string{"queue", "bounce", "M1"}, ""},
+		"bounce_all":      {[]string{"queue", "bounce", "--all", "--yes", "--reason", "closed"}, `POST /msa/queue-actions/bounce {"ids":["M1","M2"],"reason":"closed"}`},
+		"reroute_nowhere": {[]string{"queue", "reroute", "M1"}, ""},
+	} {
+		a := newAdmin(t)
+		got := a.run(t, "", tt.args...)
+		if strings.ContainsAny(got, "\x1b\x07\u009b") && !strings.HasSuffix(name, "_missing") { // errors are made harmless by whoever runs the command
+			t.Errorf("%s: %q", name, got)
+		}
+		last := ""
+		if len(a.asked) > 0 {
+			last = a.asked[len(a.asked)-1]
+		}
+		if last != tt.asked {
+			t.Errorf("%s asked %s", name, last)
+		}
+		golden(t, name, strings.ReplaceAll(got, evil, "<evil>"))
+	}
+}
+
+// A pipe gets a message as it is.
+func TestCat(t *testing.T) {
+	if got := newAdmin(t).run(t, "", "queue", "cat", "M1"); got != "Subject: x"+evil+"\r\n\r\nbody\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A server that cannot be reached draws advice.
+func TestUnreachable(t *testing.T) {
+	a := newAdmin(t)
+	a.Close()
+	golden(t, "unreachable", a.run(t, "", "queue", "list"))
+}
+
+// The log in all its formats, by file, compressed, and on standard input.
+func TestTrace(t *testing.T) {
+	line := `{"level":"info","ts":1795782291.5,"logger":"msa","msg":"message accepted` + `","queue_id":"M7","session":"5e55","helo":"` + `\u001b[2J"}`
+	quoted, _ := json.Marshal(line)
+	other := `{"level":"warn","ts":1795782292.5,"logger":"msa","msg":"delivery deferred","queue_id":"M8","session":"5e55"}`
+	console := "2026/11/27 12:24:51.500\tINFO\tmsa\tmessage accepted\t" + `{"queue_id": "M7", "session": "5e55", "helo": "\u001b[2J"}`
+	for name, text := range map[string]string{
+		"JSON":              line,
+		"CR LF":             line + "\r",
+		"console":           console,
+		"coloured":          "2026/11/27 12:24:51.500\t\x1b[34mINFO\x1b[0m\tmsa\tmessage accepted\t" + `{"queue_id": "M7", "session": "5e55", "helo": "\u001b[2J"}`,
+		"journald":          "Nov 27 12:24:51 host caddy[1]: " + line,
+		"journald, console": "Nov 27 12:24:51 host caddy[1]: " + console,
+		"journald, JSON":    `{"__REALTIME_TIMESTAMP":"1","_PID":"1","MESSAGE":` + string(quoted) + `}`,
+		"Docker":            `{"log":` + strings.TrimSuffix(string(quoted), `"`) + `\n","stream":"stderr","time":"2026-11-27T12:24:51Z"}`,
+		"Kubernetes":        "2026-11-27T12:24:51.5Z stderr F " + line,
+		"milliseconds":      strings.Replace(line, "1795782291.5", "1795782291500", 1),
+		"RFC 3339":          strings.Replace(line, "1795782291.5", `"2026-11-27T12:24:51.5Z"`, 1),
+	} {
+		text = "noise {not json}\n\n" + text + "\n" + other + "\n"
+		dir := t.TempDir()
+		var z bytes.Buffer
+		w := gzip.NewWriter(&z)
+		_, _ = w.Write([]byte(text))
+		_ = w.Close()
+		for file, b := range map[string][]byte{"plain": []byte(text), "compressed": z.Bytes()} {
+			if err := os.WriteFile(filepath.Join(dir, file), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, from := range []string{filepath.Join(dir, "plain"), filepath.Join(dir, "compressed"), "-"} {
+			got := newAdmin(t).run(t, text, "trace", "M7", "--log", from)
+			if got != "2026-11-27 12:24:51 message accepted  helo=?[2J queue_id=M7 session=5e55\n" {
+				t.Errorf("%s, %s: %q", name, from, got)
+			}
+		}
+	}
+}
+
+// What cannot be read is said.
+func TestTraceStrange(t *testing.T) {
+	for name, tt := range map[string]struct{ text, want string }{
+		"own format": {"Nov 27 accepted M7 from alice\nmore\nM7 again\n", "2 lines that name the message cannot be read; the first is line 1"},
+		"no log":     {"one\ntwo\n", "none of its lines is one of Caddy's log"},
+		"long line":  {strings.Repeat("x", longestLine+10) + "M7\n{\"level\":\"info\",\"ts\":1,\"msg\":\"x\"}\n", "line 1 is longer than 1 MiB"},
+		"another's":  {`{"level":"info","ts":1,"msg":"x","queue_id":"M1"}` + "\n", "the log files say nothing of it"},
+	} {
+		got := newAdmin(t).run(t, tt.text, "trace", "M7", "--log", "-")
+		if !strings.Contains(got, tt.want) || !strings.Contains(got, "Error:") || strings.Contains(got, "say nothing") != (name == "another's") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := newAdmin(t).run(t, "", "trace", "M7", "--log", t.TempDir()); !strings.Contains(got, "is a directory") {
+		t.Error(got)
+	}
+}
+
+func FuzzParseLine(f *testing.F) {
+	f.Add([]byte(`{"level":"info","ts":1795782291.1,"msg":"x","queue_id":"M1"}`))
+	f.Add([]byte("2026/11/27 12:24:51.500\tINFO\tmsa\tmessage accepted\t{\"queue_id\": \"M7\"}"))
+	f.Add([]byte(`{"MESSAGE":"{\"msg\":\"x\",\"level\":\"info\"}"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, ok := parseLine(b); ok {
+			if text := l.text(style{}); strings.ContainsAny(text, "\x1b\x00\n\u009b") {
+				t.Errorf("%q", text)
+			}
+		}
+	})
+}

@@ -55,7 +55,11 @@ func (c *Content) checkArchive(p *message.Part, body io.Reader, inflate *budget)
 		}
 		return inflate.ctx.Err()
 	}
-	err := list(br, kindOf(p, head), p, inflate, admit)
+	kind := kindOf(p, head)
+	if kind == "" && strings.HasPrefix(p.Type, "text/") {
+		return c.checkText(p, br)
+	}
+	err := list(br, kind, p, inflate, admit)
 	if source.err != nil && !errors.Is(source.err, io.EOF) {
 		return source.err
 	}

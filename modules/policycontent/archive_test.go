@@ -226,6 +226,30 @@ func (c cancelling) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
+// A file in a text is a file for some readers.
+func TestUuencoded(t *testing.T) {
+	c := policy(t, "{\nfile_names forbid *.exe\n}")
+	long := strings.Repeat("x", 10_000)
+	for body, refused := range map[string]bool{
+		"Hello.\nbegin 644 a.exe\n#0V%T\n`\nend": true, "begin 0644  A.EXE \n": true, "begin-base64 644 a.exe": true, long + "\nbegin 644 a b.exe\n": true,
+		"begin 644 a.txt\n": false, "begin 888 a.exe\n": false, "x begin 644 a.exe\n": false, long + "begin 644 a.exe": false, "begin the a.exe\n": false,
+	} {
+		got := judge(t, c, mixed("", part{"Content-Type: text/plain\n", body}))
+		if refused != strings.Contains(got, "uuencoded, whose name is not allowed") || !refused && got != "" {
+			t.Errorf("%.40q: %s", body, got)
+		}
+	}
+}
+
+func TestUuencodedAllowed(t *testing.T) {
+	c := policy(t, "{\nfile_names allow *.txt\n}")
+	for body, refused := range map[string]bool{"begin 644 a.exe\n": true, "begin 644 a.txt\n": false, "Hello.": false} {
+		if got := judge(t, c, mixed("", part{"Content-Type: text/plain\n", body})); refused != (got != "") {
+			t.Errorf("%q: %s", body, got)
+		}
+	}
+}
+
 // Names in archives are held to their own list, and what is an archive to its name.
 func TestArchivedNames(t *testing.T) {
 	c := policy(t, "{\narchived_names allow *.xml\n}")

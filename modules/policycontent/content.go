@@ -2,9 +2,11 @@
 package policycontent
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -179,8 +181,11 @@ func (c *Content) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *c
 		if c.xml.match(p.Type) {
 			return c.checkXML(p, body)
 		}
-		if c.listsArchives() {
+		switch {
+		case c.listsArchives():
 			return c.checkArchive(p, body, inflate)
+		case c.names.allow != nil && strings.HasPrefix(p.Type, "text/"):
+			return c.checkText(p, bufio.NewReader(body))
 		}
 		return nil
 	})
@@ -189,7 +194,7 @@ func (c *Content) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *c
 
 // looksInside tells whether the content of a part matters.
 func (c *Content) looksInside(s *message.Structure) bool {
-	if c.listsArchives() {
+	if c.listsArchives() || c.names.allow != nil {
 		return true
 	}
 	for i := range s.Parts {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,8 +85,8 @@ Exit code: 0 when the server took the message, 1 when anything went wrong.`,
 
 // complete fills in what the flags leave open.
 func (o *options) complete(stdin io.Reader) error {
-	if len(o.to) == 0 {
-		return errors.New("--to is required")
+	if len(o.to) == 0 || slices.Contains(o.to, "") {
+		return errors.New("--to: an address is required, such as bob@example.org")
 	}
 	host, port, err := net.SplitHostPort(o.server)
 	if err != nil {

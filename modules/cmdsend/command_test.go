@@ -1,0 +1,142 @@
+package cmdsend
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write what commands print into testdata")
+
+const evil = "\x1b]0;OWNED\x07\x1b[2J"
+
+// server speaks lines of a script to each client: what it says to a command that begins so. It returns its address and a file with
+// its certificate.
+func server(t *testing.T, implicit bool, script map[string]string) (address, ca string) {
+	t.Helper()
+	web := httptest.NewUnstartedServer(nil)
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	ca = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go converse(c, web.TLS, implicit, script)
+		}
+	}()
+	return l.Addr().String(), ca
+}
+
+func converse(c net.Conn, config *tls.Config, implicit bool, script map[string]string) {
+	defer func() { c.Close() }()
+	if implicit {
+		c = tls.Server(c, config)
+	}
+	fmt.Fprintf(c, "%s\r\n", script[""])
+	in := bufio.NewScanner(c)
+	for data := false; in.Scan(); {
+		line := in.Text()
+		if data {
+			if line == "." {
+				data = false
+				fmt.Fprintf(c, "%s\r\n", script["."])
+			}
+			continue
+		}
+		verb, _, _ := strings.Cut(line, " ")
+		fmt.Fprintf(c, "%s\r\n", script[verb])
+		switch verb {
+		case "STARTTLS":
+			c = tls.Server(c, config)
+			in = bufio.NewScanner(c)
+		case "DATA":
+			data = strings.HasPrefix(script["DATA"], "354")
+		case "QUIT":
+			return
+		}
+	}
+}
+
+func good() map[string]string {
+	return map[string]string{
+		"": "220 msa.example.org ESMTP" + evil, "EHLO": "250-msa.example.org" + evil + "\r\n250-STARTTLS\r\n250 AUTH PLAIN", "STARTTLS": "220 Go", "AUTH": "235 2.7.0 Welcome" + evil,
+		"MAIL": "250 2.1.0 Ok", "RCPT": "250 2.1.5 Ok", "DATA": "354 Go on", ".": "250 2.0.0 Ok: queued as M1", "QUIT": "221 2.0.0 Bye",
+	}
+}
+
+var octets = regexp.MustCompile(`\d+ octets|TLS 1\.\d, \w+`)
+
+// The dialogue is printed, without passwords and without what would steer a terminal.
+func TestSend(t *testing.T) {
+	for name, tt := range map[string]struct {
+		implicit bool
+		change   func(map[string]string)
+		args     []string
+		fails    bool
+	}{
+		"starttls":     {false, nil, []string{"--tls", "starttls"}, false},
+		"implicit":     {true, nil, []string{"--tls", "implicit"}, false},
+		"no_login":     {true, nil, []string{"--tls", "implicit", "--user", "", "--from", "x@example.org"}, false},
+		"wrong":        {true, func(s map[string]string) { s["AUTH"] = "535 5.7.8 No" + evil }, []string{"--tls", "implicit"}, true},
+		"refused":      {true, func(s map[string]string) { s["RCPT"] = "550 5.1.1 No such mailbox" + evil }, []string{"--tls", "implicit"}, true},
+		"no_mechanism": {true, func(s map[string]string) { s["EHLO"] = "250 AUTH X-NEW" }, []string{"--tls", "implicit"}, true},
+		"no_recipient": {true, nil, []string{"--to", ""}, true},
+		"bad_tls":      {true, nil, []string{"--tls", "sometimes"}, true},
+	} {
+		script := good()
+		if tt.change != nil {
+			tt.change(script)
+		}
+		address, ca := server(t, tt.implicit, script)
+		t.Setenv("MSA_PASSWORD", "s3cret")
+		cmd := newCommand()
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.SetErr(&out)
+		cmd.SetArgs(append([]string{"--server", address, "--ca", ca, "--user", "alice@example.org", "--to", "bob@example.net", "--helo", "client.example"}, tt.args...))
+		err := cmd.Execute()
+		if (err != nil) != tt.fails || strings.ContainsAny(out.String(), evil[:1]+"\x07") || strings.Contains(out.String(), "s3cret") {
+			t.Errorf("%s: %v\n%q", name, err, out.String())
+		}
+		if err != nil {
+			fmt.Fprintln(&out, "Error:", strings.ReplaceAll(err.Error(), evil, ""))
+		}
+		golden(t, name, octets.ReplaceAllString(out.String(), "<varies>"))
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil || string(want) != got {
+		t.Errorf("%s: %v, have\n%s", name, err, got)
+	}
+}

@@ -53,6 +53,29 @@ func TestHeaderScan(t *testing.T) {
 	}
 }
 
+// FuzzHeaderScan: the verdict does not depend on the pieces, and what passes has its first line to itself.
+func FuzzHeaderScan(f *testing.F) {
+	f.Add([]byte("Subject: x\r\n\r\n"), uint8(1))
+	f.Add([]byte(" x\r\nReceived: y\r\n z\r\n"), uint8(3))
+	f.Add([]byte("\r\n"), uint8(2))
+	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
+		limits := &Limits{HeaderFields: 5, HeaderSize: 100, ReceivedFields: 3}
+		whole := headerScan{limits: limits}
+		want := whole.scan(text)
+		pieces := headerScan{limits: limits}
+		var got error
+		for rest := text; len(rest) > 0 && got == nil; {
+			n := min(int(size)+1, len(rest))
+			got = pieces.scan(rest[:n])
+			rest = rest[n:]
+		}
+		// Of several limits that a message is over, any may be the one that it hears of.
+		if (want == nil) != (got == nil) || (want == errFirstLine) != (got == errFirstLine) {
+			t.Errorf("%q: %v whole, %v in pieces of %d", text, want, got, size)
+		}
+	})
+}
+
 // The scan allocates nothing, and costs in proportion to the message.
 func BenchmarkHeaderScan(b *testing.B) {
 	for _, lines := range []int{100, 10_000} {

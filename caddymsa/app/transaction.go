@@ -234,8 +234,11 @@ func (b body) Abort(cause error) {
 	b.draft.Abort()
 	if _, refused := errors.AsType[*smtp.SMTPError](cause); refused {
 		if !b.told {
+			e := b.sub.Entry
+			e.ID = newQueueID() // as for what is refused by a policy
 			metrics.messages.WithLabelValues(b.srv.name, "refused").Inc()
-			_ = b.s.refuse(b.srv, "message refused", cause, append(b.fields(), remedyFor(cause)...)...)
+			b.srv.app.events.emit(eventRefused, func() map[string]any { return refusedEvent(e, cause) })
+			_ = b.s.refuse(b.srv, "message refused", cause, append(append(b.fields(), zap.String(fieldQueueID, e.ID)), remedyFor(cause)...)...)
 		}
 		return
 	}

@@ -73,8 +73,8 @@ func adaptError(t *testing.T, stderr string) string {
 	if _, ours, found := strings.Cut(message, "for 'msa': "); found {
 		message = ours
 	}
-	if _, ours, found := strings.Cut(message, "app module: msa: "); found {
-		message = strings.TrimPrefix(ours, "provision msa: ")
+	if _, ours, found := strings.Cut(message, "app module: provision msa: "); found {
+		message = ours
 	}
 	return message + "\n"
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -101,7 +102,11 @@ func (app *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("server %s: is empty", name)
 		}
 		srv.app, srv.name, srv.log = app, name, app.log.With(zap.String("server", name))
-		if err := srv.provision(ctx, tlsApp.(*caddytls.TLS)); err != nil {
+		err := srv.provision(ctx, tlsApp.(*caddytls.TLS))
+		if item, ok := errors.AsType[itemError](err); ok { // names the server
+			return item
+		}
+		if err != nil {
 			return fmt.Errorf("server %s: %w", name, err)
 		}
 	}

@@ -127,9 +127,10 @@ func (a *Auth) loadBackends(ctx caddy.Context) error {
 		}
 		a.backends = append(a.backends, &backend{id: id, config: sha256.Sum256(a.BackendsRaw[i])})
 	}
+	raws := slices.Clone(a.BackendsRaw) // which loading empties
 	mods, err := ctx.LoadModule(a, "BackendsRaw")
 	if err != nil {
-		return err
+		return a.srv.backendError(raws, err)
 	}
 	for i, mod := range mods.([]any) {
 		a.backends[i].module = mod

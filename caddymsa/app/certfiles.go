@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -24,17 +25,19 @@ type CertificateFiles struct {
 // certificateFiles are certificates that are read again when their files change.
 type certificateFiles struct {
 	files       []CertificateFiles
+	server      string
 	defaultName string
 	log         *zap.Logger
 	reading     sync.Mutex // so that the older of two readings does not win
 	certs       atomic.Pointer[[]tls.Certificate]
 	watch       io.Closer
+	stop        chan struct{} // ends the daily check
 }
 
 // loadCertificateFiles reads the files and begins to watch them. defaultName is what a
 // client without SNI is taken to ask for.
-func loadCertificateFiles(files []CertificateFiles, defaultName string, log *zap.Logger) (*certificateFiles, error) {
-	c := &certificateFiles{defaultName: defaultName, log: log}
+func loadCertificateFiles(files []CertificateFiles, server, defaultName string, log *zap.Logger) (*certificateFiles, error) {
+	c := &certificateFiles{server: server, defaultName: defaultName, log: log, stop: make(chan struct{})}
 	var paths []string
 	for i, f := range files {
 		var err error
@@ -56,9 +59,12 @@ func loadCertificateFiles(files []CertificateFiles, defaultName string, log *zap
 		return nil, err
 	}
 	if err := c.load(); err != nil { // after the watch has begun, so that no change is missed
-		_ = c.Close()
+		_ = c.watch.Close()
 		return nil, err
 	}
+	c.check(time.Now())
+	go c.checkDaily(c.stop)
+	c.publish()
 	return c, nil
 }
 
@@ -71,7 +77,7 @@ func (c *certificateFiles) load() error {
 		if err != nil {
 			return fmt.Errorf("certificate %s with key %s: %w", f.Certificate, f.Key, err)
 		}
-		certs[i] = cert
+		certs[i] = cert // with its Leaf, since Go 1.23
 	}
 	c.certs.Store(&certs)
 	return nil
@@ -84,6 +90,7 @@ func (c *certificateFiles) reload() {
 		return
 	}
 	c.log.Info("certificate files were read again", zap.Int("certificates", len(c.files)))
+	c.check(time.Now())
 }
 
 // get returns the certificate for the name that the client asks for, the
@@ -102,10 +109,9 @@ func (c *certificateFiles) get(hello *tls.ClientHelloInfo) *tls.Certificate {
 	return &certs[0] // it names something else: the client will say so better than a failed handshake
 }
 
-// Close ends the watch.
+// Close ends the watch and the check.
 func (c *certificateFiles) Close() error {
-	if c.watch == nil {
-		return nil
-	}
+	c.unpublish()
+	close(c.stop)
 	return c.watch.Close()
 }

@@ -64,7 +64,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 // registerMetrics gives a configuration's registry the process's collectors.
 func registerMetrics(reg *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages,
-		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}} {
+		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}, certificateCollector{}} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return err

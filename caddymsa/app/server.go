@@ -162,7 +162,7 @@ func (srv *Server) provisionAddresses() error {
 // provisionPolicies adds sender_identity where the operator's own, each with matchers, leave
 // somebody out: in front of all, or behind the last of them.
 func (srv *Server) provisionPolicies(ctx caddy.Context) error {
-	at := 0
+	at, added := 0, -1
 	for i, p := range srv.Policies {
 		if !p.isSenderIdentity() {
 			continue
@@ -174,14 +174,19 @@ func (srv *Server) provisionPolicies(ctx caddy.Context) error {
 	}
 	if at >= 0 {
 		identity := &PolicyConfig{PolicyRaw: json.RawMessage(`{"module": "` + senderIdentity + `"}`)}
-		srv.Policies = slices.Insert(slices.Clone(srv.Policies), at, identity)
+		srv.Policies, added = slices.Insert(slices.Clone(srv.Policies), at, identity), at
 	}
 	for i, p := range srv.Policies {
-		if p == nil {
-			return fmt.Errorf("policy %d is empty", i+1)
+		n := i + 1 // as the operator counts
+		if added >= 0 && i > added {
+			n = i
 		}
-		if err := p.provision(ctx); err != nil {
-			return fmt.Errorf("policy %d: %w", i+1, err)
+		if p == nil {
+			return fmt.Errorf("the %s policy is empty", ordinal(n))
+		}
+		raw := p.PolicyRaw // which loading empties
+		if err := srv.item("the "+ordinal(n)+" policy", raw, p.provision(ctx)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -193,15 +198,17 @@ func (srv *Server) provisionRoutes(ctx caddy.Context) error {
 	}
 	for i, r := range srv.Routes {
 		if r == nil {
-			return fmt.Errorf("route %d is empty", i+1)
+			return fmt.Errorf("the %s route is empty", ordinal(i+1))
 		}
-		if err := r.provision(ctx, srv.app.Queue.schedule); err != nil {
-			return fmt.Errorf("route %d: %w", i+1, err)
+		raw := r.SinkRaw // which loading empties
+		if err := srv.item("the "+ordinal(i+1)+" route", raw, r.provision(ctx, srv.app.Queue.schedule)); err != nil {
+			return err
 		}
 	}
 	if srv.Bounces != nil {
-		if err := srv.Bounces.provision(ctx, srv.app.Queue.schedule); err != nil {
-			return fmt.Errorf("bounces: %w", err)
+		raw := srv.Bounces.SinkRaw
+		if err := srv.item("bounces", raw, srv.Bounces.provision(ctx, srv.app.Queue.schedule)); err != nil {
+			return err
 		}
 	}
 	return nil

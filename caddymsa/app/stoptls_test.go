@@ -26,7 +26,7 @@ func TestHandshakeOutlivesConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	certs, err := loadCertificateFiles([]CertificateFiles{files}, "msa.example.org", zap.NewNop())
+	certs, err := loadCertificateFiles([]CertificateFiles{files}, "s", "msa.example.org", zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 		if len(srv.IssuersRaw) > 0 {
 			return errors.New("certificates and issuers exclude each other; remove one of them")
 		}
-		srv.certs, err = loadCertificateFiles(srv.Certificates, srv.Hostname, srv.log)
+		srv.certs, err = loadCertificateFiles(srv.Certificates, srv.name, srv.Hostname, srv.log)
 		return err
 	}
 	srv.manage = true

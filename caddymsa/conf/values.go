@@ -56,6 +56,16 @@ func Texts(name, values string, into ...*string) Setting {
 	})
 }
 
+// NoURL refuses a URL where an address is expected, such as smtp://smtp.example.net:587, and says what to write.
+func NoURL(addresses ...string) error {
+	for _, a := range addresses {
+		if _, rest, found := strings.Cut(a, "://"); found {
+			return fmt.Errorf("%q is a URL; write the address alone: %s", a, strings.TrimRight(rest, "/"))
+		}
+	}
+	return nil
+}
+
 // Pair reads a name and a value into a map, which has each name once; with Each.
 func Pair(into *map[string]string) func(d *caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {

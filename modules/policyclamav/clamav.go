@@ -121,6 +121,9 @@ func (p *ClamAV) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if p.Addresses = d.RemainingArgs(); len(p.Addresses) == 0 {
 		return d.Err("clamav takes an address, as in: policy clamav unix//run/clamav/clamd.ctl")
 	}
+	if err := conf.NoURL(p.Addresses...); err != nil {
+		return d.Errf("clamav: %w", err)
+	}
 	return conf.Block(d,
 		conf.Value("connect_timeout", &p.ConnectTimeout),
 		conf.Value("timeout", &p.Timeout),

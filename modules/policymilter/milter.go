@@ -226,6 +226,9 @@ func (p *Milter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&p.Address) {
 		return d.Err("milter takes an address, as in: policy milter 127.0.0.1:11332")
 	}
+	if err := conf.NoURL(p.Address); err != nil {
+		return d.Errf("milter: %w", err)
+	}
 	return conf.Block(d,
 		conf.Value("connect_timeout", &p.ConnectTimeout),
 		conf.Value("timeout", &p.Timeout),

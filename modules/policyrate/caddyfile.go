@@ -50,6 +50,9 @@ func (p *RateLimit) unmarshalRedis(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&r.Address) {
 		return d.Err("redis takes an address, such as 127.0.0.1:6379")
 	}
+	if err := conf.NoURL(r.Address); err != nil {
+		return d.Errf("redis: %w", err)
+	}
 	return conf.Block(d,
 		conf.Text("username", &r.Username),
 		conf.Value("password", &r.Password),

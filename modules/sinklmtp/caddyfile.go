@@ -28,6 +28,9 @@ func (s *LMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&s.Address) {
 		return d.Err("lmtp takes an address, as in: lmtp unix//run/dovecot/lmtp")
 	}
+	if err := conf.NoURL(s.Address); err != nil {
+		return d.Errf("lmtp: %w", err)
+	}
 	return conf.Block(d, append(s.TLSClient.Settings(),
 		conf.Word("tls", &s.TLS, nexthop.TLSRequired, nexthop.TLSOff),
 		conf.Count("concurrency", &s.Concurrency),

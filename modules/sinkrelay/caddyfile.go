@@ -49,6 +49,9 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		r.Host, r.FallbackHosts = d.Val(), d.RemainingArgs()
 	}
+	if err := conf.NoURL(append([]string{r.Host}, r.FallbackHosts...)...); err != nil {
+		return d.Errf("relay: %w", err)
+	}
 	err := conf.Block(d, append(r.TLSClient.Settings(),
 		conf.Flag("mx", &r.MX),
 		conf.Text("resolver", &r.Resolver),

@@ -90,6 +90,9 @@ func (r *Relay) host(text string, repl *caddy.Replacer, log *zap.Logger) (*nexth
 }
 
 func splitHost(s, port string) (host, address string, err error) {
+	if err := conf.NoURL(s); err != nil {
+		return "", "", fmt.Errorf("host: %w", err)
+	}
 	if ip, perr := netip.ParseAddr(s); perr == nil {
 		return ip.String(), net.JoinHostPort(s, port), nil
 	}

@@ -3,6 +3,8 @@ package directive
 
 import (
 	"encoding/json"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -85,7 +87,29 @@ func parseServer(msa *app.App, tokens caddyfile.Segment) error {
 	if err := p.matcherDefinitions(caddyfile.NewDispenser(tokens)); err != nil {
 		return err
 	}
-	return conf.Lines(d, p.other, p.settings()...)
+	if d.CountRemainingArgs() == 0 && !opensBlock(tokens) {
+		return d.Errf("msa %s has no block, or an empty one: the opening brace { goes at the end of this line", hostname)
+	}
+	settings := p.settings()
+	return missingBrace(conf.Lines(d, p.other, settings...), conf.Names(settings))
+}
+
+func opensBlock(tokens caddyfile.Segment) bool { return len(tokens) > 2 && tokens[2].Text == "{" }
+
+// unknownName is what a block says that does not know a name.
+var unknownName = regexp.MustCompile(`unknown [a-z ]+ "([^"]*)"`)
+
+// missingBrace adds to an error about a setting that a block does not know, and the msa block does, that
+// the block was not closed.
+func missingBrace(err error, ours []string) error {
+	if err == nil {
+		return nil
+	}
+	m := unknownName.FindStringSubmatch(err.Error())
+	if m == nil || !slices.Contains(ours, m[1]) {
+		return err
+	}
+	return fmt.Errorf("%s belongs in the msa block: a closing brace } is missing above it (%w)", m[1], err)
 }
 
 // checkHostname explains what people write in the place of a hostname.

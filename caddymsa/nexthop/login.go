@@ -32,8 +32,8 @@ func (h *Hop) login(ctx context.Context, p *peer) error {
 		return fmt.Errorf("log in: the next hop offers no mechanism of ours, but %q", strings.Join(p.offers.auth, " "))
 	}
 	var failure error
-	for i, mechanism := range offered {
-		if i > 0 && sendsPassword(mechanism) && !p.verified {
+	for _, mechanism := range offered {
+		if sendsPassword(mechanism) && !sendsPassword(offered[0]) && !p.verified {
 			break // a hop that refuses SCRAM to get the password itself does not get it
 		}
 		client, err := account.Client(ctx, mechanism, h.Host)

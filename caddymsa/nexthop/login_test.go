@@ -67,6 +67,7 @@ func TestNextMechanism(t *testing.T) {
 		"421":                         {nil, []string{"AUTH SCRAM", "421 4.3.2 bye"}, "SCRAM-SHA-256 PLAIN", "SCRAM-SHA-256", false},
 		"in clear":                    {inClear, []string{"AUTH SCRAM", no, "AUTH PLAIN", yes}, "SCRAM-SHA-256 PLAIN", "SCRAM-SHA-256", false},
 		"in clear, PLAIN alone":       {inClear, []string{"AUTH PLAIN", yes}, "PLAIN", "PLAIN", true},
+		"in clear, PLAIN not known":   {inClear, []string{"AUTH PLAIN", "504 5.5.4", "AUTH LOGIN", "334", "YWxpY2U=", "334", "czNjcmV0", yes}, "PLAIN LOGIN", "PLAIN LOGIN", true},
 		"nothing of ours":             {nil, nil, "CRAM-MD5", "", false},
 		"as it was before RFC 2554":   {nil, []string{"AUTH PLAIN", yes}, "=PLAIN", "PLAIN", true},
 		"any certificate":             {func(o *nexthop.Options) { o.TLS = &tls.Config{InsecureSkipVerify: true} }, []string{"AUTH SCRAM", no, "AUTH PLAIN", yes}, "SCRAM-SHA-256 PLAIN", "SCRAM-SHA-256", false}, //nolint:gosec // the test's

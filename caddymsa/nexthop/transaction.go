@@ -198,7 +198,7 @@ func (t *transaction) finish() error {
 		return t.send()
 	case len(t.accepted) == 0: // it goes without saying
 		return nil
-	case data.code/100 == 5 && len(t.accepted) > 1:
+	case len(t.accepted) > 1 && (data.code/100 == 5 || data.negative() && tooMany(data.smtp())):
 		// Some hops say only here that there are too many.
 		t.limit = len(t.accepted) / 2
 		return nil

@@ -53,6 +53,7 @@ type App struct {
 	gates      []string
 	stamp      string // see stampRoutes
 	routeNames map[string]bool
+	former     []*formerSpool // that are emptied by this configuration's routes
 }
 
 // CaddyModule returns the Caddy module information.
@@ -183,6 +184,7 @@ func (app *App) Start() (err error) {
 	app.events.start()
 	app.started = true
 	app.delivery.push()
+	app.drainFormer()
 	for _, b := range app.bindings {
 		b.push()
 	}
@@ -223,6 +225,10 @@ func (app *App) release(ctx context.Context) {
 		_, _ = gates.Delete(name)
 	}
 	app.gates = nil
+	for _, f := range app.former {
+		f.end(ctx)
+	}
+	app.former = nil
 	if app.delivery != nil {
 		app.delivery.release(ctx)
 		app.delivery = nil

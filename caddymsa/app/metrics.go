@@ -37,6 +37,9 @@ type spoolCollector struct{}
 
 var (
 	spoolMessages = prometheus.NewDesc("caddy_msa_spool_messages", "Messages in the spool, those that are held or dead letters included.", []string{"spool"}, nil)
+	spoolDraining = prometheus.NewDesc("caddy_msa_spool_draining_messages", "Messages left in a spool that a former configuration used.", []string{"spool"}, nil)
+	laneWaiting   = prometheus.NewDesc("caddy_msa_queue_waiting", "Jobs that wait, by the route of their lanes.", []string{"spool", "route"}, nil)
+	lanesByState  = prometheus.NewDesc("caddy_msa_queue_lanes", "Lanes that have jobs or are not up, by state.", []string{"spool", "state"}, nil)
 	spoolOctets   = prometheus.NewDesc("caddy_msa_spool_octets", "Octets of the messages in the spool.", []string{"spool"}, nil)
 )
 
@@ -44,6 +47,9 @@ var (
 func (spoolCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- spoolMessages
 	descriptions <- spoolOctets
+	descriptions <- spoolDraining
+	descriptions <- laneWaiting
+	descriptions <- lanesByState
 }
 
 // Collect implements prometheus.Collector.
@@ -56,6 +62,10 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 		if messages, octets, err := s.spool.Size(context.Background()); err == nil {
 			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
 			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
+			if s.draining.Load() {
+				values <- prometheus.MustNewConstMetric(spoolDraining, prometheus.GaugeValue, float64(messages), key.(string))
+			}
+			s.collectLanes(values)
 		}
 		return true
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,6 +23,8 @@ type store struct {
 	queue       *queue.Queue
 	generations stack[*delivery]
 	ending      context.Context // bounds the end, once that has begun
+	drafts      atomic.Int64    // messages that are being received
+	draining    atomic.Bool     // no configuration accepts into it any more
 }
 
 // delivery is one generation's say in a store.
@@ -52,6 +55,7 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 		return nil, err
 	}
 	d := &delivery{app: app, store: v.(*store), interrupt: make(chan struct{})}
+	d.store.draining.Store(false)
 	if adjuster, ok := spool.(caddymsa.SpoolAdjuster); ok && open {
 		adjuster.Adjust(d.store.spool)
 	}
@@ -81,6 +85,10 @@ func (d *delivery) release(ctx context.Context) {
 // the spool.
 func (s *store) Destruct() error {
 	s.queue.Stop(s.ending)
+	messages, _, err := s.spool.Size(context.Background())
+	if err == nil && messages == 0 {
+		forgetSpool(s.key)
+	}
 	return s.spool.Close()
 }
 

@@ -94,7 +94,7 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 	t.head.limits = &srv.Limits
 	t.store = srv.app.delivery.store
 	calling(call, "spool", "Create")
-	if t.draft, err = t.store.spool.Create(call); err != nil {
+	if t.draft, err = t.store.create(call); err != nil {
 		t.end(srv, false)
 		return nil, t.s.refuse(srv, "message refused", err, t.fields()...)
 	}

@@ -302,6 +302,7 @@ type call struct {
 	after   time.Duration // since the first
 	rcpts   string
 	entry   queue.Entry
+	attempt int
 	message string
 }
 
@@ -310,7 +311,7 @@ func newSink(deliver func(ctx context.Context, d *queue.Delivery) error) *sink {
 }
 
 func (s *sink) Deliver(ctx context.Context, d *queue.Delivery) error {
-	c := call{entry: *d.Entry}
+	c := call{entry: *d.Entry, attempt: d.Attempt}
 	var rcpts []string
 	for _, r := range d.Recipients {
 		rcpts = append(rcpts, r.Address)

@@ -113,7 +113,7 @@ func (s *schedule) lane(name string) *lane {
 
 // forget drops a lane of which nothing is to be known.
 func (s *schedule) forgetLane(l *lane) {
-	if l.head == nil && l.leased == 0 && len(l.lines.items) == 0 && l.state == queue.NewLane && l != s.nameless {
+	if l.head == nil && l.leased == 0 && len(l.lines.items) == 0 && l.state == queue.NewLane && s.lanes[l.name] == l && l != s.nameless {
 		delete(s.lanes, l.name)
 	}
 }
@@ -200,6 +200,7 @@ func (s *schedule) settle(j *job) {
 		return
 	}
 	if !j.listed && j.number != 0 {
+		j.lane = s.lane(j.lane.name) // it may have been forgotten meanwhile
 		j.lane.append(j)
 	}
 	if j.listed {

@@ -41,16 +41,6 @@ func failing(err error) func(context.Context, *queue.Delivery, *queue.Recipient)
 
 func errPermanent() error { return queue.Permanent(errors.New("no such directory")) }
 
-// spoolFault fails one kind of the spool's work.
-func spoolFault(op string, err error) func(string, *queue.Entry) error {
-	return func(at string, _ *queue.Entry) error {
-		if at == op {
-			return err
-		}
-		return nil
-	}
-}
-
 // dialTLS shakes hands, without a word of SMTP.
 func dialTLS(in *instance) (net.Conn, error) {
 	nc, err := net.Dial("unix", in.dir+"/tls")

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	oursasl "github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -310,18 +312,25 @@ func TestTruncated(t *testing.T) {
 // The spool's trouble is 452 when it is full and 451 else, and nothing is accepted.
 func TestSpoolTrouble(t *testing.T) {
 	in := newInstance(t)
+	var trouble atomic.Value // what fails
+	trouble.Store("create")
+	in.mail.spool.Fault = func(op string, _ *queue.Entry) error {
+		if op == trouble.Load() {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
 	in.load()
 	c := in.session()
-	in.mail.spool.Fault = spoolFault("create", io.ErrUnexpectedEOF)
 	c.envelope("bob@example.net")
 	c.do("DATA", "451 4.3.0")
-	in.mail.spool.Fault = spoolFault("commit", io.ErrUnexpectedEOF)
+	trouble.Store("commit")
 	c.do("RSET", "250")
 	c.envelope("bob@example.net")
 	c.do("DATA", "354")
 	c.send(letter + ".\r\n")
 	c.want("451 4.3.0")
-	in.mail.spool.Fault = nil
+	trouble.Store("nothing")
 	c.submit("bob@example.net")
 	in.arrived(1)
 }

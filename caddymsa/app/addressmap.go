@@ -68,7 +68,7 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 			d.Relayed(r, notifies)
 		}
 		d.Answered(r, hideAnswer(inner.AnswerOf(c), c.Address, r.Complete()))
-		said, reported := inner.Reported(c)
+		reported, said := inner.Reported(c)
 		if !reported {
 			said = err
 		}

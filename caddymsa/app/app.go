@@ -121,9 +121,10 @@ func (app *App) loadSpool(ctx caddy.Context) error {
 	if app.SpoolRaw == nil {
 		app.SpoolRaw = json.RawMessage(`{"module": "file"}`)
 	}
+	raw := app.SpoolRaw
 	mod, err := ctx.LoadModule(app, "SpoolRaw")
 	if err != nil {
-		return err
+		return placed(raw, err)
 	}
 	spool, ok := mod.(caddymsa.SpoolModule)
 	if !ok {

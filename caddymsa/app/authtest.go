@@ -92,7 +92,7 @@ func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
 
 // digest tries the name as it is, in each realm.
 func (t *backendTest) digest(ctx context.Context, b caddymsa.DigestStore) {
-	no := error(caddymsa.ErrUnknownUser)
+	no := caddymsa.ErrUnknownUser
 	for _, realm := range t.a.Realms {
 		candidates, err := b.DigestCredentials(ctx, t.peer, t.q.User, realm)
 		if err != nil && !errors.Is(err, caddymsa.ErrCredentials) {

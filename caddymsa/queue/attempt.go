@@ -126,7 +126,7 @@ func (a *attempt) visit(v *visit) {
 			res.Outcome = OutcomeInterrupted
 			found.interrupted = true
 		}
-		if _, said := d.Reported(res.Recipient); !said && res.Outcome == OutcomeDeferred && found.unreachable == nil {
+		if said, _ := d.Reported(res.Recipient); !said && res.Outcome == OutcomeDeferred && found.unreachable == nil {
 			found.suspect = res.Err
 		}
 		if res.Err != nil && found.answer == "" {

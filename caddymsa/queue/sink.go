@@ -57,9 +57,9 @@ func (d *Delivery) WasRelayed(r *Recipient) (notifies, relayed bool) {
 }
 
 // Reported tells what Report said of r, if it did.
-func (d *Delivery) Reported(r *Recipient) (err error, reported bool) {
+func (d *Delivery) Reported(r *Recipient) (reported bool, err error) {
 	err, reported = d.errs[r]
-	return err, reported
+	return reported, err
 }
 
 // Outcome is what became of r, given what Deliver returned.

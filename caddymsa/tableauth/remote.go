@@ -101,7 +101,7 @@ func (r *Remote) DigestCredentials(ctx context.Context, peer caddymsa.Peer, user
 		names = append(names, user+"@"+realm)
 	}
 	var all []caddymsa.DigestCredential
-	why := error(caddymsa.ErrUnknownUser)
+	why := caddymsa.ErrUnknownUser
 	for _, name := range names {
 		rec, err := r.user(ctx, name)
 		if err != nil {

@@ -32,13 +32,13 @@ type kept[T any] struct {
 
 // get returns the value, not older than so.
 func (k *kept[T]) get(ctx context.Context, age time.Duration) (T, error) {
-	if value, err, done := k.have(age); done {
+	if value, done, err := k.have(age); done {
 		return value, err
 	}
 	// Many callers wait for one fetch, each as long as its own context lasts. The fetch has a time of
 	// its own, so that it does not fail for all when the first caller goes.
 	result := k.fetching.DoChan("", func() (any, error) {
-		if value, err, done := k.have(age); done { // another has just been there
+		if value, done, err := k.have(age); done { // another has just been there
 			return value, err
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.timeout)
@@ -67,17 +67,17 @@ func (k *kept[T]) get(ctx context.Context, age time.Duration) (T, error) {
 }
 
 // have answers without a fetch, if it can.
-func (k *kept[T]) have(age time.Duration) (value T, err error, done bool) {
+func (k *kept[T]) have(age time.Duration) (value T, done bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.now()
 	switch {
 	case !k.at.IsZero() && now.Sub(k.at) < age:
-		return k.value, nil, true
+		return k.value, true, nil
 	case k.err != nil && now.Sub(k.failed) < retry:
-		return value, k.err, true
+		return value, true, k.err
 	}
-	return value, nil, false
+	return value, false, nil
 }
 
 // last returns the value however old it is.

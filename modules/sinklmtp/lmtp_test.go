@@ -161,7 +161,7 @@ func TestBroken(t *testing.T) {
 	d := msatest.NewDelivery([]byte("Subject: x\r\n\r\n"), "bob@example.org", "gone@example.org", "drop@example.org", "carol@example.org")
 	err := s.Deliver(t.Context(), d)
 	for i, want := range []bool{true, true, false, false} {
-		if _, reported := d.Reported(d.Recipients[i]); reported != want && reported {
+		if reported, _ := d.Reported(d.Recipients[i]); reported != want && reported {
 			t.Errorf("%s: reported %v", d.Recipients[i].Address, reported)
 		}
 	}

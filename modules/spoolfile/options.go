@@ -39,8 +39,6 @@ const (
 	defaultBallast   = 8 << 20
 	defaultRetry     = 5 * time.Second
 	maxRetry         = 10 * time.Minute
-	// outcomeRetry is the wait before an outcome that could not be stored is tried again.
-	outcomeRetry = time.Minute
 )
 
 func (o *Options) setDefaults() {

@@ -105,7 +105,7 @@ func TestQueueCommands(t *testing.T) {
 			t.Errorf("%+v, %v", e, err)
 		}
 	}
-	s.refusedMSA("there are queued, held and dead", "queue", "list", "--state", "lost")
+	s.refusedMSA("use queued, held or dead", "queue", "list", "--state", "lost")
 	s.refusedMSA("there is no message NONE", "queue", "show", "NONE")
 
 	// hold, release, retry
@@ -192,8 +192,8 @@ func TestQueueAPI(t *testing.T) {
 		{"GET", "/msa/queue?older=long", "", 400, "older"},
 		{"POST", "/msa/queue", "{}", 405, "use GET"},
 		{"GET", "/msa/queue-actions/delete", "", 405, "use POST"},
-		{"POST", "/msa/queue-actions/delete", "{}", 400, "from 1 to 1000"},
-		{"POST", "/msa/queue-actions/delete", `{"id": "x"}`, 400, "not the JSON"},
+		{"POST", "/msa/queue-actions/delete", "{}", 400, "1 to 1000"},
+		{"POST", "/msa/queue-actions/delete", `{"id": "x"}`, 400, "cannot be read"},
 		{"POST", "/msa/queue-actions/delete", `{"ids": ["NONE"]}`, 200, `"failed":{"NONE":"there is no message`},
 		{"POST", "/msa/queue-actions/melt", `{"ids": ["NONE"]}`, 404, ""},
 		{"GET", "/msa/queue-content/NONE", "", 403, "show_content"},

@@ -43,7 +43,8 @@ const (
 	BadQuotedPrintable
 	// EightBit: the encoding is 7bit, and there are octets over 127.
 	EightBit
-	// BadFileName: a file name has invisible or invalid characters, or more than 255 octets.
+	// BadFileName: a file name has invisible or invalid characters, or more than 255 octets, or is
+	// written in a way that readers take differently, such as in pieces of which one is missing.
 	BadFileName
 
 	allDefects = BadFileName<<1 - 1

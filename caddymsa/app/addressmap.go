@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/xtext"
 )
 
 // mappedSink is a sink behind an address map.
@@ -113,7 +114,7 @@ func (m *mappedSink) recipient(ctx context.Context, e *queue.Entry, r *queue.Rec
 	c.Address, c.Route = to.Exact, ""
 	e.SMTPUTF8 = e.SMTPUTF8 || to.NeedsUTF8()
 	if c.ORCPT == "" && !logical.NeedsUTF8() {
-		c.ORCPT = "rfc822;" + xtext(logical.Exact)
+		c.ORCPT = "rfc822;" + xtext.Encode(logical.Exact)
 	}
 	return &c, nil
 }
@@ -257,19 +258,6 @@ func replaceFold(s, old, with string) string {
 		}
 		b.WriteByte(s[i])
 		i++
-	}
-	return b.String()
-}
-
-// xtext is RFC 3461 section 4's.
-func xtext(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c < '!' || c > '~' || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-			continue
-		}
-		b.WriteByte(c)
 	}
 	return b.String()
 }

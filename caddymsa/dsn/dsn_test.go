@@ -180,13 +180,3 @@ func TestStatus(t *testing.T) {
 		}
 	}
 }
-
-func TestXtext(t *testing.T) {
-	for x, want := range map[string]string{
-		"": "", "a+2Bb": "a+b", "+3D+3d+": "=+3d+", "+0D+0A": "\r\n", "a+4": "a+4",
-	} {
-		if got := decodeXtext(x); got != want {
-			t.Errorf("%q: %q, wanted %q", x, got, want)
-		}
-	}
-}

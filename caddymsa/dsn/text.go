@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/xtext"
 )
 
 // Bounds of texts in a report, in octets. A line stays below the 998 of RFC 5322.
@@ -66,28 +68,12 @@ func (p printer) original(orcpt string) (string, bool) {
 		return "", false
 	}
 	if strings.EqualFold(kind, "rfc822") {
-		address = decodeXtext(address)
+		if decoded, err := xtext.Decode(address); err == nil {
+			address = decoded
+		}
 	}
 	return p.clean(kind, 64) + "; " + p.clean(address, maxAddress), true
 }
-
-// decodeXtext undoes xtext (RFC 3461 section 4); what is none stays as it is.
-func decodeXtext(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '+' && i+2 < len(s) {
-			if high, low := hexDigit(s[i+1]), hexDigit(s[i+2]); high >= 0 && low >= 0 {
-				b.WriteByte(byte(high<<4 | low))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-func hexDigit(c byte) int { return strings.IndexByte("0123456789ABCDEF", c) }
 
 func isASCII(s string) bool {
 	for i := range len(s) {

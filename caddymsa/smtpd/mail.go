@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/xtext"
 )
 
 func (c *Conn) cmdMAIL(arg string) error {
@@ -73,7 +74,7 @@ func (c *Conn) mailParam(o *MailOptions, p param) error {
 		if !p.hasValue || p.value == "" {
 			return errors.New("AUTH takes an address or <>")
 		}
-		value, err := decodeXtext(p.value)
+		value, err := xtext.Decode(p.value)
 		if err != nil {
 			return err
 		}
@@ -91,7 +92,7 @@ func (c *Conn) mailParam(o *MailOptions, p param) error {
 		if len(p.value) == 0 || len(p.value) > 100 {
 			return errors.New("ENVID takes 1 to 100 characters")
 		}
-		value, err := decodeXtext(p.value)
+		value, err := xtext.Decode(p.value)
 		if err == nil && !printable(value, false) { // RFC 3461 section 4.4: it goes into a header field
 			err = errors.New("ENVID has a character that is not printable ASCII")
 		}
@@ -175,7 +176,7 @@ func rcptParam(o *RcptOptions, p param) error {
 		if !ok || !isKeyword(strings.ToUpper(kind)) || address == "" || len(p.value) > 500 {
 			return errors.New("ORCPT takes a type, a semicolon and an address, 500 characters at most")
 		}
-		decoded, err := decodeXtext(address)
+		decoded, err := xtext.Decode(address)
 		if err != nil {
 			return err
 		}

@@ -88,27 +88,3 @@ func printable(s string, beyondASCII bool) bool {
 	}
 	return utf8.ValidString(s)
 }
-
-// decodeXtext decodes xtext (RFC 3461 section 4).
-func decodeXtext(s string) (string, error) {
-	if !strings.Contains(s, "+") {
-		return s, nil
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '+' {
-			b = append(b, s[i])
-			continue
-		}
-		if i+2 >= len(s) || strings.ToUpper(s[i+1:i+3]) != s[i+1:i+3] {
-			return "", errors.New("malformed xtext")
-		}
-		n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-		if err != nil {
-			return "", errors.New("malformed xtext")
-		}
-		b = append(b, byte(n))
-		i += 2
-	}
-	return string(b), nil
-}

@@ -6,8 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -28,7 +27,7 @@ func BenchmarkLogin(b *testing.B) {
 	}
 	bare := must(b, &Dovecot{Address: s.client, Mechanisms: []string{sasl.SCRAMSHA256, sasl.DigestMD5}})
 	full := must(b, &Dovecot{Address: s.client, UserDB: s.userdb})
-	cached := must(b, &Dovecot{Address: s.client, Cache: caddy.Duration(time.Hour)})
+	cached := must(b, &Dovecot{Address: s.client, Cache: conf.Duration(time.Hour)})
 	for _, c := range []struct {
 		name  string
 		login func() error

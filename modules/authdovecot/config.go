@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
-	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
 
 // plain is how passwords are asked about.
@@ -45,7 +45,7 @@ func (d *Dovecot) check() error {
 		return errors.New("timeout and cache cannot be negative")
 	}
 	if d.Timeout == 0 {
-		d.Timeout = caddy.Duration(10 * time.Second)
+		d.Timeout = conf.Duration(10 * time.Second)
 	}
 	if d.FingerprintField != "" && d.UserDB == "" {
 		return errors.New("fingerprint_field needs userdb: without it open sessions are not looked up")
@@ -90,44 +90,14 @@ func (d *Dovecot) UnmarshalCaddyfile(disp *caddyfile.Dispenser) error {
 	if !disp.AllArgs(&d.Address) {
 		return disp.Err("dovecot takes a socket of Dovecot's auth, as in dovecot /run/dovecot/auth-client")
 	}
-	for nesting := disp.Nesting(); disp.NextBlock(nesting); {
-		if err := d.setting(disp); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *Dovecot) setting(disp *caddyfile.Dispenser) (err error) {
-	name := disp.Val()
-	texts := map[string]*string{"userdb": &d.UserDB, "service": &d.Service, "addresses_field": &d.AddressesField, "fingerprint_field": &d.FingerprintField}
-	lists := map[string]*[]string{"mechanisms": &d.Mechanisms, "attributes": &d.Attributes}
-	switch {
-	case texts[name] != nil:
-		if !disp.AllArgs(texts[name]) {
-			return disp.Errf("%s takes one value", name)
-		}
-	case lists[name] != nil:
-		if disp.CountRemainingArgs() == 0 {
-			return disp.Errf("%s takes one or more values", name)
-		}
-		*lists[name] = append(*lists[name], disp.RemainingArgs()...)
-	case name == "timeout":
-		var arg string
-		if !disp.AllArgs(&arg) {
-			return disp.Err("timeout takes a duration, as in 10s")
-		}
-		timeout, err := caddy.ParseDuration(arg)
-		if err != nil || timeout <= 0 {
-			return disp.Errf("timeout: %q is no duration, as 10s is", arg)
-		}
-		d.Timeout = caddy.Duration(timeout)
-	case name == "cache":
-		d.Cache, err = tableauth.UnmarshalCache(disp)
-		d.Cache = max(d.Cache, 0) // off is the default
-		return err
-	default:
-		return disp.Errf("unknown setting %q; there are userdb, mechanisms, service, timeout, addresses_field, fingerprint_field, attributes and cache", name)
-	}
-	return nil
+	return conf.Block(disp,
+		conf.Text("userdb", &d.UserDB),
+		conf.List("mechanisms", &d.Mechanisms),
+		conf.Text("service", &d.Service),
+		conf.Value("timeout", &d.Timeout),
+		conf.Text("addresses_field", &d.AddressesField),
+		conf.Text("fingerprint_field", &d.FingerprintField),
+		conf.List("attributes", &d.Attributes),
+		conf.DurationOr("cache", &d.Cache, "off", 0), // off is the default
+	)
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func init() {
@@ -42,7 +43,7 @@ type Dovecot struct {
 	Service string `json:"service,omitempty"`
 
 	// Timeout of an answer, connecting and Dovecot's own delay of refusals (2s) included. Default 10s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 
 	// AddressesField is the extra field that holds addresses which the user may send as, separated by
 	// commas or spaces: of the userdb where there is one, else of the passdb. Default: none.
@@ -56,7 +57,7 @@ type Dovecot struct {
 	Attributes []string `json:"attributes,omitempty"`
 
 	// Cache is how long a password that was right is not checked again. Default: always check.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	Cache conf.Duration `json:"cache,omitempty"`
 
 	log     *zap.Logger
 	clients *link

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
@@ -25,7 +25,7 @@ import (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)
-	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Cache: caddy.Duration(time.Hour)})
+	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Cache: conf.Duration(time.Hour)})
 	msatest.Auth(t, d, msatest.User{Name: "alice@example.org", Password: "secret"})
 }
 
@@ -202,7 +202,7 @@ func TestNologinIsAsSlow(t *testing.T) {
 func TestCache(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)
-	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Cache: caddy.Duration(time.Hour)})
+	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Cache: conf.Duration(time.Hour)})
 	verify := func() error {
 		id, err := d.VerifyPassword(ctx, peer, "bob@example.org", "hunter2")
 		if err == nil && id.User != "robert@example.org" {

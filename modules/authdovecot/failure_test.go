@@ -10,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -55,7 +54,7 @@ func ways(t *testing.T, d *Dovecot) map[string]func() error {
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)
-	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: caddy.Duration(brief)})
+	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: conf.Duration(brief)})
 	all := ways(t, d)
 	for name, ask := range all {
 		if err := ask(); err != nil {
@@ -92,7 +91,7 @@ func TestStopped(t *testing.T) {
 func TestAuthProcessKilled(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)
-	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: caddy.Duration(5 * brief)})
+	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: conf.Duration(5 * brief)})
 	all := ways(t, d)
 	for name, ask := range all {
 		if err := ask(); err != nil {
@@ -120,7 +119,7 @@ func TestAuthProcessKilled(t *testing.T) {
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)
-	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: caddy.Duration(brief)})
+	d := must(t, &Dovecot{Address: s.client, UserDB: s.userdb, Mechanisms: slices.Clone(handedOn), Timeout: conf.Duration(brief)})
 	all := ways(t, d)
 	s.kill()
 	for range 2 { // again, right after a failure

@@ -18,9 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -169,7 +168,7 @@ func TestGarbage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := must(t, &Dovecot{Address: path, Timeout: caddy.Duration(50 * time.Millisecond)})
+			d := must(t, &Dovecot{Address: path, Timeout: conf.Duration(50 * time.Millisecond)})
 			if id, err := d.VerifyPassword(ctx, peer, "alice", "secret"); err == nil || refusedBy(err) {
 				t.Errorf("%+v, %v", id, err)
 			}
@@ -179,7 +178,7 @@ func TestGarbage(t *testing.T) {
 
 // A connection on which nothing is heard is given up; one on which others are answered is not.
 func TestSilence(t *testing.T) {
-	d := must(t, &Dovecot{Timeout: caddy.Duration(100 * time.Millisecond), Address: fake(t, greeting, func(string) string { return "" })})
+	d := must(t, &Dovecot{Timeout: conf.Duration(100 * time.Millisecond), Address: fake(t, greeting, func(string) string { return "" })})
 	w, err := d.clients.connected(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +191,7 @@ func TestSilence(t *testing.T) {
 	if _, err := d.VerifyPassword(ctx, peer, "alice", "secret"); err == nil || refusedBy(err) || !w.isBroken() {
 		t.Errorf("silence: %v, broken: %v", err, w.isBroken())
 	}
-	d = must(t, &Dovecot{Timeout: caddy.Duration(100 * time.Millisecond), Address: fake(t, greeting, func(string) string { return "OK\t77\tuser=bob\n" })})
+	d = must(t, &Dovecot{Timeout: conf.Duration(100 * time.Millisecond), Address: fake(t, greeting, func(string) string { return "OK\t77\tuser=bob\n" })})
 	if w, err = d.clients.connected(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +320,7 @@ func TestPasswordForms(t *testing.T) {
 
 // A password that was right from one address is asked about from another: Dovecot may have allow_nets.
 func TestCacheByAddress(t *testing.T) {
-	d := must(t, &Dovecot{Cache: caddy.Duration(time.Hour), Address: fake(t, greeting, func(line string) string {
+	d := must(t, &Dovecot{Cache: conf.Duration(time.Hour), Address: fake(t, greeting, func(line string) string {
 		if strings.Contains(line, "\trip=192.0.2.1\t") {
 			return "OK\t" + idOf(line) + "\tuser=alice\n"
 		}

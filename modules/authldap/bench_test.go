@@ -3,7 +3,7 @@ package authldap
 import (
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // BenchmarkLogin is a right password, one login after another and several at once.
@@ -11,7 +11,7 @@ func BenchmarkLogin(b *testing.B) {
 	s := startSlapd(b)
 	service := LDAP{Servers: []string{s.ldaps}, CA: []string{s.ca}, Base: suffix, BindDN: finder, BindPassword: "find it"}
 	search, cached, stored := service, service, service
-	cached.Cache = caddy.Duration(1e12)
+	cached.Cache = conf.Duration(1e12)
 	stored.PasswordAttribute = "userPassword"
 	for _, way := range []struct {
 		name string

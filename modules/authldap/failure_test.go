@@ -9,13 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // brief is a timeout that a healthy server on this machine does not need, even in a busy test.
-const brief = caddy.Duration(1500 * time.Millisecond)
+const brief = conf.Duration(1500 * time.Millisecond)
 
 // unanswered wants an error that is no refusal, soon after the timeout.
 func unanswered(t *testing.T, l *LDAP, what string) {
@@ -160,7 +159,7 @@ func TestFailover(t *testing.T) {
 // A client that is gone waits for no server, and says nothing about it.
 func TestCancelled(t *testing.T) {
 	s := startSlapd(t)
-	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, Timeout: caddy.Duration(time.Hour)})
+	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, Timeout: conf.Duration(time.Hour)})
 	answered(t, l, "before")
 	s.stop(t)
 	gone, cancel := context.WithCancel(ctx)

@@ -4,7 +4,6 @@ package authldap
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
@@ -55,8 +55,8 @@ type LDAP struct {
 
 	// BindDN and BindPassword are those of the service account that searches. Default: in
 	// a search before the bind, anonymous.
-	BindDN       string `json:"bind_dn,omitempty"`
-	BindPassword string `json:"bind_password,omitempty"`
+	BindDN       string      `json:"bind_dn,omitempty"`
+	BindPassword conf.Secret `json:"bind_password,omitempty"`
 
 	// BindExternal searches as whom the client certificate, or the user of this process at
 	// ldapi://, stands for (SASL EXTERNAL).
@@ -112,14 +112,14 @@ type LDAP struct {
 	Decoy string `json:"decoy,omitempty"`
 
 	// Timeout of an answer, with all that belongs to it. Default 5s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 
 	// Concurrency to each server, for searches and for logins each. Default 8.
 	Concurrency int `json:"concurrency,omitempty"`
 
 	// Cache is how long a password that was right is not checked again, while the entry is found
 	// and its fingerprint is the same. Default: always check.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	Cache conf.Duration `json:"cache,omitempty"`
 
 	dir    *directory
 	key    *directoryKey     // of dir in the pool
@@ -143,7 +143,7 @@ func (l *LDAP) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	o, key, err := l.resolve(secret)
+	o, key, err := l.resolve(secret, log)
 	if err != nil {
 		return err
 	}
@@ -161,9 +161,6 @@ func (l *LDAP) Provision(ctx caddy.Context) error {
 	}
 	if l.InsecurePlaintext {
 		log.Warn("passwords go to the LDAP servers in clear text; leave insecure_plaintext out, and StartTLS is used")
-	}
-	if l.BindPassword != "" && !strings.Contains(l.BindPassword, "{") {
-		log.Warn("the service account's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	if err := l.dir.probe(ctx); err != nil {
 		if mistaken(err) {

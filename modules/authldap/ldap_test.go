@@ -8,9 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
@@ -70,7 +69,7 @@ func ways(s *slapd) map[string]*LDAP {
 		"bind with a service account": {Servers: []string{s.ldap}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}, BindDN: finder, BindPassword: "find it",
 			Disabled: "(employeeType=former)"},
 		"search":                           {Servers: []string{s.ldap}, Base: below, BindDN: finder, BindPassword: "find it", Disabled: "(employeeType=former)"},
-		"search anonymously, with a cache": {Servers: []string{s.ldap}, Base: suffix, Cache: caddy.Duration(1e12), Disabled: "(employeeType=former)"},
+		"search anonymously, with a cache": {Servers: []string{s.ldap}, Base: suffix, Cache: conf.Duration(1e12), Disabled: "(employeeType=former)"},
 		"search by StartTLS":               {Servers: []string{s.ldap}, StartTLS: true, CA: []string{s.ca}, Base: suffix, DecoyDN: "cn=decoy," + suffix, Disabled: "(employeeType=former)"},
 		"search by ldaps":                  {Servers: []string{s.ldaps}, CA: []string{s.ca}, Base: suffix, Disabled: "(employeeType=former)"},
 		"search by ldapi":                  {Servers: []string{"ldapi://" + s.dir + "/socket"}, Base: suffix, Disabled: "(employeeType=former)"},
@@ -219,7 +218,7 @@ func TestIdentity(t *testing.T) {
 func TestLookup(t *testing.T) {
 	s := startSlapd(t)
 	stored := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, BindDN: finder, BindPassword: "find it", PasswordAttribute: "userPassword", Disabled: "employeeType"})
-	binds := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, Cache: caddy.Duration(1e12), Fingerprint: []string{"entryUUID", "modifyTimestamp", "entryCSN"}, Disabled: "(employeeType=former)"})
+	binds := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, Cache: conf.Duration(1e12), Fingerprint: []string{"entryUUID", "modifyTimestamp", "entryCSN"}, Disabled: "(employeeType=former)"})
 	for name, l := range map[string]*LDAP{"stored": stored, "binds": binds} {
 		if !l.Serves(caddymsa.CapLookup) {
 			t.Fatal(name, "cannot look up")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/go-ldap/ldap/v3"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
@@ -69,7 +70,7 @@ type options struct {
 type directoryKey [sha256.Size]byte
 
 // resolve checks the settings and replaces placeholders.
-func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
+func (l *LDAP) resolve(secret []byte, log *zap.Logger) (*options, directoryKey, error) {
 	o := &options{
 		startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, serverName: l.ServerName,
 		certificate: l.ClientCertificate, key: l.ClientKey, external: l.BindExternal,
@@ -81,7 +82,7 @@ func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
 	var roots []byte
 	var err error
 	for _, check := range []func() error{
-		func() error { return l.resolveConnection(o) },
+		func() error { return l.resolveConnection(o, log) },
 		func() error { roots, err = l.readRoots(o); return err },
 		func() error { return l.resolveUser(o) },
 		func() error { return l.resolveEntry(o) },
@@ -97,7 +98,7 @@ func (l *LDAP) resolve(secret []byte) (*options, directoryKey, error) {
 	return o, sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", settings, strings.Join(append(o.urls, o.bindDN, o.bindPassword), "\x00"), roots, secret)), nil
 }
 
-func (l *LDAP) resolveConnection(o *options) (err error) {
+func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
 	if len(l.Servers) == 0 {
 		return errors.New("a server is required, as in ldap ldaps://ldap.example.org")
 	}
@@ -115,10 +116,11 @@ func (l *LDAP) resolveConnection(o *options) (err error) {
 	if o.bindDN, err = caddy.NewReplacer().ReplaceOrErr(l.BindDN, true, true); err != nil {
 		return fmt.Errorf("bind_dn: %w", err)
 	}
-	if o.bindPassword, err = caddy.NewReplacer().ReplaceOrErr(l.BindPassword, true, true); err != nil {
-		return fmt.Errorf("bind_password: %w", err)
+	password, err := l.BindPassword.Resolve("bind_password", log)
+	if err != nil {
+		return err
 	}
-	o.bindPassword = strings.TrimRight(o.bindPassword, "\r\n") // of a file
+	o.bindPassword = password.Value()
 	if o.timeout == 0 {
 		o.timeout = DefaultTimeout
 	}

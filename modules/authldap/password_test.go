@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -172,7 +172,7 @@ func TestCaddyfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(l.Servers) != 2 || !l.StartTLS || len(l.CA) != 2 || l.ClientKey != "k.pem" || l.UserDN != "uid={local},dc=x" || len(l.UserAttributes) != 2 ||
-		l.Timeout != caddy.Duration(2e9) || l.Concurrency != 3 || l.Cache != caddy.Duration(3e11) {
+		l.Timeout != conf.Duration(2e9) || l.Concurrency != 3 || l.Cache != conf.Duration(3e11) {
 		t.Errorf("%+v", l)
 	}
 	for _, text := range []string{

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // security of a connection.
@@ -85,7 +87,7 @@ func newServer(text string, o *options) (*server, error) {
 		}
 	case u.Scheme != "ldap":
 		return nil, fmt.Errorf("server %q: there are ldaps://, ldap:// and ldapi://", text)
-	case o.startTLS || !o.plaintext && !isLoopback(u.Hostname()):
+	case o.startTLS || !o.plaintext && !conf.IsLoopback(u.Hostname()):
 		s.security = startTLS
 	}
 	if port == "" {
@@ -94,11 +96,6 @@ func newServer(text string, o *options) (*server, error) {
 	s.network, s.address = "tcp", net.JoinHostPort(u.Hostname(), port)
 	s.tls = o.tlsConfig(u.Hostname())
 	return s, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // errBusy says that it was not the server that took too long.

@@ -2,9 +2,10 @@ package authldap
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 func (l *LDAP) readRoots(o *options) (all []byte, err error) {
@@ -13,15 +14,10 @@ func (l *LDAP) readRoots(o *options) (all []byte, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
-		if o.roots == nil {
-			o.roots = x509.NewCertPool()
-		}
-		if !o.roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s: no certificate in PEM", path)
-		}
 		all = append(all, pem...)
 	}
-	return all, nil
+	o.roots, err = conf.Roots(l.CA)
+	return all, err
 }
 
 // tlsConfig verifies that a server is the one of that name.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -44,7 +45,7 @@ type Pipe struct {
 	// Env are more variables of its environment. Placeholders are resolved when the config is loaded.
 	Env map[string]string `json:"env,omitempty"`
 	// Timeout is how long it may run; then it is killed with all that it started. Default: 5m.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 	// MaxOutput is how many octets of its output are read; more is thrown away. Default: 4096.
 	MaxOutput int `json:"max_output,omitempty"`
 	// Concurrency is how many run at once. Default: 4.
@@ -96,7 +97,7 @@ func (s *Pipe) Provision(caddy.Context) error {
 		return errors.New("pipe: timeout, max_output and concurrency must not be negative")
 	}
 	if s.Timeout == 0 {
-		s.Timeout = caddy.Duration(5 * time.Minute)
+		s.Timeout = conf.Duration(5 * time.Minute)
 	}
 	if s.MaxOutput == 0 {
 		s.MaxOutput = 4096
@@ -126,48 +127,13 @@ func (s *Pipe) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if s.Command = d.RemainingArgs(); len(s.Command) == 0 {
 		return d.Err("pipe takes a command, as in: pipe /usr/local/bin/take-declaration --strict")
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := s.setting(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Pipe) setting(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	args := d.RemainingArgs()
-	if want := map[string]int{"dir": 1, "env": 2, "timeout": 1, "max_output": 1, "concurrency": 1}[name]; want == 0 {
-		return d.Errf("pipe: unknown setting %s; there are dir, env, timeout, max_output and concurrency", name)
-	} else if len(args) != want {
-		return d.ArgErr()
-	}
-	switch name {
-	case "dir":
-		s.Dir = args[0]
-	case "env":
-		if s.Env == nil {
-			s.Env = make(map[string]string)
-		}
-		s.Env[args[0]] = args[1]
-	case "timeout":
-		v, err := caddy.ParseDuration(args[0])
-		if err != nil || v <= 0 {
-			return d.Errf("pipe: timeout: %q is no duration", args[0])
-		}
-		s.Timeout = caddy.Duration(v)
-	default:
-		var n int
-		if _, err := fmt.Sscan(args[0], &n); err != nil || n <= 0 {
-			return d.Errf("pipe: %s: %q is no number above 0", name, args[0])
-		}
-		if name == "max_output" {
-			s.MaxOutput = n
-		} else {
-			s.Concurrency = n
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Text("dir", &s.Dir),
+		conf.Each("env", conf.Pair(&s.Env)),
+		conf.Value("timeout", &s.Timeout),
+		conf.Size("max_output", &s.MaxOutput),
+		conf.Count("concurrency", &s.Concurrency),
+	)
 }
 
 // Interface guards

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -116,14 +117,14 @@ func TestExitCodes(t *testing.T) {
 // what does not read is no fault of it.
 func TestBounds(t *testing.T) {
 	s := script(t, `sleep 1000 & echo $! > "$DIR/child"; sleep 1000`)
-	s.Timeout = caddy.Duration(200 * time.Millisecond)
+	s.Timeout = conf.Duration(200 * time.Millisecond)
 	began := time.Now()
 	err := s.Deliver(context.Background(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org"))
 	if err == nil || !strings.Contains(err.Error(), "did not end within") || time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	s = script(t, "exec yes")
-	s.Timeout = caddy.Duration(300 * time.Millisecond)
+	s.Timeout = conf.Duration(300 * time.Millisecond)
 	out := s.Deliver(context.Background(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org"))
 	if out == nil || len(out.Error()) > 1000 {
 		t.Errorf("%d", len(out.Error()))

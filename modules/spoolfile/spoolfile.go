@@ -7,16 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -110,31 +108,11 @@ func (f *FileSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		f.Path = d.Val()
 	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		name, text := d.Val(), ""
-		into, ok := map[string]*int64{"reserve": &f.Reserve, "max_messages": &f.MaxMessages, "max_size": &f.MaxSize}[name]
-		if !ok {
-			return d.Errf("spool file has no option %q; there are reserve, max_messages and max_size", name)
-		}
-		if !d.AllArgs(&text) {
-			return d.ArgErr()
-		}
-		var err error
-		if name == "max_messages" {
-			*into, err = strconv.ParseInt(text, 10, 64)
-		} else {
-			var n uint64
-			n, err = humanize.ParseBytes(text)
-			*into = int64(min(n, math.MaxInt64))
-		}
-		if err != nil || *into <= 0 {
-			return d.Errf("spool file: %s: %q is none, such as %s", name, text, map[bool]string{true: "100000", false: "10GiB"}[name == "max_messages"])
-		}
-	}
-	return nil
+	return conf.Block(d,
+		conf.Size("reserve", &f.Reserve),
+		conf.Count("max_messages", &f.MaxMessages),
+		conf.Size("max_size", &f.MaxSize),
+	)
 }
 
 // Interface guards

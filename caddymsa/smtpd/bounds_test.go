@@ -115,6 +115,7 @@ func TestWhatWasTried(t *testing.T) {
 		spoke  string
 	}{
 		"no STARTTLS": {atClear, "C: EHLO c\nS: 250-*\nS: ...\nC: MAIL FROM:<a@example.org>\nS: 530 *\nC: MAIL FROM:<a@example.org>\nS: 530 *", "EHLO MAIL", ""},
+		"a secret":    {atClear, "C: c2VjcmV0\nS: 530 *\nC: NOOP\nS: 250 *", "? NOOP", ""},
 		"HTTP":        {atClear, "C: GET / HTTP/1.1\nS: 530 *", "GET", "HTTP"},
 		"TLS":         {atClear, "C> \\x16\\x03\\x01\\x02\\x00\\x01\\x00", "", "TLS"},
 	} {

@@ -255,24 +255,24 @@ func (c *Conn) dispatch(line []byte) error {
 // maxTried is how many verbs of a client that never comes to TLS are remembered.
 const maxTried = 8
 
-// tried remembers what a client says in clear text, and what it takes this port for.
+// tried remembers what a client says in clear text, and what it takes this port for. A word that is no
+// verb may be half a password: it is not kept.
 func (c *Conn) tried(verb, line []byte) {
-	if c.verb == "" && bytes.Contains(line, []byte(" HTTP/1.")) {
-		c.end.Spoke = "HTTP"
-	}
-	if len(c.end.Tried) == maxTried || c.end.Commands > 4*maxTried {
-		return
-	}
 	word := c.verb
-	if word == "" {
-		word = string(appendText(nil, string(verb[:min(len(verb), 16)]), 16))
+	switch {
+	case word != "":
+	case bytes.Contains(line, []byte(" HTTP/1.")) && len(verb) <= len("OPTIONS"):
+		c.end.Spoke = "HTTP"
+		word = string(appendText(nil, string(verb), len(verb)))
+	default:
+		word = "?"
 	}
-	if !slices.Contains(c.end.Tried, word) {
+	if len(c.end.Tried) < maxTried && c.end.Commands <= 4*maxTried && !slices.Contains(c.end.Tried, word) {
 		c.end.Tried = append(c.end.Tried, word)
 	}
 }
 
-// textNoRecipients is RFC 5321 section 3.3's.
+// textNoRecipients is the wording of RFC 5321 section 3.3.
 const textNoRecipients = "No valid recipients"
 
 func outOfOrder(verb string, now state) string {

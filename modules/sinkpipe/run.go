@@ -36,6 +36,9 @@ func (s *Pipe) Deliver(ctx context.Context, d *queue.Delivery) error {
 		return err
 	}
 	defer env.remove()
+	if err := d.Final(); err != nil { // what a command has done cannot be taken back
+		return err
+	}
 	timed, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	message := &trackedReader{r: m}

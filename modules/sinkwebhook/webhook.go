@@ -99,6 +99,9 @@ func (s *Webhook) Destination(*queue.Entry, *queue.Recipient) queue.Destination 
 
 // Deliver posts the message, in the format raw as often as its recipients' envelopes need.
 func (s *Webhook) Deliver(ctx context.Context, d *queue.Delivery) error {
+	if err := d.Final(); err != nil { // what a service has done cannot be taken back
+		return err
+	}
 	if s.Format == formatMultipart {
 		return s.post(ctx, d, envelope.Of(d))
 	}

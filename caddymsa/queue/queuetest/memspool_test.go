@@ -19,3 +19,14 @@ func TestMemSpool(t *testing.T) {
 		return spools[dir]
 	})
 }
+
+func TestMemSpoolShared(t *testing.T) {
+	msatest.Shared(t, func(testing.TB) msatest.SharedSpool {
+		first := queuetest.NewMemSpool()
+		return msatest.SharedSpool{
+			Node: func() queue.OpenSpool { return first.Node() },
+			Cut:  func(n queue.OpenSpool) { n.(*queuetest.MemSpool).Cut() },
+			Heal: func(n queue.OpenSpool) { n.(*queuetest.MemSpool).Heal() },
+		}
+	})
+}

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -52,6 +54,7 @@ func (app *App) drainFormer() {
 		app.former = append(app.former, f)
 		go f.watch()
 	}
+	app.placeSpools()
 	rememberSpool(app.delivery.store.key)
 	for _, key := range rememberedSpools() {
 		if !open[key] {
@@ -124,9 +127,24 @@ func (d *heldDraft) Abort() {
 
 func (d *heldDraft) ended() { d.once.Do(func() { d.s.drafts.Add(-1) }) }
 
-// The spools that were opened and not emptied since are remembered in Caddy's data directory, a
-// file each.
-func spoolsDir() string { return filepath.Join(caddy.AppDataDir(), "msa", "spools") }
+// The spools that were opened and not emptied since are remembered where Caddy's storage is, or else
+// in its data directory, a file each.
+func spoolsDir() string {
+	if dir := spoolsRoot.Load(); dir != nil {
+		return *dir
+	}
+	return filepath.Join(caddy.AppDataDir(), "msa", "spools")
+}
+
+// spoolsRoot is the place in the storage of the configuration that started last.
+var spoolsRoot atomic.Pointer[string]
+
+func (app *App) placeSpools() {
+	if files, ok := app.ctx.Storage().(*certmagic.FileStorage); ok {
+		dir := filepath.Join(files.Path, "msa", "spools")
+		spoolsRoot.Store(&dir)
+	}
+}
 
 func spoolFile(key string) string {
 	sum := sha256.Sum256([]byte(key))

@@ -220,6 +220,9 @@ func TestRedact(t *testing.T) {
 			t.Errorf("%q: %s", secret, got)
 		}
 	}
+	if got := Redact("no user msa:db@db", NewResolved("db")); got != "no user msa:REDACTED@db" {
+		t.Error(got)
+	}
 	if got := Redact("bad token 8Hd2kd93kd, of 8Hd2kd93kd", NewResolved("8Hd2kd93kd"), nil); got != "bad token REDACTED, of REDACTED" {
 		t.Error(got)
 	}

@@ -79,12 +79,15 @@ func (r Resolved) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.Strin
 func (r Resolved) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // Redact takes the secrets out of a text that somebody else wrote, such as a server's error. One
-// that is short, or a word that texts have in them anyway, stays: to take it out would garble the
-// text and tell the secret by the gaps.
+// that is short, or a word that texts have in them anyway, is taken out only where a password stands in an
+// address, as in user:password@host: elsewhere that would garble the text and tell the secret by the gaps.
 func Redact(text string, secrets ...Resolved) string {
 	for _, r := range secrets {
-		if s := r.Value(); unlikely(s) {
+		s := r.Value()
+		if unlikely(s) {
 			text = strings.ReplaceAll(text, s, redacted)
+		} else if s != "" {
+			text = strings.ReplaceAll(text, ":"+s+"@", ":"+redacted+"@")
 		}
 	}
 	return text

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // DB is a database that is asked. It is safe for concurrent use.
@@ -91,8 +93,8 @@ func (db *DB) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
-	if db.password != "" && strings.Contains(err.Error(), db.password) {
-		err = redacted{strings.ReplaceAll(err.Error(), db.password, "REDACTED"), err}
+	if text := conf.Redact(err.Error(), conf.NewResolved(db.password)); text != err.Error() {
+		err = redacted{text, err}
 	}
 	return fmt.Errorf("%s: %w", db.driver.name, err)
 }
@@ -106,11 +108,17 @@ type redacted struct {
 func (r redacted) Error() string { return r.text }
 func (r redacted) Unwrap() error { return r.cause }
 
-// Literal tells whether the password that is in use stands in a configuration's settings.
+// Literal tells whether the password that is in use stands in a configuration's settings: as one of them, or
+// where connection strings have a password. That some other part is the same word does not count.
 func (db *DB) Literal(settings ...string) bool {
+	if db.password == "" {
+		return false
+	}
 	for _, s := range settings {
-		if db.password != "" && (strings.Contains(s, db.password) || strings.Contains(s, url.QueryEscape(db.password)) || strings.Contains(s, url.PathEscape(db.password))) {
-			return true
+		for _, p := range []string{db.password, url.QueryEscape(db.password), url.PathEscape(db.password)} {
+			if s == p || strings.Contains(s, ":"+p+"@") || strings.Contains(s, "password="+p) || strings.Contains(s, "password='"+p+"'") {
+				return true
+			}
 		}
 	}
 	return false

@@ -25,6 +25,7 @@ func TestLiteralPassword(t *testing.T) {
 	}{
 		{"postgres://msa:p%40ss@db/mail", "", "p@ss", true}, {"msa:p@ss@tcp(db)/mail", "", "p@ss", true}, {"msa@tcp(db)/mail", "p@ss", "p@ss", true},
 		{"postgres://msa@db/mail", "{env.PW}", "p@ss", false}, {"postgres://msa:{env.PW}@db/mail", "", "p@ss", false}, {"postgres://msa@db/mail", "", "from .pgpass", false}, {"users.db", "", "", false},
+		{"postgres://msa:{env.PW}@db/mail", "", "mail", false}, {"host=db user=msa", "", "db", false}, {"host=db user=msa password=geheim", "", "geheim", true},
 	} {
 		if got := (&DB{password: c.inUse}).Literal(c.dsn, c.setting); got != c.want {
 			t.Errorf("%+v: %t", c, got)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 )
@@ -27,6 +28,7 @@ type options struct {
 	realm         string
 	addresses     []string
 	passwordStdin bool
+	caseExact     bool
 }
 
 func newCommand() *cobra.Command {
@@ -62,6 +64,9 @@ name in that realm, which for this server is its hostname unless configured.`,
 				return err
 			}
 			e.setAddresses = cmd.Flags().Changed("addresses")
+			if o.caseExact {
+				e.fold = names.Exact
+			}
 			if o.sql != "" {
 				statement, err := e.sql(o.sql)
 				if err != nil {
@@ -99,6 +104,7 @@ name in that realm, which for this server is its hostname unless configured.`,
 	f.StringSliceVar(&o.schemes, "scheme", []string{"ARGON2ID", "SCRAM-SHA-256"}, "password schemes: ARGON2ID, SCRAM-SHA-256, DIGEST-MD5, SHA512-CRYPT, SHA256-CRYPT, BLF-CRYPT, PBKDF2, PLAIN")
 	f.StringVar(&o.realm, "realm", "", "realm for DIGEST-MD5")
 	f.StringSliceVar(&o.addresses, "addresses", nil, "addresses that the user may send as, beside a name that is one")
+	f.BoolVar(&o.caseExact, "case-exact", false, "the file may have names that differ in case only, as the server's setting case exact allows")
 	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input, one line, without asking")
 	return cmd
 }

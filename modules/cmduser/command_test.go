@@ -57,6 +57,26 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// A name that differs from one that is there in case only is the same user to the server, unless it has case
+// exact.
+func TestCase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.passwd")
+	if err := os.WriteFile(path, []byte("alice@example.org:{PLAIN}x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"Alice@example.org", "--file", path, "--scheme", "PLAIN"}
+	if out, err := run(t, "secret\n", args...); err == nil || !strings.Contains(err.Error(), `"Alice@example.org" is the same as "alice@example.org" in line 1`) {
+		t.Error(out, err)
+	}
+	if out, err := run(t, "secret\n", append(args, "--case-exact")...); err != nil {
+		t.Error(out, err)
+	}
+	b, err := os.ReadFile(path)
+	if table, failed := passwd.Parse(bytes.NewReader(b), names.Exact); err != nil || failed != nil || table.Len() != 2 {
+		t.Errorf("%s: %v, %v", b, err, failed)
+	}
+}
+
 func TestNewFileIsPrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.passwd")
 	if out, err := run(t, "secret", "alice@example.org", "--file", path, "--scheme", "PLAIN"); err != nil {

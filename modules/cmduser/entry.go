@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -14,6 +15,7 @@ type entry struct {
 	credentials  []string
 	addresses    []string
 	setAddresses bool // else a line that is there keeps its own
+	fold         names.Case
 }
 
 // line is the entry as a line of its own.

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -39,7 +38,7 @@ func write(path string, e entry) (change, error) {
 	if err != nil {
 		return change{}, err
 	}
-	table, err := passwd.Parse(strings.NewReader(text), names.Folded)
+	table, err := passwd.Parse(strings.NewReader(text), e.fold)
 	if err != nil {
 		return change{}, fmt.Errorf("%s, %w; nothing was written", path, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/emersion/go-smtp"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
@@ -35,7 +37,8 @@ type Field struct {
 }
 
 // HeaderOf returns the header of the message as it was submitted; fields that policies have
-// prepended are not in it. ErrHeaderTooLong is remembered like a result.
+// prepended are not in it. One that is too long is a *caddymsa.Refusal, which a policy can return as it is,
+// of ErrHeaderTooLong; that is remembered like a result.
 func HeaderOf(m *caddymsa.Message) (Header, error) {
 	h, err := m.Once(headerKey{}, func() (any, error) {
 		r, err := m.Open()
@@ -45,10 +48,13 @@ func HeaderOf(m *caddymsa.Message) (Header, error) {
 		defer r.Close()
 		return ReadHeader(r)
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+		return h.(Header), nil
+	case errors.Is(err, ErrHeaderTooLong):
+		return nil, &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: "header", Text: "Header is too long", Err: err}
 	}
-	return h.(Header), nil
+	return nil, err
 }
 
 type headerKey struct{}

@@ -30,9 +30,6 @@ const maxSigned = 200
 // grows with the square of the number of fields and folds, and its h= is one line.
 func (p *DKIM) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *caddymsa.Message) error {
 	header, err := message.HeaderOf(m)
-	if errors.Is(err, message.ErrHeaderTooLong) {
-		return refuse("Header is too long")
-	}
 	if err != nil {
 		return err
 	}

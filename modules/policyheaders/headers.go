@@ -100,9 +100,6 @@ var once = []string{"Date", "From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Me
 // CheckMessage checks what was submitted, and puts fields before it.
 func (p *Headers) CheckMessage(_ context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
 	submitted, err := message.HeaderOf(m)
-	if errors.Is(err, message.ErrHeaderTooLong) {
-		return refuse("header", "Header is too long")
-	}
 	if err != nil {
 		return err
 	}

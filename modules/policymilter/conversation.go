@@ -2,7 +2,6 @@ package policymilter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,9 +146,6 @@ func (c *conversation) message(ctx context.Context, s *caddymsa.Submission, m *c
 // how many octets of the message that was.
 func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
 	submitted, err := message.HeaderOf(m)
-	if errors.Is(err, message.ErrHeaderTooLong) {
-		return 0, &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: "header", Text: "Header is too long", Err: err}
-	}
 	if err != nil {
 		return 0, err
 	}

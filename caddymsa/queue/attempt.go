@@ -83,6 +83,7 @@ func (a *attempt) deliver() {
 		a.schedule = *g.Schedule
 	}
 	a.Attempt = Attempt{Entry: a.e, Route: g.Name, Lane: g.Lane}
+	leasedBy := a.job.Deadline
 	if a.overdue(at) {
 		return
 	}
@@ -92,6 +93,11 @@ func (a *attempt) deliver() {
 		return
 	}
 	v, err := a.q.lanes.enter(g.Lane, g.Destination, at)
+	if err != nil && !leasedBy.IsZero() && !leasedBy.After(at) { // or it would be leased again at once
+		a.rec.Jobs = []Job{*a.job}
+		a.record()
+		return
+	}
 	if err != nil {
 		a.lease.Release()
 		return

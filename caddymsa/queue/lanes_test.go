@@ -420,3 +420,34 @@ func TestTwoNodes(t *testing.T) {
 		other.Stop(context.Background())
 	})
 }
+
+// A deadline that a new configuration puts off does not have a job leased over and over while its lane
+// is down.
+func TestDeadlinePutOff(t *testing.T) {
+	s := newSink(func(context.Context, *queue.Delivery) error { return refused })
+	run(t, to(s), func(r *rig) {
+		r.host.g.schedule.Expire = time.Hour
+		r.Start()
+		r.submit("Q0", nil, "bob@example.net")
+		r.after(time.Second)
+		r.submit("Q1", nil, "bob@example.net")
+		r.after(59 * time.Minute)
+		g := newGeneration(to(s))
+		g.stamp = "999999-" + strings.SplitN(r.host.g.stamp, "-", 2)[1]
+		g.schedule.Expire = 10 * time.Hour
+		r.host.set(g)
+		r.Wake()
+		leases := 0
+		r.spool.Fault = func(op string, _ *queue.Entry) error {
+			if op == "lease" {
+				leases++
+			}
+			return nil
+		}
+		r.after(time.Hour)
+		r.mustHave("Q1")
+		if leases > 500 {
+			t.Errorf("%d leases", leases)
+		}
+	})
+}

@@ -29,7 +29,8 @@ func (srv *Server) received(sub *caddymsa.Submission, s *session) []byte {
 	if len(e.Recipients) == 1 {
 		b = append(append(append(b, "\r\n\tfor <"...), e.Recipients[0].Address...), '>')
 	}
-	if _, cipher, ok := strings.Cut(s.tlsText(), " "); ok {
+	if version := s.tlsText(); version != "" {
+		cipher := version[strings.LastIndexByte(version, ' ')+1:]
 		b = append(append(b, "\r\n\ttls "...), cipher...)
 	}
 	b = append(b, ";\r\n\t"...)

@@ -19,7 +19,7 @@ func (s *NATS) provision() error {
 		return errors.New("a URL is required, such as tls://nats.example.org:4222")
 	}
 	if s.Subject == "" || strings.ContainsAny(s.Subject, "*> \t\r\n") || slices.Contains(strings.Split(s.Subject, "."), "") {
-		return fmt.Errorf("subject: %q is none that can be published to, such as mail.incoming", s.Subject)
+		return fmt.Errorf("subject: %q cannot be published to; use one without wildcards, such as mail.incoming", s.Subject)
 	}
 	if s.Core && s.Stream != "" {
 		return errors.New("core publishes without JetStream: remove it, or stream")
@@ -37,7 +37,7 @@ func (s *NATS) provision() error {
 	for _, text := range s.URLs {
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
-			return fmt.Errorf("url: %q is none, such as tls://nats.example.org:4222", text)
+			return fmt.Errorf("url: %q is not a NATS URL, such as tls://nats.example.org:4222", text)
 		}
 		if u.User != nil {
 			return errors.New("url: set username and password, or token, which are not logged")

@@ -224,8 +224,8 @@ func TestConfig(t *testing.T) {
 	for want, text := range map[string]string{
 		"nats takes a URL":        "nats",
 		`unknown setting "queue"`: "nats nats://localhost {\n queue x\n}",
-		"none that can be":        "nats nats://localhost {\n subject a.*\n}",
-		"is none, such as":        "nats http://localhost {\n subject a\n}",
+		"cannot be published to":  "nats nats://localhost {\n subject a.*\n}",
+		"is not a NATS URL":       "nats http://localhost {\n subject a\n}",
 		"which are not logged":    "nats nats://a:b@localhost {\n subject a\n}",
 		"would go to x in":        "nats nats://x {\n subject a\n token b\n}",
 		"remove it, or stream":    "nats nats://localhost {\n subject a\n core\n stream b\n}",

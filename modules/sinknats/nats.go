@@ -126,6 +126,9 @@ func (s *NATS) outcome(conn *nats.Conn, err error) error {
 		return tooLarge()
 	}
 	err = fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.Subject, err)
+	if !conn.IsConnected() { // it was lost meanwhile, and none is there in its place
+		return queue.Unreachable(err)
+	}
 	for _, all := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrAuthorization} {
 		if errors.Is(err, all) {
 			return queue.Unreachable(err)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -78,7 +79,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if err := app.Queue.provision(); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
-	if err := setDefault(&app.GracePeriod, conf.Duration(30*time.Second), "grace_period"); err != nil {
+	if err := conf.SetDefault(&app.GracePeriod, conf.Duration(30*time.Second), "grace_period"); err != nil {
 		return err
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
@@ -171,9 +172,9 @@ func (app *App) Start() (err error) {
 		if err = srv.start(); err != nil {
 			return fmt.Errorf("server %s: %w", name, err)
 		}
-		v, _, _ := gates.LoadOrNew(name, newGate)
+		v, _, _ := gates.LoadOrNew(name, openGate)
 		app.gates = append(app.gates, name)
-		srv.gate = v.(*gate)
+		srv.gate = v.(*gate.Gate)
 		for _, na := range srv.addresses {
 			b, err := bind(na.NetworkAddress, srv, na.implicit)
 			if err != nil {
@@ -285,3 +286,8 @@ var (
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
 )
+
+// gates counts the clients of each server by name, across its endpoints and reloads.
+var gates = caddy.NewUsagePool()
+
+func openGate() (caddy.Destructor, error) { return gate.New(), nil }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -55,7 +56,10 @@ func (x *exchange) reserve(ctx context.Context, srv *Server) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, srv.Auth.timeout())
 	defer cancel()
-	x.claim, err = srv.gate.claim(ctx, &srv.Auth.Throttle, x.s.ip, x.user)
+	x.claim, err = srv.gate.Claim(ctx, &srv.Auth.Throttle, x.s.ip, x.user)
+	if err != nil && !errors.Is(err, gate.ErrThrottled) {
+		err = cannotTell{err}
+	}
 	return err
 }
 

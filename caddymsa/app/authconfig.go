@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -43,7 +44,7 @@ type Auth struct {
 	// of their own. Default 30s.
 	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Throttle slows guessing of passwords down and blocks it.
-	Throttle Throttle `json:"throttle,omitzero"`
+	Throttle gate.Throttle `json:"throttle,omitzero"`
 
 	srv      *Server
 	servable []mechanism // where none are listed
@@ -65,13 +66,13 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	if len(a.BackendsRaw) == 0 {
 		return errors.New("at least one backend is required, as in file users.passwd")
 	}
-	if err := setDefault(&a.Reauth, conf.Duration(10*time.Minute), "reauth"); err != nil {
+	if err := conf.SetDefault(&a.Reauth, conf.Duration(10*time.Minute), "reauth"); err != nil {
 		return err
 	}
-	if err := setDefault(&a.Timeout, conf.Duration(30*time.Second), "timeout"); err != nil {
+	if err := conf.SetDefault(&a.Timeout, conf.Duration(30*time.Second), "timeout"); err != nil {
 		return err
 	}
-	if err := a.Throttle.provision(); err != nil {
+	if err := a.Throttle.Provision(); err != nil {
 		return fmt.Errorf("throttle: %w", err)
 	}
 	if len(a.Realms) == 0 {

@@ -5,10 +5,10 @@
 // transaction.go (one message), policies.go and route.go (may it, where to), store.go
 // (the spool and its queue), observer.go and events.go (what became of it).
 //
-// gate.go, crowd.go, throttle.go and sampler.go are what strangers meet: how many there may be, how
-// often they may guess, and how much they may have logged. wrappers.go and proxyprotocol.go find out who they are.
+// Package gate below is what strangers meet: how many there may be, how often they may guess, and how
+// much they may have logged. wrappers.go and proxyprotocol.go find out who they are.
 //
 // app.go and server.go are the configuration, tls.go and certfiles.go its certificates,
-// generation.go is what lets it change under open sessions, caddyfile.go and its
-// neighbours are how the Caddyfile spells it, and admin.go is where the admin API begins.
+// generation.go is what lets it change under open sessions. Package directive below is how the
+// Caddyfile spells it, and admin.go is where the admin API begins.
 package app

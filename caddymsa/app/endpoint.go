@@ -170,16 +170,16 @@ func (ep *endpoint) serve(nc net.Conn, b *binding) {
 	if !balancer {
 		network = caddymsa.ClientNetwork(clientIP(nc.RemoteAddr()))
 	}
-	v, refused := srv.gate.enter(network, limits, a.makeRoom)
+	v, refused := srv.gate.Enter(network, limits, a.makeRoom)
 	if refused != "" {
 		b.refuse(nc, clientIP(nc.RemoteAddr()), refused)
 		return
 	}
-	defer v.leave()
+	defer v.Leave()
 	if len(srv.wrappers) > 0 {
 		wrapped, err := srv.wrap(nc)
 		if err != nil {
-			if srv.gate.samples.stranger(srv.log, "listener wrapper", network) {
+			if srv.gate.Samples.Stranger(srv.log, "listener wrapper", network) {
 				srv.log.Info("a listener wrapper kept a connection", zap.Stringer(fieldRemoteIP, clientIP(nc.RemoteAddr())), zap.Error(err))
 			}
 			_ = nc.Close()
@@ -189,12 +189,12 @@ func (ep *endpoint) serve(nc net.Conn, b *binding) {
 	}
 	if balancer {
 		ip := clientIP(nc.RemoteAddr()) // waits for the PROXY header
-		if refused := v.move(caddymsa.ClientNetwork(ip), limits); refused != "" {
+		if refused := v.Move(caddymsa.ClientNetwork(ip), limits); refused != "" {
 			b.refuse(nc, ip, refused)
 			return
 		}
 	}
-	c := smtpd.New(nc, ep, b.implicit, smtpd.Options{Authenticated: v.authenticated})
+	c := smtpd.New(nc, ep, b.implicit, smtpd.Options{Authenticated: v.Authenticated})
 	if !ep.join(c) {
 		_ = nc.Close()
 		return
@@ -210,7 +210,7 @@ func (ep *endpoint) serve(nc net.Conn, b *binding) {
 // refuse turns a client away that is over a limit.
 func (b *binding) refuse(nc net.Conn, ip netip.Addr, limit string) {
 	srv := b.srv
-	if srv.gate.samples.stranger(srv.log, "connection refused: "+limit, caddymsa.ClientNetwork(ip)) {
+	if srv.gate.Samples.Stranger(srv.log, "connection refused: "+limit, caddymsa.ClientNetwork(ip)) {
 		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", limit))
 	}
 	metrics.refusedConnections.WithLabelValues(srv.name, limit).Inc()
@@ -267,4 +267,16 @@ func (ep *endpoint) part(c *smtpd.Conn) {
 	if ep.closed && len(ep.conns) == 0 {
 		close(ep.empty)
 	}
+}
+
+// clientIP is invalid for what is no IP address, such as a unix socket's peer.
+func clientIP(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
 }

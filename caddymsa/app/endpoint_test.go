@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
@@ -44,4 +46,18 @@ func TestDrainShutsAll(t *testing.T) {
 	}
 	busy.part(c)
 	<-drained
+}
+
+func TestClientNetwork(t *testing.T) {
+	for in, want := range map[string]string{
+		"[2001:db8::1]:25": "2001:db8::/64", "192.0.2.1:25": "192.0.2.1/32", "[::ffff:192.0.2.1]:25": "192.0.2.1/32", "[fe80::1%eth0]:25": "fe80::/64",
+	} {
+		addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(in))
+		if got := caddymsa.ClientNetwork(clientIP(addr)); got.String() != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+	if caddymsa.ClientNetwork(clientIP(&net.UnixAddr{Name: "@", Net: "unix"})).IsValid() {
+		t.Error("a unix socket's peer has a network")
+	}
 }

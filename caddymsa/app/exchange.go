@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -23,8 +24,8 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 		return nil, err
 	}
 	defer leave()
-	if srv.gate.blocked(&srv.Auth.Throttle, s.ip) {
-		return nil, x.failed(errThrottled)
+	if srv.gate.Blocked(&srv.Auth.Throttle, s.ip) {
+		return nil, x.failed(gate.ErrThrottled)
 	}
 	if proxy := x.proxied(srv); proxy != nil {
 		x.server = proxy
@@ -70,8 +71,8 @@ type exchange struct {
 	user  string // as claimed, for the log
 	login *login // as proven, or about to be
 
-	claim   *claim // what the throttle counts; nil before the first question
-	settled bool   // a failure is logged and counted
+	claim   *gate.Claim // what the throttle counts; nil before the first question
+	settled bool        // a failure is logged and counted
 	delay   time.Duration
 }
 
@@ -100,7 +101,7 @@ func (x *exchange) succeeded() error {
 	}
 	defer leave()
 	x.s.login = x.login
-	x.claim.accepted()
+	x.claim.Accepted()
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, "ok").Inc()
 	srv.log.Debug("authenticated", append(x.s.fields(), zap.String(fieldMechanism, x.mechanism),
 		zap.String(fieldBackend, x.login.backend.id))...)
@@ -136,14 +137,14 @@ func (x *exchange) settle(cause error) {
 	x.logFailure(srv, cause)
 	switch {
 	case errors.Is(cause, caddymsa.ErrCredentials):
-		delay, blocks := x.claim.refused()
+		delay, blocks := x.claim.Refused()
 		x.delay = delay
 		if blocks != "" && x.s.allowed(srv, "AUTH blocks") {
 			srv.log.Warn("authentication blocked", append(x.fields(cause), zap.String("blocked", blocks),
 				zap.Duration("for", time.Duration(srv.Auth.Throttle.Block)))...)
 		}
 	case toReply(cause) == errCannotTell && !errors.Is(cause, caddymsa.ErrBusy):
-		x.claim.unanswered()
+		x.claim.Unanswered()
 	}
 }
 
@@ -151,7 +152,7 @@ func (x *exchange) settle(cause error) {
 func (x *exchange) logFailure(srv *Server, err error) {
 	result, level, text := "refused", zap.WarnLevel, "authentication failed"
 	switch {
-	case errors.Is(err, errThrottled):
+	case errors.Is(err, gate.ErrThrottled):
 		result, level, text = "blocked", zap.InfoLevel, "authentication refused: blocked"
 	case errors.Is(err, caddymsa.ErrBusy):
 		result, level, text = "busy", zap.WarnLevel, "authentication put off: busy"
@@ -184,7 +185,7 @@ func (x *exchange) reason(err error) string {
 
 // Close implements io.Closer, for exchanges that somebody else has to hear the end of.
 func (x *exchange) Close() error {
-	x.claim.abandoned() // if nothing else has become of it
+	x.claim.Abandoned() // if nothing else has become of it
 	if c, ok := x.server.(io.Closer); ok {
 		return c.Close()
 	}

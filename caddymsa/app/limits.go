@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
@@ -73,16 +74,6 @@ type Timeouts struct {
 	Session conf.Duration `json:"session,omitempty"`
 }
 
-func setDefault[T int | int64 | conf.Duration](v *T, def T, name string) error {
-	if *v < 0 {
-		return fmt.Errorf("%s: must not be negative; leave it out for the default, %v", name, def)
-	}
-	if *v == 0 {
-		*v = def
-	}
-	return nil
-}
-
 func (l *Limits) setDefaults() error {
 	if l.Recipients > 0 && l.Recipients < 100 {
 		return fmt.Errorf("recipients: %d is too few: a server must accept 100 (RFC 5321 section 4.5.3.1.8)", l.Recipients)
@@ -105,48 +96,41 @@ func (l *Limits) setDefaults() error {
 	if l.Priority < 0 || l.Priority > 9 {
 		return fmt.Errorf("priority: is %d; it is a number from 1 to 9, or left out", l.Priority)
 	}
-	return firstError(
-		setDefault(&l.MessageSize, 52428800, "message_size"),
-		setDefault(&l.Recipients, 1000, "recipients"),
-		setDefault(&l.Connections, 20000, "connections"),
-		setDefault(&l.ConnectionsPerIP, 1000, "connections_per_ip"),
-		setDefault(&l.Unauthenticated, 2000, "unauthenticated"),
-		setDefault(&l.UnauthenticatedPerIP, 20, "unauthenticated_per_ip"),
-		setDefault(&l.BadCommands, 20, "bad_commands"),
-		setDefault(&l.AuthFailures, 3, "auth_failures"),
-		setDefault(&l.CommandsBeforeAuth, 100, "commands_before_auth"),
-		setDefault(&l.CommandLine, 2048, "command_line"),
-		setDefault(&l.AuthLine, 12288, "auth_line"),
-		setDefault(&l.RefusedOctets, 64<<10, "refused_octets"),
-		setDefault(&l.HeaderFields, 1000, "header_fields"),
-		setDefault(&l.HeaderSize, 256<<10, "header_size"),
-		setDefault(&l.ReceivedFields, 100, "received_fields"),
+	return conf.First(
+		conf.SetDefault(&l.MessageSize, 52428800, "message_size"),
+		conf.SetDefault(&l.Recipients, 1000, "recipients"),
+		conf.SetDefault(&l.Connections, 20000, "connections"),
+		conf.SetDefault(&l.ConnectionsPerIP, 1000, "connections_per_ip"),
+		conf.SetDefault(&l.Unauthenticated, 2000, "unauthenticated"),
+		conf.SetDefault(&l.UnauthenticatedPerIP, 20, "unauthenticated_per_ip"),
+		conf.SetDefault(&l.BadCommands, 20, "bad_commands"),
+		conf.SetDefault(&l.AuthFailures, 3, "auth_failures"),
+		conf.SetDefault(&l.CommandsBeforeAuth, 100, "commands_before_auth"),
+		conf.SetDefault(&l.CommandLine, 2048, "command_line"),
+		conf.SetDefault(&l.AuthLine, 12288, "auth_line"),
+		conf.SetDefault(&l.RefusedOctets, 64<<10, "refused_octets"),
+		conf.SetDefault(&l.HeaderFields, 1000, "header_fields"),
+		conf.SetDefault(&l.HeaderSize, 256<<10, "header_size"),
+		conf.SetDefault(&l.ReceivedFields, 100, "received_fields"),
 	)
 }
 
 func (t *Timeouts) setDefaults() error {
-	return firstError(
-		setDefault(&t.Handshake, conf.Duration(10*time.Second), "handshake"),
-		setDefault(&t.BeforeAuth, conf.Duration(time.Minute), "before_auth"),
-		setDefault(&t.Command, conf.Duration(5*time.Minute), "command"),
-		setDefault(&t.Data, conf.Duration(3*time.Minute), "data"),
-		setDefault(&t.DataGrace, conf.Duration(time.Minute), "data_grace"),
-		setDefault(&t.Write, conf.Duration(3*time.Minute), "write"),
-		setDefault(&t.Session, conf.Duration(24*time.Hour), "session"),
+	return conf.First(
+		conf.SetDefault(&t.Handshake, conf.Duration(10*time.Second), "handshake"),
+		conf.SetDefault(&t.BeforeAuth, conf.Duration(time.Minute), "before_auth"),
+		conf.SetDefault(&t.Command, conf.Duration(5*time.Minute), "command"),
+		conf.SetDefault(&t.Data, conf.Duration(3*time.Minute), "data"),
+		conf.SetDefault(&t.DataGrace, conf.Duration(time.Minute), "data_grace"),
+		conf.SetDefault(&t.Write, conf.Duration(3*time.Minute), "write"),
+		conf.SetDefault(&t.Session, conf.Duration(24*time.Hour), "session"),
 	)
 }
 
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (srv *Server) gateLimits() gateLimits {
-	return gateLimits{&srv.Limits, time.Duration(srv.Timeouts.BeforeAuth)}
+func (srv *Server) gateLimits() gate.Limits {
+	l := &srv.Limits
+	return gate.Limits{Connections: l.Connections, ConnectionsPerIP: l.ConnectionsPerIP, Unauthenticated: l.Unauthenticated,
+		UnauthenticatedPerIP: l.UnauthenticatedPerIP, BeforeAuth: time.Duration(srv.Timeouts.BeforeAuth)}
 }
 
 // settings are what the engine needs to know of the server.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -46,6 +47,8 @@ func toReply(err error) *smtp.SMTPError {
 		return errCannotTell
 	case errors.As(err, &policy) && policy.reply() != nil:
 		return policy.reply()
+	case errors.Is(err, gate.ErrThrottled):
+		return errThrottled
 	case errors.As(err, &direct):
 		return direct.reply()
 	case errors.As(err, &reply):

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
@@ -74,7 +75,7 @@ type Server struct {
 	manage    bool // the TLS app gets a certificate for the hostname
 	hashKey   []byte
 	engine    *smtpd.Settings
-	gate      *gate
+	gate      *gate.Gate
 	tlsApp    *caddytls.TLS
 }
 

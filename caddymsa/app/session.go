@@ -171,9 +171,9 @@ func (s *session) allowed(srv *Server, cause string) bool {
 		return true
 	}
 	if s.login != nil {
-		return srv.gate.samples.client(srv.log, cause, caddymsa.ClientNetwork(s.ip))
+		return srv.gate.Samples.Client(srv.log, cause, caddymsa.ClientNetwork(s.ip))
 	}
-	return srv.gate.samples.stranger(srv.log, cause, caddymsa.ClientNetwork(s.ip))
+	return srv.gate.Samples.Stranger(srv.log, cause, caddymsa.ClientNetwork(s.ip))
 }
 
 // Refused writes a line for what the engine refused, as refuse does for what the session did.

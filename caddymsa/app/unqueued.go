@@ -25,7 +25,7 @@ type Unqueued struct {
 }
 
 func (u *Unqueued) setDefaults() error {
-	return setDefault(&u.Timeout, conf.Duration(time.Minute), "timeout")
+	return conf.SetDefault(&u.Timeout, conf.Duration(time.Minute), "timeout")
 }
 
 // deliver hands the message to the sink of the one recipient.

@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -45,7 +46,7 @@ func (p *serverParser) auth(d *caddyfile.Dispenser) error {
 //		window|block|delay <duration>
 //		except <network> ...
 //	}
-func throttle(d *caddyfile.Dispenser, t *app.Throttle) error {
+func throttle(d *caddyfile.Dispenser, t *gate.Throttle) error {
 	if d.CountRemainingArgs() > 0 {
 		var word string
 		if !d.AllArgs(&word) || word != "off" {

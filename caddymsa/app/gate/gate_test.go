@@ -1,8 +1,7 @@
-package app
+package gate
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -12,24 +11,27 @@ import (
 
 // gateTest is a gate with a clock that the test turns.
 type gateTest struct {
-	*gate
-	limits gateLimits
+	*Gate
+	limits Limits
 	at     time.Time
 	closed []string // visitors that were told to make room
 }
 
+// newGateTest has the server's defaults for limits that are left out.
 func newGateTest(l Limits) *gateTest {
-	d, _ := newGate()
-	g := &gateTest{gate: d.(*gate), at: time.Unix(1e9, 0), limits: gateLimits{&l, time.Minute}}
-	g.now = func() time.Time { return g.at }
-	if err := l.setDefaults(); err != nil {
-		panic(err)
+	for limit, otherwise := range map[*int]int{&l.Connections: 20000, &l.ConnectionsPerIP: 1000, &l.Unauthenticated: 2000, &l.UnauthenticatedPerIP: 20} {
+		if *limit == 0 {
+			*limit = otherwise
+		}
 	}
+	l.BeforeAuth = time.Minute
+	g := &gateTest{Gate: New(), at: time.Unix(1e9, 0), limits: l}
+	g.now = func() time.Time { return g.at }
 	return g
 }
 
 func (g *gateTest) come(name, ip string) (*visitor, string) {
-	return g.enter(caddymsa.ClientNetwork(netip.MustParseAddr(ip)), g.limits, func() { g.closed = append(g.closed, name) })
+	return g.Enter(caddymsa.ClientNetwork(netip.MustParseAddr(ip)), g.limits, func() { g.closed = append(g.closed, name) })
 }
 
 func (g *gateTest) empty(t *testing.T) {
@@ -46,8 +48,8 @@ func TestGate(t *testing.T) {
 		t.Fatal(refused)
 	}
 	second, _ := g.come("second", "192.0.2.1")
-	first.authenticated()
-	first.authenticated() // counts once
+	first.Authenticated()
+	first.Authenticated() // counts once
 	if _, refused = g.come("third", "192.0.2.1"); refused != "connections_per_ip" {
 		t.Errorf("a third from one address: %q", refused)
 	}
@@ -55,16 +57,16 @@ func TestGate(t *testing.T) {
 	if refused != "" {
 		t.Error(refused)
 	}
-	second.authenticated()
+	second.Authenticated()
 	if _, refused = g.come("fourth", "192.0.2.3"); refused != "connections" {
 		t.Errorf("a fourth: %q", refused)
 	}
-	if refused := third.move(caddymsa.ClientNetwork(netip.MustParseAddr("192.0.2.1")), g.limits); refused != "connections_per_ip" {
+	if refused := third.Move(caddymsa.ClientNetwork(netip.MustParseAddr("192.0.2.1")), g.limits); refused != "connections_per_ip" {
 		t.Errorf("a third whose balancer says that it is from there: %q", refused)
 	}
 	for _, v := range []*visitor{first, second, third} {
-		v.leave()
-		v.leave()
+		v.Leave()
+		v.Leave()
 	}
 	g.empty(t)
 }
@@ -88,19 +90,19 @@ func TestGateMakesRoom(t *testing.T) {
 		if refused != "" {
 			t.Fatal(refused)
 		}
-		v.authenticated()
+		v.Authenticated()
 		all = append(all, v)
 	}
 	if len(g.closed) != 1 || g.closed[0] != "flood0" {
 		t.Errorf("closed %v", g.closed)
 	}
 	// One who was told to make room, and authenticates at that very moment, stays.
-	all[0].authenticated()
+	all[0].Authenticated()
 	if g.connections != 8 || g.strangers.len() != 3 {
 		t.Errorf("%d connections, %d strangers", g.connections, g.strangers.len())
 	}
 	for _, v := range all {
-		v.leave()
+		v.Leave()
 	}
 	g.empty(t)
 }
@@ -139,19 +141,5 @@ func BenchmarkGateFlood(b *testing.B) {
 	for i := range b.N {
 		g.at = g.at.Add(time.Millisecond)
 		_, _ = g.come("", netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String())
-	}
-}
-
-func TestClientNetwork(t *testing.T) {
-	for in, want := range map[string]string{
-		"[2001:db8::1]:25": "2001:db8::/64", "192.0.2.1:25": "192.0.2.1/32", "[::ffff:192.0.2.1]:25": "192.0.2.1/32", "[fe80::1%eth0]:25": "fe80::/64",
-	} {
-		addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(in))
-		if got := caddymsa.ClientNetwork(clientIP(addr)); got.String() != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
-		}
-	}
-	if caddymsa.ClientNetwork(clientIP(&net.UnixAddr{Name: "@", Net: "unix"})).IsValid() {
-		t.Error("a unix socket's peer has a network")
 	}
 }

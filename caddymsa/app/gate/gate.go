@@ -1,22 +1,21 @@
-package app
+// Package gate stands between strangers and a server: it counts connections and makes room among
+// those that have not authenticated (gate.go, crowd.go), slows the guessing of passwords down and
+// blocks it (throttle.go), and bounds what repeated causes write into the log (sampler.go). One Gate
+// is a server's, across its endpoints and reloads.
+package gate
 
 import (
 	"container/list"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
-// gates counts the clients of each server by name, across its endpoints and reloads.
-var gates = caddy.NewUsagePool()
-
-// gate counts a server's clients, and remembers which of them guess passwords and who fills the log.
-type gate struct {
+// Gate counts a server's clients, and remembers which of them guess passwords and who fills the log.
+type Gate struct {
 	*guard
-	samples *sampler
+	// Samples bounds the lines of the log.
+	Samples *sampler
 	now     func() time.Time
 
 	mu          sync.Mutex
@@ -25,12 +24,13 @@ type gate struct {
 	strangers   crowd
 }
 
-func newGate() (caddy.Destructor, error) {
-	return &gate{guard: newGuard(), samples: newSampler(), now: time.Now, networks: make(map[netip.Prefix]*network)}, nil
+// New returns a gate that nobody has come to.
+func New() *Gate {
+	return &Gate{guard: newGuard(), Samples: newSampler(), now: time.Now, networks: make(map[netip.Prefix]*network)}
 }
 
 // Destruct has nothing to do: clients that are still there hold the gate themselves.
-func (*gate) Destruct() error { return nil }
+func (*Gate) Destruct() error { return nil }
 
 // network is what counts as one client, or the zero prefix for those that have none: peers of unix
 // sockets, and what a balancer hands on before it has said whose it is.
@@ -40,16 +40,17 @@ type network struct {
 	waiting
 }
 
-// gateLimits are what enter heeds.
-type gateLimits struct {
-	*Limits
-	beforeAuth time.Duration
+// Limits are what Enter heeds: of connections, and how long a stranger may stay.
+type Limits struct {
+	Connections, ConnectionsPerIP, Unauthenticated, UnauthenticatedPerIP int
+
+	BeforeAuth time.Duration
 }
 
 // visitor is one client's place in the counts. Its methods are called by the goroutine
 // that owns the connection.
 type visitor struct {
-	gate    *gate
+	gate    *Gate
 	network *network
 	since   time.Time
 	// What follows is guarded by the gate.
@@ -60,12 +61,12 @@ type visitor struct {
 	inAll, inNetwork *list.Element // of the crowd
 }
 
-// enter counts a client in, or says what there is too much of. makeRoom is called, at most once and
+// Enter counts a client in, or says what there is too much of. makeRoom is called, at most once and
 // from any goroutine, if the client is to leave for others while it is a stranger.
 //
 // Strangers cost an attacker nothing, so no number of them may keep others out: at the limit the
 // oldest of the network that has most is closed, and the newcomer comes in.
-func (g *gate) enter(prefix netip.Prefix, l gateLimits, makeRoom func()) (v *visitor, refused string) {
+func (g *Gate) Enter(prefix netip.Prefix, l Limits, makeRoom func()) (v *visitor, refused string) {
 	v = &visitor{gate: g, since: g.now(), makeRoom: makeRoom}
 	g.mu.Lock()
 	if g.connections >= l.Connections {
@@ -85,7 +86,7 @@ func (g *gate) enter(prefix netip.Prefix, l gateLimits, makeRoom func()) (v *vis
 }
 
 // admit adds v to the counts of a network.
-func (g *gate) admit(v *visitor, prefix netip.Prefix, l gateLimits) (refused string) {
+func (g *Gate) admit(v *visitor, prefix netip.Prefix, l Limits) (refused string) {
 	n := g.networks[prefix]
 	if n == nil {
 		n = &network{prefix: prefix}
@@ -105,11 +106,11 @@ func (g *gate) admit(v *visitor, prefix netip.Prefix, l gateLimits) (refused str
 
 // crowded takes out of the counts who is to make room: who stands around for longer than before_auth,
 // which shrinks to a quarter while the second half of the places fills, and who is over the limit.
-func (g *gate) crowded(l gateLimits) (leaving []*visitor) {
+func (g *Gate) crowded(l Limits) (leaving []*visitor) {
 	half := l.Unauthenticated / 2
 	for over := g.strangers.len() - half; over > 0; over = g.strangers.len() - half {
 		v := g.strangers.oldest()
-		patience := l.beforeAuth - l.beforeAuth*3/4*time.Duration(over)/time.Duration(max(l.Unauthenticated-half, 1))
+		patience := l.BeforeAuth - l.BeforeAuth*3/4*time.Duration(over)/time.Duration(max(l.Unauthenticated-half, 1))
 		switch {
 		case g.now().Sub(v.since) >= patience:
 		case g.strangers.len() > l.Unauthenticated:
@@ -123,7 +124,7 @@ func (g *gate) crowded(l gateLimits) (leaving []*visitor) {
 	return leaving
 }
 
-func (g *gate) count(v *visitor) {
+func (g *Gate) count(v *visitor) {
 	v.counted = true
 	g.connections++
 	v.network.connections++
@@ -132,7 +133,7 @@ func (g *gate) count(v *visitor) {
 	}
 }
 
-func (g *gate) uncount(v *visitor) {
+func (g *Gate) uncount(v *visitor) {
 	v.counted = false
 	g.connections--
 	if v.stranger {
@@ -143,8 +144,8 @@ func (g *gate) uncount(v *visitor) {
 	}
 }
 
-// move counts the client to another network, once it is known whose it is.
-func (v *visitor) move(prefix netip.Prefix, l gateLimits) (refused string) {
+// Move counts the client to another network, once it is known whose it is.
+func (v *visitor) Move(prefix netip.Prefix, l Limits) (refused string) {
 	v.gate.mu.Lock()
 	defer v.gate.mu.Unlock()
 	if !v.counted {
@@ -154,9 +155,9 @@ func (v *visitor) move(prefix netip.Prefix, l gateLimits) (refused string) {
 	return v.gate.admit(v, prefix, l)
 }
 
-// authenticated says that the client is no longer a stranger. If it was told to make room at this very
+// Authenticated says that the client is no longer a stranger. If it was told to make room at this very
 // moment, it stays all the same.
-func (v *visitor) authenticated() {
+func (v *visitor) Authenticated() {
 	v.gate.mu.Lock()
 	defer v.gate.mu.Unlock()
 	if v.counted {
@@ -170,22 +171,11 @@ func (v *visitor) authenticated() {
 	v.gate.count(v)
 }
 
-func (v *visitor) leave() {
+// Leave counts the client out.
+func (v *visitor) Leave() {
 	v.gate.mu.Lock()
 	defer v.gate.mu.Unlock()
 	if v.counted {
 		v.gate.uncount(v)
 	}
-}
-
-// clientIP is invalid for what is no IP address, such as a unix socket's peer.
-func clientIP(a net.Addr) netip.Addr {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
-	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
 }

@@ -1,4 +1,4 @@
-package app
+package gate
 
 import (
 	"container/heap"

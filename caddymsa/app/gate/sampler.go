@@ -1,4 +1,4 @@
-package app
+package gate
 
 import (
 	"net/netip"
@@ -35,16 +35,16 @@ type sample struct {
 
 func newSampler() *sampler { return &sampler{lines: make(map[sampleKey]*sample)} }
 
-// stranger tells whether a line about a stranger may be written. cause is one of few.
-func (s *sampler) stranger(log *zap.Logger, cause string, network netip.Prefix) bool {
+// Stranger tells whether a line about a stranger may be written. cause is one of few.
+func (s *sampler) Stranger(log *zap.Logger, cause string, network netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own := !network.IsValid() || s.count(log, sampleKey{cause, network}, strangerLines)
 	return own && s.count(log, sampleKey{cause: cause}, causeLines)
 }
 
-// client is the same for one that has authenticated.
-func (s *sampler) client(log *zap.Logger, cause string, network netip.Prefix) bool {
+// Client is the same for one that has authenticated.
+func (s *sampler) Client(log *zap.Logger, cause string, network netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count(log, sampleKey{"client: " + cause, network}, clientLines)

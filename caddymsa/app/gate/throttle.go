@@ -1,4 +1,4 @@
-package app
+package gate
 
 import (
 	"context"
@@ -49,7 +49,8 @@ type Throttle struct {
 	except []netip.Prefix
 }
 
-func (t *Throttle) provision() error {
+// Provision sets the defaults and refuses what cannot be meant.
+func (t *Throttle) Provision() error {
 	for _, s := range t.Except {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -64,12 +65,12 @@ func (t *Throttle) provision() error {
 	if t.Off && (t.Failures != 0 || t.NetworkFailures != 0) {
 		return errors.New("is off and has limits; remove one or the other")
 	}
-	return firstError(
-		setDefault(&t.Failures, 10, "failures"),
-		setDefault(&t.NetworkFailures, 100, "network_failures"),
-		setDefault(&t.Window, conf.Duration(10*time.Minute), "window"),
-		setDefault(&t.Block, conf.Duration(10*time.Minute), "block"),
-		setDefault(&t.Delay, conf.Duration(time.Second), "delay"),
+	return conf.First(
+		conf.SetDefault(&t.Failures, 10, "failures"),
+		conf.SetDefault(&t.NetworkFailures, 100, "network_failures"),
+		conf.SetDefault(&t.Window, conf.Duration(10*time.Minute), "window"),
+		conf.SetDefault(&t.Block, conf.Duration(10*time.Minute), "block"),
+		conf.SetDefault(&t.Delay, conf.Duration(time.Second), "delay"),
 	)
 }
 
@@ -83,12 +84,12 @@ func (t *Throttle) applies(ip netip.Addr) bool {
 type guard struct {
 	clock func() time.Time
 
-	mu      sync.Mutex
-	entries map[guardKey]*failures
+	mu     sync.Mutex
+	counts map[guardKey]*failures
 }
 
 func newGuard() *guard {
-	return &guard{clock: time.Now, entries: make(map[guardKey]*failures)}
+	return &guard{clock: time.Now, counts: make(map[guardKey]*failures)}
 }
 
 // guardKey is a network, or a user there: a hash, since a name may be long.
@@ -117,7 +118,7 @@ type failures struct {
 	at      time.Time // when it was level
 	blocked time.Time // until then
 	asked   int       // questions under way
-	turn    chan struct{}
+	freed   chan struct{}
 }
 
 // maxGuarded bounds the memory of a guard, to some 15 MiB.
@@ -130,8 +131,8 @@ const (
 	unansweredPause = 2 * time.Second
 )
 
-// blocked tells whether AUTH from there is not to be looked at, whoever the client says to be.
-func (g *guard) blocked(t *Throttle, ip netip.Addr) bool {
+// Blocked tells whether AUTH from there is not to be looked at, whoever the client says to be.
+func (g *guard) Blocked(t *Throttle, ip netip.Addr) bool {
 	if !t.applies(ip) {
 		return false
 	}
@@ -141,13 +142,13 @@ func (g *guard) blocked(t *Throttle, ip netip.Addr) bool {
 }
 
 func (g *guard) isBlocked(k guardKey) bool {
-	f := g.entries[k]
+	f := g.counts[k]
 	return f != nil && g.clock().Before(f.blocked)
 }
 
 // claim is the right to ask backends about a client, and to be answered once. A nil claim is one
 // where nothing is counted.
-type claim struct {
+type Claim struct {
 	g        *guard
 	throttle *Throttle
 	network  netip.Prefix
@@ -155,58 +156,61 @@ type claim struct {
 	over     bool
 }
 
-// claim reserves a question about a user, or about nobody yet. It waits while those under way could
-// exhaust the limits. errThrottled: the client is blocked.
-func (g *guard) claim(ctx context.Context, t *Throttle, ip netip.Addr, user string) (*claim, error) {
+// Claim reserves a question about a user, or about nobody yet. It waits while those under way could
+// exhaust the limits. ErrThrottled: the client is blocked.
+func (g *guard) Claim(ctx context.Context, t *Throttle, ip netip.Addr, user string) (*Claim, error) {
 	if !t.applies(ip) {
 		return nil, nil
 	}
-	c := &claim{g: g, throttle: t, network: caddymsa.ClientNetwork(ip)}
+	c := &Claim{g: g, throttle: t, network: caddymsa.ClientNetwork(ip)}
 	c.keys = []guardKey{{network: c.network}}
 	if user != "" {
 		c.keys = append(c.keys, keyOf(c.network, user))
 	}
 	for {
-		turn, err := c.try()
-		if turn == nil {
+		freed, err := c.try()
+		if freed == nil {
 			return c, err
 		}
 		select {
-		case <-turn:
+		case <-freed:
 		case <-ctx.Done():
-			return nil, cannotTell{fmt.Errorf("%w: as many questions about this client are under way as may fail", caddymsa.ErrBusy)}
+			return nil, fmt.Errorf("%w: as many questions about this client are under way as may fail", caddymsa.ErrBusy)
 		}
 	}
 }
 
 // try reserves, or returns what to wait for.
-func (c *claim) try() (turn <-chan struct{}, err error) {
+func (c *Claim) try() (freed <-chan struct{}, err error) {
 	c.g.mu.Lock()
 	defer c.g.mu.Unlock()
 	if slices.ContainsFunc(c.keys, c.g.isBlocked) {
-		return nil, errThrottled
+		return nil, ErrThrottled
 	}
 	if c.g.isBlocked(guardKey{network: c.network, kind: unanswered}) {
-		return nil, cannotTell{errNotAsked}
+		return nil, errNotAsked
 	}
 	for _, k := range c.keys {
-		f := c.g.entry(c.throttle, k)
+		f := c.g.countOf(c.throttle, k)
 		if f.asked > 0 && int(math.Ceil(f.now(c.g.clock(), c.throttle, c.limit(k))))+f.asked >= c.limit(k) {
-			if f.turn == nil {
-				f.turn = make(chan struct{})
+			if f.freed == nil {
+				f.freed = make(chan struct{})
 			}
-			return f.turn, nil
+			return f.freed, nil
 		}
 	}
 	for _, k := range c.keys {
-		c.g.entry(c.throttle, k).asked++
+		c.g.countOf(c.throttle, k).asked++
 	}
 	return nil, nil
 }
 
+// ErrThrottled says that a client is blocked, and was not asked about.
+var ErrThrottled = errors.New("too many failed authentications from there")
+
 var errNotAsked = errors.New("not asked, as too many questions from there could not be answered")
 
-func (c *claim) limit(k guardKey) int {
+func (c *Claim) limit(k guardKey) int {
 	if k.kind == byUser {
 		return c.throttle.Failures
 	}
@@ -214,7 +218,7 @@ func (c *claim) limit(k guardKey) int {
 }
 
 // end gives the reservation back; further calls do nothing.
-func (c *claim) end(then func()) {
+func (c *Claim) end(then func()) {
 	if c == nil {
 		return
 	}
@@ -225,11 +229,11 @@ func (c *claim) end(then func()) {
 	}
 	c.over = true
 	for _, k := range c.keys {
-		f := c.g.entry(c.throttle, k)
+		f := c.g.countOf(c.throttle, k)
 		f.asked--
-		if f.turn != nil {
-			close(f.turn)
-			f.turn = nil
+		if f.freed != nil {
+			close(f.freed)
+			f.freed = nil
 		}
 	}
 	if then != nil {
@@ -238,17 +242,17 @@ func (c *claim) end(then func()) {
 }
 
 // release ends a question that was not asked.
-func (c *claim) release() { c.end(nil) }
+func (c *Claim) release() { c.end(nil) }
 
-// abandoned ends a question whose answer the client did not wait for. It had a backend's work and
+// Abandoned ends a question whose answer the client did not wait for. It had a backend's work and
 // proved nothing, so its network answers for it; the user does not.
-func (c *claim) abandoned() {
+func (c *Claim) Abandoned() {
 	c.end(func() { c.g.count(c.throttle, c.keys[0], c.throttle.NetworkFailures) })
 }
 
-// refused counts a refusal. It returns how long to hold the reply back, and what is blocked
+// Refused counts a refusal. It returns how long to hold the reply back, and what is blocked
 // from now on: "user", "network" or nothing.
-func (c *claim) refused() (delay time.Duration, blocks string) {
+func (c *Claim) Refused() (delay time.Duration, blocks string) {
 	c.end(func() {
 		c.answered()
 		for _, k := range c.keys {
@@ -265,39 +269,39 @@ func (c *claim) refused() (delay time.Duration, blocks string) {
 	return delay, blocks
 }
 
-// accepted forgets the user's own mistakes. Those of its network stay: one right password must
+// Accepted forgets the user's own mistakes. Those of its network stay: one right password must
 // not pay for guessing others.
-func (c *claim) accepted() {
+func (c *Claim) Accepted() {
 	c.end(func() {
 		c.answered()
 		for _, k := range c.keys {
-			if f := c.g.entries[k]; k.kind == byUser && f != nil {
+			if f := c.g.counts[k]; k.kind == byUser && f != nil {
 				f.level = 0
 				if f.asked == 0 {
-					delete(c.g.entries, k)
+					delete(c.g.counts, k)
 				}
 			}
 		}
 	})
 }
 
-// unanswered counts a question that no backend could answer: it says nothing about the client, but
+// Unanswered counts a question that no backend could answer: it says nothing about the client, but
 // a stranger must not have thousands of them asked.
-func (c *claim) unanswered() {
+func (c *Claim) Unanswered() {
 	c.end(func() {
 		pause := &Throttle{Window: conf.Duration(time.Minute), Block: conf.Duration(unansweredPause)}
 		c.g.count(pause, guardKey{network: c.network, kind: unanswered}, maxUnanswered)
 	})
 }
 
-func (c *claim) answered() { delete(c.g.entries, guardKey{network: c.network, kind: unanswered}) }
+func (c *Claim) answered() { delete(c.g.counts, guardKey{network: c.network, kind: unanswered}) }
 
-func (g *guard) entry(t *Throttle, k guardKey) *failures {
-	f := g.entries[k]
+func (g *guard) countOf(t *Throttle, k guardKey) *failures {
+	f := g.counts[k]
 	if f == nil {
 		g.makeRoom(t)
 		f = &failures{at: g.clock()}
-		g.entries[k] = f
+		g.counts[k] = f
 	}
 	return f
 }
@@ -309,7 +313,7 @@ func (f *failures) now(at time.Time, t *Throttle, limit int) float64 {
 
 func (g *guard) count(t *Throttle, k guardKey, limit int) (delay time.Duration, full bool) {
 	now := g.clock()
-	f := g.entry(t, k)
+	f := g.countOf(t, k)
 	f.level = f.now(now, t, limit) + 1
 	f.at = now
 	level := math.Ceil(f.level) // the limit's refusal counts though moments have passed
@@ -323,21 +327,21 @@ func (g *guard) count(t *Throttle, k guardKey, limit int) (delay time.Duration, 
 
 // makeRoom forgets what counts for nothing any more, and some of the rest if that does not help.
 func (g *guard) makeRoom(t *Throttle) {
-	if len(g.entries) < maxGuarded {
+	if len(g.counts) < maxGuarded {
 		return
 	}
 	now := g.clock()
-	for k, f := range g.entries {
+	for k, f := range g.counts {
 		if f.asked == 0 && now.After(f.blocked) && now.Sub(f.at) > time.Duration(t.Window) {
-			delete(g.entries, k)
+			delete(g.counts, k)
 		}
 	}
-	for k, f := range g.entries {
-		if len(g.entries) <= maxGuarded*9/10 {
+	for k, f := range g.counts {
+		if len(g.counts) <= maxGuarded*9/10 {
 			return
 		}
 		if f.asked == 0 {
-			delete(g.entries, k)
+			delete(g.counts, k)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package app
+package gate
 
 import (
 	"context"
@@ -29,35 +29,35 @@ func testGuard() (guardTest, *time.Time) {
 }
 
 // question is one that is under way, whatever the throttle has to say to it.
-func (g guardTest) question(config *Throttle, ip netip.Addr, user string) *claim {
+func (g guardTest) question(config *Throttle, ip netip.Addr, user string) *Claim {
 	if !config.applies(ip) {
 		return nil
 	}
-	c := &claim{g: g.guard, throttle: config, network: caddymsa.ClientNetwork(ip)}
+	c := &Claim{g: g.guard, throttle: config, network: caddymsa.ClientNetwork(ip)}
 	c.keys = []guardKey{{network: c.network}, keyOf(c.network, user)}
 	for _, k := range c.keys {
-		g.entry(config, k).asked++
+		g.countOf(config, k).asked++
 	}
 	return c
 }
 
 func (g guardTest) refused(config *Throttle, ip netip.Addr, user string) (time.Duration, string) {
-	return g.question(config, ip, user).refused()
+	return g.question(config, ip, user).Refused()
 }
 
 func (g guardTest) accepted(config *Throttle, ip netip.Addr, user string) {
-	g.question(config, ip, user).accepted()
+	g.question(config, ip, user).Accepted()
 }
 
 func (g guardTest) blocked(config *Throttle, ip netip.Addr, user string) bool {
-	c, err := g.claim(context.Background(), config, ip, user)
+	c, err := g.Claim(context.Background(), config, ip, user)
 	c.release()
-	return errors.Is(err, errThrottled)
+	return errors.Is(err, ErrThrottled)
 }
 
 func throttleOf(t *testing.T, throttle Throttle) *Throttle {
 	t.Helper()
-	if err := throttle.provision(); err != nil {
+	if err := throttle.Provision(); err != nil {
 		t.Fatal(err)
 	}
 	return &throttle
@@ -152,7 +152,7 @@ func TestThrottleExcept(t *testing.T) {
 	for range 200 { // a unix socket's peer
 		g.refused(config, netip.Addr{}, "alice")
 	}
-	if g.blocked(config, netip.Addr{}, "alice") || len(g.entries) > 0 {
+	if g.blocked(config, netip.Addr{}, "alice") || len(g.counts) > 0 {
 		t.Error("what is not throttled was counted")
 	}
 }
@@ -162,7 +162,7 @@ func TestThrottleIsBounded(t *testing.T) {
 	config := throttleOf(t, Throttle{})
 	for i := range maxGuarded {
 		g.refused(config, guesser, "user"+strconv.Itoa(i))
-		if len(g.entries) > maxGuarded {
+		if len(g.counts) > maxGuarded {
 			t.Fatal("more entries than there may be")
 		}
 	}
@@ -175,7 +175,7 @@ func TestThrottleConfig(t *testing.T) {
 		"is off and has":    {Off: true, Failures: 3},
 		"must not be":       {Failures: -1},
 	} {
-		if err := throttle.provision(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := throttle.Provision(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", throttle, err, want)
 		}
 	}
@@ -192,13 +192,13 @@ func TestThrottleReserves(t *testing.T) {
 		for i := range 60 {
 			user := []string{"alice", "ALICE", "Alice ", "\uff41lice", "al\u00adice", "\u00e1lice"}[i%6] // one name to some backend
 			all.Go(func() {
-				c, err := g.claim(t.Context(), config, guesser, user)
+				c, err := g.Claim(t.Context(), config, guesser, user)
 				mu.Lock()
 				defer mu.Unlock()
 				switch {
 				case err == nil:
 					asked++
-				case errors.Is(err, errThrottled):
+				case errors.Is(err, ErrThrottled):
 					blocked++
 					return
 				default:
@@ -206,7 +206,7 @@ func TestThrottleReserves(t *testing.T) {
 				}
 				go func() {
 					time.Sleep(time.Second)
-					c.refused()
+					c.Refused()
 				}()
 			})
 		}
@@ -226,17 +226,17 @@ func TestThrottleLetsManyIn(t *testing.T) {
 			var all sync.WaitGroup
 			for i := range 300 {
 				all.Go(func() {
-					c, err := g.claim(t.Context(), config, guesser, "user"+strconv.Itoa(i%users))
+					c, err := g.Claim(t.Context(), config, guesser, "user"+strconv.Itoa(i%users))
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					time.Sleep(10 * time.Millisecond)
-					c.accepted()
+					c.Accepted()
 				})
 			}
 			all.Wait()
-			for k, f := range g.entries {
+			for k, f := range g.counts {
 				if f.asked != 0 || f.level != 0 {
 					t.Errorf("%v is left with %+v", k, f)
 				}
@@ -250,9 +250,9 @@ func TestThrottleLetsManyIn(t *testing.T) {
 func TestThrottleUnanswered(t *testing.T) {
 	g, now := testGuard()
 	config := throttleOf(t, Throttle{})
-	ask := func() (c *claim, asked bool) {
-		c, err := g.claim(t.Context(), config, guesser, "alice")
-		if err != nil && toReply(err) != errCannotTell {
+	ask := func() (c *Claim, asked bool) {
+		c, err := g.Claim(t.Context(), config, guesser, "alice")
+		if err != nil && !errors.Is(err, errNotAsked) {
 			t.Fatal(err)
 		}
 		return c, err == nil
@@ -261,14 +261,14 @@ func TestThrottleUnanswered(t *testing.T) {
 	for range 1000 {
 		if c, ok := ask(); ok {
 			asked++
-			c.unanswered()
+			c.Unanswered()
 		}
 		*now = now.Add(10 * time.Millisecond)
 	}
 	if asked < 30 || asked > 36 {
 		t.Errorf("%d questions in 10 s", asked)
 	}
-	if other, err := g.claim(t.Context(), config, owner, "alice"); err != nil {
+	if other, err := g.Claim(t.Context(), config, owner, "alice"); err != nil {
 		t.Error("another network:", err)
 	} else {
 		other.release()
@@ -278,7 +278,7 @@ func TestThrottleUnanswered(t *testing.T) {
 	if !ok {
 		t.Fatal("not asked after the pause")
 	}
-	c.refused() // which is an answer
+	c.Refused() // which is an answer
 	for range 5 {
 		if c, ok = ask(); !ok {
 			t.Fatal("not asked though a backend answers again")
@@ -292,9 +292,9 @@ func TestThrottleAbandoned(t *testing.T) {
 	g, _ := testGuard()
 	config := throttleOf(t, Throttle{NetworkFailures: 20})
 	for range 20 {
-		g.question(config, guesser, "alice").abandoned()
+		g.question(config, guesser, "alice").Abandoned()
 	}
-	if !g.guard.blocked(config, guesser) || g.entries[keyOf(caddymsa.ClientNetwork(guesser), "alice")].level != 0 {
+	if !g.guard.Blocked(config, guesser) || g.counts[keyOf(caddymsa.ClientNetwork(guesser), "alice")].level != 0 {
 		t.Error("the network is not blocked, or the user is")
 	}
 }

@@ -1,4 +1,4 @@
-package app
+package gate
 
 import (
 	"fmt"
@@ -21,11 +21,11 @@ func TestSampler(t *testing.T) {
 		network := caddymsa.ClientNetwork(guesser)
 		written := 0
 		for range 100_000 {
-			if s.stranger(log, "MAIL refused 530", network) {
+			if s.Stranger(log, "MAIL refused 530", network) {
 				written++
 			}
 		}
-		if written != strangerLines || !s.stranger(log, "RCPT refused 530", network) || !s.stranger(log, "MAIL refused 530", caddymsa.ClientNetwork(owner)) {
+		if written != strangerLines || !s.Stranger(log, "RCPT refused 530", network) || !s.Stranger(log, "MAIL refused 530", caddymsa.ClientNetwork(owner)) {
 			t.Errorf("%d lines, or another cause or network has none", written)
 		}
 		time.Sleep(sampleWindow + time.Second)
@@ -34,7 +34,7 @@ func TestSampler(t *testing.T) {
 		if len(said) != 1 || said[0].ContextMap()["count"] != int64(100_000-strangerLines) || said[0].ContextMap()["from"] != "192.0.2.1/32" {
 			t.Errorf("said %+v", said)
 		}
-		if !s.stranger(log, "MAIL refused 530", network) {
+		if !s.Stranger(log, "MAIL refused 530", network) {
 			t.Error("the next minute has none")
 		}
 		time.Sleep(sampleWindow + time.Second)
@@ -52,7 +52,7 @@ func TestSamplerOfMany(t *testing.T) {
 		written := 0
 		for i := range 50_000 {
 			network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
-			if s.stranger(log, fmt.Sprint("cause ", i%3), network) {
+			if s.Stranger(log, fmt.Sprint("cause ", i%3), network) {
 				written++
 			}
 		}
@@ -60,7 +60,7 @@ func TestSamplerOfMany(t *testing.T) {
 			t.Errorf("%d lines, %d keys", written, len(s.lines))
 		}
 		for i := range clientLines { // who has authenticated has not to suffer for them
-			if !s.client(log, "RCPT refused 550", caddymsa.ClientNetwork(owner)) {
+			if !s.Client(log, "RCPT refused 550", caddymsa.ClientNetwork(owner)) {
 				t.Fatal("left out:", i)
 			}
 		}

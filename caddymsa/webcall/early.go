@@ -2,7 +2,6 @@ package webcall
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http/httptrace"
 	"sync"
@@ -17,6 +16,7 @@ import (
 // lateAnswer is how long an answer may take after a write has failed. It has arrived by then, or nothing will.
 const lateAnswer = 10 * time.Second
 
+// conn is above TLS: what TLS writes when it is closed must not wait for the connection to be closed.
 type conn struct {
 	net.Conn
 	broken atomic.Bool
@@ -24,17 +24,7 @@ type conn struct {
 	close  sync.Once
 }
 
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-func dialWith(dial dialFunc) dialFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &conn{Conn: c, closed: make(chan struct{})}, nil
-	}
-}
+func newConn(c net.Conn) *conn { return &conn{Conn: c, closed: make(chan struct{})} }
 
 func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
@@ -60,11 +50,7 @@ type track struct {
 func (t *track) context(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			c := info.Conn
-			if secured, ok := c.(*tls.Conn); ok {
-				c = secured.NetConn()
-			}
-			if c, ok := c.(*conn); ok {
+			if c, ok := info.Conn.(*conn); ok {
 				t.conn.Store(c)
 			}
 			t.reused.Store(info.Reused)

@@ -27,11 +27,10 @@ func hasty(t *testing.T, secured bool, octets int64, answer string) *Client {
 	t.Cleanup(func() { _ = l.Close() })
 	c := &Config{URL: "http://" + l.Addr().String()}
 	if secured {
-		server := httptest.NewUnstartedServer(nil)
-		server.StartTLS()
+		server := httptest.NewTLSServer(nil)
 		t.Cleanup(server.Close)
 		l = tls.NewListener(l, server.TLS)
-		c.URL = "https://" + l.Addr().String()
+		c.URL, c.CA = "https://"+l.Addr().String(), ca(t, server)
 	}
 	go func() {
 		for {
@@ -54,7 +53,6 @@ func hasty(t *testing.T, secured bool, octets int64, answer string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client.transport.TLSClientConfig.InsecureSkipVerify = true
 	client.transport.ExpectContinueTimeout = time.Millisecond
 	t.Cleanup(client.Close)
 	return client

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -88,24 +87,20 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		}
 		client.headers.Set(name, value)
 	}
-	tlsConfig, err := c.TLSClient.Config()
-	if err != nil {
+	d := &dialer{socket: c.Socket}
+	if d.tls, err = c.TLSClient.Config(); err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: 30 * time.Second}
+	if c.Socket != "" {
+		client.name = c.Socket
+	}
 	client.transport = &http.Transport{
-		TLSClientConfig: tlsConfig, Protocols: new(http.Protocols), DialContext: dialWith(dialer.DialContext), ExpectContinueTimeout: time.Second,
-		MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 30 * time.Second,
+		Protocols: new(http.Protocols), DialContext: d.plain, DialTLSContext: d.secure, ExpectContinueTimeout: time.Second,
+		MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute,
 		MaxResponseHeaderBytes: maxHeader, DisableCompression: true,
 	}
 	// One request a connection: one that hangs is closed and holds up no other.
 	client.transport.Protocols.SetHTTP1(true)
-	if c.Socket != "" {
-		client.name = c.Socket
-		client.transport.DialContext = dialWith(func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", c.Socket)
-		})
-	}
 	return client, nil
 }
 

@@ -1,0 +1,57 @@
+package webcall
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// maxConnect bounds connecting, and then the TLS handshake. It matters once the call has been given up: net/http goes on
+// for the next one.
+const maxConnect = 30 * time.Second
+
+// dialer connects to a service.
+type dialer struct {
+	socket string // of a service on this machine; empty: the URL says where
+	tls    *tls.Config
+}
+
+func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := d.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(c), nil
+}
+
+// secure is done with the handshake when it returns.
+func (d *dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls.Clone()
+	if config.ServerName == "" {
+		config.ServerName = host
+	}
+	c, err := d.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxConnect)
+	defer cancel()
+	secured := tls.Client(c, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return newConn(secured), nil
+}
+
+func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.socket != "" {
+		network, address = "unix", d.socket
+	}
+	return (&net.Dialer{Timeout: maxConnect}).DialContext(ctx, network, address)
+}

@@ -74,11 +74,17 @@ func (s *Directory) Deliver(ctx context.Context, d *queue.Delivery) error {
 	}); err != nil {
 		return err
 	}
-	return s.write(ctx, v.Key+".json", func(w io.Writer) error {
+	if err := s.write(ctx, v.Key+".json", func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
-	})
+	}); err != nil {
+		return err
+	}
+	for _, r := range d.Recipients {
+		d.Answered(r, queue.Answer{Reply: "stored in " + s.path, ID: v.Key})
+	}
+	return nil
 }
 
 // prepare makes the directory durable, if it has to be made.

@@ -90,3 +90,19 @@ func TestUnwritable(t *testing.T) {
 		t.Error("no path, no error")
 	}
 }
+
+// Log, history and events say by which name the message is found.
+func TestAnswered(t *testing.T) {
+	s := &Directory{Path: t.TempDir()}
+	if err := s.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")
+	if err := s.Deliver(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	a := d.AnswerOf(d.Recipients[0])
+	if _, err := os.Stat(s.Path + "/" + a.ID + ".eml"); err != nil || a.Reply != "stored in "+s.Path {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

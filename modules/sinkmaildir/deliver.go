@@ -26,7 +26,7 @@ var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 // sees half a message and a power loss takes none. The name is the same in every
 // attempt: one that succeeded unrecorded is written over, not repeated, as long
 // as no reader moved it to cur.
-func deliver(ctx context.Context, base *os.Root, dir string, e *queue.Entry, r *queue.Recipient, message io.ReadSeeker) (err error) {
+func deliver(ctx context.Context, base *os.Root, dir, name string, e *queue.Entry, message io.ReadSeeker) (err error) {
 	if strings.ContainsFunc(e.Sender, unicode.IsControl) {
 		return queue.Permanent(errors.New("control character in the return path"))
 	}
@@ -38,7 +38,6 @@ func deliver(ctx context.Context, base *os.Root, dir string, e *queue.Entry, r *
 		return err
 	}
 	defer root.Close()
-	name := uniqueName(e, r)
 	f, err := create(root, "tmp/"+name)
 	if err != nil {
 		return err

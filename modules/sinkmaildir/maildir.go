@@ -137,27 +137,27 @@ func (m *Maildir) Deliver(ctx context.Context, d *queue.Delivery) error {
 		return err
 	}
 	defer root.Close()
-	message, err := d.Open()
-	if err != nil {
-		return fmt.Errorf("open message: %w", err)
+	copies := m.copies(d)
+	if err := m.store(ctx, root, d, copies); err != nil {
+		return err
 	}
-	defer message.Close()
+	answer := queue.Answer{Reply: "stored below " + m.base} // one for all, so that they are one line in log and history
+	if len(copies) == 1 {
+		answer = queue.Answer{Reply: "stored in " + copies[0].path, ID: copies[0].name}
+	}
 	var failed error
-	for _, r := range d.Recipients {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		path, err := m.path.Expand(placeholder.Of(d.Entry, r))
-		if err != nil {
-			d.Report(r, errAddress)
+	for _, c := range copies {
+		if !c.tried {
+			failed = ctx.Err() // for all that have no report
 			continue
 		}
-		if err = m.vanished(root, path); err == nil {
-			err = deliver(ctx, root, path, d.Entry, r, message)
+		for _, r := range c.recipients {
+			if d.Report(r, c.err); c.err == nil {
+				d.Answered(r, answer)
+			}
 		}
-		d.Report(r, err)
-		if err != nil && failed == nil {
-			failed = err
+		if c.err != nil && c.err != error(errAddress) && failed == nil {
+			failed = c.err
 		}
 	}
 	return failed

@@ -2,7 +2,9 @@ package sinkmaildir
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -309,5 +311,79 @@ func TestExisting(t *testing.T) {
 		if err := m.Provision(caddy.Context{}); err == nil {
 			t.Errorf("%+v: no error", m)
 		}
+	}
+}
+
+// A message to many is written to many Maildirs at once, each once, by readers of its own; one that fails does not
+// keep the others from it, and an address that was given twice is one copy.
+func TestManyRecipients(t *testing.T) {
+	dir := t.TempDir()
+	m := newSink(t, dir+"/{msa.recipient.local}")
+	var rcpts []string
+	for n := range 300 {
+		rcpts = append(rcpts, fmt.Sprintf("user%d@example.org", n))
+	}
+	rcpts = append(rcpts, "user7@example.org", ".hidden@example.org")
+	if err := os.WriteFile(dir+"/user9", nil, 0o600); err != nil { // in the Maildir's place
+		t.Fatal(err)
+	}
+	d := msatest.NewDelivery([]byte("Subject: many\r\n\r\nx\r\n"), rcpts...)
+	err := m.Deliver(t.Context(), d)
+	if err == nil {
+		t.Error("no error of the one that failed")
+	}
+	for n, r := range d.Recipients {
+		said, err := d.Reported(r)
+		want := queue.OutcomeDelivered
+		switch n {
+		case 9:
+			want = queue.OutcomeDeferred
+		case len(rcpts) - 1:
+			want = queue.OutcomeFailed
+		}
+		if !said || queue.OutcomeOf(err) != want {
+			t.Errorf("%s: %v, %v", r.Address, said, err)
+		}
+	}
+	if err := os.Remove(dir + "/user9"); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(stored(t, dir)); n != 299 {
+		t.Errorf("%d copies", n)
+	}
+}
+
+// What is interrupted keeps what was written.
+func TestManyInterrupted(t *testing.T) {
+	m := newSink(t, t.TempDir()+"/{msa.recipient.local}")
+	d := msatest.NewDelivery([]byte("Subject: many\r\n\r\nx\r\n"), "a@example.org", "b@example.org")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Deliver(ctx, d); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for _, r := range d.Recipients {
+		if said, err := d.Reported(r); said {
+			t.Error(r.Address, err)
+		}
+	}
+}
+
+// A message costs the same a recipient, whether to a hundred or to a thousand.
+func BenchmarkRecipients(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := newSink(b, b.TempDir()+"/{msa.recipient.local}")
+			var rcpts []string
+			for n := range n {
+				rcpts = append(rcpts, fmt.Sprintf("user%d@example.org", n))
+			}
+			for b.Loop() {
+				if err := m.Deliver(b.Context(), msatest.NewDelivery([]byte("Subject: many\r\n\r\nx\r\n"), rcpts...)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/recipient")
+		})
 	}
 }

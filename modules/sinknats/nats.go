@@ -3,6 +3,7 @@ package sinknats
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,11 +106,27 @@ func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if err != nil {
 		return err
 	}
-	err = s.publish(limited, conn, m)
+	if err := d.Final(); err != nil { // what was published cannot be taken back
+		return err
+	}
+	a := answer(conn)
+	err = s.publish(limited, conn, m, &a)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("nats: %w", ctx.Err())
 	}
+	for _, r := range d.Recipients {
+		d.Answered(r, a)
+	}
 	return s.outcome(conn, err)
+}
+
+// answer is whom a message goes to.
+func answer(conn *nats.Conn) queue.Answer {
+	a := queue.Answer{Host: conn.ConnectedServerName(), Address: conn.ConnectedAddr()}
+	if state, err := conn.TLSConnectionState(); err == nil {
+		a.TLS = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+	}
+	return a
 }
 
 // tooLargeForStream is the error code of JetStream for a message over the stream's max_msg_size.
@@ -168,7 +185,7 @@ func tooLarge() error {
 	return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message is larger than the recipient's system takes"}
 }
 
-func (s *NATS) publish(ctx context.Context, conn *nats.Conn, m *nats.Msg) error {
+func (s *NATS) publish(ctx context.Context, conn *nats.Conn, m *nats.Msg, a *queue.Answer) error {
 	if s.Core {
 		if err := conn.PublishMsg(m); err != nil {
 			return err
@@ -183,8 +200,15 @@ func (s *NATS) publish(ctx context.Context, conn *nats.Conn, m *nats.Msg) error 
 	if s.Stream != "" {
 		o = append(o, jetstream.WithExpectStream(s.Stream))
 	}
-	_, err = js.PublishMsg(ctx, m, o...)
-	return err
+	ack, err := js.PublishMsg(ctx, m, o...)
+	if err != nil {
+		return err
+	}
+	a.Reply, a.ID = fmt.Sprintf("stored in stream %s, sequence %d", ack.Stream, ack.Sequence), fmt.Sprintf("%s:%d", ack.Stream, ack.Sequence)
+	if ack.Duplicate {
+		a.Reply += ", which it was already"
+	}
+	return nil
 }
 
 // Interface guards

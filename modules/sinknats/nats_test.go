@@ -3,6 +3,7 @@ package sinknats
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -240,6 +241,30 @@ func TestConfig(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// Log, history and events say where the message is; a reload that comes before it was published takes the attempt
+// back.
+func TestAnswered(t *testing.T) {
+	b := newBroker(t, nil)
+	s := open(t, &NATS{URLs: []string{b.ClientURL()}, Subject: "mail.x"})
+	d := letter()
+	recalled := errors.New("recalled")
+	d.OnFinal(func() error { return recalled })
+	if err := s.Deliver(t.Context(), d); !errors.Is(err, recalled) {
+		t.Error(err)
+	}
+	d.OnFinal(func() error { return nil })
+	for _, want := range []string{"stored in stream MAIL, sequence 1", "stored in stream MAIL, sequence 1, which it was already"} {
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range d.Recipients {
+			if a := d.AnswerOf(r); a.Reply != want || a.ID != "MAIL:1" || a.Host != b.Name() || a.Address == "" {
+				t.Errorf("%+v", a)
+			}
 		}
 	}
 }

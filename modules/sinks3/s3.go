@@ -183,17 +183,30 @@ func (s *S3) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if err != nil {
 		return err
 	}
-	if err := s.put(limited, v.Key+".eml", "message/rfc822", messageReader{m}, d.Entry.Size); err != nil {
+	stored, err := s.put(limited, v.Key+".eml", "message/rfc822", messageReader{m}, d.Entry.Size)
+	if err != nil {
 		return s.outcome(ctx, err)
 	}
-	return s.outcome(ctx, s.put(limited, v.Key+".json", "application/json", bytes.NewReader(text), int64(len(text))))
+	if err := d.Final(); err != nil { // who sees the envelope takes the message
+		return err
+	}
+	if _, err := s.put(limited, v.Key+".json", "application/json", bytes.NewReader(text), int64(len(text))); err != nil {
+		return s.outcome(ctx, err)
+	}
+	a := queue.Answer{Reply: fmt.Sprintf("stored as %s/%s, ETag %s", s.Bucket, stored.Key, stored.ETag), ID: stored.VersionID, Host: s.client.EndpointURL().Hostname()}
+	if a.ID == "" {
+		a.ID = stored.ETag
+	}
+	for _, r := range d.Recipients {
+		d.Answered(r, a)
+	}
+	return nil
 }
 
-func (s *S3) put(ctx context.Context, name, kind string, r io.Reader, size int64) error {
-	_, err := s.client.PutObject(ctx, s.Bucket, s.prefix+name, r, size, minio.PutObjectOptions{
+func (s *S3) put(ctx context.Context, name, kind string, r io.Reader, size int64) (minio.UploadInfo, error) {
+	return s.client.PutObject(ctx, s.Bucket, s.prefix+name, r, size, minio.PutObjectOptions{
 		ContentType: kind, DisableMultipart: true, // which would hold parts in memory
 	})
-	return err
 }
 
 // aboutStore are the answers that speak of the bucket, the account or the store as a whole. What else the store says is said of this

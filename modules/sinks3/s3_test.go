@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -236,6 +237,28 @@ func TestConfig(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// Log, history and events say what the store said; a reload that comes before the envelope is stored takes the
+// attempt back.
+func TestAnswered(t *testing.T) {
+	v := newStore(t)
+	s := open(t, v)
+	d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org", "carol@example.org")
+	recalled := errors.New("recalled")
+	d.OnFinal(func() error { return recalled })
+	if err := s.Deliver(t.Context(), d); !errors.Is(err, recalled) || len(v.objects(".json")) != 0 {
+		t.Errorf("%v, %d envelopes", err, len(v.objects(".json")))
+	}
+	d.OnFinal(func() error { return nil })
+	if err := s.Deliver(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range d.Recipients {
+		if a := d.AnswerOf(r); !strings.Contains(a.Reply, "stored as declarations/") || a.ID == "" || a.Host != "127.0.0.1" {
+			t.Errorf("%+v", a)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sinkwebhook
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,7 +52,15 @@ func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelo
 		return err
 	}
 	defer resp.Body.Close()
-	return s.outcome(resp)
+	status, line := statusOf(resp)
+	a := queue.Answer{Reply: strings.TrimSpace(status + " " + line), ID: idOf(resp.Header), Host: resp.Request.URL.Host}
+	if resp.TLS != nil {
+		a.TLS = tls.VersionName(resp.TLS.Version) + " " + tls.CipherSuiteName(resp.TLS.CipherSuite)
+	}
+	for _, r := range d.Recipients {
+		d.Answered(r, a)
+	}
+	return s.outcome(resp.StatusCode, status, line)
 }
 
 // opener marks errors of the message's.
@@ -143,25 +152,36 @@ var unreachable = map[int]bool{
 // maxText is how much of an answer is read.
 const maxText = 1 << 10
 
-func (s *Webhook) outcome(resp *http.Response) error {
-	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxText) // so that the connection can be used again
+// statusOf reads an answer: its status, and the line of text that says more.
+func statusOf(resp *http.Response) (status, line string) {
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))                              // all of a short one, so that the connection can be used again
+	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") { // or a page for people, or something else that no bounce should have
+		line, _, _ = strings.Cut(strings.TrimSpace(string(b)), "\n")
+	}
+	return strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)), strings.TrimSpace(line)
+}
+
+// idOf is by what the service knows the request, where it says so.
+func idOf(h http.Header) string {
+	const longest = 200
+	if id := h.Get("X-Request-Id"); len(id) <= longest {
+		return id
+	}
+	return ""
+}
+
+func (s *Webhook) outcome(code int, status, line string) error {
+	if code >= 200 && code < 300 {
 		return nil
 	}
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
-	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") {
-		line = "" // a page for people, or something else that no bounce should have
-	}
-	status := strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)
-	if code, ok := refusals[resp.StatusCode]; ok {
+	if refusal, ok := refusals[code]; ok {
 		if line == "" {
 			line = status
 		}
-		return &smtp.SMTPError{Code: 554, EnhancedCode: code, Message: "Refused by the recipient's system: " + strings.TrimSpace(line)}
+		return &smtp.SMTPError{Code: 554, EnhancedCode: refusal, Message: "Refused by the recipient's system: " + line}
 	}
 	err := fmt.Errorf("%s: status %s %s", s.client.Name(), status, line)
-	if unreachable[resp.StatusCode] {
+	if unreachable[code] {
 		return queue.Unreachable(err)
 	}
 	return err

@@ -107,10 +107,13 @@ func (s *Webhook) Deliver(ctx context.Context, d *queue.Delivery) error {
 	}
 	all := s.split(d)
 	if len(all) == 1 {
-		return s.post(ctx, all[0].delivery, all[0].envelope)
+		return s.post(ctx, d, all[0].envelope)
 	}
 	for _, p := range all {
 		err := s.post(ctx, p.delivery, p.envelope)
+		for _, r := range p.delivery.Recipients {
+			d.Answered(r, p.delivery.AnswerOf(r))
+		}
 		if queue.IsUnreachable(err) || ctx.Err() != nil {
 			return err // for all that have no report yet
 		}

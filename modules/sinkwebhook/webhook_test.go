@@ -317,3 +317,25 @@ func BenchmarkDeliver(b *testing.B) {
 		}
 	}
 }
+
+// Log, history and events say what the service answered, be it to one request or to several.
+func TestAnswered(t *testing.T) {
+	for _, n := range []int{2, 200} {
+		for status, want := range map[int]string{202: "202 Accepted thanks", 422: "422 Unprocessable Entity thanks", 500: "500 Internal Server Error thanks"} {
+			v := newService(t)
+			s := open(t, v, new(Webhook))
+			v.answer(status, "text/plain", "thanks\nmore\n")
+			var rcpts []string
+			for i := range n {
+				rcpts = append(rcpts, fmt.Sprintf("recipient-%d@long-domain.example.org", i))
+			}
+			d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), rcpts...)
+			_ = s.Deliver(t.Context(), d)
+			for _, r := range d.Recipients {
+				if a := d.AnswerOf(r); a.Reply != want || !strings.HasPrefix(a.Host, "127.0.0.1:") {
+					t.Errorf("%d: %+v", n, a)
+				}
+			}
+		}
+	}
+}

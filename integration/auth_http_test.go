@@ -140,6 +140,7 @@ func TestHTTPUsers(t *testing.T) {
 	alice, bob, scanner := open("alice@example.org"), open("bob@example.org"), open("scanner")
 
 	_ = w.cmd.Process.Signal(syscall.SIGSTOP)
+	awaitStopped(w.t, w.cmd.Process.Pid)
 	for _, user := range []string{"alice@example.org", "nobody@example.org"} {
 		if code := s.authAs(user, "secret"); code != "454" {
 			t.Errorf("%s while the service hangs: %s", user, code)

@@ -18,7 +18,7 @@ var rules = []struct {
 }{
 	{
 		[]string{"caddymsa/smtpd", "caddymsa/sasl", "caddymsa/mailaddr", "caddymsa/names", "caddymsa/passwd", "caddymsa/dsn", "caddymsa/queue", "caddymsa/nexthop",
-			"caddymsa/watch", "caddymsa/placeholder", "caddymsa/envelope", "caddymsa/authcache", "caddymsa/sqldb"},
+			"caddymsa/watch", "caddymsa/placeholder", "caddymsa/envelope", "caddymsa/authcache"},
 		[]string{"github.com/caddyserver/caddy/v2"},
 		"protocol and data packages serve without Caddy, and are tested without it",
 	},

@@ -69,6 +69,7 @@ func TestRateLimitRedis(t *testing.T) {
 	if err := redis.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	awaitStopped(t, redis.Process.Pid)
 	began := time.Now()
 	for range 5 {
 		one.mustSend(one.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("alone"))

@@ -238,6 +238,8 @@ func TestReloadWithWrappers(t *testing.T) {
 		)
 	}
 	stop, storm := make(chan struct{}), sync.WaitGroup{}
+	end := sync.OnceFunc(func() { close(stop); storm.Wait() })
+	defer end() // before the server is gone
 	for range 3 {
 		storm.Go(func() {
 			for {
@@ -273,8 +275,7 @@ func TestReloadWithWrappers(t *testing.T) {
 			t.Errorf("reload %d: who sent half a header: %v", n, err)
 		}
 	}
-	close(stop)
-	storm.Wait()
+	end()
 	if strings.Contains(s.log.String(), `"level":"error"`) {
 		t.Error("the server logged an error")
 	}

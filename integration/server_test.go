@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -205,22 +206,27 @@ func awaitFor(t testing.TB, patience time.Duration, what string, ok func() bool)
 	}
 }
 
-// load gives the server a configuration by the admin API and returns the answer.
+// load gives the server a configuration by the admin API and returns the answer. It comes again
+// when its connection is reset: a load before it may have closed the socket whose backlog it was in.
 func (s *server) load(caddyfile string) (status int, body string) {
 	s.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+"/load", strings.NewReader(caddyfile))
-	if err != nil {
-		s.t.Fatal(err)
+	for end := time.Now().Add(patience); ; {
+		req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+"/load", strings.NewReader(caddyfile))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "text/caddyfile")
+		req.Header.Set("Cache-Control", "must-revalidate")
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			b, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			return resp.StatusCode, string(b)
+		}
+		if !errors.Is(err, syscall.ECONNRESET) || time.Now().After(end) {
+			s.t.Fatal(err)
+		}
 	}
-	req.Header.Set("Content-Type", "text/caddyfile")
-	req.Header.Set("Cache-Control", "must-revalidate")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b)
 }
 
 // root is the certificate file of the server's internal CA.

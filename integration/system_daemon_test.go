@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,7 +86,32 @@ func (d *daemon) signal(sig syscall.Signal) {
 	if err := syscall.Kill(-d.cmd.Process.Pid, sig); err != nil {
 		d.t.Fatal(err)
 	}
-	if sig == syscall.SIGKILL {
+	switch sig {
+	case syscall.SIGKILL:
 		_ = d.cmd.Wait()
+	case syscall.SIGSTOP:
+		awaitStopped(d.t, d.cmd.Process.Pid)
 	}
+}
+
+// awaitStopped waits until every thread of a process and of its group has heard SIGSTOP: on a busy
+// machine one may go on for a while.
+func awaitStopped(t testing.TB, pid int) {
+	t.Helper()
+	await(t, "the process to stop", func() bool {
+		stats, _ := filepath.Glob("/proc/[0-9]*/task/*/stat")
+		for _, name := range stats {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				continue
+			}
+			// pid (name) state ppid pgrp ...
+			fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+			of := strings.Split(name, "/")[2]
+			if len(fields) > 2 && (fields[2] == strconv.Itoa(pid) || of == strconv.Itoa(pid)) && !strings.Contains("TtZX", fields[0]) {
+				return false
+			}
+		}
+		return true
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -63,7 +64,7 @@ type queueFilter struct {
 	older, newer                                        time.Time
 }
 
-// parseFilter reads the words of a filter: user, server (both exact), sender, recipient and error (parts,
+// parseFilter reads the words of a filter: user and server (both whole, the user in any case), sender, recipient and error (parts,
 // whose case does not matter), state (queued, held, dead), older and newer (than a duration).
 func parseFilter(q url.Values) (*queueFilter, error) {
 	f := &queueFilter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
@@ -96,7 +97,7 @@ func parseFilter(q url.Values) (*queueFilter, error) {
 
 func (f *queueFilter) match(m *queue.Message) bool {
 	e := m.Entry
-	return (f.user == "" || e.User == f.user) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
+	return (f.user == "" || names.Same(e.User, f.user)) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
 		(f.sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
 		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
 		(f.lane == "" || slices.ContainsFunc(m.Jobs, func(j queue.Job) bool { return j.Pending() && j.Lane == f.lane })) &&

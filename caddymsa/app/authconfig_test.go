@@ -129,7 +129,7 @@ func TestTellOfUsers(t *testing.T) {
 
 // A hostname in its own script becomes A-labels, which is what greeting, certificate and realm have.
 func TestASCIIHostname(t *testing.T) {
-	for name, want := range map[string]string{"msa.example.org": "msa.example.org", "post.bücher.example": "post.xn--bcher-kva.example", "MSA.Bücher.example": "msa.xn--bcher-kva.example", "msa.example.org.": "", "bü cher.example": "", "": ""} {
+	for name, want := range map[string]string{"msa.example.org": "msa.example.org", "post.bücher.example": "post.xn--bcher-kva.example", "MSA.Bücher.example": "msa.xn--bcher-kva.example", "msa.example.org.": "", "bü cher.example": "", "": "", "例え。テスト": "xn--r8jz45g.xn--zckzah", "post．bücher｡example": "post.xn--bcher-kva.example", "mu\u0308nchen.example": "xn--mnchen-3ya.example"} {
 		got, err := asciiHostname(name)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", name, got, err)

@@ -79,10 +79,13 @@ type Server struct {
 	tlsApp    *caddytls.TLS
 }
 
+// fullStops are those that IDNA takes for a dot (RFC 3490 section 3.1): what Chinese and Japanese keyboards write.
+var fullStops = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".")
+
 // asciiHostname makes A-labels of a name in its own script: that is what the protocol and certificates carry.
 func asciiHostname(name string) (string, error) {
 	if strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
-		ascii, err := mailaddr.ASCIIDomain(name)
+		ascii, err := mailaddr.ASCIIDomain(fullStops.Replace(name))
 		if err != nil {
 			return "", fmt.Errorf("%q: %w", name, err)
 		}

@@ -153,6 +153,9 @@ var beside = regexp.MustCompile(`(?i)\bboundary\s*=\s*(\([^=;]*|[^";()]*\()`)
 
 func (p *Part) contentType(written string) {
 	value := uncomment(written)
+	if value != written {
+		value = tightType(value)
+	}
 	t, params, err := mime.ParseMediaType(value)
 	if value != written && beside.MatchString(written) {
 		p.Defects |= BadType

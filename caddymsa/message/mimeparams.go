@@ -101,6 +101,16 @@ func unquoted(s string) string {
 	return s[1:]
 }
 
+// tightType takes out the white space that comments leave round the slash of a type.
+func tightType(s string) string {
+	t, params := cutParam(s)
+	major, minor, found := strings.Cut(t, "/")
+	if !found {
+		return s
+	}
+	return strings.TrimRight(major, " \t") + "/" + strings.TrimLeft(minor, " \t") + s[len(s)-len(params)-min(1, len(s)-len(t)):]
+}
+
 // uncomment takes comments out that are not in quotes (RFC 822 section 3.4.3, RFC 2045 section 5.1). A
 // parenthesis that nothing closes is text.
 func uncomment(s string) string {

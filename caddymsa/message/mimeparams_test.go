@@ -22,6 +22,8 @@ func TestComments(t *testing.T) {
 		"Content-Type: text/plain; charset=us-ascii (Plain text)":                            "text/plain us-ascii 7bit:",
 		"Content-Type: text/plain (a (b) \\) c); charset=\"utf-8\" (d)":                      "text/plain utf-8 7bit:",
 		"Content-Type: (a) text/html (b) ; (c) charset (d) = (e) utf-8 (f)":                  "text/html utf-8 7bit:",
+		"Content-Type: text (a) / (b) plain (c); charset=utf-8":                              "text/plain utf-8 7bit:",
+		"Content-Type: text(a)/(b)html":                                                      "text/html us-ascii 7bit:",
 		"Content-Type: text/plain; charset=utf-8; x=\"(no comment)\"":                        "text/plain utf-8 7bit:",
 		"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64 (ten)": "text/plain utf-8 base64:",
 		"Content-Type: text/plain; charset=utf-8 (":                                          "text/plain us-ascii 7bit:bad_type",

@@ -122,11 +122,15 @@ var schemes = map[string]scheme{
 	"LDAP-MD5":      digestScheme(hashMD5, false, asBase64),
 }
 
-// unsupported are Dovecot's other schemes: they cannot check a password, or
-// nobody should store them.
+// unsupported are the other schemes of Dovecot, and those of OpenLDAP, Cyrus and crypt(3): they cannot check a
+// password, or not here, or nobody should store them.
 var unsupported = map[string]bool{
 	"CRAM-MD5": true, "HMAC-MD5": true, "SCRAM-SHA-1": true, "OTP": true, "DES-CRYPT": true, "PLAIN-MD4": true,
 	"PLAIN-TRUNC": true, "LANMAN": true, "NTLM": true, "RPA": true, "APOP": true, "SKEY": true,
+	"SCRAM-SHA-512": true, "SCRAM-SHA-1-PLUS": true, "SCRAM-SHA-256-PLUS": true, "NS-MTA-MD5": true, "GSSAPI": true, "KERBEROS": true, "SASL": true,
+	"ARGON2": true, "ARGON2D": true, "SCRYPT": true, "YESCRYPT": true, "GOST-YESCRYPT": true, "BCRYPT": true, "SM3-CRYPT": true, "EXT-DES-CRYPT": true, "BSDI-CRYPT": true,
+	"SHA224": true, "SHA384": true, "SSHA224": true, "SSHA384": true, "SHA3-224": true, "SHA3-256": true, "SHA3-384": true, "SHA3-512": true,
+	"PBKDF2-SHA1": true, "PBKDF2-SHA256": true, "PBKDF2-SHA512": true,
 }
 
 // errUnsupported is of a credential that is sound and of no use here: a matter of that user, not of the
@@ -134,7 +138,7 @@ var unsupported = map[string]bool{
 type errUnsupported struct{ scheme string }
 
 func (e errUnsupported) Error() string {
-	return fmt.Sprintf("password: scheme %s is not supported, so that the user cannot log in; write a new one with: caddy msa user", e.scheme)
+	return fmt.Sprintf("password: scheme %s is not supported, so that the user cannot log in with it; write a new one with: caddy msa user", e.scheme)
 }
 
 const realmOption = ".REALM="

@@ -103,14 +103,14 @@ func (f *File) use(table *passwd.Table) {
 // maxProblems is how many users the log names whose lines are of no use.
 const maxProblems = 20
 
-// complain tells of users who cannot log in though the file says nothing of that.
+// complain tells of users who cannot log in, or not with all that is stored of them.
 func (f *File) complain(table *passwd.Table) {
 	some, all := table.Problems(maxProblems)
 	for _, problem := range some {
-		f.log.Error("a user in the users file cannot log in with what is stored", zap.String("path", f.path), zap.Error(problem))
+		f.log.Error("a stored password in the users file cannot be used", zap.String("path", f.path), zap.Error(problem))
 	}
 	if all > len(some) {
-		f.log.Error("more users in the users file cannot log in with what is stored", zap.String("path", f.path), zap.Int("users", all-len(some)))
+		f.log.Error("more stored passwords in the users file cannot be used", zap.String("path", f.path), zap.Int("users", all-len(some)))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -17,7 +18,7 @@ type change struct {
 	disabled bool // and what else it says keeps the user out
 }
 
-// write puts an entry into a users file. The file is replaced as a whole, so that a server
+// write puts a user into a users file. The file is replaced as a whole, so that a server
 // that reads it sees the old or the new one; mode and owner stay, and a new file is the
 // owner's alone. What the server would refuse to read is not written.
 func write(path string, e entry) (change, error) {
@@ -45,7 +46,7 @@ func write(path string, e entry) (change, error) {
 	if err := replace(path, text, info); err != nil {
 		return change{}, err
 	}
-	return change{replaced, table.Lookup(e.name).Disabled}, syncDir(dir)
+	return change{replaced, table.Lookup(e.name).Disabled}, durable.SyncDir(os.Open, dir)
 }
 
 // read returns a file's text, or none and no info if it does not exist.

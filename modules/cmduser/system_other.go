@@ -9,6 +9,3 @@ func keepOwner(*os.File, os.FileInfo) error { return nil }
 
 // lock does nothing: there is no portable lock.
 func lock(string) (unlock func(), err error) { return func() {}, nil }
-
-// syncDir does nothing: directories cannot be synced.
-func syncDir(string) error { return nil }

@@ -36,13 +36,3 @@ func lock(dir string) (unlock func(), err error) {
 	_ = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
 	return func() { _ = d.Close() }, nil
 }
-
-// syncDir makes a rename durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

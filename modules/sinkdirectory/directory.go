@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -92,10 +93,7 @@ func (s *Directory) prepare() error {
 	if _, err := os.Stat(s.path); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(s.path, 0o700); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(s.path))
+	return durable.MkdirAll(s.path, 0o700)
 }
 
 // write makes a file under a hidden name, syncs it and gives it its own.
@@ -129,16 +127,7 @@ func (s *Directory) write(ctx context.Context, name string, content func(io.Writ
 	if err := os.Rename(hidden, filepath.Join(s.path, name)); err != nil {
 		return err
 	}
-	return syncDir(s.path)
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return durable.SyncDir(os.Open, s.path)
 }
 
 // contextReader ends with its context.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"unicode"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -62,7 +63,7 @@ func deliver(ctx context.Context, base *os.Root, dir, name string, e *queue.Entr
 	if err := root.Rename("tmp/"+name, fmt.Sprintf("new/%s,S=%d", name, size)); err != nil {
 		return err
 	}
-	return syncDir(root, "new")
+	return durable.SyncDir(root.Open, "new")
 }
 
 // uniqueName is the same for every attempt at one recipient of one entry, and

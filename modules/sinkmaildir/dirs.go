@@ -2,12 +2,12 @@ package sinkmaildir
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 )
 
 // openBase opens the directory that no delivery leaves, and makes it if needed.
@@ -16,32 +16,10 @@ func openBase(base string) (*os.Root, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return root, err
 	}
-	if err := makeBase(base); err != nil {
+	if err := durable.MkdirAll(base, 0o700); err != nil {
 		return nil, err
 	}
 	return os.OpenRoot(base)
-}
-
-// makeBase makes a directory with its parents, each entry synced.
-func makeBase(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeBase(filepath.Dir(dir)); err != nil {
-			return err
-		}
-		err = os.Mkdir(dir, 0o700)
-	}
-	if err != nil {
-		if errors.Is(err, fs.ErrExist) { // someone else was quicker
-			return nil
-		}
-		return err
-	}
-	parent, err := os.Open(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	return syncAndClose(parent)
 }
 
 // openMaildir opens the Maildir dir below base, and makes it if needed.
@@ -57,7 +35,7 @@ func openMaildir(base *os.Root, dir string) (*os.Root, error) {
 	return base.OpenRoot(dir)
 }
 
-// makeMaildir makes a Maildir with its parents below root, each entry synced:
+// makeMaildir makes a Maildir with its parents below root, each name synced:
 // a message is no safer than the directories above it.
 func makeMaildir(root *os.Root, dir string) error {
 	made := "."
@@ -83,24 +61,5 @@ func makeDir(root *os.Root, dir string) error {
 	if err := root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(root, path.Dir(dir))
-}
-
-func syncDir(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return syncAndClose(f)
-}
-
-func syncAndClose(dir *os.File) error {
-	err := dir.Sync()
-	if cerr := dir.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
+	return durable.SyncDir(root.Open, path.Dir(dir))
 }

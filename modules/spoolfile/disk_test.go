@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 )
 
 // disk is a file system in memory that logs everything that changes it, so that
@@ -344,7 +346,7 @@ func (p *platter) restore(fs vfs.FS, dir string, n *node, what fate, rnd *rand.R
 		must(f.Sync())
 		must(f.Close())
 	}
-	must(syncDir(fs, dir))
+	must(durable.SyncDir(fs.OpenDir, dir))
 }
 
 func (n *node) content(what fate, rnd *rand.Rand) []byte {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 )
 
 // privateFS is the operating system's file system with files 0600 in
@@ -77,19 +79,7 @@ func (f *fence) order(name string) error {
 	if !strings.HasPrefix(f.FS.PathBase(name), "marker.") {
 		return nil
 	}
-	return syncDir(f.FS, f.FS.PathDir(name))
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	if err := d.Sync(); err != nil {
-		d.Close()
-		return err
-	}
-	return d.Close()
+	return durable.SyncDir(f.FS.OpenDir, f.FS.PathDir(name))
 }
 
 func (f *fence) file(file vfs.File, err error) (vfs.File, error) {

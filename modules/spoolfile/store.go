@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -107,7 +108,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 			err = fmt.Errorf("spool directory %s: %w", dir, err)
 		}
 	}()
-	s.names.f = func() error { return syncDir(s.fs, s.path("bodies")) }
+	s.names.f = func() error { return durable.SyncDir(s.fs.OpenDir, s.path("bodies")) }
 	s.space = &space{fs: s.fs, dir: dir, ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
 	s.space.reserve.Store(max(0, opts.Reserve))
 	_, statErr := s.fs.Stat(s.space.name)
@@ -163,7 +164,7 @@ func (s *Store) makeDirs() error {
 			return err
 		}
 		for _, d := range made {
-			if err := syncDir(s.fs, s.fs.PathDir(d)); err != nil {
+			if err := durable.SyncDir(s.fs.OpenDir, s.fs.PathDir(d)); err != nil {
 				return err
 			}
 		}

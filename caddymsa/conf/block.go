@@ -80,6 +80,9 @@ func find(settings []Setting, name string) *Setting {
 }
 
 func unknown(d *caddyfile.Dispenser, name string, settings []Setting) error {
+	if len(settings) == 0 {
+		return d.Errf("unexpected %q: there are no settings; leave the block out", name)
+	}
 	names := Names(settings)
 	return d.Errf("unknown setting %q%s; known settings: %s", name, DidYouMean(name, names), And(names))
 }

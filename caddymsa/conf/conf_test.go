@@ -17,7 +17,7 @@ type module struct {
 	Text, Mode      string
 	List, Lists     []string
 	Flag, On        bool
-	Count           int
+	Count, None     int
 	Size            int64
 	Time            Duration
 	Off             Duration
@@ -41,6 +41,8 @@ func (m *module) unmarshal(text string) error {
 		Flag("flag", &m.Flag),
 		OnOff("on", &m.On),
 		Count("count", &m.Count),
+		CountOrNone("none", &m.None),
+		Sub("bare"),
 		Size("size", &m.Size),
 		Size("octets", &m.sizeOfAnotherTy),
 		Value("time", &m.Time),
@@ -124,6 +126,9 @@ func TestBlockErrors(t *testing.T) {
 		"ca a\nca b":                 `ca is specified twice`,
 		"sub {\ninner a\ninner b\n}": `inner is specified twice`,
 		"text a {\nx\n}":             `text takes no block`,
+		"none 0":                     `none: "0" is not a whole number above 0, nor a negative one for none`,
+		"none off":                   `none: "off" is not a whole number above 0, nor a negative one for none`,
+		"flag\nbare {\nx\n}":         `unexpected "x": there are no settings; leave the block out`,
 		"coumt 3":                    `unknown setting "coumt" (did you mean count?); known settings: ca, server_name`,
 		"pigeon":                     `unknown setting "pigeon"; known settings: ca`,
 		"client_certificate a":       `client_certificate takes a certificate file and a key file`,

@@ -154,6 +154,18 @@ func Count[T ~int | ~int64](name string, into *T) Setting {
 	})
 }
 
+// CountOrNone is a setting that is a whole number above 0, or a negative one for none, as 0 is what is not set.
+func CountOrNone(name string, into *int) Setting {
+	return value(name, func(text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil || n == 0 {
+			return fmt.Errorf("%q is not a whole number above 0, nor a negative one for none", text)
+		}
+		*into = n
+		return nil
+	})
+}
+
 // Number is a setting that is a whole number from 0 on.
 func Number(name string, into *int) Setting {
 	return value(name, func(text string) error {

@@ -75,7 +75,7 @@ func (c *Case) UnmarshalText(text []byte) error {
 	case "fold", "":
 		*c = Folded
 	default:
-		return fmt.Errorf("case: %q is not known; use exact or fold", text)
+		return fmt.Errorf("%q is not a way to compare names; use fold or exact", text)
 	}
 	return nil
 }

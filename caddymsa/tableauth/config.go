@@ -7,12 +7,13 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // NewCache returns the cache that a module's setting asks for: zero means 5 minutes,
 // negative means none.
-func NewCache(setting caddy.Duration) *authcache.Cache {
+func NewCache[D ~int64](setting D) *authcache.Cache {
 	if setting == 0 {
 		return authcache.New(authcache.DefaultTTL, nil)
 	}
@@ -23,30 +24,19 @@ func NewCache(setting caddy.Duration) *authcache.Cache {
 //
 //	cache <duration>|off
 func UnmarshalCache(d *caddyfile.Dispenser) (caddy.Duration, error) {
-	var arg string
-	if !d.AllArgs(&arg) {
-		return 0, d.ArgErr()
-	}
-	if arg == "off" {
-		return -1, nil
-	}
-	ttl, err := caddy.ParseDuration(arg)
-	if err != nil || ttl <= 0 {
-		return 0, d.Errf("cache: %q is neither a duration nor off", arg)
-	}
-	return caddy.Duration(ttl), nil
+	var ttl conf.Duration
+	err := conf.Parse(d, CacheSetting(&ttl))
+	return caddy.Duration(ttl), err
 }
+
+// CacheSetting is a module's setting. Syntax:
+//
+//	cache <duration>|off
+func CacheSetting(into *conf.Duration) conf.Setting { return conf.DurationOr("cache", into, "off", -1) }
 
 // UnmarshalCase parses a module's setting. Syntax:
 //
 //	case fold|exact
 func UnmarshalCase(d *caddyfile.Dispenser, into *names.Case) error {
-	var arg string
-	if !d.AllArgs(&arg) {
-		return d.ArgErr()
-	}
-	if err := into.UnmarshalText([]byte(arg)); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
+	return conf.Parse(d, conf.Value("case", into))
 }

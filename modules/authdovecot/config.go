@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -67,7 +66,7 @@ func (d *Dovecot) resolve(text, setting string) (network, address string, err er
 	if err != nil || host == "" || port == "" || strings.Contains(address, "/") {
 		return "", "", fmt.Errorf("%s %q: it is the path of a socket, as in /run/dovecot/auth-client, or host:port", setting, text)
 	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+	if !conf.IsLoopback(host) {
 		d.log.Warn("passwords cross the network in clear text to Dovecot; use a unix socket or a tunnel", zap.String(setting, address))
 	}
 	return "tcp", address, nil

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
@@ -104,7 +105,7 @@ func (m *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&m.Path) {
 		return d.Err("file takes a path, as in: address_map file /etc/caddy/addresses.map")
 	}
-	return nil
+	return conf.Block(d)
 }
 
 // Interface guards

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
@@ -148,28 +149,21 @@ func (m *Regexp) Logical(_ context.Context, actual mailaddr.Address) (string, bo
 //	}
 func (m *Regexp) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the map's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		name := d.Val()
+	return conf.Block(d, rules("actual", &m.Actuals), rules("logical", &m.Logicals))
+}
+
+func rules(name string, into *[]Rule) conf.Setting {
+	return conf.Each(name, func(d *caddyfile.Dispenser) error {
 		var r Rule
-		if name != "actual" && name != "logical" {
-			return d.Errf("regexp: unknown setting %s; there are actual and logical", name)
-		}
 		if !d.AllArgs(&r.Pattern, &r.Replacement) {
-			return d.Errf("regexp: %s takes a pattern and a replacement, as in: actual (.+)@otpnet\\.nl $1@xyz.nl", name)
+			return d.Errf("%s takes a pattern and a replacement, as in: actual (.+)@otpnet\\.nl $1@xyz.nl", name)
 		}
 		if err := r.compile(); err != nil {
-			return d.Errf("regexp: %s: %v", name, err)
+			return d.Errf("%s: %w", name, err)
 		}
-		if name == "actual" {
-			m.Actuals = append(m.Actuals, r)
-		} else {
-			m.Logicals = append(m.Logicals, r)
-		}
-	}
-	return nil
+		*into = append(*into, r)
+		return nil
+	})
 }
 
 // Interface guards

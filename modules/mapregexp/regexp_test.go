@@ -54,10 +54,10 @@ func TestMap(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for want, text := range map[string]string{
 		"a rule is required":      "regexp",
-		"unknown setting both":    "regexp {\n both a b\n}",
+		`unknown setting "both"`:  "regexp {\n both a b\n}",
 		"takes a pattern":         "regexp {\n actual a\n}",
 		"missing closing":         "regexp {\n actual (a b\n}",
-		"wrong argument count":    "regexp a",
+		`unexpected "a"`:          "regexp a",
 		"write ${1}_old":          "regexp {\n actual (.+)@old\\.example $1_old@new.example\n}",
 		"group $2, which":         "regexp {\n actual (.+)@old\\.example $2@new.example\n}",
 		"group ${name}, which":    "regexp {\n logical (?P<nam>.+)@old\\.example ${name}@new.example\n}",

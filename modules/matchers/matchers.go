@@ -10,21 +10,17 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
 
 // values reads one or more arguments after the matcher's name.
 func values(d *caddyfile.Dispenser, into *[]string) error {
 	d.Next() // consume the matcher's name
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
+	if err := conf.Parse(d, conf.List(d.Val(), into)); err != nil {
+		return err
 	}
-	*into = append(*into, args...)
-	if d.NextBlock(d.Nesting()) {
-		return d.Err("takes no block")
-	}
-	return nil
+	return conf.Block(d)
 }
 
 // Domains is what the matchers of domains share: a list of "example.org",

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -64,12 +65,9 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("expression takes an expression, as in: @large expression `size > 1000000`")
 	}
 	if _, err := compile(m.Expr); err != nil {
-		return d.Err(err.Error())
+		return d.WrapErr(err)
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Err("takes no block")
-	}
-	return nil
+	return conf.Block(d)
 }
 
 // Interface guards

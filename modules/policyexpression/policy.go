@@ -146,7 +146,7 @@ func (p *Expression) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	if _, err := compile(text); err != nil {
-		return d.Err(err.Error())
+		return d.WrapErr(err)
 	}
 	if kind == "refuse" {
 		p.Refuse = text

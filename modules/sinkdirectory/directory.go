@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -149,12 +150,9 @@ func (r contextReader) Read(p []byte) (int, error) {
 func (s *Directory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
 	if !d.AllArgs(&s.Path) {
-		return d.Errf("directory takes a path, such as /srv/declarations")
+		return d.Err("directory takes a path, such as /srv/declarations")
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("directory takes no block, found %s", d.Val())
-	}
-	return nil
+	return conf.Block(d)
 }
 
 // Interface guards

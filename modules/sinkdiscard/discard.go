@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -63,12 +64,9 @@ func (s *Discard) Deliver(ctx context.Context, d *queue.Delivery) error {
 func (s *Discard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("discard takes no value, found %q", d.Val())
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("discard takes no block, found %s", d.Val())
-	}
-	return nil
+	return conf.Block(d)
 }
 
 // Interface guards

@@ -1,8 +1,6 @@
 package sinklmtp
 
 import (
-	"strconv"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -35,25 +33,11 @@ func (s *LMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Word("tls", &s.TLS, nexthop.TLSRequired, nexthop.TLSOff),
 		conf.Count("concurrency", &s.Concurrency),
 		conf.Count("max_recipients", &s.MaxRecipients),
-		conf.Func("connections", s.unmarshalConnections),
+		conf.CountOrNone("connections", &s.Connections),
 		conf.Value("connect_timeout", &s.ConnectTimeout),
 		conf.Value("timeout", &s.Timeout),
 		conf.Value("end_timeout", &s.EndTimeout),
 	)...)
-}
-
-// unmarshalConnections reads a count, or a negative number: none.
-func (s *LMTP) unmarshalConnections(d *caddyfile.Dispenser) error {
-	var text string
-	if !d.AllArgs(&text) {
-		return d.Err("connections takes a number")
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n == 0 {
-		return d.Errf("connections: %q is not a whole number above 0, nor a negative one, which keeps none", text)
-	}
-	s.Connections = n
-	return nil
 }
 
 // Interface guard

@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/placeholder"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -172,27 +173,22 @@ func (m *Maildir) Deliver(ctx context.Context, d *queue.Delivery) error {
 func (m *Maildir) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
 	if !d.AllArgs(&m.Path) {
-		return d.ArgErr()
+		return d.Err("maildir takes a path, as in: maildir /var/mail/{msa.recipient.domain}/{msa.recipient.local}")
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name, args := d.Val(), d.RemainingArgs()
-		switch {
-		case name == "case" && len(args) == 1:
-			if err := m.Case.UnmarshalText([]byte(args[0])); err != nil {
-				return d.WrapErr(err)
-			}
-		case name == "existing" && len(args) < 2:
-			if m.Existing {
-				return d.Err("existing is specified twice")
-			}
-			if m.Existing = true; len(args) == 1 {
-				m.List = args[0]
-			}
-		case name == "case", name == "existing":
-			return d.ArgErr()
-		default:
-			return d.Errf("unknown setting %q of maildir; there are case and existing", name)
-		}
+	return conf.Block(d,
+		conf.Value("case", &m.Case),
+		conf.Func("existing", m.unmarshalExisting),
+	)
+}
+
+func (m *Maildir) unmarshalExisting(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) > 1 {
+		return d.Err("existing takes no value, or the path of one list")
+	}
+	m.Existing = true
+	if len(args) == 1 {
+		m.List = args[0]
 	}
 	return nil
 }

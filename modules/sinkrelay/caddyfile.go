@@ -62,7 +62,7 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Flag("insecure_skip_verify", &r.InsecureSkipVerify),
 		conf.Func("auth", r.unmarshalAuth),
 		conf.Text("helo", &r.Helo),
-		conf.Func("connections", func(d *caddyfile.Dispenser) error { return unmarshalConnections(d, &r.Connections) }),
+		conf.CountOrNone("connections", &r.Connections),
 		conf.Value("idle_timeout", &r.IdleTimeout),
 		conf.Count("messages", &r.Messages),
 		conf.Count("max_recipients", &r.MaxRecipients),
@@ -118,20 +118,6 @@ func (r *Relay) unmarshalRate(d *caddyfile.Dispenser) error {
 		}
 	}
 	return d.Err("rate takes a number of messages and a time, as in: rate 100 1m")
-}
-
-// unmarshalConnections reads a count, or a negative number: none.
-func unmarshalConnections(d *caddyfile.Dispenser, into *int) error {
-	var text string
-	if !d.AllArgs(&text) {
-		return d.Err("connections takes a number")
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n == 0 {
-		return d.Errf("connections: %q is not a whole number above 0, nor a negative one, which keeps none", text)
-	}
-	*into = n
-	return nil
 }
 
 // Interface guard

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -87,7 +86,7 @@ func (s *S3) provision(ctx caddy.Context) (err error) {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
 		return errors.New("endpoint: a URL without a path is required, such as https://s3.eu-central-1.amazonaws.com")
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); u.Scheme == "http" && !s.InsecurePlaintext && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
+	if u.Scheme == "http" && !s.InsecurePlaintext && !conf.IsLoopback(u.Hostname()) {
 		return fmt.Errorf("endpoint: messages would go to %s in clear; use https, or insecure_plaintext", u.Host)
 	}
 	if s.Bucket == "" {

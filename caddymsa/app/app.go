@@ -262,7 +262,7 @@ func parseAddresses(listen []string, port uint, implicit bool) ([]listenAddress,
 		if err != nil {
 			return nil, err
 		}
-		na, err := caddy.ParseNetworkAddressWithDefaults(s, "tcp", port)
+		na, err := conf.Listen(s, port)
 		if err != nil {
 			return nil, err
 		}

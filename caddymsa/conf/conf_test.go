@@ -99,8 +99,10 @@ func TestBlockErrors(t *testing.T) {
 		"time 0s":                    `time: "0s" is not a duration above 0`,
 		"time -1h":                   `time: "-1h" is not a duration above 0`,
 		"time":                       `time takes one value, at Testfile:2`,
-		"time 5 days":                `time takes one value: write 5days, without the space`,
+		"time 5 days":                `time takes one value: write 5d, without the space`,
+		"time 10 min":                `time takes one value: write 10m, without the space`,
 		"size 50 MB":                 `size takes one value: write 50MB, without the space`,
+		"size 1,5MB":                 `size: "1,5MB" is not a size`, // it was fifteen
 		"size huge":                  `size: "huge" is not a size (for example 4096, 64KiB or 50MB)`,
 		"size 0":                     `size: "0" is not a size`,
 		"size -1":                    `size: "-1" is not a size`,

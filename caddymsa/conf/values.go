@@ -31,9 +31,19 @@ func remedy(args []string) string {
 		return ""
 	}
 	if _, err := strconv.ParseFloat(args[0], 64); err == nil && len(args) == 2 {
-		return fmt.Sprintf(": write %s%s, without the space", args[0], args[1])
+		return fmt.Sprintf(": write %s%s, without the space", args[0], unit(args[1]))
 	}
 	return "; one that has spaces stands in quotes"
+}
+
+// unit is how a duration writes a unit, if it is one.
+func unit(word string) string {
+	for _, u := range []string{"day", "hour", "minute", "second"} {
+		if s := strings.TrimSuffix(strings.ToLower(word), "s"); len(s) > 1 && strings.HasPrefix(u, s) {
+			return u[:1]
+		}
+	}
+	return word
 }
 
 // Text is a setting of one value.
@@ -54,16 +64,6 @@ func Texts(name, values string, into ...*string) Setting {
 		}
 		return nil
 	})
-}
-
-// NoURL refuses a URL where an address is expected, such as smtp://smtp.example.net:587, and says what to write.
-func NoURL(addresses ...string) error {
-	for _, a := range addresses {
-		if _, rest, found := strings.Cut(a, "://"); found {
-			return fmt.Errorf("%q is a URL; write the address alone: %s", a, strings.TrimRight(rest, "/"))
-		}
-	}
-	return nil
 }
 
 // Pair reads a name and a value into a map, which has each name once; with Each.
@@ -185,7 +185,7 @@ const maxSize = 1 << 50
 func Size[T ~int | ~int64](name string, into *T) Setting {
 	return value(name, func(text string) error {
 		n, err := humanize.ParseBytes(text)
-		if err != nil || n == 0 || n > maxSize || strings.ContainsAny(text, "+-") {
+		if err != nil || n == 0 || n > maxSize || strings.ContainsAny(text, "+-,") {
 			return fmt.Errorf("%q is not a size (for example 4096, 64KiB or 50MB)", text)
 		}
 		*into = T(n)

@@ -179,9 +179,15 @@ func (n *nameSet) joined(pieces []param) {
 
 // add adds a name with its encoded words decoded. One that is not decoded has the same ending.
 func (n *nameSet) add(name string) {
-	name = strings.Trim(DecodeWords(name), " \t")
+	name = strings.TrimFunc(DecodeWords(name), unicode.IsSpace) // no-break spaces too, as Python does
 	if name == "" {
 		return
+	}
+	if inner := strings.Trim(name, "'"); inner != name && inner != "" { // quotes to some
+		n.put(inner)
+	}
+	if before, _, found := strings.Cut(name, ":"); found && len(before) > 1 { // a stream of the file, on Windows
+		n.put(before)
 	}
 	if strings.Contains(name, "=?") || strings.HasSuffix(name, "?=") { // words in words
 		n.part.Defects |= BadFileName

@@ -31,9 +31,24 @@ type Path struct {
 	elements []part
 }
 
+// othersNames are how mail stores and next hops of others write what is a placeholder here: without
+// a word, all mail would go into one directory of that name.
+var othersNames = map[string]string{
+	"%u": "msa.recipient", "%n": "msa.recipient.local", "%d": "msa.recipient.domain",
+	"$user": "msa.recipient", "${user}": "msa.recipient", "%{user}": "msa.recipient",
+	"$local_part": "msa.recipient.local", "${local_part}": "msa.recipient.local", "%{user | username}": "msa.recipient.local",
+	"$domain": "msa.recipient.domain", "${domain}": "msa.recipient.domain", "%{user | domain}": "msa.recipient.domain",
+	"{user}": "msa.recipient", "{recipient}": "msa.recipient", "{local}": "msa.recipient.local", "{domain}": "msa.recipient.domain",
+}
+
 // ParsePath reads a path as Parse reads a text. At least one element must stand
 // before the first of our placeholders, and these stand alone between slashes.
 func ParsePath(s string, resolve Resolver) (*Path, error) {
+	for element := range strings.SplitSeq(s, "/") {
+		if ours, ok := othersNames[element]; ok {
+			return nil, fmt.Errorf("path %q: %s is of other programs: write {%s}", s, element, ours)
+		}
+	}
 	t, err := Parse(s, resolve)
 	if err != nil {
 		return nil, err

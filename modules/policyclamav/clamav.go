@@ -60,12 +60,9 @@ func (p *ClamAV) provision() error {
 		return errors.New("an address is required, such as unix//run/clamav/clamd.ctl")
 	}
 	for _, text := range p.Addresses {
-		a, err := caddy.ParseNetworkAddress(text)
+		a, err := conf.Socket(text)
 		if err != nil {
-			return fmt.Errorf("address %q: %w", text, err)
-		}
-		if !a.IsUnixNetwork() && (a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0) {
-			return fmt.Errorf("address %q: expected host:port or unix//path", text)
+			return err
 		}
 		p.addresses = append(p.addresses, a)
 	}

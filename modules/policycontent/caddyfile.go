@@ -1,6 +1,8 @@
 package policycontent
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -37,7 +39,7 @@ func (c *Content) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		c.Name = d.Val()
 	}
-	return conf.Block(d,
+	settings := []conf.Setting{
 		words("require_headers", &c.RequireHeaders),
 		words("forbid_headers", &c.ForbidHeaders),
 		words("allow_headers", &c.AllowHeaders),
@@ -59,7 +61,11 @@ func (c *Content) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}),
 		words("smime", &c.SMIME),
 		either("defects", &c.AllowDefects, nil),
-	)
+	}
+	if slices.Contains(conf.Names(settings), c.Name) { // else it would name the flow, and nothing would be checked
+		return d.Errf("%s stands where the name of the flow does; settings stand in a block: content { %s ... }", c.Name, c.Name)
+	}
+	return conf.Block(d, settings...)
 }
 
 // usualXML are the media types of XML (RFC 7303).

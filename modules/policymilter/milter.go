@@ -73,15 +73,12 @@ func (p *Milter) provision() error {
 	if p.Address == "" {
 		return errors.New("an address is required, such as 127.0.0.1:11332 or unix//run/rspamd/milter.sock")
 	}
-	a, err := caddy.ParseNetworkAddress(p.Address)
+	a, err := conf.Socket(p.Address)
 	if err != nil {
-		return fmt.Errorf("address %q: %w", p.Address, err)
+		return err
 	}
 	network, address := "unix", a.Host
 	if !a.IsUnixNetwork() {
-		if a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 {
-			return fmt.Errorf("address %q: expected host:port or unix//path", p.Address)
-		}
 		network, address = "tcp", a.JoinHostPort(0)
 	}
 	for _, d := range []struct {

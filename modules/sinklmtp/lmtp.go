@@ -72,13 +72,13 @@ func (s *LMTP) provision(log *zap.Logger) error {
 	if s.Address == "" {
 		return errors.New("an address is required, such as unix//run/dovecot/lmtp or 127.0.0.1:24")
 	}
-	a, err := caddy.ParseNetworkAddress(s.Address)
+	a, err := conf.Socket(s.Address)
 	if err != nil {
-		return fmt.Errorf("address %q: %w", s.Address, err)
+		return err
 	}
 	network, address, host, local := "unix", a.Host, "localhost", true
 	if !a.IsUnixNetwork() {
-		if a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 || a.Host == "" {
+		if a.Host == "" {
 			return fmt.Errorf("address %q: expected host:port or unix//path", s.Address)
 		}
 		network, address, host, local = "tcp", a.JoinHostPort(0), a.Host, conf.IsLoopback(a.Host)

@@ -93,6 +93,12 @@ func splitHost(s, port string) (host, address string, err error) {
 	if err := conf.NoURL(s); err != nil {
 		return "", "", fmt.Errorf("host: %w", err)
 	}
+	if strings.Contains(s, "@") {
+		return "", "", errors.New("host: a login is not a part of the address; it goes in the block: auth <username> <password>")
+	}
+	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+		return "", "", fmt.Errorf("host: %q is a port; it follows its host and a colon, as in smtp.example.net:%s", s, s)
+	}
 	if ip, perr := netip.ParseAddr(s); perr == nil {
 		return ip.String(), net.JoinHostPort(s, port), nil
 	}

@@ -2,6 +2,7 @@
 package directive
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -120,7 +121,11 @@ func checkHostname(d *caddyfile.Dispenser, hostname string) error {
 		return nil
 	case strings.Contains(hostname, "://"):
 		_, name, _ = strings.Cut(hostname, "://")
-		return d.Errf("msa takes a hostname, not a URL: write msa %s { ... }", strings.TrimRight(name, "/"))
+		name, port, _ = strings.Cut(strings.TrimRight(name, "/"), ":")
+		if port != "" {
+			port = "listen :" + port
+		}
+		return d.Errf("msa takes a hostname, not a URL: write msa %s { %s }", name, cmp.Or(port, "..."))
 	case strings.Contains(port, ":"):
 		return d.Errf("msa takes a hostname, not an IP address; addresses to listen on go in the block, as in: listen [%s]:587", hostname)
 	case name == "":

@@ -23,6 +23,25 @@ type MessageMatcher interface {
 	MatchMessage(ctx context.Context, s *Submission, r *queue.Recipient, m *Message) (bool, error)
 }
 
+// FacetMatcher is an optional interface of a matcher that can be looked up: Match says yes only where the
+// facet has one of the values, which do not change once the matcher is provisioned. It may still
+// say no there. So a thousand routes or policies are not asked one by one.
+type FacetMatcher interface {
+	// Facet returns the values in the form that the facet has; none if the matcher cannot be looked up.
+	Facet() (Facet, []string)
+}
+
+// Facet is a fact about a submission that many matchers ask about.
+type Facet int
+
+// Facets of a submission. Domains are written as mailaddr.DomainPattern.Key has them, users as names.Fold does.
+const (
+	FacetRecipientDomain Facet = iota
+	FacetSenderDomain
+	FacetUser
+	Facets int = iota // how many there are
+)
+
 // Moment is how far a submission has come.
 type Moment int
 

@@ -25,7 +25,8 @@ import (
 const (
 	defaultPage = 100
 	maxPage     = 1000
-	// maxScan is for how long a page looks for messages; who wants more asks for the next page.
+	// maxScan is for how long a page looks for messages, once it has looked at as many as it could
+	// list; who wants more asks for the next page.
 	maxScan = 3 * time.Millisecond
 )
 
@@ -42,14 +43,15 @@ func queueList(ctx context.Context, app *App, q url.Values) (*adminapi.QueuePage
 			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("limit: %q is not a number from 1 to %d", s, maxPage)}
 		}
 	}
-	page, last := &adminapi.QueuePage{Entries: []*adminapi.Message{}}, ""
+	page, last, looked := &adminapi.QueuePage{Entries: []*adminapi.Message{}}, "", 0
 	s := app.delivery.store
 	until := time.Now().Add(maxScan)
 	err = s.spool.List(ctx, q.Get("after"), func(m *queue.Message) bool {
-		if len(page.Entries) == limit || last != "" && time.Now().After(until) {
+		if len(page.Entries) == limit || looked >= limit && time.Now().After(until) {
 			page.Next = last
 			return false
 		}
+		looked++
 		if last = m.Entry.ID; f.match(m) {
 			page.Entries = append(page.Entries, adminapi.Describe(m, s.queue.Why))
 		}

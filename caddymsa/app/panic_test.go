@@ -66,7 +66,7 @@ func (b *brittle) submission(t *testing.T) (reply string, logs *zapobserver.Obse
 	core, logs := zapobserver.New(zap.DebugLevel)
 	a := &App{generation: newGeneration(), Queue: new(QueueConfig)}
 	a.delivery = &delivery{app: a, store: &store{spool: b, queue: queue.New(b, nil, queue.Options{})}}
-	srv := &Server{app: a, log: zap.New(core), Policies: []*PolicyConfig{{module: b, name: "brittle", log: zap.NewNop()}}}
+	srv := &Server{app: a, log: zap.New(core), policies: newPolicies([]*PolicyConfig{{module: b, name: "brittle", log: zap.NewNop()}})}
 	srv.Auth = &Auth{backends: []*backend{{id: "file"}}, Reauth: conf.Duration(time.Hour)}
 	if err := srv.Limits.setDefaults(); err != nil {
 		t.Fatal(err)

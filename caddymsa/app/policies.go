@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
@@ -64,68 +65,154 @@ func (p *PolicyConfig) isSenderIdentity() bool {
 	return p != nil && json.Unmarshal(p.PolicyRaw, &m) == nil && m.Module == senderIdentity
 }
 
-// policies is a server's chain.
-type policies []*PolicyConfig
+// policies is a server's chain, and which of it has something to do at each moment.
+type policies struct {
+	all                              []*PolicyConfig
+	atSender, atRecipient, atMessage lookup
+}
 
-// sender runs what can be said at MAIL.
-func (ps policies) sender(ctx context.Context, s *caddymsa.Submission) error {
-	for _, p := range ps {
-		if c, ok := p.module.(caddymsa.SenderPolicy); ok && p.matchers.moment() <= caddymsa.MomentSender {
-			if err := p.run(ctx, s, nil, nil, func() error { return c.CheckSender(ctx, s) }); err != nil {
-				return err
-			}
+func newPolicies(all []*PolicyConfig) *policies {
+	ps := &policies{all: all}
+	for i, p := range all {
+		at := p.matchers.moment()
+		_, ofSender := p.module.(caddymsa.SenderPolicy)
+		_, ofRecipient := p.module.(caddymsa.RecipientPolicy)
+		_, ofMessage := p.module.(caddymsa.MessagePolicy)
+		if ofSender && at <= caddymsa.MomentSender {
+			ps.atSender.add(i, p.matchers)
+		}
+		if ofSender && at == caddymsa.MomentRecipient || ofRecipient && at <= caddymsa.MomentRecipient {
+			ps.atRecipient.add(i, p.matchers)
+		}
+		if ofMessage || at == caddymsa.MomentMessage {
+			ps.atMessage.add(i, p.matchers)
 		}
 	}
-	return nil
+	return ps
+}
+
+// sender runs what can be said at MAIL.
+func (ps *policies) sender(ctx context.Context, s *caddymsa.Submission) error {
+	var buf [8][]int32
+	for found := ps.atSender.all(buf[:0], s.Entry, nil); ; {
+		i, more := found.next()
+		if !more {
+			return nil
+		}
+		p := ps.all[i]
+		if err := p.sender(ctx, s, nil, nil); err != nil {
+			return err
+		}
+	}
 }
 
 // recipient runs what can be said at RCPT, the sender's checks whose matchers had
 // to wait for a recipient among it.
-func (ps policies) recipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
-	for _, p := range ps {
-		at := p.matchers.moment()
-		if c, ok := p.module.(caddymsa.SenderPolicy); ok && at == caddymsa.MomentRecipient {
-			if err := p.run(ctx, s, r, nil, func() error { return c.CheckSender(ctx, s) }); err != nil {
+func (ps *policies) recipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
+	var buf [8][]int32
+	for found := ps.atRecipient.all(buf[:0], s.Entry, r); ; {
+		i, more := found.next()
+		if !more {
+			return nil
+		}
+		p := ps.all[i]
+		if p.matchers.moment() == caddymsa.MomentRecipient {
+			if err := p.sender(ctx, s, r, nil); err != nil {
 				return err
 			}
 		}
-		if c, ok := p.module.(caddymsa.RecipientPolicy); ok && at <= caddymsa.MomentRecipient {
-			if err := p.run(ctx, s, r, nil, func() error { return c.CheckRecipient(ctx, s, r) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// message runs what has to wait for the end of data.
-func (ps policies) message(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
-	for _, p := range ps {
-		if p.matchers.moment() == caddymsa.MomentMessage {
-			if err := p.late(ctx, s, m); err != nil {
-				return err
-			}
-		}
-		if err := p.message(ctx, s, m); err != nil {
+		if err := p.recipient(ctx, s, r, nil); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// late runs the checks of sender and recipients whose matchers had to wait for the message.
-func (p *PolicyConfig) late(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
-	for i := range s.Entry.Recipients {
-		r := &s.Entry.Recipients[i]
-		if c, ok := p.module.(caddymsa.SenderPolicy); ok {
-			if err := p.run(ctx, s, r, m, func() error { return c.CheckSender(ctx, s) }); err != nil {
+// message runs what has to wait for the end of data.
+func (ps *policies) message(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	about, found := ps.aboutMessage(s.Entry)
+	for {
+		i, more := found.next()
+		if !more {
+			return nil
+		}
+		p, rcpts := ps.all[i], about.of(i)
+		if p.matchers.moment() == caddymsa.MomentMessage {
+			if err := p.late(ctx, s, m, rcpts); err != nil {
 				return err
 			}
 		}
-		if c, ok := p.module.(caddymsa.RecipientPolicy); ok {
-			if err := p.run(ctx, s, r, m, func() error { return c.CheckRecipient(ctx, s, r) }); err != nil {
-				return err
+		if err := p.message(ctx, s, m, rcpts); err != nil {
+			return err
+		}
+	}
+}
+
+// recipients are those about whom a policy is to be asked.
+type recipients struct {
+	everybody []*queue.Recipient
+	some      map[int32][]*queue.Recipient // of policies that can be looked up
+}
+
+func (rs *recipients) of(policy int) []*queue.Recipient {
+	if some := rs.some[int32(policy)]; some != nil {
+		return some
+	}
+	return rs.everybody
+}
+
+// aboutMessage finds which policies are to be asked about which of the recipients, so that this takes
+// their number and not that number times the policies'.
+func (ps *policies) aboutMessage(e *queue.Entry) (*recipients, numbers) {
+	rs := &recipients{everybody: make([]*queue.Recipient, len(e.Recipients))}
+	var buf [8][]int32
+	var looked []int32
+	for i := range e.Recipients {
+		r := &e.Recipients[i]
+		rs.everybody[i] = r
+		for found := ps.atMessage.some(buf[:0], e, r); ; {
+			n, more := found.next()
+			if !more {
+				break
 			}
+			if rs.some == nil {
+				rs.some = make(map[int32][]*queue.Recipient)
+			}
+			if rs.some[int32(n)] == nil {
+				looked = append(looked, int32(n))
+			}
+			rs.some[int32(n)] = append(rs.some[int32(n)], r)
+		}
+	}
+	slices.Sort(looked)
+	return rs, numbers{ps.atMessage.always, looked}
+}
+
+// sender checks the sender, if the policy does that.
+func (p *PolicyConfig) sender(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient, m *caddymsa.Message) error {
+	c, ok := p.module.(caddymsa.SenderPolicy)
+	if !ok {
+		return nil
+	}
+	return p.run(ctx, s, r, m, func() error { return c.CheckSender(ctx, s) })
+}
+
+// recipient checks a recipient, if the policy does that.
+func (p *PolicyConfig) recipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient, m *caddymsa.Message) error {
+	c, ok := p.module.(caddymsa.RecipientPolicy)
+	if !ok {
+		return nil
+	}
+	return p.run(ctx, s, r, m, func() error { return c.CheckRecipient(ctx, s, r) })
+}
+
+// late runs the checks of sender and recipients whose matchers had to wait for the message.
+func (p *PolicyConfig) late(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message, rcpts []*queue.Recipient) error {
+	for _, r := range rcpts {
+		if err := p.sender(ctx, s, r, m); err != nil {
+			return err
+		}
+		if err := p.recipient(ctx, s, r, m); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -133,7 +220,7 @@ func (p *PolicyConfig) late(ctx context.Context, s *caddymsa.Submission, m *cadd
 
 // message checks the message. Where a matcher asks about the recipient, that is done once, if
 // one of them matches.
-func (p *PolicyConfig) message(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+func (p *PolicyConfig) message(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message, rcpts []*queue.Recipient) error {
 	c, ok := p.module.(caddymsa.MessagePolicy)
 	if !ok {
 		return nil
@@ -142,9 +229,9 @@ func (p *PolicyConfig) message(ctx context.Context, s *caddymsa.Submission, m *c
 	if p.LogOnly {
 		view = m.Preview()
 	}
-	for i := range s.Entry.Recipients {
+	for _, r := range rcpts {
 		ran := false
-		err := p.run(ctx, s, &s.Entry.Recipients[i], m, func() error { ran = true; return c.CheckMessage(ctx, s, view) })
+		err := p.run(ctx, s, r, m, func() error { ran = true; return c.CheckMessage(ctx, s, view) })
 		if err != nil {
 			return err
 		}

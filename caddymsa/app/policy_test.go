@@ -70,7 +70,7 @@ func TestPolicyMoments(t *testing.T) {
 		{"all of a set", matcherSets{{fakeMatcher{moment: caddymsa.MomentRecipient, rcpt: "a"}, fakeMatcher{moment: caddymsa.MomentSender}}}, nil},
 	} {
 		var asked []string
-		ps := policies{{matchers: tt.matchers, module: fakePolicy{asked: &asked}, name: "fake"}}
+		ps := newPolicies([]*PolicyConfig{{matchers: tt.matchers, module: fakePolicy{asked: &asked}, name: "fake"}})
 		s := &caddymsa.Submission{Entry: &queue.Entry{}}
 		ctx := context.Background()
 		_ = ps.sender(ctx, s)
@@ -89,13 +89,13 @@ func TestPolicyMoments(t *testing.T) {
 // A refusal carries the policy's name into the log, and its reply to the client.
 func TestPolicyRefusal(t *testing.T) {
 	var asked []string
-	ps := policies{{module: fakePolicy{asked: &asked, err: errNoRoute}, name: "fake"}}
+	ps := newPolicies([]*PolicyConfig{{module: fakePolicy{asked: &asked, err: errNoRoute}, name: "fake"}})
 	err := ps.sender(context.Background(), &caddymsa.Submission{Entry: &queue.Entry{}})
 	var p *policyError
 	if !errors.As(err, &p) || p.policy != "fake" || caddymsa.ReplyText(toReply(err)) != "550 5.7.1 Recipient is not served here (fake)" {
 		t.Error(err)
 	}
-	ps = policies{{module: fakePolicy{asked: &asked, err: errors.New("dial tcp 10.0.0.5: refused")}, name: "fake"}}
+	ps = newPolicies([]*PolicyConfig{{module: fakePolicy{asked: &asked, err: errors.New("dial tcp 10.0.0.5: refused")}, name: "fake"}})
 	if reply := toReply(ps.sender(context.Background(), &caddymsa.Submission{Entry: &queue.Entry{}})); reply != errInternal {
 		t.Errorf("a failure of the policy: %v", reply)
 	}
@@ -120,7 +120,7 @@ func TestRefusalText(t *testing.T) {
 func TestLogOnly(t *testing.T) {
 	core, logs := logged.New(zap.InfoLevel)
 	var asked []string
-	ps := policies{{module: fakePolicy{asked: &asked, err: caddymsa.Refuse("size", "Too large"), prepend: "X: 1\r\n"}, name: "fake", LogOnly: true, log: zap.New(core)}}
+	ps := newPolicies([]*PolicyConfig{{module: fakePolicy{asked: &asked, err: caddymsa.Refuse("size", "Too large"), prepend: "X: 1\r\n"}, name: "fake", LogOnly: true, log: zap.New(core)}})
 	s := &caddymsa.Submission{Entry: &queue.Entry{Recipients: []queue.Recipient{{Address: "a"}}}}
 	m := caddymsa.NewMessage(0, nil)
 	ctx := context.Background()
@@ -141,7 +141,7 @@ func TestLogOnly(t *testing.T) {
 func TestLogOnlyAccepted(t *testing.T) {
 	core, logs := logged.New(zap.InfoLevel)
 	var asked []string
-	ps := policies{{module: fakePolicy{asked: &asked, err: &caddymsa.AlreadyAccepted{ID: "Q1"}}, name: "fake", LogOnly: true, log: zap.New(core)}}
+	ps := newPolicies([]*PolicyConfig{{module: fakePolicy{asked: &asked, err: &caddymsa.AlreadyAccepted{ID: "Q1"}}, name: "fake", LogOnly: true, log: zap.New(core)}})
 	s := &caddymsa.Submission{Entry: &queue.Entry{Recipients: []queue.Recipient{{Address: "a"}}}}
 	if err := ps.message(context.Background(), s, caddymsa.NewMessage(0, nil)); err != nil {
 		t.Error(err)
@@ -161,7 +161,7 @@ func (contentMatcher) MatchMessage(_ context.Context, _ *caddymsa.Submission, r 
 // A policy whose matcher has to wait for the message runs all its checks then.
 func TestMatcherOfMessages(t *testing.T) {
 	var asked []string
-	ps := policies{{module: fakePolicy{asked: &asked}, matchers: matcherSets{{contentMatcher{fakeMatcher{moment: caddymsa.MomentMessage}}}}}}
+	ps := newPolicies([]*PolicyConfig{{module: fakePolicy{asked: &asked}, matchers: matcherSets{{contentMatcher{fakeMatcher{moment: caddymsa.MomentMessage}}}}}})
 	ctx := context.Background()
 	s := &caddymsa.Submission{Entry: &queue.Entry{Recipients: []queue.Recipient{{Address: "a"}, {Address: "b"}}}}
 	_ = ps.sender(ctx, s)

@@ -94,12 +94,17 @@ func (srv *Server) route(e *queue.Entry, r *queue.Recipient) (*RouteConfig, erro
 			return srv.Bounces, err
 		}
 	}
-	for _, route := range srv.Routes {
+	var buf [8][]int32
+	for found := srv.routes.all(buf[:0], e, r); ; {
+		i, more := found.next()
+		if !more {
+			return nil, nil
+		}
+		route := srv.Routes[i]
 		if ok, err := route.matchers.matchEntry(e, r); ok || err != nil {
 			return route, err
 		}
 	}
-	return nil, nil
 }
 
 // moduleName is the last label of a module's id.

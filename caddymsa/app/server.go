@@ -70,6 +70,8 @@ type Server struct {
 	log       *zap.Logger
 	addresses []listenAddress
 	wrappers  []wrapper
+	policies  *policies
+	routes    lookup // numbers in Routes
 	certs     *certificateFiles
 	tlsConfig *tls.Config
 	manage    bool // the TLS app gets a certificate for the hostname
@@ -193,6 +195,7 @@ func (srv *Server) provisionPolicies(ctx caddy.Context) error {
 			return err
 		}
 	}
+	srv.policies = newPolicies(srv.Policies)
 	return nil
 }
 
@@ -208,6 +211,7 @@ func (srv *Server) provisionRoutes(ctx caddy.Context) error {
 		if err := srv.item("the "+ordinal(i+1)+" route", raw, r.provision(ctx, srv.app.Queue.schedule)); err != nil {
 			return err
 		}
+		srv.routes.add(i, r.matchers)
 	}
 	if srv.Bounces != nil {
 		raw := srv.Bounces.SinkRaw

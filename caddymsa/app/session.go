@@ -110,7 +110,7 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 			t.end(srv, false)
 		}
 	}()
-	err = srv.policies().sender(call, t.sub)
+	err = srv.policies.sender(call, t.sub)
 	if decided = true; err != nil {
 		t.end(srv, false)
 		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))

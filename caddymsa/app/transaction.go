@@ -17,8 +17,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
-func (srv *Server) policies() policies { return srv.Policies }
-
 // transaction is one message on its way in.
 type transaction struct {
 	s     *session
@@ -58,7 +56,7 @@ func (t *transaction) Rcpt(ctx context.Context, to mailaddr.Address, opts *smtpd
 }
 
 func (t *transaction) checkRecipient(ctx context.Context, srv *Server, r *queue.Recipient) error {
-	if err := srv.policies().recipient(ctx, t.sub, r); err != nil {
+	if err := srv.policies.recipient(ctx, t.sub, r); err != nil {
 		return err
 	}
 	route, err := srv.route(t.sub.Entry, r)
@@ -173,7 +171,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 		}
 	}
 	m := caddymsa.NewMessage(t.size, t.draft.Reader)
-	if err := srv.policies().message(ctx, t.sub, m); err != nil {
+	if err := srv.policies.message(ctx, t.sub, m); err != nil {
 		return err
 	}
 	e.Accepted = time.Now()
@@ -207,7 +205,7 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	t.sub.Forget()
 	t.sub.Identity, t.sub.Hostname = t.s.login.identity, srv.Hostname
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false
-	if err := srv.policies().sender(ctx, t.sub); err != nil {
+	if err := srv.policies.sender(ctx, t.sub); err != nil {
 		return err
 	}
 	// The policies see the recipients come one by one, as the first time.

@@ -126,6 +126,18 @@ func (p DomainPattern) Match(asciiDomain string) bool {
 	return asciiDomain == p.domain
 }
 
+// Key returns the one form of all patterns that mean the same: the domain as Address.ASCIIDomain
+// gives it, behind "*." for its subdomains; "*" for every domain.
+func (p DomainPattern) Key() string {
+	switch {
+	case p.any:
+		return "*"
+	case p.sub:
+		return "*." + p.domain
+	}
+	return p.domain
+}
+
 // String returns the pattern as it was written.
 func (p DomainPattern) String() string { return p.text }
 

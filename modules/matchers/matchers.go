@@ -65,8 +65,19 @@ func (m *Domains) Provision(caddy.Context) error {
 //	<matcher> <domains...>
 func (m *Domains) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return values(d, &m.List) }
 
-// has takes a path as it is stored; one without a domain is in no list. A server may have a thousand of
-// these matchers, which are all asked about each recipient.
+// keys are the patterns to be looked up by; none if one of them is "*".
+func (m *Domains) keys() (keys []string) {
+	for _, p := range m.patterns {
+		key := p.Key()
+		if key == "*" {
+			return nil
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// has takes a path as it is stored; one without a domain is in no list.
 func (m *Domains) has(path string) bool {
 	domain := mailaddr.DomainOf(path)
 	if len(m.patterns) > few {

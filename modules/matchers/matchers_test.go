@@ -3,12 +3,16 @@ package matchers
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -60,6 +64,37 @@ func TestMatch(t *testing.T) {
 		if got, err := tt.m.Match(&tt.e, &tt.r); got != tt.want || err != nil {
 			t.Errorf("%s with %+v, %+v: %v, %v", tt.config, tt.e, tt.r, got, err)
 		}
+		if m, ok := tt.m.(caddymsa.FacetMatcher); ok && tt.want {
+			facet, values := m.Facet()
+			if !slices.ContainsFunc(values, func(v string) bool { return facetHas(facet, v, &tt.e, &tt.r) }) {
+				t.Errorf("%s is not found by %q for %+v, %+v", tt.config, values, tt.e, tt.r)
+			}
+		}
+	}
+}
+
+// facetHas tells whether a value of a facet would be looked up.
+func facetHas(facet caddymsa.Facet, value string, e *queue.Entry, r *queue.Recipient) bool {
+	path := e.Sender
+	switch facet {
+	case caddymsa.FacetUser:
+		return names.Fold(e.User) == value
+	case caddymsa.FacetRecipientDomain:
+		path = r.Complete()
+	}
+	domain := mailaddr.DomainOf(path)
+	parents, sub := strings.CutPrefix(value, "*")
+	return value == domain || sub && strings.HasSuffix(domain, parents)
+}
+
+// "*" matches any domain, and none is looked up by it.
+func TestEveryDomain(t *testing.T) {
+	m := RecipientDomain{Domains{List: []string{"example.org", "*"}}}
+	if err := m.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, values := m.Facet(); values != nil {
+		t.Errorf("found by %q", values)
 	}
 }
 

@@ -28,9 +28,15 @@ func (m *RecipientDomain) Match(_ *queue.Entry, r *queue.Recipient) (bool, error
 	return m.has(r.Complete()), nil
 }
 
+// Facet implements caddymsa.FacetMatcher.
+func (m *RecipientDomain) Facet() (caddymsa.Facet, []string) {
+	return caddymsa.FacetRecipientDomain, m.keys()
+}
+
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*RecipientDomain)(nil)
 	_ caddymsa.Matcher      = (*RecipientDomain)(nil)
+	_ caddymsa.FacetMatcher = (*RecipientDomain)(nil)
 	_ caddyfile.Unmarshaler = (*RecipientDomain)(nil)
 )

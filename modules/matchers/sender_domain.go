@@ -28,9 +28,15 @@ func (m *SenderDomain) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
 	return m.has(e.Sender), nil
 }
 
+// Facet implements caddymsa.FacetMatcher.
+func (m *SenderDomain) Facet() (caddymsa.Facet, []string) {
+	return caddymsa.FacetSenderDomain, m.keys()
+}
+
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*SenderDomain)(nil)
 	_ caddymsa.Matcher      = (*SenderDomain)(nil)
+	_ caddymsa.FacetMatcher = (*SenderDomain)(nil)
 	_ caddyfile.Unmarshaler = (*SenderDomain)(nil)
 )

@@ -55,6 +55,9 @@ func (m *User) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
 	return slices.Contains(m.folded, names.Fold(e.User)), nil
 }
 
+// Facet implements caddymsa.FacetMatcher.
+func (m *User) Facet() (caddymsa.Facet, []string) { return caddymsa.FacetUser, m.folded }
+
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:
 //
 //	user <names...>
@@ -64,5 +67,6 @@ func (m *User) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return values(
 var (
 	_ caddy.Provisioner     = (*User)(nil)
 	_ caddymsa.Matcher      = (*User)(nil)
+	_ caddymsa.FacetMatcher = (*User)(nil)
 	_ caddyfile.Unmarshaler = (*User)(nil)
 )

@@ -181,10 +181,10 @@ func BenchmarkLanes(b *testing.B) {
 			if err := s.Close(); err != nil {
 				b.Fatal(err)
 			}
-			s = nil
 			memory := inUse()
 			began := time.Now()
-			if s, err = Open(dir, Options{}); err != nil {
+			s, err = Open(dir, Options{})
+			if err != nil {
 				b.Fatal(err)
 			}
 			defer s.Close()

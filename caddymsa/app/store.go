@@ -22,9 +22,9 @@ type store struct {
 	spool       queue.OpenSpool
 	queue       *queue.Queue
 	generations stack[*delivery]
-	ending      context.Context // bounds the end, once that has begun
-	drafts      atomic.Int64    // messages that are being received
-	draining    atomic.Bool     // no configuration accepts into it any more
+	ending      atomic.Pointer[context.Context] // bounds the end, once that has begun
+	drafts      atomic.Int64                    // messages that are being received
+	draining    atomic.Bool                     // no configuration accepts into it any more
 }
 
 // delivery is one generation's say in a store.
@@ -73,7 +73,7 @@ func (d *delivery) push() {
 // interrupted and leased anew by the generation that is in charge now, the others are finished in
 // the background. With the last generation the queue ends, until ctx does, and the spool closes.
 func (d *delivery) release(ctx context.Context) {
-	d.store.ending = ctx
+	d.store.ending.Store(&ctx)
 	if d.store.generations.remove(d) > 0 {
 		close(d.interrupt)
 	}
@@ -84,7 +84,7 @@ func (d *delivery) release(ctx context.Context) {
 // Destruct stops the queue, with what is left of the grace period for the attempts under way, and closes
 // the spool.
 func (s *store) Destruct() error {
-	s.queue.Stop(s.ending)
+	s.queue.Stop(*s.ending.Load())
 	messages, _, err := s.spool.Size(context.Background())
 	if err == nil && messages == 0 {
 		forgetSpool(s.key)

@@ -77,7 +77,12 @@ func (u *User) parsePassword(field string) error {
 		}
 		u.Credentials = append(u.Credentials, c)
 	}
-	u.Disabled = u.Disabled || u.Problem != nil && len(u.Credentials) == 0
+	switch usable := len(u.Credentials) > 0; {
+	case usable && u.barred: // by a value before this one
+		u.Disabled, u.barred = false, false
+	case !usable && u.Problem != nil && !u.Disabled:
+		u.Disabled, u.barred = true, true
+	}
 	return nil
 }
 

@@ -39,6 +39,8 @@ type User struct {
 	// credential is disabled.
 	Problem error
 
+	barred bool // Disabled for want of a credential of use, and for nothing else
+
 	decoy bool   // never verifies
 	sum   uint64 // of its line
 }

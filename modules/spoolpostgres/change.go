@@ -1,0 +1,165 @@
+package spoolpostgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// change is an entry that is being altered in a transaction, which has it locked.
+type change struct {
+	tx     pgx.Tx
+	key    int64
+	entry  *queue.Entry
+	status *queue.Status
+	stored []byte // the status
+	next   int
+	octets int64
+	due    map[int]bool // jobs that wait or are leased, by number: whether they are leased
+}
+
+// lock locks the entry, before any of its rows in msa_due.
+func (e *change) lock(ctx context.Context) error {
+	var entry []byte
+	err := e.tx.QueryRow(ctx, "SELECT entry, status, next, octets FROM msa_entry WHERE key = $1 FOR UPDATE", e.key).Scan(&entry, &e.stored, &e.next, &e.octets)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return queue.ErrNotFound
+	}
+	if err == nil {
+		e.entry, e.status, err = decode(entry, e.stored)
+	}
+	return err
+}
+
+// lockID is lock for an operator, who knows the id.
+func (e *change) lockID(ctx context.Context, id string) error {
+	err := e.tx.QueryRow(ctx, "SELECT key FROM msa_entry WHERE id = $1", id).Scan(&e.key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return queue.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return e.lock(ctx)
+}
+
+// rows reads which jobs wait or are leased, and locks them. What is claimed and was not handed out waits.
+func (e *change) rows(ctx context.Context) error {
+	e.due = make(map[int]bool)
+	rows, err := e.tx.Query(ctx, "SELECT number, handed FROM msa_due WHERE key = $1 ORDER BY number FOR UPDATE", e.key)
+	if err != nil {
+		return err
+	}
+	var number int
+	var handed bool
+	_, err = pgx.ForEachRow(rows, []any{&number, &handed}, func() error { e.due[number] = handed; return nil })
+	return err
+}
+
+// open is how many jobs have a recipient to deliver to.
+func (e *change) open() (n int) {
+	for number := range e.due {
+		if number > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// inFlight is how many jobs are leased.
+func (e *change) inFlight() (n int) {
+	for number, handed := range e.due {
+		if handed && number > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// put stores a job that is not leased.
+func (e *change) put(ctx context.Context, j *queue.Job) error {
+	e.next = max(e.next, j.Number+1)
+	j.Leased = false
+	text, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	if _, err := e.tx.Exec(ctx, "INSERT INTO msa_job (key, number, job) VALUES ($1, $2, $3) ON CONFLICT (key, number) DO UPDATE SET job = excluded.job", e.key, j.Number, text); err != nil {
+		return err
+	}
+	if !j.Pending() {
+		return e.drop(ctx, j.Number)
+	}
+	e.due[j.Number] = false
+	return e.wait(ctx, j)
+}
+
+// wait has a job wait. Its new token is more than what another node may have read of it.
+func (e *change) wait(ctx context.Context, j *queue.Job) error {
+	deadline := int64(never)
+	if !j.Deadline.IsZero() {
+		deadline = nanos(j.Deadline)
+	}
+	_, err := e.tx.Exec(ctx, `INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, token)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nextval(pg_get_serial_sequence('msa_entry', 'key')))
+		ON CONFLICT (key, number) DO UPDATE SET lane = excluded.lane, due = excluded.due, deadline = excluded.deadline, held = excluded.held,
+			owner = NULL, handed = false, token = excluded.token`,
+		e.key, j.Number, e.entry.ID, e.entry.User, -e.entry.Priority, j.Lane, nanos(j.Due), deadline, nanos(e.entry.Accepted), e.status.Held != "")
+	return err
+}
+
+func (e *change) drop(ctx context.Context, number int) error {
+	if _, ok := e.due[number]; !ok {
+		return nil
+	}
+	delete(e.due, number)
+	_, err := e.tx.Exec(ctx, "DELETE FROM msa_due WHERE key = $1 AND number = $2", e.key, number)
+	return err
+}
+
+// finish stores the status, and what follows from it.
+func (e *change) finish(ctx context.Context, ends bool) error {
+	open := e.open()
+	if ends || e.status.Ended(open) {
+		return e.remove(ctx)
+	}
+	var status []byte
+	if !e.status.IsZero() {
+		var err error
+		if status, err = json.Marshal(e.status); err != nil {
+			return err
+		}
+	}
+	if _, err := e.tx.Exec(ctx, "UPDATE msa_entry SET status = $2, next = $3 WHERE key = $1 AND (status IS DISTINCT FROM $2 OR next <> $3)", e.key, status, e.next); err != nil {
+		return err
+	}
+	if !bytes.Equal(status, e.stored) {
+		// Held ones included that are leased: they come back as that.
+		if _, err := e.tx.Exec(ctx, "UPDATE msa_due SET held = $2, owner = CASE WHEN handed THEN owner END WHERE key = $1 AND held <> $2", e.key, e.status.Held != ""); err != nil {
+			return err
+		}
+	}
+	if handed := e.due[0]; handed {
+		return nil // it follows when it is recorded
+	}
+	special, ok := e.status.Special(open)
+	if !ok {
+		return e.drop(ctx, 0)
+	}
+	return e.wait(ctx, &special)
+}
+
+// remove takes the entry away with all that belongs to it.
+func (e *change) remove(ctx context.Context) error {
+	b := new(pgx.Batch)
+	for _, table := range []string{"msa_entry", "msa_body", "msa_job", "msa_due"} {
+		b.Queue("DELETE FROM "+table+" WHERE key = $1", e.key)
+	}
+	b.Queue("INSERT INTO msa_sum VALUES (-1, $1)", -e.octets)
+	return e.tx.SendBatch(ctx, b).Close()
+}

@@ -1,0 +1,63 @@
+//go:build linux
+
+package spoolpostgres
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func open(t testing.TB, o Options) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	srv := startPostgres(t)
+	schemas := make(map[string]string)
+	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
+		if schemas[dir] == "" {
+			schemas[dir] = fmt.Sprintf("s%d %s", len(schemas), filepath.Base(dir))
+		}
+		return open(t, Options{DSN: srv.dsn(), Schema: schemas[dir], Node: "one"})
+	})
+}
+
+func TestShared(t *testing.T) {
+	srv := startPostgres(t)
+	var schemas atomic.Int32
+	msatest.Shared(t, func(t testing.TB) msatest.SharedSpool {
+		schema := fmt.Sprint("shared", schemas.Add(1))
+		proxies := make(map[queue.OpenSpool]*proxy)
+		return msatest.SharedSpool{
+			Node: func() queue.OpenSpool {
+				p := newProxy(t, srv.port)
+				s := open(t, Options{DSN: p.dsn(), Schema: schema, Node: fmt.Sprint("node", len(proxies)), Lease: 2 * time.Second, Log: zaptest.NewLogger(t)})
+				proxies[s] = p
+				return s
+			},
+			Cut: func(n queue.OpenSpool) {
+				s := n.(*Store)
+				owner := s.owner.Load()
+				proxies[n].set(true)
+				for srv.exec(t, "SELECT 1 FROM "+schema+".msa_node WHERE id = $1", owner) > 0 {
+					time.Sleep(20 * time.Millisecond)
+				}
+			},
+			Heal: func(n queue.OpenSpool) { proxies[n].set(false) },
+		}
+	})
+}

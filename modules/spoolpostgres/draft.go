@@ -1,0 +1,310 @@
+package spoolpostgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+const (
+	threshold = 128 << 10 // octets of a body that are kept in memory; a larger one gets a file
+	chunk     = 1 << 20   // octets of a row of a message
+)
+
+var errEnded = errors.New("the draft has ended")
+
+// draft is a message being written: in memory, or in a file that has no name and ends with the process.
+type draft struct {
+	s     *Store
+	buf   []byte // never used again once the draft has ended: readers may be open on it
+	file  *shared
+	size  int64
+	err   error
+	ended bool
+}
+
+// shared is a file that is closed with the last who reads it.
+type shared struct {
+	*os.File
+	users atomic.Int32
+}
+
+func (f *shared) release() {
+	if f.users.Add(-1) == 0 {
+		_ = f.File.Close()
+	}
+}
+
+// Create begins a message.
+func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return &draft{s: s}, nil
+}
+
+func (d *draft) Write(p []byte) (n int, err error) {
+	switch {
+	case d.ended:
+		return 0, errEnded
+	case d.err != nil:
+		return 0, d.err
+	}
+	if d.file == nil && len(d.buf)+len(p) > threshold {
+		f, err := os.CreateTemp("", "msa-draft-")
+		if err != nil {
+			d.err = err
+			return 0, err
+		}
+		d.file = &shared{File: f}
+		d.file.users.Store(1)
+		if err := os.Remove(f.Name()); err != nil {
+			d.err = err
+			return 0, err
+		}
+		if _, d.err = f.Write(d.buf); d.err != nil {
+			return 0, d.err
+		}
+		d.buf = nil
+	}
+	if d.file == nil {
+		d.buf = append(d.buf, p...)
+		n = len(p)
+	} else {
+		n, d.err = d.file.Write(p)
+	}
+	d.size += int64(n)
+	return n, d.err
+}
+
+// Reader opens what has been written so far.
+func (d *draft) Reader() (io.ReadCloser, error) {
+	switch {
+	case d.ended:
+		return nil, errEnded
+	case d.err != nil:
+		return nil, d.err
+	case d.file == nil:
+		return io.NopCloser(bytes.NewReader(d.buf[:len(d.buf):len(d.buf)])), nil
+	}
+	d.file.users.Add(1)
+	return &fileReader{Reader: io.NewSectionReader(d.file, 0, d.size), file: d.file}, nil
+}
+
+type fileReader struct {
+	io.Reader
+	file   *shared
+	closed atomic.Bool
+}
+
+func (r *fileReader) Close() error {
+	if r.closed.CompareAndSwap(false, true) {
+		r.file.release()
+	}
+	return nil
+}
+
+// Commit stores the message. It returns nil only when the database certainly has it.
+func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
+	if d.ended {
+		return errEnded
+	}
+	if err := d.s.check(ctx); err != nil {
+		return err
+	}
+	err := d.s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error { return d.store(ctx, tx, a) },
+		func(ctx context.Context) (there bool, err error) {
+			err = d.s.quick.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_entry WHERE id = $1)", a.Entry.ID).Scan(&there)
+			return there, err
+		})
+	if errors.Is(err, errUncertain) {
+		d.s.disown(a.Entry.ID)
+	}
+	d.end()
+	if err == nil {
+		d.s.changed()
+	}
+	return err
+}
+
+// store writes the message in a transaction.
+func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
+	if d.err != nil {
+		return d.err
+	}
+	if a.Entry.ID == "" {
+		return errors.New("the entry has no id")
+	}
+	entry, err := json.Marshal(a.Entry)
+	if err != nil {
+		return err
+	}
+	jobs := a.Jobs
+	if jobs == nil {
+		jobs = []queue.Job{queue.NewJob(a.Entry)}
+	}
+	e := &change{tx: tx, entry: a.Entry, status: &queue.Status{Held: a.Held}, next: 1, octets: int64(len(a.Header)) + d.size, due: make(map[int]bool)}
+	var status []byte
+	if a.Held != "" {
+		if status, err = json.Marshal(e.status); err != nil {
+			return err
+		}
+	}
+	next := 1
+	for i := range jobs {
+		next = max(next, jobs[i].Number+1)
+	}
+	err = tx.QueryRow(ctx, "INSERT INTO msa_entry (id, entry, status, next, octets) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING RETURNING key",
+		a.Entry.ID, entry, status, next+len(jobs), e.octets).Scan(&e.key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("entry %s exists already", a.Entry.ID)
+	}
+	if err != nil {
+		return err
+	}
+	b := new(pgx.Batch)
+	b.Queue("INSERT INTO msa_sum VALUES (1, $1)", e.octets)
+	for i := range jobs {
+		j := jobs[i].Clone()
+		if j.Number == 0 {
+			j.Number = next
+			next++
+		}
+		j.Leased = false
+		text, err := json.Marshal(j)
+		if err != nil {
+			return err
+		}
+		b.Queue("INSERT INTO msa_job (key, number, job) VALUES ($1, $2, $3)", e.key, j.Number, text)
+		if j.Pending() {
+			deadline := int64(never)
+			if !j.Deadline.IsZero() {
+				deadline = nanos(j.Deadline)
+			}
+			b.Queue("INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+				e.key, j.Number, a.Entry.ID, a.Entry.User, -a.Entry.Priority, j.Lane, nanos(j.Due), deadline, nanos(a.Entry.Accepted), a.Held != "")
+		}
+	}
+	var body io.Reader = bytes.NewReader(d.buf)
+	if d.file != nil {
+		body = io.NewSectionReader(d.file, 0, d.size)
+	}
+	body = io.MultiReader(bytes.NewReader(a.Header), body)
+	for n := 0; ; n++ {
+		data := make([]byte, min(chunk, e.octets-int64(n)*chunk))
+		if len(data) == 0 && n > 0 {
+			break
+		}
+		if _, err := io.ReadFull(body, data); err != nil && len(data) > 0 {
+			return err
+		}
+		b.Queue("INSERT INTO msa_body (key, n, data) VALUES ($1, $2, $3)", e.key, n, data)
+		if len(data) < chunk {
+			break
+		}
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		b = new(pgx.Batch)
+	}
+	return tx.SendBatch(ctx, b).Close()
+}
+
+// Abort leaves nothing of the message.
+func (d *draft) Abort() { d.end() }
+
+func (d *draft) end() {
+	if d.ended {
+		return
+	}
+	d.ended, d.buf = true, nil
+	if d.file != nil {
+		d.file.release()
+	}
+}
+
+// message reads a stored one, a chunk at a time.
+func (s *Store) message(ctx context.Context, key, size int64) (io.ReadSeekCloser, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	m := &message{s: s, ctx: context.WithoutCancel(ctx), key: key, size: size, n: -1}
+	if err := m.fetch(ctx, 0); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+type message struct {
+	s         *Store
+	ctx       context.Context
+	key, size int64
+	at        int64
+	n         int64 // the chunk that data is
+	data      []byte
+}
+
+func (m *message) fetch(ctx context.Context, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, m.s.timeout)
+	defer cancel()
+	var err error
+	for range tries {
+		if err = m.s.pool.QueryRow(ctx, "SELECT data FROM msa_body WHERE key = $1 AND n = $2", m.key, n).Scan(&m.data); err == nil || !again(err) {
+			break
+		}
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return queue.ErrNotFound
+	}
+	m.n = n
+	if err != nil {
+		m.n = -1
+	}
+	return m.s.failed(ctx, err)
+}
+
+func (m *message) Read(p []byte) (int, error) {
+	if m.at >= m.size {
+		return 0, io.EOF
+	}
+	if n := m.at / chunk; n != m.n {
+		if err := m.fetch(m.ctx, n); err != nil {
+			return 0, err
+		}
+	}
+	off := m.at - m.n*chunk
+	if off >= int64(len(m.data)) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n := copy(p, m.data[off:])
+	m.at += int64(n)
+	return n, nil
+}
+
+func (m *message) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += m.at
+	case io.SeekEnd:
+		offset += m.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the message")
+	}
+	m.at = offset
+	return offset, nil
+}
+
+func (m *message) Close() error {
+	m.data, m.n = nil, -1
+	return nil
+}

@@ -1,0 +1,218 @@
+package spoolpostgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+)
+
+// poll is how often a node looks although nobody told it to.
+const poll = 5 * time.Second
+
+// live proves that this node lives, until the spool is closed, and tidies up after others that do not.
+func (s *Store) live() {
+	every := min(s.lease/3, time.Second)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var renewed, polled time.Time
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-tick.C:
+		}
+		s.turns.idle(s)
+		if time.Since(polled) >= poll {
+			polled = time.Now()
+			s.wake()
+		}
+		if time.Since(renewed) < s.lease/3-every/2 && !s.down {
+			continue
+		}
+		renewed = time.Now()
+		if err := s.renew(); err != nil {
+			if !s.down && !s.closed() {
+				s.log.Error("the database is out of reach", zap.Error(err))
+			}
+			s.down = true
+			continue
+		}
+		if s.down {
+			s.log.Info("the database is back")
+			s.down, s.touch = false, time.Now()
+			s.wake()
+		}
+		s.tidy()
+	}
+}
+
+// renew is the one statement by which all that this node has leased goes on.
+func (s *Store) renew() error {
+	ctx, cancel := context.WithTimeout(s.life, min(s.timeout, max(s.lease/3, time.Second)))
+	defer cancel()
+	began := time.Now()
+	tag, err := s.quick.Exec(ctx, "UPDATE msa_node SET until = now() + $2::float8 * interval '1 second' WHERE id = $1", s.owner.Load(), s.lease.Seconds())
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 1 {
+		s.hands.renewed(began)
+		return nil
+	}
+	s.log.Warn("this node was out of touch for so long that others took over what it had in hand")
+	s.turns.forget()
+	s.hands.loseAll()
+	if _, err = s.enrol(ctx); err == nil {
+		s.wake()
+	}
+	return err
+}
+
+// tidy gives away what nodes had in hand that are no longer heard of. While the database was away
+// none of them could be heard: that counts only once this node has been in touch for a whole lease.
+func (s *Store) tidy() {
+	ctx, cancel := context.WithTimeout(s.life, s.timeout)
+	defer cancel()
+	if time.Since(s.touch) >= s.lease {
+		var names []string
+		var given int64
+		err := pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, "DELETE FROM msa_node WHERE id IN (SELECT id FROM msa_node WHERE until < now() FOR UPDATE SKIP LOCKED) RETURNING name")
+			if err != nil {
+				return err
+			}
+			if names, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+				return err
+			}
+			tag, err := tx.Exec(ctx, `UPDATE msa_due SET owner = NULL, handed = false WHERE (key, number) IN (
+				SELECT key, number FROM msa_due d WHERE owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM msa_node n WHERE n.id = d.owner) FOR UPDATE SKIP LOCKED)`)
+			given = tag.RowsAffected()
+			return err
+		})
+		switch {
+		case err != nil:
+			s.log.Warn("what others had in hand was not looked after", zap.Error(err))
+		case len(names) > 0 || given > 0:
+			s.log.Warn("took over from nodes that are no longer heard of", zap.Strings("nodes", names), zap.Int64("jobs", given))
+			s.changed()
+		}
+	}
+	_, _ = s.quick.Exec(ctx, `WITH me AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($1 + 1, hashtext($2)) AS ok),
+		d AS (DELETE FROM msa_sum WHERE (SELECT ok FROM me) RETURNING messages, octets)
+		INSERT INTO msa_sum SELECT sum(messages), sum(octets) FROM d HAVING count(*) > 0`, int32(migrateLock), s.schema)
+	s.mu.Lock()
+	disowned := s.disowned
+	s.disowned = nil
+	s.mu.Unlock()
+	for _, id := range disowned {
+		if _, err := s.Delete(ctx, id); err != nil && !isNotFound(err) {
+			s.disown(id)
+		}
+	}
+}
+
+// disown has a message deleted that may have been committed after all, although its client was told that it was not.
+func (s *Store) disown(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disowned = append(s.disowned, id)
+}
+
+// announce tells other nodes of changes, many at once: NOTIFY takes a lock that commits would wait for.
+func (s *Store) announce() {
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-s.tell:
+		}
+		ctx, cancel := context.WithTimeout(s.life, s.timeout)
+		_, _ = s.quick.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), s.name())
+		cancel()
+		select {
+		case <-s.ended:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// listen hears of other nodes' changes.
+func (s *Store) listen(c *pgx.ConnConfig) {
+	for !s.closed() {
+		s.hear(c.Copy())
+		select {
+		case <-s.ended:
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (s *Store) hear(c *pgx.ConnConfig) {
+	c.OnNotice = nil
+	conn, err := pgx.ConnectConfig(s.life, c)
+	if err != nil {
+		return
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(s.life, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
+		return
+	}
+	s.wake() // of what was said before
+	for {
+		n, err := conn.WaitForNotification(s.life)
+		if err != nil {
+			return
+		}
+		if n.Payload != s.name() {
+			s.wake()
+		}
+	}
+}
+
+// idle gives back what was claimed for a caller who no longer comes for it.
+func (t *turns) idle(s *Store) {
+	if !t.mu.TryLock() {
+		return
+	}
+	defer t.mu.Unlock()
+	if len(t.claimed) > 0 && time.Since(t.asked) > time.Second {
+		t.flush(s.life, s)
+	}
+}
+
+// flush gives back what was claimed and not handed out.
+func (t *turns) flush(ctx context.Context, s *Store) error {
+	if len(t.claimed) == 0 {
+		return nil
+	}
+	var keys, tokens []int64
+	var numbers []int32
+	for _, c := range t.claimed {
+		keys, numbers, tokens = append(keys, c.key), append(numbers, c.number), append(tokens, c.token)
+	}
+	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+		_, err := db.Exec(ctx, `UPDATE msa_due d SET owner = NULL FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
+			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1 AND NOT d.handed`, s.owner.Load(), keys, numbers, tokens)
+		return err
+	})
+	if err == nil {
+		t.claimed = t.claimed[:0]
+		s.changedElsewhere()
+	}
+	return err
+}
+
+func (s *Store) changedElsewhere() {
+	select {
+	case s.tell <- struct{}{}:
+	default:
+	}
+}

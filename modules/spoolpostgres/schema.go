@@ -1,0 +1,101 @@
+package spoolpostgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// migrations make the tables, each from the version before it. What was released is never edited.
+var migrations = []string{`
+CREATE TABLE msa_entry (
+	key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	id text COLLATE "C" NOT NULL UNIQUE,
+	entry bytea NOT NULL, status bytea, next int NOT NULL, octets bigint NOT NULL);
+CREATE TABLE msa_body (key bigint, n int, data bytea NOT NULL, PRIMARY KEY (key, n));
+ALTER TABLE msa_body ALTER COLUMN data SET STORAGE EXTERNAL;
+CREATE TABLE msa_job (key bigint, number int, job bytea NOT NULL, PRIMARY KEY (key, number)) WITH (fillfactor = 80);
+-- What waits or is leased: a narrow row a job, number 0 for the one that follows from the status.
+CREATE TABLE msa_due (
+	key bigint, number int,
+	id text COLLATE "C" NOT NULL, usr text COLLATE "C" NOT NULL, rank smallint NOT NULL,
+	lane text COLLATE "C" NOT NULL, due bigint NOT NULL, deadline bigint NOT NULL, accepted bigint NOT NULL, held boolean NOT NULL,
+	owner bigint, handed boolean NOT NULL DEFAULT false, token bigint NOT NULL DEFAULT 0,
+	PRIMARY KEY (key, number)
+) WITH (fillfactor = 60, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0,
+	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 5000, autovacuum_analyze_scale_factor = 0.1);
+CREATE INDEX msa_due_turn ON msa_due (lane, usr, rank, due, key, number) WHERE owner IS NULL AND NOT held;
+CREATE INDEX msa_due_time ON msa_due (due) WHERE owner IS NULL AND NOT held;
+CREATE INDEX msa_due_deadline ON msa_due (deadline) WHERE owner IS NULL AND NOT held;
+CREATE INDEX msa_due_lane ON msa_due (lane, id);
+CREATE INDEX msa_due_owner ON msa_due (owner) WHERE owner IS NOT NULL;
+CREATE TABLE msa_node (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, until timestamptz NOT NULL);
+-- What was added and taken away since somebody last summed it up.
+CREATE TABLE msa_sum (messages bigint NOT NULL, octets bigint NOT NULL);
+`}
+
+// migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.
+const migrateLock = 0x6d7361
+
+// migrate makes the schema what this version knows. Nodes that start at once wait for one another.
+func migrate(ctx context.Context, db pgx.Tx, schema string) error {
+	if _, err := db.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", migrateLock); err != nil {
+		return err
+	}
+	name := pgx.Identifier{schema}.Sanitize()
+	var there bool
+	if err := db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", schema).Scan(&there); err != nil {
+		return err
+	}
+	if !there {
+		if _, err := db.Exec(ctx, "CREATE SCHEMA "+name); err != nil {
+			return err
+		}
+	}
+	var version pgtype.Int4
+	if err := db.QueryRow(ctx, "SELECT to_regclass($1)::oid::int8::int4", name+".msa_meta").Scan(&version); err != nil {
+		return err
+	}
+	if !version.Valid {
+		if _, err := db.Exec(ctx, "CREATE TABLE "+name+".msa_meta (version int NOT NULL); INSERT INTO "+name+".msa_meta VALUES (0)", pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+	}
+	var have int
+	if err := db.QueryRow(ctx, "SELECT version FROM "+name+".msa_meta").Scan(&have); err != nil {
+		return err
+	}
+	if have > len(migrations) {
+		return fmt.Errorf("the schema %s has version %d, made by a newer caddy-msa; this one knows versions up to %d: update this node, or give it a schema of its own", schema, have, len(migrations))
+	}
+	for v := have; v < len(migrations); v++ {
+		if _, err := db.Exec(ctx, migrations[v], pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("making version %d of the tables: %w", v+1, err)
+		}
+	}
+	_, err := db.Exec(ctx, "UPDATE "+name+".msa_meta SET version = $1 WHERE version <> $1", len(migrations))
+	return err
+}
+
+// durable refuses a server that forgets what it has committed, and returns what there is to warn of.
+func durable(ctx context.Context, db pgx.Tx) (warning string, err error) {
+	var fsync, commit, standbys string
+	var standby bool
+	if err := db.QueryRow(ctx, "SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_is_in_recovery()").Scan(&fsync, &commit, &standbys, &standby); err != nil {
+		return "", err
+	}
+	switch {
+	case standby:
+		return "", errors.New("the server is a standby; name the primary, or add target_session_attrs=read-write to the connection string")
+	case fsync != "on":
+		return "", errors.New("the server has fsync off, so that accepted messages would be lost with its power; set fsync = on in postgresql.conf")
+	case commit == "off":
+		return "", errors.New("the server has synchronous_commit off, so that accepted messages would be lost when it crashes; set synchronous_commit = on for this user or in postgresql.conf")
+	case standbys == "" || commit == "local":
+		return "the database has no synchronous standby: accepted messages are lost with its disk; see synchronous_standby_names in postgresql.conf", nil
+	}
+	return "", nil
+}

@@ -1,0 +1,145 @@
+// Package spoolpostgres keeps the spool in PostgreSQL, so that any number of nodes share one queue:
+// each accepts, each delivers, and what a node that died had in hand is another's.
+package spoolpostgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func init() {
+	caddy.RegisterModule(new(PostgresSpool))
+}
+
+// PostgresSpool keeps accepted messages in a PostgreSQL database, which any number of nodes share.
+// Acceptance is confirmed when the database has committed.
+type PostgresSpool struct {
+	// DSN is the connection string: postgres://msa@db.example.org/msa?sslmode=verify-full, or keywords
+	// and values. Required. Placeholders such as {env.MSA_DSN} are resolved once, when the config is loaded.
+	DSN string `json:"dsn,omitempty"`
+	// Password to connect with, in place of one in the DSN; {env.*} and {file.*} keep it out of the config.
+	Password conf.Secret `json:"password,omitempty"`
+	// Schema of the tables, which are made in it. Default: msa.
+	Schema string `json:"schema,omitempty"`
+	// Pool is how many connections transactions have; five more are made for the rest. Default: 16.
+	Pool int `json:"pool,omitempty"`
+	// Node is this node's name in the database and the logs. Default: the host's name.
+	Node string `json:"node,omitempty"`
+	// Lease is how long others wait before they take over what a node had in hand that is no
+	// longer heard of. Default: 60s; 3s or more.
+	Lease conf.Duration `json:"lease,omitempty"`
+
+	options Options
+}
+
+// CaddyModule returns the Caddy module information.
+func (*PostgresSpool) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "msa.spools.postgres",
+		New: func() caddy.Module { return new(PostgresSpool) },
+	}
+}
+
+// Provision checks the settings. It connects to nothing: a configuration can be validated elsewhere.
+func (p *PostgresSpool) Provision(ctx caddy.Context) error {
+	if err := p.resolve(ctx.Logger()); err != nil {
+		return fmt.Errorf("spool postgres: %w", err)
+	}
+	return nil
+}
+
+func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
+	o := Options{Schema: p.Schema, Pool: p.Pool, Node: p.Node, Lease: time.Duration(p.Lease)}
+	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(p.DSN, true, true); err != nil {
+		return fmt.Errorf("dsn: %w", err)
+	}
+	if o.DSN == "" {
+		return errors.New("a connection string is required, as in spool postgres postgres://msa@db.example.org/msa?sslmode=verify-full")
+	}
+	password, err := p.Password.Resolve("password", log)
+	if err != nil {
+		return err
+	}
+	o.Password = password.Value()
+	if o.Node, err = caddy.NewReplacer().ReplaceOrErr(p.Node, true, true); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if o.Node == "" {
+		if o.Node, err = os.Hostname(); err != nil {
+			return fmt.Errorf("node: the host's name is not known (%w); give one", err)
+		}
+	}
+	if o.Pool < 0 {
+		return errors.New("pool must not be negative")
+	}
+	if o.Lease != 0 && o.Lease < minLease {
+		return fmt.Errorf("lease %s is too short: a busy moment would end it; give %s or more", o.Lease, minLease)
+	}
+	if err := o.prepare(); err != nil {
+		return err
+	}
+	p.options = o
+	return nil
+}
+
+// minLease keeps a node that is merely slow from losing what it has in hand.
+const minLease = 3 * time.Second
+
+// Key names the server, the database and the schema, and no secret.
+func (p *PostgresSpool) Key() string {
+	c := &p.options.config.ConnConfig.Config
+	return fmt.Sprintf("postgres:%s:%d/%s/%s", c.Host, c.Port, c.Database, p.options.Schema)
+}
+
+// Open connects, makes the tables or brings them up to date.
+func (p *PostgresSpool) Open(ctx context.Context, log *zap.Logger) (queue.OpenSpool, error) {
+	o := p.options
+	o.Log = log
+	s, err := Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// UnmarshalCaddyfile sets up the spool from Caddyfile tokens. Syntax:
+//
+//	spool postgres <dsn> {
+//		password <password>
+//		schema   <name>
+//		pool     <count>
+//		node     <name>
+//		lease    <duration>
+//	}
+func (p *PostgresSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the spool's name
+	if !d.NextArg() {
+		return d.Err("spool postgres takes a connection string, as in spool postgres postgres://msa@db.example.org/msa?sslmode=verify-full")
+	}
+	p.DSN = d.Val()
+	return conf.Block(d,
+		conf.Value("password", &p.Password),
+		conf.Text("schema", &p.Schema),
+		conf.Count("pool", &p.Pool),
+		conf.Text("node", &p.Node),
+		conf.Value("lease", &p.Lease),
+	)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*PostgresSpool)(nil)
+	_ caddyfile.Unmarshaler = (*PostgresSpool)(nil)
+	_ caddymsa.SpoolModule  = (*PostgresSpool)(nil)
+)

@@ -1,0 +1,271 @@
+package spoolpostgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// Options are a store's.
+type Options struct {
+	DSN      string
+	Password string // in place of one in the DSN
+	Schema   string
+	Pool     int
+	Node     string
+	Lease    time.Duration
+	Timeout  time.Duration // of what is asked of the database. Default 15 s
+	Log      *zap.Logger   // default nowhere
+
+	config *pgxpool.Config
+}
+
+const (
+	defaultSchema  = "msa"
+	defaultPool    = 16
+	defaultLease   = time.Minute
+	defaultTimeout = 15 * time.Second
+)
+
+// prepare sets defaults and reads the connection string.
+func (o *Options) prepare() error {
+	if o.Schema == "" {
+		o.Schema = defaultSchema
+	}
+	if o.Pool == 0 {
+		o.Pool = defaultPool
+	}
+	if o.Lease == 0 {
+		o.Lease = defaultLease
+	}
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	c, err := pgxpool.ParseConfig(o.DSN)
+	if err != nil { // the cause quotes pieces of the string
+		return errors.New(`the connection string cannot be read; write postgres://msa@db.example.org/msa?sslmode=verify-full or "host=db.example.org user=msa", and a password with special characters as the setting password`)
+	}
+	if t := c.ConnConfig.TLSConfig; !strings.HasPrefix(c.ConnConfig.Host, "/") && !strings.Contains(o.DSN, "sslmode=") {
+		return errors.New("the connection string does not say how TLS is used; add sslmode=verify-full, or sslmode=disable for a network that nobody else is in")
+	} else if t != nil && t.InsecureSkipVerify && t.VerifyPeerCertificate == nil || t != nil && len(c.ConnConfig.Fallbacks) > 0 && c.ConnConfig.Fallbacks[len(c.ConnConfig.Fallbacks)-1].TLSConfig == nil {
+		return errors.New("the connection string has TLS that does not verify the server; write sslmode=verify-full, or sslmode=disable for a network that nobody else is in")
+	}
+	if o.Password != "" {
+		c.ConnConfig.Password = o.Password
+	}
+	p := c.ConnConfig.RuntimeParams
+	p["search_path"] = pgx.Identifier{o.Schema}.Sanitize()
+	p["statement_timeout"], p["lock_timeout"] = "0", "0"
+	p["idle_in_transaction_session_timeout"] = "60000"
+	p["default_transaction_isolation"] = "read committed"
+	if p["application_name"] == "" {
+		p["application_name"] = "caddy-msa"
+	}
+	c.ConnConfig.ConnectTimeout = o.Timeout
+	c.ConnConfig.OnNotice = onNotice
+	c.BeforeConnect = dialOnce
+	c.MaxConns = int32(o.Pool)
+	o.config = c
+	return nil
+}
+
+// Store is one node's view of the spool.
+type Store struct {
+	schema  string
+	node    string
+	lease   time.Duration
+	timeout time.Duration
+	log     *zap.Logger
+
+	pool  *pgxpool.Pool // transactions that must be durable
+	quick *pgxpool.Pool // what may be forgotten in a crash, and questions
+
+	notify chan struct{}
+	tell   chan struct{} // others are to be told
+	ended  chan struct{} // closed by Close
+	stop   context.CancelFunc
+	life   context.Context
+	tasks  sync.WaitGroup
+
+	owner atomic.Int64 // what this node is in the database; another after its leases had ended
+	hands hands
+	turns turns
+
+	mu       sync.Mutex
+	disowned []string // messages whose client was told that they were not accepted
+	down     bool     // the last renewal failed
+	touch    time.Time
+}
+
+func closedError(err error) error { return fmt.Errorf("%w (%v)", queue.ErrClosed, err) }
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// Open connects to the database, and makes the tables where there are none.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if err := o.prepare(); err != nil {
+		return nil, fmt.Errorf("spool postgres: %w", err)
+	}
+	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, log: o.Log,
+		notify: make(chan struct{}, 1), tell: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.turns.init()
+	s.hands.init()
+	s.hands.length = o.Lease
+	err := s.open(ctx, o)
+	if err != nil {
+		s.stop()
+		s.closePools()
+		return nil, fmt.Errorf("spool postgres: %s", conf.Redact(err.Error(), conf.NewResolved(o.config.ConnConfig.Password)))
+	}
+	s.touch = time.Now()
+	s.tasks.Go(s.live)
+	s.tasks.Go(func() { s.listen(o.config.ConnConfig.Copy()) })
+	s.tasks.Go(s.announce)
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, o Options) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if s.pool, err = pgxpool.NewWithConfig(s.life, o.config.Copy()); err != nil {
+		return err
+	}
+	quick := o.config.Copy()
+	quick.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
+	quick.MaxConns = 4
+	if s.quick, err = pgxpool.NewWithConfig(s.life, quick); err != nil {
+		return err
+	}
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	warning, err := durable(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if warning != "" {
+		s.log.Warn(warning)
+	}
+	if err := migrate(ctx, tx, s.schema); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	_, err = s.enrol(ctx)
+	return err
+}
+
+// enrol makes this node known under a new number.
+func (s *Store) enrol(ctx context.Context) (time.Time, error) {
+	began := time.Now()
+	var owner int64
+	if err := s.pool.QueryRow(ctx, "INSERT INTO msa_node (name, until) VALUES ($1, now() + $2::float8 * interval '1 second') RETURNING id", s.node, s.lease.Seconds()).Scan(&owner); err != nil {
+		return began, err
+	}
+	s.owner.Store(owner)
+	s.hands.renewed(began)
+	return began, nil
+}
+
+func (s *Store) closed() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Store) check(ctx context.Context) error {
+	if s.closed() {
+		return queue.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Notify implements queue.Notifier.
+func (s *Store) Notify() <-chan struct{} { return s.notify }
+
+func (s *Store) wake() {
+	select {
+	case s.notify <- struct{}{}:
+	default:
+	}
+}
+
+// changed wakes who waits on this node, and on the others.
+func (s *Store) changed() {
+	s.wake()
+	select {
+	case s.tell <- struct{}{}:
+	default:
+	}
+}
+
+// Close gives back what this node has leased.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed() {
+		s.mu.Unlock()
+		return nil
+	}
+	close(s.ended)
+	s.mu.Unlock()
+	s.hands.loseAll()
+	s.stop()
+	s.tasks.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_, err := s.quick.Exec(ctx, "WITH d AS (UPDATE msa_due SET owner = NULL, handed = false WHERE owner = $1) DELETE FROM msa_node WHERE id = $1", s.owner.Load())
+	if err != nil {
+		s.log.Warn("leases were not given back: others take them over when they have ended", zap.Error(err))
+	} else {
+		_, _ = s.quick.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), s.name())
+	}
+	s.closePools()
+	return nil
+}
+
+func (s *Store) closePools() {
+	for _, p := range []*pgxpool.Pool{s.pool, s.quick} {
+		if p != nil {
+			go p.Close() // a connection that hangs must not keep the process
+		}
+	}
+}
+
+func (s *Store) channel() string { return "msa_" + s.schema }
+func (s *Store) name() string    { return fmt.Sprint(s.owner.Load()) }
+
+// isState tells whether the server gave an SQLSTATE.
+func isState(err error, code string) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == code
+}
+
+// Interface guards
+var (
+	_ queue.OpenSpool     = (*Store)(nil)
+	_ queue.Notifier      = (*Store)(nil)
+	_ queue.MessageOpener = (*Store)(nil)
+)

@@ -1,0 +1,406 @@
+package spoolpostgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+const (
+	batch     = 32  // jobs that are claimed at once
+	groups    = 256 // users that are looked at in a lane in one scan; the next goes on after them
+	lowTurn   = 8   // of so many turns one goes to a lower priority
+	maxServed = 100_000
+)
+
+// turns decide what is leased next. Each node decides for itself, among what is due in lanes where it has
+// room; it claims a batch in the order of the turns, which no other node can claim then.
+type turns struct {
+	mu      sync.Mutex // one claims at a time
+	claimed []claim
+	asked   time.Time
+	latest  time.Time
+	count   int
+	served  map[turn]int      // the number of the turn that was last given
+	cursors map[string]string // the user that a lane's next scan begins with
+	share   int               // jobs of a user that are looked at
+	doubt   bool              // the database may have more as this node's than it knows of
+
+	lanesMu sync.Mutex
+	lanes   map[string]queue.LaneState
+	stale   map[string]bool // lanes that changed since the claims
+}
+
+type turn struct{ user, lane string }
+
+// claim is a job that may be handed out.
+type claim struct {
+	key           int64
+	number        int32
+	token         int64
+	lane, user    string
+	rank          int16 // the priority, the highest first
+	due, deadline int64
+}
+
+func (t *turns) init() {
+	t.served, t.cursors = make(map[turn]int), make(map[string]string)
+	t.lanes, t.stale, t.share = make(map[string]queue.LaneState), make(map[string]bool), batch
+}
+
+// SetLane implements queue.Spool.
+func (s *Store) SetLane(name string, state queue.LaneState) {
+	t := &s.turns
+	t.lanesMu.Lock()
+	t.lanes[name], t.stale[name] = state, true
+	t.lanesMu.Unlock()
+	s.wake()
+}
+
+func (t *turns) lane(name string) queue.LaneState {
+	if name == "" {
+		return queue.LaneState{Limit: -1, Proven: true}
+	}
+	t.lanesMu.Lock()
+	defer t.lanesMu.Unlock()
+	if l, ok := t.lanes[name]; ok {
+		return l
+	}
+	return queue.NewLane
+}
+
+// room is how many more of a lane are taken.
+func (t *turns) room(s *Store, lane string, want queue.Want) int {
+	l := t.lane(lane)
+	switch {
+	case want.Proven && !l.Proven:
+		return 0
+	case l.Limit < 0:
+		return math.MaxInt
+	}
+	return max(0, l.Limit-s.hands.in(lane))
+}
+
+// forget drops claims that are somebody else's by now.
+func (t *turns) forget() {
+	t.mu.Lock()
+	t.claimed = nil
+	t.mu.Unlock()
+}
+
+// isStale tells whether lanes changed that the claims are of.
+func (t *turns) isStale() bool {
+	t.lanesMu.Lock()
+	defer t.lanesMu.Unlock()
+	stale := slices.ContainsFunc(t.claimed, func(c claim) bool { return t.stale[c.lane] })
+	clear(t.stale)
+	return stale
+}
+
+// Lease implements queue.Spool.
+func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queue.Lease, time.Time, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	t := &s.turns
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.asked = time.Now()
+	if err := t.clock(ctx, s, now); err != nil {
+		return nil, time.Time{}, err
+	}
+	if t.isStale() {
+		if err := t.flush(ctx, s); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
+	if t.doubt {
+		if err := t.reconcile(ctx, s); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
+	for scans := 0; ; scans++ {
+		for len(t.claimed) > 0 {
+			c := t.claimed[0]
+			if c.deadline > nanos(now) && (c.due > nanos(now) || t.room(s, c.lane, want) == 0) {
+				if err := t.flush(ctx, s); err != nil {
+					return nil, time.Time{}, err
+				}
+				break
+			}
+			l, err := s.handOut(ctx, c)
+			if err != nil {
+				t.doubt = true
+				return nil, time.Time{}, err
+			}
+			t.claimed = t.claimed[1:]
+			if l != nil {
+				return l, time.Time{}, nil
+			}
+		}
+		if scans > 0 && (len(t.cursors) == 0 || scans > 3) {
+			next, err := s.next(ctx, now)
+			if err != nil {
+				return nil, time.Time{}, err
+			}
+			return nil, next, queue.ErrNoneDue
+		}
+		if scans > 0 {
+			clear(t.cursors) // from the beginning
+		}
+		due, err := t.scan(ctx, s, now, want)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		if err := t.claim(ctx, s, t.choose(s, due, now, want)); err != nil {
+			t.doubt = true
+			return nil, time.Time{}, err
+		}
+	}
+}
+
+// reconcile gives back what the database has as this node's and this node does not.
+func (t *turns) reconcile(ctx context.Context, s *Store) error {
+	t.claimed, t.doubt = nil, false
+	keys, numbers := s.hands.list()
+	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+		_, err := db.Exec(ctx, `UPDATE msa_due SET owner = NULL, handed = false WHERE owner = $1
+			AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::int[]) AS w(key, number) WHERE w.key = msa_due.key AND w.number = msa_due.number)`, s.owner.Load(), keys, numbers)
+		return err
+	})
+	t.doubt = err != nil
+	return err
+}
+
+// clock notices that this node's clock was set back: nobody knows then when what waits was to be due.
+func (t *turns) clock(ctx context.Context, s *Store, now time.Time) error {
+	if now.Before(t.latest.Add(-time.Minute)) {
+		if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+			_, err := db.Exec(ctx, "UPDATE msa_due SET due = $1 WHERE owner IS NULL AND NOT held AND due > $1 AND number > 0", nanos(now))
+			return err
+		}); err != nil {
+			return err
+		}
+		t.latest = now
+	}
+	if now.After(t.latest) {
+		t.latest = now
+	}
+	return nil
+}
+
+// scan finds jobs that are due: a few of each user in each lane that has room, and what is overdue.
+func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Want) (due []claim, err error) {
+	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+		due = nil
+		rows, err := db.Query(ctx, `WITH RECURSIVE l AS (
+			(SELECT lane FROM msa_due WHERE owner IS NULL AND NOT held ORDER BY lane LIMIT 1)
+			UNION ALL
+			SELECT (SELECT d.lane FROM msa_due d WHERE owner IS NULL AND NOT held AND d.lane > l.lane ORDER BY d.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL)
+			SELECT lane FROM l WHERE lane IS NOT NULL`)
+		if err != nil {
+			return err
+		}
+		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		lanes, from := []string{}, []string{}
+		for _, l := range all {
+			if t.room(s, l, want) > 0 {
+				lanes, from = append(lanes, l), append(from, t.cursors[l])
+			}
+		}
+		if len(lanes) > 0 {
+			rows, err = db.Query(ctx, `SELECT c.key, c.number, c.token, l.lane, g.usr, g.rank, c.due, c.deadline FROM unnest($1::text[], $2::text[]) AS l(lane, start)
+				CROSS JOIN LATERAL (WITH RECURSIVE r AS (
+					(SELECT usr, rank, 1 AS n FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND usr >= l.start ORDER BY usr, rank LIMIT 1)
+					UNION ALL
+					SELECT x.usr, x.rank, r.n + 1 FROM r CROSS JOIN LATERAL (
+						SELECT usr, rank FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND (usr, rank) > (r.usr, r.rank) ORDER BY usr, rank LIMIT 1) x WHERE r.n < $5)
+					SELECT usr, rank FROM r) g
+				CROSS JOIN LATERAL (SELECT key, number, token, due, deadline FROM msa_due
+					WHERE owner IS NULL AND NOT held AND lane = l.lane AND usr = g.usr AND rank = g.rank AND due <= $3 ORDER BY due, key, number LIMIT $4) c`,
+				lanes, from, nanos(now), t.share, groups)
+			if due, err = collect(rows, err, due); err != nil {
+				return err
+			}
+		}
+		t.advance(due)
+		rows, err = db.Query(ctx, `SELECT key, number, token, lane, usr, rank, due, deadline FROM msa_due
+			WHERE owner IS NULL AND NOT held AND deadline <= $1 ORDER BY deadline LIMIT $2`, nanos(now), 2*batch)
+		due, err = collect(rows, err, due)
+		return err
+	})
+	return due, err
+}
+
+func collect(rows pgx.Rows, err error, all []claim) ([]claim, error) {
+	if err != nil {
+		return nil, err
+	}
+	var c claim
+	_, err = pgx.ForEachRow(rows, []any{&c.key, &c.number, &c.token, &c.lane, &c.user, &c.rank, &c.due, &c.deadline}, func() error {
+		all = append(all, c)
+		return nil
+	})
+	return all, err
+}
+
+// advance has the next scan go on where this one had enough, and look at so many jobs of each
+// user that there are enough for a batch and not many more.
+func (t *turns) advance(due []claim) {
+	users := make(map[turn]bool)
+	count, last := make(map[string]int), make(map[string]string)
+	for _, c := range due {
+		if k := (turn{c.user, c.lane}); !users[k] {
+			users[k] = true
+			count[c.lane]++
+			last[c.lane] = max(last[c.lane], c.user)
+		}
+	}
+	clear(t.cursors)
+	for lane, n := range count {
+		if n >= groups/2 { // the others may have nothing that is due
+			t.cursors[lane] = last[lane]
+		}
+	}
+	t.share = max(1, min(batch, 8*batch/max(1, len(users))))
+}
+
+// choose gives turns: to the highest priority, or now and then to the lowest, there to the user who has waited
+// longest in the lane, and of that user to what is due first.
+func (t *turns) choose(s *Store, due []claim, now time.Time, want queue.Want) (chosen []claim) {
+	room := make(map[string]int)
+	seen := make(map[[2]int64]bool)
+	due = slices.DeleteFunc(due, func(c claim) bool {
+		k := [2]int64{c.key, int64(c.number)}
+		if seen[k] {
+			return true
+		}
+		seen[k] = true
+		if _, ok := room[c.lane]; !ok {
+			room[c.lane] = t.room(s, c.lane, want)
+		}
+		return false
+	})
+	if len(t.served) > maxServed {
+		clear(t.served)
+	}
+	for len(chosen) < batch {
+		low := (t.count+1)%lowTurn == 0
+		best := -1
+		for i := range due {
+			c := &due[i]
+			if c.deadline > nanos(now) && room[c.lane] == 0 {
+				continue
+			}
+			if best < 0 || t.before(c, &due[best], low) {
+				best = i
+			}
+		}
+		if best < 0 {
+			break
+		}
+		t.count++
+		c := due[best]
+		due = slices.Delete(due, best, best+1)
+		t.served[turn{c.user, c.lane}] = t.count
+		if room[c.lane] > 0 && room[c.lane] < math.MaxInt {
+			room[c.lane]--
+		}
+		chosen = append(chosen, c)
+	}
+	return chosen
+}
+
+func (t *turns) before(a, b *claim, low bool) bool {
+	rank := cmp.Compare(a.rank, b.rank)
+	if low {
+		rank = -rank
+	}
+	return cmp.Or(rank, cmp.Compare(t.served[turn{a.user, a.lane}], t.served[turn{b.user, b.lane}]),
+		cmp.Compare(a.due, b.due), cmp.Compare(a.key, b.key), cmp.Compare(a.number, b.number)) < 0
+}
+
+// claim makes jobs this node's, those that no other node was faster to claim.
+func (t *turns) claim(ctx context.Context, s *Store, chosen []claim) error {
+	if len(chosen) == 0 {
+		return nil
+	}
+	keys, tokens := make([]int64, len(chosen)), make([]int64, len(chosen))
+	numbers := make([]int32, len(chosen))
+	for i, c := range chosen {
+		keys[i], numbers[i], tokens[i] = c.key, c.number, c.token
+	}
+	// A change of the job has changed its token.
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, `WITH me AS (SELECT id FROM msa_node WHERE id = $1 FOR SHARE), pick AS (
+		SELECT d.key, d.number FROM msa_due d JOIN unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token) ON d.key = w.key AND d.number = w.number AND d.token = w.token, me
+		WHERE d.owner IS NULL AND NOT d.held FOR UPDATE OF d SKIP LOCKED)
+		UPDATE msa_due d SET owner = $1, handed = false, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number`,
+		s.owner.Load(), keys, numbers, tokens)
+	if err != nil {
+		return s.failed(ctx, err)
+	}
+	got := make(map[[2]int64]bool)
+	var key int64
+	var number int32
+	if _, err := pgx.ForEachRow(rows, []any{&key, &number}, func() error { got[[2]int64{key, int64(number)}] = true; return nil }); err != nil {
+		return s.failed(ctx, err)
+	}
+	for _, c := range chosen {
+		if got[[2]int64{c.key, int64(c.number)}] {
+			c.token++
+			t.claimed = append(t.claimed, c)
+		}
+	}
+	return nil
+}
+
+// next is when the next job comes due.
+func (s *Store) next(ctx context.Context, now time.Time) (next time.Time, err error) {
+	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+		var at *int64
+		if err := db.QueryRow(ctx, `SELECT least(
+			(SELECT min(due) FROM msa_due WHERE owner IS NULL AND NOT held AND due > $1),
+			(SELECT min(deadline) FROM msa_due WHERE owner IS NULL AND NOT held AND deadline > $1 AND deadline < $2))`, nanos(now), never).Scan(&at); err != nil {
+			return err
+		}
+		if next = (time.Time{}); at != nil {
+			next = timeOf(*at)
+		}
+		return nil
+	})
+	return next, err
+}
+
+// Times as they are stored: nanoseconds, the zero time before all others.
+const (
+	always = math.MinInt64
+	never  = math.MaxInt64
+)
+
+func nanos(t time.Time) int64 {
+	switch {
+	case t.IsZero(), t.Year() < 1678:
+		return always
+	case t.Year() > 2261:
+		return never - 1
+	}
+	return t.UnixNano()
+}
+
+func timeOf(n int64) time.Time { return time.Unix(0, n).UTC() }
+
+func isNotFound(err error) bool { return errors.Is(err, queue.ErrNotFound) }

@@ -44,4 +44,5 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/sinks3"
 	_ "github.com/caddy-msa/caddy-msa/modules/sinkwebhook"
 	_ "github.com/caddy-msa/caddy-msa/modules/spoolfile"
+	_ "github.com/caddy-msa/caddy-msa/modules/spoolpostgres"
 )

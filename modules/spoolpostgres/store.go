@@ -2,6 +2,7 @@ package spoolpostgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -61,9 +62,10 @@ func (o *Options) prepare() error {
 	if err != nil { // the cause quotes pieces of the string
 		return errors.New(`the connection string cannot be read; write postgres://msa@db.example.org/msa?sslmode=verify-full or "host=db.example.org user=msa", and a password with special characters as the setting password`)
 	}
-	if t := c.ConnConfig.TLSConfig; !strings.HasPrefix(c.ConnConfig.Host, "/") && !strings.Contains(o.DSN, "sslmode=") {
+	if !strings.HasPrefix(c.ConnConfig.Host, "/") && !strings.Contains(o.DSN, "sslmode=") {
 		return errors.New("the connection string does not say how TLS is used; add sslmode=verify-full, or sslmode=disable for a network that nobody else is in")
-	} else if t != nil && t.InsecureSkipVerify && t.VerifyPeerCertificate == nil || t != nil && len(c.ConnConfig.Fallbacks) > 0 && c.ConnConfig.Fallbacks[len(c.ConnConfig.Fallbacks)-1].TLSConfig == nil {
+	}
+	if !verified(c.ConnConfig) {
 		return errors.New("the connection string has TLS that does not verify the server; write sslmode=verify-full, or sslmode=disable for a network that nobody else is in")
 	}
 	if o.Password != "" {
@@ -83,6 +85,20 @@ func (o *Options) prepare() error {
 	c.MaxConns = int32(o.Pool)
 	o.config = c
 	return nil
+}
+
+// verified tells whether each way to connect verifies the server, or none has TLS.
+func verified(c *pgx.ConnConfig) bool {
+	ways := []*tls.Config{c.TLSConfig}
+	for _, f := range c.Fallbacks {
+		ways = append(ways, f.TLSConfig)
+	}
+	for _, t := range ways {
+		if (t == nil) != (ways[0] == nil) || t != nil && t.InsecureSkipVerify && t.VerifyPeerCertificate == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Store is one node's view of the spool.

@@ -2,7 +2,11 @@ package conf
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -273,5 +277,38 @@ func TestDidYouMean(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %q", name, got)
 		}
+	}
+}
+
+// issue 10.29: what editors leave in the file of a secret is no part of it, or an error.
+func TestSecretFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secret")
+	for text, want := range map[string]string{
+		"\ufeffs3cret\r\n": "s3cret", "s3cret \t\n": "s3cret", "\u00a0s3cret\u00a0\n\n": "s3cret", "s3 cret": "s3 cret", "s3cret,": "s3cret,",
+		"\xff\xfes\x003\x00": "", "s\x003\x00": "",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Secret("{file."+file+"}").Resolve("key", zap.NewNop())
+		if (err != nil) != (want == "") || r.Value() != want {
+			t.Errorf("%q: %q, %v", text, r.Value(), err)
+		}
+	}
+}
+
+// issue 10.29: a byte order mark costs no certificate.
+func TestRootsWithByteOrderMark(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, append([]byte("\ufeff"), cert...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Roots([]string{file}); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,7 +36,8 @@ func (s *Secret) UnmarshalText(text []byte) error {
 }
 
 // Resolve puts in what the placeholders stand for, and warns of a literal secret. name is the
-// setting's. Line ends after it are taken off, as files have one.
+// setting's. Line ends after it are taken off, as files have one;
+// of a file also a byte order mark and white space around it.
 func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
 	value, err := caddy.NewReplacer().ReplaceOrErr(string(s), true, true)
 	if err != nil {
@@ -44,7 +46,22 @@ func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
 	if s.Literal() {
 		log.Warn("a secret is in the configuration, which the admin API shows; use {env.NAME} or {file./path}", zap.String("setting", name))
 	}
-	return NewResolved(strings.TrimRight(value, "\r\n")), nil
+	if value, err = asMeant(value, strings.Contains(string(s), "{file.")); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return NewResolved(value), nil
+}
+
+// asMeant takes away from a secret what editors leave in files.
+func asMeant(value string, file bool) (string, error) {
+	if strings.HasPrefix(value, "\xff\xfe") || strings.HasPrefix(value, "\xfe\xff") || strings.ContainsRune(value, 0) {
+		return "", errors.New("the secret contains NUL or is UTF-16; save it as UTF-8")
+	}
+	value = strings.TrimPrefix(value, "\ufeff")
+	if file {
+		return strings.TrimSpace(value), nil
+	}
+	return strings.TrimRight(value, "\r\n"), nil
 }
 
 // Literal tells whether the secret itself stands in the configuration. It goes by how the setting

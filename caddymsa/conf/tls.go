@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -85,7 +86,7 @@ func Roots(files []string) (*x509.CertPool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
-		if !pool.AppendCertsFromPEM(pem) {
+		if !pool.AppendCertsFromPEM(textfile.Unmarked(pem)) {
 			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", path)
 		}
 	}

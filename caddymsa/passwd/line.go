@@ -22,7 +22,7 @@ func ParseLine(line string) (User, error) {
 	if len(line) > MaxLine {
 		return User{}, fmt.Errorf("longer than %d octets", MaxLine)
 	}
-	if strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
+	if strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' || r == '\u2028' || r == '\u2029' }) {
 		return User{}, errors.New("control character in the line")
 	}
 	fields := strings.SplitN(line, ":", 8)

@@ -89,6 +89,7 @@ func TestParseLineErrors(t *testing.T) {
 		" bob:{PLAIN}tops3cret":                     "white space",
 		"b\xffb:{PLAIN}tops3cret":                   "not UTF-8",
 		"bob:{PLAIN}tops3cret\x00":                  "control character",
+		"bob:{PLAIN}tops3cret\u2028":                "control character",
 		"bob:tops3cret":                             "means CRYPT",
 		"bob:{tops3cret":                            `"}" is missing`,
 		"bob:{tops3cret}x":                          "unknown scheme",

@@ -17,6 +17,9 @@ const MaxLine = 64 << 10
 
 const byteOrderMark = "\ufeff"
 
+// Unmarked is a whole file without its byte order mark, for parsers that stumble over it, as Go's of PEM does.
+func Unmarked(b []byte) []byte { return bytes.TrimPrefix(b, []byte(byteOrderMark)) }
+
 // Reader reads a file line by line.
 type Reader struct {
 	// Exact leaves spaces of other kinds, octets that are not UTF-8 and invisible characters as they are, for files

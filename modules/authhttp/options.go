@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -140,6 +141,7 @@ func (h *HTTP) resolveTLS(o *options) error {
 		if err != nil {
 			return fmt.Errorf("ca: %w", err)
 		}
+		pem = textfile.Unmarked(pem)
 		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 			return fmt.Errorf("ca: %s holds no certificate in PEM", path)
 		}

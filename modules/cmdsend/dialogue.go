@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // dialogue is a connection whose lines are printed as they go by.
@@ -86,7 +87,7 @@ func (o *options) tlsConfig() (*tls.Config, error) {
 		return nil, err
 	}
 	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
+	if !config.RootCAs.AppendCertsFromPEM(textfile.Unmarked(pem)) {
 		return nil, fmt.Errorf("%s contains no certificate in PEM", o.ca)
 	}
 	return config, nil

@@ -50,7 +50,7 @@ func (c *Content) checkArchive(p *message.Part, body io.Reader, inflate *budget)
 		if count++; count > maxEntries {
 			return cannotList("it has more than %d entries", maxEntries)
 		}
-		if !c.inside.admitFile(name) {
+		if !c.inside.admitEntry(name) {
 			return &notAdmitted{name}
 		}
 		return inflate.ctx.Err()

@@ -41,3 +41,13 @@ func (l lists) admitFile(name string) bool {
 	base := whole[strings.LastIndexAny(whole, `/\`)+1:]
 	return !l.forbid.match(name) && !l.forbid.match(whole) && l.admit(base)
 }
+
+// admitEntry judges a name in an archive. That of a directory is no file's: zip -r and tar list directories too, and nobody
+// allows them by name. It may be forbidden.
+func (l lists) admitEntry(name string) bool {
+	dir := strings.TrimRight(name, "/")
+	if dir == name {
+		return l.admitFile(name)
+	}
+	return lists{forbid: l.forbid}.admitFile(dir)
+}

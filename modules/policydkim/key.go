@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // Key is a private key of a domain's.
@@ -99,7 +100,7 @@ func (k *Key) load(log *zap.Logger) (*signer, error) {
 const howToMake = `make one with: openssl genpkey -algorithm ed25519 (or RSA -pkeyopt rsa_keygen_bits:2048)`
 
 func parseKey(text []byte) (crypto.Signer, error) {
-	block, _ := pem.Decode(text)
+	block, _ := pem.Decode(textfile.Unmarked(text))
 	if block == nil {
 		return nil, errors.New("there is no PEM block in it; " + howToMake)
 	}

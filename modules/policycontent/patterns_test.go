@@ -1,0 +1,14 @@
+package policycontent
+
+import "testing"
+
+// issue 10.30: Info-ZIP's zip -r and tar list directories, which are no files.
+func TestDirectoriesInArchives(t *testing.T) {
+	t.Parallel()
+	l := lists{allow: compile([]string{"*.xml"}), forbid: compile([]string{"*.exe"})}
+	for name, want := range map[string]bool{"d/": true, "./": true, "d/e/": true, "d/a.xml": true, "d/a.txt": false, "evil.exe/": false, "d/evil.exe//": false, "": false} {
+		if got := l.admitEntry(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}

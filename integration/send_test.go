@@ -134,7 +134,7 @@ func TestSendFails(t *testing.T) {
 		{"mechanism of nobody", []string{"--mechanism", "CRAM-MD5"}, "mechanism CRAM-MD5 is not known here", true},
 		{"mechanism not offered", []string{"--mechanism", "XOAUTH2", "--token", "t"}, "the server refused: 504", true},
 		{"CA", []string{"--ca", stranger}, "certificate signed by unknown authority", false},
-		{"empty CA", []string{"--ca", filepath.Join(s.dir, "empty.pem")}, "contains no certificate", false},
+		{"empty CA", []string{"--ca", filepath.Join(s.dir, "empty.pem")}, "holds no certificate", false},
 		{"no CA file", []string{"--ca", filepath.Join(s.dir, "none.pem")}, "no such file", false},
 		{"name", []string{"--server-name", "other.example.test"}, "TLS handshake: ", false},
 		{"nobody listens", []string{"--server", nobody}, "connection refused", false},

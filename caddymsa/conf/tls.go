@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -76,21 +77,40 @@ func Roots(files []string) (*x509.CertPool, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
+	pems, err := readFiles(files)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
 	pool := x509.NewCertPool()
-	for _, file := range files {
-		path, err := caddy.NewReplacer().ReplaceOrErr(file, true, true)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
+	for i, pem := range pems {
 		if !pool.AppendCertsFromPEM(textfile.Unmarked(pem)) {
-			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", path)
+			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", files[i])
 		}
 	}
 	return pool, nil
+}
+
+// Digest tells apart settings and what the files of CA hold, for what is shared between configurations.
+func (t *TLSClient) Digest() (sum [sha256.Size]byte, err error) {
+	pems, err := readFiles(t.CA)
+	if err != nil {
+		return sum, fmt.Errorf("ca: %w", err)
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", t.CA, pems, t.ServerName, t.ClientCertificate, t.ClientKey)), nil
+}
+
+func readFiles(files []string) ([][]byte, error) {
+	all := make([][]byte, len(files))
+	for i, file := range files {
+		path, err := caddy.NewReplacer().ReplaceOrErr(file, true, true)
+		if err != nil {
+			return nil, err
+		}
+		if all[i], err = os.ReadFile(path); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // IsLoopback tells whether a host, without port, is this machine by name or address, so that nobody

@@ -9,7 +9,7 @@ import (
 // BenchmarkLogin is a right password, one login after another and several at once.
 func BenchmarkLogin(b *testing.B) {
 	s := startSlapd(b)
-	service := LDAP{Servers: []string{s.ldaps}, CA: []string{s.ca}, Base: suffix, BindDN: finder, BindPassword: "find it"}
+	service := LDAP{Servers: []string{s.ldaps}, TLSClient: conf.TLSClient{CA: []string{s.ca}}, Base: suffix, BindDN: finder, BindPassword: "find it"}
 	search, cached, stored := service, service, service
 	cached.Cache = conf.Duration(1e12)
 	stored.PasswordAttribute = "userPassword"
@@ -17,7 +17,7 @@ func BenchmarkLogin(b *testing.B) {
 		name string
 		l    *LDAP
 	}{
-		{"bind", &LDAP{Servers: []string{s.ldaps}, CA: []string{s.ca}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}}},
+		{"bind", &LDAP{Servers: []string{s.ldaps}, TLSClient: conf.TLSClient{CA: []string{s.ca}}, UserDN: "uid={local}," + below, Domains: []string{"example.org"}}},
 		{"search", &search}, {"search_cached", &cached}, {"stored", &stored},
 	} {
 		must(b, way.l)

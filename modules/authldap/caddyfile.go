@@ -39,12 +39,9 @@ func (l *LDAP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if l.Servers = d.RemainingArgs(); len(l.Servers) == 0 {
 		return d.Err("ldap needs a server, as in ldap ldaps://ldap.example.org")
 	}
-	return conf.Block(d,
+	return conf.Block(d, append(l.TLSClient.Settings(),
 		conf.Flag("start_tls", &l.StartTLS),
 		conf.Flag("insecure_plaintext", &l.InsecurePlaintext),
-		conf.List("ca", &l.CA),
-		conf.Text("server_name", &l.ServerName),
-		conf.Texts("client_certificate", "a certificate file and a key file", &l.ClientCertificate, &l.ClientKey),
 		conf.Text("bind_dn", &l.BindDN),
 		conf.Value("bind_password", &l.BindPassword),
 		conf.Flag("bind_external", &l.BindExternal),
@@ -64,5 +61,5 @@ func (l *LDAP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Value("timeout", &l.Timeout),
 		conf.Count("concurrency", &l.Concurrency),
 		conf.DurationOr("cache", &l.Cache, "off", 0),
-	)
+	)...)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // The service account may be whom a client certificate or the process's own user stands for.
@@ -17,7 +18,7 @@ func TestExternal(t *testing.T) {
 	self := fmt.Sprintf("gidNumber=%d+uidNumber=%d,cn=peercred,cn=external,cn=auth", os.Getgid(), os.Getuid())
 	for want, l := range map[string]*LDAP{
 		self:           {Servers: []string{"ldapi://" + s.dir + "/socket"}, BindExternal: true, Base: suffix},
-		"cn=localhost": {Servers: []string{s.ldaps}, CA: []string{s.ca}, ClientCertificate: s.dir + "/cert.pem", ClientKey: s.dir + "/key.pem", BindExternal: true, Base: suffix},
+		"cn=localhost": {Servers: []string{s.ldaps}, TLSClient: conf.TLSClient{CA: []string{s.ca}, ClientCertificate: s.dir + "/cert.pem", ClientKey: s.dir + "/key.pem"}, BindExternal: true, Base: suffix},
 	} {
 		must(t, l)
 		answered(t, l, want)

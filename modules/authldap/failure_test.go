@@ -2,6 +2,7 @@ package authldap
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"strings"
 	"sync"
@@ -224,15 +225,14 @@ func TestTLS(t *testing.T) {
 	for what, l := range map[string]*LDAP{
 		"a CA that nobody knows":               {Servers: []string{s.ldaps}, Base: suffix},
 		"a CA that nobody knows, StartTLS":     {Servers: []string{s.ldap}, StartTLS: true, Base: suffix},
-		"another name":                         {Servers: []string{s.ldaps}, Base: suffix, CA: []string{s.ca}, ServerName: "other.example.org"},
-		"TLS where there is none":              {Servers: []string{"ldaps://127.0.0.1" + port}, Base: suffix, CA: []string{s.ca}, Timeout: brief},
+		"another name":                         {Servers: []string{s.ldaps}, Base: suffix, TLSClient: conf.TLSClient{CA: []string{s.ca}, ServerName: "other.example.org"}},
+		"TLS where there is none":              {Servers: []string{"ldaps://127.0.0.1" + port}, Base: suffix, TLSClient: conf.TLSClient{CA: []string{s.ca}}, Timeout: brief},
 		"clear text where TLS is spoken first": {Servers: []string{"ldap" + strings.TrimPrefix(s.ldaps, "ldaps")}, Base: suffix, Timeout: brief},
 	} {
 		must(t, l) // a directory that does not answer does not fail the load
 		unanswered(t, l, what)
 	}
-	l := must(t, &LDAP{Servers: []string{s.ldaps}, Base: suffix, CA: []string{s.ca}, ServerName: "ldap.example.org",
-		ClientCertificate: s.dir + "/cert.pem", ClientKey: s.dir + "/key.pem"})
+	l := must(t, &LDAP{Servers: []string{s.ldaps}, Base: suffix, TLSClient: conf.TLSClient{CA: []string{s.ca}, ServerName: "ldap.example.org", ClientCertificate: s.dir + "/cert.pem", ClientKey: s.dir + "/key.pem"}})
 	answered(t, l, "server_name, with a client certificate")
 }
 
@@ -241,12 +241,12 @@ func TestSecurity(t *testing.T) {
 		"ldap://127.0.0.1": plaintext, "ldap://localhost:1389": plaintext, "ldap://[::1]": plaintext, "ldapi:///run/x": plaintext,
 		"ldap://ldap.example.org": startTLS, "ldap://192.0.2.1": startTLS, "ldap://localhost.example.org": startTLS, "ldaps://localhost": ldaps,
 	} {
-		s, err := newServer(url, &options{connections: 1})
+		s, err := newServer(url, &options{tls: new(tls.Config), connections: 1})
 		if err != nil || s.security != want {
 			t.Errorf("%s: %v, %v", url, s, err)
 		}
 	}
-	if s, err := newServer("ldap://ldap.example.org", &options{connections: 1, plaintext: true}); err != nil || s.security != plaintext || s.address != "ldap.example.org:389" {
+	if s, err := newServer("ldap://ldap.example.org", &options{tls: new(tls.Config), connections: 1, plaintext: true}); err != nil || s.security != plaintext || s.address != "ldap.example.org:389" {
 		t.Error(s, err)
 	}
 }

@@ -42,16 +42,7 @@ type LDAP struct {
 	// InsecurePlaintext sends passwords in clear text through the network to ldap:// servers.
 	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
 
-	// CA are files of the certificates, in PEM, that sign those of the servers. Default: the system's.
-	CA []string `json:"ca,omitempty"`
-
-	// ServerName is the name that certificates of servers must have. Default: as in the URL.
-	ServerName string `json:"server_name,omitempty"`
-
-	// ClientCertificate and ClientKey are files in PEM, read at each connection, with which this
-	// server proves itself. Default: none.
-	ClientCertificate string `json:"client_certificate,omitempty"`
-	ClientKey         string `json:"client_key,omitempty"`
+	conf.TLSClient
 
 	// BindDN and BindPassword are those of the service account that searches. Default: in
 	// a search before the bind, anonymous.

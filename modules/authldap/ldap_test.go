@@ -70,10 +70,10 @@ func ways(s *slapd) map[string]*LDAP {
 			Disabled: "(employeeType=former)"},
 		"search":                           {Servers: []string{s.ldap}, Base: below, BindDN: finder, BindPassword: "find it", Disabled: "(employeeType=former)"},
 		"search anonymously, with a cache": {Servers: []string{s.ldap}, Base: suffix, Cache: conf.Duration(1e12), Disabled: "(employeeType=former)"},
-		"search by StartTLS":               {Servers: []string{s.ldap}, StartTLS: true, CA: []string{s.ca}, Base: suffix, DecoyDN: "cn=decoy," + suffix, Disabled: "(employeeType=former)"},
-		"search by ldaps":                  {Servers: []string{s.ldaps}, CA: []string{s.ca}, Base: suffix, Disabled: "(employeeType=former)"},
+		"search by StartTLS":               {Servers: []string{s.ldap}, StartTLS: true, TLSClient: conf.TLSClient{CA: []string{s.ca}}, Base: suffix, DecoyDN: "cn=decoy," + suffix, Disabled: "(employeeType=former)"},
+		"search by ldaps":                  {Servers: []string{s.ldaps}, TLSClient: conf.TLSClient{CA: []string{s.ca}}, Base: suffix, Disabled: "(employeeType=former)"},
 		"search by ldapi":                  {Servers: []string{"ldapi://" + s.dir + "/socket"}, Base: suffix, Disabled: "(employeeType=former)"},
-		"stored": {Servers: []string{s.ldaps}, CA: []string{s.ca}, Base: suffix, BindDN: finder, BindPassword: "find it", PasswordAttribute: "userPassword",
+		"stored": {Servers: []string{s.ldaps}, TLSClient: conf.TLSClient{CA: []string{s.ca}}, Base: suffix, BindDN: finder, BindPassword: "find it", PasswordAttribute: "userPassword",
 			Disabled: "(employeeType=former)"},
 	}
 }
@@ -272,7 +272,7 @@ func TestBadSettings(t *testing.T) {
 		"add base and filter":       {Servers: one, UserDN: "{user}", Addresses: []string{"mail"}},
 		"there are ldaps://":        {Servers: []string{"https://ldap.example.org"}, Base: suffix},
 		"contradict":                {Servers: one, Base: suffix, StartTLS: true, InsecurePlaintext: true},
-		"no such file":              {Servers: one, Base: suffix, CA: []string{s.dir + "/nothing"}},
+		"no such file":              {Servers: one, Base: suffix, TLSClient: conf.TLSClient{CA: []string{s.dir + "/nothing"}}},
 		"service account":           {Servers: one, Base: suffix, BindDN: finder, BindPassword: "wrong"},
 		"No Such Object":            {Servers: one, Base: "ou=nowhere," + suffix},
 		"there are sub and one":     {Servers: one, Base: suffix, Scope: "all"},

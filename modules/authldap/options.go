@@ -3,7 +3,6 @@ package authldap
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,9 +36,7 @@ var defaultFingerprint = []string{"entryUUID", "nsUniqueId", "objectGUID", "pwdC
 type options struct {
 	urls                []string
 	startTLS, plaintext bool
-	roots               *x509.CertPool
-	serverName          string
-	certificate, key    string
+	tls                 *tls.Config // of no server in particular
 
 	bindDN, bindPassword string
 	external             bool
@@ -72,18 +69,14 @@ type directoryKey [sha256.Size]byte
 // resolve checks the settings and replaces placeholders.
 func (l *LDAP) resolve(secret []byte, log *zap.Logger) (*options, directoryKey, error) {
 	o := &options{
-		startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, serverName: l.ServerName,
-		certificate: l.ClientCertificate, key: l.ClientKey, external: l.BindExternal,
+		startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, external: l.BindExternal,
 		service:        l.BindDN != "" || l.BindExternal || l.UserDN == "",
 		userAttributes: l.UserAttributes, passwordAttribute: l.PasswordAttribute, addresses: l.Addresses, attributes: l.Attributes,
 		fingerprint: l.Fingerprint, decoyDN: l.DecoyDN, secret: secret,
 		timeout: time.Duration(l.Timeout), connections: l.Concurrency,
 	}
-	var roots []byte
-	var err error
 	for _, check := range []func() error{
 		func() error { return l.resolveConnection(o, log) },
-		func() error { roots, err = l.readRoots(o); return err },
 		func() error { return l.resolveUser(o) },
 		func() error { return l.resolveEntry(o) },
 	} {
@@ -91,11 +84,15 @@ func (l *LDAP) resolve(secret []byte, log *zap.Logger) (*options, directoryKey, 
 			return nil, directoryKey{}, err
 		}
 	}
+	client, err := l.TLSClient.Digest()
+	if err != nil {
+		return nil, directoryKey{}, err
+	}
 	settings, err := json.Marshal(l)
 	if err != nil {
 		return nil, directoryKey{}, err
 	}
-	return o, sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", settings, strings.Join(append(o.urls, o.bindDN, o.bindPassword), "\x00"), roots, secret)), nil
+	return o, sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", settings, strings.Join(append(o.urls, o.bindDN, o.bindPassword), "\x00"), client, secret)), nil
 }
 
 func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
@@ -134,8 +131,6 @@ func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
 		return errors.New("bind_external and bind_dn are two ways to do the same; leave one out")
 	case l.StartTLS && l.InsecurePlaintext:
 		return errors.New("start_tls and insecure_plaintext contradict one another; leave insecure_plaintext out")
-	case (o.certificate == "") != (o.key == ""):
-		return errors.New("client_certificate needs a certificate and a key")
 	case o.timeout < 0 || o.connections < 0 || l.Cache < 0:
 		return errors.New("timeout, concurrency and cache cannot be negative")
 	case l.Cache > 0 && !o.service:
@@ -143,12 +138,8 @@ func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
 	case l.PasswordAttribute != "" && !o.service:
 		return errors.New("password_attribute needs a service account that may read it; add bind_dn and bind_password")
 	}
-	if o.certificate != "" {
-		if _, err := tls.LoadX509KeyPair(o.certificate, o.key); err != nil {
-			return fmt.Errorf("client_certificate: %w", err)
-		}
-	}
-	return nil
+	o.tls, err = l.TLSClient.Config()
+	return err
 }
 
 // resolveUser says how a name becomes an entry and a DN to bind as.

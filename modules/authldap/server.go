@@ -94,7 +94,12 @@ func newServer(text string, o *options) (*server, error) {
 		port = "389"
 	}
 	s.network, s.address = "tcp", net.JoinHostPort(u.Hostname(), port)
-	s.tls = o.tlsConfig(u.Hostname())
+	if s.security != plaintext {
+		s.tls = o.tls.Clone()
+		if s.tls.ServerName == "" {
+			s.tls.ServerName = u.Hostname()
+		}
+	}
 	return s, nil
 }
 

@@ -9,13 +9,12 @@ import (
 	"io"
 	"net"
 	"net/textproto"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
-	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // dialogue is a connection whose lines are printed as they go by.
@@ -71,25 +70,18 @@ func send(o *options, message []byte, out io.Writer) error {
 }
 
 func (o *options) tlsConfig() (*tls.Config, error) {
-	config := &tls.Config{ServerName: o.serverName, InsecureSkipVerify: o.insecure, MinVersion: tls.VersionTLS12} //nolint:gosec // the operator's wish
-	if o.cert != "" {
-		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-		if err != nil {
-			return nil, err
-		}
-		config.Certificates = []tls.Certificate{pair}
+	if (o.cert == "") != (o.key == "") {
+		return nil, errors.New("--cert and --key go together")
 	}
-	if o.ca == "" {
-		return config, nil
+	client := conf.TLSClient{ServerName: o.serverName, ClientCertificate: o.cert, ClientKey: o.key}
+	if o.ca != "" {
+		client.CA = []string{o.ca}
 	}
-	pem, err := os.ReadFile(o.ca)
+	config, err := client.Config()
 	if err != nil {
 		return nil, err
 	}
-	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(textfile.Unmarked(pem)) {
-		return nil, fmt.Errorf("%s contains no certificate in PEM", o.ca)
-	}
+	config.InsecureSkipVerify = o.insecure // the operator's wish
 	return config, nil
 }
 

@@ -36,6 +36,7 @@ type engine struct {
 
 	changes chan *change
 	done    chan struct{} // the committer has ended
+	readers readers
 
 	mu     sync.RWMutex // held to read while the engine is in use
 	closed bool
@@ -47,6 +48,7 @@ func openEngine(fs vfs.FS, dir string, memTable uint64, log *zap.Logger) (*engin
 		failed:  make(chan struct{}),
 		changes: make(chan *change, 256),
 		done:    make(chan struct{}),
+		readers: readers{work: make(chan func())},
 	}
 	opened := make(chan error, 1)
 	go func() {
@@ -162,11 +164,11 @@ func (e *engine) read(f func(db *pebble.DB) error) error {
 		return queue.ErrClosed
 	}
 	done := make(chan error, 1)
-	go func() {
+	e.do(func() {
 		defer e.mu.RUnlock()
 		defer e.guard()
 		done <- f(e.db)
-	}()
+	})
 	select {
 	case err := <-done:
 		return err

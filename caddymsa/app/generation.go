@@ -12,23 +12,31 @@ import (
 // generation is a configuration's hold on the calls that run in its modules. It
 // has to outlive such a call, never a client's pause (docs/dev/architecture.md, decision 2).
 type generation struct {
-	ctx    context.Context // ends when the calls must
-	cancel context.CancelFunc
-
 	mu     sync.Mutex
 	calls  map[*call]struct{}
 	closed bool
 	idle   chan struct{} // closed once it is closed and no call is left
 }
 
-// call is one that runs in a module.
+// call is one that runs in a module, and its context.
 type call struct {
+	context.Context
+	cancel context.CancelFunc
+
 	mu             sync.Mutex
 	module, method string
 	since          time.Time
 }
 
 type callKey struct{}
+
+// Value has the call found in the contexts that are made of its own.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
 
 // calling notes which module is called next, for the log if it has to be left behind.
 func calling(ctx context.Context, module, method string) {
@@ -40,9 +48,7 @@ func calling(ctx context.Context, module, method string) {
 }
 
 func newGeneration() *generation {
-	g := &generation{idle: make(chan struct{}), calls: make(map[*call]struct{})}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
-	return g
+	return &generation{idle: make(chan struct{}), calls: make(map[*call]struct{})}
 }
 
 // enter begins a call: its context ends with parent or with the generation. It
@@ -54,12 +60,10 @@ func (g *generation) enter(parent context.Context) (ctx context.Context, leave f
 		return nil, nil, false
 	}
 	c := &call{since: time.Now()}
+	c.Context, c.cancel = context.WithCancel(parent)
 	g.calls[c] = struct{}{}
-	ctx, cancel := context.WithCancel(context.WithValue(parent, callKey{}, c))
-	stop := context.AfterFunc(g.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
+	return c, func() {
+		c.cancel()
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(g.calls, c)
@@ -94,6 +98,15 @@ func (g *generation) close(ctx context.Context, log *zap.Logger) {
 		for c := range g.calls {
 			c.leftBehind(log)
 		}
+	}
+}
+
+// cancel ends the contexts of the calls under way; there come no more.
+func (g *generation) cancel() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.calls {
+		c.cancel()
 	}
 }
 

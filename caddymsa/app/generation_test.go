@@ -97,3 +97,16 @@ func TestStack(t *testing.T) {
 		t.Error("the old one's end takes the new one away")
 	}
 }
+
+// What a call into a configuration's modules costs: there are several a message.
+func BenchmarkGenerationEnter(b *testing.B) {
+	g := newGeneration()
+	parent, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx, leave, _ := g.enter(parent)
+		calling(ctx, "policy size", "check")
+		leave()
+	}
+}

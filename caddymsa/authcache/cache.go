@@ -1,6 +1,6 @@
 // Package authcache remembers passwords that were right, since an honest hash costs 40 to 60
 // times everything else in a submission and clients log in for every message. What was wrong
-// is never remembered, so strangers cannot push the owner's entry out. It knows nothing of
+// is never remembered, so strangers cannot push the owner's answer out. It knows nothing of
 // Caddy.
 package authcache
 
@@ -51,7 +51,7 @@ func New(ttl time.Duration, now func() time.Time) *Cache {
 	return c
 }
 
-// Key returns what stands for the password. A change of revision ends all entries.
+// Key returns what stands for the password. A change of revision ends all answers.
 func (c *Cache) Key(revision uint64, user, password string) (k Key) {
 	if c == nil {
 		return k
@@ -93,7 +93,7 @@ func (c *Cache) Add(k Key) {
 }
 
 // evict makes room: what has expired goes, and more until a tenth is free, so that a full
-// cache is not searched for every entry.
+// cache is not searched for every answer.
 func (c *Cache) evict(now time.Time) {
 	for k, expires := range c.expires {
 		if !now.Before(expires) {

@@ -176,7 +176,7 @@ func Clean(in io.Reader, name string) ([]byte, error) {
 	return all, r.Err()
 }
 
-// List calls add with each entry of a file that is a list: one a line, or several with commas between them.
+// List calls add with each item of a file that is a list: one a line, or several with commas between them.
 func List(in io.Reader, name string, add func(word string) error) error {
 	r := NewReader(in, name)
 	var words [][]byte
@@ -184,7 +184,7 @@ func List(in io.Reader, name string, add func(word string) error) error {
 		words = Words(words[:0], r.Line())
 		for i, word := range words {
 			if i+1 < len(words) && !separated(r.Line(), word) {
-				return r.Errorf("expected one entry a line, or commas between them, but found %q before %q", word, words[i+1])
+				return r.Errorf("expected one item a line, or commas between them, but found %q before %q", word, words[i+1])
 			}
 			if err := add(string(word)); err != nil {
 				return r.Errorf("%w", err)

@@ -44,7 +44,7 @@ func TestErrors(t *testing.T) {
 		"o\x1b[2Jne":              "f:1: contains a control character (U+001B)",
 		"one\n" + strings.Repeat("x", MaxLine+10): "f:2: longer than",
 		"one\nbad":       "f:2: no good",
-		"one\ntwo three": "f:2: expected one entry a line",
+		"one\ntwo three": "f:2: expected one item a line",
 	} {
 		err := List(strings.NewReader(in), "f", func(word string) error {
 			if word == "bad" {

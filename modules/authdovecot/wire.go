@@ -93,7 +93,7 @@ func (w *wire) greet(r *bufio.Reader, p protocol) error {
 			}
 		}
 		if !version {
-			return fmt.Errorf("this is no socket of Dovecot's auth: it begins with %.40q", line)
+			return fmt.Errorf("this is not a socket of Dovecot's auth: it begins with %.40q", line)
 		}
 		if words[0] == "MECH" && p == masterProtocol {
 			return errors.New("this socket is for logins; users are looked up at another one, such as auth-userdb")

@@ -183,7 +183,7 @@ func (l *LDAP) resolveUser(o *options) (err error) {
 	}
 	o.reads = o.searches || filter != "" || l.Disabled != "" || len(l.UserAttributes)+len(l.Addresses)+len(l.Attributes) > 0
 	if (o.reads || o.service) && !o.searches && !isDN {
-		return errors.New("user_dn is no DN, so the entry cannot be read; add base and filter")
+		return errors.New("user_dn is not a DN, so the entry cannot be read; add base and filter")
 	}
 	if filter == "" {
 		filter = "(objectClass=*)"
@@ -229,7 +229,7 @@ func (l *LDAP) resolveEntry(o *options) error {
 	}
 	if o.decoyDN != "" {
 		if _, err := ldap.ParseDN(o.decoyDN); err != nil {
-			return fmt.Errorf("decoy_dn: %q is no DN: %w", o.decoyDN, err)
+			return fmt.Errorf("decoy_dn: %q is not a DN: %w", o.decoyDN, err)
 		}
 	}
 	switch {

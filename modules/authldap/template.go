@@ -40,7 +40,7 @@ func newDN(text string) (template, error) {
 	if err == nil {
 		sample, _ := t.expand("alice@example.org")
 		if _, parseErr := ldap.ParseDN(sample); parseErr != nil {
-			err = fmt.Errorf("%q is no DN, as ou=people,dc=example,dc=org is: %w", text, parseErr)
+			err = fmt.Errorf("%q is not a DN (for example ou=people,dc=example,dc=org): %w", text, parseErr)
 		}
 	}
 	return t, err
@@ -63,7 +63,7 @@ func newFilter(text string) (template, error) {
 	if err == nil {
 		sample, _ := t.expand("alice@example.org")
 		if _, parseErr := ldap.CompileFilter(sample); parseErr != nil {
-			err = fmt.Errorf("%q is no filter, as (&(objectClass=person)(mail={user})) is: %w", text, parseErr)
+			err = fmt.Errorf("%q is not a filter (for example (&(objectClass=person)(mail={user}))): %w", text, parseErr)
 		}
 	}
 	return t, err

@@ -45,7 +45,7 @@ func (v *verifier) verify(ctx context.Context, token string) (claims, error) {
 type noteKey struct{}
 
 // keySet are the issuer's keys. go-oidc's would ask the issuer at every token that a stranger
-// makes up, and keep keys for ever; this one asks when no key of the last hour has signed, and then not more
+// makes up, and keep keys forever; this one asks when no key of the last hour has signed, and then not more
 // often than refetch.
 type keySet struct {
 	discovery *discovery

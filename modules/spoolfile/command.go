@@ -79,7 +79,7 @@ func (r *checkReport) end(messages int, octets int64) {
 
 func checkDirectory(cmd *cobra.Command, dir string, r *checkReport) error {
 	if _, err := os.Stat(filepath.Join(dir, "store")); err != nil {
-		return fmt.Errorf("%s is no spool: %w", dir, err)
+		return fmt.Errorf("%s is not a spool: %w", dir, err)
 	}
 	s, err := Open(dir, Options{Log: zap.NewNop()})
 	if err != nil {

@@ -82,7 +82,7 @@ func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 		L0StopWritesThreshold:       1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
-	// Pebble tries a flush or compaction that failed again at once, and for ever.
+	// Pebble tries a flush or compaction that failed again at once, without end.
 	var errs atomic.Int32
 	o.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) {

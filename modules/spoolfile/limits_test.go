@@ -165,7 +165,7 @@ func TestCheck(t *testing.T) {
 	if err == nil || err.Error() != "2 messages are not whole" || !strings.Contains(out, "253 messages of 1.0 MiB, 2 not whole\n") || !strings.Contains(out, "C: ") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if _, err := run(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is no spool") {
+	if _, err := run(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a spool") {
 		t.Error(err)
 	}
 }

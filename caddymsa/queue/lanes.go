@@ -39,7 +39,7 @@ type lanes struct {
 	m        map[string]*lane
 	timers   laneTimers
 	settings Settings
-	unproven int // workers that have a job of a lane that was not proven when they got it
+	unproven int // workers that have a job of a lane that was not proven when they got it, those set aside excepted
 }
 
 // lane is one of them.
@@ -251,19 +251,22 @@ func (ls *lanes) down(l *lane, cause error, at time.Time) {
 // proven: a visit that fails ends it, and one whose success is long ago has a limit of one.
 func (l *lane) proven() bool { return l.good || l.unknown }
 
-// claim counts a job of the lane that a worker has got; the worker calls what it returns at its end.
-func (ls *lanes) claim(name string) (end func()) {
+// claim counts a job of the lane that a worker has got, and tells whether the lane is one of those of
+// which no success is known; the worker calls unclaim then.
+func (ls *lanes) claim(name string) (unproven bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if l := ls.m[name]; name == "" || l != nil && l.proven() {
-		return func() {}
+		return false
 	}
 	ls.unproven++
-	return func() {
-		ls.mu.Lock()
-		defer ls.mu.Unlock()
-		ls.unproven--
-	}
+	return true
+}
+
+func (ls *lanes) unclaim() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.unproven--
 }
 
 // burst is how many messages a rate lets pass at once.

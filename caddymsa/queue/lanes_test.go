@@ -452,3 +452,60 @@ func TestDeadlinePutOff(t *testing.T) {
 		}
 	})
 }
+
+// issue 11, isolation: lanes that say nothing, however many, keep nobody from those that nobody has tried yet.
+func TestSilentLanesSetAside(t *testing.T) {
+	s := newSink(func(ctx context.Context, d *queue.Delivery) error {
+		if !strings.Contains(d.Recipients[0].Address, "silent") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Minute):
+			return refused
+		}
+	})
+	run(t, byDomain(s), func(r *rig) {
+		var silent, live []string
+		for i := range 200 {
+			silent = append(silent, fmt.Sprintf("bob@silent%d.example", i))
+		}
+		for i := range 100 {
+			live = append(live, fmt.Sprintf("bob@live%d.example", i))
+		}
+		r.submit("A", nil, silent...)
+		r.Start()
+		r.after(time.Second / 2)
+		if n, _ := s.atOnce(); n != r.host.g.settings.Workers/2 {
+			t.Errorf("%d attempts of %d workers in lanes that nobody knows", n, r.host.g.settings.Workers)
+		}
+		r.submit("B", nil, live...)
+		r.after(10 * time.Second)
+		r.mustNotHave("B")
+		if n, _ := s.atOnce(); n != 200 {
+			t.Errorf("%d attempts wait", n)
+		}
+	})
+}
+
+// What is set aside has a bound.
+func TestSetAsideBound(t *testing.T) {
+	s := newSink(func(ctx context.Context, d *queue.Delivery) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	run(t, byDomain(s), func(r *rig) {
+		r.host.g.settings.Workers = 8
+		var silent []string
+		for i := range 100 {
+			silent = append(silent, fmt.Sprintf("bob@silent%d.example", i))
+		}
+		r.submit("A", nil, silent...)
+		r.Start()
+		r.after(time.Minute)
+		if n, _ := s.atOnce(); n != 4*8+8/2 {
+			t.Errorf("%d attempts at once", n)
+		}
+	})
+}

@@ -23,7 +23,7 @@ const (
 )
 
 // Queue delivers what lies in a spool. One goroutine, the scheduler, leases jobs
-// and starts a worker for each, no more at once than the settings allow.
+// and starts a worker for each, no more at once than the settings allow (seat).
 type Queue struct {
 	spool  Spool
 	host   Host
@@ -40,7 +40,8 @@ type Queue struct {
 	cancel      context.CancelFunc
 
 	start   sync.Once
-	running atomic.Int32
+	running atomic.Int32 // workers
+	aside   atomic.Int32 // attempts that were set aside
 	lanes   lanes
 	sweeps  sweeps
 	group   sync.WaitGroup // the scheduler, the workers and the sweep
@@ -98,7 +99,7 @@ func (q *Queue) Stop(ctx context.Context) {
 	case <-ended:
 	case <-stuck.C:
 		q.log.Error("deliveries do not end although they were cancelled; they are left behind",
-			zap.Int32("deliveries", q.running.Load()))
+			zap.Int32("deliveries", q.running.Load()+q.aside.Load()))
 	}
 }
 
@@ -130,14 +131,9 @@ func (q *Queue) schedule() {
 			q.idle(next, laneNext, err)
 			continue
 		}
-		q.running.Add(1)
-		unclaim := q.lanes.claim(lease.Job().Lane)
+		seat := q.take(lease.Job().Lane, settings.Workers)
 		q.group.Go(func() {
-			defer func() {
-				unclaim()
-				q.running.Add(-1)
-				signal(q.freed)
-			}()
+			defer seat.end()
 			q.work(lease, g, interrupt)
 		})
 	}

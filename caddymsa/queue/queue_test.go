@@ -177,7 +177,7 @@ func TestInterruptedHalfWay(t *testing.T) {
 
 func TestWorkers(t *testing.T) {
 	s := newSink(func(context.Context, *queue.Delivery) error {
-		time.Sleep(time.Minute)
+		time.Sleep(900 * time.Millisecond) // longer ones in such lanes are set aside
 		return nil
 	})
 	lanes := func(e *queue.Entry, _ *queue.Recipient) (queue.Sink, string, error) { return s, e.ID, nil }
@@ -187,7 +187,7 @@ func TestWorkers(t *testing.T) {
 			r.submit(fmt.Sprintf("Q%02d", i), nil, "bob@example.net")
 		}
 		r.Start()
-		r.after(90 * time.Second)
+		r.after(1350 * time.Millisecond)
 		// Lanes without a success have half of them.
 		if _, most := s.atOnce(); most != 4 || len(s.all()) != 8 {
 			t.Errorf("%d at once, %d in all, wanted 4 and 8", most, len(s.all()))
@@ -196,7 +196,7 @@ func TestWorkers(t *testing.T) {
 		g.settings.Workers = 20
 		r.host.set(g)
 		r.Wake()
-		r.after(time.Second)
+		r.after(15 * time.Millisecond)
 		if now, _ := s.atOnce(); now != 10 {
 			t.Errorf("%d at once, wanted 10 of the new generation", now)
 		}
@@ -204,7 +204,7 @@ func TestWorkers(t *testing.T) {
 		g.settings.Workers = 2
 		r.host.set(g)
 		r.Wake()
-		r.after(2 * time.Minute)
+		r.after(1800 * time.Millisecond)
 		if now, _ := s.atOnce(); now != 1 {
 			t.Errorf("%d at once, wanted 1", now)
 		}

@@ -52,7 +52,8 @@ func queueList(ctx context.Context, app *App, q url.Values) (*adminapi.QueuePage
 			return false
 		}
 		looked++
-		if last = m.Entry.ID; f.match(m) {
+		last = m.Entry.ID
+		if f.match(m) {
 			page.Entries = append(page.Entries, adminapi.Describe(m, s.queue.Why))
 		}
 		return true

@@ -42,7 +42,8 @@ func (h *headerScan) scan(p []byte) error {
 			n++
 		}
 		h.octets += int64(n)
-		if h.line += len(part); ended {
+		h.line += len(part)
+		if ended {
 			h.endLine()
 		}
 		switch p = rest; {

@@ -56,7 +56,8 @@ func (o observer) outcomes(a *queue.Attempt) {
 				continue
 			}
 			said = r.Answer
-			if rcpts = append(rcpts, r.Recipient.Address); r.Err != nil {
+			rcpts = append(rcpts, r.Recipient.Address)
+			if r.Err != nil {
 				cause = r.Err.Error()
 			}
 		}

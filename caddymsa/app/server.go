@@ -173,7 +173,8 @@ func (srv *Server) provisionPolicies(ctx caddy.Context) error {
 		if !p.isSenderIdentity() {
 			continue
 		}
-		if at = i + 1; len(p.MatcherSetsRaw) == 0 {
+		at = i + 1
+		if len(p.MatcherSetsRaw) == 0 {
 			at = -1
 			break
 		}

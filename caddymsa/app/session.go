@@ -111,7 +111,8 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 		}
 	}()
 	err = srv.policies.sender(call, t.sub)
-	if decided = true; err != nil {
+	decided = true
+	if err != nil {
 		t.end(srv, false)
 		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
 	}

@@ -69,7 +69,8 @@ func (t *transaction) checkRecipient(ctx context.Context, srv *Server, r *queue.
 	if len(t.sub.Entry.Recipients) > 0 && (t.direct != nil || route.Unqueued != nil) {
 		return errAlone
 	}
-	if t.direct = nil; route.Unqueued != nil {
+	t.direct = nil
+	if route.Unqueued != nil {
 		t.direct = route
 	}
 	if c, ok := route.sink.(caddymsa.RecipientChecker); ok {

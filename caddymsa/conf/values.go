@@ -110,7 +110,8 @@ func Lists(name string, into *[]string) Setting {
 // Flag is a setting without a value: it is there, or it is not.
 func Flag(name string, into *bool) Setting {
 	return Func(name, func(d *caddyfile.Dispenser) error {
-		if *into = true; d.NextArg() {
+		*into = true
+		if d.NextArg() {
 			return d.Errf("%s takes no value", name)
 		}
 		return nil

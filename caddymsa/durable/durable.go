@@ -29,7 +29,8 @@ func SyncDir[D Dir](open func(dir string) (D, error), dir string) error {
 		return err
 	}
 	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
+	closeErr := d.Close()
+	if err == nil {
 		err = closeErr
 	}
 	if err != nil {

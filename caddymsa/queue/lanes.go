@@ -319,7 +319,8 @@ func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 	if r := l.destination.Rate; l.known && r.Messages > 0 && r.Per > 0 {
 		l.accrue(at)
 		if pass := int(l.allowance + 1e-9); l.visits+pass < n {
-			if n = 0; pass > 0 {
+			n = 0
+			if pass > 0 {
 				n = l.visits + pass
 			}
 			again = at.Add(time.Duration((float64(pass)+1-l.allowance)*float64(r.Per)/float64(r.Messages)) + time.Microsecond)

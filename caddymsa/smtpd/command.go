@@ -227,7 +227,8 @@ func (c *Conn) dispatch(line []byte) error {
 	verb, arg, _ := bytes.Cut(bytes.TrimRight(line, " \t"), []byte(" "))
 	cmd, name := lookup(verb)
 	now := c.state()
-	if c.verb = name; cmd.states&now != 0 || told(name) {
+	c.verb = name
+	if cmd.states&now != 0 || told(name) {
 		c.arg = string(bytes.TrimLeft(arg, " "))
 	}
 	if now == inClear {

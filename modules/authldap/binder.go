@@ -45,7 +45,8 @@ func (b *binder) verify(ctx context.Context, name, password string) (caddymsa.Id
 	var key authcache.Key
 	if entry != nil {
 		id = b.identity(name, entry)
-		if dn = entry.DN; !b.userDN.fixed() {
+		dn = entry.DN
+		if !b.userDN.fixed() {
 			dn, _ = b.userDN.expand(name) // it was expanded for the search
 		}
 		if b.cache != nil {

@@ -76,7 +76,8 @@ func (i *issuer) claims(changes map[string]any) map[string]any {
 	c := map[string]any{"iss": i.URL, "aud": []string{"other", "msa"}, "exp": now.Add(time.Hour).Unix(), "iat": now.Unix(), "sub": "42",
 		"email": "alice@example.org", "email_verified": true, "scope": "openid mail.send", "groups": []string{"a", "b"}}
 	for name, v := range changes {
-		if c[name] = v; v == nil {
+		c[name] = v
+		if v == nil {
 			delete(c, name)
 		}
 	}

@@ -186,7 +186,8 @@ func (d *dialogue) authenticate() error {
 		if response, err = client.Next(challenge); err != nil {
 			return err
 		}
-		if line, shown = "", ""; len(response) > 0 {
+		line, shown = "", ""
+		if len(response) > 0 {
 			line, shown = base64.StdEncoding.EncodeToString(response), "****"
 		}
 	}

@@ -115,7 +115,8 @@ func (l *lease) record(r *queue.Record) error {
 			return err
 		}
 		p := l.doubt
-		if l.doubt = nil; done {
+		l.doubt = nil
+		if done {
 			l.end(p)
 			return nil
 		}

@@ -27,9 +27,10 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
-// Hop is a next hop on 127.0.0.1.
+// Hop is a next hop on 127.0.0.1, or where At says.
 type Hop struct {
 	T    testing.TB
+	At   string // host:port to listen on
 	Addr string // host:port
 	Root string // PEM file of its CA
 
@@ -63,7 +64,10 @@ func New(t testing.TB, set func(*Hop)) *Hop {
 	if set != nil {
 		set(h)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if h.At == "" {
+		h.At = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", h.At)
 	if err != nil {
 		t.Fatal(err)
 	}

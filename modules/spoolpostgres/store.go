@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -272,12 +271,6 @@ func (s *Store) closePools() {
 
 func (s *Store) channel() string { return "msa_" + s.schema }
 func (s *Store) name() string    { return fmt.Sprint(s.owner.Load()) }
-
-// isState tells whether the server gave an SQLSTATE.
-func isState(err error, code string) bool {
-	var e *pgconn.PgError
-	return errors.As(err, &e) && e.Code == code
-}
 
 // Interface guards
 var (

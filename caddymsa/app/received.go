@@ -59,15 +59,24 @@ func (srv *Server) receivedFrom(helo string, ip netip.Addr) string {
 }
 
 // harmless makes a word of what a client calls itself, which may be anything printable: what no
-// domain and no address literal has becomes an underscore.
+// domain and no address literal has becomes an underscore, and so do brackets that are not round all of it.
 func harmless(helo string) string {
+	if inner, ok := strings.CutPrefix(helo, "["); ok {
+		if inner, ok = strings.CutSuffix(inner, "]"); ok {
+			return "[" + plain(inner) + "]"
+		}
+	}
+	return plain(helo)
+}
+
+func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r >= '0' && r <= '9', r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', strings.ContainsRune("-._:[]", r):
+		case r >= '0' && r <= '9', r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', strings.ContainsRune("-._:", r):
 			return r
 		}
 		return '_'
-	}, helo)
+	}, s)
 }
 
 // addressLiteral is an address as RFC 5321 section 4.1.3 writes it. A unix

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -81,7 +82,7 @@ func parseFilter(q url.Values) (*queueFilter, error) {
 		switch name {
 		case "user", "server", "state", "sender", "recipient", "error", "lane", "after", "limit":
 		case "older", "newer":
-			age, err := caddy.ParseDuration(q.Get(name))
+			age, err := conf.ParseDuration(q.Get(name))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}

@@ -46,6 +46,11 @@ func TestOAuth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// One that did not answer is asked again a second later, not for each token.
+	await(t, "the provider to be asked again", func() bool {
+		out, _ := send("OAUTHBEARER", made, "x@example.net")
+		return strings.Contains(out, "535 5.7.8")
+	})
 	for _, mechanism := range []string{"OAUTHBEARER", "XOAUTH2"} {
 		if out, err := send(mechanism, token, "caddy@example.net"); err != nil {
 			t.Errorf("%s: %v\n%s", mechanism, err, out)

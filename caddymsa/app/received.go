@@ -91,12 +91,12 @@ func addressLiteral(ip netip.Addr) string {
 	return "[" + ip.String() + "]"
 }
 
-// tlsText names the connection's TLS in the log and in entries: its version and its cipher, such as
-// TLS 1.3 TLS_AES_128_GCM_SHA256.
+// tlsText names the connection's TLS in the log and in entries: its version and its cipher, two words,
+// such as TLS1.3 TLS_AES_128_GCM_SHA256.
 // It is empty before the handshake. The names are looked up once, as the look-up makes lists.
 func (s *session) tlsText() string {
 	if state := s.conn.TLS(); s.tls == "" && state != nil {
-		s.tls = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+		s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
 	}
 	return s.tls
 }

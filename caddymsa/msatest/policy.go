@@ -74,7 +74,7 @@ func Policy(t *testing.T, open func(t testing.TB) any, cases ...PolicyCase) {
 // NewSubmission returns a submission by the user whose recipients are yet to come.
 func NewSubmission(user, sender string) *caddymsa.Submission {
 	s := &caddymsa.Submission{
-		Entry: &queue.Entry{ID: "01TEST", Server: "msa.example.org", Sender: sender, User: user, RemoteIP: "192.0.2.7", TLS: "TLS 1.3 TLS_AES_128_GCM_SHA256", Helo: "client.example.org", Session: "0123456789abcdef",
+		Entry: &queue.Entry{ID: "01TEST", Server: "msa.example.org", Sender: sender, User: user, RemoteIP: "192.0.2.7", TLS: "TLS1.3 TLS_AES_128_GCM_SHA256", Helo: "client.example.org", Session: "0123456789abcdef",
 			Attributes: map[string]string{"org": "example"}},
 		Identity: caddymsa.Identity{User: user, Attributes: map[string]string{"org": "example"}},
 		Helo:     "client.example.org", RemoteIP: netip.MustParseAddr("192.0.2.7"), Hostname: "msa.example.org", Session: "0123456789abcdef",

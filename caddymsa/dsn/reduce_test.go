@@ -108,8 +108,9 @@ func FuzzReduce(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var b bytes.Buffer
 		if _, err := Reduce(&b, bytes.NewReader(in)); err == nil {
-			if _, content, ok := bytes.Cut(b.Bytes(), []byte("\r\n\r\n")); !ok {
-				t.Errorf("no end of the header: %q", content)
+			// A header without a field of its own ends at once.
+			if !bytes.HasPrefix(b.Bytes(), []byte("\r\n")) && !bytes.Contains(b.Bytes(), []byte("\r\n\r\n")) {
+				t.Errorf("no end of the header: %q", b.Bytes())
 			}
 		}
 	})

@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // Comments are legal wherever RFC 822 has them; only beside a boundary without quotes readers differ.
@@ -73,20 +74,14 @@ while (<STDIN>) {
 // What mail readers call a file is among the names that are checked, however it is written.
 func TestFileNamesAsOthersSee(t *testing.T) {
 	for _, judge := range []struct {
-		name, debianPackage string
-		probe, command      []string
+		name, program string
+		args          []string
 	}{
-		{"Python", "python3", []string{"python3", "-c", "import email"}, []string{"python3", "-c", pythonNames}},
-		{"Perl", "libemail-mime-perl libmime-tools-perl", []string{"perl", "-MEmail::MIME", "-MMIME::Parser", "-e", "1"}, []string{"perl", "-e", perlNames}},
+		{"Python", "python3", []string{"-c", pythonNames}},
+		{"Perl", "perl-mime", []string{"-e", perlNames}},
 	} {
 		t.Run(judge.name, func(t *testing.T) {
-			if err := exec.Command(judge.probe[0], judge.probe[1:]...).Run(); err != nil {
-				if os.Getenv("CI") != "" {
-					t.Fatalf("%s is missing: install %s", judge.name, judge.debianPackage)
-				}
-				t.Skipf("%s is missing: install %s", judge.name, judge.debianPackage)
-			}
-			asOthersSee(t, judge.command)
+			asOthersSee(t, append([]string{installed.Need(t, judge.program)}, judge.args...))
 		})
 	}
 }

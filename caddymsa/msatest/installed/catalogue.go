@@ -40,6 +40,7 @@ var catalogue = map[string]Program{
 	"nodemailer":         {Program: "node", Package: "node-nodemailer", Args: []string{"-e", `require("nodemailer").createTransport({}); console.log("nodemailer works")`}, Env: []string{NodePath}, Says: []string{"nodemailer works"}},
 	"opendkim":           {Program: "opendkim", Package: "opendkim", Args: []string{"-V"}, Says: []string{"OpenDKIM Filter"}},
 	"openssl":            {Program: "openssl", Package: "openssl", Args: []string{"version"}, Says: []string{"OpenSSL"}},
+	"perl-mime":          {Program: "perl", Package: "libemail-mime-perl libmime-tools-perl", Args: []string{"-MEmail::MIME", "-MMIME::Parser", "-e", `print "perl works"`}, Says: []string{"perl works"}},
 	"postfix":            {Program: "postfix", Package: "postfix", By: "postconf", Args: []string{"-d", "mail_version"}, Says: []string{"mail_version = "}, Files: []string{"/usr/lib/postfix/sbin/master"}},
 	"python3":            {Program: "python3", Package: "python3", Args: []string{"-c", `import email, json, smtplib, ssl; print("python works")`}, Says: []string{"python works"}},
 	"python3-dkim":       {Program: "python3", Package: "python3-dkim python3-nacl", Args: []string{"-c", `import dkim, nacl; print("dkim works")`}, Says: []string{"dkim works"}},

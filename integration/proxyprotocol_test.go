@@ -45,7 +45,7 @@ func proxyV2(source string) string {
 }
 
 // With proxy_protocol, the client is who the balancer says: in Received, in the log and
-// in what counts by address. What is no balancer of ours has no say.
+// in what counts by address. Who is not a balancer of ours has no say.
 func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -130,7 +130,7 @@ func markedLike(err error, reply *smtp.SMTPError) error {
 	return reply
 }
 
-// isOurs tells a reply that wants another log-in than ours, which is no fault of the message.
+// isOurs tells a reply that wants another log-in than ours, which is not the message's fault.
 func isOurs(reply *smtp.SMTPError) bool {
 	switch reply.Code {
 	case 530, 534, 535, 538:

@@ -88,7 +88,7 @@ func wantReply(t *testing.T, err error, code int, enhanced smtp.EnhancedCode) {
 	}
 }
 
-// wantTemporary checks that err is no reply and says what.
+// wantTemporary checks that err is not a reply and says what.
 func wantTemporary(t *testing.T, err error, what string) {
 	t.Helper()
 	if err == nil || msatest.IsPermanent(err) || nexthop.ReplyOf(err) != nil || !strings.Contains(err.Error(), what) {

@@ -57,7 +57,7 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// The lane is down by evidence about the lane; what concerns one message, or its sender, is no such.
+// The lane is down by evidence about the lane; what concerns one message, or its sender, is not.
 func TestLane(t *testing.T) {
 	for at, want := range map[string]bool{
 		"connect": true, "EHLO": true, "STARTTLS": true, "MAIL": false, "RCPT": false, "DATA": false, ".": false,

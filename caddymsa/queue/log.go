@@ -57,7 +57,8 @@ func (a *attempt) logLine(results []Result) {
 		fields = append(fields, zap.String(fieldLane, a.Lane))
 	}
 	fields = first.Answer.fields(fields, first.Err == nil)
-	if r := first.Recipient; first.Err != nil {
+	if first.Err != nil {
+		r := first.Recipient
 		if r.RemoteMTA != "" {
 			fields = append(fields, zap.String(fieldRemoteMTA, r.RemoteMTA))
 		}

@@ -133,7 +133,7 @@ func TestBDAT(t *testing.T) {
 		{"after LAST", atRcpt, "C> BDAT 1 LAST\\r\\naBDAT 4 LAST\\r\\nQUITNOOP\\r\\n\n" + queued + "\nS: 503 5.5.1 *\nS: 250 2.0.0 Ok"},
 		{"RFC 3030 a refused chunk's octets are consumed, and those of the next", atRcpt,
 			"C> BDAT 2\\r\\na\\nBDAT 6\\r\\nQUIT\\r\\nBDAT 6 LAST\\r\\nQUIT\\r\\nNOOP\\r\\n\nS: 554 5.6.0 *\nS: 503 5.5.1 An earlier chunk was refused*\nS: 503 5.5.1 *\nS: 250 2.0.0 Ok\nC: MAIL FROM:<>\nS: 250 *"},
-		{"thirty chunks in flight behind a refused one are no bad commands", atRcpt,
+		{"thirty chunks in flight behind a refused one are not bad commands", atRcpt,
 			"C> BDAT 1\\r\\n\\n" + strings.Repeat("BDAT 1\\r\\nx", 30) + "\nS: 554 *\n" + strings.Repeat("S: 503 5.5.1 An earlier *\n", 30) + "C: NOOP\nS: 250 *"},
 		{"syntax with a size", atRcpt, "C> BDAT 4 FIRST\\r\\nQUITNOOP\\r\\n\nS: 501 5.5.4 *\nS: 250 2.0.0 Ok"},
 		{"no size at all", atRcpt, "C: BDAT\nS: 501 5.5.4 *\nC: NOOP\nS: 250 *"},

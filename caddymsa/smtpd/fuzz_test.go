@@ -205,7 +205,8 @@ func TestSessionSplits(t *testing.T) {
 		for size := range 40 {
 			nc := &memConn{in: []byte(envelope + "NOOP\nRSET\r\n" + strings.Join(verbSeeds[:2], "") + strings.Join(verbSeeds[3:], "")), pieces: []byte{byte(size)}}
 			serveMem(newBackend(), at, nc)
-			if got := nc.out.String(); said == "" {
+			got := nc.out.String()
+			if said == "" {
 				said = got
 			} else if got != said {
 				t.Fatalf("in pieces of %d:\n%s\nnot\n%s", size, got, said)

@@ -161,7 +161,7 @@ func TestTricklingBody(t *testing.T) {
 	})
 }
 
-// The pauses between chunks are no trickle.
+// The pauses between chunks are not a trickle.
 func TestPausesBetweenChunks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := bubble(t, newBackend(), atRcpt)

@@ -87,7 +87,7 @@ func TestRemoteCache(t *testing.T) {
 	}
 }
 
-// What cannot be asked is no refusal, but a name that nobody can have is not asked for.
+// What cannot be asked is not a refusal, but a name that nobody can have is not asked for.
 func TestRemoteCannotTell(t *testing.T) {
 	broken := errors.New("broken")
 	d := &directory{err: broken}

@@ -17,7 +17,7 @@ import (
 )
 
 // When all slots are taken a login waits, and ends with its context: the server cannot tell
-// then, which is no refusal. Who has just been right need not wait.
+// then, which is not a refusal. Who has just been right need not wait.
 func TestSlots(t *testing.T) {
 	b := New([]byte("secret"), authcache.New(time.Hour, nil), names.Folded)
 	table, err := passwd.Parse(strings.NewReader("alice:{PLAIN}secret\nbob:{PLAIN}hunter2"), names.Folded)

@@ -44,7 +44,7 @@ func Text(s string) string {
 	}, s)
 }
 
-// Writer returns w itself where that is no terminal, and else a writer of what Text makes of texts. Carriage returns before
+// Writer returns w itself where that is not a terminal, and else a writer of what Text makes of texts. Carriage returns before
 // the end of a line are left out.
 func Writer(w io.Writer) io.Writer {
 	if !Is(w) {

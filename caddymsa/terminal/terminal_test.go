@@ -45,6 +45,6 @@ func TestWriter(t *testing.T) {
 	}
 	var pipe bytes.Buffer
 	if Writer(&pipe) != io.Writer(&pipe) {
-		t.Error("what is no terminal gets something else")
+		t.Error("what is not a terminal gets something else")
 	}
 }

@@ -149,7 +149,7 @@ func (c *ClientCert) MapCertificate(_ context.Context, _ caddymsa.Peer, state *t
 	return caddymsa.Identity{}, fmt.Errorf("%w: the certificate %q has no name that counts", caddymsa.ErrUnknownUser, cert.Subject)
 }
 
-// patterns leaves out what is no address. A CA that signs one for *@example.org
+// patterns leaves out what is not an address. A CA that signs one for *@example.org
 // does not speak for the domain.
 func patterns(addresses []string) (all []mailaddr.Pattern) {
 	for _, a := range addresses {

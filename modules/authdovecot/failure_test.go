@@ -17,13 +17,13 @@ import (
 // brief is a timeout that a healthy Dovecot on this machine does not need, even in a busy test.
 const brief = 1500 * time.Millisecond
 
-// cannotTell wants an error that is no refusal, in time.
+// cannotTell wants an error that is not a refusal, in time.
 func cannotTell(t *testing.T, what string, ask func() error) {
 	t.Helper()
 	begin := time.Now()
 	err := ask()
 	if err == nil || refusedBy(err) {
-		t.Errorf("%s: %v, want an error that is no refusal", what, err)
+		t.Errorf("%s: %v, want an error that is not a refusal", what, err)
 	}
 	if took := time.Since(begin); took > 2*brief+5*time.Second {
 		t.Errorf("%s: an answer after %s", what, took)
@@ -50,7 +50,7 @@ func ways(t *testing.T, d *Dovecot) map[string]func() error {
 	return all
 }
 
-// an auth process that hangs is no refusal, and is asked again when it goes on.
+// an auth process that hangs is not a refusal, and is asked again when it goes on.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)
@@ -115,7 +115,7 @@ func TestAuthProcessKilled(t *testing.T) {
 	}
 }
 
-// a Dovecot that is gone is no refusal, and is asked again when it is back.
+// a Dovecot that is gone is not a refusal, and is asked again when it is back.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	s := startDovecot(t)

@@ -144,7 +144,7 @@ func TestRequest(t *testing.T) {
 	want("AUTH\t5\tPLAIN\tservice=submission\tsecured\tno-penalty\trip=127.0.0.1\tsession=a\x01tresp=x\x01n\x010\tresp=AGFsaWNlAHNlY3JldA==")
 }
 
-// What is no Dovecot, or breaks in the middle, is never a refusal.
+// What is not a Dovecot, or breaks in the middle, is never a refusal.
 func TestGarbage(t *testing.T) {
 	answers := func(text string) func(string) string {
 		return func(line string) string { return strings.ReplaceAll(text, "ID", idOf(line)) }

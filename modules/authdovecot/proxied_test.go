@@ -110,7 +110,7 @@ func TestMechanismNotOffered(t *testing.T) {
 	x := d.ProxyExchange(peer, sasl.XOAuth2)
 	defer x.Close()
 	if _, _, err := x.Next(ctx, []byte("user=alice")); err == nil || refusedBy(err) {
-		t.Errorf("%v, want an error that is no refusal", err)
+		t.Errorf("%v, want an error that is not a refusal", err)
 	}
 	if _, _, err := open.Next(ctx, []byte("n,,n=alice@example.org,r=abcdefgh")); err != nil {
 		t.Error("the others' connection:", err)

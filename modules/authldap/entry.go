@@ -73,7 +73,7 @@ func (d *directory) find(ctx context.Context, name string) (entry *ldap.Entry, e
 	}
 	ctx, cancel := d.within(ctx)
 	defer cancel()
-	var why error // which is no server's failure
+	var why error // which is not a failure of the server
 	err = d.do(ctx, searches, func(_ *server, c *conn) error {
 		entry, err = d.search(c, name)
 		if errors.Is(err, caddymsa.ErrCredentials) {

@@ -17,21 +17,21 @@ import (
 // brief is a timeout that a healthy server on this machine does not need, even in a busy test.
 const brief = conf.Duration(1500 * time.Millisecond)
 
-// unanswered wants an error that is no refusal, soon after the timeout.
+// unanswered wants an error that is not a refusal, soon after the timeout.
 func unanswered(t *testing.T, l *LDAP, what string) {
 	t.Helper()
 	begin := time.Now()
 	_, err := l.VerifyPassword(ctx, peer, "alice@example.org", "secret")
 	took := time.Since(begin)
 	if err == nil || errors.Is(err, caddymsa.ErrCredentials) {
-		t.Errorf("%s: %v, want an error that is no refusal", what, err)
+		t.Errorf("%s: %v, want an error that is not a refusal", what, err)
 	}
 	if took > time.Duration(brief)+5*time.Second {
 		t.Errorf("%s: an answer after %s", what, took)
 	}
 	if l.Serves(caddymsa.CapLookup) {
 		if _, err := l.Lookup(ctx, peer, "alice@example.org"); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
-			t.Errorf("%s: looking up: %v, want an error that is no refusal", what, err)
+			t.Errorf("%s: looking up: %v, want an error that is not a refusal", what, err)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func answered(t *testing.T, l *LDAP, what string) {
 	}
 }
 
-// a directory that is killed or hangs is no refusal, and is asked again when it is back.
+// a directory that is killed or hangs is not a refusal, and is asked again when it is back.
 func TestKilledAndStopped(t *testing.T) {
 	t.Parallel()
 	s := startSlapd(t)
@@ -180,7 +180,7 @@ func TestCancelled(t *testing.T) {
 	answered(t, l, "after")
 }
 
-// A service account that is refused is no user who is refused.
+// A service account that is refused does not mean that a user is refused.
 func TestServiceAccountRefused(t *testing.T) {
 	s := startSlapd(t)
 	l := must(t, &LDAP{Servers: []string{s.ldap}, Base: suffix, BindDN: "uid=bob," + below, BindPassword: "hunter2"})
@@ -200,7 +200,7 @@ func TestNobodyMayBind(t *testing.T) {
 		for _, name := range []string{"alice@example.org", "nobody@example.org"} {
 			_, err := l.VerifyPassword(ctx, peer, name, "secret")
 			if err == nil || errors.Is(err, caddymsa.ErrCredentials) {
-				t.Errorf("%s: %s: %v, want an error that is no refusal", setting, name, err)
+				t.Errorf("%s: %s: %v, want an error that is not a refusal", setting, name, err)
 			}
 		}
 	}

@@ -53,7 +53,7 @@ type LDAP struct {
 	// ldapi://, stands for (SASL EXTERNAL).
 	BindExternal bool `json:"bind_external,omitempty"`
 
-	// UserDN is the DN to bind as, as in uid={local},ou=people,dc=example,dc=org. What is no DN, such as
+	// UserDN is the DN to bind as, as in uid={local},ou=people,dc=example,dc=org. What is not a DN, such as
 	// {local}@corp.example.org, is for Active Directory. Default: search for it.
 	UserDN string `json:"user_dn,omitempty"`
 

@@ -10,7 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// algorithms of signatures: all that need a public key. With HMAC the key would be no secret.
+// algorithms of signatures: all that need a public key. With HMAC the key would not be secret.
 var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
 
 // verifier verifies JWTs with the issuer's keys.

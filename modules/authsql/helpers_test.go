@@ -169,7 +169,7 @@ func unknown(t *testing.T, s *SQL, name, password string) {
 	}
 }
 
-// cannotTell wants an error that is no refusal, soon.
+// cannotTell wants an error that is not a refusal, soon.
 func cannotTell(t *testing.T, s *SQL, within time.Duration) {
 	t.Helper()
 	ctx := context.Background()
@@ -185,7 +185,7 @@ func cannotTell(t *testing.T, s *SQL, within time.Duration) {
 			began := time.Now()
 			err := try()
 			if err == nil || errors.Is(err, caddymsa.ErrCredentials) {
-				t.Errorf("%s: %v, want an error that is no refusal", what, err)
+				t.Errorf("%s: %v, want an error that is not a refusal", what, err)
 			}
 			if took := time.Since(began); took > within {
 				t.Errorf("%s: %s passed", what, took)

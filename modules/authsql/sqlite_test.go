@@ -175,7 +175,7 @@ func TestCase(t *testing.T) {
 	}
 }
 
-// A scheme that is of no use here keeps its user out, and is no failure of the database.
+// A scheme that is of no use here keeps its user out, and is not a failure of the database.
 func TestUnsupportedScheme(t *testing.T) {
 	path, db := file(t, sqliteTable)
 	insert(t, db, "sqlite", "old@example.org", "{CRAM-MD5}00", "", "", false)

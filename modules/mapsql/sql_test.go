@@ -104,7 +104,7 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	// A database that does not answer is no mistake.
+	// A database that does not answer is not a mistake.
 	m, err := open(t, "sql postgres postgres://msa@127.0.0.1:1/mail")
 	if err != nil {
 		t.Fatal(err)

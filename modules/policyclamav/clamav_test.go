@@ -122,7 +122,7 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// What is no verdict is a failure, within the time allowed.
+// What is not a verdict is a failure, within the time allowed.
 func TestFailures(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)

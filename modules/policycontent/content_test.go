@@ -269,7 +269,7 @@ func TestWorstMessages(t *testing.T) {
 	}`))
 }
 
-// A disk that fails while parts are read is no fault of the client's.
+// A disk that fails while parts are read is not the client's fault.
 func TestBrokenDisk(t *testing.T) {
 	octets := mixed("", text, doc, attached("a.zip", zipOf(t, "a.txt", "b.txt")))
 	c := policy(t, "{\nfile_names forbid *.exe\nwell_formed_xml\n}")

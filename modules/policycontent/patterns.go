@@ -42,7 +42,7 @@ func (l lists) admitFile(name string) bool {
 	return !l.forbid.match(name) && !l.forbid.match(whole) && l.admit(base)
 }
 
-// admitEntry judges a name in an archive. That of a directory is no file's: zip -r and tar list directories too, and nobody
+// admitEntry judges a name in an archive. That of a directory is not a file's: zip -r and tar list directories too, and nobody
 // allows them by name. It may be forbidden.
 func (l lists) admitEntry(name string) bool {
 	dir := strings.TrimRight(name, "/")

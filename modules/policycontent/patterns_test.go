@@ -2,7 +2,7 @@ package policycontent
 
 import "testing"
 
-// issue 10.30: Info-ZIP's zip -r and tar list directories, which are no files.
+// issue 10.30: Info-ZIP's zip -r and tar list directories, which are not files.
 func TestDirectoriesInArchives(t *testing.T) {
 	t.Parallel()
 	l := lists{allow: compile([]string{"*.xml"}), forbid: compile([]string{"*.exe"})}

@@ -83,7 +83,7 @@ func TestWellFormed(t *testing.T) {
 	}
 }
 
-// A disk that fails is no fault of the document's.
+// A disk that fails is not the document's fault.
 func TestWellFormedUnread(t *testing.T) {
 	broken := errors.New("broken disk")
 	for _, text := range []string{"", "<a>", "<a", utf16Of("<a>", true), "<?xml version='1.0' encoding='iso-8859-1'?>"} {
@@ -176,7 +176,8 @@ func FuzzXML(f *testing.F) {
 			t.Fatal(err, slow)
 		}
 		// Whatever passes here passes encoding/xml, which takes more.
-		if d := xml.NewDecoder(bytes.NewReader(doc)); err == nil && utf8.Valid(doc) {
+		if err == nil && utf8.Valid(doc) {
+			d := xml.NewDecoder(bytes.NewReader(doc))
 			d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 			for {
 				if _, err := d.Token(); errors.Is(err, io.EOF) {

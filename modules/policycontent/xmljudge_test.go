@@ -210,7 +210,7 @@ func inUTF16(r *rand.Rand, doc []byte) []byte {
 	return []byte(text)
 }
 
-// A disk's failure is no verdict, whatever was read before.
+// A disk's failure is not a verdict, whatever was read before.
 func TestWellFormedNotJudged(t *testing.T) {
 	broken := errors.New("broken disk")
 	if err := wellFormed(io.MultiReader(strings.NewReader("<a>&#xD8"), failing{broken}), ""); !errors.Is(err, broken) {

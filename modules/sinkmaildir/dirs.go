@@ -36,7 +36,7 @@ func openMaildir(base *os.Root, dir string) (*os.Root, error) {
 }
 
 // makeMaildir makes a Maildir with its parents below root, each name synced:
-// a message is no safer than the directories above it.
+// a message is not safer than the directories above it.
 func makeMaildir(root *os.Root, dir string) error {
 	made := "."
 	if dir != "." {

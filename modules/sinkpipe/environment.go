@@ -66,9 +66,7 @@ func (e *environment) write(all []byte) error {
 		return err
 	}
 	_, err = f.Write(all)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
+	err = errors.Join(err, f.Close())
 	if err != nil {
 		_ = os.Remove(f.Name())
 		return err

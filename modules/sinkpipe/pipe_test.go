@@ -114,7 +114,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 // What does not end is killed, its children too; what does not stop writing does not fill memory;
-// what does not read is no fault of it.
+// what does not read is not its fault.
 func TestBounds(t *testing.T) {
 	s := script(t, `sleep 1000 & echo $! > "$DIR/child"; sleep 1000`)
 	s.Timeout = conf.Duration(200 * time.Millisecond)

@@ -164,7 +164,7 @@ func (s *S3) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
 	return queue.Destination{Name: s.Endpoint + "/" + s.Bucket, Concurrency: s.Concurrency}
 }
 
-// errMessage says that the message cannot be read, which is no fault of the store's.
+// errMessage says that the message cannot be read, which is not the store's fault.
 var errMessage = errors.New("read message")
 
 // Deliver stores both objects.

@@ -200,7 +200,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// Half an upload is no object, and the next attempt makes one.
+// Half an upload is not an object, and the next attempt makes one.
 func TestCutOff(t *testing.T) {
 	v := newStore(t)
 	s := open(t, v)

@@ -22,7 +22,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
-// errMessage says that the message cannot be read, which is no fault of the service's.
+// errMessage says that the message cannot be read, which is not the service's fault.
 var errMessage = errors.New("read message")
 
 func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelope) error {

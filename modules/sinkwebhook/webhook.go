@@ -28,7 +28,7 @@ func init() {
 //
 // Any status of 200 to 299 is delivered. 400, 406, 410, 413, 415 and 422 speak of the message and
 // fail it for good, with the answer's first line in the bounce, also when the answer comes before the message was sent.
-// Every other status is tried again, as is no answer: what speaks of this server, such as 401 or 404, is no fault of
+// Every other status is tried again, as is the lack of an answer: what speaks of this server, such as 401 or 404, is not the fault of
 // the message's.
 type Webhook struct {
 	webcall.Config

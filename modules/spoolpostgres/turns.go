@@ -377,7 +377,8 @@ func (s *Store) next(ctx context.Context, now time.Time) (next time.Time, err er
 			(SELECT min(deadline) FROM msa_due WHERE owner IS NULL AND NOT held AND deadline > $1 AND deadline < $2))`, nanos(now), never).Scan(&at); err != nil {
 			return err
 		}
-		if next = (time.Time{}); at != nil {
+		next = time.Time{}
+		if at != nil {
 			next = timeOf(*at)
 		}
 		return nil

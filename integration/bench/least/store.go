@@ -3,6 +3,7 @@ package least
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,9 +79,7 @@ func (f *file) commit() error {
 	if err == nil {
 		err = f.f.Sync()
 	}
-	if cerr := f.f.Close(); err == nil {
-		err = cerr
-	}
+	err = errors.Join(err, f.f.Close())
 	writers.Put(f.Writer)
 	return err
 }

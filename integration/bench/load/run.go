@@ -47,7 +47,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 }
 
 // one runs a session to its end. When ctx ends, what is under way is finished,
-// and a session that is then short of messages is no session in the result.
+// and a session that is then short of messages does not count as a session in the result.
 func one(ctx context.Context, p *prepared, t *tally) error {
 	began := time.Now()
 	s, err := open(context.WithoutCancel(ctx), p, t.observe)

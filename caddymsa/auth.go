@@ -94,6 +94,15 @@ type Selective interface {
 	Serves(Capability) bool
 }
 
+// As returns a backend as T, which the capability stands for, if it serves that.
+func As[T any](backend any, c Capability) (as T, ok bool) {
+	if s, selective := backend.(Selective); selective && !s.Serves(c) {
+		return as, false
+	}
+	as, ok = backend.(T)
+	return as, ok
+}
+
 // Capability stands for one of the interfaces of a backend.
 type Capability string
 

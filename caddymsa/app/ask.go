@@ -27,7 +27,7 @@ func ask[T any](x *exchange, c caddymsa.Capability, try func(ctx context.Context
 	}
 	refused := caddymsa.ErrCredentials
 	for _, b := range srv.Auth.backends {
-		backend, ok := as[T](b, c)
+		backend, ok := caddymsa.As[T](b.module, c)
 		if !ok {
 			continue
 		}

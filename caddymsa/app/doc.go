@@ -10,5 +10,5 @@
 //
 // app.go and server.go are the configuration, tls.go and certfiles.go its certificates,
 // generation.go is what lets it change under open sessions. Package directive below is how the
-// Caddyfile spells it, and admin.go is where the admin API begins.
+// Caddyfile spells it. Package admin below is the admin API, to which admin.go hands what it works with.
 package app

@@ -26,7 +26,7 @@ func (s *session) stillStands(ctx context.Context, srv *Server) error {
 	if b == nil {
 		return fmt.Errorf("%w: there is no backend %s any more", errLoginStale, l.backend.id)
 	}
-	again, ok := as[caddymsa.Lookuper](b, caddymsa.CapLookup)
+	again, ok := caddymsa.As[caddymsa.Lookuper](b.module, caddymsa.CapLookup)
 	if !ok {
 		if b.config != l.backend.config || time.Since(l.since) > time.Duration(srv.Auth.Reauth) {
 			return fmt.Errorf("%w: backend %s cannot look users up", errLoginStale, b.id)

@@ -32,35 +32,26 @@ var mechanisms = []mechanism{
 	{sasl.XOAuth2, caddymsa.CapToken, false, true},
 }
 
-// as returns the backend as T, if it serves that.
-func as[T any](b *backend, c caddymsa.Capability) (module T, ok bool) {
-	if s, selective := b.module.(caddymsa.Selective); selective && !s.Serves(c) {
-		return module, false
-	}
-	module, ok = b.module.(T)
-	return module, ok
-}
-
 // can tells whether the backend serves what the capability stands for.
 func (b *backend) can(c caddymsa.Capability) (ok bool) {
 	switch c {
 	case caddymsa.CapPassword:
-		_, ok = as[caddymsa.PasswordVerifier](b, c)
+		_, ok = caddymsa.As[caddymsa.PasswordVerifier](b.module, c)
 	case caddymsa.CapDigest:
-		_, ok = as[caddymsa.DigestStore](b, c)
+		_, ok = caddymsa.As[caddymsa.DigestStore](b.module, c)
 	case caddymsa.CapSCRAM:
-		_, ok = as[caddymsa.SCRAMStore](b, c)
+		_, ok = caddymsa.As[caddymsa.SCRAMStore](b.module, c)
 	case caddymsa.CapToken:
-		_, ok = as[caddymsa.TokenVerifier](b, c)
+		_, ok = caddymsa.As[caddymsa.TokenVerifier](b.module, c)
 	case caddymsa.CapCertificate:
-		_, ok = as[caddymsa.CertificateMapper](b, c)
+		_, ok = caddymsa.As[caddymsa.CertificateMapper](b.module, c)
 	}
 	return ok
 }
 
 // proxies tells whether the backend has whole exchanges of the mechanism decided elsewhere.
 func (b *backend) proxies(mechanism string) (caddymsa.MechanismProxy, bool) {
-	p, ok := as[caddymsa.MechanismProxy](b, caddymsa.CapProxy)
+	p, ok := caddymsa.As[caddymsa.MechanismProxy](b.module, caddymsa.CapProxy)
 	if !ok || !slices.Contains(p.ProxiedMechanisms(), mechanism) {
 		return nil, false
 	}
@@ -170,7 +161,7 @@ func (a *Auth) describeBackends() string {
 				can = append(can, string(c))
 			}
 		}
-		if p, ok := as[caddymsa.MechanismProxy](b, caddymsa.CapProxy); ok {
+		if p, ok := caddymsa.As[caddymsa.MechanismProxy](b.module, caddymsa.CapProxy); ok {
 			can = append(can, p.ProxiedMechanisms()...)
 		}
 		all = append(all, fmt.Sprintf("%s (%s)", b.id, strings.Join(can, ", ")))

@@ -1,10 +1,9 @@
-package app
+package admin
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -17,7 +16,7 @@ import (
 )
 
 // testAuth asks each backend by itself, without the chain, the throttle or a session.
-func testAuth(ctx context.Context, app *App, q *adminapi.AuthTestRequest) ([]adminapi.AuthTestAnswer, error) {
+func testAuth(ctx context.Context, p *Part, q *adminapi.AuthTestRequest) ([]adminapi.AuthTestAnswer, error) {
 	if q.IP == "" {
 		q.IP = "127.0.0.1"
 	}
@@ -25,20 +24,20 @@ func testAuth(ctx context.Context, app *App, q *adminapi.AuthTestRequest) ([]adm
 	if err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ip: %w", err)}
 	}
-	names := slices.Sorted(maps.Keys(app.Servers))
+	servers := p.Servers
 	if q.Server != "" {
-		if app.Servers[q.Server] == nil {
-			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", q.Server, names)}
+		only := p.server(q.Server)
+		if only == nil {
+			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", q.Server, p.serverNames())}
 		}
-		names = []string{q.Server}
+		servers = []Server{*only}
 	}
 	var all []adminapi.AuthTestAnswer
-	for _, name := range names {
-		a := app.Servers[name].Auth
-		peer := caddymsa.Peer{IP: ip, Server: a.srv.Hostname, Session: "auth-test"}
-		for _, b := range a.backends {
-			ctx, cancel := context.WithTimeout(ctx, a.timeout())
-			t := backendTest{a: a, b: b, peer: peer, q: q, answer: adminapi.AuthTestAnswer{Server: name, Backend: b.id, Mechanisms: []string{}}}
+	for _, srv := range servers {
+		peer := caddymsa.Peer{IP: ip, Server: srv.Hostname, Session: "auth-test"}
+		for _, b := range srv.Backends {
+			ctx, cancel := context.WithTimeout(ctx, srv.Timeout)
+			t := backendTest{srv: &srv, b: b.Module, peer: peer, q: q, answer: adminapi.AuthTestAnswer{Server: srv.Name, Backend: b.ID, Mechanisms: []string{}}}
 			t.run(ctx)
 			cancel()
 			all = append(all, t.answer)
@@ -49,8 +48,8 @@ func testAuth(ctx context.Context, app *App, q *adminapi.AuthTestRequest) ([]adm
 
 // backendTest collects what one backend says.
 type backendTest struct {
-	a      *Auth
-	b      *backend
+	srv    *Server
+	b      any
 	peer   caddymsa.Peer
 	q      *adminapi.AuthTestRequest
 	answer adminapi.AuthTestAnswer
@@ -58,25 +57,25 @@ type backendTest struct {
 }
 
 func (t *backendTest) run(ctx context.Context) {
-	if b, ok := as[caddymsa.PasswordVerifier](t.b, caddymsa.CapPassword); ok && t.q.Password != "" {
+	if b, ok := caddymsa.As[caddymsa.PasswordVerifier](t.b, caddymsa.CapPassword); ok && t.q.Password != "" {
 		id, err := b.VerifyPassword(ctx, t.peer, t.q.User, t.q.Password)
 		t.heard("accepted", id, err, sasl.Plain, sasl.Login)
 	}
-	if b, ok := as[caddymsa.TokenVerifier](t.b, caddymsa.CapToken); ok && t.q.Token != "" {
+	if b, ok := caddymsa.As[caddymsa.TokenVerifier](t.b, caddymsa.CapToken); ok && t.q.Token != "" {
 		id, err := b.VerifyToken(ctx, t.peer, t.q.User, t.q.Token)
 		t.heard("accepted", id, err, sasl.OAuthBearer, sasl.XOAuth2)
 	}
-	if b, ok := as[caddymsa.SCRAMStore](t.b, caddymsa.CapSCRAM); ok {
+	if b, ok := caddymsa.As[caddymsa.SCRAMStore](t.b, caddymsa.CapSCRAM); ok {
 		t.scram(ctx, b)
 	}
-	if b, ok := as[caddymsa.DigestStore](t.b, caddymsa.CapDigest); ok {
+	if b, ok := caddymsa.As[caddymsa.DigestStore](t.b, caddymsa.CapDigest); ok {
 		t.digest(ctx, b)
 	}
-	if b, ok := as[caddymsa.Lookuper](t.b, caddymsa.CapLookup); ok && t.answer.Result == "" {
+	if b, ok := caddymsa.As[caddymsa.Lookuper](t.b, caddymsa.CapLookup); ok && t.answer.Result == "" {
 		id, err := b.Lookup(ctx, t.peer, t.q.User)
 		t.heard("known", id, err)
 	}
-	slices.SortFunc(t.answer.Mechanisms, func(x, y string) int { return slices.Index(t.a.offered(), x) - slices.Index(t.a.offered(), y) })
+	slices.SortFunc(t.answer.Mechanisms, func(x, y string) int { return slices.Index(t.srv.Mechanisms, x) - slices.Index(t.srv.Mechanisms, y) })
 }
 
 func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
@@ -93,7 +92,7 @@ func (t *backendTest) scram(ctx context.Context, b caddymsa.SCRAMStore) {
 // digest tries the name as it is, in each realm.
 func (t *backendTest) digest(ctx context.Context, b caddymsa.DigestStore) {
 	no := caddymsa.ErrUnknownUser
-	for _, realm := range t.a.Realms {
+	for _, realm := range t.srv.Realms {
 		candidates, err := b.DigestCredentials(ctx, t.peer, t.q.User, realm)
 		if err != nil && !errors.Is(err, caddymsa.ErrCredentials) {
 			t.heard("", caddymsa.Identity{}, err)
@@ -156,7 +155,7 @@ func (t *backendTest) heard(yes string, id caddymsa.Identity, err error, mechani
 		answer.Result, answer.Reason, answer.Error = yes, "", ""
 	}
 	for _, m := range mechanisms {
-		if slices.Contains(t.a.offered(), m) {
+		if slices.Contains(t.srv.Mechanisms, m) {
 			answer.Mechanisms = append(answer.Mechanisms, m)
 		}
 	}

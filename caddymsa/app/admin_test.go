@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -153,15 +152,5 @@ func TestAdminAuth(t *testing.T) {
 	}
 	if status, _ := in.admin(http.MethodPost, "/msa/auth/test", `{"user": "x", "colour": "red"}`); status != http.StatusBadRequest {
 		t.Errorf("unknown field: %d", status)
-	}
-}
-
-// Whose messages are asked for compares as names do everywhere.
-func TestQueueFilterFoldsUser(t *testing.T) {
-	m := &queue.Message{Entry: &queue.Entry{User: "Alice@D.example"}}
-	for name, want := range map[string]bool{"alice@d.example": true, "ALICE@D.EXAMPLE": true, "bob@d.example": false} {
-		if f, err := parseFilter(url.Values{"user": {name}}); err != nil || f.match(m) != want {
-			t.Errorf("%s: %v, want %v", name, !want, want)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package app
+package admin
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 )
 
 // action changes a message.
-type action func(app *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error
+type action func(p *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error
 
 // queueActions by name. Nil deletes.
 var queueActions = map[string]action{
@@ -29,7 +29,7 @@ var queueActions = map[string]action{
 }
 
 // hold keeps the message until it is released.
-func hold(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func hold(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
 	if m.Status.Held != "" {
 		return fmt.Errorf("it is held already: %s", m.Status.Held)
 	}
@@ -44,7 +44,7 @@ func hold(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) erro
 }
 
 // release has a held message delivered now.
-func release(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func release(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
 	if m.Status.Held == "" {
 		return errors.New("it is not held")
 	}
@@ -55,7 +55,7 @@ func release(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) e
 }
 
 // retry has a message delivered now, a dead letter included, whose time begins anew.
-func retry(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func retry(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
 	if m.Status.Held != "" {
 		return errors.New("it is held: release it")
 	}
@@ -91,8 +91,8 @@ func due(m *queue.Message, now time.Time) {
 }
 
 // reroute gives a message to the routes of another server.
-func reroute(app *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
-	if app.Servers[a.Server] == nil {
+func reroute(p *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+	if p.server(a.Server) == nil {
 		return fmt.Errorf("there is no server %q in the configuration", a.Server)
 	}
 	if m.DeadLetter() {
@@ -110,7 +110,7 @@ func reroute(app *App, a *adminapi.QueueAction, m *queue.Message, now time.Time)
 }
 
 // bounceNow gives up what is pending and tells the sender.
-func bounceNow(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
 	if m.DeadLetter() {
 		return errors.New("it is a dead letter: its sender was told")
 	}
@@ -130,20 +130,20 @@ func bounceNow(_ *App, a *adminapi.QueueAction, m *queue.Message, now time.Time)
 const maxActions = 1000
 
 // act carries out an action on each message and logs it.
-func act(ctx context.Context, app *App, name string, a *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
+func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
 	if len(a.IDs) == 0 || len(a.IDs) > maxActions {
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: name 1 to %d messages", maxActions)}
 	}
 	if name == "retry" || name == "release" {
-		app.delivery.store.queue.ProbeNow()
+		p.Queue.ProbeNow()
 	}
 	answer := &adminapi.QueueActionAnswer{Done: []string{}}
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(a.IDs))) { // each once
 		if err := ctx.Err(); err != nil {
 			return answer, err
 		}
-		inFlight, err := actOn(ctx, app, queueActions[name], a, id)
-		app.log.Info("queue action", zap.String("action", name), zap.String(fieldQueueID, id), zap.String("reason", a.Reason), zap.Error(err))
+		inFlight, err := actOn(ctx, p, queueActions[name], a, id)
+		p.Log.Info("queue action", zap.String("action", name), zap.String("queue_id", id), zap.String("reason", a.Reason), zap.Error(err))
 		if err == nil {
 			answer.Done = append(answer.Done, id)
 			if inFlight > 0 {
@@ -162,13 +162,13 @@ func act(ctx context.Context, app *App, name string, a *adminapi.QueueAction) (*
 	return answer, nil
 }
 
-func actOn(ctx context.Context, app *App, change action, a *adminapi.QueueAction, id string) (inFlight int, err error) {
-	spool := app.delivery.store.spool
+func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction, id string) (inFlight int, err error) {
+	spool := p.Spool
 	if change == nil {
 		inFlight, err = spool.Delete(ctx, id)
 	} else {
 		inFlight, err = spool.Change(ctx, id, func(m *queue.Message) error {
-			if err := change(app, a, m, time.Now()); err != nil {
+			if err := change(p, a, m, time.Now()); err != nil {
 				return &refusedAction{err}
 			}
 			return nil
@@ -188,7 +188,7 @@ type refusedAction struct{ error }
 
 // serveAction answers POST /msa/queue-actions/<action>.
 func serveAction(name string) caddy.AdminHandlerFunc {
-	return post(func(ctx context.Context, app *App, a *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
-		return act(ctx, app, name, a)
+	return post(func(ctx context.Context, p *Part, a *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
+		return act(ctx, p, name, a)
 	})
 }

@@ -1,4 +1,4 @@
-package app
+package admin
 
 import (
 	"context"
@@ -14,11 +14,8 @@ import (
 
 // serveSpoolCheck reads the whole spool, and answers a line of JSON at a time.
 func serveSpoolCheck(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use GET")}
-	}
-	_, err := withApp(r.Context(), func(ctx context.Context, app *App) (struct{}, error) {
-		checker, ok := app.delivery.store.spool.(queue.Checker)
+	_, err := withApp(r.Context(), func(ctx context.Context, p *Part) (struct{}, error) {
+		checker, ok := p.Spool.(queue.Checker)
 		if !ok {
 			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("this spool cannot check itself")}
 		}

@@ -1,8 +1,7 @@
-package app
+package admin
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,11 +13,8 @@ import (
 
 // serveLanes answers GET /msa/lanes.
 func serveLanes(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use GET, and POST /msa/lane-actions/ to change something")}
-	}
-	return answerJSON(w, r, func(ctx context.Context, app *App) (*adminapi.Lanes, error) {
-		all, err := app.delivery.store.queue.Lanes(ctx)
+	return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.Lanes, error) {
+		all, err := p.Queue.Lanes(ctx)
 		if all == nil {
 			all = []queue.Lane{}
 		}
@@ -37,9 +33,9 @@ var laneActions = map[string]func(ctx context.Context, q *queue.Queue, a *admina
 
 // serveLaneAction answers POST /msa/lane-actions/<action>.
 func serveLaneAction(name string) caddy.AdminHandlerFunc {
-	return post(func(ctx context.Context, app *App, a *adminapi.LaneAction) (struct{}, error) {
-		err := laneActions[name](ctx, app.delivery.store.queue, a)
-		app.log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("reason", a.Reason), zap.Error(err))
+	return post(func(ctx context.Context, p *Part, a *adminapi.LaneAction) (struct{}, error) {
+		err := laneActions[name](ctx, p.Queue, a)
+		p.Log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("reason", a.Reason), zap.Error(err))
 		if err != nil {
 			err = caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
 		}

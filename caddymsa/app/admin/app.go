@@ -1,0 +1,78 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// App is the app, as far as the admin API needs it.
+type App interface {
+	// EnterAdmin hands over what the app works with, and keeps it open until leave is called; the context that it returns
+	// ends when another configuration cannot wait any longer. It returns false when one is about to take over.
+	EnterAdmin(parent context.Context) (ctx context.Context, part *Part, leave func(), ok bool)
+}
+
+// Part is what the app in charge works with.
+type Part struct {
+	Log         *zap.Logger
+	Spool       queue.OpenSpool
+	Queue       *queue.Queue
+	ShowContent bool
+	Servers     []Server // by name
+}
+
+// Server is a server, as far as the admin API needs it.
+type Server struct {
+	Name, Hostname string
+	Backends       []Backend     // in the order in which they are asked
+	Mechanisms     []string      // that are offered
+	Realms         []string      // of DIGEST-MD5
+	Timeout        time.Duration // of a question to a backend
+}
+
+// Backend is an auth backend.
+type Backend struct {
+	ID     string
+	Module any
+	Reload func(context.Context) error // reads its data again
+}
+
+// server returns a server by its name, or nil.
+func (p *Part) server(name string) *Server {
+	for i := range p.Servers {
+		if p.Servers[i].Name == name {
+			return &p.Servers[i]
+		}
+	}
+	return nil
+}
+
+func (p *Part) serverNames() []string {
+	names := make([]string, len(p.Servers))
+	for i := range p.Servers {
+		names[i] = p.Servers[i].Name
+	}
+	return names
+}
+
+// withApp calls f with the app in charge at this moment, whose modules stay until f returns.
+func withApp[A any](ctx context.Context, f func(context.Context, *Part) (A, error)) (answer A, err error) {
+	v, err := caddy.ActiveContext().AppIfConfigured("msa")
+	if err != nil {
+		return answer, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no msa app in the configuration: %w", err)}
+	}
+	ctx, part, leave, ok := v.(App).EnterAdmin(ctx)
+	if !ok {
+		return answer, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the configuration is being replaced, try again")}
+	}
+	defer leave()
+	return f(ctx, part)
+}

@@ -1,0 +1,61 @@
+package admin
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// filter says which entries are meant. Its zero value means all.
+type filter struct {
+	user, sender, recipient, server, state, cause, lane string
+	older, newer                                        time.Time
+}
+
+// parseFilter reads the words of a filter: user and server (both whole, the user in any case), sender, recipient and error (parts,
+// whose case does not matter), state (queued, held, dead), older and newer (than a duration).
+func parseFilter(q url.Values) (*filter, error) {
+	f := &filter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
+		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
+	switch f.state {
+	case "", adminapi.StateQueued, adminapi.StateHeld, adminapi.StateDead:
+	default:
+		return nil, fmt.Errorf("state: %q is not a state; use queued, held or dead", f.state)
+	}
+	for name := range q {
+		switch name {
+		case "user", "server", "state", "sender", "recipient", "error", "lane", "after", "limit":
+		case "older", "newer":
+			age, err := conf.ParseDuration(q.Get(name))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			at := time.Now().Add(-age)
+			if name == "older" {
+				f.older = at
+			} else {
+				f.newer = at
+			}
+		default:
+			return nil, fmt.Errorf("unknown filter %q; there are user, server, state, sender, recipient, error, lane, older and newer", name)
+		}
+	}
+	return f, nil
+}
+
+func (f *filter) match(m *queue.Message) bool {
+	e := m.Entry
+	return (f.user == "" || names.Same(e.User, f.user)) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
+		(f.sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
+		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
+		(f.lane == "" || slices.ContainsFunc(m.Jobs, func(j queue.Job) bool { return j.Pending() && j.Lane == f.lane })) &&
+		(f.recipient == "" || slices.ContainsFunc(e.Recipients, func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Address), f.recipient) })) &&
+		(f.cause == "" || slices.ContainsFunc(m.Recipients(), func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) }))
+}

@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// What a page costs at most, however few entries a filter lets through.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+	// maxScan is for how long a page looks for messages, once it has looked at as many as it could
+	// list; who wants more asks for the next page.
+	maxScan = 3 * time.Millisecond
+)
+
+// queueList answers GET /msa/queue, a page of what matches the filter in the order of ids,
+// which is that of acceptance: ?after=<id>&limit=<n> and the filter's words.
+func queueList(ctx context.Context, p *Part, q url.Values) (*adminapi.QueuePage, error) {
+	f, err := parseFilter(q)
+	if err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+	}
+	limit := defaultPage
+	if s := q.Get("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPage {
+			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("limit: %q is not a number from 1 to %d", s, maxPage)}
+		}
+	}
+	page, last, looked := &adminapi.QueuePage{Entries: []*adminapi.Message{}}, "", 0
+	until := time.Now().Add(maxScan)
+	err = p.Spool.List(ctx, q.Get("after"), func(m *queue.Message) bool {
+		if len(page.Entries) == limit || looked >= limit && time.Now().After(until) {
+			page.Next = last
+			return false
+		}
+		looked++
+		last = m.Entry.ID
+		if f.match(m) {
+			page.Entries = append(page.Entries, adminapi.Describe(m, p.Queue.Why))
+		}
+		return true
+	})
+	return page, err
+}
+
+// queueShow answers GET /msa/queue/<id>.
+func queueShow(ctx context.Context, p *Part, id string) (*adminapi.Message, error) {
+	m, err := p.Spool.Get(ctx, id)
+	if err != nil {
+		return nil, apiError(id, err)
+	}
+	return adminapi.Describe(m, p.Queue.Why), nil
+}
+
+// apiError gives what a spool says of an entry its HTTP status.
+func apiError(id string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, queue.ErrNotFound):
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no message %s in the queue: it was delivered or deleted, or never accepted", id)}
+	}
+	return fmt.Errorf("message %s: %w", id, err)
+}
+
+// serveQueue answers what reads the queue.
+func serveQueue(w http.ResponseWriter, r *http.Request) error {
+	id, rest, _ := strings.Cut(strings.Trim(strings.TrimPrefix(r.URL.Path, "/msa/queue"), "/"), "/")
+	switch {
+	case id == "":
+		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.QueuePage, error) {
+			return queueList(ctx, p, r.URL.Query())
+		})
+	case rest == "":
+		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.Message, error) { return queueShow(ctx, p, id) })
+	}
+	return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there are /msa/queue and /msa/queue/<id>")}
+}
+
+func answerJSON[A any](w http.ResponseWriter, r *http.Request, ask func(context.Context, *Part) (A, error)) error {
+	answer, err := withApp(r.Context(), ask)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
+}

@@ -1,4 +1,4 @@
-// Package webcall calls the web services that policies ask and sinks deliver to: one place for TLS,
+// Package webcall calls the web services that log-ins and policies ask and sinks deliver to: one place for TLS,
 // tokens, signatures and bounds. It follows no redirects and knows no proxies.
 package webcall
 
@@ -51,6 +51,7 @@ const maxHeader = 32 << 10
 type Client struct {
 	url       string
 	name      string // for errors
+	exposed   bool
 	bearer    conf.Resolved
 	hmacKey   conf.Resolved
 	headers   http.Header
@@ -67,15 +68,24 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		return nil, fmt.Errorf("url: %w", err)
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http": // err has the whole text in it
 		return nil, errors.New("url: an http or https URL is required, such as https://check.example.org/msa")
+	case u.User != nil:
+		return nil, errors.New("url: has a user or a password in it; prove who asks with bearer, hmac_key or client_certificate")
+	case u.Scheme == "http" && !c.TLSClient.IsZero():
+		return nil, errors.New("url: is http, and the settings are for https: ca, server_name or client_certificate")
 	}
-	if u.Scheme == "http" && c.Socket == "" && !c.InsecurePlaintext && !conf.IsLoopback(u.Hostname()) {
-		return nil, fmt.Errorf("url: messages would go to %s in clear; use https, or insecure_plaintext", u.Host)
+	exposed := u.Scheme == "http" && c.Socket == "" && !conf.IsLoopback(u.Hostname())
+	if exposed && !c.InsecurePlaintext {
+		return nil, fmt.Errorf("url: what is sent would go to %s in clear text; use https, or say insecure_plaintext", u.Host)
 	}
-	client := &Client{url: u.String(), name: u.Host, headers: make(http.Header), now: time.Now}
+	client := &Client{url: u.String(), name: u.Host, exposed: exposed, headers: make(http.Header), now: time.Now}
 	if client.bearer, err = c.Bearer.Resolve("bearer", log); err != nil {
 		return nil, err
+	}
+	if strings.ContainsFunc(client.bearer.Value(), func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return nil, errors.New("bearer: is not a token: it has a space or other character in it that a header cannot carry")
 	}
 	if client.hmacKey, err = c.HMACKey.Resolve("hmac_key", log); err != nil {
 		return nil, err
@@ -87,12 +97,15 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		}
 		client.headers.Set(name, value)
 	}
-	d := &dialer{socket: c.Socket}
+	d := new(dialer)
+	if d.socket, err = repl.ReplaceOrErr(c.Socket, true, true); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
 	if d.tls, err = c.TLSClient.Config(); err != nil {
 		return nil, err
 	}
-	if c.Socket != "" {
-		client.name = c.Socket
+	if d.socket != "" {
+		client.name = d.socket
 	}
 	client.transport = &http.Transport{
 		Protocols: new(http.Protocols), DialContext: d.plain, DialTLSContext: d.secure, ExpectContinueTimeout: time.Second,
@@ -106,6 +119,9 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 
 // Name is the service's, for errors.
 func (c *Client) Name() string { return c.name }
+
+// Exposed tells whether everybody on the way can read what is sent.
+func (c *Client) Exposed() bool { return c.exposed }
 
 // Close closes what is idle.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
@@ -191,6 +207,9 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
+		if strings.Contains(err.Error(), "malformed") { // and what stands there may be anything
+			err = errors.New("the answer is not HTTP")
+		}
 		return nil, c.failed(ctx, err, !t.connected())
 	}
 	switch status := resp.StatusCode; {
@@ -239,6 +258,9 @@ func (c *Client) sign(body Body) (string, error) {
 
 // maxError is how much the log has of an error, of which the service may have made a part.
 const maxError = 1000
+
+// Failed is an error of reading or understanding an answer, as Post has them.
+func (c *Client) Failed(ctx context.Context, err error) error { return c.failed(ctx, err, false) }
 
 // failed names the service and hides the secrets.
 func (c *Client) failed(ctx context.Context, err error, unreachable bool) error {

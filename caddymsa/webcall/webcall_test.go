@@ -71,7 +71,8 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, c := range []*Config{{}, {URL: "ftp://x"}, {URL: "http://example.org"}, {URL: "https://x", TLSClient: conf.TLSClient{CA: []string{"/nonexistent"}}}, {URL: "https://x", TLSClient: conf.TLSClient{ClientKey: "x"}}, {URL: "https://x", TLSClient: conf.TLSClient{ClientKey: "/nonexistent", ClientCertificate: "/nonexistent"}}, {URL: "https://x", Bearer: "{no.such}"}} {
+	for _, c := range []*Config{{}, {URL: "ftp://x"}, {URL: "http://example.org"}, {URL: "https://x", TLSClient: conf.TLSClient{CA: []string{"/nonexistent"}}}, {URL: "https://x", TLSClient: conf.TLSClient{ClientKey: "x"}}, {URL: "https://x", TLSClient: conf.TLSClient{ClientKey: "/nonexistent", ClientCertificate: "/nonexistent"}}, {URL: "https://x", Bearer: "{no.such}"}, {URL: "https://x", Bearer: "two words"},
+		{URL: "https://user:password@x"}, {URL: "http://127.0.0.1", TLSClient: conf.TLSClient{ServerName: "x"}}, {URL: "https://x", Socket: "{no.such}"}} {
 		if _, err := c.Open(zap.NewNop(), 1); err == nil {
 			t.Errorf("%+v: no error", c)
 		}

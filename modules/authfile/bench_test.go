@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
@@ -20,9 +20,9 @@ func BenchmarkAuth(b *testing.B) {
 	const name, password, realm = "alice@example.org", "correct horse", "msa.example.org"
 	for _, bb := range []struct {
 		scheme, mechanism string
-		cache             caddy.Duration
+		cache             conf.Duration
 	}{
-		{"ARGON2ID", sasl.Plain, -1}, {"ARGON2ID", sasl.Plain, caddy.Duration(time.Hour)}, {"BLF-CRYPT", sasl.Plain, -1},
+		{"ARGON2ID", sasl.Plain, -1}, {"ARGON2ID", sasl.Plain, conf.Duration(time.Hour)}, {"BLF-CRYPT", sasl.Plain, -1},
 		{"SHA512-CRYPT", sasl.Plain, -1}, {"PBKDF2", sasl.Plain, -1}, {"PLAIN", sasl.Plain, -1}, {"PLAIN", sasl.Login, -1},
 		{"SCRAM-SHA-256", sasl.SCRAMSHA256, -1}, {"DIGEST-MD5.realm=" + realm, sasl.DigestMD5, -1},
 	} {

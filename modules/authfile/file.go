@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
@@ -39,7 +40,7 @@ type File struct {
 
 	// Cache is how long a password that was right is not hashed again. Default 5m;
 	// negative: always hash.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	Cache conf.Duration `json:"cache,omitempty"`
 
 	// Case is how names compare: fold, without regard to case, or exact. Two names in the file that are
 	// alike are an error. Default fold.
@@ -148,24 +149,13 @@ func (f *File) Cleanup() error {
 //	}
 func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
-	if !d.AllArgs(&f.Path) {
-		return d.ArgErr()
+	if !d.Args(&f.Path) {
+		return d.Err("file takes the path of a users file, as in file users.passwd")
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		switch d.Val() {
-		case "cache":
-			f.Cache, err = tableauth.UnmarshalCache(d)
-		case "case":
-			err = tableauth.UnmarshalCase(d, &f.Case)
-		default:
-			err = d.Errf("unknown setting %q; there are cache and case", d.Val())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return conf.Block(d,
+		tableauth.CacheSetting(&f.Cache),
+		conf.Value("case", &f.Case),
+	)
 }
 
 // Interface guards

@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
 // Whatever comes that is no answer is no refusal.
@@ -96,9 +97,9 @@ func TestNoAnswer(t *testing.T) {
 		"address": {answer(`{"ok":true,"addresses":["a@b@c"]}`), "address"},
 		"slow":    {slow, "no answer within"}, "slow header": {slowHeader, "no answer within"}, "endless": {endless, "longer than"},
 		"huge":        {answer(`{"ok":true,"user":"` + strings.Repeat("x", maxAnswer) + `"}`), "longer than"},
-		"huge header": {raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n"), "exceeded"},
-		"no HTTP":     {raw("220 mail.example.org ESMTP s3cret " + testBearer + "\r\n"), "no HTTP"},
-		"header line": {raw("HTTP/1.1 200 OK\r\ns3cret " + testBearer + "\r\n\r\n"), "no HTTP"},
+		"huge header": {raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"), "exceeded"},
+		"no HTTP":     {raw("220 mail.example.org ESMTP s3cret " + testBearer + "\r\n"), "not HTTP"},
+		"header line": {raw("HTTP/1.1 200 OK\r\ns3cret " + testBearer + "\r\n\r\n"), "not HTTP"},
 		"status line": {raw("HTTP/1.1 500 s3cret " + testBearer + "\r\nContent-Length: 0\r\n\r\n"), "status 500"},
 		"cut body":    {raw("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"ok\":true}"), "EOF"},
 		"closed":      {raw(""), "EOF"},
@@ -108,12 +109,12 @@ func TestNoAnswer(t *testing.T) {
 			srv := httptest.NewServer(c.handler)
 			defer srv.Close()
 			for _, credentials := range []bool{false, true} {
-				settings := HTTP{URL: srv.URL + "/msa", Bearer: testBearer, HMACKey: testHMACKey, Credentials: credentials, Timeout: caddy.Duration(5 * time.Second)}
+				settings := HTTP{Config: webcall.Config{URL: srv.URL + "/msa", Bearer: testBearer, HMACKey: testHMACKey}, Credentials: credentials, Timeout: conf.Duration(5 * time.Second)}
 				if credentials {
 					settings.Decoy = []string{"PLAIN"}
 				}
 				if strings.HasPrefix(c.want, "no answer") {
-					settings.Timeout = caddy.Duration(150 * time.Millisecond)
+					settings.Timeout = conf.Duration(150 * time.Millisecond)
 				}
 				h := must(t, settings)
 				cannotTell(t, h, c.want)

@@ -79,7 +79,7 @@ func (a *asker) person(ctx context.Context, q *question) (caddymsa.Identity, err
 	}
 	id, err := parsePerson(body, q.User)
 	if err != nil {
-		return caddymsa.Identity{}, fmt.Errorf("%s: %w", a.name, hide(err, q.secret(), a.bearer, a.hmacKey))
+		return caddymsa.Identity{}, fmt.Errorf("%s: %w", a.client.Name(), a.hide(err, q))
 	}
 	id.Case = a.fold
 	return id, nil
@@ -88,16 +88,17 @@ func (a *asker) person(ctx context.Context, q *question) (caddymsa.Identity, err
 // fetch is a tableauth.Fetch.
 func (a *asker) fetch(ctx context.Context, user string) (*tableauth.Record, error) {
 	peer, _ := ctx.Value(peerKey{}).(caddymsa.Peer)
-	body, err := a.ask(ctx, newQuestion(actionCredentials, peer, a.fold.Key(user)))
+	q := newQuestion(actionCredentials, peer, a.fold.Key(user))
+	body, err := a.ask(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	rec, err := parseStored(body, a.fold.Key(user))
+	rec, err := parseStored(body, q.User)
 	switch {
 	case isRefusal(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("%s: user %q: %w", a.name, user, hide(err, a.bearer, a.hmacKey))
+		return nil, fmt.Errorf("%s: user %q: %w", a.client.Name(), user, a.hide(err, q))
 	}
 	return rec, nil
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // BenchmarkLogin is a login each, one after the other and many at a time, over TLS with client
@@ -29,7 +29,7 @@ func BenchmarkLogin(b *testing.B) {
 	}{
 		{"verify", quick, "s3cret", func(*HTTP) {}},
 		{"wrong", quick, "wrong", func(*HTTP) {}},
-		{"cached", quick, "s3cret", func(h *HTTP) { h.Cache = caddy.Duration(time.Hour) }},
+		{"cached", quick, "s3cret", func(h *HTTP) { h.Cache = conf.Duration(time.Hour) }},
 		{"credentials", quick, "s3cret", func(h *HTTP) { h.Credentials, h.Decoy = true, []string{"PLAIN"} }},
 		{"python", "", "s3cret", func(*HTTP) {}},
 	} {

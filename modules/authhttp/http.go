@@ -11,9 +11,11 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
 func init() {
@@ -25,34 +27,7 @@ func init() {
 // serve DIGEST-MD5 and SCRAM too. Only its yes and its no count; any other answer, and none, is never a
 // refusal: the client is told to try again.
 type HTTP struct {
-	// URL of the service. It must be https, except on this machine. Required. Placeholders are resolved
-	// once, when the configuration is loaded.
-	URL string `json:"url,omitempty"`
-
-	// Socket is the path of a unix socket to connect to; the URL then says what to ask for. Default: none.
-	Socket string `json:"socket,omitempty"`
-
-	// InsecurePlaintext sends passwords through the network without TLS, to an http URL.
-	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
-
-	// Bearer is a token that every question carries, as in RFC 6750. Default: none. Placeholders such
-	// as {env.*} and {file.*} are resolved once, when the configuration is loaded.
-	Bearer string `json:"bearer,omitempty"`
-
-	// HMACKey signs every question with HMAC-SHA256, in the header MSA-Signature. At least 16 octets.
-	// Default: none. Placeholders as in Bearer.
-	HMACKey string `json:"hmac_key,omitempty"`
-
-	// CA are files of the certificates, in PEM, that sign the service's. Default: the system's.
-	CA []string `json:"ca,omitempty"`
-
-	// ServerName is the name that the service's certificate must have. Default: as in the URL.
-	ServerName string `json:"server_name,omitempty"`
-
-	// ClientCertificate and ClientKey are files in PEM, read at each connection, with which this
-	// server proves itself. Default: none.
-	ClientCertificate string `json:"client_certificate,omitempty"`
-	ClientKey         string `json:"client_key,omitempty"`
+	webcall.Config
 
 	// Credentials has the service hand out what it has stored of a user; passwords are checked here,
 	// and never sent.
@@ -67,14 +42,14 @@ type HTTP struct {
 	NoLookup bool `json:"no_lookup,omitempty"`
 
 	// Timeout of an answer, including the wait for a turn and making a connection. Default 5s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout conf.Duration `json:"timeout,omitempty"`
 
 	// Concurrency is how many questions are under way at a time. Default 64.
 	Concurrency int `json:"concurrency,omitempty"`
 
 	// Cache is how long a password that was right is not checked again, while the user is still
 	// found and has the same fingerprint. Default: always check.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	Cache conf.Duration `json:"cache,omitempty"`
 
 	// Decoy is what an unknown name is checked against until a first real user was seen, where
 	// Credentials is set: schemes, or credentials with the parameters that are in use. Default
@@ -99,7 +74,7 @@ var services = caddy.NewUsagePool()
 // start: what is in front of it may be up before it is.
 func (h *HTTP) Provision(ctx caddy.Context) error {
 	log := ctx.Logger()
-	o, err := h.resolve()
+	o, err := h.resolve(log)
 	if err != nil {
 		return err
 	}
@@ -107,7 +82,7 @@ func (h *HTTP) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	pooled, _, err := services.LoadOrNew(o, func() (caddy.Destructor, error) { return newService(o) })
+	pooled, _, err := services.LoadOrNew(o, func() (caddy.Destructor, error) { return newService(o, &h.Config) })
 	if err != nil {
 		return err
 	}
@@ -118,11 +93,8 @@ func (h *HTTP) Provision(ctx caddy.Context) error {
 		h.stored = tableauth.NewRemote(h.asks.fetch, h.asks.seen, secret, cache)
 		h.stored.Case = h.Case
 	}
-	if o.plaintext {
+	if h.asks.client.Exposed() {
 		log.Warn("passwords go to the web service in clear text; use https and leave insecure_plaintext out")
-	}
-	if h.Bearer != "" && h.Bearer == o.bearer || h.HMACKey != "" && h.HMACKey == o.hmacKey {
-		log.Warn("a secret of the web service stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	if err := h.try(ctx); err != nil {
 		log.Warn("the web service does not answer as it should; logins have to wait until it does", zap.Error(err))

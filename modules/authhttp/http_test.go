@@ -4,17 +4,16 @@ package authhttp
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
@@ -216,17 +215,32 @@ func TestProof(t *testing.T) {
 	}
 	t.Run("old signature", func(t *testing.T) {
 		h := must(t, srv.settings())
-		h.asks.now = func() time.Time { return time.Now().Add(-time.Hour) }
-		defer func() { h.asks.now = time.Now }()
+		srv.configure(user{"ahead": 3600})
+		defer srv.configure(user{"ahead": 0})
 		if _, err := h.Lookup(context.Background(), peer, "alice@example.org"); err == nil || isRefusal(err) || !strings.Contains(err.Error(), "403") {
 			t.Error(err)
 		}
 	})
 	t.Run("certificate is read again", func(t *testing.T) {
-		h := must(t, srv.settings())
-		h.asks.transport.CloseIdleConnections()
-		pair, err := h.asks.transport.TLSClientConfig.GetClientCertificate(new(tls.CertificateRequestInfo))
-		if err != nil || len(pair.Certificate) != 1 {
+		settings := srv.settings()
+		settings.ClientCertificate, settings.ClientKey = srv.path("renewed.pem"), srv.path("renewed.key")
+		replace := func(with string) {
+			t.Helper()
+			for _, ending := range []string{".pem", ".key"} {
+				b, err := os.ReadFile(srv.path(with + ending))
+				if err != nil {
+					t.Fatal(err)
+				}
+				srv.file("renewed"+ending, b)
+			}
+		}
+		replace("server") // whose certificate is for a server, not for a client
+		h := must(t, settings)
+		if _, err := h.Lookup(context.Background(), peer, "alice@example.org"); err == nil || isRefusal(err) {
+			t.Error("the service takes any certificate:", err)
+		}
+		replace("client")
+		if _, err := h.Lookup(context.Background(), peer, "alice@example.org"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -299,7 +313,7 @@ func TestCache(t *testing.T) {
 	t.Parallel()
 	srv := startService(t, people())
 	settings := srv.settings()
-	settings.Cache = caddy.Duration(time.Hour)
+	settings.Cache = conf.Duration(time.Hour)
 	h := must(t, settings)
 	ctx := context.Background()
 	asked := func() (verify int) {

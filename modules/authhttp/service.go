@@ -3,83 +3,52 @@ package authhttp
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
-	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
-	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
-// Bounds of an answer: a user with a thousand addresses fits.
-const (
-	maxAnswer = 256 << 10 // octets of the body
-	maxHeader = 32 << 10  // octets of the header
-)
-
-// SignatureHeader carries t=<seconds since 1970>,v1=<hexadecimal HMAC-SHA256 of t, ".", body>.
-const SignatureHeader = "MSA-Signature"
+// maxAnswer bounds an answer, in octets: a user with a thousand addresses fits.
+const maxAnswer = 256 << 10
 
 // service is a web service and what questions need.
 type service struct {
 	options
-	name      string // for errors
-	transport *http.Transport
-	turns     chan struct{}
-	seen      *passwd.Seen
-	now       func() time.Time
+	client *webcall.Client
+	turns  chan struct{}
+	seen   *passwd.Seen
 }
 
-// newService connects to nothing yet.
-func newService(o options) (*service, error) {
-	u, err := url.Parse(o.url)
-	if err != nil {
-		return nil, errors.New("url: cannot be parsed")
-	}
+// newService connects to nothing yet. config is what o was made of.
+func newService(o options, config *webcall.Config) (*service, error) {
 	decoy, err := makeDecoy(strings.Fields(o.decoy))
 	if err != nil {
 		return nil, err
 	}
-	s := &service{options: o, name: u.Host, turns: make(chan struct{}, o.concurrent), seen: passwd.NewSeen(decoy), now: time.Now}
-	// net/http goes on dialling when the question has been given up. The end of that has to come later
-	// than the question's, which says what was wrong.
-	dialer := &net.Dialer{Timeout: 2 * o.timeout}
-	// HTTP/1.1, without the environment's proxies: a question has a connection to itself, and one that
-	// hangs is closed and holds up no other.
-	s.transport = &http.Transport{
-		TLSClientConfig:        o.tlsConfig(),
-		Protocols:              new(http.Protocols),
-		MaxIdleConns:           o.concurrent,
-		MaxIdleConnsPerHost:    o.concurrent,
-		IdleConnTimeout:        time.Minute,
-		TLSHandshakeTimeout:    2 * o.timeout,
-		DialContext:            dialer.DialContext,
-		MaxResponseHeaderBytes: maxHeader,
-		DisableCompression:     true,
+	client, err := config.Open(zap.NewNop(), o.concurrent) // resolve has warned of secrets
+	if err != nil {
+		return nil, err
 	}
-	s.transport.Protocols.SetHTTP1(true)
-	if o.socket != "" {
-		s.name = o.socket
-		s.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", o.socket)
-		}
-	}
-	return s, nil
+	return &service{options: o, client: client, turns: make(chan struct{}, o.concurrent), seen: passwd.NewSeen(decoy)}, nil
 }
 
 // Destruct implements caddy.Destructor.
 func (s *service) Destruct() error {
-	s.transport.CloseIdleConnections()
+	s.client.Close()
 	return nil
 }
 
@@ -91,71 +60,39 @@ func (s *service) ask(ctx context.Context, q *question) ([]byte, error) {
 	case s.turns <- struct{}{}:
 		defer func() { <-s.turns }()
 	case <-ctx.Done():
-		return nil, s.failed(ctx, q, fmt.Errorf("%w: %d questions are under way", caddymsa.ErrBusy, s.concurrent))
+		return nil, fmt.Errorf("%s: %w: %d questions are under way", s.client.Name(), caddymsa.ErrBusy, s.concurrent)
 	}
 	body, err := s.exchange(ctx, q)
 	if err != nil {
-		return nil, s.failed(ctx, q, err)
+		return nil, s.hide(err, q)
 	}
 	return body, nil
 }
 
-// exchange follows no redirects: the password is for nobody else.
 func (s *service) exchange(ctx context.Context, q *question) ([]byte, error) {
-	req, err := s.request(ctx, q)
+	text, err := q.encode()
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.transport.RoundTrip(req)
+	resp, err := s.client.Post(ctx, http.Header{"Accept": {"application/json"}}, webcall.Body{
+		Type: "application/json", Size: int64(len(text)),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
+	})
 	if err != nil {
-		if strings.Contains(err.Error(), "malformed") { // and what stands there may be anything
-			err = errors.New("the answer is no HTTP")
-		}
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if err := judge(resp); err != nil {
-		return nil, err
+		return nil, s.client.Failed(ctx, err)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return nil, err
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("the answer is longer than %d octets", maxAnswer)
 	}
-	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("the answer is longer than %d octets", maxAnswer)
+	if err != nil {
+		return nil, s.client.Failed(ctx, err)
 	}
 	return body, nil
-}
-
-func (s *service) request(ctx context.Context, q *question) (*http.Request, error) {
-	body, err := q.encode()
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "caddy-msa")
-	// Not sent: net/http may ask again when the service has closed a connection that it kept.
-	req.Header["Idempotency-Key"] = []string{}
-	if s.bearer != "" {
-		req.Header.Set("Authorization", "Bearer "+s.bearer)
-	}
-	if s.hmacKey != "" {
-		req.Header.Set(SignatureHeader, sign(s.hmacKey, s.now(), body))
-	}
-	return req, nil
-}
-
-func sign(key string, now time.Time, body []byte) string {
-	t := strconv.FormatInt(now.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(t + "."))
-	mac.Write(body)
-	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 // judge wants 200 and JSON. The words of the status line are the service's, and not repeated.
@@ -167,8 +104,6 @@ func judge(resp *http.Response) error {
 		return fmt.Errorf("%s: it refuses this server, not the user; see bearer, hmac_key and client_certificate", status)
 	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed:
 		return fmt.Errorf("%s: there is no such service; see the URL", status)
-	case code >= 300 && code < 400:
-		return fmt.Errorf("%s: redirects are not followed; see the URL", status)
 	case code != http.StatusOK:
 		return errors.New(status)
 	}
@@ -178,25 +113,16 @@ func judge(resp *http.Response) error {
 	return nil
 }
 
-// failed says what happened without what nobody may read.
-func (s *service) failed(ctx context.Context, q *question, err error) error {
-	if ctx.Err() != nil && !errors.Is(err, caddymsa.ErrBusy) {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-	}
-	return fmt.Errorf("%s: %w", s.name, hide(err, s.bearer, s.hmacKey, q.secret()))
-}
-
 // maxError is how much the log has of an error, of which the service may have made a part, in octets.
 const maxError = 1000
 
-// hide returns an error without the secrets, as they are or quoted.
-func hide(err error, secrets ...string) error {
-	text := err.Error()
-	for _, secret := range secrets {
-		if secret != "" {
-			quoted := strconv.Quote(secret)
-			text = strings.NewReplacer(secret, "REDACTED", quoted[1:len(quoted)-1], "REDACTED").Replace(text)
-		}
+// hide returns an error of the service's answer without the secrets. The password is one however short it
+// is, but only where it stands by itself: taken out of the middle of words, it would be told by the gaps.
+func (s *service) hide(err error, q *question) error {
+	text := conf.Redact(err.Error(), conf.NewResolved(s.bearer), conf.NewResolved(s.hmacKey))
+	if password := q.secret(); password != "" {
+		quoted := strconv.Quote(password)
+		text = hideWord(hideWord(text, quoted[1:len(quoted)-1]), password)
 	}
 	if len(text) > maxError {
 		text = strings.ToValidUTF8(text[:maxError], "") + "..."
@@ -205,6 +131,22 @@ func hide(err error, secrets ...string) error {
 		return err
 	}
 	return hidden{text, err}
+}
+
+// hideWord takes a word out of a text, but not out of longer words.
+func hideWord(text, word string) string {
+	before, after := "()", "()"
+	if first, _ := utf8.DecodeRuneInString(word); unicode.IsLetter(first) || unicode.IsNumber(first) {
+		before = "(^|[^\\pL\\pN])"
+	}
+	if last, _ := utf8.DecodeLastRuneInString(word); unicode.IsLetter(last) || unicode.IsNumber(last) {
+		after = "($|[^\\pL\\pN])"
+	}
+	pattern := regexp.MustCompile(before + regexp.QuoteMeta(word) + after)
+	for range 2 { // two that share what is between them are found one at a time
+		text = pattern.ReplaceAllString(text, "${1}REDACTED${2}")
+	}
+	return text
 }
 
 // hidden is an error in other words.

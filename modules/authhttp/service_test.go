@@ -25,10 +25,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
 const (
@@ -175,10 +175,11 @@ func (s *pyService) questions() (all []question) {
 // settings are those that the service wants.
 func (s *pyService) settings() HTTP {
 	return HTTP{
-		URL: fmt.Sprintf("https://localhost:%d/msa", s.port), CA: []string{s.path("ca.pem")},
-		Bearer: testBearer, HMACKey: testHMACKey,
-		ClientCertificate: s.path("client.pem"), ClientKey: s.path("client.key"),
-		Timeout: caddy.Duration(10 * time.Second), // on a machine with much else to do
+		Config: webcall.Config{
+			URL: fmt.Sprintf("https://localhost:%d/msa", s.port), Bearer: testBearer, HMACKey: testHMACKey,
+			TLSClient: conf.TLSClient{CA: []string{s.path("ca.pem")}, ClientCertificate: s.path("client.pem"), ClientKey: s.path("client.key")},
+		},
+		Timeout: conf.Duration(10 * time.Second), // on a machine with much else to do
 	}
 }
 

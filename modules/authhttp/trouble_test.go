@@ -16,7 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
 // patience is for a machine with much else to do.
@@ -85,7 +86,7 @@ func TestTrouble(t *testing.T) {
 	t.Parallel()
 	srv := startService(t, people())
 	settings := srv.settings()
-	settings.Timeout, settings.Concurrency = caddy.Duration(500*time.Millisecond), 8
+	settings.Timeout, settings.Concurrency = conf.Duration(500*time.Millisecond), 8
 	h := must(t, settings)
 	recovers(t, h)
 	during := func(t *testing.T, end func()) {
@@ -147,7 +148,7 @@ func TestTrouble(t *testing.T) {
 	})
 	t.Run("restarted", func(t *testing.T) {
 		// Between two logins: the connections of the old one are not in the way of the first.
-		settings.Timeout = caddy.Duration(10 * time.Second)
+		settings.Timeout = conf.Duration(10 * time.Second)
 		h := must(t, settings)
 		login := func() {
 			if _, err := h.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err != nil {
@@ -183,7 +184,7 @@ func TestTurns(t *testing.T) {
 		_, _ = io.WriteString(w, `{"ok":false,"reason":"password s3cret is \"wrong\"`+"\\n"+`"}`)
 	}))
 	defer srv.Close()
-	h := must(t, HTTP{URL: srv.URL, NoLookup: true, Concurrency: 3, Timeout: caddy.Duration(patience)})
+	h := must(t, HTTP{Config: webcall.Config{URL: srv.URL}, NoLookup: true, Concurrency: 3, Timeout: conf.Duration(patience)})
 	var wg sync.WaitGroup
 	for range 12 {
 		wg.Go(func() {
@@ -203,7 +204,7 @@ func TestTurns(t *testing.T) {
 	if most != 3 {
 		t.Error(most, "questions at a time")
 	}
-	busy := must(t, HTTP{URL: srv.URL, NoLookup: true, Concurrency: 1, Timeout: caddy.Duration(100 * time.Millisecond)})
+	busy := must(t, HTTP{Config: webcall.Config{URL: srv.URL}, NoLookup: true, Concurrency: 1, Timeout: conf.Duration(100 * time.Millisecond)})
 	busy.asks.turns <- struct{}{}
 	cannotTell(t, busy, "too busy")
 	close(release)
@@ -222,7 +223,7 @@ func TestUnixSocket(t *testing.T) {
 	})}
 	go func() { _ = srv.Serve(l) }()
 	defer srv.Close()
-	h := must(t, HTTP{URL: "http://auth/msa", Socket: path})
+	h := must(t, HTTP{Config: webcall.Config{URL: "http://auth/msa", Socket: path}})
 	if id, err := h.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err != nil || id.User != "auth/msa" {
 		t.Error(id, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
@@ -31,7 +32,7 @@ type Static struct {
 
 	// Cache is how long a password that was right is not hashed again. Default 5m;
 	// negative: always hash.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	Cache conf.Duration `json:"cache,omitempty"`
 
 	table *tableauth.Backend
 }
@@ -149,29 +150,16 @@ func parseUser(args []string) (User, error) {
 //	}
 func (s *Static) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		switch d.Val() {
-		case "user":
+	return conf.Block(d,
+		conf.Each("user", func(d *caddyfile.Dispenser) error {
 			u, err := parseUser(d.RemainingArgs())
 			if err != nil {
 				return d.WrapErr(err)
 			}
 			s.Users = append(s.Users, u)
-		case "case":
-			if err := tableauth.UnmarshalCase(d, &s.Case); err != nil {
-				return err
-			}
-		case "cache":
-			var err error
-			if s.Cache, err = tableauth.UnmarshalCache(d); err != nil {
-				return err
-			}
-		default:
-			return d.Errf("unknown setting %q; there are user, cache and case", d.Val())
-		}
-	}
-	return nil
+			return nil
+		}),
+		tableauth.CacheSetting(&s.Cache),
+		conf.Value("case", &s.Case),
+	)
 }

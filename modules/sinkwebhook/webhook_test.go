@@ -288,7 +288,7 @@ func TestConfig(t *testing.T) {
 		"is not a whole number above 0":        "webhook https://x {\n concurrency 0\n}",
 		`"xml" is not one of raw or multipart`: "webhook https://x {\n format xml\n}",
 		"an http or https URL":                 "webhook ftp://x",
-		"messages would go to x.org":           "webhook http://x.org/",
+		"what is sent would go to x.org":       "webhook http://x.org/",
 	} {
 		s := new(Webhook)
 		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

@@ -37,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if c.get("bearer") and self.headers.get("Authorization") != "Bearer " + c["bearer"]:
             return self.refuse(401)
         if c.get("hmac_key") and not verify_signature.verify(
-                c["hmac_key"].encode(), self.headers.get("MSA-Signature", ""), body, time.time()):
+                c["hmac_key"].encode(), self.headers.get("MSA-Signature", ""), body, time.time() + c.get("ahead", 0)):
             return self.refuse(403)
         if self.path != "/msa":
             return self.refuse(404)

@@ -8,13 +8,13 @@ import (
 
 // QueuePage is a page of the queue's list.
 type QueuePage struct {
-	Entries []*Message `json:"entries"`
+	Entries []*Entry `json:"entries"`
 	// Next is where the next page begins: the after of its request. Empty: this is the last.
 	Next string `json:"next,omitempty"`
 }
 
-// Message is a message in the queue: its envelope, what became of its recipients, and for what it waits.
-type Message struct {
+// Entry is a message in the queue: its envelope, what became of its recipients, and for what it waits.
+type Entry struct {
 	queue.Entry
 	// State is queued, held or dead.
 	State      string      `json:"state"`
@@ -50,8 +50,8 @@ type Job struct {
 }
 
 // Describe says what there is to say of a message; why tells for what a job waits.
-func Describe(m *queue.Message, why func(*queue.Status, *queue.Job) string) *Message {
-	v := &Message{
+func Describe(m *queue.EntryView, why func(*queue.Status, *queue.Job) string) *Entry {
+	v := &Entry{
 		Entry: *m.Entry, State: EntryState(m), InFlight: m.InFlight(), Next: m.Next(), Rerouted: m.Status.Rerouted, Held: m.Status.Held,
 		GivenUp: m.Status.GivenUp, Since: m.Status.Since, Jobs: []Job{}, History: m.Events(),
 	}
@@ -117,7 +117,7 @@ const (
 )
 
 // EntryState is queued, held or dead.
-func EntryState(m *queue.Message) string {
+func EntryState(m *queue.EntryView) string {
 	switch {
 	case m.Status.Held != "":
 		return StateHeld

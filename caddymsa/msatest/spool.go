@@ -231,7 +231,7 @@ func (s *spoolTest) message(l queue.Lease) []byte {
 
 func (s *spoolTest) ids() (ids []string) {
 	s.Helper()
-	if err := s.List(background, "", func(m *queue.Message) bool { ids = append(ids, m.Entry.ID); return true }); err != nil {
+	if err := s.List(background, "", func(m *queue.EntryView) bool { ids = append(ids, m.Entry.ID); return true }); err != nil {
 		s.Fatalf("List: %v", err)
 	}
 	return ids
@@ -244,7 +244,7 @@ func (s *spoolTest) wantIDs(want ...string) {
 	}
 }
 
-func (s *spoolTest) get(id string) *queue.Message {
+func (s *spoolTest) get(id string) *queue.EntryView {
 	s.Helper()
 	m, err := s.Get(background, id)
 	if err != nil {
@@ -260,9 +260,9 @@ func (s *spoolTest) record(l queue.Lease, r *queue.Record) {
 	}
 }
 
-func (s *spoolTest) change(id string, change func(*queue.Message)) int {
+func (s *spoolTest) change(id string, change func(*queue.EntryView)) int {
 	s.Helper()
-	n, err := s.Change(background, id, func(m *queue.Message) error { change(m); return nil })
+	n, err := s.Change(background, id, func(m *queue.EntryView) error { change(m); return nil })
 	if err != nil {
 		s.Fatalf("Change: %v", err)
 	}

@@ -165,7 +165,7 @@ func (s *spoolTest) testRecordDeletes() {
 		if _, err := s.Get(background, id); !errors.Is(err, queue.ErrNotFound) {
 			s.Errorf("Get: %v, wanted ErrNotFound", err)
 		}
-		if _, err := s.Change(background, id, func(*queue.Message) error { return nil }); !errors.Is(err, queue.ErrNotFound) {
+		if _, err := s.Change(background, id, func(*queue.EntryView) error { return nil }); !errors.Is(err, queue.ErrNotFound) {
 			s.Errorf("Change: %v, wanted ErrNotFound", err)
 		}
 		if _, err := s.Delete(background, id); !errors.Is(err, queue.ErrNotFound) {
@@ -365,9 +365,9 @@ func (s *spoolTest) testClosed() {
 		"Commit": d.Commit(background, spoolAccept("Q2", spoolNoon)),
 		"Record": l.Record(background, delivered(l)),
 		"Get":    func() error { _, err := s.Get(background, "Q1"); return err }(),
-		"List":   s.List(background, "", func(*queue.Message) bool { return true }),
+		"List":   s.List(background, "", func(*queue.EntryView) bool { return true }),
 		"Change": func() error {
-			_, err := s.Change(background, "Q1", func(*queue.Message) error { return nil })
+			_, err := s.Change(background, "Q1", func(*queue.EntryView) error { return nil })
 			return err
 		}(),
 		"Delete": func() error { _, err := s.Delete(background, "Q1"); return err }(),

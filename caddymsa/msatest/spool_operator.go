@@ -16,7 +16,7 @@ func (s *spoolTest) testHeld() {
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
 	s.reopen()
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
-	s.change("Q0", func(m *queue.Message) {
+	s.change("Q0", func(m *queue.EntryView) {
 		if m.Status.Held != "quarantined" {
 			s.Errorf("message %+v", m)
 		}
@@ -25,14 +25,14 @@ func (s *spoolTest) testHeld() {
 	l := s.lease(spoolNoon)
 	s.record(l, delivered(l))
 	s.commit(spoolAccept("Q1", spoolNoon), "", nil)
-	s.change("Q1", func(m *queue.Message) { m.Status.Held = "the return path leads nowhere" })
+	s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "the return path leads nowhere" })
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
 	s.reopen()
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
 	if m := s.get("Q1"); m.Status.Held != "the return path leads nowhere" {
 		s.Fatalf("Get: %+v", m)
 	}
-	s.change("Q1", func(m *queue.Message) { m.Status.Held = "" })
+	s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "" })
 	l = s.lease(spoolNoon)
 	r := as(l, queue.Pending)
 	r.Hold = "by a worker"
@@ -50,7 +50,7 @@ func (s *spoolTest) testChange() {
 		s.Errorf("Get: %v, wanted ErrNotFound", err)
 	}
 	// Deliver now, in two lanes.
-	s.change("Q2", func(m *queue.Message) {
+	s.change("Q2", func(m *queue.EntryView) {
 		one := &m.Jobs[0]
 		two := *one.Clone()
 		two.Number, two.Recipients, two.Lane, two.Due = 0, two.Recipients[1:], "b", spoolNoon
@@ -75,7 +75,7 @@ func (s *spoolTest) testChange() {
 	s.wantIDs("Q1")
 	s.none(spoolNoon, spoolNoon.Add(time.Hour))
 	// All delivered by somebody's hand: that is its end.
-	s.change("Q1", func(m *queue.Message) {
+	s.change("Q1", func(m *queue.EntryView) {
 		for i := range m.Jobs[0].Recipients {
 			m.Jobs[0].Recipients[i].State = queue.Delivered
 		}
@@ -86,7 +86,7 @@ func (s *spoolTest) testChange() {
 func (s *spoolTest) testChangeRefused() {
 	s.commit(spoolAccept("Q1", spoolNoon), "", nil)
 	no := errors.New("no")
-	if _, err := s.Change(background, "Q1", func(m *queue.Message) error {
+	if _, err := s.Change(background, "Q1", func(m *queue.EntryView) error {
 		m.Status.Held = "x"
 		m.Jobs[0].Due = spoolNoon.Add(time.Hour)
 		return no
@@ -103,7 +103,7 @@ func (s *spoolTest) testChangeRefused() {
 func (s *spoolTest) testHoldInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a", "b", "c"), "", nil)
 	one, two := s.lease(spoolNoon), s.lease(spoolNoon)
-	if n := s.change("Q1", func(m *queue.Message) { m.Status.Held = "wait" }); n != 2 {
+	if n := s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "wait" }); n != 2 {
 		s.Errorf("%d in flight", n)
 	}
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
@@ -114,7 +114,7 @@ func (s *spoolTest) testHoldInFlight() {
 	if m.Status.Held != "wait" || m.Open() != 2 || m.InFlight() != 0 {
 		s.Errorf("message %+v", m)
 	}
-	s.change("Q1", func(m *queue.Message) { m.Status.Held = "" })
+	s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "" })
 	if got, _ := s.leaseAll(spoolNoon.Add(time.Minute)); len(got) != 2 {
 		s.Errorf("%d jobs after the release", len(got))
 	}
@@ -124,7 +124,7 @@ func (s *spoolTest) testGiveUpInFlight() {
 	s.SetLane("b", queue.LaneState{})
 	s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", nil)
 	l := s.lease(spoolNoon)
-	if n := s.change("Q1", func(m *queue.Message) {
+	if n := s.change("Q1", func(m *queue.EntryView) {
 		m.Status.GivenUp, m.Status.GivenUpAt = "enough", spoolNoon
 		for i := range m.Jobs {
 			m.Jobs[i].Due, m.Jobs[i].Deadline = spoolNoon, spoolNoon
@@ -149,7 +149,7 @@ func (s *spoolTest) testGiveUpInFlight() {
 func (s *spoolTest) testRetryInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a"), "", nil)
 	l := s.lease(spoolNoon)
-	s.change("Q1", func(m *queue.Message) { m.Status.Asked = spoolNoon })
+	s.change("Q1", func(m *queue.EntryView) { m.Status.Asked = spoolNoon })
 	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
 	l = s.lease(spoolNoon) // now, and not in four hours
 	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
@@ -159,7 +159,7 @@ func (s *spoolTest) testRetryInFlight() {
 func (s *spoolTest) testRerouteInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a"), "", nil)
 	l := s.lease(spoolNoon)
-	s.change("Q1", func(m *queue.Message) { m.Status.Rerouted = "other.example.org" })
+	s.change("Q1", func(m *queue.EntryView) { m.Status.Rerouted = "other.example.org" })
 	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
 	l = s.lease(spoolNoon)
 	if l.Job().Lane != "" || l.Status().Rerouted != "other.example.org" {
@@ -199,7 +199,7 @@ func (s *spoolTest) testRetryDeadLetter() {
 	r.Keep = spoolNoon.Add(time.Hour)
 	s.record(l, r)
 	bury := s.lease(spoolNoon.Add(time.Hour))
-	s.change("Q1", func(m *queue.Message) {
+	s.change("Q1", func(m *queue.EntryView) {
 		m.Status.Dead, m.Status.Since = time.Time{}, spoolNoon
 		j := &m.Jobs[0]
 		j.Due, j.Attempts = spoolNoon, 0
@@ -231,14 +231,14 @@ func (s *spoolTest) testList() {
 	}
 	l.Release()
 	var got []string
-	if err := s.List(background, "Q100", func(m *queue.Message) bool { got = append(got, m.Entry.ID); return len(got) < 120 }); err != nil {
+	if err := s.List(background, "Q100", func(m *queue.EntryView) bool { got = append(got, m.Entry.ID); return len(got) < 120 }); err != nil {
 		s.Fatal(err)
 	}
 	if !slices.Equal(got, want[101:221]) {
 		s.Errorf("a part of the list: %q", got)
 	}
 	// The spool may be used in between.
-	if err := s.List(background, "Q248", func(m *queue.Message) bool {
+	if err := s.List(background, "Q248", func(m *queue.EntryView) bool {
 		_, err := s.Get(background, m.Entry.ID)
 		if err == nil {
 			_, err = s.Delete(background, m.Entry.ID)
@@ -259,7 +259,7 @@ func (s *spoolTest) testLanes() {
 	}
 	s.commit(inLanes("R", spoolNoon.Add(time.Hour), "b", "c"), "", nil)
 	s.commit(inLane("S", "alice", "a", spoolNoon), "", nil)
-	s.change("S", func(m *queue.Message) { m.Status.Held = "wait" })
+	s.change("S", func(m *queue.EntryView) { m.Status.Held = "wait" })
 	l := s.lease(spoolNoon)
 	lanes := make(map[string]queue.LaneInfo)
 	if err := s.Lanes(background, func(i queue.LaneInfo) bool { lanes[i.Name] = i; return true }); err != nil {
@@ -310,7 +310,7 @@ func (s *spoolTest) testNotify() {
 	l = s.lease(spoolNoon)
 	s.record(l, as(l, queue.Pending))
 	woken("a record")
-	s.change("Q1", func(m *queue.Message) { m.Status.Note(spoolNoon, "noted", "") })
+	s.change("Q1", func(m *queue.EntryView) { m.Status.Note(spoolNoon, "noted", "") })
 	woken("a change")
 	s.SetLane("a", queue.LaneState{Limit: 7})
 	woken("a lane")

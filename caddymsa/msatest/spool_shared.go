@@ -167,7 +167,7 @@ func (s *sharedTest) testClocks() {
 func (s *sharedTest) testOperator() {
 	s.one.commit(inLanes("Q1", spoolNoon, "", ""), "", nil)
 	l := s.one.lease(spoolNoon)
-	if n := s.two.change("Q1", func(m *queue.Message) { m.Status.Held = "wait" }); n != 1 {
+	if n := s.two.change("Q1", func(m *queue.EntryView) { m.Status.Held = "wait" }); n != 1 {
 		s.one.Errorf("%d in flight", n)
 	}
 	s.one.none(spoolNoon, time.Time{})

@@ -64,7 +64,7 @@ func (h *Hop) deliver(ctx context.Context, m *Message) (err error) {
 }
 
 // use sends what it can on a connection, and keeps or closes that.
-func (d *delivery) use(p *peer) error {
+func (d *delivery) use(p *connection) error {
 	release := p.abortWith(d.ctx)
 	err := d.admit(p)
 	d.settle()
@@ -82,7 +82,7 @@ func (d *delivery) use(p *peer) error {
 }
 
 // takes tells whether the connection takes another transaction.
-func (d *delivery) takes(p *peer) bool {
+func (d *delivery) takes(p *connection) bool {
 	return !p.ending && fits(p.begun, d.hop.options.Messages) && fits(p.begun, p.offers.maxMails)
 }
 
@@ -105,7 +105,7 @@ func isTimeout(err error) bool {
 func isReadError(err error) bool { return errors.As(err, new(readError)) }
 
 // failure makes a Failure of what ended a connection, or kept it from being there.
-func (d *delivery) failure(p *peer, err error, lane bool) error {
+func (d *delivery) failure(p *connection, err error, lane bool) error {
 	f := &Failure{Where: d.where(p), Lane: lane, Elsewhere: errors.Is(err, errGone)}
 	if refusal, ok := errors.AsType[*refusal](err); ok {
 		f.Reply = refusal.reply
@@ -139,7 +139,7 @@ func isOurs(reply *smtp.SMTPError) bool {
 	return false
 }
 
-func (d *delivery) where(p *peer) Where {
+func (d *delivery) where(p *connection) Where {
 	w := Where{Host: d.hop.Host, Address: d.hop.Address}
 	if p != nil {
 		w.Address, w.TLS = p.raw.RemoteAddr().String(), p.tls
@@ -148,7 +148,7 @@ func (d *delivery) where(p *peer) Where {
 }
 
 // report tells what became of recipients, who are no longer the message's after settle.
-func (d *delivery) report(p *peer, o Outcome, recipients ...*Recipient) {
+func (d *delivery) report(p *connection, o Outcome, recipients ...*Recipient) {
 	o.Where = d.where(p)
 	for _, r := range recipients {
 		r.done = true
@@ -161,7 +161,7 @@ func (d *delivery) settle() {
 }
 
 // admit reports those recipients that the hop cannot take, going by what it offers.
-func (d *delivery) admit(p *peer) error {
+func (d *delivery) admit(p *connection) error {
 	m, x := d.m, &p.offers
 	none := func(code int, status smtp.EnhancedCode, text string) error {
 		d.unfit(p, code, status, text, m.Recipients)
@@ -199,7 +199,7 @@ func (d *delivery) admit(p *peer) error {
 }
 
 // unfit reports what we know without asking.
-func (d *delivery) unfit(p *peer, code int, status smtp.EnhancedCode, text string, recipients []*Recipient) {
+func (d *delivery) unfit(p *connection, code int, status smtp.EnhancedCode, text string, recipients []*Recipient) {
 	if len(recipients) > 0 {
 		d.report(p, Outcome{Err: &smtp.SMTPError{Code: code, EnhancedCode: status, Message: text}}, recipients...)
 	}
@@ -219,7 +219,7 @@ func (d *delivery) scan() error {
 }
 
 // group returns the recipients of the next transaction.
-func (d *delivery) group(p *peer) []*Recipient {
+func (d *delivery) group(p *connection) []*Recipient {
 	all := d.m.Recipients
 	n := len(all)
 	for _, limit := range []int{d.limit, d.hop.options.Recipients, p.offers.maxRecipients} {

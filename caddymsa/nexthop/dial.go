@@ -15,7 +15,7 @@ var errTLS = errors.New("TLS")
 
 // dial connects and says all that comes before MAIL. Whatever it meets concerns the hop, not the
 // message.
-func (h *Hop) dial(ctx context.Context, hello string) (*peer, error) {
+func (h *Hop) dial(ctx context.Context, hello string) (*connection, error) {
 	p, err := h.connect(ctx, hello, h.options.TLSMode)
 	if h.options.TLSMode == TLSOpportunistic && errors.Is(err, errTLS) && ctx.Err() == nil {
 		// Worse than a certificate that means nothing would be no delivery (RFC 7435 section 3).
@@ -24,7 +24,7 @@ func (h *Hop) dial(ctx context.Context, hello string) (*peer, error) {
 	return p, err
 }
 
-func (h *Hop) connect(ctx context.Context, hello, mode string) (*peer, error) {
+func (h *Hop) connect(ctx context.Context, hello, mode string) (*connection, error) {
 	// Not the connection, only what it takes to have one, ends with this.
 	connectCtx, cancel := context.WithTimeout(ctx, h.options.Connect)
 	defer cancel()
@@ -32,7 +32,7 @@ func (h *Hop) connect(ctx context.Context, hello, mode string) (*peer, error) {
 	if err != nil {
 		return nil, cmp.Or(ctx.Err(), err) // which says so in other words
 	}
-	p := &peer{wire: newWire(conn, h.options.Data), hello: hello}
+	p := &connection{wire: newWire(conn, h.options.Data), hello: hello}
 	release := p.abortWith(ctx)
 	err = h.introduce(ctx, p, mode)
 	if !release() && err == nil {
@@ -46,7 +46,7 @@ func (h *Hop) connect(ctx context.Context, hello, mode string) (*peer, error) {
 }
 
 // introduce says what comes before the first message.
-func (h *Hop) introduce(ctx context.Context, p *peer, mode string) error {
+func (h *Hop) introduce(ctx context.Context, p *connection, mode string) error {
 	if mode == TLSImplicit {
 		if err := h.startTLS(ctx, p); err != nil {
 			return err
@@ -82,7 +82,7 @@ func (h *Hop) introduce(ctx context.Context, p *peer, mode string) error {
 }
 
 // sayHello says EHLO, or HELO to a hop that does not know that (RFC 5321 section 3.2).
-func (h *Hop) sayHello(p *peer, mode string) error {
+func (h *Hop) sayHello(p *connection, mode string) error {
 	verb := "EHLO"
 	if h.options.LMTP {
 		verb = "LHLO"
@@ -107,7 +107,7 @@ func (h *Hop) sayHello(p *peer, mode string) error {
 }
 
 // upgrade asks for TLS (RFC 3207). It is false if the hop refused that and may go on without.
-func (h *Hop) upgrade(ctx context.Context, p *peer, mode string) (bool, error) {
+func (h *Hop) upgrade(ctx context.Context, p *connection, mode string) (bool, error) {
 	if !p.offers.startTLS {
 		return false, errors.New("the next hop does not offer STARTTLS, and nothing is sent in clear unless tls is off")
 	}
@@ -128,7 +128,7 @@ func (h *Hop) upgrade(ctx context.Context, p *peer, mode string) (bool, error) {
 }
 
 // startTLS begins TLS on the connection.
-func (h *Hop) startTLS(ctx context.Context, p *peer) error {
+func (h *Hop) startTLS(ctx context.Context, p *connection) error {
 	config := h.options.TLS
 	if config.ServerName == "" {
 		config = config.Clone()

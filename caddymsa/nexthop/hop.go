@@ -2,7 +2,7 @@
 // for a while. It is a client of its own on go-smtp's option and error types, and knows nothing
 // of Caddy.
 //
-// A Message goes to a Hop, or to the first of several that can be reached. A connection (peer) takes
+// A Message goes to a Hop, or to the first of several that can be reached. A connection takes
 // one transaction after the other; a delivery makes as many of them as the hop's limits want. What became of
 // each recipient is an Outcome, what went wrong a Failure, which tells the hop's faults from the message's.
 package nexthop

@@ -12,10 +12,10 @@ import (
 func TestLastIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := pool{max: 3, timeout: 30 * time.Second, last: 4 * time.Minute}
-		park := func() *peer {
+		park := func() *connection {
 			ours, theirs := net.Pipe()
 			go func() { _, _ = io.Copy(io.Discard, theirs); _ = theirs.Close() }()
-			p := &peer{wire: newWire(ours, time.Second), hello: "x"}
+			p := &connection{wire: newWire(ours, time.Second), hello: "x"}
 			l.put(p)
 			return p
 		}

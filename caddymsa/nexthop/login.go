@@ -22,7 +22,7 @@ type Login struct {
 }
 
 // login authenticates (RFC 4954).
-func (h *Hop) login(ctx context.Context, p *peer) error {
+func (h *Hop) login(ctx context.Context, p *connection) error {
 	account := h.options.Login
 	offered := account.Mechanisms
 	if len(offered) > 1 { // a single one was asked for, and hops are known that have more than they say
@@ -67,7 +67,7 @@ var errNotProved = errors.New("the next hop did not prove that it knows the pass
 const maxCommand = 512
 
 // authenticate is one exchange.
-func (h *Hop) authenticate(p *peer, client gosasl.Client) error {
+func (h *Hop) authenticate(p *connection, client gosasl.Client) error {
 	mechanism, initial, err := client.Start()
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (h *Hop) authenticate(p *peer, client gosasl.Client) error {
 }
 
 // exchange answers challenges until there is a result.
-func (h *Hop) exchange(p *peer, mechanism string, client gosasl.Client, r reply, err error) error {
+func (h *Hop) exchange(p *connection, mechanism string, client gosasl.Client, r reply, err error) error {
 	for err == nil && r.code == 334 {
 		challenge, malformed := base64.StdEncoding.DecodeString(strings.TrimSpace(r.lines[0]))
 		if mechanism == gosasl.Login {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// peer is a connection on which a transaction may begin.
-type peer struct {
+// connection is a connection on which a transaction may begin.
+type connection struct {
 	*wire
 	hello    string // what was said in EHLO
 	offers   extensions
@@ -29,7 +29,7 @@ const quitTimeout = 5 * time.Second
 
 // close ends the connection, with QUIT if that can be said. The reply to it is not waited for: nothing
 // depends on it.
-func (p *peer) close(quit bool) {
+func (p *connection) close(quit bool) {
 	if quit {
 		p.block = quitTimeout
 		_ = p.write([]byte("QUIT\r\n"))
@@ -46,12 +46,12 @@ type pool struct {
 	timeout, last time.Duration
 
 	mu     sync.Mutex
-	idle   []*peer
+	idle   []*connection
 	closed bool
 }
 
 // get returns the connection that was used last of those that said this name in EHLO, nil if there is none.
-func (l *pool) get(hello string) *peer {
+func (l *pool) get(hello string) *connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, p := range slices.Backward(l.idle) {
@@ -66,7 +66,7 @@ func (l *pool) get(hello string) *peer {
 }
 
 // put keeps p, or closes it.
-func (l *pool) put(p *peer) {
+func (l *pool) put(p *connection) {
 	l.mu.Lock()
 	keep := !l.closed && len(l.idle) < l.max
 	if keep {
@@ -85,7 +85,7 @@ func (l *pool) put(p *peer) {
 }
 
 // expire closes p if it is idle, or lets the last one stay for a while.
-func (l *pool) expire(p *peer) {
+func (l *pool) expire(p *connection) {
 	l.mu.Lock()
 	i := slices.Index(l.idle, p)
 	if rest := l.last - time.Since(p.parked); i >= 0 && len(l.idle) == 1 && rest > 0 {

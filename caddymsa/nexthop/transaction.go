@@ -9,7 +9,7 @@ import (
 // transaction is the message on one connection to some of its recipients.
 type transaction struct {
 	*delivery
-	p     *peer
+	p     *connection
 	group []*Recipient
 
 	mail     bool         // MAIL was accepted
@@ -25,7 +25,7 @@ type overflow struct {
 
 // transaction does one, and reports what became of recipients. Those it leaves alone are for the next one.
 // After an error the connection cannot be used.
-func (d *delivery) transaction(p *peer) error {
+func (d *delivery) transaction(p *connection) error {
 	t := &transaction{delivery: d, p: p, group: d.group(p)}
 	err := t.envelope()
 	if err == nil {

@@ -72,14 +72,14 @@ type Notifier interface {
 // way ends; its success counts, its failure follows the new state.
 type Operator interface {
 	// Get returns a message's envelope and state by its id, or ErrNotFound.
-	Get(ctx context.Context, id string) (*Message, error)
+	Get(ctx context.Context, id string) (*EntryView, error)
 	// List calls yield for messages in the order of their ids, beginning after
 	// the id given, until yield returns false.
-	List(ctx context.Context, after string, yield func(*Message) bool) error
+	List(ctx context.Context, after string, yield func(*EntryView) bool) error
 	// Change alters a message's Status and those of its Jobs that are not Leased in one step, and
 	// returns how many are. Jobs without a number are new. An error of change is returned and
 	// nothing altered; change may be called again when somebody else was faster.
-	Change(ctx context.Context, id string, change func(*Message) error) (inFlight int, err error)
+	Change(ctx context.Context, id string, change func(*EntryView) error) (inFlight int, err error)
 	// Delete takes a message away and returns how many of its jobs were in flight, whose Record
 	// succeeds without effect.
 	Delete(ctx context.Context, id string) (inFlight int, err error)

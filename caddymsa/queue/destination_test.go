@@ -69,7 +69,7 @@ func TestDestinationDown(t *testing.T) {
 		}
 		// What was only postponed has no attempt on record.
 		if e := r.mustHave("D499"); e.Attempts != 0 {
-			t.Errorf("entry %+v", e.Message)
+			t.Errorf("entry %+v", e.EntryView)
 		}
 		if n := len(r.logged("delivery deferred")); n > 60 {
 			t.Errorf("%d lines for %d attempts", n, attempts("down.example"))

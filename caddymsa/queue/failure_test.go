@@ -254,7 +254,7 @@ func TestBounceWithoutRouteIsHeld(t *testing.T) { // docs/dev/architecture.md, d
 		bounces := newSink(nil)
 		r.host.set(newGeneration(to(bounces)))
 		r.Wake()
-		if _, err := r.spool.Change(context.Background(), "BOUNCE1", func(m *queue.Message) error {
+		if _, err := r.spool.Change(context.Background(), "BOUNCE1", func(m *queue.EntryView) error {
 			m.Status.Held, m.Jobs[0].Due = "", time.Now()
 			return nil
 		}); err != nil {
@@ -391,7 +391,7 @@ func TestBounceCannotBeStored(t *testing.T) {
 		r.after(30 * time.Second)
 		e := r.mustHave("Q1")
 		if e.Recipients[0].State != queue.Failed || e.Recipients[1].State != queue.Delivered {
-			t.Errorf("entry %+v", e.Message)
+			t.Errorf("entry %+v", e.EntryView)
 		}
 		r.mustLog(zap.ErrorLevel, "a notification cannot be stored yet", 1)
 		full.Store(false)

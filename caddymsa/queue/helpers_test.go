@@ -91,7 +91,7 @@ func (r *rig) after(d time.Duration) {
 
 // view is a message in the spool, with what its jobs say put together.
 type view struct {
-	*queue.Message
+	*queue.EntryView
 	Recipients []queue.Recipient
 	Attempts   int
 	Next       time.Time
@@ -108,7 +108,7 @@ func (r *rig) entry(id string) *view {
 	if err != nil {
 		r.Fatal(err)
 	}
-	v := &view{Message: m, Recipients: m.Recipients(), Next: m.Next(), Held: m.Status.Held, History: m.Events()}
+	v := &view{EntryView: m, Recipients: m.Recipients(), Next: m.Next(), Held: m.Status.Held, History: m.Events()}
 	for i := range m.Jobs {
 		v.Attempts = max(v.Attempts, m.Jobs[i].Attempts)
 	}
@@ -128,7 +128,7 @@ func (r *rig) mustNotHave(ids ...string) {
 	r.Helper()
 	for _, id := range ids {
 		if e := r.entry(id); e != nil {
-			r.Fatalf("there is still an entry %s: %+v", id, e.Message)
+			r.Fatalf("there is still an entry %s: %+v", id, e.EntryView)
 		}
 	}
 }

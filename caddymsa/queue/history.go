@@ -38,7 +38,7 @@ func addEvent(history []Event, v Event) []Event {
 }
 
 // Events are the message's history in the order of time: its own and its jobs'.
-func (m *Message) Events() []Event {
+func (m *EntryView) Events() []Event {
 	var all []Event
 	for i := range m.Jobs {
 		all = append(all, m.Jobs[i].History...)

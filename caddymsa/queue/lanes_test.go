@@ -359,7 +359,7 @@ func TestAcceptedInTheFuture(t *testing.T) {
 	bounces := newSink(nil)
 	run(t, bouncesTo(bounces, newSink(always(tryLater))), func(r *rig) {
 		r.submit("Q1", func(e *queue.Entry) { e.Accepted = time.Now().Add(10 * 365 * 24 * time.Hour) }, "bob@example.net")
-		if _, err := r.spool.Change(context.Background(), "Q1", func(m *queue.Message) error { m.Jobs[0].Due = time.Now(); return nil }); err != nil {
+		if _, err := r.spool.Change(context.Background(), "Q1", func(m *queue.EntryView) error { m.Jobs[0].Due = time.Now(); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		r.Start()

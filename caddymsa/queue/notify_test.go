@@ -120,12 +120,12 @@ func TestDelayCannotBeStored(t *testing.T) {
 		r.Start()
 		r.after(2 * time.Hour)
 		if e := r.mustHave("Q1"); len(e.Status.Notes) != 1 || len(r.logged("a notification cannot be stored yet")) == 0 {
-			t.Errorf("%+v", e.Message)
+			t.Errorf("%+v", e.EntryView)
 		}
 		full.Store(false)
 		r.after(time.Hour)
 		if e := r.mustHave("Q1"); len(e.Status.Notes) != 0 || len(bounces.all()) != 1 {
-			t.Errorf("%+v, %d", e.Message, len(bounces.all()))
+			t.Errorf("%+v, %d", e.EntryView, len(bounces.all()))
 		}
 	})
 }

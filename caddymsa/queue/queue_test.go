@@ -162,7 +162,7 @@ func TestInterruptedHalfWay(t *testing.T) {
 		r.after(time.Minute)
 		e := r.mustHave("Q1")
 		if e.Recipients[0].State != queue.Delivered || e.Recipients[1].State != queue.Pending || e.Jobs[1].Attempts != 0 || e.Next.After(time.Now()) {
-			t.Errorf("entry %+v", e.Message)
+			t.Errorf("entry %+v", e.EntryView)
 		}
 		young := newSink(nil)
 		r.host.set(newGeneration(to(young)))

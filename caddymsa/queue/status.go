@@ -131,15 +131,15 @@ func (s *Status) Note(at time.Time, what, text string) {
 	s.History = addEvent(s.History, Event{Time: at, What: what, Text: oneLine(text)})
 }
 
-// Message is the operator's view of a queued message.
-type Message struct {
+// EntryView is what an operator sees of an entry.
+type EntryView struct {
 	Entry  *Entry
 	Status Status
 	Jobs   []Job // all of them, those that have ended too
 }
 
 // Open is how many jobs have a recipient to deliver to.
-func (m *Message) Open() (n int) {
+func (m *EntryView) Open() (n int) {
 	for i := range m.Jobs {
 		if m.Jobs[i].Pending() {
 			n++
@@ -149,7 +149,7 @@ func (m *Message) Open() (n int) {
 }
 
 // InFlight is how many jobs are leased.
-func (m *Message) InFlight() (n int) {
+func (m *EntryView) InFlight() (n int) {
 	for i := range m.Jobs {
 		if m.Jobs[i].Leased {
 			n++
@@ -159,7 +159,7 @@ func (m *Message) InFlight() (n int) {
 }
 
 // Server is whose routes take the message.
-func (m *Message) Server() string {
+func (m *EntryView) Server() string {
 	if m.Status.Rerouted != "" {
 		return m.Status.Rerouted
 	}
@@ -167,10 +167,10 @@ func (m *Message) Server() string {
 }
 
 // DeadLetter tells whether nothing is tried any more and it is kept for the operator.
-func (m *Message) DeadLetter() bool { return !m.Status.Dead.IsZero() && m.Open() == 0 }
+func (m *EntryView) DeadLetter() bool { return !m.Status.Dead.IsZero() && m.Open() == 0 }
 
 // Recipients are the entry's with what has become of them.
-func (m *Message) Recipients() []Recipient {
+func (m *EntryView) Recipients() []Recipient {
 	all := slices.Clone(m.Entry.Recipients)
 	for i := range m.Jobs {
 		for _, r := range m.Jobs[i].Recipients {
@@ -181,7 +181,7 @@ func (m *Message) Recipients() []Recipient {
 }
 
 // Next is when the next job that waits is due; zero when none does.
-func (m *Message) Next() (next time.Time) {
+func (m *EntryView) Next() (next time.Time) {
 	for i := range m.Jobs {
 		if j := &m.Jobs[i]; j.Pending() && !j.Leased && (next.IsZero() || j.Due.Before(next)) {
 			next = j.Due

@@ -82,7 +82,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 	for after := ""; ; {
 		var ids []string
 		n := 0
-		err := q.spool.List(ctx, after, func(m *Message) bool {
+		err := q.spool.List(ctx, after, func(m *EntryView) bool {
 			n++
 			after = m.Entry.ID
 			if slices.ContainsFunc(m.Jobs, func(j Job) bool { return stale(&j, g) }) {
@@ -145,7 +145,7 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	_, err = q.spool.Change(ctx, id, func(m *Message) error {
+	_, err = q.spool.Change(ctx, id, func(m *EntryView) error {
 		did := false
 		for i := range len(m.Jobs) {
 			j := &m.Jobs[i]
@@ -175,7 +175,7 @@ type rerouted struct {
 }
 
 // routeAnew returns the jobs that a job becomes; nil where it stays in its lane.
-func (q *Queue) routeAnew(ctx context.Context, g Generation, m *Message, j *Job) []Job {
+func (q *Queue) routeAnew(ctx context.Context, g Generation, m *EntryView, j *Job) []Job {
 	e := m.Entry
 	if m.Status.Rerouted != "" {
 		c := *e

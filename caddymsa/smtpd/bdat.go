@@ -134,7 +134,7 @@ func (c *Conn) strangersChunk(size int64) error {
 	}
 	switch c.state() {
 	case inClear:
-		return c.gate()
+		return c.beforeTLS()
 	case new_:
 		return c.bad(503, code(5, 5, 1), "Send EHLO first")
 	}

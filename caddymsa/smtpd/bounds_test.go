@@ -52,8 +52,8 @@ func TestSettingsOfLimits(t *testing.T) {
 	b := newBackend().with(func(s *Settings) {
 		s.CommandsBeforeAuth, s.CommandLine, s.AuthLine, s.Skip = 5, 512, 1000, 2000
 	})
-	x := talk(t, b, atClear, "C: NOOP\nS: 250 *\nC: NOOP "+strings.Repeat("x", 507)+"\nS: 250 *\nC: NOOP "+strings.Repeat("x", 508)+"\n"+gated+
-		"C> BDAT 2000\\r\\n"+strings.Repeat("x", 2000)+"\n"+gated+"C: NOOP\nS: 250 *\nC: NOOP\nS: 421 4.7.0 Too many commands *\nEOF")
+	x := talk(t, b, atClear, "C: NOOP\nS: 250 *\nC: NOOP "+strings.Repeat("x", 507)+"\nS: 250 *\nC: NOOP "+strings.Repeat("x", 508)+"\n"+notYet+
+		"C> BDAT 2000\\r\\n"+strings.Repeat("x", 2000)+"\n"+notYet+"C: NOOP\nS: 250 *\nC: NOOP\nS: 421 4.7.0 Too many commands *\nEOF")
 	if end := x.end(); end.Reason != EndCommands {
 		t.Errorf("ended as %+v", end)
 	}
@@ -91,7 +91,7 @@ func TestRefusalsAreTold(t *testing.T) {
 		{Verb: "EHLO", Reason: "EHLO takes the client's name"},
 		{Verb: "AUTH", Arg: "PLAIN", Reason: "Initial response is not base64"},
 		{Verb: "AUTH", Arg: "", Reason: "Mechanism is not offered"},
-		{Verb: "MAIL", Arg: "FROM:<a@example.org>", Reason: textGate},
+		{Verb: "MAIL", Arg: "FROM:<a@example.org>", Reason: textBeforeTLS},
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

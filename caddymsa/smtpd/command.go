@@ -110,12 +110,12 @@ func (c *Conn) next() error {
 	return c.dispatch(line)
 }
 
-// unfitLine answers a line that cannot be a command. Before TLS the answer is the gate's.
+// unfitLine answers a line that cannot be a command. Before TLS the answer is that TLS comes first.
 func (c *Conn) unfitLine(line []byte, unfit lineError) error {
 	status, enhanced, text := 500, code(5, 5, 2), "Line is too long"
 	switch {
 	case c.tlsState == nil:
-		status, enhanced, text = 530, code(5, 7, 0), textGate
+		status, enhanced, text = 530, code(5, 7, 0), textBeforeTLS
 	case unfit == errBareLF:
 		text = "A line must end in CRLF, not in LF alone"
 	case unfit == errControl:
@@ -200,12 +200,12 @@ func isAuth(line []byte) bool {
 }
 
 const (
-	textGate     = "Must issue a STARTTLS command first" // the specification's words
-	textAuthLine = "Authentication exchange line is too long"
+	textBeforeTLS = "Must issue a STARTTLS command first" // the specification's words
+	textAuthLine  = "Authentication exchange line is too long"
 )
 
-// gate is the answer to everything but four verbs before TLS.
-func (c *Conn) gate() error { return c.bad(530, code(5, 7, 0), textGate) }
+// beforeTLS is the answer to everything but four verbs before TLS.
+func (c *Conn) beforeTLS() error { return c.bad(530, code(5, 7, 0), textBeforeTLS) }
 
 // lookup finds a verb in any case. It allocates nothing, as strangers may call it often.
 func lookup(verb []byte) (cmd command, name string) {
@@ -238,7 +238,7 @@ func (c *Conn) dispatch(line []byte) error {
 	case cmd.states&now != 0:
 		return cmd.run(c, c.arg)
 	case now == inClear:
-		return c.gate()
+		return c.beforeTLS()
 	case name == "":
 		return c.bad(500, code(5, 5, 2), "Command not recognized")
 	case name == "STARTTLS":

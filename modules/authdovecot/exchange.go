@@ -50,7 +50,7 @@ func (x *exchange) next(ctx context.Context, response []byte) (challenge []byte,
 		}
 	}
 	begin := time.Now()
-	answer, err := x.request.turn(ctx, command, parameters)
+	answer, err := x.request.ask(ctx, command, parameters)
 	if err != nil {
 		return nil, false, err
 	}

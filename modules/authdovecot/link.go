@@ -140,7 +140,7 @@ func (l *link) ask(ctx context.Context, mechanism, command, parameters string) (
 		if err != nil {
 			return reply{}, err
 		}
-		answer, err := q.turn(ctx, command, parameters)
+		answer, err := q.ask(ctx, command, parameters)
 		q.end()
 		if err == nil {
 			return answer, nil

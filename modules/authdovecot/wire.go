@@ -186,9 +186,9 @@ func (q *request) end() {
 	delete(q.w.pending, q.id)
 }
 
-// turn sends a command with this id and returns the answer. An error means that there is none, and
+// ask sends a command with this id and returns the answer. An error means that there is none, and
 // that there will be none any more.
-func (q *request) turn(ctx context.Context, command, parameters string) (reply, error) {
+func (q *request) ask(ctx context.Context, command, parameters string) (reply, error) {
 	before := q.w.heard.Load()
 	if err := q.send(ctx, command, parameters); err != nil {
 		return reply{}, err

@@ -63,7 +63,7 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`),
 			ids = once(ids)
 			w := &work{admin: a, action: act, request: request, out: cmd.OutOrStdout(), progress: progressTo(cmd.ErrOrStderr())}
 			if all {
-				if _, err := each(a, f.query(), "", 0, func(e *adminapi.Message) error { ids = append(ids, e.ID); return nil }); err != nil {
+				if _, err := each(a, f.query(), "", 0, func(e *adminapi.Entry) error { ids = append(ids, e.ID); return nil }); err != nil {
 					return err
 				}
 			}

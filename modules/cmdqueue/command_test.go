@@ -38,7 +38,7 @@ func newAdmin(t *testing.T) *admin {
 	t.Helper()
 
 	accepted := time.Now().Add(-90 * time.Minute)
-	first := &adminapi.Message{
+	first := &adminapi.Entry{
 		Entry: queue.Entry{
 			ID: "M1", Server: "msa.example.org", User: "alice@example.org", Mechanism: "SCRAM-SHA-256", Sender: "alice@example.org", RemoteIP: "192.0.2.7", Helo: "laptop" + evil,
 			Accepted: accepted, Size: 1843, Session: "5e55",
@@ -49,7 +49,7 @@ func newAdmin(t *testing.T) *admin {
 			{Recipient: queue.Recipient{Address: "carol@example.net", Fate: queue.Fate{State: queue.Delivered}}, Lane: "relay/mx.example.net"},
 		},
 	}
-	second := &adminapi.Message{
+	second := &adminapi.Entry{
 		Entry: queue.Entry{ID: "M2", Server: "msa.example.org", Accepted: accepted, Size: 52 << 20}, State: "held", Held: "by the operator",
 		Recipients: []adminapi.Recipient{{Recipient: queue.Recipient{Address: "dave@example.net"}}},
 	}
@@ -60,7 +60,7 @@ func newAdmin(t *testing.T) *admin {
 		answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
 		switch r.URL.Path {
 		case "/msa/queue":
-			answer(adminapi.QueuePage{Entries: []*adminapi.Message{first, second}})
+			answer(adminapi.QueuePage{Entries: []*adminapi.Entry{first, second}})
 		case "/msa/queue/M1":
 			answer(first)
 		case "/msa/queue-content/M1":

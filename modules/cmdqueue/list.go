@@ -53,7 +53,7 @@ each line is a message's envelope as JSON.`,
 
 // each calls f for the messages that the filter lets through, page by page, and returns where to
 // go on when there are more than the limit.
-func each(a *adminclient.Admin, q url.Values, after string, limit int, f func(*adminapi.Message) error) (next string, err error) {
+func each(a *adminclient.Admin, q url.Values, after string, limit int, f func(*adminapi.Entry) error) (next string, err error) {
 	for n := 0; ; {
 		if q.Set("after", after); limit > 0 {
 			q.Set("limit", strconv.Itoa(min(limit-n, 1000)))
@@ -97,7 +97,7 @@ func newPrinter(w io.Writer, asJSON bool) *printer {
 	return p
 }
 
-func (p *printer) entry(e *adminapi.Message) error {
+func (p *printer) entry(e *adminapi.Entry) error {
 	if p.entries++; p.json != nil {
 		return p.json.Encode(e)
 	}
@@ -158,7 +158,7 @@ func bracket(sender string) string {
 }
 
 // recipients are those that are still to come, or how many they are.
-func recipients(e *adminapi.Message) string {
+func recipients(e *adminapi.Entry) string {
 	var open []string
 	for _, r := range e.Recipients {
 		if r.State == queue.Pending || !e.Dead.IsZero() && r.State == queue.Failed {
@@ -172,7 +172,7 @@ func recipients(e *adminapi.Message) string {
 }
 
 // waitsFor is why the message is still here: the last error, and for what its jobs wait.
-func waitsFor(e *adminapi.Message) string {
+func waitsFor(e *adminapi.Entry) string {
 	if e.Held != "" {
 		return printable(e.Held)
 	}

@@ -29,7 +29,7 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 			if err := checkIDs(args); err != nil {
 				return err
 			}
-			e := new(adminapi.Message)
+			e := new(adminapi.Entry)
 			if err := a.Get("/msa/queue/"+url.PathEscape(args[0]), e); err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 }
 
 // show prints what there is, and no line for what there is not.
-func show(w io.Writer, e *adminapi.Message) {
+func show(w io.Writer, e *adminapi.Entry) {
 	st := styleFor(w)
 	line := func(name, value string) {
 		if value != "" {
@@ -102,7 +102,7 @@ func show(w io.Writer, e *adminapi.Message) {
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 // addresses are those of an event's recipients, or how many they are.
-func addresses(to queue.Indexes, e *adminapi.Message) string {
+func addresses(to queue.Indexes, e *adminapi.Entry) string {
 	var all []string
 	for _, i := range to {
 		if i < len(e.Recipients) {
@@ -115,7 +115,7 @@ func addresses(to queue.Indexes, e *adminapi.Message) string {
 	return strings.Join(all, " ")
 }
 
-func historyLine(st style, v queue.Event, e *adminapi.Message) string {
+func historyLine(st style, v queue.Event, e *adminapi.Entry) string {
 	words := []string{v.What}
 	for _, w := range []string{v.Route, addresses(v.To, e), v.Notification, v.Text, v.RemoteMTA, v.Host, v.Address, v.TLS, v.Answer.ID} {
 		if w != "" {

@@ -55,7 +55,7 @@ func trace(w io.Writer, a *adminclient.Admin, id string, l *logs) error {
 	if err != nil {
 		return err
 	}
-	e := new(adminapi.Message)
+	e := new(adminapi.Entry)
 	missing := a.Get("/msa/queue/"+url.PathEscape(id), e)
 	if missing != nil && len(lines) == 0 {
 		switch {

@@ -90,7 +90,7 @@ func (m *memory) write(s sum, v seen) {
 	if m.path == "" {
 		return
 	}
-	err := m.turn(v.at)
+	err := m.rotate(v.at)
 	if err == nil {
 		text := line(s, v)
 		if m.torn {
@@ -106,9 +106,9 @@ func (m *memory) write(s sum, v seen) {
 	}
 }
 
-// turn begins another journal if what the old one has does not count any more, because this one has
+// rotate begins another journal if what the old one has does not count any more, because this one has
 // as much as is remembered, or began before the window.
-func (m *memory) turn(now time.Time) error {
+func (m *memory) rotate(now time.Time) error {
 	if m.journal != nil && (m.lines == 0 || m.lines < m.limit && now.Sub(m.began) <= m.window) {
 		return nil
 	}

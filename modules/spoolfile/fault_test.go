@@ -50,7 +50,7 @@ func submit(s *Store, id string) error {
 func wantEntries(t *testing.T, s *Store, want ...string) {
 	t.Helper()
 	var got []string
-	if err := s.List(background, "", func(m *queue.Message) bool { got = append(got, m.Entry.ID); return true }); err != nil {
+	if err := s.List(background, "", func(m *queue.EntryView) bool { got = append(got, m.Entry.ID); return true }); err != nil {
 		t.Fatal(err)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

@@ -15,7 +15,7 @@ import (
 const listPage = 100
 
 // Get returns a message.
-func (s *Store) Get(ctx context.Context, id string) (*queue.Message, error) {
+func (s *Store) Get(ctx context.Context, id string) (*queue.EntryView, error) {
 	e, err := s.grab(ctx, id)
 	if err != nil {
 		return nil, err
@@ -29,8 +29,8 @@ func (s *Store) Get(ctx context.Context, id string) (*queue.Message, error) {
 }
 
 // message is the operator's view of an entry.
-func (m *stored) message() (*queue.Message, error) {
-	v := &queue.Message{Entry: m.entry, Status: *m.status}
+func (m *stored) message() (*queue.EntryView, error) {
+	v := &queue.EntryView{Entry: m.entry, Status: *m.status}
 	numbers, leased := m.s.schedule.jobs(m.e)
 	for i, n := range numbers {
 		j, err := m.job(n)
@@ -69,7 +69,7 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, 
 }
 
 // List calls yield for messages in the order of their ids.
-func (s *Store) List(ctx context.Context, after string, yield func(*queue.Message) bool) error {
+func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryView) bool) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -89,7 +89,7 @@ func (s *Store) List(ctx context.Context, after string, yield func(*queue.Messag
 					return err
 				}
 				// It is listed all the same, so that it can be deleted.
-				m = &queue.Message{Entry: &queue.Entry{ID: id}, Status: queue.Status{Held: err.Error()}}
+				m = &queue.EntryView{Entry: &queue.Entry{ID: id}, Status: queue.Status{Held: err.Error()}}
 			}
 			if !yield(m) {
 				return nil
@@ -102,14 +102,14 @@ func (s *Store) List(ctx context.Context, after string, yield func(*queue.Messag
 }
 
 // Change alters a message in one step.
-func (s *Store) Change(ctx context.Context, id string, change func(*queue.Message) error) (inFlight int, err error) {
+func (s *Store) Change(ctx context.Context, id string, change func(*queue.EntryView) error) (inFlight int, err error) {
 	e, err := s.grab(ctx, id)
 	if err != nil {
 		return 0, err
 	}
 	defer e.mu.Unlock()
 	m, err := s.read(e)
-	var before, after *queue.Message
+	var before, after *queue.EntryView
 	if err == nil {
 		before, err = m.message()
 	}

@@ -105,7 +105,7 @@ func as(l queue.Lease, state queue.State) *queue.Record {
 	return &queue.Record{At: noon, Jobs: []queue.Job{*j}}
 }
 
-func attemptsOf(m *queue.Message) (n int) {
+func attemptsOf(m *queue.EntryView) (n int) {
 	for i := range m.Jobs {
 		n += m.Jobs[i].Attempts
 	}
@@ -215,8 +215,8 @@ func auditIn(dir string, fs vfs.FS, o Options, p *promises) error {
 		return err
 	}
 	defer s.Close()
-	found := make(map[string]*queue.Message)
-	if err := s.List(background, "", func(m *queue.Message) bool { found[m.Entry.ID] = m; return true }); err != nil {
+	found := make(map[string]*queue.EntryView)
+	if err := s.List(background, "", func(m *queue.EntryView) bool { found[m.Entry.ID] = m; return true }); err != nil {
 		return err
 	}
 	for id := range p.committed {

@@ -19,7 +19,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Fatal(err)
 	}
 	var keys [][]byte
-	if err := s.List(background, "", func(m *queue.Message) bool {
+	if err := s.List(background, "", func(m *queue.EntryView) bool {
 		keys = append(keys, bodyKey(m.Entry.ID))
 		return true
 	}); err != nil {

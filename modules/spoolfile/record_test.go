@@ -142,8 +142,8 @@ func TestVersionBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := make(map[string]*queue.Message)
-		if err := s.List(background, "", func(m *queue.Message) bool { all[m.Entry.ID] = m; return true }); err != nil {
+		all := make(map[string]*queue.EntryView)
+		if err := s.List(background, "", func(m *queue.EntryView) bool { all[m.Entry.ID] = m; return true }); err != nil {
 			t.Fatal(err)
 		}
 		if len(all) != 7 {

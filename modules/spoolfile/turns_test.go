@@ -197,7 +197,7 @@ func BenchmarkLanes(b *testing.B) {
 			}
 			began = time.Now()
 			n := 0
-			_ = s.List(background, "", func(*queue.Message) bool { n++; return n < 100 })
+			_ = s.List(background, "", func(*queue.EntryView) bool { n++; return n < 100 })
 			page := float64(time.Since(began).Microseconds())
 			b.ResetTimer()
 			for b.Loop() {

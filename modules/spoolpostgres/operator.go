@@ -19,7 +19,7 @@ const listPage = 100
 const view = `SELECT e.key, e.entry, e.status, j.number, j.job, coalesce(d.handed, false) FROM %s e
 	LEFT JOIN msa_job j ON j.key = e.key LEFT JOIN msa_due d ON d.key = j.key AND d.number = j.number %s ORDER BY e.id, j.number`
 
-func views(rows pgx.Rows, err error) (all []*queue.Message, err2 error) {
+func views(rows pgx.Rows, err error) (all []*queue.EntryView, err2 error) {
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func views(rows pgx.Rows, err error) (all []*queue.Message, err2 error) {
 			if err != nil {
 				return err
 			}
-			all, last = append(all, &queue.Message{Entry: e, Status: *st}), key
+			all, last = append(all, &queue.EntryView{Entry: e, Status: *st}), key
 		}
 		if job == nil {
 			return nil
@@ -51,7 +51,7 @@ func views(rows pgx.Rows, err error) (all []*queue.Message, err2 error) {
 }
 
 // Get implements queue.Operator.
-func (s *Store) Get(ctx context.Context, id string) (m *queue.Message, err error) {
+func (s *Store) Get(ctx context.Context, id string) (m *queue.EntryView, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		all, err := views(db.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.id = $1"), id))
 		if err == nil && len(all) == 0 {
@@ -82,9 +82,9 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (r io.ReadSeekCloser
 }
 
 // List implements queue.Operator.
-func (s *Store) List(ctx context.Context, after string, yield func(*queue.Message) bool) error {
+func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryView) bool) error {
 	for {
-		var page []*queue.Message
+		var page []*queue.EntryView
 		if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) (err error) {
 			page, err = views(db.Query(ctx, fmt.Sprintf(view, "(SELECT * FROM msa_entry WHERE id > $1 ORDER BY id LIMIT $2)", ""), after, listPage))
 			return err
@@ -104,7 +104,7 @@ func (s *Store) List(ctx context.Context, after string, yield func(*queue.Messag
 }
 
 // Change implements queue.Operator.
-func (s *Store) Change(ctx context.Context, id string, alter func(*queue.Message) error) (inFlight int, err error) {
+func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryView) error) (inFlight int, err error) {
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}

@@ -35,7 +35,7 @@ func submit(s *Store, id string) error {
 
 func ids(t *testing.T, s *Store) (all []string) {
 	t.Helper()
-	if err := s.List(context.Background(), "", func(m *queue.Message) bool { all = append(all, m.Entry.ID); return true }); err != nil {
+	if err := s.List(context.Background(), "", func(m *queue.EntryView) bool { all = append(all, m.Entry.ID); return true }); err != nil {
 		t.Fatal(err)
 	}
 	return all

@@ -16,7 +16,7 @@ import (
 )
 
 // action changes a message.
-type action func(p *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error
+type action func(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error
 
 // queueActions by name. Nil deletes.
 var queueActions = map[string]action{
@@ -29,7 +29,7 @@ var queueActions = map[string]action{
 }
 
 // hold keeps the message until it is released.
-func hold(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func hold(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
 	if m.Status.Held != "" {
 		return fmt.Errorf("it is held already: %s", m.Status.Held)
 	}
@@ -44,7 +44,7 @@ func hold(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) err
 }
 
 // release has a held message delivered now.
-func release(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func release(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
 	if m.Status.Held == "" {
 		return errors.New("it is not held")
 	}
@@ -55,7 +55,7 @@ func release(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) 
 }
 
 // retry has a message delivered now, a dead letter included, whose time begins anew.
-func retry(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func retry(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
 	if m.Status.Held != "" {
 		return errors.New("it is held: release it")
 	}
@@ -81,7 +81,7 @@ func revive(j *queue.Job) {
 }
 
 // due has all that is pending tried now.
-func due(m *queue.Message, now time.Time) {
+func due(m *queue.EntryView, now time.Time) {
 	m.Status.Asked = now
 	for i := range m.Jobs {
 		if m.Jobs[i].Pending() {
@@ -91,7 +91,7 @@ func due(m *queue.Message, now time.Time) {
 }
 
 // reroute gives a message to the routes of another server.
-func reroute(p *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func reroute(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
 	if p.server(a.Server) == nil {
 		return fmt.Errorf("there is no server %q in the configuration", a.Server)
 	}
@@ -110,7 +110,7 @@ func reroute(p *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) 
 }
 
 // bounceNow gives up what is pending and tells the sender.
-func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.Message, now time.Time) error {
+func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
 	if m.DeadLetter() {
 		return errors.New("it is a dead letter: its sender was told")
 	}
@@ -167,7 +167,7 @@ func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction,
 	if change == nil {
 		inFlight, err = spool.Delete(ctx, id)
 	} else {
-		inFlight, err = spool.Change(ctx, id, func(m *queue.Message) error {
+		inFlight, err = spool.Change(ctx, id, func(m *queue.EntryView) error {
 			if err := change(p, a, m, time.Now()); err != nil {
 				return &refusedAction{err}
 			}

@@ -50,7 +50,7 @@ func parseFilter(q url.Values) (*filter, error) {
 	return f, nil
 }
 
-func (f *filter) match(m *queue.Message) bool {
+func (f *filter) match(m *queue.EntryView) bool {
 	e := m.Entry
 	return (f.user == "" || names.Same(e.User, f.user)) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
 		(f.sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&

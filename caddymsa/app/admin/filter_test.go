@@ -9,7 +9,7 @@ import (
 
 // Whose messages are asked for compares as names do everywhere.
 func TestQueueFilterFoldsUser(t *testing.T) {
-	m := &queue.Message{Entry: &queue.Entry{User: "Alice@D.example"}}
+	m := &queue.EntryView{Entry: &queue.Entry{User: "Alice@D.example"}}
 	for name, want := range map[string]bool{"alice@d.example": true, "ALICE@D.EXAMPLE": true, "bob@d.example": false} {
 		if f, err := parseFilter(url.Values{"user": {name}}); err != nil || f.match(m) != want {
 			t.Errorf("%s: %v, want %v", name, !want, want)

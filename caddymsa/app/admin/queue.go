@@ -39,9 +39,9 @@ func queueList(ctx context.Context, p *Part, q url.Values) (*adminapi.QueuePage,
 			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("limit: %q is not a number from 1 to %d", s, maxPage)}
 		}
 	}
-	page, last, looked := &adminapi.QueuePage{Entries: []*adminapi.Message{}}, "", 0
+	page, last, looked := &adminapi.QueuePage{Entries: []*adminapi.Entry{}}, "", 0
 	until := time.Now().Add(maxScan)
-	err = p.Spool.List(ctx, q.Get("after"), func(m *queue.Message) bool {
+	err = p.Spool.List(ctx, q.Get("after"), func(m *queue.EntryView) bool {
 		if len(page.Entries) == limit || looked >= limit && time.Now().After(until) {
 			page.Next = last
 			return false
@@ -57,7 +57,7 @@ func queueList(ctx context.Context, p *Part, q url.Values) (*adminapi.QueuePage,
 }
 
 // queueShow answers GET /msa/queue/<id>.
-func queueShow(ctx context.Context, p *Part, id string) (*adminapi.Message, error) {
+func queueShow(ctx context.Context, p *Part, id string) (*adminapi.Entry, error) {
 	m, err := p.Spool.Get(ctx, id)
 	if err != nil {
 		return nil, apiError(id, err)
@@ -85,7 +85,7 @@ func serveQueue(w http.ResponseWriter, r *http.Request) error {
 			return queueList(ctx, p, r.URL.Query())
 		})
 	case rest == "":
-		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.Message, error) { return queueShow(ctx, p, id) })
+		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.Entry, error) { return queueShow(ctx, p, id) })
 	}
 	return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there are /msa/queue and /msa/queue/<id>")}
 }

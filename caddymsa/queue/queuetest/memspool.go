@@ -276,8 +276,8 @@ func (m *memEntry) open() (n int) {
 	return n
 }
 
-func (m *memEntry) view() *queue.Message {
-	v := &queue.Message{Entry: m.entry, Status: *m.status.Clone()}
+func (m *memEntry) view() *queue.EntryView {
+	v := &queue.EntryView{Entry: m.entry, Status: *m.status.Clone()}
 	for _, j := range m.jobs {
 		c := *j.Clone()
 		c.Leased = j.lease != nil
@@ -295,7 +295,7 @@ func (s *MemSpool) giveBack(m *memEntry, j *memJob) {
 }
 
 // Get implements queue.Operator.
-func (s *MemSpool) Get(ctx context.Context, id string) (*queue.Message, error) {
+func (s *MemSpool) Get(ctx context.Context, id string) (*queue.EntryView, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -307,11 +307,11 @@ func (s *MemSpool) Get(ctx context.Context, id string) (*queue.Message, error) {
 }
 
 // List implements queue.Operator.
-func (s *MemSpool) List(ctx context.Context, after string, yield func(*queue.Message) bool) error {
+func (s *MemSpool) List(ctx context.Context, after string, yield func(*queue.EntryView) bool) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	var all []*queue.Message
+	var all []*queue.EntryView
 	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
 		if id > after {
 			all = append(all, s.byID[id].view())
@@ -330,7 +330,7 @@ func (s *MemSpool) List(ctx context.Context, after string, yield func(*queue.Mes
 }
 
 // Change implements queue.Operator.
-func (s *MemSpool) Change(ctx context.Context, id string, change func(*queue.Message) error) (int, error) {
+func (s *MemSpool) Change(ctx context.Context, id string, change func(*queue.EntryView) error) (int, error) {
 	if err := s.enter(ctx); err != nil {
 		return 0, err
 	}

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-const gated = "S: 530 5.7.0 Must issue a STARTTLS command first\n"
+const notYet = "S: 530 5.7.0 Must issue a STARTTLS command first\n"
 
-// R-04, R-05: the gate before TLS. docs/dev/smtp.md section 2, 25.
+// R-04, R-05: what is answered before TLS. docs/dev/smtp.md section 2, 25.
 func TestGate(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"R-04 four verbs", atClear, `
@@ -24,19 +24,19 @@ func TestGate(t *testing.T) {
 		{"R-05 each other verb", atClear, each([]string{
 			"HELO c", "MAIL FROM:<a@example.org>", "RCPT TO:<a@example.org>", "DATA", "BDAT 0 LAST", "RSET", "VRFY a",
 			"EXPN a", "HELP", "AUTH PLAIN", "ETRN a", "XYZZY", "", " ", " NOOP", "STARTTLSFOO bar", "BDAT", "BDAT x",
-		}, gated)},
+		}, notYet)},
 		{"R-05 binary junk", atClear, `
 			C> \x00\x01\xfe\xff\r\n
-			` + gated + `
+			` + notYet + `
 			C> \x16\x03\x01\x02\x00\x01\n
-			` + gated},
+			` + notYet},
 		{"R-05 BDAT's octets are consumed", atClear, `
 			C> BDAT 12 LAST\r\nQUIT\r\nQUIT\r\nNOOP\r\n
-			` + gated + `
+			` + notYet + `
 			S: 250 2.0.0 Ok`},
 		{"R-05 BDAT of 64 KiB", atClear, `
 			C> BDAT 65536\r\n` + strings.Repeat("x", 65536) + `NOOP\r\n
-			` + gated + `
+			` + notYet + `
 			S: 250 2.0.0 Ok`},
 		{"R-05 BDAT of more", atClear, `
 			C: BDAT 65537
@@ -51,17 +51,17 @@ func TestGate(t *testing.T) {
 			S: 250 2.0.0 Ok`},
 		{"R-05 a line of 2,049 octets is one refusal", atClear, `
 			C: NOOP ` + strings.Repeat("x", 2044) + `
-			` + gated + `
+			` + notYet + `
 			C: NOOP
 			S: 250 2.0.0 Ok`},
 		{"R-05 good commands around a long line are answered (10)", atClear, `
 			C> NOOP\r\nNOOP ` + strings.Repeat("x", 60000) + `\r\nNOOP\r\n
 			S: 250 2.0.0 Ok
-			` + gated + `
+			` + notYet + `
 			S: 250 2.0.0 Ok`},
 		{"R-05 a line of 64 KiB", atClear, `
 			C: ` + strings.Repeat("x", 65536) + `
-			` + gated + `
+			` + notYet + `
 			C: NOOP
 			S: 250 2.0.0 Ok`},
 		{"R-05 a line without an end", atClear, `
@@ -69,7 +69,7 @@ func TestGate(t *testing.T) {
 			S: 421 4.7.0 *
 			EOF`},
 		{"R-05 the twentieth refusal is the last", atClear,
-			each(strings.Split(strings.Repeat("RSET,", 19)[:19*5-1], ","), gated) + `
+			each(strings.Split(strings.Repeat("RSET,", 19)[:19*5-1], ","), notYet) + `
 			C: RSET
 			S: 421 4.7.0 *
 			EOF`},
@@ -90,7 +90,7 @@ func TestGate(t *testing.T) {
 			C: EHLO
 			S: 501 EHLO *
 			C: HELO
-			` + gated + `
+			` + notYet + `
 			C: EHLO ` + `
 			S: 501 EHLO *`},
 		{"RFC 3207 STARTTLS takes no parameters (22)", atClear, `

@@ -31,6 +31,9 @@ func Shared(t *testing.T, open func(t testing.TB) SharedSpool) {
 		{"CrashBetweenRecords", (*sharedTest).testCrash},
 		{"Clocks", (*sharedTest).testClocks},
 		{"OperatorElsewhere", (*sharedTest).testOperator},
+		{"LanePlaces", (*sharedTest).testPlaces},
+		{"LanePlaceOfNewcomer", (*sharedTest).testPlaceOfNewcomer},
+		{"LaneConditions", (*sharedTest).testConditions},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			shared := open(t)

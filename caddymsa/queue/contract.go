@@ -67,6 +67,30 @@ type Notifier interface {
 	Notify() <-chan struct{}
 }
 
+// LaneSharer is what a Spool that many nodes share can be besides: what one node finds out about a lane
+// the others hear, and they divide each lane's limits among them. The queue of a node that delivers asks
+// HearLanes before each Lease; Notify wakes it when there is something to hear.
+type LaneSharer interface {
+	// Place is this node's among those that deliver from a lane, from 0 on, and how many they are.
+	// Zero nodes: it has none, as long as others may still use what would be its part.
+	Place(lane string) (place, nodes int)
+	// TellLane has the other nodes hear this of a lane; the last word counts. It must be quick.
+	TellLane(c LaneCondition)
+	// HearLanes returns what others have told, each condition once, and whether places may have
+	// changed since it was asked last. Asking again says that what it returned is heeded.
+	HearLanes() (conditions []LaneCondition, moved bool)
+}
+
+// LaneCondition is what all nodes are to know of a lane. That of a lane which is up has a name only.
+type LaneCondition struct {
+	Lane     string
+	Failures int       // to reach it, in a row; above 0 it is down
+	Probe    time.Time // when one node tries it again: that at place Failures-1, modulo nodes
+	Since    time.Time // of being down or paused
+	Cause    string    // of being down
+	Paused   string    // by the operator, and why
+}
+
 // Operator lists and steers what lies in a spool. A message that is being delivered can be
 // steered like others: what is done takes effect at once on its jobs that wait. The attempt under
 // way ends; its success counts, its failure follows the new state.

@@ -31,9 +31,10 @@ type laneTeller interface {
 
 // lanes is what the queue knows of lanes. It tells the spool what changes of them.
 type lanes struct {
-	spool laneTeller
-	rand  func(int64) int64
-	wake  func() // places came free that somebody may wait for
+	spool  laneTeller
+	sharer LaneSharer // nil: this node is alone
+	rand   func(int64) int64
+	wake   func() // places came free that somebody may wait for
 
 	mu       sync.Mutex
 	m        map[string]*lane
@@ -47,7 +48,11 @@ type lane struct {
 	name        string
 	destination Destination
 	known       bool // its limits are
-	unknown     bool // the configuration does not know it: it is never held back
+	place       int  // of this node among those that share it
+	nodes       int
+	part        Destination // with this node's part of the limits
+	none        bool        // it has no part
+	unknown     bool        // the configuration does not know it: it is never held back
 	atOnce      int
 	visits      int      // under way
 	own         int      // of those: beside the spool's jobs
@@ -68,9 +73,10 @@ type lane struct {
 	allowance float64 // messages that the rate lets pass
 	counted   time.Time
 
-	told  LaneState
-	timer time.Time // when it is looked at again
-	pos   int       // among the timers, from 1 on
+	told   LaneState
+	shared LaneCondition
+	timer  time.Time // when it is looked at again
+	pos    int       // among the timers, from 1 on
 }
 
 // suspicion is a failure that may be the lane's: it is, if another user meets it too.
@@ -92,7 +98,8 @@ type visit struct {
 func (ls *lanes) get(name string) *lane {
 	l := ls.m[name]
 	if l == nil {
-		l = &lane{name: name, atOnce: firstAtOnce, told: NewLane}
+		l = &lane{name: name, atOnce: firstAtOnce, told: NewLane, shared: LaneCondition{Lane: name}}
+		ls.find(l)
 		if ls.m == nil {
 			ls.m = make(map[string]*lane)
 		}
@@ -110,7 +117,8 @@ func (ls *lanes) enter(name string, d Destination, at time.Time) (*visit, error)
 	defer ls.mu.Unlock()
 	l := ls.get(name)
 	l.learn(d, at)
-	if !l.unknown && (l.paused != "" || l.failures > 0 && (l.probing || at.Before(l.probe))) {
+	full := ls.sharer != nil && (l.none || l.part.Concurrency > 0 && l.visits >= l.part.Concurrency) // the spool did not know yet
+	if !l.unknown && (full || l.paused != "" || l.failures > 0 && (l.probing || at.Before(l.probe) || !l.probes())) {
 		ls.tell(l, at)
 		return nil, errBlocked
 	}
@@ -161,7 +169,8 @@ func (ls *lanes) leaveWait(name string, p *place, at time.Time) bool {
 // learn notes what the destination says of itself.
 func (l *lane) learn(d Destination, at time.Time) {
 	if !l.known || l.destination != d {
-		l.destination, l.known = d, true
+		l.destination, l.known, l.part = d, true, d
+		l.divide(at)
 		l.counted, l.allowance = at, l.burst()
 	}
 	l.used = at
@@ -271,7 +280,7 @@ func (ls *lanes) unclaim() {
 
 // burst is how many messages a rate lets pass at once.
 func (l *lane) burst() float64 {
-	r := l.destination.Rate
+	r := l.part.Rate
 	if r.Messages <= 0 || r.Per <= 0 {
 		return 1
 	}
@@ -280,7 +289,7 @@ func (l *lane) burst() float64 {
 
 // accrue counts what the rate lets pass by now.
 func (l *lane) accrue(at time.Time) {
-	r := l.destination.Rate
+	r := l.part.Rate
 	if r.Messages <= 0 || r.Per <= 0 {
 		l.allowance, l.counted = 1, at
 		return
@@ -298,15 +307,17 @@ func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 		return -1, time.Time{}
 	case l.paused != "":
 		return 0, time.Time{}
-	case l.failures > 0 && l.probing:
+	case l.failures > 0 && (l.probing || !l.probes()):
 		return 0, time.Time{}
 	case l.failures > 0 && at.Before(l.probe):
 		return 0, l.probe
 	case l.failures > 0:
 		return l.visits + 1, time.Time{}
+	case l.known && l.none:
+		return 0, time.Time{}
 	}
 	n = l.atOnce
-	if c := l.destination.Concurrency; c > 0 {
+	if c := l.part.Concurrency; c > 0 {
 		n = min(n, c)
 	}
 	n = min(n, max(1, ls.settings.Workers/laneShare))
@@ -316,7 +327,7 @@ func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 	if !l.known {
 		n = min(n, NewLane.Limit)
 	}
-	if r := l.destination.Rate; l.known && r.Messages > 0 && r.Per > 0 {
+	if r := l.part.Rate; l.known && r.Messages > 0 && r.Per > 0 {
 		l.accrue(at)
 		if pass := int(l.allowance + 1e-9); l.visits+pass < n {
 			n = 0
@@ -355,6 +366,7 @@ func (ls *lanes) tell(l *lane, at time.Time) {
 		ls.spool.SetLane(l.name, s)
 		ls.wake()
 	}
+	ls.share(l)
 	ls.setTimer(l, again)
 }
 

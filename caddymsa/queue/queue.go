@@ -55,6 +55,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
 	}
 	q.lanes = lanes{spool: spool, rand: opts.Rand, wake: q.Wake, settings: Settings{Workers: 1}}
+	q.lanes.sharer, _ = spool.(LaneSharer)
 	if n, ok := spool.(Notifier); ok {
 		q.notify = n.Notify()
 	}
@@ -115,11 +116,13 @@ func (q *Queue) schedule() {
 			continue
 		}
 		settings := g.Settings()
+		q.lanes.hear(now())
 		q.adopt(g, settings)
 		if int(q.running.Load()) >= max(1, settings.Workers) {
 			select {
 			case <-q.freed:
 			case <-q.wake:
+			case <-q.heard():
 			case <-q.leasing.Done():
 			}
 			continue
@@ -137,6 +140,14 @@ func (q *Queue) schedule() {
 			q.work(lease, g, interrupt)
 		})
 	}
+}
+
+// heard is when nodes that share lanes may have something to hear.
+func (q *Queue) heard() <-chan struct{} {
+	if q.lanes.sharer == nil {
+		return nil
+	}
+	return q.notify
 }
 
 // idle waits until there may be something to lease.

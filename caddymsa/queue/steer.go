@@ -86,7 +86,7 @@ func (q *Queue) hasLane(ctx context.Context, name string) error {
 }
 
 // Pause has a lane take nothing until Resume; attempts under way end. This process forgets it at
-// its end.
+// its end, nodes that share lanes (LaneSharer) do not.
 func (q *Queue) Pause(ctx context.Context, name, reason string) error {
 	if err := q.hasLane(ctx, name); err != nil {
 		return err
@@ -204,5 +204,5 @@ func (ls *lanes) mayProbe(name string, at time.Time) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := ls.m[name]
-	return l != nil && l.paused == "" && !l.probing && !at.Before(l.probe)
+	return l != nil && l.paused == "" && !l.probing && !at.Before(l.probe) && l.probes()
 }

@@ -31,6 +31,15 @@ func (h *hands) in(lane string) int {
 	return h.count[lane]
 }
 
+func (h *hands) lanes() (all []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for lane := range h.count {
+		all = append(all, lane)
+	}
+	return all
+}
+
 func (h *hands) add(l *lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

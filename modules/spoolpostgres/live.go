@@ -66,6 +66,7 @@ func (s *Store) renew() error {
 	s.turns.forget()
 	s.hands.loseAll()
 	if _, err = s.enrol(ctx); err == nil {
+		s.share.reset()
 		s.wake()
 	}
 	return err
@@ -98,8 +99,11 @@ func (s *Store) tidy() {
 		case len(names) > 0 || given > 0:
 			s.log.Warn("took over from nodes that are no longer heard of", zap.Strings("nodes", names), zap.Int64("jobs", given))
 			s.changed()
+			s.share.soon()
+			_, _ = s.quick.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), lanesNews+s.name())
 		}
 	}
+	s.forgetLanes(ctx)
 	_, _ = s.quick.Exec(ctx, `WITH me AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($1 + 1, hashtext($2)) AS ok),
 		d AS (DELETE FROM msa_sum WHERE (SELECT ok FROM me) RETURNING messages, octets)
 		INSERT INTO msa_sum SELECT sum(messages), sum(octets) FROM d HAVING count(*) > 0`, int32(migrateLock), s.schema)
@@ -166,13 +170,20 @@ func (s *Store) hear(c *pgx.ConnConfig) {
 		return
 	}
 	s.wake() // of what was said before
+	s.share.soon()
 	for {
 		n, err := conn.WaitForNotification(s.life)
 		if err != nil {
 			return
 		}
-		if n.Payload != s.name() {
-			s.wake()
+		switch n.Payload {
+		case s.name(), lanesNews + s.name():
+		default:
+			if isLanesNews(n.Payload) {
+				s.share.soon()
+			} else {
+				s.wake()
+			}
 		}
 	}
 }

@@ -35,6 +35,14 @@ CREATE INDEX msa_due_owner ON msa_due (owner) WHERE owner IS NOT NULL;
 CREATE TABLE msa_node (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, until timestamptz NOT NULL);
 -- What was added and taken away since somebody last summed it up.
 CREATE TABLE msa_sum (messages bigint NOT NULL, octets bigint NOT NULL);
+`, `
+-- Nodes that deliver have a part in lanes; seen is the latest part that a node makes room for, over are lanes of which it has too much in hand.
+CREATE SEQUENCE msa_part;
+ALTER TABLE msa_node ADD part bigint, ADD seen bigint NOT NULL DEFAULT 0, ADD over text[] NOT NULL DEFAULT '{}';
+CREATE SEQUENCE msa_change;
+CREATE TABLE msa_lane (lane text COLLATE "C" PRIMARY KEY, writer bigint NOT NULL, version bigint NOT NULL,
+	up boolean NOT NULL, condition bytea NOT NULL, changed timestamptz NOT NULL) WITH (fillfactor = 70);
+CREATE INDEX msa_lane_version ON msa_lane (version);
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

@@ -121,6 +121,7 @@ type Store struct {
 	owner atomic.Int64 // what this node is in the database; another after its leases had ended
 	hands hands
 	turns turns
+	share share
 
 	mu       sync.Mutex
 	disowned []string // messages whose client was told that they were not accepted
@@ -142,6 +143,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.turns.init()
 	s.hands.init()
+	s.share.init()
 	s.hands.length = o.Lease
 	err := s.open(ctx, o)
 	if err != nil {
@@ -153,6 +155,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.tasks.Go(s.live)
 	s.tasks.Go(func() { s.listen(o.config.ConnConfig.Copy()) })
 	s.tasks.Go(s.announce)
+	s.tasks.Go(s.shareLanes)
 	return s, nil
 }
 
@@ -255,7 +258,7 @@ func (s *Store) Close() error {
 	if err != nil {
 		s.log.Warn("leases were not given back: others take them over when they have ended", zap.Error(err))
 	} else {
-		_, _ = s.quick.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), s.name())
+		_, _ = s.quick.Exec(ctx, "SELECT pg_notify($1, $2), pg_notify($1, $3)", s.channel(), s.name(), lanesNews+s.name())
 	}
 	s.closePools()
 	return nil

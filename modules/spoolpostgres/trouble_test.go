@@ -242,7 +242,7 @@ func TestRefused(t *testing.T) {
 	}
 	srv.exec(t, "UPDATE msa.msa_meta SET version = 99")
 	refused("newer caddy-msa")
-	srv.exec(t, "UPDATE msa.msa_meta SET version = 1")
+	srv.exec(t, "UPDATE msa.msa_meta SET version = $1", len(migrations))
 	srv.exec(t, "ALTER ROLE msa SET synchronous_commit = off")
 	refused("synchronous_commit")
 	srv.exec(t, "ALTER ROLE msa RESET synchronous_commit")

@@ -111,6 +111,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 	if err := s.check(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
+	s.heed()
 	t := &s.turns
 	t.mu.Lock()
 	defer t.mu.Unlock()

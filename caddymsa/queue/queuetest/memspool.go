@@ -34,15 +34,18 @@ type MemSpool struct {
 	epoch  int // of Reopen: leases and drafts from before it are dead
 	cut    bool
 	latest time.Time
+	share  memShare
 }
 
 // memStore is what the nodes share.
 type memStore struct {
-	mu     sync.Mutex
-	byID   map[string]*memEntry
-	nodes  []*MemSpool
-	turns  int
-	served map[string]int // user, and user in lane, to the number of the turn that was last given
+	mu         sync.Mutex
+	byID       map[string]*memEntry
+	nodes      []*MemSpool
+	turns      int
+	joined     int // nodes so far that deliver
+	conditions map[string]queue.LaneCondition
+	served     map[string]int // user, and user in lane, to the number of the turn that was last given
 }
 
 type memEntry struct {
@@ -61,7 +64,7 @@ type memJob struct {
 
 // NewMemSpool returns an empty spool.
 func NewMemSpool() *MemSpool {
-	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int)}}).Node()
+	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), conditions: make(map[string]queue.LaneCondition)}}).Node()
 }
 
 // Node opens the spool once more.
@@ -78,7 +81,7 @@ func (s *MemSpool) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	s.endLeases()
+	s.leave()
 	return nil
 }
 
@@ -89,16 +92,16 @@ func (s *MemSpool) Reopen() {
 	defer s.mu.Unlock()
 	s.closed, s.cut = false, false
 	s.epoch++
-	s.endLeases()
+	s.leave()
 }
 
-// Cut has the node out of touch with the spool, so that its leases have ended and all it
-// asks for fails; Heal is the end of that.
+// Cut has the node out of touch with the spool, so that its leases have ended, others have its part
+// of the lanes, and all it asks for fails; Heal is the end of that.
 func (s *MemSpool) Cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cut = true
-	s.endLeases()
+	s.leave()
 }
 
 // Heal ends Cut.
@@ -163,6 +166,7 @@ func (s *MemSpool) SetLane(name string, state queue.LaneState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lanes[name] = state
+	s.shrunk(name)
 	select {
 	case s.notify <- struct{}{}:
 	default:
@@ -185,6 +189,7 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (q
 		return nil, time.Time{}, err
 	}
 	defer s.mu.Unlock()
+	s.heed()
 	if now.Before(s.latest.Add(-time.Minute)) { // the clock was ahead: nobody knows when they were to be due
 		for _, m := range s.byID {
 			for _, j := range m.jobs {
@@ -287,7 +292,9 @@ func (m *memEntry) view() *queue.EntryView {
 }
 
 func (s *MemSpool) giveBack(m *memEntry, j *memJob) {
-	j.lease.s.held[j.Lane]--
+	holder := j.lease.s
+	holder.held[j.Lane]--
+	holder.shrunk(j.Lane)
 	j.lease = nil
 	if m.special == j {
 		m.special = nil
@@ -645,6 +652,7 @@ func (memMessage) Close() error { return nil }
 
 // Interface guards
 var (
-	_ queue.OpenSpool = (*MemSpool)(nil)
-	_ queue.Notifier  = (*MemSpool)(nil)
+	_ queue.OpenSpool  = (*MemSpool)(nil)
+	_ queue.Notifier   = (*MemSpool)(nil)
+	_ queue.LaneSharer = (*MemSpool)(nil)
 )

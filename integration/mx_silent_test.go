@@ -12,8 +12,9 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
-// manyDomains is a name server in which silent<n>.example are at 127.77.1.<n>, and all else at 127.77.0.1.
-func manyDomains(t *testing.T) (address string) {
+// manyDomains is a name server in which the mail servers of silent<n>.example are at <network>.1.<n>, and all others
+// at <network>.0.1.
+func manyDomains(t *testing.T, network string) (address string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -28,9 +29,9 @@ func manyDomains(t *testing.T) (address string) {
 		case dns.TypeMX:
 			text = name + " 60 IN MX 10 mx." + name
 		case dns.TypeA:
-			ip, n := "127.77.0.1", 0
+			ip, n := network+".0.1", 0
 			if _, err := fmt.Sscanf(name, "mx.silent%d.example.", &n); err == nil {
-				ip = fmt.Sprintf("127.77.1.%d", n)
+				ip = fmt.Sprintf("%s.1.%d", network, n)
 			}
 			text = name + " 60 IN A " + ip
 		}
@@ -80,7 +81,7 @@ func TestManyDomainsSilent(t *testing.T) {
 	s := start(t, layout{msa: `
 	deliver relay {
 		mx
-		resolver ` + manyDomains(t) + `
+		resolver ` + manyDomains(t, "127.77") + `
 		tls off
 	}`})
 	c, err := s.as(s.tlsConfig(), "alice@example.org")

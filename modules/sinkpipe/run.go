@@ -130,6 +130,8 @@ func (s *Pipe) outcome(err error, said string) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errTooBig): // this message's envelope is
+		return err
 	case !ok: // it could not be started
 		return queue.Unreachable(err)
 	}

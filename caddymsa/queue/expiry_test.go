@@ -1,0 +1,176 @@
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// A lane that is down, or paused, or both by turns, from start to expiry: each message is warned of and bounced in time,
+// once, without visits.
+func TestInTimeWhateverTheLane(t *testing.T) {
+	const messages, warn, expire = 50, time.Hour, 5 * time.Hour
+	pause := func(r *rig) {
+		if err := r.Pause(context.Background(), "test", "repair"); err != nil {
+			r.Error(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		begin  func(*rig)
+		meet   func(*rig) // before the times that matter
+		visits int        // at most
+	}{
+		{name: "down", begin: func(*rig) {}, visits: 80}, // probes, 5 minutes apart
+		{name: "paused", begin: pause},
+		{name: "paused while down", begin: func(*rig) {}, meet: pause, visits: 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, bounces := newSink(func(context.Context, *queue.Delivery) error { return refused }), newSink(nil)
+			run(t, bouncesTo(bounces, s), func(r *rig) {
+				r.host.g.schedule.Expire, r.host.g.schedule.Warn = expire, warn
+				r.Start()
+				r.submit("FIRST", func(e *queue.Entry) { e.Sender = "" }, "bob@example.net") // makes the lane known
+				r.after(time.Second)
+				before := len(s.all())
+				c.begin(r)
+				for i := range messages {
+					user := fmt.Sprintf("user%d", i%7)
+					r.submit(fmt.Sprintf("Q%02d", i), func(e *queue.Entry) { e.User = user }, "bob@example.net", "carol@example.net")
+				}
+				told := func(action string) (n int) {
+					for _, b := range bounces.all() {
+						if strings.Contains(b.message, "Action: "+action) {
+							if strings.Count(b.message, "Final-Recipient:") != 2 {
+								r.Errorf("of one recipient only:\n%s", b.message)
+							}
+							n++
+						}
+					}
+					return n
+				}
+				if c.meet != nil {
+					r.after(10 * time.Minute)
+					c.meet(r)
+					r.after(warn - 11*time.Minute)
+				} else {
+					r.after(warn - time.Minute)
+				}
+				if n := len(bounces.all()); n != 0 {
+					t.Errorf("%d were told early", n)
+				}
+				r.after(4 * time.Minute) // notes wait for two
+				if n := told("delayed"); n != messages {
+					t.Errorf("%d of %d were warned of in time", n, messages)
+				}
+				r.after(expire - warn - 4*time.Minute)
+				if n := told("failed"); n != 0 {
+					t.Errorf("%d were bounced early", n)
+				}
+				r.after(4 * time.Minute)
+				if n := told("failed"); n != messages {
+					t.Errorf("%d of %d were bounced in time", n, messages)
+				}
+				r.after(24 * time.Hour)
+				if n := len(bounces.all()); n != 2*messages {
+					t.Errorf("%d notifications in all", n)
+				}
+				if n := len(s.all()) - before; n > c.visits {
+					t.Errorf("%d visits", n)
+				}
+				if n, _, err := r.spool.Size(context.Background()); n != 0 || err != nil {
+					t.Errorf("%d messages are left, %v", n, err)
+				}
+			})
+		})
+	}
+}
+
+// A message to a thousand recipients in 300 lanes expires, while the process is killed over and over, between the records
+// of its jobs and at that of its bounce: it makes one bounce, which names each of them once.
+func TestOneBounceThroughCrashes(t *testing.T) {
+	for seed := range uint64(3) {
+		s, bounces := newSink(func(context.Context, *queue.Delivery) error { return refused }), newSink(nil)
+		rnd := rand.New(rand.NewPCG(seed, 11))
+		run(t, bouncesTo(bounces, &hops{sink: s}), func(r *rig) {
+			r.host.g.schedule.Expire = time.Hour
+			var armed atomic.Int32 // records until the next crash
+			crashes := 0
+			crash := make(chan struct{}, 1)
+			r.spool.Fault = func(op string, e *queue.Entry) error {
+				if (op == "record" || op == "commit" && e.Bounce) && armed.Add(-1) == 0 {
+					go r.spool.Close()
+					crash <- struct{}{}
+				}
+				return nil
+			}
+			var rcpts []string
+			for i := range 1000 {
+				rcpts = append(rcpts, fmt.Sprintf("bob%d@d%d.example", i, i%300))
+			}
+			r.Start()
+			r.submit("Q1", nil, rcpts...)
+			r.after(time.Hour - time.Second)
+			armed.Store(int32(1 + rnd.IntN(40)))
+			for range 240 {
+				r.after(time.Second / 2)
+				select {
+				case <-crash:
+				default:
+					continue
+				}
+				crashes++
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				r.Stop(ctx)
+				r.spool.Reopen()
+				r.Queue = queue.New(r.spool, r.host, r.options(zapcore.NewNopCore()))
+				r.Start()
+				armed.Store(int32(1 + rnd.IntN(40)))
+			}
+			armed.Store(0)
+			r.after(time.Hour)
+			r.mustNotHave("Q1")
+			all := bounces.all()
+			if len(all) != 1 || strings.Count(all[0].message, "Status: 5.4.7") != 1000 {
+				t.Errorf("seed %d: %d bounces after %d crashes", seed, len(all), crashes)
+			}
+			if crashes < 2 {
+				t.Errorf("%d crashes only", crashes)
+			}
+		})
+	}
+}
+
+// The next probe of a lane that is down is another message: all of one priority have their turn.
+func TestNextProbeIsAnother(t *testing.T) {
+	s := newSink(func(context.Context, *queue.Delivery) error { return refused })
+	run(t, to(s), func(r *rig) {
+		for i := range 6 {
+			r.submit(fmt.Sprintf("Q%d", i), func(e *queue.Entry) { e.User = []string{"alice", "bob", "carol"}[i%3] }, "bob@example.net")
+		}
+		r.Start()
+		r.after(time.Hour)
+		all := s.all()
+		for i := range all[1:] {
+			if all[i].entry.ID == all[i+1].entry.ID && all[i].after != all[i+1].after {
+				t.Errorf("%s was probe %d and %d", all[i].entry.ID, i, i+1)
+			}
+		}
+		seen := make(map[string]int)
+		for _, c := range all {
+			seen[c.entry.ID]++
+		}
+		if len(seen) != 6 {
+			t.Errorf("of six messages these were tried: %v", seen)
+		}
+	})
+}

@@ -60,7 +60,7 @@ func (n *Note) report(r *Recipient) dsn.Recipient {
 		}
 	}
 	if n.Code != 0 {
-		d.Diagnostic = n.Error
+		d.Diagnostic = n.of(r).Error
 	}
 	return d
 }

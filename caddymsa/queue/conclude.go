@@ -187,7 +187,7 @@ func (a *attempt) remember(at time.Time) {
 		if first.Outcome == OutcomeInterrupted {
 			return
 		}
-		v := Event{Time: at, What: string(first.Outcome), Route: a.Route, RemoteMTA: first.Recipient.RemoteMTA, Text: first.Recipient.Error, Answer: first.Answer}
+		v := Event{Time: at, What: string(first.Outcome), Route: a.Route, RemoteMTA: first.Recipient.RemoteMTA, Text: said(alike), Answer: first.Answer}
 		if v.Text == "" {
 			v.Text = oneLine(first.Answer.Reply)
 		}

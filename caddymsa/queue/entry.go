@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Entry is a queued message's envelope with all that matchers can ask. It is written once, as
 // JSON: fields are only ever added.
@@ -56,6 +59,25 @@ type Fate struct {
 	// RemoteMTA is who said so; empty when it was ourselves. A sink that asks another
 	// server sets it; the queue clears it before each attempt.
 	RemoteMTA string `json:"remote_mta,omitempty"`
+}
+
+// ownAddress stands for the recipient's address in a reply that names it, as many do: a thousand recipients
+// that were refused alike then have one fate, which is written once.
+const ownAddress = "\x00" // oneLine leaves none
+
+// common is the recipient's fate with a mark in the place of its address.
+func (r *Recipient) common() Fate {
+	f := r.Fate
+	if r.Address != "" {
+		f.Error = strings.ReplaceAll(f.Error, r.Address, ownAddress)
+	}
+	return f
+}
+
+// of is the fate that common made common, as r's own.
+func (f Fate) of(r *Recipient) Fate {
+	f.Error = strings.ReplaceAll(f.Error, ownAddress, r.Address)
+	return f
 }
 
 // Complete is the address that matchers and path templates ask about: Address,

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -48,20 +49,51 @@ func (m *EntryView) Events() []Event {
 	return all
 }
 
+// maxKinds is in how many ways recipients are told of that were deferred, which happens again and again: those of
+// the rest are one.
+const maxKinds = 10
+
 // eachAlike calls f for each group of results that fared alike.
 func eachAlike(results []Result, f func([]Result)) {
-	if len(results) > 1 {
-		results = slices.Clone(results)
+	type kind struct {
+		outcome          Outcome
+		cause, remoteMTA string
 	}
-	for len(results) > 0 {
-		first, n := &results[0], 1
-		for i := 1; i < len(results); i++ {
-			if first.like(&results[i]) {
-				results[n], results[i] = results[i], results[n]
-				n++
+	if len(results) == 1 {
+		f(results)
+		return
+	}
+	groups := make(map[kind]int)
+	var all [][]Result
+	deferred := 0
+	for _, res := range results {
+		k := kind{outcome: res.Outcome}
+		if res.Outcome == OutcomeDeferred || res.Outcome == OutcomeFailed {
+			k.cause, k.remoteMTA = res.Recipient.common().Error, res.Recipient.RemoteMTA
+		}
+		if _, known := groups[k]; !known && res.Outcome == OutcomeDeferred {
+			if deferred++; deferred >= maxKinds {
+				k.cause, k.remoteMTA = "", ""
 			}
 		}
-		f(results[:n])
-		results = results[n:]
+		g, known := groups[k]
+		if !known {
+			g = len(all)
+			groups[k] = g
+			all = append(all, nil)
+		}
+		all[g] = append(all[g], res)
 	}
+	for _, group := range all {
+		f(group)
+	}
+}
+
+// said is what the first of recipients that fared alike was told, for all of them.
+func said(alike []Result) string {
+	r := alike[0].Recipient
+	if len(alike) == 1 {
+		return r.Error
+	}
+	return strings.ReplaceAll(r.common().Error, ownAddress, "*")
 }

@@ -100,11 +100,12 @@ func (j *Job) MarshalJSON() ([]byte, error) {
 	groups := make(map[Fate]int)
 	for i := range j.Recipients {
 		r := &j.Recipients[i]
-		g, ok := groups[r.Fate]
+		fate := r.common()
+		g, ok := groups[fate]
 		if !ok {
 			g = len(s.To)
-			groups[r.Fate] = g
-			s.To = append(s.To, alike{Fate: r.Fate})
+			groups[fate] = g
+			s.To = append(s.To, alike{Fate: fate})
 		}
 		s.To[g].To = append(s.To[g].To, r.Index)
 	}
@@ -128,7 +129,7 @@ func DecodeJob(b []byte, e *Entry) (*Job, error) {
 			return nil, err
 		}
 		for i := range part.Recipients {
-			part.Recipients[i].Fate = g.Fate
+			part.Recipients[i].Fate = g.Fate.of(&part.Recipients[i])
 		}
 		j.Recipients = append(j.Recipients, part.Recipients...)
 	}

@@ -13,12 +13,6 @@ func (a *attempt) log() {
 	eachAlike(a.Results, a.logLine)
 }
 
-// like reports whether two results can share a line.
-func (res *Result) like(other *Result) bool {
-	return res.Outcome == other.Outcome &&
-		res.Recipient.Error == other.Recipient.Error && res.Recipient.RemoteMTA == other.Recipient.RemoteMTA
-}
-
 // maxNamed is how many recipients of a deferred message a line names: it comes again and again.
 const maxNamed = 10
 
@@ -63,7 +57,7 @@ func (a *attempt) logLine(results []Result) {
 			fields = append(fields, zap.String(fieldRemoteMTA, r.RemoteMTA))
 		}
 		if r.Code != 0 && first.Outcome != OutcomeInterrupted {
-			fields = append(fields, zap.String(fieldReply, r.Error))
+			fields = append(fields, zap.String(fieldReply, said(results)))
 		}
 		fields = append(fields, zap.String("error", oneLine(errorText(first.Err))))
 	}

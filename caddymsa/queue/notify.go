@@ -24,7 +24,7 @@ func (r *Recipient) wants(kind string) bool {
 func (a *attempt) note(action dsn.Action, about []*Recipient, at time.Time) {
 	fates := make(map[Fate]int)
 	for _, r := range about {
-		fate := r.Fate
+		fate := r.common()
 		fate.State = ""
 		i, ok := fates[fate]
 		if !ok {
@@ -139,7 +139,7 @@ func (a *attempt) notifications(at time.Time) (all []told, err error) {
 					continue
 				}
 				r := a.e.Recipients[i]
-				r.Index, r.Fate = i, n.Fate
+				r.Index, r.Fate = i, n.Fate.of(&r)
 				t.about = append(t.about, &r)
 			}
 		}

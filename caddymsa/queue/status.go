@@ -12,6 +12,10 @@ type Status struct {
 	// Server whose routes take it, if that is not the one that accepted it.
 	Rerouted string `json:"rerouted,omitempty"`
 	Held     string `json:"held,omitempty"` // why it is held; "" when it is not
+	// Moving is the spool that it is being taken out of (Move). Until that has ended it is held in both
+	// spools; HeldBefore is what Held said before.
+	Moving     string `json:"moving,omitempty"`
+	HeldBefore string `json:"held_before,omitempty"`
 	// GivenUp is what the operator has the sender told: nothing is tried any more, from GivenUpAt on.
 	GivenUp   string    `json:"given_up,omitempty"`
 	GivenUpAt time.Time `json:"given_up_at,omitzero"`
@@ -117,7 +121,11 @@ func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
 	if !r.Since.IsZero() {
 		s.Since = r.Since
 	}
-	if r.Hold != "" {
+	switch {
+	case r.Hold == "":
+	case s.Moving != "":
+		s.HeldBefore = r.Hold
+	default:
 		s.Held = r.Hold
 	}
 	for _, v := range r.Events {
@@ -136,6 +144,8 @@ type EntryView struct {
 	Entry  *Entry
 	Status Status
 	Jobs   []Job // all of them, those that have ended too
+	// StatusLeased: somebody has the job that follows from the status (Notify, Bury).
+	StatusLeased bool
 }
 
 // Open is how many jobs have a recipient to deliver to.

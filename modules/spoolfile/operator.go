@@ -31,7 +31,8 @@ func (s *Store) Get(ctx context.Context, id string) (*queue.EntryView, error) {
 // message is the operator's view of an entry.
 func (m *stored) message() (*queue.EntryView, error) {
 	v := &queue.EntryView{Entry: m.entry, Status: *m.status}
-	numbers, leased := m.s.schedule.jobs(m.e)
+	numbers, leased, special := m.s.schedule.jobs(m.e)
+	v.StatusLeased = special
 	for i, n := range numbers {
 		j, err := m.job(n)
 		if err != nil {
@@ -43,14 +44,14 @@ func (m *stored) message() (*queue.EntryView, error) {
 	return v, nil
 }
 
-// jobs are the numbers of an entry's jobs, and which are leased.
-func (s *schedule) jobs(e *entry) (numbers []int, leased []bool) {
+// jobs are the numbers of an entry's jobs, which are leased, and whether the special one is.
+func (s *schedule) jobs(e *entry) (numbers []int, leased []bool, special bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for j := e.jobs; j != nil; j = j.sibling {
 		numbers, leased = append(numbers, int(j.number)), append(leased, j.lease != nil)
 	}
-	return numbers, leased
+	return numbers, leased, e.special != nil && e.special.lease != nil
 }
 
 // OpenMessage implements queue.MessageOpener.
@@ -173,7 +174,7 @@ func (s *Store) Delete(ctx context.Context, id string) (inFlight int, err error)
 		return 0, err
 	}
 	defer e.mu.Unlock()
-	_, leased := s.schedule.jobs(e)
+	_, leased, _ := s.schedule.jobs(e)
 	for _, l := range leased {
 		if l {
 			inFlight++

@@ -16,7 +16,8 @@ import (
 const listPage = 100
 
 // view reads messages in one statement each for entries and jobs, so that they fit together.
-const view = `SELECT e.key, e.entry, e.status, j.number, j.job, coalesce(d.handed, false) FROM %s e
+const view = `SELECT e.key, e.entry, e.status, j.number, j.job, coalesce(d.handed, false),
+	EXISTS (SELECT 1 FROM msa_due z WHERE z.key = e.key AND z.number = 0 AND z.handed) FROM %s e
 	LEFT JOIN msa_job j ON j.key = e.key LEFT JOIN msa_due d ON d.key = j.key AND d.number = j.number %s ORDER BY e.id, j.number`
 
 func views(rows pgx.Rows, err error) (all []*queue.EntryView, err2 error) {
@@ -26,14 +27,14 @@ func views(rows pgx.Rows, err error) (all []*queue.EntryView, err2 error) {
 	var key, last int64
 	var entry, status, job []byte
 	var number *int
-	var handed bool
-	_, err = pgx.ForEachRow(rows, []any{&key, &entry, &status, &number, &job, &handed}, func() error {
+	var handed, special bool
+	_, err = pgx.ForEachRow(rows, []any{&key, &entry, &status, &number, &job, &handed, &special}, func() error {
 		if len(all) == 0 || key != last {
 			e, st, err := decode(entry, status)
 			if err != nil {
 				return err
 			}
-			all, last = append(all, &queue.EntryView{Entry: e, Status: *st}), key
+			all, last = append(all, &queue.EntryView{Entry: e, Status: *st, StatusLeased: special}), key
 		}
 		if job == nil {
 			return nil

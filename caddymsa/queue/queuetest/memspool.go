@@ -282,7 +282,7 @@ func (m *memEntry) open() (n int) {
 }
 
 func (m *memEntry) view() *queue.EntryView {
-	v := &queue.EntryView{Entry: m.entry, Status: *m.status.Clone()}
+	v := &queue.EntryView{Entry: m.entry, Status: *m.status.Clone(), StatusLeased: m.special != nil}
 	for _, j := range m.jobs {
 		c := *j.Clone()
 		c.Leased = j.lease != nil
@@ -468,6 +468,19 @@ func (s *MemSpool) Message(id string) []byte {
 		return bytes.Clone(m.message)
 	}
 	return nil
+}
+
+// OpenMessage implements queue.MessageOpener.
+func (s *MemSpool) OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	m := s.byID[id]
+	if m == nil {
+		return nil, queue.ErrNotFound
+	}
+	return memMessage{bytes.NewReader(m.message)}, nil
 }
 
 // Submit stores an entry with its message and its jobs; without any it is unrouted.

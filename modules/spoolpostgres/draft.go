@@ -49,6 +49,9 @@ func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
 	return &draft{s: s}, nil
 }
 
@@ -131,6 +134,7 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	}
 	d.end()
 	if err == nil {
+		d.s.quota.admitted(int64(len(a.Header)) + d.size)
 		d.s.changed()
 	}
 	return err

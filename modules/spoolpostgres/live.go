@@ -25,6 +25,9 @@ func (s *Store) live() {
 		case <-tick.C:
 		}
 		s.turns.idle(s)
+		if !s.down {
+			s.count(s.life)
+		}
 		if time.Since(polled) >= poll {
 			polled = time.Now()
 			s.wake()

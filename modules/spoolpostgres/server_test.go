@@ -111,7 +111,17 @@ func (s *server) kill(cmd *exec.Cmd) {
 	if cmd.ProcessState != nil {
 		return
 	}
-	all := []int{cmd.Process.Pid}
+	for _, pid := range tree(cmd.Process.Pid) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = cmd.Wait()
+}
+
+func (s *server) processes() []int { return tree(s.cmd.Process.Pid) }
+
+// tree is a process with its children and theirs.
+func tree(pid int) []int {
+	all := []int{pid}
 	for i := 0; i < len(all); i++ {
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", all[i], all[i]))
 		for _, f := range strings.Fields(string(children)) {
@@ -120,10 +130,7 @@ func (s *server) kill(cmd *exec.Cmd) {
 			}
 		}
 	}
-	for _, pid := range all {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	_ = cmd.Wait()
+	return all
 }
 
 func (s *server) dsn() string {

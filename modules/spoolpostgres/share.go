@@ -121,8 +121,8 @@ func (s *Store) HearLanes() (all []queue.LaneCondition, moved bool) {
 	s.heed()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.wanted {
-		h.wanted = true
+	if wants := s.delivers(); h.wanted != wants {
+		h.wanted = wants
 		h.soon()
 	}
 	for lane, c := range h.heard {
@@ -195,13 +195,20 @@ func (s *Store) syncLanes() error {
 	defer cancel()
 	h := &s.share
 	h.mu.Lock()
-	join := h.wanted && h.part == 0
+	join, leave := h.wanted && h.part == 0, !h.wanted && h.part != 0
 	h.mu.Unlock()
 	wrote := false
-	if join {
+	switch {
+	case join:
 		if err := s.join(ctx); err != nil {
 			return err
 		}
+		wrote = true
+	case leave && len(s.hands.lanes()) == 0:
+		if _, err := s.pool.Exec(ctx, "UPDATE msa_node SET part = NULL WHERE id = $1", s.owner.Load()); err != nil {
+			return err
+		}
+		h.reset()
 		wrote = true
 	}
 	acked, err := s.acknowledge(ctx)

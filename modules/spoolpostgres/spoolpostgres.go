@@ -39,6 +39,15 @@ type PostgresSpool struct {
 	// Lease is how long others wait before they take over what a node had in hand that is no
 	// longer heard of. Default: 60s; 3s or more.
 	Lease conf.Duration `json:"lease,omitempty"`
+	// Role of this node: "accept" leaves delivery to others, "deliver" takes no messages from clients, "both"
+	// does both. Default: both.
+	Role Role `json:"role,omitempty"`
+	// Timeout is how long the database may take before a client hears 451 and comes again. Default: 15s; 3s or more.
+	Timeout conf.Duration `json:"timeout,omitempty"`
+	// MaxMessages is how many messages the spool takes at most, all nodes together. Default: any number.
+	MaxMessages int64 `json:"max_messages,omitempty"`
+	// MaxSize is how many octets of messages the spool takes at most. Default: as the database holds.
+	MaxSize int64 `json:"max_size,omitempty"`
 
 	options Options
 }
@@ -60,7 +69,8 @@ func (p *PostgresSpool) Provision(ctx caddy.Context) error {
 }
 
 func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
-	o := Options{Schema: p.Schema, Pool: p.Pool, Node: p.Node, Lease: time.Duration(p.Lease)}
+	o := Options{Schema: p.Schema, Pool: p.Pool, Node: p.Node, Role: p.Role, Lease: time.Duration(p.Lease), Timeout: time.Duration(p.Timeout),
+		MaxMessages: p.MaxMessages, MaxOctets: p.MaxSize}
 	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(p.DSN, true, true); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
@@ -86,6 +96,17 @@ func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 	if o.Lease != 0 && o.Lease < minLease {
 		return fmt.Errorf("lease %s is too short: a busy moment would end it; give %s or more", o.Lease, minLease)
 	}
+	if o.Timeout != 0 && o.Timeout < minTimeout {
+		return fmt.Errorf("timeout %s is too short: a busy moment of the database would end it; give %s or more", o.Timeout, minTimeout)
+	}
+	switch p.Role {
+	case "", Both, Accept, Deliver:
+	default:
+		return fmt.Errorf("role %q is not one of accept, deliver and both", p.Role)
+	}
+	if p.MaxMessages < 0 || p.MaxSize < 0 {
+		return errors.New("max_messages and max_size must not be negative; leave them out for no limit")
+	}
 	if err := o.prepare(); err != nil {
 		return err
 	}
@@ -93,8 +114,10 @@ func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 	return nil
 }
 
-// minLease keeps a node that is merely slow from losing what it has in hand.
-const minLease = 3 * time.Second
+const (
+	minLease   = 3 * time.Second // so that a node that is merely slow does not lose what it has in hand
+	minTimeout = 3 * time.Second
+)
 
 // Key names the server, the database and the schema, and no secret.
 func (p *PostgresSpool) Key() string {
@@ -113,14 +136,25 @@ func (p *PostgresSpool) Open(ctx context.Context, log *zap.Logger) (queue.OpenSp
 	return s, nil
 }
 
+// Adjust implements caddymsa.SpoolAdjuster.
+func (p *PostgresSpool) Adjust(spool queue.OpenSpool) {
+	if s, ok := spool.(*Store); ok {
+		s.Adjust(p.options)
+	}
+}
+
 // UnmarshalCaddyfile sets up the spool from Caddyfile tokens. Syntax:
 //
 //	spool postgres <dsn> {
-//		password <password>
-//		schema   <name>
-//		pool     <count>
-//		node     <name>
-//		lease    <duration>
+//		password     <password>
+//		schema       <name>
+//		pool         <count>
+//		node         <name>
+//		role         accept|deliver|both
+//		lease        <duration>
+//		timeout      <duration>
+//		max_messages <count>
+//		max_size     <size>
 //	}
 func (p *PostgresSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the spool's name
@@ -133,13 +167,18 @@ func (p *PostgresSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Text("schema", &p.Schema),
 		conf.Count("pool", &p.Pool),
 		conf.Text("node", &p.Node),
+		conf.Text("role", (*string)(&p.Role)),
 		conf.Value("lease", &p.Lease),
+		conf.Value("timeout", &p.Timeout),
+		conf.Count("max_messages", &p.MaxMessages),
+		conf.Size("max_size", &p.MaxSize),
 	)
 }
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*PostgresSpool)(nil)
-	_ caddyfile.Unmarshaler = (*PostgresSpool)(nil)
-	_ caddymsa.SpoolModule  = (*PostgresSpool)(nil)
+	_ caddy.Provisioner      = (*PostgresSpool)(nil)
+	_ caddyfile.Unmarshaler  = (*PostgresSpool)(nil)
+	_ caddymsa.SpoolModule   = (*PostgresSpool)(nil)
+	_ caddymsa.SpoolAdjuster = (*PostgresSpool)(nil)
 )

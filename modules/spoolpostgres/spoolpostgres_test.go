@@ -30,6 +30,10 @@ func TestProvision(t *testing.T) {
 		{PostgresSpool{DSN: "postgres://{env.NO_SUCH}@db/mail?sslmode=disable"}, "env.NO_SUCH"},
 		{PostgresSpool{DSN: good, Lease: conf.Duration(time.Second)}, "too short"},
 		{PostgresSpool{DSN: good, Pool: -1}, "pool"},
+		{PostgresSpool{DSN: good, Role: "deliver"}, ""},
+		{PostgresSpool{DSN: good, Role: "queue"}, "not one of accept, deliver and both"},
+		{PostgresSpool{DSN: good, Timeout: conf.Duration(time.Second)}, "too short"},
+		{PostgresSpool{DSN: good, MaxSize: -1}, "max_size"},
 	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		err := c.p.Provision(ctx)
@@ -47,7 +51,7 @@ func TestProvision(t *testing.T) {
 
 func TestCaddyfile(t *testing.T) {
 	for text, want := range map[string]bool{
-		"postgres postgres://db/msa": true, "postgres": false, "postgres a b": false, "postgres a {\n	role accept\n}": false,
+		"postgres postgres://db/msa": true, "postgres": false, "postgres a b": false, "postgres a {\n	role accept\n	timeout 5s\n	max_messages 5\n	max_size 1GiB\n}": true, "postgres a {\n	roles accept\n}": false,
 		"postgres a {\n	lease soon\n}": false, "postgres a {\n	pool 4\n	node x\n	schema y\n	lease 1m\n}": true,
 	} {
 		if err := new(PostgresSpool).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); (err == nil) != want {

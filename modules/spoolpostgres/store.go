@@ -27,8 +27,11 @@ type Options struct {
 	Pool     int
 	Node     string
 	Lease    time.Duration
+	Role     Role
 	Timeout  time.Duration // of what is asked of the database. Default 15 s
-	Log      *zap.Logger   // default nowhere
+	// MaxMessages and MaxOctets bound what the spool takes, notifications of ours excepted; 0 for any number.
+	MaxMessages, MaxOctets int64
+	Log                    *zap.Logger // default nowhere
 
 	config *pgxpool.Config
 }
@@ -78,7 +81,10 @@ func (o *Options) prepare() error {
 	if p["application_name"] == "" {
 		p["application_name"] = "caddy-msa"
 	}
-	c.ConnConfig.ConnectTimeout = o.Timeout
+	if each := o.Timeout / time.Duration(2+len(c.ConnConfig.Fallbacks)); c.ConnConfig.ConnectTimeout == 0 || c.ConnConfig.ConnectTimeout > each {
+		c.ConnConfig.ConnectTimeout = each // of a host: the next one is to be found in time
+	}
+	c.ConnConfig.DialFunc = dialer(o.Timeout).DialContext
 	c.ConnConfig.OnNotice = onNotice
 	c.BeforeConnect = dialOnce
 	c.MaxConns = int32(o.Pool)
@@ -119,6 +125,8 @@ type Store struct {
 	tasks  sync.WaitGroup
 
 	owner atomic.Int64 // what this node is in the database; another after its leases had ended
+	role  atomic.Pointer[Role]
+	quota quota
 	hands hands
 	turns turns
 	share share
@@ -141,6 +149,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, log: o.Log,
 		notify: make(chan struct{}, 1), tell: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.life, s.stop = context.WithCancel(context.Background())
+	s.Adjust(o)
 	s.turns.init()
 	s.hands.init()
 	s.share.init()

@@ -111,6 +111,9 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 	if err := s.check(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
+	if !s.delivers() {
+		return nil, time.Time{}, queue.ErrNoneDue
+	}
 	s.heed()
 	t := &s.turns
 	t.mu.Lock()

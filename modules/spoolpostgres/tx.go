@@ -79,13 +79,14 @@ func broken(err error) bool {
 }
 
 // tx runs f in a transaction of which it is certain, when it returns nil, that it was committed. f may be
-// run several times. ctx bounds f and the wait for COMMIT, not COMMIT itself. present tells, for
+// run several times. It takes no longer than the timeout, of which f has the first two thirds; COMMIT itself goes on until it ends. present tells, for
 // the case that the server has restarted, whether what f wrote can be seen; it may be nil.
 func (s *Store) tx(ctx context.Context, f func(ctx context.Context, tx pgx.Tx) error, present func(context.Context) (bool, error)) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	until := time.Now().Add(s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout*2/3)
 	defer cancel()
 	for range tries {
-		if err = s.once(ctx, f, present); err == nil || !again(err) || ctx.Err() != nil {
+		if err = s.once(ctx, until, f, present); err == nil || !again(err) || ctx.Err() != nil {
 			break
 		}
 		s.refresh(s.pool, err)
@@ -101,7 +102,7 @@ func (s *Store) failed(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *Store) once(ctx context.Context, f func(context.Context, pgx.Tx) error, present func(context.Context) (bool, error)) error {
+func (s *Store) once(ctx context.Context, until time.Time, f func(context.Context, pgx.Tx) error, present func(context.Context) (bool, error)) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -135,7 +136,7 @@ func (s *Store) once(ctx context.Context, f func(context.Context, pgx.Tx) error,
 		conn.Release()
 		result <- err
 	}()
-	wait := time.NewTimer(s.timeout)
+	wait := time.NewTimer(time.Until(until))
 	defer wait.Stop()
 	select {
 	case err = <-result:
@@ -149,12 +150,12 @@ func (s *Store) once(ctx context.Context, f func(context.Context, pgx.Tx) error,
 	if errors.Is(err, pgx.ErrTxCommitRollback) || errors.As(err, &e) && e.SeverityUnlocalized == "ERROR" {
 		return err
 	}
-	return s.decide(xid, started, present, err)
+	return s.decide(until, xid, started, present, err)
 }
 
 // decide asks what became of a transaction whose COMMIT got no answer, or one with a warning.
-func (s *Store) decide(xid, started string, present func(context.Context) (bool, error), cause error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+func (s *Store) decide(until time.Time, xid, started string, present func(context.Context) (bool, error), cause error) error {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	for ctx.Err() == nil {
 		var status *string

@@ -1,0 +1,241 @@
+//go:build linux
+
+package spoolpostgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+func await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not within a minute: " + what)
+		}
+	}
+}
+
+// A node that accepts leases nothing and has no part in lanes; one that delivers takes notifications only. The role can
+// be changed while it is open.
+func TestRoles(t *testing.T) {
+	srv := startPostgres(t)
+	front, back := open(t, Options{DSN: srv.dsn(), Node: "front", Role: Accept}), open(t, Options{DSN: srv.dsn(), Node: "back", Role: Deliver})
+	defer front.Close()
+	defer back.Close()
+	if err := submit(front, "Q1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := back.Create(context.Background()); err == nil || errors.Is(err, queue.ErrFull) {
+		t.Errorf("a node that only delivers: %v", err)
+	}
+	if d, err := back.Create(queue.AsNotification(context.Background())); err != nil {
+		t.Error(err)
+	} else {
+		d.Abort()
+	}
+	if _, _, err := front.Lease(context.Background(), time.Now(), queue.Want{}); !errors.Is(err, queue.ErrNoneDue) {
+		t.Errorf("a node that only accepts: %v", err)
+	}
+	alone := func(s *Store) bool {
+		front.HearLanes()
+		back.HearLanes()
+		_, nodes := s.Place("a")
+		return nodes == 1
+	}
+	await(t, "the one that delivers has all lanes", func() bool { return alone(back) })
+	if _, nodes := front.Place("a"); nodes != 0 {
+		t.Errorf("a node that only accepts is one of %d", nodes)
+	}
+	front.Adjust(Options{Role: Deliver})
+	back.Adjust(Options{Role: Accept})
+	await(t, "roles are changed", func() bool { return alone(front) })
+	l, _, err := front.Lease(context.Background(), time.Now(), queue.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
+}
+
+// What all nodes take together is bounded, notifications excepted.
+func TestLimits(t *testing.T) {
+	srv := startPostgres(t)
+	o := Options{DSN: srv.dsn(), Node: "one", MaxMessages: 3}
+	one := open(t, o)
+	defer one.Close()
+	two := open(t, o)
+	defer two.Close()
+	for i := range 3 {
+		if err := submit(one, fmt.Sprint("Q", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := submit(one, "Q3"); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("the fourth: %v", err)
+	}
+	n := 0
+	await(t, "the other node is full", func() bool { n++; return errors.Is(submit(two, fmt.Sprint("R", n)), queue.ErrFull) })
+	if _, err := two.Create(queue.AsNotification(context.Background())); err != nil {
+		t.Errorf("a notification: %v", err)
+	}
+	for _, id := range ids(t, one)[1:] {
+		if _, err := two.Delete(context.Background(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	await(t, "there is room again", func() bool { return submit(one, "Q4") == nil })
+	one.Adjust(Options{MaxOctets: 1})
+	await(t, "octets are bounded", func() bool { return errors.Is(submit(one, "Q5"), queue.ErrFull) })
+}
+
+// A check finds what is not whole, and what would never be delivered.
+func TestCheck(t *testing.T) {
+	srv := startPostgres(t)
+	s := open(t, Options{DSN: srv.dsn(), Node: "one"})
+	defer s.Close()
+	for _, id := range []string{"Q1", "Q2", "Q3", "Q4"} {
+		if err := submit(s, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() map[string]string {
+		t.Helper()
+		problems := make(map[string]string)
+		read := 0
+		n, octets, err := s.Check(context.Background(), func(n int) { read = n }, func(id, problem string) { problems[id] = problem })
+		if err != nil || n != 4 || read != 4 || octets < 20 {
+			t.Errorf("%d messages of %d octets, %v", n, octets, err)
+		}
+		return problems
+	}
+	if p := check(); len(p) != 0 {
+		t.Errorf("problems %q", p)
+	}
+	key := "(SELECT key FROM msa.msa_entry WHERE id = $1)"
+	srv.exec(t, "DELETE FROM msa.msa_body WHERE key = "+key, "Q1")
+	srv.exec(t, "DELETE FROM msa.msa_due WHERE key = "+key, "Q2")
+	srv.exec(t, "UPDATE msa.msa_entry SET entry = 'nonsense' WHERE id = $1", "Q3")
+	p := check()
+	if len(p) != 3 || !strings.Contains(p["Q1"], "missing") || !strings.Contains(p["Q2"], "does not wait") || p["Q3"] == "" {
+		t.Errorf("problems %q", p)
+	}
+}
+
+// A database that says nothing makes nobody wait longer than the timeout.
+func TestSilentDatabase(t *testing.T) {
+	srv := startPostgres(t)
+	s := open(t, Options{DSN: srv.dsn(), Node: "one", Timeout: 3 * time.Second})
+	defer s.Close()
+	if err := submit(s, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	pause := func(sig syscall.Signal) {
+		for _, pid := range srv.processes() {
+			_ = syscall.Kill(pid, sig)
+		}
+	}
+	pause(syscall.SIGSTOP)
+	for range 3 {
+		began := time.Now()
+		if err := submit(s, "Q2"); err == nil || errors.Is(err, queue.ErrFull) {
+			t.Errorf("accepted by a database that says nothing: %v", err)
+		}
+		if took := time.Since(began); took > 8*time.Second {
+			t.Errorf("the answer took %v", took)
+		}
+	}
+	pause(syscall.SIGCONT)
+	await(t, "the database is back", func() bool { return submit(s, "Q3") == nil })
+	await(t, "nothing is left of what was refused", func() bool { return strings.Join(ids(t, s), " ") == "Q1 Q3" })
+}
+
+// While the database is away leases end for those who hold them, and for nobody else: others get their jobs one
+// lease length after its return, and an outcome that is known by then is recorded.
+func TestDatabaseAway(t *testing.T) {
+	srv := startPostgres(t)
+	const lease = 3 * time.Second
+	p := newProxy(t, srv.port)
+	gone := open(t, Options{DSN: p.dsn(), Node: "gone", Lease: lease})
+	defer gone.Close()
+	one, two := open(t, Options{DSN: srv.dsn(), Node: "one", Lease: lease}), open(t, Options{DSN: srv.dsn(), Node: "two", Lease: lease})
+	defer one.Close()
+	defer two.Close()
+	if err := submit(one, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	lost, _, err := gone.Lease(context.Background(), time.Now(), queue.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := submit(one, "Q2"); err != nil {
+		t.Fatal(err)
+	}
+	kept, _, err := one.Lease(context.Background(), time.Now(), queue.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.kill(srv.cmd)
+	p.set(true) // that node does not come back
+	<-kept.Lost()
+	<-lost.Lost()
+	time.Sleep(lease)
+	back := time.Now()
+	srv.start()
+	j := kept.Job().Clone()
+	j.Recipients[0].State = queue.Delivered
+	await(t, "the outcome is recorded", func() bool {
+		return kept.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}) == nil
+	})
+	var l queue.Lease
+	await(t, "another node takes over", func() bool {
+		l, _, err = two.Lease(context.Background(), time.Now(), queue.Want{})
+		return err == nil
+	})
+	if l.Entry().ID != "Q1" {
+		t.Errorf("%s was taken over", l.Entry().ID)
+	}
+	if after := time.Since(back); after < lease {
+		t.Errorf("taken over %v after the database came back", after)
+	}
+	l.Release()
+}
+
+// Connections notice that the server's machine is gone.
+func TestDialer(t *testing.T) {
+	srv := startPostgres(t)
+	o := Options{DSN: srv.dsn(), Node: "one", Timeout: 8 * time.Second}
+	if err := o.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := pgx.ConnectConfig(context.Background(), o.config.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	raw, err := c.PgConn().Conn().(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for option, want := range map[int]int{unix.TCP_USER_TIMEOUT: 8000, unix.TCP_KEEPIDLE: 2, unix.TCP_KEEPINTVL: 2, unix.TCP_KEEPCNT: 3} {
+			if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option); got != want || err != nil {
+				t.Errorf("option %d: %d, wanted %d (%v)", option, got, want, err)
+			}
+		}
+	})
+	two := Options{DSN: "postgres://msa@192.0.2.1,192.0.2.2/postgres?sslmode=disable", Node: "one"}
+	if err := two.prepare(); err != nil || two.config.ConnConfig.ConnectTimeout != 5*time.Second {
+		t.Errorf("a host has %v of %v: the other would never be tried", two.config.ConnConfig.ConnectTimeout, two.Timeout)
+	}
+}

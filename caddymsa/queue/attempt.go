@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -185,6 +186,7 @@ type group struct {
 // routed already are known to go together, so one is asked about.
 func (a *attempt) routeAll() (groups []*group) {
 	known := a.job.Lane != "" && sameStamp(a.job.Stamp, a.g.Stamp())
+	inLane := make(map[string][]*group) // there may be as many lanes as recipients
 	for _, r := range a.pending() {
 		if known && len(groups) > 0 {
 			groups[0].rcpt = append(groups[0].rcpt, *r)
@@ -192,23 +194,21 @@ func (a *attempt) routeAll() (groups []*group) {
 		}
 		to := a.routeOne(r)
 		known = known && to.err == nil && to.Lane == a.job.Lane // such as an address map's file may differ
-		if i := to.among(groups); i >= 0 {
-			groups[i].rcpt = append(groups[i].rcpt, *r)
+		if i := slices.IndexFunc(inLane[to.Lane], to.alike); i >= 0 {
+			g := inLane[to.Lane][i]
+			g.rcpt = append(g.rcpt, *r)
 			continue
 		}
 		to.rcpt = []Recipient{*r}
+		inLane[to.Lane] = append(inLane[to.Lane], to)
 		groups = append(groups, to)
 	}
 	return groups
 }
 
-func (to *group) among(groups []*group) int {
-	for i, g := range groups {
-		if g.Lane == to.Lane && same(g.Sink, to.Sink) && g.Schedule.same(to.Schedule) && (g.err == nil) == (to.err == nil) && (g.err == nil || g.err.Error() == to.err.Error()) {
-			return i
-		}
-	}
-	return -1
+// alike tells whether what goes to one place in a lane can go with what goes to the other.
+func (to *group) alike(g *group) bool {
+	return same(g.Sink, to.Sink) && g.Schedule.same(to.Schedule) && (g.err == nil) == (to.err == nil) && (g.err == nil || g.err.Error() == to.err.Error())
 }
 
 // same reports whether two sinks are one: two routes may share a lane and not a sink. Those that
@@ -259,12 +259,13 @@ func (a *attempt) refile(groups []*group) bool {
 // split makes a job of each group, the first of which stays what it was.
 func (a *attempt) split(groups []*group) (jobs []Job) {
 	for i, g := range groups {
-		j := *a.job.Clone()
+		j := *a.job
 		j.Lane, j.Stamp, j.Recipients = g.Lane, a.g.Stamp(), g.rcpt
 		if g.err != nil {
 			j.Stamp = ""
 		}
 		if i == 0 {
+			j.History = slices.Clone(j.History)
 			for _, r := range a.job.Recipients { // what has ended stays with it
 				if r.State != Pending {
 					j.Recipients = append(j.Recipients, r)

@@ -58,3 +58,26 @@ type nowhere struct{}
 
 func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (nowhere) Sync() error                 { return nil }
+
+// BenchmarkJobs is what a recipient costs when a message is sorted into jobs: each recipient has a lane of
+// its own, and one of a hundred costs what one of ten thousand does.
+func BenchmarkJobs(b *testing.B) {
+	for _, n := range []int{100, 1000, 10000} {
+		b.Run(fmt.Sprintf("%d lanes", n), func(b *testing.B) {
+			sink := discard{new(sync.WaitGroup)}
+			g := newGeneration(func(_ *queue.Entry, r *queue.Recipient) (queue.Sink, string, error) { return sink, r.Address, nil })
+			q := queue.New(queuetest.NewMemSpool(), new(host), queue.Options{})
+			e := &queue.Entry{ID: "Q1", Accepted: time.Now(), Sender: "alice@example.org"}
+			for r := range n {
+				e.Recipients = append(e.Recipients, queue.Recipient{Address: fmt.Sprintf("bob@d%d.example", r)})
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if jobs := q.Jobs(context.Background(), g, e); len(jobs) != n {
+					b.Fatalf("%d jobs", len(jobs))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/recipient")
+		})
+	}
+}

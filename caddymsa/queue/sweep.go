@@ -13,8 +13,9 @@ import (
 const (
 	// sweepPage is how many messages are looked at before the sweep rests.
 	sweepPage = 100
-	// sweepRest is how long it rests, as a multiple of how long it worked: deliveries go first.
-	sweepRest = 4
+	// sweepRest is how long it rests, as a multiple of how long it worked: deliveries go first. lookRest is
+	// the same where it found nothing to do, as in a queue that a start finds as it was left.
+	sweepRest, lookRest = 4, 19
 )
 
 // sweeps routes waiting jobs anew when the configuration's routes have changed.
@@ -66,6 +67,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 	for _, name := range gone {
 		q.lanes.unknownLane(name, now())
 		for after := ""; ; {
+			began := time.Now()
 			ids, err := q.spool.InLane(ctx, name, after, sweepPage)
 			if err != nil || len(ids) == 0 {
 				if err != nil {
@@ -73,7 +75,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 				}
 				break
 			}
-			if err := q.sweepPage(ctx, g, ids); err != nil {
+			if err := q.sweepPage(ctx, g, ids, began); err != nil {
 				return err
 			}
 			after = ids[len(ids)-1]
@@ -81,7 +83,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 	}
 	for after := ""; ; {
 		var ids []string
-		n := 0
+		n, began := 0, time.Now()
 		err := q.spool.List(ctx, after, func(m *EntryView) bool {
 			n++
 			after = m.Entry.ID
@@ -93,7 +95,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 		if err != nil {
 			return err
 		}
-		if err := q.sweepPage(ctx, g, ids); err != nil {
+		if err := q.sweepPage(ctx, g, ids, began); err != nil {
 			return err
 		}
 		if n < sweepPage {
@@ -107,8 +109,8 @@ func stale(j *Job, g Generation) bool {
 	return j.Pending() && !j.Leased && j.Lane != "" && !sameStamp(j.Stamp, g.Stamp()) && !newerStamp(j.Stamp, g.Stamp())
 }
 
-func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string) error {
-	began := time.Now()
+// sweepPage routes messages anew, whose search began then, and rests.
+func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string, began time.Time) error {
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -117,7 +119,11 @@ func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string) error
 			return err
 		}
 	}
-	rest := time.NewTimer(min(sweepRest*time.Since(began), time.Second))
+	times := time.Duration(sweepRest)
+	if len(ids) == 0 {
+		times = lookRest
+	}
+	rest := time.NewTimer(min(times*time.Since(began), time.Second))
 	defer rest.Stop()
 	select {
 	case <-rest.C:

@@ -59,6 +59,8 @@ var rows = []row{
 	{"cache", (*bench).cache},
 	{"flood", (*bench).flood},
 	{"refusal", (*bench).refusal},
+	{"waiting", (*bench).waiting},
+	{"held", (*bench).held},
 }
 
 func rowNames() (names []string) {

@@ -5,11 +5,15 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/integration/bench/fill"
 	"github.com/caddy-msa/caddy-msa/integration/bench/least"
 	"github.com/caddy-msa/caddy-msa/integration/bench/load"
 )
@@ -106,4 +110,50 @@ func keyPair(certFile, keyFile string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	return tls.X509KeyPair(cert, key)
+}
+
+// fillCommand puts messages that wait into a spool. It is a process of its own, whose memory ends with it.
+func fillCommand(args []string) error {
+	var o fill.Options
+	flags := flag.NewFlagSet("fill", flag.ContinueOnError)
+	flags.IntVar(&o.Messages, "messages", 1000, "how many")
+	lanes := flags.String("lanes", "", "a file of lanes, one a line")
+	flags.IntVar(&o.Due, "due", 0, "in how many of the lanes, the first ones, they are due; in the others in an hour")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("usage: bench fill -lanes <file> [flags] <spool directory>")
+	}
+	var err error
+	if o.Lanes, err = fieldsOf(*lanes); err != nil {
+		return err
+	}
+	return fill.Spool(flags.Arg(0), o)
+}
+
+// leasesCommand prints what a lease takes of a spool that no server uses, in nanoseconds.
+func leasesCommand(args []string) error {
+	flags := flag.NewFlagSet("leases", flag.ContinueOnError)
+	down := flags.String("down", "", "a file of the lanes that take nothing, one a line")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("usage: bench leases [-down <file>] <spool directory>")
+	}
+	closed, err := fieldsOf(*down)
+	if err != nil {
+		return err
+	}
+	took, err := fill.Leases(flags.Arg(0), closed)
+	if err == nil {
+		fmt.Println(took.Nanoseconds())
+	}
+	return err
+}
+
+func fieldsOf(file string) ([]string, error) {
+	text, err := os.ReadFile(file)
+	return strings.Fields(string(text)), err
 }

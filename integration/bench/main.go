@@ -7,6 +7,7 @@
 //	go run ./integration/bench -short -row sessions
 //	go run ./integration/bench load -addr 127.0.0.1:587 -user u@example.com -pass p
 //	go run ./integration/bench serve -addr 127.0.0.1:2587 -store group
+//	go run ./integration/bench fill -messages 200000 -lanes <file> <spool directory>
 //
 // It prints the project's table of bars with what was measured. Everything stays
 // on loopback and in one directory, which is removed at the end. Root is needed
@@ -44,6 +45,10 @@ func run(ctx context.Context, args []string) error {
 			return loadCommand(ctx, args[1:])
 		case "serve":
 			return serveCommand(ctx, args[1:])
+		case "fill":
+			return fillCommand(args[1:])
+		case "leases":
+			return leasesCommand(args[1:])
 		}
 	}
 	b := &bench{ctx: ctx, report: new(report)}

@@ -257,9 +257,10 @@ func (s *Store) appear(m *newMessage) {
 	s.born(m.e)
 	s.schedule.mu.Lock()
 	defer s.schedule.mu.Unlock()
+	last := &m.e.jobs
 	for i := range m.jobs {
 		j := &job{e: m.e, number: int32(i) + 1}
-		m.e.link(j)
+		*last, last = j, &j.sibling
 		s.schedule.put(j, m.jobs[i].Lane, nanos(m.jobs[i].Due), nanos(m.jobs[i].Deadline), !m.jobs[i].Pending())
 	}
 }

@@ -88,9 +88,11 @@ func (s *Store) revive(e *entry, value []byte, now int64) error {
 	}
 	e.file, e.size, e.priority, e.user, e.accepted = v.file, v.size, v.priority, v.user, v.accepted
 	e.envelope, e.next = int32(min(v.octets, 1<<30)), int32(len(v.jobs))+1
+	last := &e.jobs
 	for i := range v.jobs {
 		f := &v.jobs[i]
-		e.link(s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline}, v.accepted, now))
+		j := s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline}, v.accepted, now)
+		*last, last = j, &j.sibling
 	}
 	return nil
 }

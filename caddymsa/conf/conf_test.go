@@ -31,6 +31,8 @@ type module struct {
 	Inner           string
 	First, Second   string
 	Lines           []string
+	Messages        int
+	Per             Duration
 	sizeOfAnotherTy int
 }
 
@@ -47,6 +49,7 @@ func (m *module) unmarshal(text string) error {
 		Count("count", &m.Count),
 		CountOrNone("none", &m.None),
 		Sub("bare"),
+		CountPer("rate", "messages", &m.Messages, &m.Per),
 		Size("size", &m.Size),
 		Size("octets", &m.sizeOfAnotherTy),
 		Value("time", &m.Time),
@@ -94,6 +97,19 @@ func TestBlock(t *testing.T) {
 	}
 }
 
+func TestParseRange(t *testing.T) {
+	for text, want := range map[string][2]int{"1": {1, 1}, "0-1": {0, 1}, "2-5": {2, 5}, "1-": {1, -1}, "0": {0, 0}} {
+		if low, high, err := ParseRange(text); err != nil || low != want[0] || high != want[1] {
+			t.Errorf("%s: %d, %d, %v", text, low, high, err)
+		}
+	}
+	for _, text := range []string{"", "-", "-1", "--1", "1--1", "5-2", "one", "1-x", "1 - 2", "+1", "1.5", "99999999999999999999"} {
+		if low, high, err := ParseRange(text); err == nil {
+			t.Errorf("%q: %d, %d", text, low, high)
+		}
+	}
+}
+
 // Each error repeats what was written, says what is expected, and where it is.
 func TestBlockErrors(t *testing.T) {
 	for block, want := range map[string]string{
@@ -137,6 +153,11 @@ func TestBlockErrors(t *testing.T) {
 		"flag\nbare {\nx\n}":         `unexpected "x": there are no settings; leave the block out`,
 		"coumt 3":                    `unknown setting "coumt" (did you mean count?); known settings: ca, server_name`,
 		"pigeon":                     `unknown setting "pigeon"; known settings: ca`,
+		"rate 10":                    `rate takes a number of messages and a time, as in: rate 100 1m, at Testfile:2`,
+		"rate ten 1m":                `rate: "ten" is not a whole number above 0`,
+		"rate 0 1m":                  `rate: "0" is not a whole number above 0`,
+		"rate 10 minute":             `rate: "minute" is not a duration`,
+		"rate 1 1m\nrate 2 1m":       `rate is specified twice, at Testfile:3`,
 		"client_certificate a":       `client_certificate takes a certificate file and a key file`,
 	} {
 		err := new(module).unmarshal("module {\n" + block + "\n}")

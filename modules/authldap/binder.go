@@ -25,7 +25,7 @@ type binder struct {
 
 // verify makes the same round trips for names that nobody has as for wrong passwords.
 func (b *binder) verify(ctx context.Context, name, password string) (caddymsa.Identity, error) {
-	name = fold(name)
+	name = fold(b.fold, name)
 	if !b.admits(name) || password == "" || len(password) > passwd.MaxPassword || strings.IndexByte(password, 0) >= 0 {
 		// An empty password would be an unauthenticated bind, which succeeds (RFC 4513 section
 		// 5.1.2), and a server may read a password up to its NUL only.
@@ -98,7 +98,7 @@ func (b *binder) verifyDirectly(ctx context.Context, name, password string) (cad
 	if err != nil {
 		return caddymsa.Identity{}, caddymsa.ErrCredentials
 	}
-	id := caddymsa.Identity{User: name}
+	id := caddymsa.Identity{User: name, Case: b.fold}
 	err = b.bindForms(ctx, name, dn, password, func(c *conn) error {
 		if !b.reads {
 			return nil
@@ -120,7 +120,7 @@ func (b *binder) verifyDirectly(ctx context.Context, name, password string) (cad
 func (b *binder) lookup(ctx context.Context, name string) (caddymsa.Identity, error) {
 	ctx, cancel := b.within(ctx)
 	defer cancel()
-	name = fold(name)
+	name = fold(b.fold, name)
 	entry, err := b.find(ctx, name)
 	if err != nil {
 		return caddymsa.Identity{}, err
@@ -130,5 +130,5 @@ func (b *binder) lookup(ctx context.Context, name string) (caddymsa.Identity, er
 
 func (b *binder) identity(name string, entry *ldap.Entry) caddymsa.Identity {
 	u := b.user(name, entry)
-	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Attributes: u.Attributes, Fingerprint: b.fingerprintOf(entry)}
+	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Attributes: u.Attributes, Fingerprint: b.fingerprintOf(entry), Case: b.fold}
 }

@@ -22,6 +22,7 @@ import (
 //		scope              sub|one
 //		filter             <filter>
 //		user_attributes    <attribute...>
+//		case               fold|exact
 //		domains            <domain...>
 //		password_attribute <attribute>
 //		addresses          <attribute...>
@@ -47,9 +48,10 @@ func (l *LDAP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Flag("bind_external", &l.BindExternal),
 		conf.Text("user_dn", &l.UserDN),
 		conf.Text("base", &l.Base),
-		conf.Text("scope", &l.Scope),
+		conf.Word("scope", &l.Scope, "sub", "one"),
 		conf.Text("filter", &l.Filter),
 		conf.List("user_attributes", &l.UserAttributes),
+		conf.Value("case", &l.Case),
 		conf.List("domains", &l.Domains),
 		conf.Text("password_attribute", &l.PasswordAttribute),
 		conf.List("addresses", &l.Addresses),

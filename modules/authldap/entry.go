@@ -25,11 +25,11 @@ import (
 
 // fold makes one name of those that a directory takes for the same, since its usual matching
 // rules ignore case and repeated spaces (RFC 4518): else limits by user could be dodged.
-func fold(name string) string {
+func fold(c names.Case, name string) string {
 	if prepared, err := sasl.PrepareStored(name); err == nil {
 		name = prepared
 	}
-	name = names.Fold(name)
+	name = c.Key(name)
 	for strings.Contains(name, "  ") {
 		name = strings.ReplaceAll(name, "  ", " ")
 	}
@@ -132,7 +132,7 @@ func (d *directory) standing(name string, entry *ldap.Entry) (*ldap.Entry, error
 func (d *directory) spelling(name string, entry *ldap.Entry) string {
 	for _, attribute := range d.userAttributes {
 		for _, value := range values(entry, attribute) {
-			if fold(value) == name && passwd.CheckName(value) == nil {
+			if fold(d.fold, value) == name && passwd.CheckName(value) == nil {
 				return value
 			}
 		}
@@ -195,7 +195,7 @@ func address(value string) (string, bool) {
 
 // fetch is a tableauth.Fetch.
 func (d *directory) fetch(ctx context.Context, name string) (*tableauth.Record, error) {
-	name = fold(name)
+	name = fold(d.fold, name)
 	entry, err := d.find(ctx, name)
 	switch {
 	case errors.Is(err, caddymsa.ErrDisabled):

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
@@ -26,7 +27,7 @@ func init() {
 // or it reads the stored password and compares it here. The last one can serve DIGEST-MD5 and
 // SCRAM too, where clear passwords or their keys are stored.
 //
-// In DNs and filters, {user} is the name as the client gave it in lower case, {local} and {domain}
+// In DNs and filters, {user} is the name as the client gave it, in lower case unless Case is exact, {local} and {domain}
 // what stands before and after its last "@"; what replaces them is escaped. A directory that does
 // not answer is never a refusal: the client is told to try again.
 type LDAP struct {
@@ -66,10 +67,14 @@ type LDAP struct {
 	// Filter that exactly one entry must match. Default, with a Base: (&(objectClass=person)(mail={user})).
 	Filter string `json:"filter,omitempty"`
 
-	// UserAttributes are attributes of which one must have the name, apart from case, as
+	// UserAttributes are attributes of which one must have the name, compared as Case says, as
 	// a value, whose spelling becomes the identity's name. Default: any name that matches will do,
 	// in lower case.
 	UserAttributes []string `json:"user_attributes,omitempty"`
+
+	// Case is how names compare: fold, without regard to case, or exact, for which UserAttributes are required, as
+	// directories find bob for BOB. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	// Domains that a name may have after "@"; other names are unknown. Required where {local} is
 	// asked for without {domain} or UserAttributes: alice@elsewhere is not alice. Default: any.
@@ -147,6 +152,7 @@ func (l *LDAP) Provision(ctx caddy.Context) error {
 	cache := authcache.New(time.Duration(l.Cache), nil)
 	if o.passwordAttribute != "" {
 		l.stored = tableauth.NewRemote(l.dir.fetch, l.dir.seen, secret, cache)
+		l.stored.Case = l.Case
 	} else {
 		l.binds = &binder{directory: l.dir, cache: cache}
 	}
@@ -177,7 +183,7 @@ func (l *LDAP) Serves(c caddymsa.Capability) bool {
 // VerifyPassword implements caddymsa.PasswordVerifier.
 func (l *LDAP) VerifyPassword(ctx context.Context, peer caddymsa.Peer, user, password string) (caddymsa.Identity, error) {
 	if l.stored != nil {
-		return l.stored.VerifyPassword(ctx, peer, fold(user), password)
+		return l.stored.VerifyPassword(ctx, peer, fold(l.Case, user), password)
 	}
 	return l.binds.verify(ctx, user, password)
 }
@@ -190,7 +196,7 @@ func (l *LDAP) DigestCredentials(ctx context.Context, peer caddymsa.Peer, user, 
 // SCRAMCredential implements caddymsa.SCRAMStore. The name is folded here already: a salt that
 // is the same for ALICE and alice must not tell that there is such a user.
 func (l *LDAP) SCRAMCredential(ctx context.Context, peer caddymsa.Peer, user string) (sasl.SCRAMCredential, caddymsa.Identity, error) {
-	return l.stored.SCRAMCredential(ctx, peer, fold(user))
+	return l.stored.SCRAMCredential(ctx, peer, fold(l.Case, user))
 }
 
 // Lookup implements caddymsa.Lookuper.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 var (
@@ -175,6 +176,28 @@ func TestSpecialNames(t *testing.T) {
 		must(t, l)
 		if id, err := l.VerifyPassword(ctx, peer, "we,ird+na#me", "weird"); err != nil || id.User != "we,ird+na#me" {
 			t.Errorf("%+v, %v", id, err)
+		}
+	}
+}
+
+// With case exact a name counts as it is spelled, though the directory finds it in any spelling.
+func TestCaseExact(t *testing.T) {
+	s := startSlapd(t)
+	for name, l := range map[string]*LDAP{
+		"bind": {Servers: []string{s.ldap}, Base: suffix, Filter: "(mail={user})", UserAttributes: []string{"mail"}, Case: names.Exact},
+		"stored": {Servers: []string{s.ldap}, Base: suffix, Filter: "(mail={user})", UserAttributes: []string{"mail"}, Case: names.Exact,
+			BindDN: finder, BindPassword: "find it", PasswordAttribute: "userPassword"},
+	} {
+		l = must(t, l)
+		id, err := l.VerifyPassword(ctx, peer, "Alice.Liddell@example.org", "secret")
+		if err != nil || id.User != "Alice.Liddell@example.org" || id.Case != names.Exact {
+			t.Errorf("%s: %+v, %v", name, id, err)
+		}
+		if _, err := l.VerifyPassword(ctx, peer, "alice.liddell@example.org", "secret"); !errors.Is(err, caddymsa.ErrUnknownUser) {
+			t.Errorf("%s: another spelling: %v", name, err)
+		}
+		if _, err := l.Lookup(ctx, peer, "ALICE.LIDDELL@example.org"); !errors.Is(err, caddymsa.ErrUnknownUser) {
+			t.Errorf("%s: look-up of another spelling: %v", name, err)
 		}
 	}
 }

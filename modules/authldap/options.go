@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -50,6 +51,7 @@ type options struct {
 	reads    bool     // something in the entry counts
 	wanted   []string // attributes
 
+	fold                    names.Case
 	userAttributes, domains []string
 	passwordAttribute       string
 	addresses, attributes   []string
@@ -70,8 +72,8 @@ type directoryKey [sha256.Size]byte
 func (l *LDAP) resolve(secret []byte, log *zap.Logger) (*options, directoryKey, error) {
 	o := &options{
 		startTLS: l.StartTLS, plaintext: l.InsecurePlaintext, external: l.BindExternal,
-		service:        l.BindDN != "" || l.BindExternal || l.UserDN == "",
-		userAttributes: l.UserAttributes, passwordAttribute: l.PasswordAttribute, addresses: l.Addresses, attributes: l.Attributes,
+		service: l.BindDN != "" || l.BindExternal || l.UserDN == "",
+		fold:    l.Case, userAttributes: l.UserAttributes, passwordAttribute: l.PasswordAttribute, addresses: l.Addresses, attributes: l.Attributes,
 		fingerprint: l.Fingerprint, decoyDN: l.DecoyDN, secret: secret,
 		timeout: time.Duration(l.Timeout), connections: l.Concurrency,
 	}
@@ -199,6 +201,9 @@ func (l *LDAP) resolveUser(o *options) (err error) {
 
 // resolveNames sees to it that a name is proven as a whole: it gives the right to send as it.
 func (l *LDAP) resolveNames(o *options) error {
+	if l.Case == names.Exact && len(o.userAttributes) == 0 {
+		return errors.New("case exact: the directory finds bob for BOB; say where it has the name as it is to be spelled, as in user_attributes mail")
+	}
 	for _, domain := range l.Domains {
 		ascii, err := mailaddr.ASCIIDomain(domain)
 		if err != nil {

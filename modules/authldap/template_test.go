@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -81,17 +82,22 @@ func FuzzTemplate(f *testing.F) {
 			packet.Children[1].Children[1].Data.String() != name {
 			t.Errorf("%q", text)
 		}
-		if fold(fold(name)) != fold(name) {
-			t.Errorf("%q is folded to %q, and that to %q", name, fold(name), fold(fold(name)))
+		for _, c := range []names.Case{names.Folded, names.Exact} {
+			if once := fold(c, name); fold(c, once) != once {
+				t.Errorf("%q is folded to %q, and that to %q", name, once, fold(c, once))
+			}
 		}
 	})
 }
 
 func TestFold(t *testing.T) {
 	for _, same := range [][]string{{"Alice@Example.ORG", "alice@example.org"}, {"a  B", "a b"}, {"Ⅸ", "ix"}, {"al\u00adice", "alice"}} {
-		if fold(same[0]) != fold(same[1]) {
-			t.Errorf("%q is %q, %q is %q", same[0], fold(same[0]), same[1], fold(same[1]))
+		if a, b := fold(names.Folded, same[0]), fold(names.Folded, same[1]); a != b {
+			t.Errorf("%q is %q, %q is %q", same[0], a, same[1], b)
 		}
+	}
+	if a, b := fold(names.Exact, "Alice  x"), fold(names.Exact, "alice x"); a == b || a != "Alice x" {
+		t.Error("capitals do not count with case exact:", a, b)
 	}
 }
 

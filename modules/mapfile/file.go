@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -31,13 +32,19 @@ func init() {
 type File struct {
 	// Path of the file. Required. Placeholders ({env.*}) are resolved when the config is loaded.
 	Path string `json:"path,omitempty"`
+	// Case is how local parts compare: fold, without regard to case, or exact. Default fold.
+	Case names.Case `json:"case,omitempty"`
 
 	file *watch.File[*table]
 	log  *zap.Logger
 }
 
-// files are the maps in memory.
-var files = &watch.Source[*table]{Parse: func(r io.Reader, name string, size int64, _ *table) (*table, error) { return read(r, name, size) }}
+// files are the maps in memory, by how local parts compare in them.
+var files = map[names.Case]*watch.Source[*table]{names.Folded: source(names.Folded), names.Exact: source(names.Exact)}
+
+func source(c names.Case) *watch.Source[*table] {
+	return &watch.Source[*table]{Parse: func(r io.Reader, name string, size int64, _ *table) (*table, error) { return read(r, name, size, c) }}
+}
 
 // CaddyModule returns the Caddy module information.
 func (*File) CaddyModule() caddy.ModuleInfo {
@@ -54,7 +61,7 @@ func (m *File) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("file: path: %w", err)
 	}
-	if m.file, err = files.Open(path, m.log, m.changed); err != nil {
+	if m.file, err = files[m.Case].Open(path, m.log, m.changed); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
 	m.warn(m.file.Load())
@@ -99,13 +106,15 @@ func (m *File) Cleanup() error {
 
 // UnmarshalCaddyfile sets up the map from Caddyfile tokens. Syntax:
 //
-//	address_map file <path>
+//	address_map file <path> {
+//		case fold|exact
+//	}
 func (m *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the map's name
 	if !d.AllArgs(&m.Path) {
 		return d.Err("file takes a path, as in: address_map file /etc/caddy/addresses.map")
 	}
-	return conf.Block(d)
+	return conf.Block(d, conf.Value("case", &m.Case))
 }
 
 // Interface guards

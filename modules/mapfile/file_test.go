@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 const text = `# R-18
@@ -139,7 +140,7 @@ func TestKeyAgain(t *testing.T) {
 	for i := range 30 {
 		fmt.Fprintf(&all, "a%d@x.example b@x.example\n", i)
 	}
-	table, err := read(strings.NewReader(all.String()), "f", 0)
+	table, err := read(strings.NewReader(all.String()), "f", 0, names.Folded)
 	if err != nil || len(table.again) != maxAgain || table.moreAgain != 21 || table.again[0] != "b@x.example" {
 		t.Fatalf("%+v, %v", table, err)
 	}
@@ -147,6 +148,32 @@ func TestKeyAgain(t *testing.T) {
 	(&File{log: zap.New(core)}).warn(table)
 	if n := logs.Len(); n != maxAgain || logs.All()[0].ContextMap()["address"] != "b@x.example" {
 		t.Errorf("%d warnings: %v", n, logs.All())
+	}
+}
+
+// With case exact, capitals of local parts tell addresses apart, and those of domains do not.
+func TestCaseExact(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "map")
+	if err := os.WriteFile(path, []byte("Bob@otpnet.nl one@xyz.nl\nbob@otpnet.nl Two@xyz.nl\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := &File{Path: path, Case: names.Exact}
+	if err := m.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Cleanup() }()
+	for address, want := range map[string]string{"Bob@OTPNET.nl": "one@xyz.nl", "bob@otpnet.nl": "Two@xyz.nl", "BOB@otpnet.nl": "-", "Bob+x@otpnet.nl": "one+x@xyz.nl"} {
+		if got := ask(t, m.Actual, address); got != want {
+			t.Errorf("actual of %s: %s, want %s", address, got, want)
+		}
+	}
+	for address, want := range map[string]string{"Two@xyz.nl": "bob@otpnet.nl", "two@xyz.nl": "-"} {
+		if got := ask(t, m.Logical, address); got != want {
+			t.Errorf("logical of %s: %s, want %s", address, got, want)
+		}
+	}
+	if err := (&File{Path: path}).Provision(msatest.Context(t)); err == nil || !strings.Contains(err.Error(), "bob@otpnet.nl is specified twice") {
+		t.Error("without case exact the names are alike:", err)
 	}
 }
 
@@ -262,7 +289,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(text)
 	f.Add("@a @b\n#\n\x00 \xff")
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := read(strings.NewReader(text), "f", int64(len(text)))
+		m, err := read(strings.NewReader(text), "f", int64(len(text)), names.Folded)
 		if err != nil {
 			return
 		}
@@ -284,7 +311,7 @@ func BenchmarkActual(b *testing.B) {
 	for i := range 100_000 {
 		fmt.Fprintf(&all, "user%d@otpnet.nl user%d@xyz.nl\n", i, i)
 	}
-	t, err := read(strings.NewReader(all.String()), "f", int64(all.Len()))
+	t, err := read(strings.NewReader(all.String()), "f", int64(all.Len()), names.Folded)
 	if err != nil {
 		b.Fatal(err)
 	}

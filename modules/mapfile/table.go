@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
@@ -20,7 +21,8 @@ type table struct {
 	// text has the pairs, each four texts behind their lengths (logical key, logical, actual key, actual; a text that is its key is empty), and
 	// the line.
 	text            []byte
-	actual, logical index // by logical key; by actual key
+	fold            names.Case // of local parts in keys
+	actual, logical index      // by logical key; by actual key
 	pairs           int
 	again           []string // outputs that are keys again, the first of them
 	moreAgain       int      // how many there are beside those
@@ -108,8 +110,8 @@ func (t *table) put(key, text []byte) {
 }
 
 // read parses a file of so many octets, as far as is known. Its name is for errors.
-func read(in io.Reader, name string, size int64) (*table, error) {
-	t := &table{text: make([]byte, 0, max(0, min(size+size/8, math.MaxUint32)))}
+func read(in io.Reader, name string, size int64, c names.Case) (*table, error) {
+	t := &table{fold: c, text: make([]byte, 0, max(0, min(size+size/8, math.MaxUint32)))}
 	r := textfile.NewReader(in, name)
 	var words [][]byte
 	for r.Next() {
@@ -120,11 +122,11 @@ func read(in io.Reader, name string, size int64) (*table, error) {
 		if len(words) != 2 {
 			return nil, r.Errorf("expected a logical and an actual address, as in: xyz@otpnet.nl abc@xyz.nl")
 		}
-		key, err := keyOf(words[0])
+		key, err := keyOf(words[0], c)
 		if err != nil {
 			return nil, r.Errorf("%w", err)
 		}
-		actualKey, err := keyOf(words[1])
+		actualKey, err := keyOf(words[1], c)
 		if err != nil {
 			return nil, r.Errorf("%w", err)
 		}
@@ -197,11 +199,11 @@ func (t *table) actualAt(slot uint64) string {
 // translate looks an address up, then the one of which it is a plus-address, which keeps its tag, and then
 // its domain, whose local parts stay as they are.
 func (t *table) translate(logical bool, a mailaddr.Address) (string, bool) {
-	if to, ok := t.find(logical, a.Key()); ok {
+	if to, ok := t.find(logical, a.KeyCase(t.fold)); ok {
 		return to, true
 	}
 	if base, tag, ok := a.CutTag(); ok {
-		if to, ok := t.find(logical, base.Key()); ok {
+		if to, ok := t.find(logical, base.KeyCase(t.fold)); ok {
 			if to, err := mailaddr.Parse(to, true); err == nil {
 				return to.WithTag(tag).Exact, true
 			}
@@ -216,7 +218,7 @@ func (t *table) translate(logical bool, a mailaddr.Address) (string, bool) {
 }
 
 // keyOf is the key of an address, or of a domain behind "@".
-func keyOf(word []byte) ([]byte, error) {
+func keyOf(word []byte, c names.Case) ([]byte, error) {
 	if isKey(word) {
 		return word, nil
 	}
@@ -238,7 +240,7 @@ func keyOf(word []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is not an address: %w", text, err)
 	}
-	return []byte(a.Key()), nil
+	return []byte(a.KeyCase(c)), nil
 }
 
 // isKey tells quickly of most addresses that are written as a key is: letters in lower case, digits, hyphens and dots. Of others

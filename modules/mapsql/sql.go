@@ -40,10 +40,13 @@ type SQL struct {
 	// Password to connect with, in place of one in the DSN.
 	Password conf.Secret `json:"password,omitempty"`
 	// ActualQuery finds a recipient's actual address, LogicalQuery a sender's logical one. {address} is
-	// the address, its domain in lower case A-labels, {local} and {domain} its sides. Default: the table
+	// the address in lower case, its domain as A-labels, {local} and {domain} its sides. Default: the table
 	// msa_addresses with the columns logical and actual.
 	ActualQuery  string `json:"actual,omitempty"`
 	LogicalQuery string `json:"logical,omitempty"`
+	// Case is how local parts compare: fold asks for them in lower case, and then as they are spelled if nothing
+	// was found; exact only as they are spelled. Default fold.
+	Case names.Case `json:"case,omitempty"`
 	// Timeout of a question, and of making a connection. Default: 5s.
 	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Concurrency to the database. Default: 4.
@@ -119,9 +122,21 @@ func (m *SQL) provision(ctx caddy.Context) error {
 	return nil
 }
 
+// ask looks an address up as the setting case has it.
 func (m *SQL) ask(ctx context.Context, q sqldb.Query, a mailaddr.Address) (to string, ok bool, err error) {
+	if m.Case == names.Exact {
+		return m.askSpelled(ctx, q, a, names.Exact)
+	}
+	to, ok, err = m.askSpelled(ctx, q, a, names.Folded)
+	if !ok && err == nil && names.Fold(a.Local) != a.Local { // it may be stored with these capitals
+		return m.askSpelled(ctx, q, a, names.Exact)
+	}
+	return to, ok, err
+}
+
+func (m *SQL) askSpelled(ctx context.Context, q sqldb.Query, a mailaddr.Address, c names.Case) (to string, ok bool, err error) {
 	value := func(name string) string {
-		return map[string]string{"address": a.Key(), "local": names.Fold(a.Local), "domain": a.ASCIIDomain()}[name]
+		return map[string]string{"address": a.KeyCase(c), "local": c.Key(a.Local), "domain": a.ASCIIDomain()}[name]
 	}
 	err = m.db.Ask(ctx, q, value, func(rows *sql.Rows) error {
 		if !rows.Next() {
@@ -172,6 +187,7 @@ func (m *SQL) Cleanup() error {
 //		password        <password>
 //		actual          <query>
 //		logical         <query>
+//		case            fold|exact
 //		timeout         <duration>
 //		concurrency     <count>
 //	}
@@ -187,6 +203,7 @@ func (m *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Value("password", &m.Password),
 		conf.Text("actual", &m.ActualQuery),
 		conf.Text("logical", &m.LogicalQuery),
+		conf.Value("case", &m.Case),
 		conf.Value("timeout", &m.Timeout),
 		conf.Count("concurrency", &m.Concurrency),
 	)

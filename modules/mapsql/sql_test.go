@@ -88,6 +88,33 @@ func TestMap(t *testing.T) {
 	}
 }
 
+// Names fold: what is stored in lower case is found in any spelling, and what is not by its own. With case exact
+// only the spelling counts.
+func TestCase(t *testing.T) {
+	path := file(t, "INSERT INTO msa_addresses VALUES ('bob@otpnet.nl', 'one@xyz.nl'), ('Boss@otpnet.nl', 'two@xyz.nl')")
+	folded, err := open(t, "sql sqlite "+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exact, err := open(t, "sql sqlite "+path+" {\n case exact\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string][2]string{
+		"bob@otpnet.nl": {"one@xyz.nl", "one@xyz.nl"}, "BOB@OTPnet.nl": {"one@xyz.nl", ""}, "Boss@otpnet.nl": {"two@xyz.nl", "two@xyz.nl"}, "boss@otpnet.nl": {"", ""},
+	} {
+		a, err := mailaddr.Parse(address, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range []*SQL{folded, exact} {
+			if got, _, err := m.Actual(t.Context(), a); got != want[i] || err != nil {
+				t.Errorf("%s, case %q: %q, %v, want %q", address, m.Case, got, err, want[i])
+			}
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	path := file(t)
 	for want, text := range map[string]string{

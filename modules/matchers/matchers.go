@@ -14,13 +14,13 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
 
-// values reads one or more arguments after the matcher's name.
-func values(d *caddyfile.Dispenser, into *[]string) error {
+// values reads one or more arguments after the matcher's name, and settings.
+func values(d *caddyfile.Dispenser, into *[]string, settings ...conf.Setting) error {
 	d.Next() // consume the matcher's name
 	if err := conf.Parse(d, conf.List(d.Val(), into)); err != nil {
 		return err
 	}
-	return conf.Block(d)
+	return conf.Block(d, settings...)
 }
 
 // Domains is what the matchers of domains share: a list of "example.org",

@@ -115,6 +115,48 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+// With case exact the spelling counts, and JSON has an object in place of the list.
+func TestUserCase(t *testing.T) {
+	for text, want := range map[string]struct {
+		json  string
+		match map[string]bool
+	}{
+		"user Bob carol":                   {`["Bob","carol"]`, map[string]bool{"bob": true, "BOB": true, "Carol": true, "alice": false}},
+		"user Bob {\n case fold\n}":        {`["Bob"]`, map[string]bool{"bob": true}},
+		"user Bob carol {\n case exact\n}": {`{"users":["Bob","carol"],"case":"exact"}`, map[string]bool{"bob": false, "Bob": true, "Carol": false, "carol": true}},
+	} {
+		read := new(User)
+		if err := read.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(read)
+		if err != nil || string(b) != want.json {
+			t.Errorf("%s: %s, %v", text, b, err)
+		}
+		m := new(User)
+		if err := json.Unmarshal(b, m); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+		for user, want := range want.match {
+			if got, err := m.Match(&queue.Entry{User: user}, nil); got != want || err != nil {
+				t.Errorf("%s: %s: %v, %v", text, user, got, err)
+			}
+			facet, values := m.Facet()
+			if want && (facet != caddymsa.FacetUser || !slices.Contains(values, names.Fold(user))) {
+				t.Errorf("%s: %s is not looked up by %v", text, user, values)
+			}
+		}
+	}
+	for _, text := range []string{`{"user":["bob"]}`, `{"users":["bob"],"case":"upper"}`, `"bob"`} {
+		if err := json.Unmarshal([]byte(text), new(User)); err == nil {
+			t.Errorf("%s: no error", text)
+		}
+	}
+}
+
 // Many domains match as a few do.
 func TestManyDomains(t *testing.T) {
 	var m Domains

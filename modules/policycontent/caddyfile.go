@@ -2,6 +2,7 @@ package policycontent
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -40,9 +41,9 @@ func (c *Content) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		c.Name = d.Val()
 	}
 	settings := []conf.Setting{
-		words("require_headers", &c.RequireHeaders),
-		words("forbid_headers", &c.ForbidHeaders),
-		words("allow_headers", &c.AllowHeaders),
+		conf.Lists("require_headers", &c.RequireHeaders),
+		conf.Lists("forbid_headers", &c.ForbidHeaders),
+		conf.Lists("allow_headers", &c.AllowHeaders),
 		conf.Each("header", c.headerBlock),
 		conf.Func("parts", c.partsBlock),
 		either("media_types", &c.AllowMediaTypes, &c.ForbidMediaTypes),
@@ -51,15 +52,15 @@ func (c *Content) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Count("max_parts", &c.MaxParts),
 		conf.Count("max_depth", &c.MaxDepth),
 		conf.Size("max_part_size", &c.MaxPartSize),
-		words("charsets", &c.Charsets),
-		words("transfer_encodings", &c.TransferEncodings),
+		conf.Lists("charsets", &c.Charsets),
+		conf.Lists("transfer_encodings", &c.TransferEncodings),
 		conf.Func("well_formed_xml", func(d *caddyfile.Dispenser) error {
 			if c.WellFormedXML = d.RemainingArgs(); len(c.WellFormedXML) == 0 {
 				c.WellFormedXML = usualXML
 			}
 			return nil
 		}),
-		words("smime", &c.SMIME),
+		conf.Lists("smime", &c.SMIME),
 		either("defects", &c.AllowDefects, nil),
 	}
 	if slices.Contains(conf.Names(settings), c.Name) { // else it would name the flow, and nothing would be checked
@@ -90,6 +91,12 @@ func (c *Content) partsBlock(d *caddyfile.Dispenser) error {
 		r := PartRule{Type: d.Val()}
 		if d.NextArg() {
 			r.Count = d.Val()
+			if _, _, err := conf.ParseRange(r.Count); err != nil {
+				return true, d.Errf("parts: %s: %w", r.Type, err)
+			}
+		}
+		if slices.ContainsFunc(c.Parts, func(p PartRule) bool { return strings.EqualFold(p.Type, r.Type) }) {
+			return true, d.Errf("parts: %s is specified twice", r.Type)
 		}
 		if d.NextArg() {
 			return true, d.Errf("parts: unexpected %q; each line has a media type and a count, such as text/plain 0-1", d.Val())
@@ -97,11 +104,6 @@ func (c *Content) partsBlock(d *caddyfile.Dispenser) error {
 		c.Parts = append(c.Parts, r)
 		return true, nil
 	})
-}
-
-// words is a setting of one or more values, which may be given several times.
-func words(name string, into *[]string) conf.Setting {
-	return conf.Each(name, func(d *caddyfile.Dispenser) error { return some(d, name, into) })
 }
 
 func some(d *caddyfile.Dispenser, name string, into *[]string) error {

@@ -1,12 +1,11 @@
 package policycontent
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
 
@@ -35,20 +34,17 @@ func compileParts(rules []PartRule) ([]partRule, error) {
 			r.Count = "1"
 		}
 		p := partRule{mediaType: r.Type, match: compile([]string{r.Type})}
-		low, high, ranged := strings.Cut(r.Count, "-")
-		var errLow, errHigh error
-		p.min, errLow = strconv.Atoi(low)
-		switch {
-		case !ranged:
-			p.max, p.words = p.min, fmt.Sprintf("exactly %d required", p.min)
-		case high == "":
-			p.max, p.words = -1, fmt.Sprintf("at least %d required", p.min)
-		default:
-			p.max, errHigh = strconv.Atoi(high)
-			p.words = fmt.Sprintf("%d to %d allowed", p.min, p.max)
+		var err error
+		if p.min, p.max, err = conf.ParseRange(r.Count); err != nil {
+			return nil, fmt.Errorf("parts: %s: %w", r.Type, err)
 		}
-		if errors.Join(errLow, errHigh) != nil || p.min < 0 || p.max >= 0 && p.max < p.min {
-			return nil, fmt.Errorf("parts: %q of %s is not a count; write 1, 0-1, 2-5 or 1-", r.Count, r.Type)
+		switch p.max {
+		case p.min:
+			p.words = fmt.Sprintf("exactly %d required", p.min)
+		case -1:
+			p.words = fmt.Sprintf("at least %d required", p.min)
+		default:
+			p.words = fmt.Sprintf("%d to %d allowed", p.min, p.max)
 		}
 		parts = append(parts, p)
 	}

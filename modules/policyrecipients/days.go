@@ -2,6 +2,7 @@ package policyrecipients
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,14 +10,15 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
-	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // counts are the daily counts of this process, by what a policy is called.
 var counts = caddy.NewUsagePool()
 
-// key is what policies of one name and one midnight share.
-func (p *Recipients) key() string { return p.Name + "\x00" + p.zone.String() }
+// key is what policies of one name share, if they have the same midnight and the same users.
+func (p *Recipients) key() string {
+	return strings.Join([]string{p.Name, p.zone.String(), string(p.Case)}, "\x00")
+}
 
 // days counts recipients by user, for one day. The names are of users that have authenticated.
 type days struct {
@@ -67,7 +69,7 @@ func (p *Recipients) countDay(s *caddymsa.Submission) error {
 		return nil
 	}
 	now := p.now().In(p.zone)
-	day, user := now.Format(time.DateOnly), names.Fold(s.Identity.User)
+	day, user := now.Format(time.DateOnly), p.Case.Key(s.Identity.User)
 	res, _ := s.Value(p).(*reserved)
 	if res != nil {
 		day = res.day // midnight in mid-message: it is the day on which it began

@@ -39,7 +39,8 @@ type Recipients struct {
 	// DenyFiles are files with more of them.
 	DenyFiles []string `json:"deny_files,omitempty"`
 
-	// Case is how local parts of addresses compare: fold, without regard to case, or exact. Default fold.
+	// Case is how local parts of addresses compare, and names of users for MaxPerDay: fold, without regard to case,
+	// or exact. Default fold.
 	Case names.Case `json:"case,omitempty"`
 
 	// MaxPerMessage is the most recipients of a message. Default: the server's limit.

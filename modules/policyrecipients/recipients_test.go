@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -104,6 +105,32 @@ func TestPerDay(t *testing.T) {
 		t.Errorf("the next day began with %d", n)
 	}
 	before.days = nil // was given up above
+}
+
+// A day is counted by the user, whose name compares as case says.
+func TestPerDayCase(t *testing.T) {
+	for _, tt := range []struct {
+		c    names.Case
+		code int
+	}{{names.Folded, 450}, {names.Exact, 0}} {
+		p := open(t, &Recipients{MaxPerDay: 1, Case: tt.c, Name: t.Name()})
+		for _, user := range []string{"bob", "Bob"} {
+			s := msatest.NewSubmission(user, "")
+			r := queue.Recipient{Address: "carol@example.net"}
+			err := p.CheckRecipient(context.Background(), s, &r)
+			s.Entry.Recipients = append(s.Entry.Recipients, r)
+			s.End(err == nil)
+			refusal, _ := errors.AsType[*caddymsa.Refusal](err)
+			if code := 0; user == "Bob" {
+				if refusal != nil {
+					code = refusal.Code
+				}
+				if code != tt.code {
+					t.Errorf("case %q: %v", tt.c, err)
+				}
+			}
+		}
+	}
 }
 
 // Files are read again when they change; one that cannot be read changes nothing.

@@ -1,8 +1,6 @@
 package sinkrelay
 
 import (
-	"strconv"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -109,15 +107,7 @@ func (r *Relay) unmarshalAuth(d *caddyfile.Dispenser) error {
 
 func (r *Relay) unmarshalRate(d *caddyfile.Dispenser) error {
 	r.Rate = new(Rate)
-	var messages, per string
-	if d.AllArgs(&messages, &per) {
-		n, err := strconv.Atoi(messages)
-		if perErr := r.Rate.Per.UnmarshalText([]byte(per)); err == nil && perErr == nil && n > 0 {
-			r.Rate.Messages = n
-			return nil
-		}
-	}
-	return d.Err("rate takes a number of messages and a time, as in: rate 100 1m")
+	return conf.Parse(d, conf.CountPer("rate", "messages", &r.Rate.Messages, &r.Rate.Per))
 }
 
 // Interface guard

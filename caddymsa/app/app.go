@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -70,6 +72,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if len(app.Servers) == 0 {
 		return fmt.Errorf("servers: at least one is required")
 	}
+	app.rememberLines()
 	if app.Queue == nil {
 		app.Queue = new(QueueConfig)
 	}
@@ -77,10 +80,10 @@ func (app *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := app.Queue.provision(); err != nil {
-		return fmt.Errorf("queue: %w", err)
+		return app.setting(fmt.Errorf("queue: %w", err))
 	}
 	if err := conf.SetDefault(&app.GracePeriod, conf.Duration(30*time.Second), "grace_period"); err != nil {
-		return err
+		return app.setting(err)
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
@@ -92,7 +95,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	app.events = newEvents(ctx, events.(*caddyevents.App), app.log)
 
 	if err := app.loadSpool(ctx); err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return app.setting(fmt.Errorf("spool: %w", err))
 	}
 	tlsApp, err := ctx.App("tls")
 	if err != nil {
@@ -109,7 +112,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 			return item
 		}
 		if err != nil {
-			return fmt.Errorf("server %s: %w", name, err)
+			return places.At(srv.lines.Find(err), fmt.Errorf("server %s: %w", name, err))
 		}
 	}
 	if err := app.nameRoutes(); err != nil {
@@ -125,7 +128,7 @@ func (app *App) loadSpool(ctx caddy.Context) error {
 	raw := app.SpoolRaw
 	mod, err := ctx.LoadModule(app, "SpoolRaw")
 	if err != nil {
-		return placed(raw, err)
+		return places.At(places.Of(raw), places.Module(raw, err))
 	}
 	spool, ok := mod.(caddymsa.SpoolModule)
 	if !ok {
@@ -146,7 +149,7 @@ func (app *App) checkAddresses() error {
 				if !taken {
 					continue
 				}
-				return fmt.Errorf("server %s: %s is the same socket as %s of server %s; give each an address of its own", name, na, owner.address, owner.server)
+				return places.At(app.Servers[name].linesOf(na), fmt.Errorf("server %s: %s is the same socket as %s of server %s; give each an address of its own", name, na, owner.address, owner.server))
 			}
 		}
 	}
@@ -165,12 +168,12 @@ func (app *App) Start() (err error) {
 		}
 	}()
 	if app.delivery, err = openStore(app, app.spool); err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return app.setting(fmt.Errorf("spool: %w", err))
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
 		if err = srv.start(); err != nil {
-			return fmt.Errorf("server %s: %w", name, err)
+			return places.At(srv.lines.Find(err), fmt.Errorf("server %s: %w", name, err))
 		}
 		v, _, _ := gates.LoadOrNew(name, openGate)
 		app.gates = append(app.gates, name)
@@ -178,7 +181,7 @@ func (app *App) Start() (err error) {
 		for _, na := range srv.addresses {
 			b, err := bind(na.NetworkAddress, srv, na.implicit)
 			if err != nil {
-				return fmt.Errorf("server %s: listening on %s: %w", name, na, err)
+				return places.At(srv.linesOf(na), fmt.Errorf("server %s: listening on %s: %w", name, na, err))
 			}
 			app.bindings = append(app.bindings, b)
 		}
@@ -252,6 +255,15 @@ func (app *App) release(ctx context.Context) {
 type listenAddress struct {
 	caddy.NetworkAddress
 	implicit bool
+}
+
+// linesOf is where in the Caddyfile an address stands, if that is known.
+func (srv *Server) linesOf(na listenAddress) string {
+	name := "listen"
+	if na.implicit {
+		name = "listen_tls"
+	}
+	return cmp.Or(srv.lines[name], srv.lines[""])
 }
 
 // parseAddresses expands port ranges and placeholders.

@@ -77,7 +77,7 @@ func TestMechanisms(t *testing.T) {
 		{auth(nil, table{users: 3, noDigest: 1}), []string{sasl.SCRAMSHA256, sasl.Plain, sasl.Login}, ""},
 		{auth(nil, table{users: 3, noSCRAM: 3}, table{users: 1, noDigest: 1}), []string{sasl.SCRAMSHA256, sasl.DigestMD5, sasl.Plain, sasl.Login}, ""}, // each of some backend
 		{auth([]string{"login", "PLAIN"}, passwordsOnly{}), []string{sasl.Login, sasl.Plain}, ""},
-		{auth([]string{"SCRAM-SHA-256"}, passwordsOnly{}), nil, "mechanism SCRAM-SHA-256: no backend can serve it; backends: backend (password)"},
+		{auth([]string{"SCRAM-SHA-256"}, passwordsOnly{}), nil, "mechanisms: SCRAM-SHA-256: no backend can serve it; backends: backend (password)"},
 		{auth([]string{"PLAIN", "PLAIN"}, passwordsOnly{}), nil, "specified twice"},
 		{auth([]string{"NTLM"}, passwordsOnly{}), nil, "is not known"},
 		{auth(nil, struct{}{}), nil, "no backend can serve"},

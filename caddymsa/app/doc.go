@@ -8,7 +8,8 @@
 // Package gate below is what strangers meet: how many there may be, how often they may guess, and how
 // much they may have logged. wrappers.go and proxyprotocol.go find out who they are.
 //
-// app.go and server.go are the configuration, tls.go and certfiles.go its certificates,
-// generation.go is what lets it change under open sessions. Package directive below is how the
-// Caddyfile spells it. Package admin below is the admin API, to which admin.go hands what it works with.
+// app.go and server.go are the configuration, tls.go its TLS, with certificates that are files in package
+// certs below; generation.go is what lets it change under open sessions. Package directive below is how the
+// Caddyfile spells it, and package places finds again where in it stands what is refused (item.go). Package admin below is
+// the admin API, to which admin.go hands what it works with.
 package app

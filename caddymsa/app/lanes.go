@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -49,7 +50,7 @@ func (app *App) nameRoutes() error {
 				continue
 			}
 			if named[r.Name] {
-				return fmt.Errorf("server %s: route name %s is specified twice", srv.name, r.Name)
+				return places.At(srv.lines[""], fmt.Errorf("server %s: route name %s is specified twice; give each route a name of its own", srv.name, r.Name))
 			}
 			named[r.Name] = true
 		}

@@ -1,12 +1,15 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -16,12 +19,16 @@ type matcherSets [][]caddymsa.Matcher
 
 // loadMatchers loads the field of type []caddy.ModuleMap that struct pointer v has, whose
 // matchers must have their answer at the latest moment.
-func loadMatchers(ctx caddy.Context, v any, field string, latest caddymsa.Moment) (matcherSets, error) {
+func loadMatchers(ctx caddy.Context, v any, field string, raws []caddy.ModuleMap, latest caddymsa.Moment) (sets matcherSets, err error) {
+	var place string
+	for _, set := range raws { // which loading empties
+		place = cmp.Or(place, places.Of(caddyconfig.JSON(set, nil)))
+	}
+	defer func() { err = places.At(place, err) }()
 	loaded, err := ctx.LoadModule(v, field)
 	if err != nil {
-		return nil, err
+		return nil, places.Matcher(err)
 	}
-	var sets matcherSets
 	for _, mods := range loaded.([]map[string]any) {
 		var set []caddymsa.Matcher
 		for name, mod := range mods {

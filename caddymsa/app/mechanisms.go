@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -106,15 +107,15 @@ func (a *Auth) chooseMechanisms() error {
 		case len(a.Mechanisms) == 0 && served && m.usual:
 			a.servable = append(a.servable, m)
 		case slices.Contains(a.Mechanisms, m.name) && !served:
-			return fmt.Errorf("mechanism %s: no backend can serve it; backends: %s", m.name, a.describeBackends())
+			return fmt.Errorf("mechanisms: %s: no backend can serve it; backends: %s", m.name, a.describeBackends())
 		}
 	}
 	for i, name := range a.Mechanisms {
 		if !known[name] {
-			return fmt.Errorf("mechanism %s: is not known; use some of %s", name, strings.Join(allMechanisms(), ", "))
+			return fmt.Errorf("mechanisms: %s is not known%s; use some of %s", name, conf.DidYouMean(name, allMechanisms()), strings.Join(allMechanisms(), ", "))
 		}
 		if slices.Contains(a.Mechanisms[:i], name) {
-			return fmt.Errorf("mechanism %s: is specified twice", name)
+			return fmt.Errorf("mechanisms: %s is specified twice", name)
 		}
 	}
 	if len(a.offered()) == 0 {
@@ -138,7 +139,7 @@ func (a *Auth) served(mechanism string, needs caddymsa.Capability) (bool, error)
 	}
 	wanted := len(a.Mechanisms) == 0 || slices.Contains(a.Mechanisms, mechanism)
 	if proxy != "" && len(all) > 1 && wanted {
-		return false, fmt.Errorf("mechanism %s: backend %s hands it on whole, so it must be the only backend for it, and there are %s; leave the mechanism out or remove the others",
+		return false, fmt.Errorf("mechanisms: %s: backend %s hands it on whole, so it must be the only backend for it, and there are %s; leave the mechanism out or remove the others",
 			mechanism, proxy, strings.Join(all, ", "))
 	}
 	return len(all) > 0, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
 )
 
 // metrics are made once a process, so that they survive reloads; each
@@ -74,7 +76,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 // registerMetrics gives a configuration's registry the process's collectors.
 func registerMetrics(reg *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages,
-		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}, certificateCollector{}} {
+		metrics.acceptedOctets, metrics.attempts, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}, certs.Collector{}} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return err

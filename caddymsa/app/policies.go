@@ -45,7 +45,7 @@ func (p *PolicyConfig) provision(ctx caddy.Context) error {
 	default:
 		return fmt.Errorf("%s is not a policy: it checks neither senders, recipients nor messages", p.name)
 	}
-	if p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw", caddymsa.MomentMessage); err != nil {
+	if p.matchers, err = loadMatchers(ctx, p, "MatcherSetsRaw", p.MatcherSetsRaw, caddymsa.MomentMessage); err != nil {
 		return err
 	}
 	if p.name == senderIdentity && p.matchers.moment() > caddymsa.MomentSender {

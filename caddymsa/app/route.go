@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -52,9 +53,10 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 	}
 	r.sink, r.sinkName = sink, moduleName(mod)
 	if r.AddressMapRaw != nil {
+		raw := r.AddressMapRaw // which loading empties
 		mod, err := ctx.LoadModule(r, "AddressMapRaw")
 		if err != nil {
-			return fmt.Errorf("address_map: %w", err)
+			return places.At(places.Of(raw), fmt.Errorf("address_map: %w", places.Module(raw, err)))
 		}
 		addresses, ok := mod.(caddymsa.AddressMap)
 		if !ok {
@@ -72,7 +74,7 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 			return fmt.Errorf("unqueued: %w", err)
 		}
 	}
-	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw", caddymsa.MomentRecipient)
+	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw", r.MatcherSetsRaw, caddymsa.MomentRecipient)
 	return err
 }
 

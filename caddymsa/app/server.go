@@ -15,7 +15,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
@@ -40,7 +42,7 @@ type Server struct {
 	TLSConnectionPolicies caddytls.ConnectionPolicies `json:"tls_connection_policies,omitempty"`
 	// Certificates are files to use instead of certificates from an issuer. They are
 	// read again when they change.
-	Certificates []CertificateFiles `json:"certificates,omitempty"`
+	Certificates []certs.Files `json:"certificates,omitempty"`
 	// Issuers obtain the certificate for the hostname. Default: what Caddy's TLS app
 	// says, or Caddy's internal CA for a name that no public CA serves.
 	IssuersRaw []json.RawMessage `json:"issuers,omitempty" caddy:"namespace=tls.issuance inline_key=module"`
@@ -68,11 +70,12 @@ type Server struct {
 	app       *App
 	name      string
 	log       *zap.Logger
+	lines     places.Lines // of its settings, where they are known
 	addresses []listenAddress
 	wrappers  []wrapper
 	policies  *policies
 	routes    lookup // numbers in Routes
-	certs     *certificateFiles
+	certs     *certs.Set
 	tlsConfig *tls.Config
 	manage    bool // the TLS app gets a certificate for the hostname
 	hashKey   []byte
@@ -189,10 +192,10 @@ func (srv *Server) provisionPolicies(ctx caddy.Context) error {
 			n = i
 		}
 		if p == nil {
-			return fmt.Errorf("the %s policy is empty", ordinal(n))
+			return fmt.Errorf("the %s policy is empty", places.Ordinal(n))
 		}
 		raw := p.PolicyRaw // which loading empties
-		if err := srv.item("the "+ordinal(n)+" policy", raw, p.provision(ctx)); err != nil {
+		if err := srv.item("the "+places.Ordinal(n)+" policy", raw, p.provision(ctx)); err != nil {
 			return err
 		}
 	}
@@ -206,10 +209,10 @@ func (srv *Server) provisionRoutes(ctx caddy.Context) error {
 	}
 	for i, r := range srv.Routes {
 		if r == nil {
-			return fmt.Errorf("the %s route is empty", ordinal(i+1))
+			return fmt.Errorf("the %s route is empty", places.Ordinal(i+1))
 		}
 		raw := r.SinkRaw // which loading empties
-		if err := srv.item("the "+ordinal(i+1)+" route", raw, r.provision(ctx, srv.app.Queue.schedule)); err != nil {
+		if err := srv.item("the "+places.Ordinal(i+1)+" route", raw, r.provision(ctx, srv.app.Queue.schedule)); err != nil {
 			return err
 		}
 		srv.routes.add(i, r.matchers)

@@ -6,33 +6,28 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
 )
 
 // A handshake that began under a configuration with certificate files ends well though that
 // was replaced meanwhile (docs/dev/architecture.md, decision 2).
 func TestHandshakeOutlivesConfiguration(t *testing.T) {
-	dir := t.TempDir()
-	files := CertificateFiles{Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	cert, key := certificatePEM(t, 1)
-	for name, content := range map[string][]byte{files.Certificate: cert, files.Key: key} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	certs, err := loadCertificateFiles([]CertificateFiles{files}, "s", "msa.example.org", zap.NewNop())
+	in := newInstance(t)
+	files := certs.Files{Certificate: filepath.Join(in.dir, "cert.pem"), Key: filepath.Join(in.dir, "cert.key")}
+	set, err := certs.Load([]certs.Files{files}, "s", "msa.example.org", zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	srv := &Server{app: &App{ctx: ctx}, certs: certs, TLSConnectionPolicies: caddytls.ConnectionPolicies{{TLSConfig: new(tls.Config)}}}
+	srv := &Server{app: &App{ctx: ctx}, certs: set, TLSConnectionPolicies: caddytls.ConnectionPolicies{{TLSConfig: new(tls.Config)}}}
 	if err := srv.startTLS(); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -24,7 +25,7 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 	}
 	for i, p := range srv.TLSConnectionPolicies {
 		if p == nil {
-			return fmt.Errorf("connection policy %d is empty", i+1)
+			return fmt.Errorf("the %s connection policy is empty", places.Ordinal(i+1))
 		}
 		if p.ALPN == nil {
 			p.ALPN = []string{} // Caddy's default is HTTP's, and refuses a client that says smtp
@@ -41,13 +42,17 @@ func (srv *Server) provisionTLS(ctx caddy.Context) (err error) {
 		return errors.New("the auth backends want client certificates, which no connection policy verifies; add tls { client_auth { mode verify_if_given; trust_pool file ca.pem } }, or leave out the mechanism EXTERNAL")
 	}
 	if err := srv.TLSConnectionPolicies.Provision(ctx); err != nil {
-		return err
+		return places.ConnectionPolicy(err)
 	}
 	if len(srv.Certificates) > 0 {
 		if len(srv.IssuersRaw) > 0 {
 			return errors.New("certificates and issuers exclude each other; remove one of them")
 		}
-		srv.certs, err = loadCertificateFiles(srv.Certificates, srv.name, srv.Hostname, srv.log)
+		srv.certs, err = certs.Load(srv.Certificates, srv.name, srv.Hostname, srv.log)
+		if wrong, ok := errors.AsType[certs.FileError](err); ok {
+			raw, _ := json.Marshal(srv.Certificates[wrong.Index])
+			return srv.item("the "+places.Ordinal(wrong.Index+1)+" certificate", raw, wrong)
+		}
 		return err
 	}
 	srv.manage = true
@@ -107,15 +112,15 @@ func (srv *Server) hasAutomationPolicy() bool {
 // startTLS makes the configuration that handshakes use, and has the certificate managed.
 func (srv *Server) startTLS() error {
 	srv.tlsConfig = srv.TLSConnectionPolicies.TLSConfig(srv.app.ctx)
-	certs := srv.certs // for handshakes that begin before stopTLS and end after it
+	set := srv.certs // for handshakes that begin before stopTLS and end after it
 	for _, p := range srv.TLSConnectionPolicies {
 		next := p.TLSConfig.GetCertificate
-		if certs == nil {
+		if set == nil {
 			p.TLSConfig.GetCertificate = orFallback(next, p.FallbackSNI)
 			continue
 		}
 		p.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if cert := certs.get(hello); cert != nil {
+			if cert := set.Get(hello); cert != nil {
 				return cert, nil
 			}
 			return next(hello)
@@ -151,5 +156,3 @@ func (srv *Server) stopTLS() {
 		srv.certs = nil
 	}
 }
-
-var _ io.Closer = (*certificateFiles)(nil)

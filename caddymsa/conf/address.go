@@ -23,6 +23,9 @@ func NoURL(addresses ...string) error {
 		if rest = strings.TrimRight(rest, "/"); scheme == "unix" || strings.HasPrefix(rest, "/") {
 			rest = "unix//" + strings.TrimLeft(rest, "/")
 		}
+		if rest == "" {
+			return fmt.Errorf("%q is a URL; write the address alone, as in smtp.example.net:587", a)
+		}
 		return fmt.Errorf("%q is a URL; write the address alone: %s", a, rest)
 	}
 	return nil
@@ -73,5 +76,9 @@ func Listen(text string, port uint) (caddy.NetworkAddress, error) {
 	if err := NoURL(text); err != nil {
 		return caddy.NetworkAddress{}, err
 	}
-	return caddy.ParseNetworkAddressWithDefaults(text, "tcp", port)
+	a, err := caddy.ParseNetworkAddressWithDefaults(text, "tcp", port)
+	if err != nil {
+		return a, fmt.Errorf("%q is not an address to listen on; write :587, 192.0.2.1:587, [2001:db8::1]:587 or unix//run/msa.sock", text)
+	}
+	return a, nil
 }

@@ -5,9 +5,11 @@ import "strings"
 // DidYouMean is " (did you mean ...?)" with the word that a mistyped name is nearest to, or nothing.
 func DidYouMean(name string, words []string) string {
 	best, least := "", len(name)/3+1 // this many slips make it another word
+	lower := strings.ToLower(name)
 	for _, w := range words {
-		n := distance(strings.ToLower(name), w)
-		if len(name) > 2 && strings.HasPrefix(w, name) || strings.HasPrefix(name, w) {
+		word := strings.ToLower(w)
+		n := distance(lower, word)
+		if len(name) > 2 && strings.HasPrefix(word, lower) || strings.HasPrefix(lower, word) {
 			n = 1 // a beginning of it, or with something behind
 		}
 		if n < least {

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
 // TLSClient is whom a TLS client trusts, and what it shows. Placeholders in paths are resolved
@@ -23,9 +25,11 @@ type TLSClient struct {
 	// ServerName is the name that the server's certificate must have. Default: the host.
 	ServerName string `json:"server_name,omitempty"`
 	// ClientCertificate and ClientKey are PEM files to show to the server. They are read at each
-	// handshake.
+	// handshake where they have changed.
 	ClientCertificate string `json:"client_certificate,omitempty"`
 	ClientKey         string `json:"client_key,omitempty"`
+
+	authorities *Authorities // of CA, once they were read
 }
 
 // Settings are the lines of a Caddyfile block:
@@ -50,67 +54,102 @@ func (t *TLSClient) IsZero() bool {
 func (t *TLSClient) Config() (*tls.Config, error) {
 	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	var err error
-	if c.RootCAs, err = Roots(t.CA); err != nil {
+	if t.authorities, err = Roots(t.CA); err != nil {
 		return nil, err
 	}
+	c.RootCAs = t.authorities.CertPool()
 	if (t.ClientCertificate == "") != (t.ClientKey == "") {
 		return nil, errors.New("client_certificate and client_key go together: set both or none")
 	}
 	if t.ClientCertificate == "" {
 		return c, nil
 	}
-	pair := func() (*tls.Certificate, error) {
-		r := caddy.NewReplacer()
-		pair, err := tls.LoadX509KeyPair(r.ReplaceAll(t.ClientCertificate, ""), r.ReplaceAll(t.ClientKey, ""))
-		return &pair, err
-	}
-	if _, err := pair(); err != nil {
+	r := caddy.NewReplacer()
+	client := &clientPair{certificate: r.ReplaceAll(t.ClientCertificate, ""), key: r.ReplaceAll(t.ClientKey, "")}
+	if _, err := client.get(nil); err != nil {
 		return nil, fmt.Errorf("client_certificate: %w", err)
 	}
-	// Read at each handshake, since certificates are replaced.
-	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair() }
+	c.GetClientCertificate = client.get
 	return c, nil
 }
 
-// Roots reads CA certificates in PEM; without files it is nil: the system's.
-func Roots(files []string) (*x509.CertPool, error) {
+// clientPair is looked at in each handshake, since certificates are replaced.
+type clientPair struct {
+	certificate, key string
+	last             atomic.Pointer[tls.Certificate]
+}
+
+func (p *clientPair) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	pair, err := KeyPair(p.certificate, p.key)
+	if err != nil {
+		return nil, err
+	}
+	p.last.Store(pair)
+	return pair, nil
+}
+
+// KeyPair reads a certificate chain and its key, in PEM, unless somebody has them in memory and they have not changed.
+func KeyPair(certificate, key string) (*tls.Certificate, error) { return pairs.Read(certificate, key) }
+
+var pairs = watch.Memo[tls.Certificate]{Parse: func(pems [][]byte, _ []string) (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(textfile.Unmarked(pems[0]), textfile.Unmarked(pems[1]))
+	return &pair, err
+}}
+
+// Authorities are the CA certificates of some files. Whoever uses the pool keeps them too.
+type Authorities struct {
+	pool *x509.CertPool
+	sum  [sha256.Size]byte
+}
+
+// CertPool is nil for the system's certificates, which no Authorities stand for.
+func (a *Authorities) CertPool() *x509.CertPool {
+	if a == nil {
+		return nil
+	}
+	return a.pool
+}
+
+// Roots reads CA certificates in PEM, unless somebody has them in memory and the files have not changed. Without files
+// it is nil: the system's.
+func Roots(files []string) (*Authorities, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
-	pems, err := readFiles(files)
+	paths := make([]string, len(files))
+	for i, file := range files {
+		var err error
+		if paths[i], err = caddy.NewReplacer().ReplaceOrErr(file, true, true); err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+	}
+	a, err := authorities.Read(paths...)
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	pool := x509.NewCertPool()
+	return a, nil
+}
+
+var authorities = watch.Memo[Authorities]{Parse: func(pems [][]byte, paths []string) (*Authorities, error) {
+	a := &Authorities{pool: x509.NewCertPool(), sum: sha256.Sum256(fmt.Appendf(nil, "%q", pems))}
 	for i, pem := range pems {
-		if !pool.AppendCertsFromPEM(textfile.Unmarked(pem)) {
-			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", files[i])
+		if !a.pool.AppendCertsFromPEM(textfile.Unmarked(pem)) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM", paths[i])
 		}
 	}
-	return pool, nil
-}
+	return a, nil
+}}
 
 // Digest tells apart settings and what the files of CA hold, for what is shared between configurations.
 func (t *TLSClient) Digest() (sum [sha256.Size]byte, err error) {
-	pems, err := readFiles(t.CA)
-	if err != nil {
-		return sum, fmt.Errorf("ca: %w", err)
+	if t.authorities, err = Roots(t.CA); err != nil {
+		return sum, err
 	}
-	return sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", t.CA, pems, t.ServerName, t.ClientCertificate, t.ClientKey)), nil
-}
-
-func readFiles(files []string) ([][]byte, error) {
-	all := make([][]byte, len(files))
-	for i, file := range files {
-		path, err := caddy.NewReplacer().ReplaceOrErr(file, true, true)
-		if err != nil {
-			return nil, err
-		}
-		if all[i], err = os.ReadFile(path); err != nil {
-			return nil, err
-		}
+	var ca [sha256.Size]byte
+	if t.authorities != nil {
+		ca = t.authorities.sum
 	}
-	return all, nil
+	return sha256.Sum256(fmt.Appendf(nil, "%q %x %q %q %q", t.CA, ca, t.ServerName, t.ClientCertificate, t.ClientKey)), nil
 }
 
 // IsLoopback tells whether a host, without port, is this machine by name or address, so that nobody

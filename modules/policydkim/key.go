@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
+	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
 // Key is a private key of a domain's.
@@ -41,14 +42,14 @@ type Key struct {
 
 // signer is a key that was read.
 type signer struct {
-	key    *Key
-	signer crypto.Signer
+	key *Key
+	*privateKey
 	record string // for DNS
 }
 
 // algorithm is the value of a= (RFC 6376 section 3.3, RFC 8463 section 3).
 func (s *signer) algorithm() string {
-	if _, ok := s.signer.Public().(ed25519.PublicKey); ok {
+	if _, ok := s.Public().(ed25519.PublicKey); ok {
 		return "ed25519-sha256"
 	}
 	return "rsa-sha256"
@@ -75,31 +76,38 @@ func (k *Key) check(log *zap.Logger) (err error) {
 }
 
 func (k *Key) load(log *zap.Logger) (*signer, error) {
-	text := []byte(k.value.Value())
-	if k.File != "" {
-		b, err := os.ReadFile(k.file)
-		if err != nil {
-			return nil, err
-		}
+	var private *privateKey
+	var err error
+	if k.File == "" {
+		private, err = parseKey([]byte(k.value.Value()))
+	} else {
 		if info, err := os.Stat(k.file); err == nil && info.Mode().Perm()&0o007 != 0 {
 			log.Warn("dkim: everybody on this machine can read the key; chmod 600", zap.String("file", k.file), zap.Stringer("mode", info.Mode().Perm()))
 		}
-		text = b
-	}
-	s, err := parseKey(text)
-	if err != nil && k.File != "" {
-		return nil, fmt.Errorf("%s: %w", k.file, err)
+		private, err = keyFiles.Read(k.file)
 	}
 	if err != nil {
 		return nil, err
 	}
-	record, err := dnsRecord(s, k, log)
-	return &signer{key: k, signer: s, record: record}, err
+	record, err := dnsRecord(private.Signer, k, log)
+	return &signer{key: k, privateKey: private, record: record}, err
 }
+
+// keyFiles are the keys in memory.
+var keyFiles = watch.Memo[privateKey]{Parse: func(pems [][]byte, paths []string) (*privateKey, error) {
+	k, err := parseKey(pems[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", paths[0], err)
+	}
+	return k, nil
+}}
+
+// privateKey is RSA or Ed25519.
+type privateKey struct{ crypto.Signer }
 
 const howToMake = `make one with: openssl genpkey -algorithm ed25519 (or RSA -pkeyopt rsa_keygen_bits:2048)`
 
-func parseKey(text []byte) (crypto.Signer, error) {
+func parseKey(text []byte) (*privateKey, error) {
 	block, _ := pem.Decode(textfile.Unmarked(text))
 	if block == nil {
 		return nil, errors.New("there is no PEM block in it; " + howToMake)
@@ -125,9 +133,9 @@ func parseKey(text []byte) (crypto.Signer, error) {
 		if k.N.BitLen() < 1024 {
 			return nil, fmt.Errorf("an RSA key of %d bits proves nothing (RFC 8301); %s", k.N.BitLen(), howToMake)
 		}
-		return k, nil
+		return &privateKey{k}, nil
 	case ed25519.PrivateKey:
-		return k, nil
+		return &privateKey{k}, nil
 	}
 	return nil, fmt.Errorf("a key of type %T cannot sign; there are RSA and Ed25519", key)
 }

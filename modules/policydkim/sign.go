@@ -179,10 +179,10 @@ func (p *DKIM) signature(k *signer, names []string, body []byte, signed hash.Has
 	p.canonical.field(&own, []byte(field))
 	whole.Write(bytes.TrimSuffix(own.Bytes(), []byte("\r\n")))
 	var options crypto.SignerOpts = crypto.SHA256
-	if _, ok := k.signer.Public().(ed25519.PublicKey); ok {
+	if _, ok := k.Public().(ed25519.PublicKey); ok {
 		options = crypto.Hash(0) // RFC 8463 section 3: the hash is what is signed
 	}
-	sig, err := k.signer.Sign(rand.Reader, whole.Sum(nil), options)
+	sig, err := k.Sign(rand.Reader, whole.Sum(nil), options)
 	if err != nil {
 		return "", err
 	}

@@ -63,9 +63,10 @@ type S3 struct {
 	// Concurrency is how many are stored at once. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	client    *minio.Client
-	transport *http.Transport
-	prefix    string
+	client      *minio.Client
+	transport   *http.Transport
+	authorities *conf.Authorities // kept with the transport, which uses them
+	prefix      string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -139,13 +140,13 @@ func (s *S3) credentials(ctx caddy.Context, repl *caddy.Replacer) (*credentials.
 }
 
 func (s *S3) newTransport() (*http.Transport, error) {
-	roots, err := conf.Roots(s.CA)
-	if err != nil {
+	var err error
+	if s.authorities, err = conf.Roots(s.CA); err != nil {
 		return nil, err
 	}
 	t := &http.Transport{
 		DialContext:     (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.authorities.CertPool()}, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost: s.Concurrency, IdleConnTimeout: time.Minute, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 	}
 	return t, nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -30,7 +31,7 @@ func (p *serverParser) auth(d *caddyfile.Dispenser) error {
 			return true, err
 		}
 		mod, err := parseModule(d, "auth backend", "msa.auth", "module")
-		app.Remember(mod, at)
+		places.Remember(mod, at)
 		a.BackendsRaw = append(a.BackendsRaw, mod)
 		return true, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -92,7 +93,11 @@ func parseServer(msa *app.App, tokens caddyfile.Segment) error {
 		return d.Errf("msa %s has no block, or an empty one: the opening brace { goes at the end of this line", hostname)
 	}
 	settings := p.settings()
-	return missingBrace(conf.Lines(d, p.other, settings...), conf.Names(settings))
+	if err := missingBrace(conf.Lines(d, p.other, settings...), conf.Names(settings)); err != nil {
+		return err
+	}
+	places.RememberServer(caddyconfig.JSON(p.srv, nil), linesOf(caddyfile.NewDispenser(tokens)))
+	return nil
 }
 
 func opensBlock(tokens caddyfile.Segment) bool { return len(tokens) > 2 && tokens[2].Text == "{" }
@@ -188,7 +193,7 @@ func (p *serverParser) policy(d *caddyfile.Dispenser) (err error) {
 		return err
 	}
 	policy.PolicyRaw, err = parseModule(d, "policy", "msa.policies", "module")
-	app.Remember(policy.PolicyRaw, at)
+	places.Remember(policy.PolicyRaw, at)
 	p.srv.Policies = append(p.srv.Policies, policy)
 	return err
 }

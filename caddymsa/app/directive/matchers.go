@@ -4,6 +4,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 )
 
 // skipSegment passes over a directive with its block.
@@ -24,10 +26,12 @@ func (p *serverParser) matcherDefinitions(d *caddyfile.Dispenser) error {
 		if _, defined := p.matchers[name]; defined {
 			return d.Errf("matcher %s is defined twice", name)
 		}
+		at := place(d)
 		set, err := parseMatcherSet(d)
 		if err != nil {
 			return err
 		}
+		places.Remember(caddyconfig.JSON(set, nil), at)
 		p.matchers[name] = []caddy.ModuleMap{set}
 	}
 	return nil

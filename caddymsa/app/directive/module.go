@@ -2,7 +2,6 @@ package directive
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -47,6 +46,3 @@ func eachModule(d *caddyfile.Dispenser, what, namespace, inlineKey string, into 
 		return true, err
 	})
 }
-
-// place is the file and line that the dispenser is at.
-func place(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }

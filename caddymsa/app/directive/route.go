@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -37,7 +38,9 @@ func (p *serverParser) route(d *caddyfile.Dispenser, example string) (*app.Route
 			if !d.NextArg() {
 				return d.Err("address_map takes a module, as in: address_map file addresses.map")
 			}
+			at := place(d)
 			r.AddressMapRaw, err = parseModule(d, "address map", "msa.address_maps", "module")
+			places.Remember(r.AddressMapRaw, at)
 			return err
 		}),
 	); err != nil {
@@ -46,7 +49,7 @@ func (p *serverParser) route(d *caddyfile.Dispenser, example string) (*app.Route
 	sd := caddyfile.NewDispenser(sink)
 	sd.Next()
 	r.SinkRaw, err = parseModule(sd, "sink", "msa.sinks", "module")
-	app.Remember(r.SinkRaw, at)
+	places.Remember(r.SinkRaw, at)
 	return r, err
 }
 

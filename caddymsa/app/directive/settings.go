@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
@@ -100,6 +101,6 @@ func (p *serverParser) spool(d *caddyfile.Dispenser) (err error) {
 	}
 	at := place(d)
 	p.app.SpoolRaw, err = parseModule(d, "spool", "msa.spools", "module")
-	app.Remember(p.app.SpoolRaw, at)
+	places.Remember(p.app.SpoolRaw, at)
 	return err
 }

@@ -5,7 +5,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/app"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 )
 
 // tls reads one of:
@@ -22,7 +23,9 @@ func (p *serverParser) tls(d *caddyfile.Dispenser) error {
 	case len(args) == 1 && args[0] == "internal":
 		srv.IssuersRaw = append(srv.IssuersRaw, caddyconfig.JSONModuleObject(new(caddytls.InternalIssuer), "module", "internal", nil))
 	case len(args) == 2:
-		srv.Certificates = append(srv.Certificates, app.CertificateFiles{Certificate: args[0], Key: args[1]})
+		files := certs.Files{Certificate: args[0], Key: args[1]}
+		srv.Certificates = append(srv.Certificates, files)
+		places.Remember(caddyconfig.JSON(files, nil), place(d))
 	case len(args) != 0:
 		return d.Err("tls takes internal, or a certificate and a key, or a block")
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package app
+package certs
 
 import (
 	"crypto/ecdsa"
@@ -22,7 +22,7 @@ import (
 // again, does not bring the old certificate back.
 func TestOlderReadingDoesNotWin(t *testing.T) {
 	dir := t.TempDir()
-	files := CertificateFiles{Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	files := Files{Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
 	write := func(name string, content []byte) {
 		t.Helper()
 		if err := os.WriteFile(name+".new", content, 0o600); err != nil {
@@ -34,7 +34,7 @@ func TestOlderReadingDoesNotWin(t *testing.T) {
 	}
 	oldCert, oldKey := certificatePEM(t, 1)
 	newCert, newKey := certificatePEM(t, 2)
-	c := &certificateFiles{files: []CertificateFiles{files}, log: zap.NewNop()}
+	c := &Set{files: []Files{files}, log: zap.NewNop()}
 
 	write(files.Certificate, oldCert)
 	if err := syscall.Mkfifo(files.Key, 0o600); err != nil { // the key comes when the test wants

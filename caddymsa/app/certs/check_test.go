@@ -1,4 +1,4 @@
-package app
+package certs
 
 import (
 	"crypto/tls"
@@ -13,8 +13,8 @@ import (
 	logged "go.uber.org/zap/zaptest/observer"
 )
 
-func certificateOf(from, to time.Time, names ...string) tls.Certificate {
-	return tls.Certificate{Leaf: &x509.Certificate{NotBefore: from, NotAfter: to, DNSNames: names}}
+func certificateOf(from, to time.Time, names ...string) *tls.Certificate {
+	return &tls.Certificate{Leaf: &x509.Certificate{NotBefore: from, NotAfter: to, DNSNames: names}}
 }
 
 // A certificate that clients will refuse is a warning that names file, names and dates, and again
@@ -22,7 +22,7 @@ func certificateOf(from, to time.Time, names ...string) tls.Certificate {
 func TestCertificateWarnings(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
-	for want, certs := range map[string][]tls.Certificate{
+	for want, certs := range map[string][]*tls.Certificate{
 		"":                            {certificateOf(now.Add(-day), now.Add(day), "msa.example.org")},
 		"has expired":                 {certificateOf(now.Add(-2*day), now.Add(-day), "msa.example.org")},
 		"is not valid yet":            {certificateOf(now.Add(day), now.Add(2*day), "msa.example.org")},
@@ -30,7 +30,7 @@ func TestCertificateWarnings(t *testing.T) {
 		"has expired and is not for ": {certificateOf(now.Add(-2*day), now.Add(-day), "other.example.org")},
 	} {
 		core, logs := logged.New(zap.WarnLevel)
-		c := &certificateFiles{files: []CertificateFiles{{Certificate: "cert.pem"}}, defaultName: "msa.example.org", log: zap.New(core)}
+		c := &Set{files: []Files{{Certificate: "cert.pem"}}, defaultName: "msa.example.org", log: zap.New(core)}
 		c.certs.Store(&certs)
 		c.check(now)
 		if want == "" && logs.Len() == 0 {
@@ -47,8 +47,8 @@ func TestCertificateWarnings(t *testing.T) {
 	}
 	// One of several for the hostname will do: the others are for those who ask for them.
 	core, logs := logged.New(zap.WarnLevel)
-	certs := []tls.Certificate{certificateOf(now.Add(-day), now.Add(day), "other.example.org"), certificateOf(now.Add(-day), now.Add(day), "*.example.org")}
-	c := &certificateFiles{files: make([]CertificateFiles, 2), defaultName: "msa.example.org", log: zap.New(core)}
+	certs := []*tls.Certificate{certificateOf(now.Add(-day), now.Add(day), "other.example.org"), certificateOf(now.Add(-day), now.Add(day), "*.example.org")}
+	c := &Set{files: make([]Files, 2), defaultName: "msa.example.org", log: zap.New(core)}
 	c.certs.Store(&certs)
 	if c.check(now); logs.Len() != 0 {
 		t.Error(logs.All())
@@ -58,8 +58,8 @@ func TestCertificateWarnings(t *testing.T) {
 func TestCertificateWarningsDaily(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := logged.New(zap.WarnLevel)
-		c := &certificateFiles{files: []CertificateFiles{{Certificate: "cert.pem"}}, defaultName: "msa.example.org", log: zap.New(core), server: "s"}
-		certs := []tls.Certificate{certificateOf(time.Now(), time.Now().Add(36*time.Hour), "msa.example.org")}
+		c := &Set{files: []Files{{Certificate: "cert.pem"}}, defaultName: "msa.example.org", log: zap.New(core), server: "s"}
+		certs := []*tls.Certificate{certificateOf(time.Now(), time.Now().Add(36*time.Hour), "msa.example.org")}
 		c.certs.Store(&certs)
 		stop := make(chan struct{})
 		go c.checkDaily(stop)
@@ -76,17 +76,17 @@ func TestCertificateWarningsDaily(t *testing.T) {
 }
 
 func TestCertificateMetric(t *testing.T) {
-	c := &certificateFiles{files: []CertificateFiles{{Certificate: "metric.pem"}}, server: "metric.example.org"}
-	certs := []tls.Certificate{certificateOf(time.Now(), time.Now().Add(time.Hour), "x")}
+	c := &Set{files: []Files{{Certificate: "metric.pem"}}, server: "metric.example.org"}
+	certs := []*tls.Certificate{certificateOf(time.Now(), time.Now().Add(time.Hour), "x")}
 	c.certs.Store(&certs)
 	c.publish()
 	defer c.unpublish()
-	newer := &certificateFiles{files: c.files, server: c.server}
+	newer := &Set{files: c.files, server: c.server}
 	newer.certs.Store(&certs)
 	newer.publish()
 	c.unpublish() // the older one's end leaves the newer
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(certificateCollector{})
+	reg.MustRegister(Collector{})
 	families, err := reg.Gather()
 	if err != nil || len(families) != 1 || families[0].GetName() != "caddy_msa_certificate_expiry_seconds" {
 		t.Fatal(families, err)

@@ -1,4 +1,4 @@
-package app
+package certs
 
 import (
 	"crypto/x509"
@@ -11,12 +11,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// certificateCheckInterval is how often the log is told again of a certificate that clients refuse.
-const certificateCheckInterval = 24 * time.Hour
+// checkInterval is how often the log is told again of a certificate that clients refuse.
+const checkInterval = 24 * time.Hour
 
 // check warns of certificates that clients will refuse. They are used all the same: a client may have
 // been told to take them, and a server that does not start tells nobody.
-func (c *certificateFiles) check(now time.Time) {
+func (c *Set) check(now time.Time) {
 	certs := *c.certs.Load()
 	named := false
 	for i := range certs {
@@ -36,13 +36,13 @@ func (c *certificateFiles) check(now time.Time) {
 		}
 		if len(wrong) > 0 {
 			c.log.Warn("the certificate "+strings.Join(wrong, " and ")+"; clients that check it will not connect", zap.String("certificate", c.files[i].Certificate),
-				zap.Strings("names", certificateNames(leaf)), zap.Time("not_before", leaf.NotBefore), zap.Time("not_after", leaf.NotAfter))
+				zap.Strings("names", namesOf(leaf)), zap.Time("not_before", leaf.NotBefore), zap.Time("not_after", leaf.NotAfter))
 		}
 	}
 }
 
-// certificateNames are the names that clients look at.
-func certificateNames(leaf *x509.Certificate) []string {
+// namesOf are the names that clients look at.
+func namesOf(leaf *x509.Certificate) []string {
 	names := append([]string{}, leaf.DNSNames...)
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
@@ -54,8 +54,8 @@ func certificateNames(leaf *x509.Certificate) []string {
 }
 
 // checkDaily checks again until stop is closed.
-func (c *certificateFiles) checkDaily(stop <-chan struct{}) {
-	ticker := time.NewTicker(certificateCheckInterval)
+func (c *Set) checkDaily(stop <-chan struct{}) {
+	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -67,35 +67,35 @@ func (c *certificateFiles) checkDaily(stop <-chan struct{}) {
 	}
 }
 
-// certificateKey is a certificate's labels in metrics.
-type certificateKey struct{ server, file string }
+// fileKey is a certificate's labels in metrics.
+type fileKey struct{ server, file string }
 
 // inUse has the certificate files of the configurations; the newest counts.
 var inUse = struct {
 	sync.Mutex
-	files map[certificateKey]*certificateFiles
-}{files: make(map[certificateKey]*certificateFiles)}
+	files map[fileKey]*Set
+}{files: make(map[fileKey]*Set)}
 
-func (c *certificateFiles) publish() {
+func (c *Set) publish() {
 	inUse.Lock()
 	defer inUse.Unlock()
 	for _, f := range c.files {
-		inUse.files[certificateKey{c.server, f.Certificate}] = c
+		inUse.files[fileKey{c.server, f.Certificate}] = c
 	}
 }
 
-func (c *certificateFiles) unpublish() {
+func (c *Set) unpublish() {
 	inUse.Lock()
 	defer inUse.Unlock()
 	for _, f := range c.files {
-		if k := (certificateKey{c.server, f.Certificate}); inUse.files[k] == c {
+		if k := (fileKey{c.server, f.Certificate}); inUse.files[k] == c {
 			delete(inUse.files, k)
 		}
 	}
 }
 
 // expiry is when a file's certificate ends.
-func (c *certificateFiles) expiry(file string) (time.Time, bool) {
+func (c *Set) expiry(file string) (time.Time, bool) {
 	for i, cert := range *c.certs.Load() {
 		if c.files[i].Certificate == file {
 			return cert.Leaf.NotAfter, true
@@ -104,23 +104,23 @@ func (c *certificateFiles) expiry(file string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// certificateCollector says how long the certificates of files are still valid.
-type certificateCollector struct{}
+// Collector says how long the certificates of files are still valid.
+type Collector struct{}
 
-var certificateExpiry = prometheus.NewDesc("caddy_msa_certificate_expiry_seconds", "Seconds until the certificate of a file expires; negative when it has.", []string{"server", "certificate"}, nil)
+var expirySeconds = prometheus.NewDesc("caddy_msa_certificate_expiry_seconds", "Seconds until the certificate of a file expires; negative when it has.", []string{"server", "certificate"}, nil)
 
 // Describe implements prometheus.Collector.
-func (certificateCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- certificateExpiry
+func (Collector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- expirySeconds
 }
 
 // Collect implements prometheus.Collector.
-func (certificateCollector) Collect(values chan<- prometheus.Metric) {
+func (Collector) Collect(values chan<- prometheus.Metric) {
 	inUse.Lock()
 	defer inUse.Unlock()
 	for k, c := range inUse.files {
 		if end, ok := c.expiry(k.file); ok {
-			values <- prometheus.MustNewConstMetric(certificateExpiry, prometheus.GaugeValue, time.Until(end).Seconds(), k.server, k.file)
+			values <- prometheus.MustNewConstMetric(expirySeconds, prometheus.GaugeValue, time.Until(end).Seconds(), k.server, k.file)
 		}
 	}
 }

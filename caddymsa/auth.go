@@ -26,7 +26,7 @@ import (
 // PasswordVerifier serves PLAIN and LOGIN.
 type PasswordVerifier interface {
 	// VerifyPassword checks a password as the client sent it, which need not be UTF-8. What SASLprep
-	// makes of it will do as well, and both are one guess: see sasl.PasswordForms.
+	// makes of it will do as well, and all forms are one guess: see sasl.PasswordForms.
 	VerifyPassword(ctx context.Context, peer Peer, user, password string) (Identity, error)
 }
 

@@ -4,13 +4,17 @@ package names
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
 
 // Fold returns the one form of all names that are the same but for their case: lower case, and
-// composed characters where there are any (Unicode's NFC). Folding what is folded changes
-// nothing. Octets that are not UTF-8 stay apart from any text.
+// composed characters where there are any (Unicode's NFC). It is how people write the name, so that it serves as a
+// path and in questions too: a Greek sigma is final where it ends a word, the German sharp s stays
+// one, and only the dotted I becomes i. Folding what is folded changes nothing. Octets that are not UTF-8 stay
+// apart from any text.
 func Fold(name string) string {
 	plain := true
 	for i := range len(name) {
@@ -29,7 +33,7 @@ func Fold(name string) string {
 // foldUnicode goes on until nothing changes: composing may make a capital letter of what was none.
 func foldUnicode(name string) string {
 	for range 4 {
-		folded := norm.NFC.String(lower(norm.NFC.String(name)))
+		folded := norm.NFC.String(sigma(lower(norm.NFC.String(name))))
 		if folded == name {
 			break
 		}
@@ -51,6 +55,33 @@ func lower(s string) string {
 			b.WriteByte(s[0])
 			s = s[1:]
 		}
+	}
+	return b.String()
+}
+
+// sigma writes each small sigma as its place has it: final at the end of a word, which has another letter before it. Capitals
+// do not tell the two apart.
+func sigma(s string) string {
+	if !strings.ContainsAny(s, "σς") {
+		return s
+	}
+	var b strings.Builder
+	before := false // there is a letter before
+	for i, r := range s {
+		size := utf8.RuneLen(r)
+		if r == utf8.RuneError {
+			_, size = utf8.DecodeRuneInString(s[i:])
+		}
+		if r == 'σ' || r == 'ς' {
+			next, _ := utf8.DecodeRuneInString(s[i+size:])
+			if r = 'σ'; before && !unicode.IsLetter(next) {
+				r = 'ς'
+			}
+			b.WriteRune(r)
+		} else {
+			b.WriteString(s[i : i+size])
+		}
+		before = unicode.IsLetter(r)
 	}
 	return b.String()
 }

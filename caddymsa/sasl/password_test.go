@@ -72,6 +72,9 @@ func TestPasswordForms(t *testing.T) {
 			t.Errorf("LOGIN with %q: %v, asked %q", typed, err, p.asked)
 		}
 	}
+	if got, want := PasswordForms("m²e\u0301"), []string{"m²e\u0301", "m2é", "m²é"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 	p := passwords{user: "alice", password: "secret"}
 	if _, _, err := say(t, NewPlain(p.check), []byte("\x00alice\x00"+strings.Repeat("x", maxText+1))); !errors.Is(err, ErrCredentials) || len(p.asked) > 0 {
 		t.Error("a password of any length is checked")

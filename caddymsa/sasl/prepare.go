@@ -3,9 +3,11 @@ package sasl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/xdg-go/stringprep"
+	"golang.org/x/text/unicode/norm"
 )
 
 // errPrepare does not say what was wrong: the text may be a password.
@@ -69,14 +71,21 @@ func isPrintableASCII(s string) bool {
 }
 
 // PasswordForms returns what a stored credential may have been made of, where a client presents
-// password: the password as it came, and what SASLprep makes of it if that is another one. Both
-// together are one guess. Not everything that stores passwords knows of SASLprep, and people type
+// password: the password as it came, what SASLprep makes of it, and its characters composed, if those are
+// others. All together are one guess. Not everything that stores passwords knows of SASLprep, and people type
 // what they type: "m²", a letter and its accent as two characters, a no-break space.
 func PasswordForms(password string) []string {
-	if prepared, err := PrepareQuery(password); err == nil && prepared != password {
-		return []string{password, prepared}
+	forms := []string{password}
+	if isPrintableASCII(password) {
+		return forms
 	}
-	return []string{password}
+	if prepared, err := PrepareQuery(password); err == nil && prepared != password {
+		forms = append(forms, prepared)
+		if composed := norm.NFC.String(password); !slices.Contains(forms, composed) { // m² with an accent in two characters
+			forms = append(forms, composed)
+		}
+	}
+	return forms
 }
 
 // checkPair prepares the user name that PLAIN and LOGIN were given, and leaves the password as it is.

@@ -41,7 +41,7 @@ func (d *Dovecot) VerifyPassword(ctx context.Context, peer caddymsa.Peer, user, 
 	return id, err
 }
 
-// askForms asks about the password as it was typed and about what SASLprep makes of it, at the same time:
+// askForms asks about the password as it was typed and about its other forms, at the same time:
 // Dovecot holds each refusal back for a while.
 func (d *Dovecot) askForms(ctx context.Context, peer caddymsa.Peer, user, password string) (caddymsa.Identity, error) {
 	type outcome struct {

@@ -52,7 +52,7 @@ func (a *asker) verify(ctx context.Context, peer caddymsa.Peer, user, password s
 	return id, nil
 }
 
-// askForms asks about the password as it was typed, and then about what SASLprep makes of it.
+// askForms asks about the password as it was typed, and then about its other forms.
 func (a *asker) askForms(ctx context.Context, peer caddymsa.Peer, user, password string) (id caddymsa.Identity, err error) {
 	for _, form := range sasl.PasswordForms(password) {
 		q := newQuestion(actionVerify, peer, a.fold.Key(user))

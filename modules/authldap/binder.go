@@ -81,7 +81,7 @@ func whyRefused(err error) error {
 	return fmt.Errorf("%w: %v", caddymsa.ErrWrongPassword, err)
 }
 
-// bindForms binds with the password as it was typed, and then with what SASLprep makes of it. For names
+// bindForms binds with the password as it was typed, and then with its other forms. For names
 // that nobody has it does the same.
 func (b *binder) bindForms(ctx context.Context, name, dn, password string, then func(*conn) error) (err error) {
 	for _, form := range sasl.PasswordForms(password) {

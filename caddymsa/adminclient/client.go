@@ -4,9 +4,11 @@ package adminclient
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -29,8 +31,7 @@ func (a *Admin) Get(path string, answer any) error {
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	return json.NewDecoder(body).Decode(answer)
+	return decode(body, answer)
 }
 
 // Open asks for a path and returns the answer as it comes.
@@ -46,8 +47,15 @@ func (a *Admin) Post(path string, request, answer any) error {
 	if err != nil {
 		return err
 	}
+	return decode(body, answer)
+}
+
+func decode(body io.ReadCloser, answer any) error {
 	defer body.Close()
-	return json.NewDecoder(body).Decode(answer)
+	if err := json.NewDecoder(body).Decode(answer); err != nil {
+		return fmt.Errorf("the answer cannot be read: %w; does --address name Caddy's admin API?", err)
+	}
+	return nil
 }
 
 // do returns what the server said as the error when it refuses.
@@ -67,14 +75,37 @@ func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// advise says what to do about an admin API that cannot be reached. Caddy makes texts of the errors below.
+// refused is what Caddy makes of an answer that is an error.
+var refused = regexp.MustCompile(`^caddy responded with error: HTTP ([0-9]+): (?s:(.*))$`)
+
+// advise says in a sentence what went wrong, and what to do about an admin API that cannot be reached. Caddy makes texts of the
+// errors below.
 func advise(address string, err error) error {
 	text := err.Error()
-	switch {
-	case !strings.Contains(text, ": dial "):
-		return err
-	case strings.Contains(text, "permission denied"):
-		return fmt.Errorf("%w; this user may not use the admin API at %s: run the command as the user that Caddy runs as", err, address)
+	if m := refused.FindStringSubmatch(text); m != nil {
+		return answered(address, m[1], strings.TrimSpace(m[2]))
 	}
-	return fmt.Errorf("%w; no admin API at %s: is Caddy running, with its admin API on? Name its address with --address, or the configuration with --config", err, address)
+	switch _, cause, dialed := strings.Cut(text, ": dial "); {
+	case dialed && strings.Contains(text, "permission denied"):
+		return fmt.Errorf("this user may not use the admin API at %s (dial %s): run the command as the user that Caddy runs as", address, cause)
+	case dialed:
+		return fmt.Errorf("no admin API at %s (dial %s): is Caddy running, with its admin API on? Name its address with --address, or the configuration with --config", address, cause)
+	case strings.HasPrefix(text, "performing request: "):
+		return fmt.Errorf("what answers at %s is not Caddy's admin API, or broke off: %w; name the address with --address, or the configuration with --config", address, err)
+	}
+	return err
+}
+
+// answered is what the server said, which is JSON when it is the admin API's.
+func answered(address, status, body string) error {
+	var said struct {
+		Error string `json:"error"`
+	}
+	switch {
+	case json.Unmarshal([]byte(body), &said) == nil && said.Error != "":
+		return errors.New(said.Error)
+	case status == "404":
+		return fmt.Errorf("what answers at %s has no mail submission server: it is not Caddy's admin API, or Caddy was built without caddy-msa", address)
+	}
+	return fmt.Errorf("what answers at %s is not the admin API of a Caddy with caddy-msa: HTTP %s", address, status)
 }

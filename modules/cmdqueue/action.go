@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -94,12 +95,20 @@ func messages(n int) string {
 	return fmt.Sprintf("%d messages", n)
 }
 
-// checkIDs refuses an id that names nothing, which the admin API takes for the list of all.
+// anID is what an id may be made of.
+var anID = regexp.MustCompile(`^[0-9A-Za-z-]+$`)
+
+// checkIDs refuses what is not an id, which the admin API would take for a path.
 func checkIDs(ids []string) error {
 	for _, id := range ids {
-		if strings.TrimSpace(id) == "" {
-			return errors.New("an id is empty; the client was told it at acceptance (queued as ...), and \"caddy msa queue list\" has it")
+		what := fmt.Sprintf("%q is not an id", id)
+		switch {
+		case anID.MatchString(id):
+			continue
+		case strings.TrimSpace(id) == "":
+			what = "an id is empty"
 		}
+		return errors.New(what + "; the client was told it at acceptance (queued as ...), and \"caddy msa queue list\" has it")
 	}
 	return nil
 }

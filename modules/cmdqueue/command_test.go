@@ -139,6 +139,8 @@ func TestOutput(t *testing.T) {
 		"hold_twice":      {[]string{"queue", "hold", "M1", "M1", "M2"}, `POST /msa/queue-actions/hold {"ids":["M1","M2"]}`},
 		"hold_missing":    {[]string{"queue", "hold", "M1", "X"}, `POST /msa/queue-actions/hold {"ids":["M1","X"]}`},
 		"hold_empty":      {[]string{"queue", "hold", "M1", ""}, ""},
+		"hold_path":       {[]string{"queue", "hold", "M1", "../lanes"}, ""},
+		"list_limit":      {[]string{"queue", "list", "--limit", "-1"}, ""},
 		"hold_nothing":    {[]string{"queue", "hold"}, ""},
 		"bounce_unasked":  {[]string{"queue", "bounce", "M1"}, ""},
 		"bounce_all":      {[]string{"queue", "bounce", "--all", "--yes", "--reason", "closed"}, `POST /msa/queue-actions/bounce {"ids":["M1","M2"],"reason":"closed"}`},

@@ -2,6 +2,7 @@ package cmdqueue
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -36,6 +37,9 @@ each line is a message's envelope as JSON.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
+			if limit < 0 {
+				return errors.New("--limit is how many messages to list; 0 for all")
+			}
 			p := newPrinter(cmd.OutOrStdout(), asJSON)
 			next, err := each(a, f.query(), after, limit, p.entry)
 			if err != nil {

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -67,7 +66,7 @@ func (p *Part) serverNames() []string {
 func withApp[A any](ctx context.Context, f func(context.Context, *Part) (A, error)) (answer A, err error) {
 	v, err := caddy.ActiveContext().AppIfConfigured("msa")
 	if err != nil {
-		return answer, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no msa app in the configuration: %w", err)}
+		return answer, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there is no mail submission server in the configuration that is running (the app msa)")}
 	}
 	ctx, part, leave, ok := v.(App).EnterAdmin(ctx)
 	if !ok {

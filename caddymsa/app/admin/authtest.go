@@ -22,7 +22,7 @@ func testAuth(ctx context.Context, p *Part, q *adminapi.AuthTestRequest) ([]admi
 	}
 	ip, err := netip.ParseAddr(q.IP)
 	if err != nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ip: %w", err)}
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ip: %q is not an IP address", q.IP)}
 	}
 	servers := p.Servers
 	if q.Server != "" {

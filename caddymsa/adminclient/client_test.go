@@ -1,0 +1,63 @@
+package adminclient
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Whatever goes wrong with the admin API is a sentence, not what HTTP said.
+func TestErrors(t *testing.T) {
+	for want, answer := range map[string]struct {
+		status int
+		body   string
+	}{
+		"there is no message X in the queue":            {404, `{"error":"there is no message X in the queue"}` + "\n"},
+		`state: "lost" is not a state`:                  {400, `{"error":"state: \"lost\" is not a state"}`},
+		" has no mail submission server: it is not Cad": {404, "404 page not found\n"},
+		"a Caddy with caddy-msa: HTTP 501":              {501, "<html>Unsupported</html>"},
+		"does --address name Caddy's admin API?":        {200, "<html>hello</html>"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(answer.status)
+			_, _ = io.WriteString(w, answer.body)
+		}))
+		a := &Admin{address: s.Listener.Addr().String()}
+		err := a.Get("/msa/queue/X", new(struct{}))
+		s.Close()
+		if err == nil || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "{}<>") && answer.status != 200 {
+			t.Errorf("%d %s: %v", answer.status, answer.body, err)
+		}
+	}
+	smtp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer smtp.Close()
+	go func() {
+		for {
+			c, err := smtp.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "220 msa.example.org ESMTP\r\n")
+			_ = c.Close()
+		}
+	}()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	for address, want := range map[string]string{
+		smtp.Addr().String():                            "is not Caddy's admin API",
+		closed.Listener.Addr().String():                 "is Caddy running",
+		"unix/" + filepath.Join(t.TempDir(), "nowhere"): "is Caddy running",
+	} {
+		a := &Admin{address: address}
+		if err := a.Post("/msa/auth/test", struct{}{}, new(struct{})); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package nexthop_test
 import (
 	"crypto/tls"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
@@ -29,9 +30,24 @@ func TestOpportunistic(t *testing.T) {
 		"wants a certificate": {func(h *hoptest.Hop) { h.TLS.ClientAuth = tls.RequireAnyClientCert }, false, 2},
 		"refused":             {hoptest.On("STARTTLS", "454 4.7.0 TLS not available"), false, 1},
 		"not implemented":     {hoptest.On("STARTTLS", "502 5.5.1"), false, 1},
-		"421":                 {hoptest.On("STARTTLS", "421 4.3.2 bye"), false, 2},
-		"hangs up":            {hoptest.On("STARTTLS", "close"), false, 2},
-		"HELO":                {func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("EHLO", "500 what?")(h) }, false, 1},
+		"refused, and hangs up": {func(h *hoptest.Hop) {
+			var asked atomic.Bool
+			h.Reply = func(line string) string {
+				switch {
+				case line == "STARTTLS":
+					asked.Store(true)
+					return "454 4.7.0 TLS not available"
+				case strings.HasPrefix(line, "MAIL") && asked.Swap(false):
+					return "close"
+				}
+				return ""
+			}
+		}, false, 2},
+		"misunderstood": {hoptest.On("STARTTLS", "250 2.0.0 Ok"), false, 2},
+		"nonsense":      {hoptest.On("STARTTLS", "what?"), false, 2},
+		"421":           {hoptest.On("STARTTLS", "421 4.3.2 bye"), false, 2},
+		"hangs up":      {hoptest.On("STARTTLS", "close"), false, 2},
+		"HELO":          {func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("EHLO", "500 what?")(h) }, false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := hoptest.New(t, tt.hop)

@@ -22,12 +22,19 @@ type delivery struct {
 	message io.ReadSeekCloser
 	eight   *bits // octets over 127 in it; nil: nobody wanted to know
 	limit   int   // recipients that the hop takes at once, as it turned out; 0: nothing did
+
+	mode     string // of TLS
+	idleEnds int    // connections that ended before they served
 }
+
+// maxIdleEnds is how many connections that end before they have served are made one after the other, because each has
+// told something.
+const maxIdleEnds = 10
 
 type bits struct{ header, body bool }
 
 func (h *Hop) deliver(ctx context.Context, m *Message) (err error) {
-	d := &delivery{hop: h, ctx: ctx, m: m}
+	d := &delivery{hop: h, ctx: ctx, m: m, mode: h.options.TLSMode}
 	if len(m.Recipients) == 0 {
 		return nil
 	}
@@ -48,19 +55,33 @@ func (h *Hop) deliver(ctx context.Context, m *Message) (err error) {
 	for {
 		p := h.idle.get(hello)
 		if p == nil {
-			if p, err = h.dial(ctx, hello); err != nil {
+			if p, err = h.dial(ctx, hello, d.mode); err != nil {
 				return d.failure(nil, err, ctx.Err() == nil)
 			}
 		}
+		left, limit := len(m.Recipients), d.limit
 		err := d.use(p)
 		if len(m.Recipients) == 0 {
 			return nil
 		}
-		// A connection that ends after it has served is replaced; one that never did is an error.
-		if err != nil && (p.served == 0 || !errors.Is(err, errGone) || ctx.Err() != nil) {
+		// A connection that ends after it has served, or told something, is replaced; another one is an error.
+		if err != nil && (!errors.Is(err, errGone) || ctx.Err() != nil || p.served == 0 && !d.told(p, left, limit)) {
 			return err
 		}
 	}
+}
+
+// told tells whether the next connection will get further than one that ended before it served: that has refused some
+// of the recipients that there were, has shown how many it takes, or has refused TLS and wants no more of us.
+func (d *delivery) told(p *connection, left, limit int) bool {
+	if d.idleEnds++; d.idleEnds > maxIdleEnds {
+		return false
+	}
+	if p.spurned && d.mode == TLSOpportunistic {
+		d.mode = TLSOff
+		return true
+	}
+	return len(d.m.Recipients) < left || d.limit != limit
 }
 
 // use sends what it can on a connection, and keeps or closes that.

@@ -15,9 +15,9 @@ var errTLS = errors.New("TLS")
 
 // dial connects and says all that comes before MAIL. Whatever it meets concerns the hop, not the
 // message.
-func (h *Hop) dial(ctx context.Context, hello string) (*connection, error) {
-	p, err := h.connect(ctx, hello, h.options.TLSMode)
-	if h.options.TLSMode == TLSOpportunistic && errors.Is(err, errTLS) && ctx.Err() == nil {
+func (h *Hop) dial(ctx context.Context, hello, mode string) (*connection, error) {
+	p, err := h.connect(ctx, hello, mode)
+	if mode == TLSOpportunistic && errors.Is(err, errTLS) && ctx.Err() == nil {
 		// Worse than a certificate that means nothing would be no delivery (RFC 7435 section 3).
 		return h.connect(ctx, hello, TLSOff)
 	}
@@ -116,11 +116,10 @@ func (h *Hop) upgrade(ctx context.Context, p *connection, mode string) (bool, er
 	case err != nil:
 		return false, fmt.Errorf("%w: STARTTLS: %w", errTLS, err)
 	case r.negative() && r.code != 421 && mode == TLSOpportunistic:
+		p.spurned = true
 		return false, nil
-	case r.code == 421:
-		return false, fmt.Errorf("%w: %w", errTLS, refused("STARTTLS", r))
 	case r.code != 220:
-		return false, refused("STARTTLS", r)
+		return false, fmt.Errorf("%w: %w", errTLS, refused("STARTTLS", r))
 	case p.r.Buffered() > 0: // someone in between (CVE-2011-0411, the client's side)
 		return false, errors.New("STARTTLS: something was said in clear behind the reply")
 	}

@@ -77,7 +77,11 @@ func (h *Hop) authenticate(p *connection, client gosasl.Client) error {
 	short := initial != nil && len(withInitial)+len("\r\n") <= maxCommand // RFC 4954 section 4
 	if short {
 		r, err := p.ask(withInitial, h.options.Command)
-		if err != nil || r.code != 501 {
+		if err == nil && r.code == 334 && (mechanism == gosasl.Plain || strings.TrimSpace(r.lines[0]) == "") {
+			// It has not heard the initial response, and asks for it.
+			r, err = p.ask(base64.StdEncoding.EncodeToString(initial), h.options.Command)
+		}
+		if err != nil || r.code != 500 && r.code != 501 {
 			return h.exchange(p, mechanism, client, r, err)
 		}
 		// It takes no initial response: what it challenges for then is that.

@@ -71,6 +71,8 @@ func TestNextMechanism(t *testing.T) {
 		"nothing of ours":             {nil, nil, "CRAM-MD5", "", false},
 		"as it was before RFC 2554":   {nil, []string{"AUTH PLAIN", yes}, "=PLAIN", "PLAIN", true},
 		"any certificate":             {func(o *nexthop.Options) { o.TLS = &tls.Config{InsecureSkipVerify: true} }, []string{"AUTH SCRAM", no, "AUTH PLAIN", yes}, "SCRAM-SHA-256 PLAIN", "SCRAM-SHA-256", false}, //nolint:gosec // the test's
+		"initial response not heard":  {nil, []string{"AUTH PLAIN", "334 ", "AGFsaWNlAHMzY3JldA==", yes}, "PLAIN", "PLAIN", true},
+		"initial response too much":   {nil, []string{"AUTH PLAIN ", "500 line too long", "AUTH PLAIN", "334 go on", "AGFsaWNlAHMzY3JldA==", yes}, "PLAIN", "PLAIN PLAIN", true},
 		"no initial response, please": {nil, []string{"AUTH PLAIN ", "501 5.5.4 no", "AUTH PLAIN", "334", "AGFsaWNlAHMzY3JldA==", yes}, "PLAIN", "PLAIN PLAIN", true},
 	} {
 		t.Run(name, func(t *testing.T) {

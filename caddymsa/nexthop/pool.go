@@ -13,6 +13,7 @@ type connection struct {
 	offers   extensions
 	tls      string // version and cipher
 	verified bool   // the certificate was
+	spurned  bool   // it has refused the TLS that it offered
 
 	begun  int  // transactions, as MAILMAX counts them
 	served int  // of these, those that ran their course

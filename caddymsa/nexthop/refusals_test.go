@@ -41,7 +41,7 @@ func TestRefusals(t *testing.T) {
 		"DATA":                {hoptest.On("DATA", "554 5.5.1 no"), is(554, 5, 5, 1), is(554, 5, 5, 1), 0},
 		"content":             {hoptest.On(".", "554 5.7.1 spam"), is(554, 5, 7, 1), is(554, 5, 7, 1), 1},
 		"mixed at the end":    {hoptest.On("RCPT TO:<bob", "550 5.1.1 unknown", ".", "451 4.3.2 x"), is(550, 5, 1, 1), is(451, 4, 3, 2), 1},
-		"421 at RCPT":         {hoptest.On("RCPT TO:<carol", "421 4.3.2 bye"), is(421, 4, 3, 2), is(421, 4, 3, 2), 0},
+		"421 at RCPT":         {hoptest.On("RCPT TO:<carol", "421 4.3.2 bye"), ok, is(421, 4, 3, 2), 1},
 		"421 at DATA":         {hoptest.On("RCPT TO:<bob", "550 5.1.1 unknown", "DATA", "421 4.3.2 bye"), is(550, 5, 1, 1), is(421, 4, 3, 2), 0},
 		"nonsense":            {hoptest.On("RCPT TO:<bob", "hello?"), temporary, temporary, 0},
 		"wrong reply":         {hoptest.On("DATA", "250 2.0.0 what?"), temporary, temporary, 0},

@@ -78,7 +78,7 @@ func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 // parseReplyLine parses "250", "250 text" or "250-text".
 func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
 	isReply := len(line) >= 3 && line[0] >= '2' && line[0] <= '5' && isDigit(line[1]) && isDigit(line[2]) &&
-		(len(line) == 3 || line[3] == ' ' || line[3] == '-')
+		(len(line) == 3 || line[3] == ' ' || line[3] == '-' || line[3] == '\t')
 	if !isReply {
 		return 0, "", false, fmt.Errorf("not a reply: %q", line[:min(len(line), 80)])
 	}
@@ -137,8 +137,11 @@ func cutEnhanced(text string) (code smtp.EnhancedCode, rest string, ok bool) {
 
 // tooMany tells whether a reply to RCPT means that the transaction has as many recipients as it may
 // have (RFC 5321 section 4.5.3.1.10): 452, or 552 of older hops, unless an enhanced code says something
-// else, or the enhanced code that says so.
+// else, or the enhanced code that says so; and what hops say in words only.
 func tooMany(e *smtp.SMTPError) bool {
+	if strings.Contains(strings.ToLower(e.Message), "too many recipients") {
+		return true
+	}
 	if e.EnhancedCode == (smtp.EnhancedCode{}) {
 		return e.Code == 452 || e.Code == 552
 	}

@@ -21,6 +21,8 @@ func TestReply(t *testing.T) {
 		"250\r\n":                          {250, none, ""},
 		"250 \r\n":                         {250, none, ""},
 		"250 Ok\n":                         {250, none, "Ok"},
+		"250\tOk\r\n":                      {250, none, "Ok"},
+		"250-\r\n250-\r\n250\r\n":          {250, none, "\n\n"},
 		"220-x\r\n220\r\n":                 {220, none, "x\n"},
 		"250-2.0.0 a\r\n250 2.0.0 b\r\n":   {250, smtp.EnhancedCode{2, 0, 0}, "a\nb"},
 		"550 5.1.1 no\r\n":                 {550, smtp.EnhancedCode{5, 1, 1}, "no"},

@@ -39,6 +39,8 @@ func (d *delivery) transaction(p *connection) error {
 	case isReadError(err):
 		p.ending = true
 		return err
+	case errors.Is(err, errGone) && t.data == nil && len(t.accepted) > 0:
+		t.limit = len(t.accepted) // some hops end the connection where they should say 452
 	}
 	p.ending = true
 	return d.failure(p, err, false)

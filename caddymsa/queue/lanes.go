@@ -39,6 +39,7 @@ type lanes struct {
 	mu       sync.Mutex
 	m        map[string]*lane
 	timers   laneTimers
+	latest   time.Time // of tick
 	settings Settings
 	unproven int // workers that have a job of a lane that was not proven when they got it, those set aside excepted
 }
@@ -374,6 +375,7 @@ func (ls *lanes) tell(l *lane, at time.Time) {
 func (ls *lanes) tick(at time.Time) time.Time {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.watchClock(at)
 	for len(ls.timers) > 0 && !ls.timers[0].timer.After(at) {
 		l := ls.timers[0]
 		ls.setTimer(l, time.Time{})
@@ -392,7 +394,7 @@ func (ls *lanes) forget(at time.Time) {
 		if looked++; looked > 3 {
 			return
 		}
-		if l.visits == 0 && len(l.direct) == 0 && l.failures == 0 && l.paused == "" && !l.unknown && at.Sub(l.used) > forgetAfter {
+		if l.visits == 0 && len(l.direct) == 0 && l.failures == 0 && l.paused == "" && at.Sub(l.used) > forgetAfter {
 			ls.setTimer(l, time.Time{})
 			if l.told != NewLane {
 				ls.spool.SetLane(name, NewLane)
@@ -409,7 +411,9 @@ func (ls *lanes) use(s Settings, knows func(string) bool, at time.Time) {
 	defer ls.mu.Unlock()
 	ls.settings = s
 	for _, l := range ls.m {
-		l.unknown = !knows(l.name)
+		if l.unknown = !knows(l.name); l.unknown {
+			l.used = at
+		}
 		l.known = false // limits may differ
 		l.probe = time.Time{}
 		ls.tell(l, at)

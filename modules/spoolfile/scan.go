@@ -58,15 +58,18 @@ func (s *Store) scan(eng *engine, f func(*entry)) error {
 	defer s.schedule.mu.Unlock()
 	for _, e := range s.schedule.entries {
 		f(e)
-		s.begin(e, statuses[e])
+		s.begin(e, statuses[e], time.Unix(0, now))
 	}
 	return nil
 }
 
 // begin has the jobs of an entry that was just read wait for their time. The schedule is locked.
-func (s *Store) begin(e *entry, status *queue.Status) {
+func (s *Store) begin(e *entry, status *queue.Status, now time.Time) {
 	if status == nil {
 		status = new(queue.Status)
+	}
+	if ahead := now.Add(notesWait); status.NotesDue.After(ahead) { // the clock was
+		status.NotesDue = now
 	}
 	e.set(entryHeld, status.Held != "")
 	for j := e.jobs; j != nil; j = j.sibling {
@@ -79,6 +82,9 @@ func (s *Store) begin(e *entry, status *queue.Status) {
 
 // clockAhead is by how much a record must come from the future for the clock to have been wrong.
 const clockAhead = int64(time.Minute)
+
+// notesWait is how long what a sender is to be told waits at most, and some.
+const notesWait = 10 * time.Minute
 
 // revive makes an entry of its record, with the jobs that it began with.
 func (s *Store) revive(e *entry, value []byte, now int64) error {
@@ -187,6 +193,6 @@ func (s *Store) reload(eng *engine, e *entry) error {
 		return err
 	}
 	e.set(entryStatus, !status.IsZero())
-	s.begin(e, status)
+	s.begin(e, status, time.Unix(0, now))
 	return nil
 }

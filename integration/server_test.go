@@ -28,6 +28,7 @@ type server struct {
 	starttls string // address
 	implicit string
 	admin    string
+	binary   string
 	cmd      *exec.Cmd
 	exited   chan struct{}
 	log      *logBuffer
@@ -55,7 +56,7 @@ type layout struct {
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), log: new(logBuffer)}
+	s := &server{t: t, dir: t.TempDir(), binary: binary, log: new(logBuffer)}
 	s.starttls, s.implicit, s.admin = freeAddress(t), freeAddress(t), freeAddress(t)
 	return s
 }
@@ -121,7 +122,7 @@ func (s *server) write(name, text string) {
 // run starts the process; it may be called again after kill.
 func (s *server) run() {
 	s.t.Helper()
-	s.cmd = exec.Command(binary, "run", "--config", filepath.Join(s.dir, "Caddyfile"))
+	s.cmd = exec.Command(s.binary, "run", "--config", filepath.Join(s.dir, "Caddyfile"))
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log

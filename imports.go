@@ -16,6 +16,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdauth"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdqueue"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"
+	_ "github.com/caddy-msa/caddy-msa/modules/cmdspool"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmduser"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapfile"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapregexp"

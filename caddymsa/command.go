@@ -22,6 +22,18 @@ func RegisterCommand(add func(msa *cobra.Command)) {
 	commands.add = append(commands.add, add)
 }
 
+// CommandGroup returns the sub-command of that name, for sub-commands of several modules, and makes it if it is not there yet.
+func CommandGroup(msa *cobra.Command, name, short string) *cobra.Command {
+	for _, c := range msa.Commands() {
+		if c.Name() == name {
+			return c
+		}
+	}
+	c := &cobra.Command{Use: name, Short: short}
+	msa.AddCommand(c)
+	return c
+}
+
 // AddCommands gives msa the sub-commands that were registered. The app calls it. What a command returns as its error is printed
 // without control characters, since it may be what a stranger said; a sub-command that is not there is an error.
 func AddCommands(msa *cobra.Command) {

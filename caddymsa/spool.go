@@ -23,3 +23,8 @@ type SpoolModule interface {
 type SpoolAdjuster interface {
 	Adjust(queue.OpenSpool)
 }
+
+// SpoolFinder is what a SpoolModule can be besides: it tells whether there is already what Open would make.
+type SpoolFinder interface {
+	Exists() (bool, error)
+}

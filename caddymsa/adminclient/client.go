@@ -37,13 +37,18 @@ func (a *Admin) Get(path string, answer any) error {
 // Open asks for a path and returns the answer as it comes.
 func (a *Admin) Open(path string) (io.ReadCloser, error) { return a.do(http.MethodGet, path, nil) }
 
-// Post sends a request, which may be nil, and decodes the answer.
-func (a *Admin) Post(path string, request, answer any) error {
+// OpenPost sends a request, and returns the answer as it comes.
+func (a *Admin) OpenPost(path string, request any) (io.ReadCloser, error) {
 	b, err := json.Marshal(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	body, err := a.do(http.MethodPost, path, b)
+	return a.do(http.MethodPost, path, b)
+}
+
+// Post sends a request, which may be nil, and decodes the answer.
+func (a *Admin) Post(path string, request, answer any) error {
+	body, err := a.OpenPost(path, request)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 		return nil, nil, nil, false
 	}
 	calling(ctx, "admin.api.msa", "request")
-	part = &admin.Part{Log: app.log, Spool: app.delivery.store.spool, Queue: app.delivery.store.queue, ShowContent: app.Queue.ShowContent}
+	part = &admin.Part{Log: app.log, Spool: app.delivery.store.spool, Queue: app.delivery.store.queue, ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
 		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout()}

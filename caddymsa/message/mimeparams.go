@@ -14,10 +14,11 @@ type param struct {
 	raw     string // with whatever is written
 }
 
-// lenientParams reads parameters as forgiving readers do: nothing is an error, a name may be there many times, and one may be where the
-// type should be.
+// lenientParams reads the parameters behind the first semicolon as forgiving readers do: nothing is an
+// error, and a name may be there many times.
 func lenientParams(value string) (all []param) {
-	for rest := value; rest != ""; {
+	_, rest := cutParam(value)
+	for rest != "" {
 		var text string
 		text, rest = cutParam(rest)
 		name, raw, found := strings.Cut(text, "=")

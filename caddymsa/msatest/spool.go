@@ -74,6 +74,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"List", (*spoolTest).testList},
 		{"Lanes", (*spoolTest).testLanes},
 		{"Notify", (*spoolTest).testNotify},
+		{"Moved", (*spoolTest).testMoved},
 
 		{"Reopen", (*spoolTest).testReopen},
 		{"Closed", (*spoolTest).testClosed},

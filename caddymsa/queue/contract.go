@@ -243,6 +243,8 @@ var (
 	ErrLeaseEnded = errors.New("the lease has ended")
 	// ErrFull says that the spool cannot take more now; the client hears 452 4.3.1.
 	ErrFull = errors.New("the spool is full")
+	// ErrInUse says that another process has the spool, which only one can have at a time.
+	ErrInUse = errors.New("the spool is in use by another process")
 	// ErrClosed says that the spool has been closed.
 	ErrClosed = errors.New("the spool is closed")
 )

@@ -19,7 +19,9 @@ import (
 )
 
 func init() {
-	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(spoolCommand()) })
+	caddymsa.RegisterCommand(func(msa *cobra.Command) {
+		caddymsa.CommandGroup(msa, "spool", "Looks after the spool").AddCommand(spoolCommand().Commands()...)
+	})
 }
 
 func spoolCommand() *cobra.Command {

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/caddyserver/caddy/v2"
@@ -75,6 +77,15 @@ func (f *FileSpool) Provision(caddy.Context) error {
 
 // Key is the directory: configurations that name the same one share its spool.
 func (f *FileSpool) Key() string { return "file:" + f.dir }
+
+// Exists implements caddymsa.SpoolFinder.
+func (f *FileSpool) Exists() (bool, error) {
+	_, err := os.Stat(filepath.Join(f.dir, "store"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 func (f *FileSpool) options(log *zap.Logger) Options {
 	return Options{Reserve: f.Reserve, MaxMessages: f.MaxMessages, MaxOctets: f.MaxSize, Log: log}

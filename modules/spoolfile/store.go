@@ -74,6 +74,9 @@ func (e *inUseError) Error() string {
 
 func (e *inUseError) Unwrap() error { return e.cause }
 
+// Is makes it a queue.ErrInUse.
+func (e *inUseError) Is(target error) bool { return target == queue.ErrInUse }
+
 // Open opens the spool in a directory, which is made if there is none, and finds
 // everything that was committed to it.
 func Open(dir string, opts Options) (_ *Store, err error) {

@@ -165,9 +165,18 @@ func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*a
 func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction, id string) (inFlight int, err error) {
 	spool := p.Spool
 	if change == nil {
-		inFlight, err = spool.Delete(ctx, id)
+		m, unread := spool.Get(ctx, id) // what is damaged can be deleted all the same
+		if unread == nil {
+			err = notMoving(m)
+		}
+		if err == nil {
+			inFlight, err = spool.Delete(ctx, id)
+		}
 	} else {
 		inFlight, err = spool.Change(ctx, id, func(m *queue.EntryView) error {
+			if err := notMoving(m); err != nil {
+				return err
+			}
 			if err := change(p, a, m, time.Now()); err != nil {
 				return &refusedAction{err}
 			}
@@ -181,6 +190,14 @@ func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction,
 		return 0, api.Err
 	}
 	return inFlight, apiError(id, err)
+}
+
+// notMoving refuses what is on its way to another spool: there are two of it at this moment.
+func notMoving(m *queue.EntryView) error {
+	if m.Status.Moving != "" {
+		return &refusedAction{errors.New("it " + m.Status.Held + "; wait for the end of `caddy msa spool move`, run it again if it was broken off, or end it with --cancel")}
+	}
+	return nil
 }
 
 // refusedAction is why an action makes no sense with a message.

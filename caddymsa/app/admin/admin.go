@@ -28,6 +28,7 @@ func init() {
 //	GET  /msa/lanes                    lists the lanes, with what waits there and why
 //	POST /msa/lane-actions/<action>    pause, resume or probe
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
+//	POST /msa/spool/move               takes messages from one spool to another
 //
 // There are no passwords in what it answers.
 type API struct{}
@@ -46,6 +47,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
 		{Pattern: "/msa/spool/check", Handler: get(serveSpoolCheck)},
+		{Pattern: "/msa/spool/move", Handler: caddy.AdminHandlerFunc(serveSpoolMove)},
 		{Pattern: "/msa/queue-content/", Handler: get(serveMessage)},
 	}
 	for name := range laneActions {

@@ -25,7 +25,10 @@ type Part struct {
 	Spool       queue.OpenSpool
 	Queue       *queue.Queue
 	ShowContent bool
-	Servers     []Server // by name
+	// OpenSpool opens a spool by its name (package spoolname), or joins the one that is open. The key is its name whenever it is opened.
+	// With existing, one that would be made is an error.
+	OpenSpool func(ctx context.Context, name string, existing bool) (key string, spool queue.OpenSpool, leave func(), err error)
+	Servers   []Server // by name
 }
 
 // Server is a server, as far as the admin API needs it.

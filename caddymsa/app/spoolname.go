@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+	"os"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/spoolname"
+)
+
+// openSpool opens a spool by its name for an operator, or joins the one that this process has open.
+func (app *App) openSpool(ctx context.Context, name string, existing bool) (key string, spool queue.OpenSpool, leave func(), err error) {
+	modules, cancel := caddy.NewContext(caddy.Context{Context: ctx})
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+	}()
+	module, err := spoolname.Load(modules, name)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	key = module.Key()
+	if v, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) { return nil, os.ErrNotExist }); err == nil {
+		return key, v.(*store).spool, func() {
+			_, _ = stores.Delete(key)
+			cancel()
+		}, nil
+	}
+	if existing {
+		if err := spoolname.Find(module); err != nil {
+			return "", nil, nil, err
+		}
+	}
+	if spool, err = module.Open(ctx, app.log.Named("spool")); err != nil {
+		return "", nil, nil, err
+	}
+	return key, spool, func() {
+		_ = spool.Close()
+		cancel()
+	}, nil
+}

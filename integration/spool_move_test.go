@@ -1,0 +1,78 @@
+package integration
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Messages are taken from one spool to another: by the running server, where the
+// routes that it gets then take them, and by the command when nothing runs. What is held stays held, and each is delivered once.
+func TestSpoolMove(t *testing.T) {
+	t.Parallel()
+	const messages = 40
+	s := newServer(t)
+	s.writeUsers("")
+	configuration := func(spool, route string) string {
+		return strings.ReplaceAll(s.caddyfile(layout{msa: `
+	deliver ` + route + `
+	queue {
+		retry 1h
+	}`}), s.dir+"/spool", s.dir+"/"+spool)
+	}
+	waits := `pipe /bin/sh -c "exit 75"`
+	s.write("Caddyfile", configuration("spool", waits))
+	s.run()
+	trust := s.tlsConfig()
+	var ids []string
+	for i := range messages {
+		ids = append(ids, s.mustSend(trust, "alice@example.org", "alice@example.org", fmt.Sprintf("bob%d@example.net", i), letter(fmt.Sprintf("number %d", i))))
+	}
+	s.mustMSA("queue", "hold", ids[0])
+	awaitQueue := func() {
+		t.Helper()
+		s.await("the queue", func() bool {
+			out, _ := s.msa("queue", "list", "--state", "queued")
+			return !slices.ContainsFunc(ids[1:], func(id string) bool { return !strings.Contains(out, id) })
+		})
+	}
+	awaitQueue()
+
+	// Nothing runs: the command does it.
+	s.stop()
+	old, young := "file:"+filepath.Join(s.dir, "spool"), "file:"+filepath.Join(s.dir, "young")
+	if out := s.mustMSA("spool", "move", old, young); !strings.Contains(out, fmt.Sprintf("%d messages moved", messages)) {
+		t.Fatal(out)
+	}
+	if out := s.mustMSA("spool", "move", old, young); !strings.Contains(out, "0 messages moved") {
+		t.Fatal(out)
+	}
+	s.refusedMSA("there is no spool", "spool", "move", "file:"+filepath.Join(s.dir, "typing-error"), young)
+	s.refusedMSA("no kind of spool", "spool", "move", "fiel:"+s.dir, young)
+
+	s.write("Caddyfile", configuration("young", waits))
+	s.run()
+	awaitQueue()
+	// The server runs, and moves what it has to what it does not have yet; then it is told to deliver from there.
+	third := "file:" + filepath.Join(s.dir, "third")
+	if out := s.mustMSA("spool", "move", young, third); !strings.Contains(out, fmt.Sprintf("%d messages moved", messages)) {
+		t.Fatal(out)
+	}
+	if out := s.mustMSA("queue", "list"); strings.Contains(out, ids[1]) || strings.Contains(out, ids[0]) {
+		t.Error("the old spool still has", out)
+	}
+	if status, body := s.load(configuration("third", "maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}")); status != 200 {
+		t.Fatal(status, body)
+	}
+	for i := 1; i < messages; i++ {
+		s.await("delivery", func() bool { return len(s.mail(fmt.Sprintf("bob%d@example.net", i), 1)) == 1 })
+	}
+	s.await("the held message alone", func() bool {
+		out := s.mustMSA("queue", "list")
+		return strings.Contains(out, ids[0]) && !slices.ContainsFunc(ids[1:], func(id string) bool { return strings.Contains(out, id) })
+	})
+	s.mustMSA("queue", "release", ids[0])
+	s.await("delivery of what was held", func() bool { return len(s.mail("bob0@example.net", 1)) == 1 })
+}

@@ -187,8 +187,8 @@ type DigestCandidate struct {
 }
 
 // DigestCandidates returns what a response for user in realm may be made from,
-// in order: the entry of that name with an HA1 for the realm, which counts for that spelling of the
-// name alone since it is hashed with it, or a clear password, then the entry user@realm. Disabled users have none. Whether the
+// in order: the user of that name with an HA1 for the realm, which counts for that spelling of the
+// name alone since it is hashed with it, or a clear password, then the user called user@realm. Disabled users have none. Whether the
 // realm was offered and the user may come from there is for the caller to check.
 func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
 	list = t.Lookup(user).DigestCandidates(user, realm)
@@ -198,8 +198,8 @@ func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
 	return list
 }
 
-// DigestCandidates returns what a response for user in realm may be made from by this entry,
-// which is the one for that name or for user@realm. A disabled one, and nil, has none.
+// DigestCandidates returns what a response for user in realm may be made from by this user,
+// who is called that or user@realm. A disabled one, and nil, has none.
 func (u *User) DigestCandidates(user, realm string) (list []DigestCandidate) {
 	if u == nil || u.Disabled {
 		return nil

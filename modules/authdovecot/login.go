@@ -207,7 +207,7 @@ func (d *Dovecot) identity(user string, f fields) caddymsa.Identity {
 		for _, text := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
 			pattern, err := mailaddr.ParsePattern(text)
 			if err != nil {
-				d.log.Warn("an address from Dovecot is none, and is left out", zap.String("user", user), zap.String("field", d.AddressesField), zap.Error(err))
+				d.log.Warn("an address from Dovecot cannot be parsed, and is left out", zap.String("user", user), zap.String("field", d.AddressesField), zap.Error(err))
 				continue
 			}
 			id.Addresses = append(id.Addresses, pattern)

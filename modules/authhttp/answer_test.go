@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
-// Whatever comes that is no answer is no refusal.
+// Whatever comes that is not an answer is not a refusal either.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
 	answer := func(body string) http.HandlerFunc {

@@ -38,7 +38,7 @@ func questionsOf(h *HTTP) map[string]func() error {
 	return all
 }
 
-// cannotTell wants an error that is no refusal, soon, with a text and without secrets.
+// cannotTell wants an error that is not a refusal, soon, with a text and without secrets.
 func cannotTell(t *testing.T, h *HTTP, want string) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -50,7 +50,7 @@ func cannotTell(t *testing.T, h *HTTP, want string) {
 				t.Errorf("%s: an error of %d octets", what, len(err.Error()))
 			}
 			if err == nil || isRefusal(err) || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v, want an error that is no refusal: %s", what, err, want)
+				t.Errorf("%s: %v, want an error that is not a refusal: %s", what, err, want)
 				return
 			}
 			if took := time.Since(began); took > patience {

@@ -48,7 +48,7 @@ func (l *LDAP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Flag("bind_external", &l.BindExternal),
 		conf.Text("user_dn", &l.UserDN),
 		conf.Text("base", &l.Base),
-		conf.Word("scope", &l.Scope, "sub", "one"),
+		conf.Word("scope", &l.Scope, scopes...),
 		conf.Text("filter", &l.Filter),
 		conf.List("user_attributes", &l.UserAttributes),
 		conf.Value("case", &l.Case),

@@ -289,7 +289,7 @@ func TestBadSettings(t *testing.T) {
 		"cache needs":               {Servers: one, UserDN: "uid={user}," + below, Cache: 1},
 		"password_attribute needs":  {Servers: one, UserDN: "uid={user}," + below, PasswordAttribute: "userPassword"},
 		"is not a filter":           {Servers: one, Base: suffix, Filter: "(mail={user}"},
-		"the same for all":          {Servers: one, Base: suffix, Filter: "(mail=alice)"},
+		"the same for everybody":    {Servers: one, Base: suffix, Filter: "(mail=alice)"},
 		"is not a DN":               {Servers: one, Base: "people"},
 		"{name} is not known":       {Servers: one, UserDN: "uid={name}," + below},
 		"add base and filter":       {Servers: one, UserDN: "{user}", Addresses: []string{"mail"}},
@@ -298,7 +298,7 @@ func TestBadSettings(t *testing.T) {
 		"no such file":              {Servers: one, Base: suffix, TLSClient: conf.TLSClient{CA: []string{s.dir + "/nothing"}}},
 		"service account":           {Servers: one, Base: suffix, BindDN: finder, BindPassword: "wrong"},
 		"No Such Object":            {Servers: one, Base: "ou=nowhere," + suffix},
-		"there are sub and one":     {Servers: one, Base: suffix, Scope: "all"},
+		"is not one of sub or one":  {Servers: one, Base: suffix, Scope: "all"},
 		"decoy":                     {Servers: one, Base: suffix, Decoy: "ROT13"},
 	} {
 		if _, err := provision(t, l); err == nil || !strings.Contains(err.Error(), want) {

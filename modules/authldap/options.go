@@ -14,6 +14,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
@@ -25,6 +26,9 @@ const (
 	DefaultTimeout     = 5 * time.Second
 	DefaultConnections = 8
 )
+
+// scopes are how deep a search goes: below the base, or right below it.
+var scopes = []string{"sub", "one"}
 
 // defaultDecoy is OpenLDAP's own default scheme.
 const defaultDecoy = "{SSHA}xp0sqw7nZCpM2F4kUmxwfJdWwo8XqsBrV1t2uQ=="
@@ -152,7 +156,7 @@ func (l *LDAP) resolveUser(o *options) (err error) {
 			return fmt.Errorf("user_dn: %w", err)
 		}
 		if !o.userDN.has("user") && !o.userDN.has("local") {
-			return errors.New("user_dn: the same for all; write {user} or {local} where the name stands")
+			return errors.New("user_dn is the same for everybody; write {user} or {local} where the name goes")
 		}
 	}
 	filter := l.Filter
@@ -167,13 +171,14 @@ func (l *LDAP) resolveUser(o *options) (err error) {
 	} else if l.UserDN == "" {
 		return errors.New("user_dn or base is required: bind as uid={local},ou=people,dc=example,dc=org, or search below ou=people,dc=example,dc=org")
 	}
-	switch l.Scope {
-	case "", "sub":
-		o.scope = ldap.ScopeWholeSubtree
-	case "one":
-		o.scope = ldap.ScopeSingleLevel
-	default:
-		return fmt.Errorf("scope %q: there are sub and one", l.Scope)
+	o.scope = ldap.ScopeWholeSubtree
+	if l.Scope != "" {
+		if err := conf.OneOf(l.Scope, scopes...); err != nil {
+			return fmt.Errorf("scope: %w", err)
+		}
+		if l.Scope == "one" {
+			o.scope = ldap.ScopeSingleLevel
+		}
 	}
 	if strings.HasPrefix(l.Disabled, "(") {
 		if filter == "" {
@@ -194,7 +199,7 @@ func (l *LDAP) resolveUser(o *options) (err error) {
 		return fmt.Errorf("filter: %w", err)
 	}
 	if o.searches && !o.filter.has("user") && !o.filter.has("local") {
-		return errors.New("filter: the same for all; write {user} or {local} where the name stands")
+		return errors.New("filter: it is the same for everybody; write {user} or {local} where the name goes")
 	}
 	return l.resolveNames(o)
 }

@@ -63,7 +63,7 @@ func newServer(t testing.TB, users ...string) *server {
 			return s
 		}
 	}
-	t.Fatal("there is none of the users", users)
+	t.Fatal("none of these users exists:", users)
 	return nil
 }
 

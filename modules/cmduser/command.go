@@ -37,8 +37,9 @@ func newCommand() *cobra.Command {
 		Use:   "user <name>",
 		Short: "Adds a user to a users file, or gives one another password",
 		Long: `Asks for a password and writes the user's line into a users file; without
---file it prints the line. In a line that the user has already, password and addresses,
-if any are given, are replaced; what else it says and all other lines stay as they are.
+--file it prints the line. In a line that the user has already, in whatever case it spells the
+name, password and addresses, if any are given, are replaced; what else it says and all other
+lines stay as they are.
 The server reads the file again by itself. With --sql it prints a statement for the
 table of msa.auth.sql instead.
 
@@ -59,16 +60,20 @@ name in that realm, which for this server is its hostname unless configured.`,
 			if err != nil {
 				return err
 			}
-			e, err := o.entry(args[0], password)
+			name, fold := args[0], names.Folded
+			if o.caseExact {
+				fold = names.Exact
+			}
+			if o.file != "" {
+				name = spelled(o.file, name, fold)
+			}
+			u, err := o.user(name, password)
 			if err != nil {
 				return err
 			}
-			e.setAddresses = cmd.Flags().Changed("addresses")
-			if o.caseExact {
-				e.fold = names.Exact
-			}
+			u.fold, u.setAddresses = fold, cmd.Flags().Changed("addresses")
 			if o.sql != "" {
-				statement, err := e.sql(o.sql)
+				statement, err := u.sql(o.sql)
 				if err != nil {
 					return err
 				}
@@ -76,24 +81,24 @@ name in that realm, which for this server is its hostname unless configured.`,
 				return nil
 			}
 			if o.file == "" {
-				line, err := e.line()
+				line, err := u.line()
 				if err != nil {
 					return err
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 				return nil
 			}
-			done, err := write(o.file, e)
+			done, err := write(o.file, u)
 			if err != nil {
 				return err
 			}
 			if done.replaced {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s has another password in %s\n", e.name, o.file)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s has another password in %s\n", u.name, o.file)
 			} else {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s was added to %s\n", e.name, o.file)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s was added to %s\n", u.name, o.file)
 			}
 			if done.disabled {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s is still disabled: its line says nologin or fail\n", e.name)
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s is still disabled: its line says nologin or fail\n", u.name)
 			}
 			return nil
 		},
@@ -148,18 +153,18 @@ func (o *options) check(name string) error {
 	return nil
 }
 
-// entry makes the credentials.
-func (o *options) entry(name, password string) (entry, error) {
-	e := entry{name: name, addresses: o.addresses}
+// user makes the credentials.
+func (o *options) user(name, password string) (user, error) {
+	u := user{name: name, addresses: o.addresses}
 	for _, scheme := range o.schemes {
 		if strings.EqualFold(scheme, digestMD5) && o.realm != "" {
 			scheme = digestMD5 + ".realm=" + o.realm
 		}
 		c, err := passwd.Generate(scheme, name, password, passwd.Options{})
 		if err != nil {
-			return entry{}, fmt.Errorf("scheme %s: %w", scheme, err)
+			return user{}, fmt.Errorf("scheme %s: %w", scheme, err)
 		}
-		e.credentials = append(e.credentials, c)
+		u.credentials = append(u.credentials, c)
 	}
-	return e, nil
+	return u, nil
 }

@@ -57,16 +57,26 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// A name that differs from one that is there in case only is the same user to the server, unless it has case
-// exact.
+// A name that differs from one that is there in case only is the same user, who keeps the spelling of the file,
+// unless case exact is said.
 func TestCase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.passwd")
-	if err := os.WriteFile(path, []byte("alice@example.org:{PLAIN}x\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("\ufeff# users\r\nalice@example.org:{PLAIN}x::::::nologin\r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"Alice@example.org", "--file", path, "--scheme", "PLAIN"}
-	if out, err := run(t, "secret\n", args...); err == nil || !strings.Contains(err.Error(), `"Alice@example.org" is the same as "alice@example.org" in line 1`) {
+	args := []string{"Alice@Example.org", "--file", path, "--scheme", "PLAIN,DIGEST-MD5"}
+	if out, err := run(t, "secret\n", args...); err != nil || !strings.HasPrefix(out, "alice@example.org has another password") {
 		t.Error(out, err)
+	}
+	after, _ := os.ReadFile(path)
+	table, err := passwd.Parse(bytes.NewReader(after), names.Folded)
+	if err != nil || table.Len() != 1 || !table.Lookup("ALICE@example.org").Disabled || len(table.Lookup("alice@example.org").DigestHA1("alice", "example.org")) != 1 {
+		t.Fatalf("%s: %v", after, err)
+	}
+	for _, c := range table.Lookup("alice@example.org").Credentials {
+		if ok, err := c.Verify("secret"); !ok || err != nil {
+			t.Errorf("%s: %v, %v", c.Scheme(), ok, err)
+		}
 	}
 	if out, err := run(t, "secret\n", append(args, "--case-exact")...); err != nil {
 		t.Error(out, err)

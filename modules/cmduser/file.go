@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -21,7 +22,7 @@ type change struct {
 // write puts a user into a users file. The file is replaced as a whole, so that a server
 // that reads it sees the old or the new one; mode and owner stay, and a new file is the
 // owner's alone. What the server would refuse to read is not written.
-func write(path string, e entry) (change, error) {
+func write(path string, u user) (change, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // the link stays a link
 	}
@@ -35,18 +36,33 @@ func write(path string, e entry) (change, error) {
 	if err != nil {
 		return change{}, err
 	}
-	text, replaced, err := e.edit(old)
+	text, replaced, err := u.edit(old)
 	if err != nil {
 		return change{}, err
 	}
-	table, err := passwd.Parse(strings.NewReader(text), e.fold)
+	table, err := passwd.Parse(strings.NewReader(text), u.fold)
 	if err != nil {
 		return change{}, fmt.Errorf("%s, %w; nothing was written", path, err)
 	}
 	if err := replace(path, text, info); err != nil {
 		return change{}, err
 	}
-	return change{replaced, table.Lookup(e.name).Disabled}, durable.SyncDir(os.Open, dir)
+	return change{replaced, table.Lookup(u.name).Disabled}, durable.SyncDir(os.Open, dir)
+}
+
+// spelled returns the name as the file has it already: in another spelling it is the same user, unless
+// fold says otherwise. Where the file cannot be read, write says so.
+func spelled(path, name string, fold names.Case) string {
+	text, _, err := read(path)
+	if err != nil {
+		return name
+	}
+	for line := range strings.Lines(strings.TrimPrefix(text, byteOrderMark)) {
+		if there, _, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); fold.Key(there) == fold.Key(name) {
+			return there
+		}
+	}
+	return name
 }
 
 // read returns a file's text, or none and no info if it does not exist.

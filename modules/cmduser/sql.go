@@ -17,33 +17,33 @@ var dialects = map[string]struct{ conflict, value string }{
 	"mysql":    {"ON DUPLICATE KEY UPDATE", "VALUES(%s)"}, // of MariaDB too
 }
 
-// sql is the entry as a statement for the default table of msa.auth.sql. As in a users file, a
+// sql is the user as a statement for the default table of msa.auth.sql. As in a users file, a
 // user who is there gets another password, keeps addresses unless some are given, and is
 // not enabled by it.
-func (e entry) sql(dialect string) (string, error) {
+func (u user) sql(dialect string) (string, error) {
 	d := dialects[dialect]
-	u, err := passwd.NewUser(e.name)
+	stored, err := passwd.NewUser(u.name)
 	if err != nil {
 		return "", err
 	}
-	password := strings.Join(e.credentials, " ")
-	if err := u.AddPassword(password); err != nil {
+	password := strings.Join(u.credentials, " ")
+	if err := stored.AddPassword(password); err != nil {
 		return "", err
 	}
-	if len(u.Credentials) != len(e.credentials) {
+	if len(stored.Credentials) != len(u.credentials) {
 		return "", errors.New("a credential cannot stand beside others")
 	}
-	for _, a := range e.addresses {
-		if err := u.AddAddress(a); err != nil {
+	for _, a := range u.addresses {
+		if err := stored.AddAddress(a); err != nil {
 			return "", err
 		}
 		if strings.ContainsAny(a, ", \t") {
 			return "", fmt.Errorf("addresses: %q cannot stand in a list", a)
 		}
 	}
-	columns, values := []string{"username", "password"}, []string{literal(dialect, e.name), literal(dialect, password)}
-	if e.setAddresses {
-		columns, values = append(columns, "addresses"), append(values, literal(dialect, strings.Join(e.addresses, ",")))
+	columns, values := []string{"username", "password"}, []string{literal(dialect, u.name), literal(dialect, password)}
+	if u.setAddresses {
+		columns, values = append(columns, "addresses"), append(values, literal(dialect, strings.Join(u.addresses, ",")))
 	}
 	var set []string
 	for _, c := range columns[1:] {

@@ -13,26 +13,26 @@ import (
 func TestSQL(t *testing.T) {
 	for _, c := range []struct {
 		dialect string
-		e       entry
+		u       user
 		want    string
 	}{
-		{"postgres", entry{name: "o'hara", credentials: []string{"{PLAIN}a'b", "{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="}},
+		{"postgres", user{name: "o'hara", credentials: []string{"{PLAIN}a'b", "{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="}},
 			"INSERT INTO msa_users (username, password) VALUES ('o''hara', '{PLAIN}a''b {SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=') ON CONFLICT (username) DO UPDATE SET password = excluded.password;"},
-		{"postgres", entry{name: `a\'b`, credentials: []string{"{PLAIN}x"}, setAddresses: true},
+		{"postgres", user{name: `a\'b`, credentials: []string{"{PLAIN}x"}, setAddresses: true},
 			`INSERT INTO msa_users (username, password, addresses) VALUES (E'a\\''b', '{PLAIN}x', '') ON CONFLICT (username) DO UPDATE SET password = excluded.password, addresses = excluded.addresses;`},
-		{"mysql", entry{name: "a'b", credentials: []string{`{PLAIN}\'`}, setAddresses: true, addresses: []string{"a@example.org", "*@example.net"}},
+		{"mysql", user{name: "a'b", credentials: []string{`{PLAIN}\'`}, setAddresses: true, addresses: []string{"a@example.org", "*@example.net"}},
 			"INSERT INTO msa_users (username, password, addresses) VALUES ('a''b', _utf8mb4 X'7b504c41494e7d5c27', 'a@example.org,*@example.net') ON DUPLICATE KEY UPDATE password = VALUES(password), addresses = VALUES(addresses);"},
-		{"sqlite", entry{name: `a\'b`, credentials: []string{"{PLAIN}x"}},
+		{"sqlite", user{name: `a\'b`, credentials: []string{"{PLAIN}x"}},
 			`INSERT INTO msa_users (username, password) VALUES ('a\''b', '{PLAIN}x') ON CONFLICT (username) DO UPDATE SET password = excluded.password;`},
 	} {
-		if got, err := c.e.sql(c.dialect); err != nil || got != c.want {
+		if got, err := c.u.sql(c.dialect); err != nil || got != c.want {
 			t.Errorf("%v\n%s\nwant\n%s", err, got, c.want)
 		}
 	}
-	for _, e := range []entry{{name: "a\x00b", credentials: []string{"{PLAIN}x"}}, {name: "a", credentials: []string{"{ROT13}x"}}, {name: "a", credentials: []string{"{PLAIN}x {PLAIN}y"}},
+	for _, u := range []user{{name: "a\x00b", credentials: []string{"{PLAIN}x"}}, {name: "a", credentials: []string{"{ROT13}x"}}, {name: "a", credentials: []string{"{PLAIN}x {PLAIN}y"}},
 		{name: "a", credentials: []string{"{PLAIN}x"}, addresses: []string{"no address"}}} {
-		if got, err := e.sql("sqlite"); err == nil {
-			t.Errorf("%+v: %s", e, got)
+		if got, err := u.sql("sqlite"); err == nil {
+			t.Errorf("%+v: %s", u, got)
 		}
 	}
 }

@@ -208,7 +208,7 @@ func parseAnswer(b []byte) (*answer, error) {
 		class = 4
 	case "refuse":
 	default:
-		return nil, fmt.Errorf("has action %q, which is none of accept, refuse, tempfail", a.Action)
+		return nil, fmt.Errorf("has action %q, which is not one of accept, refuse or tempfail", a.Action)
 	}
 	if a.Code != 0 && (a.Code/100 != class || a.Code%100 > 59 || a.Code == 421) {
 		return nil, fmt.Errorf("has code %d for action %s", a.Code, a.Action)

@@ -76,8 +76,8 @@ func (p *HTTP) defaults() error {
 		p.Moments = []string{momentMessage}
 	}
 	for _, m := range p.Moments {
-		if m != momentSender && m != momentRecipient && m != momentMessage {
-			return fmt.Errorf("moments: %q is none of sender, recipient, message", m)
+		if err := conf.OneOf(m, momentSender, momentRecipient, momentMessage); err != nil {
+			return fmt.Errorf("moments: %w", err)
 		}
 	}
 	if p.Timeout < 0 || p.Concurrency < 0 {

@@ -36,7 +36,7 @@ func (p *RateLimit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Size("bytes", &p.Bytes),
 		conf.Value("window", &p.Window),
 		conf.Count("burst", &p.Burst),
-		conf.Text("by", &p.By),
+		conf.Word("by", &p.By, by...),
 		conf.Flag("reject", &p.Reject),
 		conf.Value("case", &p.Case),
 		conf.Text("name", &p.Name),

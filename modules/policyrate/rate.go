@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -77,6 +75,8 @@ const (
 	byServer          = "server"
 )
 
+var by = []string{byUser, byNetwork, bySenderDomain, byRecipientDomain, byServer}
+
 // tables are the buckets of this process.
 var tables = caddy.NewUsagePool()
 
@@ -127,8 +127,8 @@ func (p *RateLimit) check() error {
 	if p.By == "" {
 		p.By = byUser
 	}
-	if all := []string{byUser, byNetwork, bySenderDomain, byRecipientDomain, byServer}; !slices.Contains(all, p.By) {
-		return fmt.Errorf("by: %q is none of %s", p.By, strings.Join(all, ", "))
+	if err := conf.OneOf(p.By, by...); err != nil {
+		return fmt.Errorf("by: %w", err)
 	}
 	return nil
 }

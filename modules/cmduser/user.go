@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
-// entry is what the command says of a user.
-type entry struct {
+// user is what the command says of a user.
+type user struct {
 	name         string
 	credentials  []string
 	addresses    []string
@@ -18,16 +18,16 @@ type entry struct {
 	fold         names.Case
 }
 
-// line is the entry as a line of its own.
-func (e entry) line() (string, error) {
-	return passwd.FormatLine(e.name, e.credentials, e.addresses)
+// line is the user as a line of its own.
+func (u user) line() (string, error) {
+	return passwd.FormatLine(u.name, u.credentials, u.addresses)
 }
 
-// edit puts the entry into the text of a users file: into the user's line, of which all but
+// edit puts the user into the text of a users file: into the user's line, of which all but
 // the password and perhaps the addresses stays, or else at the end. All other lines stay
 // as they are, octet for octet.
-func (e entry) edit(text string) (edited string, replaced bool, err error) {
-	line, err := e.line() // for its errors too, where there is a line already
+func (u user) edit(text string) (edited string, replaced bool, err error) {
+	line, err := u.line() // for its errors too, where there is a line already
 	if err != nil {
 		return "", false, err
 	}
@@ -39,12 +39,12 @@ func (e entry) edit(text string) (edited string, replaced bool, err error) {
 		if b.Len() == 0 && strings.HasPrefix(content, byteOrderMark) {
 			mark, content = byteOrderMark, content[len(byteOrderMark):]
 		}
-		if name, _, _ := strings.Cut(content, ":"); name != e.name || replaced {
+		if name, _, _ := strings.Cut(content, ":"); name != u.name || replaced {
 			b.WriteString(old)
 			continue
 		}
 		replaced = true
-		if content, err = e.update(content); err != nil {
+		if content, err = u.update(content); err != nil {
 			return "", false, err
 		}
 		b.WriteString(mark + content + end)
@@ -63,13 +63,13 @@ func (e entry) edit(text string) (edited string, replaced bool, err error) {
 const byteOrderMark = "\ufeff"
 
 // update changes the user's line.
-func (e entry) update(line string) (string, error) {
+func (u user) update(line string) (string, error) {
 	fields := strings.SplitN(line, ":", 8)
 	for len(fields) < 2 {
 		fields = append(fields, "")
 	}
-	fields[1] = strings.Join(e.credentials, " ")
-	if e.setAddresses {
+	fields[1] = strings.Join(u.credentials, " ")
+	if u.setAddresses {
 		for len(fields) < 8 {
 			fields = append(fields, "")
 		}
@@ -77,8 +77,8 @@ func (e entry) update(line string) (string, error) {
 			key, _, _ := strings.Cut(field, "=")
 			return strings.TrimSuffix(key, ":protected") == "addresses"
 		})
-		if len(e.addresses) > 0 {
-			extra = append(extra, "addresses="+strings.Join(e.addresses, ","))
+		if len(u.addresses) > 0 {
+			extra = append(extra, "addresses="+strings.Join(u.addresses, ","))
 		}
 		fields[7] = strings.Join(extra, " ")
 	}

@@ -13,32 +13,32 @@ import (
 
 // What a line says besides stays, such as where the user may come from.
 func TestEdit(t *testing.T) {
-	e := entry{name: "alice", credentials: []string{"{PLAIN}new", "{PLAIN.hex}6e6577"}}
+	u := user{name: "alice", credentials: []string{"{PLAIN}new", "{PLAIN.hex}6e6577"}}
 	const now = "alice:{PLAIN}new {PLAIN.hex}6e6577"
-	with := e
+	with := u
 	with.setAddresses, with.addresses = true, []string{"a@example.org", "@example.net"}
-	without := e
+	without := u
 	without.setAddresses = true
 	for name, c := range map[string]struct {
-		e          entry
+		u          user
 		text, want string
 		replaced   bool
 	}{
-		"new file":         {e, "", now + "\n", false},
-		"at the end":       {e, "bob:{PLAIN}x\r\n#alice:{PLAIN}x\n\n", "bob:{PLAIN}x\r\n#alice:{PLAIN}x\n\n" + now + "\n", false},
-		"no line end":      {e, "bob:{PLAIN}x", "bob:{PLAIN}x\n" + now + "\n", false},
-		"in the middle":    {e, "a:{PLAIN}x\nalice:{PLAIN}old\nb:{PLAIN}x", "a:{PLAIN}x\n" + now + "\nb:{PLAIN}x", true},
-		"last, no end":     {e, "alice:{PLAIN}old", now, true},
-		"CRLF":             {e, "alice:{PLAIN}old\r\nb:{PLAIN}x\r\n", now + "\r\nb:{PLAIN}x\r\n", true},
-		"byte order mark":  {e, "\ufeffalice:{PLAIN}old\n", "\ufeff" + now + "\n", true},
-		"name only":        {e, "alice\n", now + "\n", true},
-		"longer name":      {e, "alice2:{PLAIN}x\n", "alice2:{PLAIN}x\n" + now + "\n", false},
-		"other fields":     {e, "alice:x:1:2::/home::allow_nets=192.0.2.0/24 addresses=b@example.org x:y\n", now + ":1:2::/home::allow_nets=192.0.2.0/24 addresses=b@example.org x:y\n", true},
+		"new file":         {u, "", now + "\n", false},
+		"at the end":       {u, "bob:{PLAIN}x\r\n#alice:{PLAIN}x\n\n", "bob:{PLAIN}x\r\n#alice:{PLAIN}x\n\n" + now + "\n", false},
+		"no line end":      {u, "bob:{PLAIN}x", "bob:{PLAIN}x\n" + now + "\n", false},
+		"in the middle":    {u, "a:{PLAIN}x\nalice:{PLAIN}old\nb:{PLAIN}x", "a:{PLAIN}x\n" + now + "\nb:{PLAIN}x", true},
+		"last, no end":     {u, "alice:{PLAIN}old", now, true},
+		"CRLF":             {u, "alice:{PLAIN}old\r\nb:{PLAIN}x\r\n", now + "\r\nb:{PLAIN}x\r\n", true},
+		"byte order mark":  {u, "\ufeffalice:{PLAIN}old\n", "\ufeff" + now + "\n", true},
+		"name only":        {u, "alice\n", now + "\n", true},
+		"longer name":      {u, "alice2:{PLAIN}x\n", "alice2:{PLAIN}x\n" + now + "\n", false},
+		"other fields":     {u, "alice:x:1:2::/home::allow_nets=192.0.2.0/24 addresses=b@example.org x:y\n", now + ":1:2::/home::allow_nets=192.0.2.0/24 addresses=b@example.org x:y\n", true},
 		"other addresses":  {with, "alice:x:1:2::/home::allow_nets=192.0.2.0/24 addresses=b@example.org nologin\n", now + ":1:2::/home::allow_nets=192.0.2.0/24 nologin addresses=a@example.org,@example.net\n", true},
 		"addresses, short": {with, "alice:x\n", now + "::::::addresses=a@example.org,@example.net\n", true},
 		"no addresses":     {without, "alice:x::::::addresses=b@example.org\n", now + "::::::\n", true},
 	} {
-		got, replaced, err := c.e.edit(c.text)
+		got, replaced, err := c.u.edit(c.text)
 		if err != nil || got != c.want || replaced != c.replaced {
 			t.Errorf("%s: %q, %t, %v, want %q", name, got, replaced, err, c.want)
 		}
@@ -132,8 +132,8 @@ func TestConcurrently(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			e := entry{name: string(rune('a' + i)), credentials: []string{"{PLAIN}secret"}}
-			if _, err := write(path, e); err != nil {
+			u := user{name: string(rune('a' + i)), credentials: []string{"{PLAIN}secret"}}
+			if _, err := write(path, u); err != nil {
 				t.Error(err)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -26,25 +27,25 @@ func open(t testing.TB, o Options) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	srv := startPostgres(t)
+	srv := postgres.Start(t)
 	schemas := make(map[string]string)
 	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
 		if schemas[dir] == "" {
 			schemas[dir] = fmt.Sprintf("s%d %s", len(schemas), filepath.Base(dir))
 		}
-		return open(t, Options{DSN: srv.dsn(), Schema: schemas[dir], Node: "one"})
+		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one"})
 	})
 }
 
 func TestShared(t *testing.T) {
-	srv := startPostgres(t)
+	srv := postgres.Start(t)
 	var schemas atomic.Int32
 	msatest.Shared(t, func(t testing.TB) msatest.SharedSpool {
 		schema := fmt.Sprint("shared", schemas.Add(1))
 		proxies := make(map[queue.OpenSpool]*proxy)
 		return msatest.SharedSpool{
 			Node: func() queue.OpenSpool {
-				p := newProxy(t, srv.port)
+				p := newProxy(t, srv.Port)
 				s := open(t, Options{DSN: p.dsn(), Schema: schema, Node: fmt.Sprint("node", len(proxies)), Lease: 2 * time.Second, Log: zaptest.NewLogger(t)})
 				proxies[s] = p
 				return s
@@ -53,7 +54,7 @@ func TestShared(t *testing.T) {
 				s := n.(*Store)
 				owner := s.owner.Load()
 				proxies[n].set(true)
-				for srv.exec(t, "SELECT 1 FROM "+schema+".msa_node WHERE id = $1", owner) > 0 {
+				for srv.Exec(t, "SELECT 1 FROM "+schema+".msa_node WHERE id = $1", owner) > 0 {
 					time.Sleep(20 * time.Millisecond)
 				}
 			},

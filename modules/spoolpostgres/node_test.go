@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -30,8 +31,8 @@ func await(t testing.TB, what string, ok func() bool) {
 // A node that accepts leases nothing and has no part in lanes; one that delivers takes notifications only. The role can
 // be changed while it is open.
 func TestRoles(t *testing.T) {
-	srv := startPostgres(t)
-	front, back := open(t, Options{DSN: srv.dsn(), Node: "front", Role: Accept}), open(t, Options{DSN: srv.dsn(), Node: "back", Role: Deliver})
+	srv := postgres.Start(t)
+	front, back := open(t, Options{DSN: srv.DSN(), Node: "front", Role: Accept}), open(t, Options{DSN: srv.DSN(), Node: "back", Role: Deliver})
 	defer front.Close()
 	defer back.Close()
 	if err := submit(front, "Q1"); err != nil {
@@ -70,8 +71,8 @@ func TestRoles(t *testing.T) {
 
 // What all nodes take together is bounded, notifications excepted.
 func TestLimits(t *testing.T) {
-	srv := startPostgres(t)
-	o := Options{DSN: srv.dsn(), Node: "one", MaxMessages: 3}
+	srv := postgres.Start(t)
+	o := Options{DSN: srv.DSN(), Node: "one", MaxMessages: 3}
 	one := open(t, o)
 	defer one.Close()
 	two := open(t, o)
@@ -101,8 +102,8 @@ func TestLimits(t *testing.T) {
 
 // A check finds what is not whole, and what would never be delivered.
 func TestCheck(t *testing.T) {
-	srv := startPostgres(t)
-	s := open(t, Options{DSN: srv.dsn(), Node: "one"})
+	srv := postgres.Start(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	for _, id := range []string{"Q1", "Q2", "Q3", "Q4"} {
 		if err := submit(s, id); err != nil {
@@ -123,9 +124,9 @@ func TestCheck(t *testing.T) {
 		t.Errorf("problems %q", p)
 	}
 	key := "(SELECT key FROM msa.msa_entry WHERE id = $1)"
-	srv.exec(t, "DELETE FROM msa.msa_body WHERE key = "+key, "Q1")
-	srv.exec(t, "DELETE FROM msa.msa_due WHERE key = "+key, "Q2")
-	srv.exec(t, "UPDATE msa.msa_entry SET entry = 'nonsense' WHERE id = $1", "Q3")
+	srv.Exec(t, "DELETE FROM msa.msa_body WHERE key = "+key, "Q1")
+	srv.Exec(t, "DELETE FROM msa.msa_due WHERE key = "+key, "Q2")
+	srv.Exec(t, "UPDATE msa.msa_entry SET entry = 'nonsense' WHERE id = $1", "Q3")
 	p := check()
 	if len(p) != 3 || !strings.Contains(p["Q1"], "missing") || !strings.Contains(p["Q2"], "does not wait") || p["Q3"] == "" {
 		t.Errorf("problems %q", p)
@@ -134,18 +135,13 @@ func TestCheck(t *testing.T) {
 
 // A database that says nothing makes nobody wait longer than the timeout.
 func TestSilentDatabase(t *testing.T) {
-	srv := startPostgres(t)
-	s := open(t, Options{DSN: srv.dsn(), Node: "one", Timeout: 3 * time.Second})
+	srv := postgres.Start(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: 3 * time.Second})
 	defer s.Close()
 	if err := submit(s, "Q1"); err != nil {
 		t.Fatal(err)
 	}
-	pause := func(sig syscall.Signal) {
-		for _, pid := range srv.processes() {
-			_ = syscall.Kill(pid, sig)
-		}
-	}
-	pause(syscall.SIGSTOP)
+	srv.Signal(syscall.SIGSTOP)
 	for range 3 {
 		began := time.Now()
 		if err := submit(s, "Q2"); err == nil || errors.Is(err, queue.ErrFull) {
@@ -155,7 +151,7 @@ func TestSilentDatabase(t *testing.T) {
 			t.Errorf("the answer took %v", took)
 		}
 	}
-	pause(syscall.SIGCONT)
+	srv.Signal(syscall.SIGCONT)
 	await(t, "the database is back", func() bool { return submit(s, "Q3") == nil })
 	await(t, "nothing is left of what was refused", func() bool { return strings.Join(ids(t, s), " ") == "Q1 Q3" })
 }
@@ -163,12 +159,12 @@ func TestSilentDatabase(t *testing.T) {
 // While the database is away leases end for those who hold them, and for nobody else: others get their jobs one
 // lease length after its return, and an outcome that is known by then is recorded.
 func TestDatabaseAway(t *testing.T) {
-	srv := startPostgres(t)
+	srv := postgres.Start(t)
 	const lease = 3 * time.Second
-	p := newProxy(t, srv.port)
+	p := newProxy(t, srv.Port)
 	gone := open(t, Options{DSN: p.dsn(), Node: "gone", Lease: lease})
 	defer gone.Close()
-	one, two := open(t, Options{DSN: srv.dsn(), Node: "one", Lease: lease}), open(t, Options{DSN: srv.dsn(), Node: "two", Lease: lease})
+	one, two := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: lease}), open(t, Options{DSN: srv.DSN(), Node: "two", Lease: lease})
 	defer one.Close()
 	defer two.Close()
 	if err := submit(one, "Q1"); err != nil {
@@ -185,13 +181,13 @@ func TestDatabaseAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.kill(srv.cmd)
+	srv.Kill()
 	p.set(true) // that node does not come back
 	<-kept.Lost()
 	<-lost.Lost()
 	time.Sleep(lease)
 	back := time.Now()
-	srv.start()
+	srv.Start()
 	j := kept.Job().Clone()
 	j.Recipients[0].State = queue.Delivered
 	await(t, "the outcome is recorded", func() bool {
@@ -213,8 +209,8 @@ func TestDatabaseAway(t *testing.T) {
 
 // Connections notice that the server's machine is gone.
 func TestDialer(t *testing.T) {
-	srv := startPostgres(t)
-	o := Options{DSN: srv.dsn(), Node: "one", Timeout: 8 * time.Second}
+	srv := postgres.Start(t)
+	o := Options{DSN: srv.DSN(), Node: "one", Timeout: 8 * time.Second}
 	if err := o.prepare(); err != nil {
 		t.Fatal(err)
 	}
@@ -237,5 +233,32 @@ func TestDialer(t *testing.T) {
 	two := Options{DSN: "postgres://msa@192.0.2.1,192.0.2.2/postgres?sslmode=disable", Node: "one"}
 	if err := two.prepare(); err != nil || two.config.ConnConfig.ConnectTimeout != 5*time.Second {
 		t.Errorf("a host has %v of %v: the other would never be tried", two.config.ConnConfig.ConnectTimeout, two.Timeout)
+	}
+}
+
+// What the primary has committed by itself, since it was killed while it waited for its standby, is not accepted: a
+// failover would lose it.
+func TestCommittedWithoutStandby(t *testing.T) {
+	primary := postgres.Start(t)
+	s := open(t, Options{DSN: primary.DSN(), Node: "one", Timeout: 6 * time.Second, Lease: 3 * time.Second})
+	defer s.Close()
+	standby := primary.Standby()
+	if err := submit(s, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []func(){primary.Kill, primary.Stop} {
+		standby.Kill()
+		result := make(chan error, 1)
+		go func() { result <- submit(s, "Q2") }()
+		await(t, "a COMMIT waits for the standby", func() bool {
+			return primary.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") > 0
+		})
+		end()
+		primary.Start()
+		if err := <-result; err == nil {
+			t.Error("accepted without the standby")
+		}
+		standby.Start()
+		await(t, "what was not accepted is taken back", func() bool { return strings.Join(ids(t, s), " ") == "Q1" })
 	}
 }

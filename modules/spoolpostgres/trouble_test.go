@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -44,8 +45,8 @@ func ids(t *testing.T, s *Store) (all []string) {
 // A connection that breaks at COMMIT, before the server has it or after it has done it, changes
 // nothing of what the client is told: accepted once, and recorded once.
 func TestCutAtCommit(t *testing.T) {
-	srv := startPostgres(t)
-	p := newProxy(t, srv.port)
+	srv := postgres.Start(t)
+	p := newProxy(t, srv.Port)
 	var next atomic.Int32 // the byte that the next COMMIT gets
 	p.commit = func() byte { return byte(next.Swap(0)) }
 	s := open(t, Options{DSN: p.dsn(), Node: "one"})
@@ -87,8 +88,8 @@ func TestCutAtCommit(t *testing.T) {
 
 // What nobody can tell is not accepted, and if it was committed all the same it is taken back.
 func TestUncertain(t *testing.T) {
-	srv := startPostgres(t)
-	p := newProxy(t, srv.port)
+	srv := postgres.Start(t)
+	p := newProxy(t, srv.Port)
 	var armed atomic.Bool
 	p.commit = func() byte {
 		if !armed.Swap(false) {
@@ -131,8 +132,8 @@ func TestUncertain(t *testing.T) {
 // PostgreSQL is killed and restarted under load from two nodes: what was accepted is delivered, what was
 // not is not there, and nothing is delivered twice but what was in flight.
 func TestKilledUnderLoad(t *testing.T) {
-	srv := startPostgres(t)
-	nodes := []*Store{open(t, Options{DSN: srv.dsn(), Node: "one", Lease: 3 * time.Second}), open(t, Options{DSN: srv.dsn(), Node: "two", Lease: 3 * time.Second})}
+	srv := postgres.Start(t)
+	nodes := []*Store{open(t, Options{DSN: srv.DSN(), Node: "one", Lease: 3 * time.Second}), open(t, Options{DSN: srv.DSN(), Node: "two", Lease: 3 * time.Second})}
 	var mu sync.Mutex
 	accepted, delivered := make(map[string]bool), make(map[string]int)
 	tried := 0
@@ -189,9 +190,9 @@ func TestKilledUnderLoad(t *testing.T) {
 	const kills = 3
 	for range kills {
 		time.Sleep(700 * time.Millisecond)
-		srv.kill(srv.cmd)
+		srv.Kill()
 		time.Sleep(200 * time.Millisecond)
-		srv.start()
+		srv.Start()
 	}
 	time.Sleep(500 * time.Millisecond)
 	close(done)
@@ -228,8 +229,8 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // A server that would forget what it committed is refused, and a schema of a newer version too.
 func TestRefused(t *testing.T) {
-	srv := startPostgres(t)
-	o := Options{DSN: srv.dsn(), Node: "one"}
+	srv := postgres.Start(t)
+	o := Options{DSN: srv.DSN(), Node: "one"}
 	_ = open(t, o).Close()
 	refused := func(want string) {
 		t.Helper()
@@ -240,14 +241,14 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%v, wanted %q", err, want)
 		}
 	}
-	srv.exec(t, "UPDATE msa.msa_meta SET version = 99")
+	srv.Exec(t, "UPDATE msa.msa_meta SET version = 99")
 	refused("newer caddy-msa")
-	srv.exec(t, "UPDATE msa.msa_meta SET version = $1", len(migrations))
-	srv.exec(t, "ALTER ROLE msa SET synchronous_commit = off")
+	srv.Exec(t, "UPDATE msa.msa_meta SET version = $1", len(migrations))
+	srv.Exec(t, "ALTER ROLE msa SET synchronous_commit = off")
 	refused("synchronous_commit")
-	srv.exec(t, "ALTER ROLE msa RESET synchronous_commit")
-	srv.kill(srv.cmd)
+	srv.Exec(t, "ALTER ROLE msa RESET synchronous_commit")
+	srv.Kill()
 	refused("spool postgres: ")
-	srv.start("fsync=off")
+	srv.Start("fsync=off")
 	refused("fsync")
 }

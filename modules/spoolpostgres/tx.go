@@ -168,19 +168,18 @@ func (s *Store) decide(until time.Time, xid, started string, present func(contex
 		case err != nil:
 		case status == nil:
 			return fmt.Errorf("%w: %w", errUncertain, cause)
-		case *status == "committed" && !restarted:
-			return nil
 		case *status == "committed":
 			// After a crash the number may be another transaction's: what is there was committed.
-			if present == nil {
-				return fmt.Errorf("%w: %w", errUncertain, cause)
-			}
-			if there, err := present(ctx); err == nil {
-				if there {
-					return nil
+			there := !restarted
+			if restarted && present != nil {
+				if there, err = present(ctx); err != nil {
+					break
 				}
+			}
+			if !there || !s.replicated(ctx) {
 				return fmt.Errorf("%w: %w", errUncertain, cause)
 			}
+			return nil
 		case *status == "aborted":
 			return fmt.Errorf("%w: %w", errAborted, cause)
 		}
@@ -192,6 +191,20 @@ func (s *Store) decide(until time.Time, xid, started string, present func(contex
 		}
 	}
 	return fmt.Errorf("%w: %w", errUncertain, cause)
+}
+
+// replicated makes sure that the standby has what is committed here: a COMMIT that was cut short by a crash or a
+// shutdown stands without it, and would be gone after a failover. What is committed after it, with the standby's
+// consent, vouches for it.
+func (s *Store) replicated(ctx context.Context) bool {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return false
+	}
+	defer conn.Release()
+	delete(conn.Conn().PgConn().CustomData(), warned)
+	_, err = conn.Exec(ctx, "INSERT INTO msa_sum VALUES (0, 0)")
+	return err == nil && conn.Conn().PgConn().CustomData()[warned] == nil
 }
 
 var errAborted = errors.New("the database was lost before it committed")

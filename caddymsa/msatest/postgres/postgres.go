@@ -1,0 +1,234 @@
+//go:build linux
+
+// Package postgres runs Debian's PostgreSQL for tests: in a directory of its own, to be killed, stopped and
+// failed over to a standby.
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
+)
+
+// patience is how long a test waits for the server, on a machine that has other things to do.
+const patience = 2 * time.Minute
+
+// Server is one PostgreSQL.
+type Server struct {
+	Port int
+
+	t   testing.TB
+	uid *syscall.Credential // it refuses to run as root
+	dir string
+	bin string
+	cmd *exec.Cmd
+}
+
+// Start makes a database and starts its server. The test is skipped where PostgreSQL is not installed.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s := prepare(t)
+	s.must("initdb", "-D", s.dir+"/data", "-U", "msa", "-E", "UTF8", "--auth=trust", "--no-sync", "--no-instructions")
+	s.Start()
+	return s
+}
+
+func prepare(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{t: t, bin: filepath.Dir(installed.Need(t, "initdb"))}
+	var err error
+	if s.dir, err = os.MkdirTemp("", "msa-pg-"); err != nil { // t.TempDir lets nobody else in
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Port = l.Addr().(*net.TCPAddr).Port
+	_ = l.Close()
+	if os.Getuid() != 0 {
+		return s
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+		s.uid = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		if err := os.Chown(s.dir, int(uid), int(gid)); err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	return s
+}
+
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "HOME="+s.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.uid, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+func (s *Server) must(name string, args ...string) {
+	s.t.Helper()
+	if out, err := s.command(name, args...).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// Start starts the server again, with settings besides, and waits for it.
+func (s *Server) Start(settings ...string) {
+	s.t.Helper()
+	args := []string{"-D", s.dir + "/data", "-p", fmt.Sprint(s.Port), "-c", "listen_addresses=127.0.0.1",
+		"-c", "unix_socket_directories=", "-c", "shared_buffers=16MB", "-c", "max_connections=200"}
+	for _, v := range settings {
+		args = append(args, "-c", v)
+	}
+	s.cmd = s.command("postgres", args...)
+	var output bytes.Buffer
+	s.cmd.Stdout, s.cmd.Stderr = &output, &output
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := s.cmd
+	s.t.Cleanup(func() {
+		kill(cmd)
+		if s.t.Failed() {
+			s.t.Logf("the server's output:\n%.5000s", output.String())
+		}
+	})
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		c, err := pgx.Connect(context.Background(), s.DSN())
+		if err == nil {
+			_ = c.Close(context.Background())
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatal("the server does not come up:", err, output.String())
+		}
+	}
+}
+
+// DSN names the server's only database.
+func (s *Server) DSN() string {
+	return fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", s.Port)
+}
+
+// Kill kills the server with all its processes, as a power switch would.
+func (s *Server) Kill() { kill(s.cmd) }
+
+func kill(cmd *exec.Cmd) {
+	if cmd.ProcessState != nil {
+		return
+	}
+	signal(cmd, syscall.SIGKILL)
+	_ = cmd.Wait()
+}
+
+// Stop ends the server in good order; sessions are ended.
+func (s *Server) Stop() {
+	s.t.Helper()
+	_ = s.cmd.Process.Signal(syscall.SIGINT) // a fast shutdown
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Error("shutdown:", err)
+	}
+}
+
+// Signal sends a signal to all processes of the server, such as SIGSTOP.
+func (s *Server) Signal(sig syscall.Signal) { signal(s.cmd, sig) }
+
+func signal(cmd *exec.Cmd, sig syscall.Signal) {
+	all := []int{cmd.Process.Pid}
+	for i := 0; i < len(all); i++ {
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", all[i], all[i]))
+		for _, f := range strings.Fields(string(children)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				all = append(all, child)
+			}
+		}
+	}
+	for _, pid := range all {
+		_ = syscall.Kill(pid, sig)
+	}
+}
+
+// Exec runs a statement and returns how many rows it is about.
+func (s *Server) Exec(t testing.TB, statement string, args ...any) int64 {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), s.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	tag, err := c.Exec(context.Background(), statement, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tag.RowsAffected()
+}
+
+// Standby makes another server that follows this one, which from then on commits nothing that the standby
+// does not have.
+func (s *Server) Standby() *Server {
+	s.t.Helper()
+	b := prepare(s.t)
+	b.follow(s)
+	return b
+}
+
+func (s *Server) follow(primary *Server) {
+	s.t.Helper()
+	s.must("pg_basebackup", "-D", s.dir+"/data", "-R", "-X", "stream", "-c", "fast", "--no-sync",
+		"-d", fmt.Sprintf("host=127.0.0.1 port=%d user=msa application_name=standby", primary.Port))
+	s.Start()
+	primary.synchronous("*")
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if primary.Exec(s.t, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'") == 1 {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatal("the standby does not follow")
+		}
+	}
+}
+
+func (s *Server) synchronous(names string) {
+	s.t.Helper()
+	s.Exec(s.t, "ALTER SYSTEM SET synchronous_standby_names = '"+names+"'")
+	s.Exec(s.t, "SELECT pg_reload_conf()")
+}
+
+// Promote makes a standby the primary, whose own primary was killed.
+func (s *Server) Promote() {
+	s.t.Helper()
+	s.synchronous("") // it has none now
+	s.Exec(s.t, "SELECT pg_promote(true, 60)")
+}
+
+// Follow has a server that was killed forget what it had and follow the one that is the primary now.
+func (s *Server) Follow(primary *Server) {
+	s.t.Helper()
+	if err := os.RemoveAll(s.dir + "/data"); err != nil {
+		s.t.Fatal(err)
+	}
+	s.follow(primary)
+}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package spoolpostgres
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+)
+
+// proxy is between a node and the server.
+type proxy struct {
+	listener net.Listener
+	to       string
+	mu       sync.Mutex
+	conns    map[net.Conn]bool
+	cut      bool
+	// commit says what to do with a COMMIT: 0 nothing, 'b' cuts the connection before the server has it, 'a' after it was done.
+	commit func() byte
+}
+
+func newProxy(t testing.TB, to int) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", to), conns: make(map[net.Conn]bool)}
+	t.Cleanup(func() { _ = l.Close(); p.set(true) })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(c)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) dsn() string {
+	return fmt.Sprintf("postgres://msa@%s/postgres?sslmode=disable", p.listener.Addr())
+}
+
+// set cuts all connections and refuses new ones, or no longer.
+func (p *proxy) set(cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cut = cut; cut {
+		for c := range p.conns {
+			_ = c.Close()
+		}
+	}
+}
+
+func (p *proxy) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", p.to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	p.mu.Lock()
+	if p.cut {
+		p.mu.Unlock()
+		return
+	}
+	p.conns[client], p.conns[server] = true, true
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.conns, client)
+		delete(p.conns, server)
+		p.mu.Unlock()
+	}()
+	var after sync.Once
+	mute := make(chan struct{})
+	go func() {
+		defer client.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buf)
+			if err != nil {
+				return
+			}
+			select {
+			case <-mute: // the server has done it, and says so
+				return
+			default:
+			}
+			if _, err := client.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		if p.commit != nil && bytes.Contains(bytes.ToLower(buf[:n]), []byte("commit\x00")) {
+			switch p.commit() {
+			case 'b':
+				return
+			case 'a':
+				after.Do(func() { close(mute) })
+			}
+		}
+		if _, err := server.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}

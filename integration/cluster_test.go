@@ -302,7 +302,11 @@ func TestClusterSurvives(t *testing.T) {
 		}
 	}
 	messages, again, most := c.hop.counts()
-	t.Logf("%d rounds: %d answered, %d refused for a while, %d delivered, %d of them again; %d at once", rounds, len(c.answered), c.refused, messages, again, most)
+	var each []int
+	for _, s := range c.nodes {
+		each = append(each, strings.Count(s.log.String(), "delivery delivered"))
+	}
+	t.Logf("%d rounds: %d answered, %d refused for a while, %d delivered, %v by the nodes, %d again; %d at once", rounds, len(c.answered), c.refused, messages, each, again, most)
 	if again > rounds*clusterAtOnce {
 		t.Errorf("%d were delivered again, more than were in flight", again)
 	}

@@ -29,6 +29,7 @@ func relaying(p *postfix) layout {
 	deliver @near maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
 	queue {
 		retry 500ms
+		probe 500ms 2s
 		workers 1
 	}`,
 	}

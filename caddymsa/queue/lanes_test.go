@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -506,6 +507,38 @@ func TestSetAsideBound(t *testing.T) {
 		r.after(time.Minute)
 		if n, _ := s.atOnce(); n != 4*8+8/2 {
 			t.Errorf("%d attempts at once", n)
+		}
+	})
+}
+
+// Lanes that take their time, and let messages through, leave room for those that take a moment, however many they are
+// and whosever messages go there.
+func TestManySlowLanes(t *testing.T) {
+	s := newSink(func(ctx context.Context, d *queue.Delivery) error {
+		if strings.Contains(d.Recipients[0].Address, "slow") {
+			select {
+			case <-time.After(20*time.Second + time.Duration(rand.IntN(20000))*time.Millisecond): // or all would end at once
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	run(t, to(&hops{sink: s, concurrency: 8}), func(r *rig) {
+		r.Start()
+		for i := range 2000 {
+			r.submit(fmt.Sprintf("S%04d", i), nil, fmt.Sprintf("bob@slow%d.example", i%20))
+		}
+		r.after(5 * time.Minute) // each lane has all that it takes by now
+		if n, _ := s.atOnce(); n != 20*8 {
+			t.Errorf("%d attempts at once, with %d workers", n, r.host.g.settings.Workers)
+		}
+		for i := range 200 {
+			user := []string{"alice", "carol"}[i%2]
+			id := fmt.Sprintf("G%03d", i)
+			r.submit(id, func(e *queue.Entry) { e.User = user }, "bob@good.example")
+			r.after(100 * time.Millisecond)
+			r.mustNotHave(id)
 		}
 	})
 }

@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// asideAfter is how long an attempt in a lane that is not proven keeps a worker's place. Most that
-	// take longer wait for a next hop that says nothing, which costs a connection and no more, and
-	// behind two hundred of those are lanes that nobody has tried yet.
+	// asideAfter is how long an attempt keeps a worker's place. Most that take longer wait for a next hop that
+	// says nothing, or not much, which costs a connection and no more, and behind all that such lanes may
+	// take are lanes that nobody has tried yet, and those that take a moment.
 	asideAfter = time.Second
 	// asideShare is how many attempts are set aside at most, for each worker.
 	asideShare = 4
@@ -30,11 +30,9 @@ type seat struct {
 func (q *Queue) take(lane string, workers int) *seat {
 	s := &seat{q: q, workers: workers, unproven: q.lanes.claim(lane)}
 	q.running.Add(1)
-	if s.unproven {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.timer = time.AfterFunc(asideAfter, s.setAside)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer = time.AfterFunc(asideAfter, s.setAside)
 	return s
 }
 
@@ -59,9 +57,7 @@ func (s *seat) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
-	if s.timer != nil {
-		s.timer.Stop()
-	}
+	s.timer.Stop()
 	if s.aside {
 		s.q.aside.Add(-1)
 		return

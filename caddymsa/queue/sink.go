@@ -134,7 +134,7 @@ var ErrNoRoute = errors.New("no route takes the recipient")
 
 // Settings are the queue's, whatever the route.
 type Settings struct {
-	// Workers is how many attempts run at once, beside those that wait for lanes which no success is known of.
+	// Workers is how many attempts run at once, beside those that have taken more than a second.
 	Workers int
 	// FirstProbe is the wait before a lane that is down is tried again, which doubles up to LastProbe.
 	FirstProbe, LastProbe time.Duration

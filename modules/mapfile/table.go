@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
@@ -144,9 +145,19 @@ func read(in io.Reader, name string, size int64, c names.Case) (*table, error) {
 	return t, t.build(name)
 }
 
-// build makes the hash tables.
-func (t *table) build(name string) error {
-	t.actual, t.logical = newIndex(t.pairs), newIndex(t.pairs)
+// build makes the hash tables, which takes most of the time of a large file: both at once.
+func (t *table) build(name string) (err error) {
+	var both sync.WaitGroup
+	both.Go(t.buildLogical)
+	if err = t.buildActual(name); err == nil {
+		t.findAgain()
+	}
+	both.Wait()
+	return err
+}
+
+func (t *table) buildActual(name string) error {
+	t.actual = newIndex(t.pairs)
 	for i := 0; i < len(t.text); {
 		p, next := t.at(i)
 		slot, half := t.actual.slot(t, p.logicalKey, logicalKey)
@@ -155,11 +166,24 @@ func (t *table) build(name string) error {
 			return fmt.Errorf("%s:%d: %s is specified twice, first in line %d", name, p.line, p.logical, first.line)
 		}
 		*slot = half | uint64(i+1)
+		i = next
+	}
+	return nil
+}
+
+func (t *table) buildLogical() {
+	t.logical = newIndex(t.pairs)
+	for i := 0; i < len(t.text); {
+		p, next := t.at(i)
 		if slot, half := t.logical.slot(t, p.actualKey, actualKey); *slot == 0 {
 			*slot = half | uint64(i+1)
 		}
 		i = next
 	}
+}
+
+// findAgain finds outputs that are keys again.
+func (t *table) findAgain() {
 	for i := 0; i < len(t.text); {
 		p, next := t.at(i)
 		if slot, _ := t.actual.slot(t, p.actualKey, logicalKey); *slot != 0 && string(p.actual) != t.actualAt(*slot) {
@@ -171,7 +195,6 @@ func (t *table) build(name string) error {
 		}
 		i = next
 	}
-	return nil
 }
 
 // find looks a key up: what is actual for a logical one, or the other way round.

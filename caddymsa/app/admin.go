@@ -17,7 +17,7 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	part = &admin.Part{Log: app.log, Spool: app.delivery.store.spool, Queue: app.delivery.store.queue, ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
-		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout()}
+		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout(), TLS: srv.tlsConfig}
 		for _, b := range srv.Auth.backends {
 			s.Backends = append(s.Backends, admin.Backend{ID: b.id, Module: b.module, Reload: b.reload})
 		}

@@ -70,6 +70,12 @@ func newInstance(t *testing.T) *instance {
 // certificate writes NAME.pem and NAME.key, and trusts them.
 func (in *instance) certificate(name string, hosts ...string) {
 	in.t.Helper()
+	in.validity(name, func(*x509.Certificate) {}, hosts...)
+}
+
+// validity is certificate with something changed.
+func (in *instance) validity(name string, change func(*x509.Certificate), hosts ...string) {
+	in.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		in.t.Fatal(err)
@@ -77,6 +83,7 @@ func (in *instance) certificate(name string, hosts ...string) {
 	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: hosts[0]}, DNSNames: hosts,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(100 * time.Hour), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	change(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		in.t.Fatal(err)

@@ -27,6 +27,7 @@ func init() {
 //	POST /msa/queue-actions/<action>   hold, release, retry, reroute, bounce or delete
 //	GET  /msa/lanes                    lists the lanes, with what waits there and why
 //	POST /msa/lane-actions/<action>    pause, resume or probe
+//	GET  /msa/health                   says whether messages can be accepted, and why not
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
 //	POST /msa/spool/move               takes messages from one spool to another
 //
@@ -47,6 +48,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
 		{Pattern: "/msa/spool/check", Handler: get(serveSpoolCheck)},
+		{Pattern: "/msa/health", Handler: caddy.AdminHandlerFunc(serveHealth)},
 		{Pattern: "/msa/spool/move", Handler: caddy.AdminHandlerFunc(serveSpoolMove)},
 		{Pattern: "/msa/queue-content/", Handler: get(serveMessage)},
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"time"
@@ -38,6 +39,7 @@ type Server struct {
 	Mechanisms     []string      // that are offered
 	Realms         []string      // of DIGEST-MD5
 	Timeout        time.Duration // of a question to a backend
+	TLS            *tls.Config   // of its handshakes; nil before they begin
 }
 
 // Backend is an auth backend.

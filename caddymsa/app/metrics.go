@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // metrics are made once a process, so that they survive reloads; each
@@ -39,6 +40,7 @@ type spoolCollector struct{}
 
 var (
 	spoolMessages = prometheus.NewDesc("caddy_msa_spool_messages", "Messages in the spool, those that are held or dead letters included.", []string{"spool"}, nil)
+	spoolDamaged  = prometheus.NewDesc("caddy_msa_spool_damaged_messages", "Messages of the spool that cannot be read whole, those that were set aside included.", []string{"spool"}, nil)
 	spoolDraining = prometheus.NewDesc("caddy_msa_spool_draining_messages", "Messages left in a spool that a former configuration used.", []string{"spool"}, nil)
 	laneWaiting   = prometheus.NewDesc("caddy_msa_queue_waiting", "Jobs that wait, by the route of their lanes.", []string{"spool", "route"}, nil)
 	lanesByState  = prometheus.NewDesc("caddy_msa_queue_lanes", "Lanes that have jobs or are not up, by state.", []string{"spool", "state"}, nil)
@@ -49,6 +51,7 @@ var (
 func (spoolCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- spoolMessages
 	descriptions <- spoolOctets
+	descriptions <- spoolDamaged
 	descriptions <- spoolDraining
 	descriptions <- laneWaiting
 	descriptions <- lanesByState
@@ -64,6 +67,9 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 		if messages, octets, err := s.spool.Size(context.Background()); err == nil {
 			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
 			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
+			if d, ok := s.spool.(queue.DamageCounter); ok {
+				values <- prometheus.MustNewConstMetric(spoolDamaged, prometheus.GaugeValue, float64(d.Damaged()), key.(string))
+			}
 			if s.draining.Load() {
 				values <- prometheus.MustNewConstMetric(spoolDraining, prometheus.GaugeValue, float64(messages), key.(string))
 			}

@@ -137,6 +137,11 @@ type Checker interface {
 	Check(ctx context.Context, progress func(messages int), found func(id, problem string)) (messages int, octets int64, err error)
 }
 
+// DamageCounter is what a Spool can be besides: it says how many messages it cannot read whole.
+type DamageCounter interface {
+	Damaged() int
+}
+
 // Draft is a message being written. The caller ends it with Commit or Abort, or gives it to a
 // Record; Abort after it was committed does nothing.
 type Draft interface {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -32,9 +34,30 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 		}
 		progress(messages)
 		if len(ids) < listPage {
+			s.checkAside(found)
 			return messages, octets, nil
 		}
 		after = ids[len(ids)-1]
+	}
+}
+
+// checkAside names what was set aside because it is damaged, until the operator removes it.
+func (s *Store) checkAside(found func(id, problem string)) {
+	s.damage.mu.Lock()
+	aside := maps.Clone(s.damage.aside)
+	s.damage.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(aside)) {
+		dir := s.fs.PathJoin(s.path(asideDir), name)
+		if _, err := s.fs.Stat(dir); err != nil {
+			continue // the operator has removed it
+		}
+		r := aside[name]
+		found(asideDir+"/"+name, "damage was set aside: "+r.Cause+"; 'caddy msa spool salvage "+s.dir+"' gets what can be had of it")
+		for _, id := range slices.Sorted(maps.Keys(r.Lost)) {
+			if s.schedule.find(id) == nil {
+				found(id, r.Lost[id])
+			}
+		}
 	}
 }
 
@@ -44,15 +67,20 @@ func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err 
 	if err != nil {
 		return 0, err
 	}
+	if why := s.problem(id); why != "" {
+		return 0, errors.New(why)
+	}
 	m, err := s.OpenMessage(ctx, id)
 	if err == nil {
 		octets, err = io.Copy(io.Discard, m)
 		err = errors.Join(err, m.Close())
 	}
 	if err != nil {
-		if s.schedule.find(id) == nil {
+		e := s.schedule.find(id)
+		if e == nil {
 			return 0, queue.ErrNotFound
 		}
+		s.spoil(e, err)
 		return octets, err
 	}
 	if octets != v.Entry.Size {
@@ -61,5 +89,8 @@ func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err 
 	return octets, nil
 }
 
-// Interface guard
-var _ queue.Checker = (*Store)(nil)
+// Interface guards
+var (
+	_ queue.Checker       = (*Store)(nil)
+	_ queue.DamageCounter = (*Store)(nil)
+)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,8 @@ type draft struct {
 	number  uint64
 	size    int64 // octets in the file
 	checked int64
-	err     error // of a write: nothing more is taken
+	sum     uint32 // of the file
+	err     error  // of a write: nothing more is taken
 	ended   bool
 }
 
@@ -110,6 +112,7 @@ func (d *draft) flush() error {
 	if d.readers.Load() > 0 { // they keep this one; it is never used again
 		d.buf, d.readers = append(make([]byte, 0, cap(d.buf)), d.buf...), new(atomic.Int32)
 	}
+	d.sum = crc32.Update(d.sum, castagnoli, d.buf)
 	for b := d.buf; len(b) > 0; {
 		n, err := d.file.Write(b)
 		d.size += int64(n)
@@ -227,15 +230,17 @@ func (d *draft) prepare(a *queue.Accept) (*newMessage, error) {
 	}
 	m.e = &entry{id: a.Entry.ID, size: int64(len(a.Header) + len(d.buf)), next: int32(len(m.jobs)) + 1}
 	m.e.describe(a.Entry)
+	m.e.set(entrySummed|entryProven, true)
 	body := [][]byte{a.Header, d.buf}
 	if d.file != nil {
 		if err := d.finish(); err != nil {
 			return nil, err
 		}
-		m.e.file, m.e.size = d.number, d.size
+		m.e.file, m.e.size, m.e.sum = d.number, d.size, d.sum
 		body = [][]byte{a.Header}
 	}
-	value, err := m.e.encode(a.Entry, m.jobs)
+	m.e.set(entryHeld|entryStatus, a.Held != "")
+	value, err := m.e.encode(a.Entry, m.jobs, body)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +251,6 @@ func (d *draft) prepare(a *queue.Accept) (*newMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.e.set(entryHeld|entryStatus, true)
 		m.writes = append(m.writes, set(statusKey(m.e.id), status))
 	}
 	return m, nil

@@ -86,7 +86,7 @@ func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 	var errs atomic.Int32
 	o.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) {
-			if n := errs.Add(1); isFull(err) || n > maxBackgroundErrors || e.fs.down.Load() {
+			if n := errs.Add(1); isFull(err) || isCorrupt(err) || n > maxBackgroundErrors || e.fs.down.Load() {
 				e.fail(err)
 				select {}
 			}
@@ -218,6 +218,19 @@ func (e *engine) each(prefix byte, after string, f func(id string, value []byte)
 		return it.Close()
 	})
 }
+
+// met looks at what reading envelopes, jobs or statuses came to: an engine that meets damage there is given up, and the
+// store rebuilt, since messages cannot even be listed.
+func (e *engine) met(err error) error {
+	if isCorrupt(err) {
+		e.fail(err)
+		return e.failure()
+	}
+	return err
+}
+
+// flush has all that was committed in the tables.
+func (e *engine) flush() error { return e.read(func(db *pebble.DB) error { return db.Flush() }) }
 
 // failure says why the engine is beyond use.
 func (e *engine) failure() error {

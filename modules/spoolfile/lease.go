@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -48,6 +46,9 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 		s.schedule.mu.Lock()
 		s.schedule.release(j)
 		if down == nil && !j.e.is(entryGone) { // it cannot be read: the others must not wait behind it
+			if !errors.Is(err, queue.ErrNotFound) {
+				s.spoil(j.e, err)
+			}
 			j.e.set(entryBroken, true)
 			for other := range j.e.all() {
 				if other.lease == nil {
@@ -60,9 +61,6 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 		if down != nil {
 			return nil, time.Time{}, down
 		}
-		if !errors.Is(err, queue.ErrNotFound) {
-			s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", j.e.id), zap.Error(err))
-		}
 	}
 }
 
@@ -70,6 +68,9 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 func (s *Store) lease(j *job) (*lease, error) {
 	m, err := s.read(j.e)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.prove(j.e); err != nil {
 		return nil, err
 	}
 	l := &lease{s: s, j: j, entry: m.entry, status: m.status}
@@ -93,6 +94,23 @@ func (s *Store) lease(j *job) (*lease, error) {
 	return l, nil
 }
 
+// prove reads a message of an earlier process once, before it is delivered.
+func (s *Store) prove(e *entry) error {
+	if e.is(entryProven) {
+		return nil
+	}
+	m, err := s.openMessage(e)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, m)
+	if err = errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	e.set(entryProven, true)
+	return nil
+}
+
 // stored is what is stored of an entry, apart from jobs, which are read one by one.
 type stored struct {
 	s      *Store
@@ -114,7 +132,7 @@ func (s *Store) read(e *entry) (*stored, error) {
 		return nil, queue.ErrNotFound
 	}
 	if err != nil {
-		return nil, err
+		return nil, eng.met(err)
 	}
 	m := &stored{s: s, eng: eng, e: e, status: new(queue.Status)}
 	if m.env, err = decodeEnvelope(value); err != nil {
@@ -126,7 +144,7 @@ func (s *Store) read(e *entry) (*stored, error) {
 	if e.is(entryStatus) {
 		value, err := eng.get(statusKey(e.id))
 		if err != nil && !errors.Is(err, pebble.ErrNotFound) {
-			return nil, err
+			return nil, eng.met(err)
 		}
 		if m.status, err = decodeStatus(value); err != nil {
 			return nil, err
@@ -151,7 +169,7 @@ func (m *stored) job(number int) (*queue.Job, error) {
 		return m.env.job(m.entry, number)
 	}
 	if err != nil {
-		return nil, err
+		return nil, m.eng.met(err)
 	}
 	rec, err := decodeJob(value)
 	if err != nil {
@@ -191,7 +209,12 @@ func (l *lease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	if l.over() {
 		return nil, queue.ErrLeaseEnded
 	}
-	return l.s.openMessage(l.j.e.id, l.j.e.file, l.j.e.size)
+	m, err := l.s.openMessage(l.j.e)
+	if err != nil {
+		return nil, err
+	}
+	m.damaged = func(err error) { l.s.spoil(l.j.e, err) }
+	return m, nil
 }
 
 func (l *lease) over() bool {
@@ -200,29 +223,30 @@ func (l *lease) over() bool {
 	return l.ended
 }
 
-func (s *Store) openMessage(id string, file uint64, size int64) (io.ReadSeekCloser, error) {
+func (s *Store) openMessage(e *entry) (*message, error) {
 	eng, err := s.engine()
 	if err != nil {
 		return nil, err
 	}
-	value, err := eng.get(bodyKey(id))
+	value, err := eng.get(bodyKey(e.id))
 	if err != nil {
-		return nil, fmt.Errorf("message %s: %w", id, err)
+		return nil, fmt.Errorf("message %s: %w", e.id, err)
 	}
 	m := &message{head: value}
-	if file != 0 {
-		if m.file, err = s.fs.Open(s.bodyFile(file)); err != nil {
-			return nil, fmt.Errorf("message %s: %w", id, err)
+	if e.file != 0 {
+		name := s.bodyFile(e.file)
+		if m.file, err = s.fs.Open(name); err != nil {
+			return nil, fmt.Errorf("message %s: %w", e.id, err)
 		}
 		info, err := m.file.Stat()
-		if err == nil && info.Size() != size {
-			err = fmt.Errorf("its body has %d octets and not %d", info.Size(), size)
+		if err == nil && info.Size() != e.size {
+			err = fmt.Errorf("its body, %s, has %d octets and not %d", name, info.Size(), e.size)
 		}
 		if err != nil {
 			m.file.Close()
-			return nil, fmt.Errorf("message %s: %w", id, err)
+			return nil, fmt.Errorf("message %s: %w", e.id, err)
 		}
-		m.size = size
+		m.size, m.name, m.summed, m.want = e.size, name, e.is(entrySummed), e.sum
 	}
 	m.SectionReader = io.NewSectionReader(m, 0, int64(len(m.head))+m.size)
 	return m, nil
@@ -239,42 +263,4 @@ func (l *lease) Release() {
 	l.s.schedule.release(l.j)
 	l.s.schedule.settle(l.j)
 	l.s.wake()
-}
-
-// message is a header, and a body in the same octets or in a file.
-type message struct {
-	*io.SectionReader
-	head []byte
-	file vfs.File // nil for a small body
-	size int64    // of the file
-}
-
-// ReadAt implements io.ReaderAt for the SectionReader.
-func (m *message) ReadAt(p []byte, off int64) (n int, err error) {
-	if off < int64(len(m.head)) {
-		n = copy(p, m.head[off:])
-		if n == len(p) || m.file == nil {
-			return n, shortRead(n, p)
-		}
-		off += int64(n)
-	}
-	if m.file == nil {
-		return n, io.EOF
-	}
-	k, err := m.file.ReadAt(p[n:], off-int64(len(m.head)))
-	return n + k, err
-}
-
-func shortRead(n int, p []byte) error {
-	if n < len(p) {
-		return io.EOF
-	}
-	return nil
-}
-
-func (m *message) Close() error {
-	if m.file == nil {
-		return nil
-	}
-	return m.file.Close()
 }

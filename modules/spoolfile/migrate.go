@@ -33,8 +33,7 @@ func (s *Store) migrate(eng *engine, ids []string, now int64) error {
 			e := &entry{id: id}
 			more, err := s.migrateOne(e, value, now)
 			if err != nil {
-				s.log.Error("an envelope in the spool cannot be read; the message is not delivered", zap.String("queue_id", id), zap.Error(err))
-				e.set(entryBroken, true)
+				s.spoil(e, err)
 			}
 			writes = append(writes, more...)
 			s.schedule.reserve(e)
@@ -92,7 +91,7 @@ func (s *Store) migrateOne(e *entry, value []byte, now int64) ([]edit, error) {
 	e.file, e.size = binary.BigEndian.Uint64(value[10:]), int64(binary.BigEndian.Uint64(value[18:]))
 	q, jobs, status := old.split()
 	e.describe(q)
-	envelope, err := e.encode(q, jobs)
+	envelope, err := e.encode(q, jobs, nil)
 	if err != nil {
 		return nil, err
 	}

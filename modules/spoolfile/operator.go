@@ -31,6 +31,9 @@ func (s *Store) Get(ctx context.Context, id string) (*queue.EntryView, error) {
 // message is the operator's view of an entry.
 func (m *stored) message() (*queue.EntryView, error) {
 	v := &queue.EntryView{Entry: m.entry, Status: *m.status}
+	if why := m.s.problem(m.e.id); m.e.is(entryBroken) && v.Status.Held == "" {
+		v.Status.Held = "damaged: " + why
+	}
 	numbers, leased, special := m.s.schedule.jobs(m.e)
 	v.StatusLeased = special
 	for i, n := range numbers {
@@ -66,7 +69,11 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, 
 	if e == nil {
 		return nil, queue.ErrNotFound
 	}
-	return s.openMessage(id, e.file, e.size)
+	m, err := s.openMessage(e)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // List calls yield for messages in the order of their ids.
@@ -212,8 +219,15 @@ func (s *Store) store(p *pending) error {
 		}
 		return err
 	}
+	s.cured(p.e) // it is gone, or tried again
 	s.schedule.mu.Lock()
+	broken := p.e.is(entryBroken)
 	s.happen(p)
+	for j := p.e.jobs; j != nil && broken && !p.ends; j = j.sibling {
+		if j.lease == nil && j.place == 0 && j.line == nil {
+			s.schedule.settle(j)
+		}
+	}
 	s.schedule.mu.Unlock()
 	if p.ends {
 		s.removeBody(p.e.file)
@@ -298,5 +312,5 @@ func (s *Store) ids(after string) (ids []string, err error) {
 		ids = append(ids, id)
 		return len(ids) < listPage
 	})
-	return ids, err
+	return ids, eng.met(err)
 }

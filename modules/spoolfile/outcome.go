@@ -88,7 +88,9 @@ func (s *Store) happen(p *pending) {
 		}
 	}
 	e.set(entryStatus, e.is(entryStatus) || !p.status.IsZero())
-	e.set(entryBroken, false)
+	if s.problem(e.id) == "" {
+		e.set(entryBroken, false)
+	}
 	s.schedule.follow(e, p.status)
 }
 

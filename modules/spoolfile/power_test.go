@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -209,7 +212,16 @@ func audit(fs vfs.FS, p *promises) error {
 	return auditIn("/var/spool", fs, testOptions(fs), p)
 }
 
-func auditIn(dir string, fs vfs.FS, o Options, p *promises) error {
+func auditIn(dir string, fs vfs.FS, o Options, p *promises) (err error) {
+	core, logged := observer.New(zapcore.ErrorLevel)
+	o.Log = zap.New(core)
+	defer func() { // what a crash leaves is no damage
+		for _, l := range logged.All() {
+			if err == nil || strings.Contains(err.Error(), "not all leased") {
+				err = fmt.Errorf("the log says %q %v; %v", l.Message, l.ContextMap(), err)
+			}
+		}
+	}()
 	s, err := Open(dir, o)
 	if err != nil {
 		return err

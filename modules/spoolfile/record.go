@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"hash/fnv"
 	"io"
 	"time"
@@ -20,6 +21,8 @@ const (
 	bodyPrefix     = 'b' // b<id>: the prepended header, and the body if it is small
 	jobPrefix      = 'j' // j<id> NUL <number>: a job that is not as it was in the envelope record
 	statusPrefix   = 's' // s<id>: what changed of the entry as a whole
+
+	keyPrefixes = "ebjs"
 )
 
 func envelopeKey(id string) []byte { return append([]byte{envelopePrefix}, id...) }
@@ -39,25 +42,38 @@ func splitJobKey(key string) (id string, number int, err error) {
 }
 
 // Versions of a record. The first two were whole entries with all that changed of them; Open turns
-// them into the third.
+// them into the fourth.
 const (
 	recordFirst   = 1
 	recordSecond  = 2
-	recordVersion = 3
+	recordThird   = 3 // has no checksums
+	recordVersion = 4
 	jobVersion    = 1
 	statusVersion = 1
 )
 
 var errRecord = errors.New("damaged envelope record")
 
+// Flags of an envelope record.
+const (
+	envelopeSummed = 1 << iota // the message's checksums are known
+	envelopeHeld               // a status that holds the message was stored with it
+)
+
 // envelope is an envelope record: what the schedule needs, in fixed places before the entry's
-// JSON, so that a scan parses none.
+// JSON, so that a scan parses none. Its checksum is the store's too; with one of its own it can be
+// trusted where the store cannot.
 type envelope struct {
 	file     uint64
 	size     int64
 	priority int8
 	user     uint64
 	accepted int64
+	summed   bool
+	bodySum  uint32 // of what the body's key has
+	bodyLen  uint32
+	fileSum  uint32
+	held     bool
 	octets   int // of the record
 	jobs     []firstJob
 	json     []byte
@@ -79,14 +95,30 @@ func (e *entry) describe(q *queue.Entry) {
 	e.user = h.Sum64()
 }
 
+// envelopeFixed is how long version, flags, length and checksum of the rest are.
+const envelopeFixed = 10
+
 // encode writes the record.
-func (e *entry) encode(q *queue.Entry, jobs []queue.Job) ([]byte, error) {
-	body, err := json.Marshal(q)
+func (e *entry) encode(q *queue.Entry, jobs []queue.Job, body [][]byte) ([]byte, error) {
+	entry, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("entry %s: %w", q.ID, err)
 	}
-	b := make([]byte, 0, 128+len(body))
-	b = append(b, recordVersion, 0)
+	b := make([]byte, envelopeFixed, 128+len(entry))
+	b[0] = recordVersion
+	if e.is(entrySummed) {
+		b[1] |= envelopeSummed
+	}
+	if e.is(entryHeld) {
+		b[1] |= envelopeHeld
+	}
+	bodySum, bodyLen := uint32(0), 0
+	for _, p := range body {
+		bodySum, bodyLen = crc32.Update(bodySum, castagnoli, p), bodyLen+len(p)
+	}
+	b = binary.BigEndian.AppendUint32(b, bodySum)
+	b = binary.BigEndian.AppendUint32(b, uint32(bodyLen))
+	b = binary.BigEndian.AppendUint32(b, e.sum)
 	b = binary.BigEndian.AppendUint64(b, e.file)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.size))
 	b = append(b, byte(e.priority))
@@ -105,7 +137,10 @@ func (e *entry) encode(q *queue.Entry, jobs []queue.Job) ([]byte, error) {
 		}
 		b = appendText(b, string(to))
 	}
-	return append(b, body...), nil
+	b = append(b, entry...)
+	binary.BigEndian.PutUint32(b[2:], uint32(len(b)))
+	binary.BigEndian.PutUint32(b[6:], crc32.Checksum(b[envelopeFixed:], castagnoli))
+	return b, nil
 }
 
 func appendText(b []byte, s string) []byte {
@@ -142,6 +177,13 @@ func (r *reader) uint64() uint64 {
 	return 0
 }
 
+func (r *reader) uint32() uint32 {
+	if b := r.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
 func (r *reader) int64() int64 { return int64(r.uint64()) }
 
 func (r *reader) uvarint() uint64 {
@@ -158,15 +200,22 @@ func (r *reader) text() string { return string(r.take(r.uvarint())) }
 
 // decodeEnvelope reads an envelope record, whose JSON stays what it is.
 func decodeEnvelope(b []byte) (*envelope, error) {
-	r := &reader{b: b}
-	if v := r.octet(); v != recordVersion {
-		if len(b) == 0 {
+	if len(b) < 2 {
+		return nil, errRecord
+	}
+	v := &envelope{octets: len(b)}
+	r := &reader{b: b[2:]}
+	switch b[0] {
+	case recordThird:
+	case recordVersion:
+		if length, sum := r.uint32(), r.uint32(); r.bad || uint64(length) != uint64(len(b)) || sum != crc32.Checksum(r.b, castagnoli) {
 			return nil, errRecord
 		}
-		return nil, fmt.Errorf("envelope record of version %d, which this program does not know", v)
+		v.summed, v.held = b[1]&envelopeSummed != 0, b[1]&envelopeHeld != 0
+		v.bodySum, v.bodyLen, v.fileSum = r.uint32(), r.uint32(), r.uint32()
+	default:
+		return nil, fmt.Errorf("envelope record of version %d, which this program does not know", b[0])
 	}
-	r.octet()
-	v := &envelope{}
 	v.file, v.size = r.uint64(), r.int64()
 	v.priority, v.user, v.accepted = int8(r.octet()), r.uint64(), r.int64()
 	n := r.uvarint()
@@ -180,7 +229,6 @@ func decodeEnvelope(b []byte) (*envelope, error) {
 		return nil, errRecord
 	}
 	v.json = r.b
-	v.octets = len(b)
 	return v, nil
 }
 

@@ -21,7 +21,7 @@ func (s *Store) watch(eng *engine) {
 		s.log.Error("the spool's storage failed: messages are refused until it can be opened again",
 			zap.String("directory", s.dir), zap.Error(eng.cause))
 		began := time.Now()
-		if eng = s.reopen(); eng == nil {
+		if eng = s.reopen(eng.cause); eng == nil {
 			return
 		}
 		s.log.Info("the spool's storage is open again", zap.String("directory", s.dir), zap.Duration("after", time.Since(began)))
@@ -30,7 +30,7 @@ func (s *Store) watch(eng *engine) {
 }
 
 // reopen tries until the storage is open; nil when the spool is closed first.
-func (s *Store) reopen() *engine {
+func (s *Store) reopen(cause error) *engine {
 	for wait := s.opts.Retry; ; wait = min(2*wait, maxRetry) {
 		select {
 		case <-s.closing:
@@ -40,8 +40,9 @@ func (s *Store) reopen() *engine {
 		if s.space.check() != nil {
 			continue
 		}
-		eng, err := s.openEngine()
+		eng, err := s.openAgain(cause)
 		if err == nil {
+			cause = nil
 			if err = s.adopt(eng); err == nil {
 				return eng
 			}
@@ -73,4 +74,79 @@ func (s *Store) adopt(eng *engine) error {
 	}
 	s.current = eng
 	return nil
+}
+
+// openAgain opens the store, or what can be read of it if the cause of the failure is that it is damaged.
+func (s *Store) openAgain(cause error) (*engine, error) {
+	if !isCorrupt(cause) {
+		eng, err := s.openEngine()
+		if !isCorrupt(err) && !notThere(err) {
+			return eng, err
+		}
+		cause = err
+	}
+	r, err := s.rebuild(cause, nil)
+	if err != nil {
+		return nil, err
+	}
+	eng, err := s.openEngine()
+	if err == nil {
+		if err = s.reconcile(eng, r); err != nil {
+			eng.close()
+		}
+	}
+	return eng, err
+}
+
+// reconcile makes one of a store that was rebuilt and of the schedule, which knows what became of the messages.
+func (s *Store) reconcile(eng *engine, r *asideReport) error {
+	stored := make(map[string]bool)
+	var gone []edit
+	if err := eng.each(envelopePrefix, "", func(id string, _ []byte) bool {
+		if s.schedule.find(id) != nil {
+			stored[id] = true
+			return true
+		}
+		gone = append(gone, edit{key: envelopeKey(id)}, edit{key: bodyKey(id)}, edit{key: statusKey(id)}) // it was delivered
+		return true
+	}); err != nil {
+		return err
+	}
+	if err := eng.commit(&change{writes: gone}); err != nil {
+		return err
+	}
+	for _, e := range s.schedule.missing(stored) {
+		if r.Lost[e.id] == "" {
+			s.log.Error("a message of the spool is lost: nothing of it can be read", zap.String("queue_id", e.id), zap.String("aside", s.aside), s.remedy())
+			r.Lost[e.id] = "nothing of it can be read"
+		}
+		if e.file != 0 {
+			s.removeOrphan(e.file)
+		}
+	}
+	for _, some := range []map[string]string{r.Lost, r.Held} {
+		for id := range some {
+			if e := s.schedule.find(id); e != nil && stored[id] {
+				if err := s.reload(eng, e); err != nil {
+					s.spoil(e, err)
+				}
+			}
+		}
+	}
+	return s.report(s.aside, r)
+}
+
+// missing removes the entries that are not stored any more.
+func (s *schedule) missing(stored map[string]bool) (missing []*entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, e := range s.entries {
+		if !stored[id] && e.jobs != nil { // and is not being committed
+			missing = append(missing, e)
+		}
+	}
+	for _, e := range missing {
+		s.remove(e)
+	}
+	return missing
 }

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-	"go.uber.org/zap"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // scan fills the schedule with what is stored; f sees each entry first.
@@ -21,8 +19,7 @@ func (s *Store) scan(eng *engine, f func(*entry)) error {
 		}
 		e := &entry{id: id}
 		if err := s.revive(e, value, now); err != nil {
-			s.log.Error("an envelope in the spool cannot be read; the message is not delivered", zap.String("queue_id", id), zap.Error(err))
-			e.set(entryBroken, true)
+			s.spoil(e, err)
 		}
 		s.schedule.reserve(e)
 		return true
@@ -44,8 +41,7 @@ func (s *Store) scan(eng *engine, f func(*entry)) error {
 		}
 		status, err := decodeStatus(value)
 		if err != nil {
-			s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", id), zap.Error(err))
-			e.set(entryBroken, true)
+			s.spoil(e, err)
 			return true
 		}
 		e.set(entryStatus, true)
@@ -93,6 +89,8 @@ func (s *Store) revive(e *entry, value []byte, now int64) error {
 		return err
 	}
 	e.file, e.size, e.priority, e.user, e.accepted = v.file, v.size, v.priority, v.user, v.accepted
+	e.sum = v.fileSum
+	e.set(entrySummed, v.summed)
 	e.envelope, e.next = int32(min(v.octets, 1<<30)), int32(len(v.jobs))+1
 	last := &e.jobs
 	for i := range v.jobs {
@@ -123,8 +121,7 @@ func (s *Store) scanJobs(eng *engine, now int64) error {
 			return true
 		}
 		if err := s.reviveJob(e, number, value, now); err != nil {
-			s.log.Error("an entry of the spool cannot be read; it is not delivered", zap.String("queue_id", id), zap.Error(err))
-			e.set(entryBroken, true)
+			s.spoil(e, err)
 		}
 		return true
 	})

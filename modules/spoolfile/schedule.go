@@ -18,7 +18,8 @@ type entry struct {
 	jobs     *job // linked by sibling
 	special  *job // that follows from the status, if there is one
 	envelope int32
-	next     int32 // number of the next job that is new
+	next     int32  // number of the next job that is new
+	sum      uint32 // checksum of the file
 	priority int8
 	flags    atomic.Uint32
 
@@ -31,6 +32,8 @@ const (
 	entryStatus // a status is stored
 	entryBroken // it could not be read; it waits for the operator
 	entryGone   // it was deleted while somebody had a pointer to it
+	entrySummed // sum is known; versions before did not write it
+	entryProven // its octets were written, or read, by this process
 )
 
 func (e *entry) is(flag uint32) bool { return e.flags.Load()&flag != 0 }

@@ -23,6 +23,8 @@ import (
 //	ballast   given up when the disk is full
 //	store/    pebble: envelopes, prepended headers, small bodies
 //	bodies/   a file for each large body
+//	state     how the spool was left
+//	damaged/  what was damaged and set aside
 //
 // All methods may be called at the same time.
 type Store struct {
@@ -49,6 +51,9 @@ type Store struct {
 	// limited: they have been reached; for the log.
 	limited atomic.Bool
 	tidy    chan struct{} // a look is wanted
+
+	damage damage
+	aside  string // where damage was set aside, if there was any
 
 	mu      sync.Mutex
 	current *engine
@@ -95,13 +100,20 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	}
 	s.buffers.init(opts.Threshold)
 	s.limits.Store(&limits{opts.MaxMessages, opts.MaxOctets})
-	if err := s.makeDirs(); err != nil {
-		return nil, fmt.Errorf("spool directory %s: %w", dir, err)
+	if err := s.makeDir(s.dir); err != nil {
+		return nil, fmt.Errorf("spool directory %s: %w", dir, explain(err))
+	}
+	for _, name := range []string{"lock", "ballast"} {
+		if info, err := s.fs.Stat(s.path(name)); err == nil && info.IsDir() {
+			if err := s.moveAside(s.path(name), errDirectory); err != nil {
+				return nil, fmt.Errorf("spool directory %s: %w", dir, err)
+			}
+		}
 	}
 	if s.lock, err = s.fs.Lock(s.path("lock")); err != nil {
 		var used *inUseError
 		if !errors.As(err, &used) {
-			return nil, fmt.Errorf("spool directory %s: %w", dir, err)
+			return nil, fmt.Errorf("spool directory %s: %w", dir, explain(err))
 		}
 		return nil, fmt.Errorf("spool directory %s is %w; stop that one first, or give this one a directory of its own (spool file <directory>)", dir, used)
 	}
@@ -117,28 +129,18 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	_, statErr := s.fs.Stat(s.space.name)
 	s.space.held = statErr == nil
 
-	eng, err := s.openEngine()
+	s.readAside()
+	eng, bodies, err := s.openStored()
 	if err != nil {
-		return nil, full(err)
+		return nil, explain(err)
 	}
-	bodies, err := s.listBodies()
-	if err == nil {
-		err = s.scan(eng, func(e *entry) {
-			s.born(e)
-			if _, ok := bodies[e.file]; e.file != 0 && !ok {
-				e.set(entryBroken, true)
-				s.log.Error("a message in the spool has lost its body; it is not delivered", zap.String("queue_id", e.id))
-			}
-			delete(bodies, e.file)
-		})
-	}
-	if err != nil {
-		eng.close()
-		return nil, err
-	}
-	// What no envelope knows was never accepted, or is done with.
+	// What no envelope knows was never accepted, or is done with; or its envelope is lost.
 	for n := range bodies {
-		s.removeBody(n)
+		s.removeOrphan(n)
+	}
+	if err := s.leaveState(leftAs{Open: true}); err != nil {
+		eng.close()
+		return nil, explain(err)
 	}
 	s.current = eng
 	s.watching.Add(2)
@@ -150,26 +152,67 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// openScanned opens the store and has the schedule know what is in it. The bodies are those of no message.
+func (s *Store) openScanned() (*engine, map[uint64]struct{}, error) {
+	eng, err := s.openEngine()
+	if err != nil {
+		return nil, nil, err
+	}
+	bodies, err := s.listBodies()
+	if err != nil {
+		eng.close()
+		return nil, nil, &engineError{err}
+	}
+	err = s.scan(eng, func(e *entry) {
+		s.born(e)
+		if _, ok := bodies[e.file]; e.file != 0 && !ok {
+			s.spoil(e, fmt.Errorf("its body is missing: %s", s.bodyFile(e.file)))
+		}
+		delete(bodies, e.file)
+	})
+	if err != nil {
+		eng.close()
+		s.schedule = newSchedule()
+		s.damage.messages = nil
+		s.live.Store(0)
+		s.held.Store(0)
+		return nil, nil, err
+	}
+	return eng, bodies, nil
+}
+
 func (s *Store) path(name string) string { return s.fs.PathJoin(s.dir, name) }
 
 // makeDirs makes the directories and makes them durable.
 func (s *Store) makeDirs() error {
-	for _, dir := range []string{s.dir, s.path("bodies"), s.path("store")} {
-		// The first directory above that is there already gets a new name in it.
-		var made []string
-		for d := dir; ; d = s.fs.PathDir(d) {
-			if _, err := s.fs.Stat(d); err == nil || s.fs.PathDir(d) == d {
-				break
-			}
-			made = append(made, d)
-		}
-		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+	for _, dir := range []string{s.path("bodies"), s.path("store")} {
+		if err := s.makeDir(dir); err != nil {
 			return err
 		}
-		for _, d := range made {
-			if err := durable.SyncDir(s.fs.OpenDir, s.fs.PathDir(d)); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+func (s *Store) makeDir(dir string) error {
+	// The first directory above that is there already gets a new name in it.
+	var made []string
+	for d := dir; ; d = s.fs.PathDir(d) {
+		if _, err := s.fs.Stat(d); err == nil || s.fs.PathDir(d) == d {
+			break
+		}
+		made = append(made, d)
+	}
+	if info, err := s.fs.Stat(dir); err == nil && !info.IsDir() && dir != s.dir {
+		if err := s.moveAside(dir, errors.New("it is not a directory")); err != nil {
+			return err
+		}
+	}
+	if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range made {
+		if err := durable.SyncDir(s.fs.OpenDir, s.fs.PathDir(d)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -279,7 +322,11 @@ func (s *Store) Close() error {
 	close(s.closing)
 	s.mu.Unlock()
 	s.watching.Wait() // from here on current stays
+	flushed := s.current.flush()
 	err := s.current.close()
+	if flushed == nil && err == nil && !s.current.fs.down.Load() {
+		err = s.leaveClean()
+	}
 	return errors.Join(err, s.lock.Close())
 }
 

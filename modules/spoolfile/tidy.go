@@ -6,6 +6,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // Pebble takes its time with giving back the room of what was deleted from its
@@ -71,7 +73,7 @@ func (s *Store) tidier() {
 		if err == nil {
 			err = s.tidyUp(ctx, eng)
 		}
-		if err != nil && !errors.Is(err, context.Canceled) {
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, queue.ErrClosed) {
 			s.log.Warn("the spool's tables could not be tidied up", zap.Error(err))
 		}
 	}

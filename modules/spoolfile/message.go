@@ -1,0 +1,96 @@
+package spoolfile
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// message is a header, and a body in the same octets or in a file. The store has checksums of its octets; of a
+// file's, the last are only given away when all are what they were.
+type message struct {
+	*io.SectionReader
+	head []byte
+	file vfs.File // nil for a small body
+	name string
+	size int64 // of the file
+
+	summed    bool // the file's checksum is known
+	sum, want uint32
+	read      int64 // of the file, from its beginning: what sum is of
+	failed    error
+	damaged   func(error) // is told, once; nil: nobody
+}
+
+// ReadAt implements io.ReaderAt for the SectionReader.
+func (m *message) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < int64(len(m.head)) {
+		n = copy(p, m.head[off:])
+		if n == len(p) || m.file == nil {
+			return n, shortRead(n, p)
+		}
+		off += int64(n)
+	}
+	if m.file == nil {
+		return n, io.EOF
+	}
+	off -= int64(len(m.head))
+	k, err := m.file.ReadAt(p[n:], off)
+	if m.summed {
+		if failed := m.check(p[n:n+k], off); failed != nil {
+			return n, failed
+		}
+	}
+	return n + k, err
+}
+
+// check adds octets of the file to the sum, and compares it with the last.
+func (m *message) check(p []byte, off int64) error {
+	end := off + int64(len(p))
+	if off > m.read && end == m.size { // some were passed over
+		if err := m.catchUp(off); err != nil {
+			return err
+		}
+	}
+	if off <= m.read && end > m.read {
+		m.sum = crc32.Update(m.sum, castagnoli, p[m.read-off:])
+		m.read = end
+	}
+	if m.read == m.size && m.sum != m.want && m.failed == nil {
+		m.failed = fmt.Errorf("its body, %s, is damaged: the checksum differs", m.name)
+		if m.damaged != nil {
+			m.damaged(m.failed)
+		}
+	}
+	if end == m.size {
+		return m.failed
+	}
+	return nil
+}
+
+// catchUp adds what lies before a place to the sum.
+func (m *message) catchUp(to int64) error {
+	sum := crc32.New(castagnoli)
+	if _, err := io.Copy(sum, io.NewSectionReader(m.file, 0, to)); err != nil {
+		return err
+	}
+	m.sum, m.read = sum.Sum32(), to
+	return nil
+}
+
+func shortRead(n int, p []byte) error {
+	if n < len(p) {
+		return io.EOF
+	}
+	return nil
+}
+
+// Close implements io.Closer.
+func (m *message) Close() error {
+	if m.file == nil {
+		return nil
+	}
+	return m.file.Close()
+}

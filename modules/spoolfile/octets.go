@@ -1,0 +1,95 @@
+package spoolfile
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+)
+
+// castagnoli is the polynomial of pebble's checksums, and of ours.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// unmask undoes what pebble does to a checksum before it writes it.
+func unmask(stored uint32) uint32 { return bits.RotateLeft32(stored-0xa282ead8, 15) }
+
+// oneOctet finds the octet that differs from what a checksum was made of, if only one does: its place, and
+// what must be added (xor) to it. Octets that are damaged more than that may seem to be so too, once in
+// 500 for a log's chunk: what is mended needs further proof.
+func oneOctet(n int, sum, want uint32) (at int, change byte, ok bool) {
+	// What an error of one octet does to the sum is the table's entry, shifted once for each octet after it.
+	for s := sum ^ want; n > 0; {
+		n--
+		i := topOctet[s>>24]
+		if castagnoli[i] == s {
+			return n, i, true
+		}
+		s = (s^castagnoli[i])<<8 | uint32(i)
+	}
+	return 0, 0, false
+}
+
+// topOctet finds an entry of the table by its first octet, which no other has.
+var topOctet = func() (t [256]byte) {
+	for i, v := range castagnoli {
+		t[v>>24] = byte(i)
+	}
+	return t
+}()
+
+// mend puts an octet right that differs from what a checksum, which pebble wrote, was made of.
+func mend(b []byte, stored uint32) (bit, ok bool) {
+	sum := crc32.Checksum(b, castagnoli)
+	if same := sum ^ unmask(stored); same == 0 {
+		return true, true
+	}
+	// Or the checksum itself is what is damaged.
+	if d := (bits.RotateLeft32(sum, 17) + 0xa282ead8) ^ stored; d&(d-1) == 0 {
+		return true, true
+	}
+	at, change, ok := oneOctet(len(b), sum, unmask(stored))
+	if !ok {
+		return false, false
+	}
+	b[at] ^= change
+	return change&(change-1) == 0, true
+}
+
+// window finds where n octets with a checksum are in b: -1 if they are not.
+func window(b []byte, n int, sum uint32) int {
+	if n > len(b) || n == 0 {
+		return -1
+	}
+	step := func(s uint32, x byte) uint32 { return castagnoli[byte(s)^x] ^ s>>8 }
+	// What an octet still does to the sum n octets later.
+	var gone [256]uint32
+	for bit := 1; bit < 256; bit <<= 1 {
+		s := castagnoli[bit]
+		for range n {
+			s = step(s, 0)
+		}
+		for x := range gone {
+			if x&bit != 0 {
+				gone[x] ^= s
+			}
+		}
+	}
+	want := sum ^ crc32.Checksum(make([]byte, n), castagnoli) // without what the sum begins and ends with
+	s := uint32(0)
+	for i, x := range b {
+		s = step(s, x)
+		if i >= n {
+			s ^= gone[b[i-n]]
+		}
+		if i >= n-1 && s == want {
+			return i - n + 1
+		}
+	}
+	return -1
+}
+
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
+
+// putMasked writes a checksum as pebble does.
+func putMasked(b []byte, sum uint32) {
+	binary.LittleEndian.PutUint32(b, bits.RotateLeft32(sum, 17)+0xa282ead8)
+}

@@ -73,13 +73,21 @@ func (a *attempt) deliver() {
 		return
 	}
 	groups := a.routeAll()
+	if a.othersRoute(groups, at) {
+		a.q.lanes.leaveToOthers(a.job.Lane, at)
+		a.lease.Release()
+		return
+	}
 	if len(groups) != 1 || groups[0].Lane != a.job.Lane || a.job.Lane == "" && groups[0].err == nil {
 		if a.refile(groups) {
 			return
 		}
 	}
 	g := groups[0]
-	a.to, a.job.Stamp = g.Route, a.g.Stamp()
+	a.to = g.Route
+	if !a.q.newer(a.job, a.g) {
+		a.job.Stamp = a.g.Stamp()
+	}
 	if g.Schedule != nil {
 		a.schedule = *g.Schedule
 	}
@@ -173,6 +181,13 @@ func (a *attempt) results(outcome func(*Recipient) error) {
 		}
 		a.Results = append(a.Results, res)
 	}
+}
+
+// othersRoute tells whether a node with a newer configuration has routed the job to where this one's would not: it is
+// such a node's then, as long as there is one that takes it.
+func (a *attempt) othersRoute(groups []*group, at time.Time) bool {
+	return a.q.newer(a.job, a.g) && len(groups) > 0 && (len(groups) > 1 || groups[0].Lane != a.job.Lane) &&
+		at.Sub(a.job.Due) < newerPatience && (a.job.Deadline.IsZero() || a.job.Deadline.After(at))
 }
 
 // group is a job's recipients that go together.

@@ -70,6 +70,7 @@ type lane struct {
 	cause    error
 	paused   string
 	suspect  suspicion
+	left     time.Time // until then to nodes with a newer configuration
 
 	allowance float64 // messages that the rate lets pass
 	counted   time.Time
@@ -304,6 +305,8 @@ func (l *lane) accrue(at time.Time) {
 // limit is how many visits there may be at once at this moment, and when that changes by itself.
 func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 	switch {
+	case at.Before(l.left):
+		return 0, l.left
 	case l.unknown:
 		return -1, time.Time{}
 	case l.paused != "":
@@ -415,7 +418,7 @@ func (ls *lanes) use(s Settings, knows func(string) bool, at time.Time) {
 			l.used = at
 		}
 		l.known = false // limits may differ
-		l.probe = time.Time{}
+		l.probe, l.left = time.Time{}, time.Time{}
 		ls.tell(l, at)
 	}
 }

@@ -60,6 +60,27 @@ func partOf(total, place, nodes int) int {
 	return n
 }
 
+const (
+	// newerPatience is how long a job waits for a node with the configuration that routed it.
+	newerPatience = time.Hour
+	// leftFor is how long a lane is left to such nodes, before this one looks again whether it is still so.
+	leftFor = time.Minute
+)
+
+// newer tells whether another node has routed the job, with a configuration that is newer than g and has other routes.
+func (q *Queue) newer(j *Job, g Generation) bool {
+	return q.lanes.sharer != nil && newerStamp(j.Stamp, g.Stamp())
+}
+
+// leaveToOthers has this node take nothing of a lane for a while.
+func (ls *lanes) leaveToOthers(name string, at time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.get(name)
+	l.used, l.left = at, at.Add(leftFor)
+	ls.tell(l, at)
+}
+
 // find tells a lane its place among the nodes.
 func (ls *lanes) find(l *lane) {
 	l.place, l.nodes = 0, 1

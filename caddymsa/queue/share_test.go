@@ -261,3 +261,60 @@ func TestNodesPauseTogether(t *testing.T) {
 		}
 	})
 }
+
+// A node with an older configuration never routes back what one with a newer one has routed: it leaves the lane to that.
+func TestOlderConfigurationRoutesNothingBack(t *testing.T) {
+	runPeers(t, func(p *peers) {
+		node := func(route string, order int) (*peer, *sink) {
+			n, s, h := &peer{spool: p.first.Node(), name: route}, newSink(nil), new(host)
+			g := newGeneration(func(*queue.Entry, *queue.Recipient) (queue.Sink, string, error) { return s, route, nil })
+			g.stamp = fmt.Sprintf("%06d-%s", order, route)
+			h.set(g)
+			n.Queue = queue.New(n.spool, h, queue.Options{Rand: func(int64) int64 { return 0 }})
+			p.nodes = append(p.nodes, n)
+			n.Start()
+			p.after(time.Second)
+			return n, s
+		}
+		young, newer := node("young", 2)
+		p.submit(1) // finds its lane
+		p.after(time.Second)
+		if err := young.Pause(context.Background(), "young", "test"); err != nil {
+			t.Fatal(err)
+		}
+		p.submit(20)
+		for i := range 20 {
+			id := fmt.Sprintf("Q%04d", i+2)
+			if _, err := p.first.Change(context.Background(), id, func(m *queue.EntryView) error {
+				m.Jobs[0].Lane, m.Jobs[0].Stamp = "young", "000002-young"
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, older := node("old", 1)
+		if err := young.Resume(context.Background(), "young"); err != nil {
+			t.Fatal(err)
+		}
+		p.after(5 * time.Second)
+		if n, m := len(newer.all()), len(older.all()); n != 21 || m != 0 {
+			t.Errorf("%d went by the newer configuration, %d by the older one", n, m)
+		}
+		// While nobody has that configuration, they wait for it for some time only.
+		p.submit(1)
+		if _, err := p.first.Change(context.Background(), "Q0022", func(m *queue.EntryView) error {
+			m.Jobs[0].Lane, m.Jobs[0].Stamp = "younger", "000003-younger"
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		p.after(30 * time.Minute)
+		if len(newer.all()) != 21 || len(older.all()) != 0 {
+			t.Error("it was routed back")
+		}
+		p.after(time.Hour)
+		if len(newer.all())+len(older.all()) != 22 {
+			t.Error("it waits for a configuration that nobody has")
+		}
+	})
+}

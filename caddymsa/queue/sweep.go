@@ -87,7 +87,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 		err := q.spool.List(ctx, after, func(m *EntryView) bool {
 			n++
 			after = m.Entry.ID
-			if slices.ContainsFunc(m.Jobs, func(j Job) bool { return stale(&j, g) }) {
+			if slices.ContainsFunc(m.Jobs, func(j Job) bool { return q.stale(&j, g) }) {
 				ids = append(ids, m.Entry.ID)
 			}
 			return n < sweepPage
@@ -105,8 +105,8 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 }
 
 // stale tells whether a waiting job was routed by other routes, that are not newer.
-func stale(j *Job, g Generation) bool {
-	return j.Pending() && !j.Leased && j.Lane != "" && !sameStamp(j.Stamp, g.Stamp()) && !newerStamp(j.Stamp, g.Stamp())
+func (q *Queue) stale(j *Job, g Generation) bool {
+	return j.Pending() && !j.Leased && j.Lane != "" && !sameStamp(j.Stamp, g.Stamp()) && !q.newer(j, g)
 }
 
 // sweepPage routes messages anew, whose search began then, and rests.
@@ -142,7 +142,7 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) error {
 	}
 	changed := make(map[int]rerouted)
 	for i := range m.Jobs {
-		if j := &m.Jobs[i]; stale(j, g) {
+		if j := &m.Jobs[i]; q.stale(j, g) {
 			if jobs := q.routeAnew(ctx, g, m, j); jobs != nil {
 				changed[j.Number] = rerouted{jobs: jobs, lane: j.Lane, attempts: j.Attempts}
 			}

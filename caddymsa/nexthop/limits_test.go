@@ -73,10 +73,18 @@ func TestRecipientLimits(t *testing.T) {
 		messages    []int // recipients of each transaction that DATA was said in
 		connections int
 	}{
-		"announced":               {announced("RCPTMAX=25"), nil, nil, []int{25, 25, 10}, 1},
-		"configured":              {nil, func(o *nexthop.Options) { o.Recipients = 40 }, nil, []int{40, 20}, 1},
-		"452":                     {limited("RCPT", "452 4.5.3 too many", 25), nil, nil, []int{60, 25, 10}, 1},
-		"452 without a code":      {limited("RCPT", "452", 25), nil, nil, []int{60, 25, 10}, 1},
+		"announced":          {announced("RCPTMAX=25"), nil, nil, []int{25, 25, 10}, 1},
+		"configured":         {nil, func(o *nexthop.Options) { o.Recipients = 40 }, nil, []int{40, 20}, 1},
+		"452":                {limited("RCPT", "452 4.5.3 too many", 25), nil, nil, []int{60, 25, 10}, 1},
+		"452 without a code": {limited("RCPT", "452", 25), nil, nil, []int{60, 25, 10}, 1},
+		"announced too much": {func(h *hoptest.Hop) {
+			announced("RCPTMAX=50")(h)
+			limited("RCPT", "452 4.5.3 too many", 25)(h)
+		}, nil, nil, []int{50, 25, 10}, 1},
+		"announced too much, 554 to DATA": {func(h *hoptest.Hop) {
+			announced("RCPTMAX=50")(h)
+			limited("DATA", "554 5.5.0 too many", 25)(h)
+		}, nil, nil, []int{50, 25, 25, 10}, 1},
 		"421":                     {limited("RCPT", "421 4.5.3 enough", 25), nil, nil, []int{25, 25, 10}, 2},
 		"hanging up":              {limited("RCPT", "close", 25), nil, nil, []int{25, 25, 10}, 2},
 		"hanging up, one each":    {slow(limited("RCPT", "close", 25)), nil, nil, []int{25, 25, 10}, 2},

@@ -2,12 +2,9 @@ package integration
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,83 +12,8 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+	"github.com/caddy-msa/caddy-msa/integration/bench/distance"
 )
-
-// delay is a proxy that holds each octet back for a while, as a distance does, and counts how often the client's
-// side waits for the other.
-type delay struct {
-	address string
-	turns   atomic.Int64
-	conns   atomic.Int64
-}
-
-func newDelay(t testing.TB, to string, by time.Duration) *delay {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	d := &delay{address: l.Addr().String()}
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			d.conns.Add(1)
-			server, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			var mu sync.Mutex
-			clientsTurn := false
-			spoke := func(client bool) {
-				mu.Lock()
-				defer mu.Unlock()
-				if client && !clientsTurn {
-					d.turns.Add(1)
-				}
-				clientsTurn = client
-			}
-			go carry(server, client, by, func() { spoke(true) })
-			go carry(client, server, by, func() { spoke(false) })
-		}
-	}()
-	return d
-}
-
-// carry copies, each piece later.
-func carry(to, from net.Conn, by time.Duration, note func()) {
-	type piece struct {
-		octets []byte
-		at     time.Time
-	}
-	pieces := make(chan piece, 1024)
-	go func() {
-		defer close(pieces)
-		for {
-			p := make([]byte, 32<<10)
-			n, err := from.Read(p)
-			if n > 0 {
-				note()
-				pieces <- piece{p[:n], time.Now().Add(by)}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	for p := range pieces {
-		time.Sleep(time.Until(p.at))
-		if _, err := to.Write(p.octets); err != nil {
-			break
-		}
-	}
-	_ = to.Close()
-	_, _ = io.Copy(io.Discard, from)
-}
 
 // A message takes two round trips to a hop that is there, also with TLS and log-in, and also when messages come
 // one at a time.
@@ -111,12 +33,16 @@ func TestRelayRoundTrips(t *testing.T) {
 					return sasl.NewSCRAM(sasl.SCRAMConfig{Lookup: func(string) (sasl.SCRAMCredential, error) { return credential, nil }})
 				}}
 			})
-			proxy := newDelay(t, hop.Addr, 5*time.Millisecond)
+			proxy, err := distance.Listen(hop.Addr, 5*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = proxy.Close() })
 			options := "tls off"
 			if secure {
 				options = "insecure_skip_verify\n auth alice s3cret"
 			}
-			s := start(t, layout{msa: "@far recipient_domain example.net\ndeliver @far relay " + proxy.address + " {\n" + options + "\n}\n"})
+			s := start(t, layout{msa: "@far recipient_domain example.net\ndeliver @far relay " + proxy.Addr + " {\n" + options + "\n}\n"})
 			message := "From: alice@example.org\r\nSubject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 56)
 			trust := s.tlsConfig()
 			c, err := s.as(trust, "alice@example.org")
@@ -134,22 +60,22 @@ func TestRelayRoundTrips(t *testing.T) {
 				}
 			}
 			one(1)
-			before := proxy.turns.Load()
+			before := proxy.Turns()
 			const singles = 50
 			began := time.Now()
 			for i := range singles {
 				one(i + 2)
 			}
 			took := time.Since(began)
-			turns := float64(proxy.turns.Load()-before) / singles
-			t.Logf("single messages: %.1f/s, %.2f round trips each, %d connections", singles/took.Seconds(), turns, proxy.conns.Load())
+			turns := float64(proxy.Turns()-before) / singles
+			t.Logf("single messages: %.1f/s, %.2f round trips each, %d connections", singles/took.Seconds(), turns, proxy.Conns())
 			if turns > 2.5 { // but for a connection more, since the next message can be quicker than the reply
 				t.Errorf("%.2f round trips for a single message", turns)
 			}
 
 			const sessions, each = 16, 50
 			total := len(hop.Messages()) + sessions*each
-			before = proxy.turns.Load()
+			before = proxy.Turns()
 			began = time.Now()
 			var wg sync.WaitGroup
 			for range sessions {
@@ -172,8 +98,8 @@ func TestRelayRoundTrips(t *testing.T) {
 			accepted := time.Since(began)
 			awaitFor(t, time.Minute, fmt.Sprintf("%d messages", total), func() bool { return len(hop.Messages()) >= total })
 			took = time.Since(began)
-			turns = float64(proxy.turns.Load()-before) / (sessions * each)
-			t.Logf("%d messages: accepted in %.1f s, relayed at %.0f/s, %.2f round trips each, %d connections", sessions*each, accepted.Seconds(), sessions*each/took.Seconds(), turns, proxy.conns.Load())
+			turns = float64(proxy.Turns()-before) / (sessions * each)
+			t.Logf("%d messages: accepted in %.1f s, relayed at %.0f/s, %.2f round trips each, %d connections", sessions*each, accepted.Seconds(), sessions*each/took.Seconds(), turns, proxy.Conns())
 			if turns > 2.5 {
 				t.Errorf("%.2f round trips for one of many messages", turns)
 			}

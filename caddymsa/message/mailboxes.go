@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
@@ -37,8 +36,8 @@ func (h Header) Mailboxes(name string) (all []mailaddr.Address, err error) {
 // 4.4): with comments and white space wherever they are allowed, and groups. Display names may be in any
 // character set, encoded or not. It also takes what devices write where the mailbox is certain all
 // the same: names with an unquoted special character (`Foo [Bar] <a@d>`), with the address itself
-// (`a@d <a@d>`), groups that do not end, and lists with semicolons. Anything else is an error: readers
-// would differ in whose address it is.
+// (`a@d <a@d>`) or behind it (`<a@d> Foo`), two angle brackets or one that does not close, groups that do not end, and lists with
+// semicolons. Anything else is an error: readers would differ in whose address it is.
 func ParseMailboxes(value string) ([]mailaddr.Address, error) {
 	p := mailboxParser{rest: value}
 	for !p.done() {
@@ -76,8 +75,11 @@ func (p *mailboxParser) element() error {
 		switch {
 		case err != nil:
 			return err
-		case t.kind == ':' && p.inAngle(tokens):
-			return errors.New("an address with a route")
+		case (t.kind == ':' || t.kind == ',') && inRoute(tokens):
+			tokens = append(tokens, t)
+			continue
+		case t.kind == ':' && inAngle(tokens):
+			return errors.New("a colon in angle brackets")
 		case t.kind == ':' && p.group:
 			return errors.New("a group in a group, or a colon outside of quotes")
 		case t.kind == ':':
@@ -95,13 +97,25 @@ func (p *mailboxParser) element() error {
 }
 
 // inAngle tells whether an angle bracket is open.
-func (*mailboxParser) inAngle(tokens []token) bool {
+func inAngle(tokens []token) bool { return opened(tokens) >= 0 }
+
+// opened is where the angle bracket is that is open, or -1.
+func opened(tokens []token) int {
 	for i := len(tokens) - 1; i >= 0; i-- {
 		if tokens[i].kind == '<' || tokens[i].kind == '>' {
-			return tokens[i].kind == '<'
+			if tokens[i].kind == '<' {
+				return i
+			}
+			break
 		}
 	}
-	return false
+	return -1
+}
+
+// inRoute tells whether a route (RFC 5322 section 4.4, obs-route) is open in angle brackets.
+func inRoute(tokens []token) bool {
+	i := opened(tokens)
+	return i >= 0 && i+1 < len(tokens) && tokens[i+1].kind == '@' && !slices.ContainsFunc(tokens[i:], func(t token) bool { return t.kind == ':' })
 }
 
 // mailbox understands an element: an address, or a name and an address in angle brackets.
@@ -119,16 +133,26 @@ func (p *mailboxParser) mailbox(tokens []token) error {
 		return nil
 	}
 	name, rest := tokens[:angle], tokens[angle+1:]
+	if len(rest) > 0 && rest[0].kind == '<' && closings(rest) == 2 { // one more of each
+		rest = rest[1:]
+	}
 	end := slices.IndexFunc(rest, func(t token) bool { return t.kind == '>' })
+	if end < 0 && p.done() {
+		end = len(rest)
+	}
 	switch {
 	case end < 0:
 		return errors.New("an angle bracket is not closed")
 	case end == 0:
 		return errors.New("empty angle brackets")
-	case end < len(rest)-1:
+	case end < len(rest)-1 && !isPhrase(rest[end+1:]) && closings(rest[end:]) != len(rest)-end:
 		return errors.New("text behind the address in angle brackets")
 	}
-	a, err := address(rest[:end])
+	spec, err := unrouted(rest[:end])
+	if err != nil {
+		return err
+	}
+	a, err := address(spec)
 	if err != nil {
 		return err
 	}
@@ -137,6 +161,19 @@ func (p *mailboxParser) mailbox(tokens []token) error {
 	}
 	p.found = append(p.found, a)
 	return nil
+}
+
+// closings counts the closing angle brackets at the end.
+func closings(tokens []token) (n int) {
+	for n < len(tokens) && tokens[len(tokens)-1-n].kind == '>' {
+		n++
+	}
+	return n
+}
+
+// isPhrase tells whether there are only words, in which nobody sees an address.
+func isPhrase(tokens []token) bool {
+	return !slices.ContainsFunc(tokens, func(t token) bool { return t.kind != 'a' && t.kind != '.' })
 }
 
 // displayName refuses a name in which a reader may see another address.
@@ -172,77 +209,4 @@ func displayName(name []token, a mailaddr.Address) error {
 		}
 	}
 	return nil
-}
-
-// address reads an addr-spec, with what RFC 5322 section 4.4 allows in it.
-func address(tokens []token) (mailaddr.Address, error) {
-	at := slices.IndexFunc(tokens, func(t token) bool { return t.kind == '@' })
-	if at < 0 {
-		return mailaddr.Address{}, fmt.Errorf("%q is not an address; a name with a comma or a semicolon needs quotes", shortened(tokens))
-	}
-	var local, exact strings.Builder
-	if !dotted(tokens[:at], func(t token) bool {
-		if t.kind == 'q' {
-			local.WriteString(unquote(t.text))
-		} else {
-			local.WriteString(t.text)
-		}
-		exact.WriteString(t.text)
-		return true
-	}) {
-		return mailaddr.Address{}, fmt.Errorf("%q is not an address; an address behind a name needs angle brackets", shortened(tokens))
-	}
-	var domain strings.Builder
-	host := tokens[at+1:]
-	switch {
-	case len(host) == 1 && host[0].kind == '[':
-		domain.WriteString(host[0].text)
-	case !dotted(host, func(t token) bool { domain.WriteString(t.text); return t.kind != 'q' && isDomainText(t.text) }):
-		return mailaddr.Address{}, fmt.Errorf("the domain of %q is malformed", shortened(tokens))
-	}
-	a := mailaddr.Address{Exact: exact.String() + "@" + domain.String(), Local: local.String(), Domain: domain.String()}
-	if !utf8.ValidString(a.Exact) {
-		return mailaddr.Address{}, errors.New("an address that is not in UTF-8")
-	}
-	if _, err := mailaddr.ASCIIDomain(a.Domain); err != nil {
-		return mailaddr.Address{}, fmt.Errorf("the domain of %q is malformed", shortened(tokens))
-	}
-	return a, nil
-}
-
-// dotted calls each for words with dots between, and for the dots. It is false if there is anything else.
-func dotted(tokens []token, each func(token) bool) bool {
-	for i, t := range tokens {
-		word := t.kind == 'a' || t.kind == 'q'
-		if word != (i%2 == 0) || !word && t.kind != '.' || !each(t) {
-			return false
-		}
-	}
-	return len(tokens)%2 == 1
-}
-
-func isDomainText(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		return r < utf8.RuneSelf && r != '-' && r != '.' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-	})
-}
-
-// shortened is what was written, safe to be shown.
-func shortened(tokens []token) string {
-	const most = 60
-	var b strings.Builder
-	for i, t := range tokens {
-		if t.apart && i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(t.text)
-		if b.Len() > most {
-			break
-		}
-	}
-	s := strings.ToValidUTF8(b.String(), "\uFFFD")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return clean(s)
 }

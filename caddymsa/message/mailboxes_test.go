@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
@@ -35,43 +36,54 @@ func TestParseMailboxes(t *testing.T) {
 		// Devices
 		"ik@d.test <ik@d.test>": "ik@d.test", "Ik ik@D.test <ik@d.test>": "ik@d.test", "'ik@d.test' <ik@d.test>": "ik@d.test", "[ik@d.test] x": "error: there", "M\xfcller <ik@d.test>": "ik@d.test", "\"M\xfcller\" <ik@d.test>": "ik@d.test",
 		"Foo [Bar] <ik@d.test>": "ik@d.test", "Müller GmbH & Co. KG <ik@d.test>": "ik@d.test", "Scan\\Print <ik@d.test>": "ik@d.test", "Scan: <ik@d.test>": "ik@d.test", "a@d.test; b@d.test": "a@d.test b@d.test", "ik@d.test;": "ik@d.test",
+		"<ik@d.test": "ik@d.test", "Ik <ik@d.test (c)": "ik@d.test", "a@d.test, Ik <ik@d.test": "a@d.test ik@d.test", "<<ik@d.test>>": "ik@d.test", "Ik <<ik@d.test>>": "ik@d.test", "<ik@d.test>>": "ik@d.test", "<ik@d.test> Ik de B.": "ik@d.test",
+		"<@v.test:ik@d.test>": "ik@d.test", "Ik <@v.test,@[192.0.2.1]:ik@d.test>": "error: there", "Ik <@v.test, ,@w.x.test:ik@d.test>": "ik@d.test",
+		"\x1b$BF|K\\\x1b(B <ik@d.test>": "ik@d.test", "\"\x1b$BF|K\\\x1b(B\" <ik@d.test>": "ik@d.test", "ik@d.test (\x1b$B\"!)>K\x1b(J)": "ik@d.test", "\x1b$B@>@n)(\x1b(J x <ik@d.test>": "ik@d.test", "ik@d.test (\x1b$B@>@n)(\x1b(J x)": "ik@d.test",
 		"O'Brien/HP #2 {a} <ik@d.test>": "ik@d.test", "jürgen@bücher.test": "jürgen@bücher.test",
 		// Uncertain
-		"":                              "error: there is no address",
-		" (only a comment) ":            "error: there is no address",
-		"g:;":                           "error: there is no address",
-		"nonsense":                      `error: "nonsense" is not an address; a name with a comma or a semicolon needs quotes`,
-		"Doe, John <ik@d.test>":         `error: "Doe" is not an address; a name with a comma or a semicolon needs quotes`,
-		"Ik ik@d.test":                  `error: "Ik ik@d.test" is not an address; an address behind a name needs angle brackets`,
-		"boss@v.test <ik@d.test>":       "error: the name before the address has an @ outside of quotes",
-		"x boss@v.test y <ik@d.test>":   "error: the name before the address has an @ outside of quotes",
-		"\x83@\x83 <ik@d.test>":         "error: the name before the address has an @ outside of quotes",
-		"[boss@v.test] <ik@d.test>":     "error: the name before the address has special characters outside of quotes",
-		"> <ik@d.test>":                 "error: the name before the address has special characters outside of quotes",
-		"<boss@v.test> <ik@d.test>":     "error: text behind the address in angle brackets",
-		"<ik@d.test> x":                 "error: text behind the address in angle brackets",
-		"<ik@d.test":                    "error: an angle bracket is not closed",
-		"<<ik@d.test>>":                 "error: text behind the address in angle brackets",
-		"<>":                            "error: empty angle brackets",
-		"<@v.test:ik@d.test>":           "error: an address with a route",
-		"<@v.test,@w.test:ik@d.test>":   "error: an angle bracket is not closed",
-		"a: b: ik@d.test":               "error: a group in a group, or a colon outside of quotes",
-		"boss@v.test: ik@d.test":        "error: an address before a colon",
-		"5\" screen <ik@d.test>":        "error: quotes are not closed",
-		"Ik (work <ik@d.test>":          "error: a comment is not closed",
-		"Ik :) <ik@d.test>":             "error: a parenthesis closes nothing",
-		"Ik [work <ik@d.test>":          "error: a bracket is not closed",
-		"\x1b$BF|K\\\x1b(B <ik@d.test>": "error: there is a control character",
-		"ik@d.test\x00":                 "error: there is a control character",
-		"ik@d..test":                    `error: the domain of "ik@d..test" is malformed`,
-		"ik@":                           `error: the domain of "ik@" is malformed`,
-		"ik@d.test@v.test":              `error: the domain of "ik@d.test@v.test" is malformed`,
-		"ik@[x]":                        `error: the domain of "ik@[x]" is malformed`,
-		"\xfc@d.test":                   "error: an address that is not in UTF-8",
-		"=?utf-8?Q?boss@v.test?=":       `error: the domain of "=?utf-8?Q?boss@v.test?=" is malformed`,
+		"":                                "error: there is no address",
+		" (only a comment) ":              "error: there is no address",
+		"g:;":                             "error: there is no address",
+		"nonsense":                        `error: "nonsense" is not an address; a name with a comma or a semicolon needs quotes`,
+		"Doe, John <ik@d.test>":           `error: "Doe" is not an address; a name with a comma or a semicolon needs quotes`,
+		"Ik ik@d.test":                    `error: "Ik ik@d.test" is not an address; an address behind a name needs angle brackets`,
+		"boss@v.test <ik@d.test>":         "error: the name before the address has an @ outside of quotes",
+		"x boss@v.test y <ik@d.test>":     "error: the name before the address has an @ outside of quotes",
+		"\x83@\x83 <ik@d.test>":           "error: the name before the address has an @ outside of quotes",
+		"[boss@v.test] <ik@d.test>":       "error: the name before the address has special characters outside of quotes",
+		"> <ik@d.test>":                   "error: the name before the address has special characters outside of quotes",
+		"<boss@v.test> <ik@d.test>":       "error: text behind the address in angle brackets",
+		"<ik@d.test> x@v.test":            "error: text behind the address in angle brackets",
+		"<ik@d.test> \"x\"":               "error: text behind the address in angle brackets",
+		"<ik@d.test, b@d.test":            "error: an angle bracket is not closed",
+		"<ik@d.test <boss@v.test":         "error: the domain of",
+		"<<ik@d.test>":                    "error: \"<ik@d.test\" is not an address; an address behind a name needs angle brackets",
+		"<>":                              "error: empty angle brackets",
+		"<boss@v.test:ik@d.test>":         "error: a colon in angle brackets",
+		"<mailto:ik@d.test>":              "error: a colon in angle brackets",
+		"<@v.test,boss@w.test:ik@d.test>": "error: a route that is malformed",
+		"<@v.test,ik@d.test>":             "error: the domain of",
+		"a: b: ik@d.test":                 "error: a group in a group, or a colon outside of quotes",
+		"boss@v.test: ik@d.test":          "error: an address before a colon",
+		"5\" screen <ik@d.test>":          "error: quotes are not closed",
+		"Ik (work <ik@d.test>":            "error: a comment is not closed",
+		"Ik :) <ik@d.test>":               "error: a parenthesis closes nothing",
+		"Ik [work <ik@d.test>":            "error: a bracket is not closed",
+		"\x1b$BF|K\\ <ik@d.test>":         "error: there is a control character",
+		"\x1b[2J <ik@d.test>":             "error: there is a control character",
+		"\x1b$B<a@b\x1b(B <ik@d.test>":    "error: there is an address in text that is not ASCII",
+		"\x1b$Ba@v.t\x1b(B <ik@d.test>":   "error: there is an address in text that is not ASCII",
+		"ik@d.test\x00":                   "error: there is a control character",
+		"ik@d..test":                      `error: the domain of "ik@d..test" is malformed`,
+		"ik@":                             `error: the domain of "ik@" is malformed`,
+		"ik@d.test@v.test":                `error: the domain of "ik@d.test@v.test" is malformed`,
+		"ik@[x]":                          `error: the domain of "ik@[x]" is malformed`,
+		"\x1b$BF|\x1b(B@d.test":           "error: there is a control character",
+		"\xfc@d.test":                     "error: an address that is not in UTF-8",
+		"=?utf-8?Q?boss@v.test?=":         `error: the domain of "=?utf-8?Q?boss@v.test?=" is malformed`,
 	} {
 		got := addresses(ParseMailboxes(value))
-		if got != want && !(want == "error: there" && strings.HasPrefix(got, "error: ")) {
+		if got != want && !((want == "error: there" || want == "error: the domain of") && strings.HasPrefix(got, want[:7])) {
 			t.Errorf("%q: %s, want %s", value, got, want)
 		}
 	}
@@ -185,7 +197,7 @@ func FuzzMailboxes(f *testing.F) {
 			t.Fatal("nothing was found, and no error")
 		}
 		for _, a := range all {
-			if a.Domain == "" || !strings.Contains(a.Exact, "@") || strings.ContainsAny(a.Exact, "\r\n\x00") {
+			if a.Domain == "" || !strings.Contains(a.Exact, "@") || strings.ContainsFunc(a.Exact, unicode.IsControl) {
 				t.Fatalf("%q: %+v", value, a)
 			}
 		}

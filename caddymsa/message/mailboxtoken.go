@@ -14,6 +14,9 @@ func (p *mailboxParser) token() (token, error) {
 	}
 	n, kind := 1, p.rest[0]
 	switch c := p.rest[0]; {
+	case c == escape:
+		kind = 'a'
+		n, err = shiftedEnd(p.rest)
 	case c == '"':
 		kind = 'q'
 		n, err = quotedEnd(p.rest, '"')
@@ -51,6 +54,15 @@ func (p *mailboxParser) space() (apart bool, err error) {
 		case depth > 0 && c == '\\':
 			i++
 		case c == ' ' || c == '\t':
+		case c == escape && depth > 0:
+			n, err := shiftedEnd(p.rest[i:])
+			if err != nil {
+				return false, err
+			}
+			i += n - 1
+		case c == escape:
+			p.rest = p.rest[i:]
+			return i > 0, nil
 		case c < ' ' || c == 0x7f:
 			return false, errControl
 		case depth == 0:
@@ -65,6 +77,31 @@ func (p *mailboxParser) space() (apart bool, err error) {
 	return true, nil
 }
 
+// escape begins what is not in ASCII in ISO-2022-JP and its kin (RFC 1468), which devices write as it is.
+const escape = '\x1b'
+
+// shiftedEnd returns the length of text in another set of characters: from the sequence that changes to it to the one
+// that changes back. Who does not know such sequences must not see an address in it, and sees no other one where nothing but
+// the name is unreadable.
+func shiftedEnd(s string) (int, error) {
+	const change = len("\x1b(B")
+	if len(s) < change || s[1] != '$' {
+		return 0, errControl
+	}
+	for i := change; i+change <= len(s); i++ {
+		switch back := s[i : i+change]; {
+		case back == "\x1b(B" || back == "\x1b(J":
+			if strings.Contains(s[:i], "<") || strings.Contains(s[:i], "@") && strings.Contains(s[:i], ".") {
+				return 0, errors.New("there is an address in text that is not ASCII")
+			}
+			return i + change, nil
+		case s[i] < ' ' && s[i] != escape || s[i] >= 0x7f:
+			return 0, errControl
+		}
+	}
+	return 0, errControl
+}
+
 // quotedEnd returns the length of what begins with a quote or bracket and ends with the end.
 func quotedEnd(s string, end byte) (int, error) {
 	for i := 1; i < len(s); i++ {
@@ -73,6 +110,12 @@ func quotedEnd(s string, end byte) (int, error) {
 			return i + 1, nil
 		case c == '\\':
 			i++
+		case c == escape:
+			n, err := shiftedEnd(s[i:])
+			if err != nil {
+				return 0, err
+			}
+			i += n - 1
 		case c < ' ' && c != '\t' || c == 0x7f:
 			return 0, errControl
 		}

@@ -59,6 +59,8 @@ type Part struct {
 	Container bool
 	// Defects of this part.
 	Defects Defects
+
+	others []string // boundaries, to who does not know comments
 }
 
 // Limits of a walk. A zero means its default.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -147,9 +148,8 @@ func (p *Part) describe(k kept, embedded, digest bool) {
 // readers know for file names only.
 var critical = regexp.MustCompile(`(?i)\b(boundary|charset|protocol|smime-type)\*`)
 
-// beside is a comment beside a boundary without quotes: who does not know comments takes it for a part of
-// the boundary.
-var beside = regexp.MustCompile(`(?i)\bboundary\s*=\s*(\([^=;]*|[^";()]*\()`)
+// maxOthers bounds what a boundary may be for others.
+const maxOthers = 4
 
 func (p *Part) contentType(written string) {
 	value := uncomment(written)
@@ -157,8 +157,8 @@ func (p *Part) contentType(written string) {
 		value = tightType(value)
 	}
 	t, params, err := mime.ParseMediaType(value)
-	if value != written && beside.MatchString(written) {
-		p.Defects |= BadType
+	if value != written {
+		p.boundaries(written, params["boundary"])
 	}
 	if err != nil || strings.Contains(value, "*") && critical.MatchString(value) {
 		p.Defects |= BadType
@@ -168,6 +168,24 @@ func (p *Part) contentType(written string) {
 		t = "application/octet-stream"
 	}
 	p.Type, p.Params = t, params
+}
+
+// boundaries finds what who does not know comments takes for the boundary.
+func (p *Part) boundaries(written, understood string) {
+	for _, q := range lenientParams(written) {
+		if q.name != "boundary" {
+			continue
+		}
+		for _, other := range []string{q.value, q.raw} {
+			if other != "" && other != understood && !slices.Contains(p.others, other) {
+				p.others = append(p.others, other)
+			}
+		}
+	}
+	if len(p.others) > maxOthers {
+		p.Defects |= BadBoundary
+		p.others = nil
+	}
 }
 
 func (p *Part) disposition(value string) {

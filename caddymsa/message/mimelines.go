@@ -24,9 +24,10 @@ type lines struct {
 
 // boundary is one that may come.
 type boundary struct {
-	text  []byte
-	frame int // whose it is
-	alike bool
+	text   []byte
+	others []string // what some readers take for it
+	frame  int      // whose it is
+	alike  bool     // there was a line that some readers may take for it
 }
 
 // delimiter is a line that ends a part.
@@ -86,6 +87,9 @@ func (l *lines) next() (piece []byte, first bool, d *delimiter, err error) {
 func (l *lines) delimiter(rest []byte, whole bool) *delimiter {
 	for i := range l.open {
 		b := &l.open[i]
+		for _, other := range b.others {
+			b.alike = b.alike || bytes.HasPrefix(rest, []byte(other))
+		}
 		after, ok := bytes.CutPrefix(rest, b.text)
 		if !ok {
 			continue

@@ -3,6 +3,7 @@ package message
 import (
 	"cmp"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -113,10 +114,15 @@ func (n *nameSet) unescaped(text string) string {
 	return octets
 }
 
-// decoded is a text in a character set; of an unknown one it is the text itself.
+// decoded is a text in a character set; of an unknown one it is the text itself. Nobody names a file in one that is not ASCII's superset,
+// and readers take such differently.
 func (n *nameSet) decoded(label, text string) string {
 	if label == "" {
 		label = "utf-8"
+	}
+	if strings.HasPrefix(CharsetName(label), "utf-16") || strings.HasPrefix(CharsetName(label), "utf-32") {
+		n.part.Defects |= BadFileName
+		n.add(strings.ReplaceAll(text, "\x00", ""))
 	}
 	name, ok := decodeText(label, []byte(text))
 	if !ok {
@@ -177,13 +183,19 @@ func (n *nameSet) joined(pieces []param) {
 	}
 }
 
+// wideWord begins an encoded word in a character set that is not ASCII's superset: readers differ in the order of its octets.
+var wideWord = regexp.MustCompile(`(?i)=\?(utf-?(7|16|32)|ucs-?[24]|iso-10646)`)
+
 // add adds a name with its encoded words decoded. One that is not decoded has the same ending.
 func (n *nameSet) add(name string) {
+	if wideWord.MatchString(name) {
+		n.part.Defects |= BadFileName
+	}
 	name = strings.TrimFunc(DecodeWords(name), unicode.IsSpace) // no-break spaces too, as Python does
 	if name == "" {
 		return
 	}
-	if inner := strings.Trim(name, "'"); inner != name && inner != "" { // quotes to some
+	if inner := strings.Trim(name, `'"`); inner != name && inner != "" { // quotes to some
 		n.put(inner)
 	}
 	if before, _, found := strings.Cut(name, ":"); found && len(before) > 1 { // a stream of the file, on Windows
@@ -196,23 +208,42 @@ func (n *nameSet) add(name string) {
 	n.put(name)
 }
 
+// put puts a name that is fit to be shown among the others, and what is left of it without what is invisible.
 func (n *nameSet) put(name string) {
-	cleaned := clean(name)
-	if cleaned != name || strings.ContainsRune(name, utf8.RuneError) {
+	shown := clean(name)
+	n.once(shown)
+	if shown != name || strings.ContainsRune(name, utf8.RuneError) {
 		n.part.Defects |= BadFileName
+		n.once(middleCut(strings.Map(func(r rune) rune {
+			if isUnseen(r) {
+				return -1
+			}
+			return r
+		}, name)))
 	}
-	if _, twice := n.seen[cleaned]; twice {
+}
+
+func (n *nameSet) once(name string) {
+	if _, twice := n.seen[name]; twice || name == "" {
 		return
 	}
-	n.seen[cleaned] = struct{}{}
-	n.part.FileNames = append(n.part.FileNames, cleaned)
+	n.seen[name] = struct{}{}
+	n.part.FileNames = append(n.part.FileNames, name)
+}
+
+// middleCut keeps the ending of a name that is too long.
+func middleCut(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxName/2]+name[len(name)-maxName/2:], "")
 }
 
 // clean makes a text safe to log and to compare: invalid and invisible characters become U+FFFD,
 // and what is over maxName octets goes.
 func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) {
+		if isUnseen(r) {
 			return utf8.RuneError
 		}
 		return r
@@ -225,4 +256,9 @@ func clean(s string) string {
 		cut--
 	}
 	return s[:cut]
+}
+
+// isUnseen tells whether a character is invalid or invisible.
+func isUnseen(r rune) bool {
+	return r == utf8.RuneError || unicode.In(r, unicode.C, unicode.Zl, unicode.Zp)
 }

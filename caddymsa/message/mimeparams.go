@@ -14,11 +14,10 @@ type param struct {
 	raw     string // with whatever is written
 }
 
-// lenientParams reads the parameters behind the first semicolon as forgiving readers do: nothing is an
-// error, and a name may be there many times.
+// lenientParams reads parameters as forgiving readers do: nothing is an error, a name may be there many times, and one may be where the
+// type should be.
 func lenientParams(value string) (all []param) {
-	_, rest := cutParam(value)
-	for rest != "" {
+	for rest := value; rest != ""; {
 		var text string
 		text, rest = cutParam(rest)
 		name, raw, found := strings.Cut(text, "=")

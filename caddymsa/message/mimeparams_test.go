@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
-// Comments are legal wherever RFC 822 has them; only beside a boundary without quotes readers differ.
+// Comments are legal wherever RFC 822 has them.
 func TestComments(t *testing.T) {
 	for header, want := range map[string]string{
 		"Content-Type: text/plain; charset=us-ascii (Plain text)":                            "text/plain us-ascii 7bit:",
@@ -29,8 +29,8 @@ func TestComments(t *testing.T) {
 		"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64 (ten)": "text/plain utf-8 base64:",
 		"Content-Type: text/plain; charset=utf-8 (":                                          "text/plain us-ascii 7bit:bad_type",
 		"Content-Type: multipart/mixed (x); boundary=\"b\" (y)":                              "multipart/mixed  7bit:no_parts",
-		"Content-Type: multipart/mixed; boundary=b (y)":                                      "multipart/mixed  7bit:bad_type no_parts",
-		"Content-Type: multipart/mixed; boundary=(y)b":                                       "multipart/mixed  7bit:bad_type no_parts",
+		"Content-Type: multipart/mixed; boundary=b (y)":                                      "multipart/mixed  7bit:no_parts",
+		"Content-Type: multipart/mixed; boundary=(y)b":                                       "multipart/mixed  7bit:no_parts",
 	} {
 		for _, version := range []string{"1.0", "1.0 (by us)", "(by us) 1.0"} {
 			s, err := PartsOf(context.Background(), of("MIME-Version: "+version+"\r\n"+header+"\r\n\r\n"))
@@ -40,6 +40,30 @@ func TestComments(t *testing.T) {
 			p := s.Root()
 			if got := fmt.Sprintf("%s %s %s:%s", p.Type, p.Charset, p.Encoding, names(s.Defects)); got != want {
 				t.Errorf("%s: %s, want %s", header, got, want)
+			}
+		}
+	}
+}
+
+// A comment beside a boundary without quotes is a part of it to who does not know comments: only a line that would then be a boundary is
+// a defect.
+func TestCommentsBesideBoundary(t *testing.T) {
+	for header, lines := range map[string]map[string]string{
+		"boundary=b (y)":                  {"--b": "", "--b (y)": "bad_boundary", "--bb": "bad_boundary", "--c": ""},
+		"boundary=(y)b":                   {"--b": "", "--(y)b": "bad_boundary", "--(y)b--": "bad_boundary", "--(y)": ""},
+		"boundary=(y) b; x=y":             {"--b": "", "--(y) b": "bad_boundary"},
+		"boundary (y) = \"b\"":            {"--b": ""},
+		"boundary=\"b\" (y; boundary=c )": {"--b": "", "--c )": "bad_boundary", "--c": ""},
+		"boundary=b (y; boundary=\"c\")":  {"--b": "", "--c": "bad_boundary"},
+		"boundary=b (1;boundary=2;boundary=3;boundary=4;boundary=5;boundary=6)": {"--b": "bad_boundary"},
+	} {
+		for line, want := range lines {
+			s, err := PartsOf(context.Background(), of("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; "+header+"\r\n\r\n--b\r\n\r\nx\r\n"+line+"\r\n\r\ny\r\n--b--\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := names(s.Defects); got != want {
+				t.Errorf("%s, %s: %q, want %q", header, line, got, want)
 			}
 		}
 	}

@@ -111,7 +111,7 @@ func (w *walker) part(in int) (*delimiter, error) {
 // enter puts a container on the stack.
 func (w *walker) enter(f frame, text string) {
 	if f.boundary {
-		inner := boundary{text: []byte(text), frame: len(w.frames)}
+		inner := boundary{text: []byte(text), others: w.at(f.part).others, frame: len(w.frames)}
 		for _, outer := range w.lines.open {
 			if bytes.HasPrefix(inner.text, outer.text) || bytes.HasPrefix(outer.text, inner.text) {
 				w.at(f.part).Defects |= BadBoundary

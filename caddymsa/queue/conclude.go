@@ -207,7 +207,7 @@ func (a *attempt) noteFailures(at time.Time) {
 		switch {
 		case res.Outcome != OutcomeFailed:
 			continue
-		case a.e.Bounce && res.Recipient.refusedForContent():
+		case a.e.Bounce && a.status.GivenUp == "" && res.Recipient.refusedForContent():
 			refused = append(refused, res.Recipient)
 		case a.nobodyToTell() != "" || !res.Recipient.wants("FAILURE"):
 			a.failures = append(a.failures, res.Recipient)

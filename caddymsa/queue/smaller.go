@@ -16,14 +16,18 @@ import (
 // A notification that is refused for what it carries is sent again without that: with the message's header only, then as text alone. Otherwise
 // the sender of a message that was too large would never hear of it, since its notification is larger still.
 
-// refusedForContent tells whether a smaller notification, in 7 bits, may be taken: it was too large (RFC 3463, X.3.4 and X.2.3; 552 is what
-// servers without these say), or had 8-bit octets, UTF-8 or media that the next hop does not take (X.6.y).
+// refusedForContent tells whether a smaller notification, in 7 bits, may be taken: it was too large, or had 8-bit octets, UTF-8, long lines
+// or words that the next hop does not take. Many say no more than "554 Transaction failed" to that, so only what speaks of the address is
+// another reason (RFC 3463, X.1.y and X.2.0 to X.2.2), and 552, which means the size where nothing is said beside it, never is.
 func (r *Recipient) refusedForContent() bool {
-	if r.Code == 552 || r.Code == 523 {
-		return true
-	}
 	_, status, _ := strings.Cut(r.Status, ".")
-	return status == "3.4" || status == "2.3" || strings.HasPrefix(status, "6.")
+	switch {
+	case r.Code == 552 || r.Code == 523:
+		return true
+	case r.Code/100 != 5, status == "2.0", status == "2.1", status == "2.2":
+		return false
+	}
+	return !strings.HasPrefix(status, "1.")
 }
 
 // tellSmaller has a smaller notification committed with the record, in the place of the one that was refused. It returns the

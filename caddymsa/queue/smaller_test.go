@@ -18,6 +18,10 @@ import (
 func TestSmallerNotification(t *testing.T) {
 	tooLarge := &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "too large"}
 	noUTF8 := &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 7}, Message: "UTF-8"}
+	failed := &smtp.SMTPError{Code: 554, Message: "Transaction failed"}
+	tooLong := &smtp.SMTPError{Code: 500, EnhancedCode: smtp.EnhancedCode{5, 5, 2}, Message: "line too long"}
+	virus := &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "virus found"}
+	disabled := &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 2, 1}, Message: "mailbox disabled"}
 	unknown := &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "unknown"}
 	for _, tt := range []struct {
 		name        string
@@ -30,7 +34,11 @@ func TestSmallerNotification(t *testing.T) {
 		{"too large, header too", tooLarge, tooLarge, nil, 3},
 		{"UTF-8", noUTF8, noUTF8, nil, 3},
 		{"text alone refused", tooLarge, noUTF8, tooLarge, 3},
+		{"no reason", failed, failed, nil, 3},
+		{"long lines", tooLong, nil, nil, 2},
+		{"virus", virus, nil, nil, 2},
 		{"unknown", unknown, nil, nil, 1},
+		{"disabled", disabled, nil, nil, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bounces := newSink(func(_ context.Context, d *queue.Delivery) error {
@@ -65,7 +73,7 @@ func TestSmallerNotification(t *testing.T) {
 				}
 				r.mustNotHave("Q1", "BOUNCE1", "BOUNCE2", "BOUNCE3", "BOUNCE4")
 				lost := 0
-				if tt.name == "text alone refused" || tt.name == "unknown" {
+				if tt.name == "text alone refused" || tt.calls == 1 && tt.full != nil {
 					lost = 1
 				}
 				r.mustLog(zap.ErrorLevel, "failure that nobody is told of", lost)

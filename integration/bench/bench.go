@@ -59,6 +59,11 @@ var rows = []row{
 	{"cache", (*bench).cache},
 	{"flood", (*bench).flood},
 	{"refusal", (*bench).refusal},
+	{"relay", (*bench).relay},
+	{"drain", (*bench).drain},
+	{"routes", (*bench).routes},
+	{"lanes", (*bench).lanes},
+	{"maildirs", (*bench).maildirs},
 	{"waiting", (*bench).waiting},
 	{"held", (*bench).held},
 }
@@ -147,6 +152,9 @@ func (b *bench) run(chosen []row) error {
 	}
 	progress("done")
 	b.report.print(os.Stdout)
+	if n := b.report.missed; n > 0 && failed == nil {
+		failed = fmt.Errorf("%d of the bars were missed", n)
+	}
 	return failed
 }
 

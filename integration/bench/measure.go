@@ -42,6 +42,11 @@ func (b *bench) measure(t *target, o load.Options) (sample, error) {
 			return s, fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
+	if t.delivers {
+		if s.drain, err = b.emptied(t); err != nil {
+			return s, fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
 	s.cpu = t.cpu() - cpu
 	if len(t.roots) == 1 {
 		if m, err := t.memory(); err == nil {
@@ -68,6 +73,26 @@ func (b *bench) drained(want int64) (time.Duration, error) {
 		}
 	}
 	return time.Since(since), nil
+}
+
+// emptied waits until our server's queue is empty.
+func (b *bench) emptied(t *target) (time.Duration, error) {
+	for since := time.Now(); ; {
+		var page struct{ Entries []struct{ ID string } }
+		if err := b.get(t, "/msa/queue?limit=1", &page); err != nil {
+			return 0, err
+		}
+		took := time.Since(since)
+		switch {
+		case len(page.Entries) == 0:
+			return took, nil
+		case took > time.Minute:
+			return took, fmt.Errorf("%s still waits after a minute", page.Entries[0].ID)
+		}
+		if err := b.sleep(2 * time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // contest is the samples of several servers, taken turn by turn.

@@ -104,10 +104,12 @@ type target struct {
 	addr   string
 	roots  []int // its processes are these and their descendants
 	relays bool  // whether what it accepts comes to the sink
-	dir    string
-	admin  string // of ours: host:port of the admin API
-	stop   func()
-	clean  func() // between turns
+	// delivers: what it accepts comes to an end elsewhere, and its queue is then empty. Of ours.
+	delivers bool
+	dir      string
+	admin    string // of ours: host:port of the admin API
+	stop     func()
+	clean    func() // between turns
 }
 
 func (t *target) cpu() time.Duration { return proc.CPU(t.roots...) }

@@ -19,6 +19,7 @@ import (
 type report struct {
 	machine []string
 	lines   [][4]string // work, bar, measured, verdict
+	missed  int
 	raws    []string
 	notes   []string
 }
@@ -34,6 +35,7 @@ func (r *report) check(work, bar, measured string, ok bool) {
 	verdict := "ok"
 	if !ok {
 		verdict = "MISSED"
+		r.missed++
 	}
 	r.add(work, bar, measured, verdict)
 }

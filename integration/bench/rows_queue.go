@@ -29,11 +29,9 @@ const (
 func (b *bench) waitingText(t *target, closed string) string {
 	var routes strings.Builder
 	for i := range waitingLanes {
-		fmt.Fprintf(&routes, "\t\t@d%d recipient_domain d%d.example\n\t\tdeliver @d%d relay 127.1.%d.%d:%s {\n\t\t\ttls off\n\t\t}\n", i, i, i, i/250, i%250, closed)
+		fmt.Fprintf(&routes, "@d%d recipient_domain d%d.example\n\t\tdeliver @d%d relay 127.1.%d.%d:%s {\n\t\t\ttls off\n\t\t}\n\t\t", i, i, i, i/250, i%250, closed)
 	}
-	text := b.oursText(t, b.cert+" "+b.key, "100")
-	at := strings.Index(text, "\t\tdeliver ")
-	return text[:at] + routes.String() + text[at:]
+	return b.routesText(t, routes.String()+toSink)
 }
 
 // waitingLane is a lane's name, as the server makes it.
@@ -100,9 +98,10 @@ func (b *bench) fill(t *target, to string, messages, due int, lanes []string) er
 	if _, err := b.launch(t); err != nil {
 		return err
 	}
+	relays := t.relays
 	t.relays = false // not this one
 	_, err := b.measure(t, load.Options{Sessions: 1, To: to})
-	t.relays = true
+	t.relays = relays
 	t.stop()
 	if err != nil {
 		return err
@@ -224,7 +223,7 @@ func (b *bench) held() error {
 	for _, n := range []int{1000, 100_000} {
 		work := fmt.Sprintf("%d messages wait in %d lanes", messages, n)
 		t, err := b.prepare("held", cheap, func(t *target) string {
-			return strings.Replace(b.oursText(t, b.cert+" "+b.key, "100"), "\t\tdeliver relay", "\t\t@far recipient_domain *.example\n\t\tdeliver @far relay mx {\n\t\t\tname far\n\t\t}\n\t\tdeliver relay", 1)
+			return b.routesText(t, "@far recipient_domain *.example\n\t\tdeliver @far relay mx {\n\t\t\tname far\n\t\t}\n\t\t"+toSink)
 		})
 		if err == errLeftOut {
 			return nil

@@ -30,9 +30,7 @@ const caddyfile = `{
 			file       $DIR/users.passwd
 			$AUTH
 		}
-		deliver relay $SINK {
-			tls off
-		}
+		$ROUTES
 		limits {
 			message_size        64MiB
 			recipients          $RECIPIENTS
@@ -45,17 +43,28 @@ const caddyfile = `{
 }
 `
 
+// toSink is the route that all mail takes, but in rows about routes.
+const toSink = `deliver relay $SINK {
+			tls off
+		}`
+
 // cheap is the line of the one user in the users file.
 const cheap = user + ":{SHA512-CRYPT}" + hash + "\n"
 
 // oursText is the Caddyfile; recipients is what reloads change.
 func (b *bench) oursText(t *target, tls, recipients string) string {
-	return b.text(t, tls, recipients, "", "")
+	return b.text(t, tls, recipients, "", "", toSink)
 }
 
-func (b *bench) text(t *target, tls, recipients, auth, limits string) string {
+// routesText is the Caddyfile with other routes, and with policies among them.
+func (b *bench) routesText(t *target, routes string) string {
+	return b.text(t, b.cert+" "+b.key, "1000", "", "", routes)
+}
+
+func (b *bench) text(t *target, tls, recipients, auth, limits, routes string) string {
+	text := strings.Replace(caddyfile, "$ROUTES", routes, 1)
 	return strings.NewReplacer("$ADMIN", t.admin, "$DIR", t.dir, "$ADDR", t.addr, "$TLS", tls,
-		"$SINK", b.sinkAddr, "$RECIPIENTS", recipients, "$AUTH", auth, "$LIMITS", limits).Replace(caddyfile)
+		"$SINK", b.sinkAddr, "$RECIPIENTS", recipients, "$AUTH", auth, "$LIMITS", limits).Replace(text)
 }
 
 // prepareOurs makes the directory that the server is run in.
@@ -68,7 +77,7 @@ func (b *bench) prepareOurs(tls string) (*target, error) {
 
 // prepareWith is the same with other users and with more lines in auth and limits.
 func (b *bench) prepareWith(name, users, auth, limits string) (*target, error) {
-	return b.prepare(name, users, func(t *target) string { return b.text(t, b.cert+" "+b.key, "100", auth, limits) })
+	return b.prepare(name, users, func(t *target) string { return b.text(t, b.cert+" "+b.key, "100", auth, limits, toSink) })
 }
 
 func (b *bench) prepare(name, users string, config func(*target) string) (*target, error) {

@@ -92,8 +92,9 @@ const tarHead = 512
 
 // marks are what archives begin with.
 var marks = []struct{ mark, kind string }{
-	{"PK\x03\x04", "zip"}, {"PK\x05\x06", "zip"}, {"PK\x07\x08", "zip"}, {"PK00PK", "zip"}, {"\x1f\x8b", "gzip"}, {"Rar!\x1a\x07", "rar"}, {"7z\xbc\xaf\x27\x1c", "7z"}, {"BZh", "bzip2"},
-	{"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"MSCF", "cab"}, {"\x60\xea", "arj"}, {"\x1f\x9d", "compress"}, {"LZIP", "lzip"}, {"xar!", "xar"}, {"!<arch>\n", "ar"}, {"ISc(", "cab"},
+	{"PK\x03\x04", "zip"}, {"PK\x05\x06", "zip"}, {"PK\x07\x08", "zip"}, {"PK00PK", "zip"}, {"\x1f\x8b", "gzip"}, {"Rar!\x1a\x07", "rar"}, {"7z\xbc\xaf\x27\x1c", "7z"}, {"BZh1", "bzip2"}, {"BZh2", "bzip2"}, {"BZh3", "bzip2"},
+	{"BZh4", "bzip2"}, {"BZh5", "bzip2"}, {"BZh6", "bzip2"}, {"BZh7", "bzip2"}, {"BZh8", "bzip2"}, {"BZh9", "bzip2"},
+	{"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"MSCF\x00\x00\x00\x00", "cab"}, {"\x60\xea", "arj"}, {"\x1f\x9d", "compress"}, {"LZIP\x01", "lzip"}, {"xar!\x00", "xar"}, {"!<arch>\n", "ar"}, {"ISc(", "cab"},
 }
 
 // endings are file names of archives, and subtypes what they are labelled as.
@@ -157,12 +158,29 @@ func listTar(r io.Reader, admit func(string) error) error {
 		h, err := tr.Next()
 		switch {
 		case errors.Is(err, io.EOF) && n > 0:
-			return nil
+			return nothingBehind(r)
 		case err != nil:
 			return asNotListed(err, "it cannot be read as tar")
 		}
 		if err := admit(h.Name); err != nil {
 			return err
+		}
+	}
+}
+
+// nothingBehind reads what is behind the end of a tar, where some readers go on: octets that fill it up, or that mail put there.
+func nothingBehind(r io.Reader) error {
+	b := make([]byte, 4096)
+	for {
+		n, err := r.Read(b)
+		if len(bytes.Trim(b[:n], "\x00\r\n")) > 0 {
+			return cannotList("there is something behind its end")
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return asNotListed(err, "it cannot be read as tar")
 		}
 	}
 }

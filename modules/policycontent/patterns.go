@@ -35,9 +35,9 @@ func (l lists) admit(s string) bool {
 }
 
 // admitFile judges a file name, and what is left of it on a system that takes away
-// directories, and dots and spaces at the end.
+// directories, and dots, spaces and slashes at the end.
 func (l lists) admitFile(name string) bool {
-	whole := strings.TrimRight(name, ". ")
+	whole := strings.TrimRight(name, `. /\`)
 	base := whole[strings.LastIndexAny(whole, `/\`)+1:]
 	return !l.forbid.match(name) && !l.forbid.match(whole) && l.admit(base)
 }
@@ -46,6 +46,9 @@ func (l lists) admitFile(name string) bool {
 // allows them by name. It may be forbidden.
 func (l lists) admitEntry(name string) bool {
 	dir := strings.TrimRight(name, "/")
+	if file, _, found := strings.Cut(name[strings.LastIndexAny(name, `/\`)+1:], ":"); found && l.forbid.match(file) { // a stream of the file, on Windows
+		return false
+	}
 	if dir == name {
 		return l.admitFile(name)
 	}

@@ -2,6 +2,17 @@ package policycontent
 
 import "testing"
 
+// A name that ends in a slash or a dot is still one.
+func TestFilesBeforeSlashes(t *testing.T) {
+	t.Parallel()
+	l := lists{forbid: compile([]string{"*.exe"})}
+	for _, name := range []string{"a.exe/", `a.exe\`, "a.exe./", "d/a.exe/.", `C:\d\a.exe. `} {
+		if l.admitFile(name) {
+			t.Errorf("%q is admitted", name)
+		}
+	}
+}
+
 // issue 10.30: Info-ZIP's zip -r and tar list directories, which are not files.
 func TestDirectoriesInArchives(t *testing.T) {
 	t.Parallel()

@@ -130,8 +130,9 @@ func zipGapless(entries []zipEntry, directory int64) error {
 
 // zipEndRecord finds the record that ends the archive, and with it the part. A file that is stored in the
 // archive may be a zip with such a record too, which does not end there. Where two do, or one is in
-// the comment of the other, readers differ in which they take.
-func zipEndRecord(tail []byte) (end []byte, err error) {
+// the comment of the other, readers differ in which they take. Octets that fill the part up behind it change nothing.
+func zipEndRecord(tail []byte) (end []byte, at int, err error) {
+	filled := len(tail) - len(bytes.TrimRight(tail, "\x00\r\n")) // it may end in such octets itself, or be filled up with them
 	mark := le.AppendUint32(nil, zipEndMark)
 	ends, marks := 0, 0
 	for i := 0; ; i++ {
@@ -141,18 +142,21 @@ func zipEndRecord(tail []byte) (end []byte, err error) {
 		}
 		i += n
 		marks++
-		if len(tail)-i >= zipEnd && len(tail)-i == zipEnd+int(le.Uint16(tail[i+20:])) {
-			end = tail[i:]
+		if len(tail)-i < zipEnd {
+			continue
+		}
+		if behind := len(tail) - i - zipEnd - int(le.Uint16(tail[i+20:])); behind >= 0 && behind <= filled {
+			end, at = tail[i:len(tail)-behind], i
 			ends++
 		}
 	}
 	switch {
 	case marks == 0:
-		return nil, cannotList("it has no directory")
+		return nil, 0, cannotList("it has no directory")
 	case ends != 1 || bytes.Contains(end[1:], mark):
-		return nil, cannotList("it has several directories, or something behind the last")
+		return nil, 0, cannotList("it has several directories, or something behind the last")
 	}
-	return end, nil
+	return end, at, nil
 }
 
 // zipDirectory finds the central directory.
@@ -161,14 +165,14 @@ func zipDirectory(r io.ReaderAt, size int64) (start, length, count int64, err er
 	if _, err := r.ReadAt(tail, size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
 		return 0, 0, 0, err
 	}
-	end, err := zipEndRecord(tail)
+	end, at, err := zipEndRecord(tail)
 	if err != nil {
 		return 0, 0, 0, err
 	}
 	if le.Uint16(end[4:]) != 0 && le.Uint16(end[4:]) != 0xFFFF {
 		return 0, 0, 0, cannotList("it is in several files")
 	}
-	endAt := size - int64(len(end))
+	endAt := size - int64(len(tail)-at)
 	count, length, start = int64(le.Uint16(end[10:])), int64(le.Uint32(end[12:])), int64(le.Uint32(end[16:]))
 	locator := make([]byte, zipLocator64)
 	if endAt >= zipLocator64 {

@@ -137,7 +137,8 @@ func TestFrom(t *testing.T) {
 		{"From: \"alice\"@example.org\r\n", true},
 		{"From: staff:;\r\n", false},
 		{"From:\r\n", false},
-		{"From: <@example.net:alice@example.org>\r\n", false},
+		{"From: <@example.net:alice@example.org>\r\n", true}, // RFC 5322 section 4.4
+		{"From: <@example.org:bob@example.net>\r\n", false},
 		{"From: alice@example.org, \"alice@example.org\" <bob@example.net>\r\n", false},
 		{"From: alice+one@example.org, alice+two@example.org\r\nSender: alice@example.org\r\n", true},
 		{"From: alice@example.org\r\nSender: bob@example.net\r\n", false},

@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -90,11 +92,16 @@ func (s *Pipe) run(ctx context.Context, env *environment, message *trackedReader
 	return out.line(), err
 }
 
+// pipesBroken takes SIGPIPE, which Caddy ignores: a signal that is ignored stays so in commands, where "kill -PIPE" and pipelines
+// such as "yes | head" count on it, and one that is handled does not. Nobody reads it.
+var pipesBroken = make(chan os.Signal, 1)
+
 // start starts the command with its standard input, which closes when it has ended.
 func (s *Pipe) start(ctx context.Context, env []string, out *os.File) (*exec.Cmd, io.WriteCloser, error) {
 	cmd := exec.CommandContext(ctx, s.path, s.args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.Dir, env, out, out
 	ownGroup(cmd)
+	signal.Notify(pipesBroken, syscall.SIGPIPE)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, nil, err

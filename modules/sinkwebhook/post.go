@@ -154,8 +154,9 @@ const maxText = 1 << 10
 
 // statusOf reads an answer: its status, and the line of text that says more.
 func statusOf(resp *http.Response) (status, line string) {
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))                              // all of a short one, so that the connection can be used again
-	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") { // or a page for people, or something else that no bounce should have
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxText)) // all of a short one, so that the connection can be used again
+	kind := resp.Header.Get("Content-Type")
+	if strings.HasPrefix(kind, "text/plain") && resp.Header.Get("Content-Encoding") == "" { // or a page for people, or something else that no bounce should have
 		line, _, _ = strings.Cut(strings.TrimSpace(string(b)), "\n")
 	}
 	return strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)), strings.TrimSpace(line)

@@ -41,6 +41,8 @@ type service struct {
 	status int
 	text   string
 	kind   string
+
+	encoding string
 }
 
 func newService(t testing.TB) *service {
@@ -71,6 +73,9 @@ func newService(t testing.TB) *service {
 			v.got = append(v.got, req)
 		}
 		w.Header().Set("Content-Type", v.kind)
+		if v.encoding != "" {
+			w.Header().Set("Content-Encoding", v.encoding)
+		}
 		w.WriteHeader(v.status)
 		_, _ = io.WriteString(w, v.text)
 	}))
@@ -81,7 +86,7 @@ func newService(t testing.TB) *service {
 func (v *service) answer(status int, kind, text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.status, v.kind, v.text = status, kind, text
+	v.status, v.kind, v.text, v.encoding = status, kind, text, ""
 }
 
 func (v *service) all() (messages [][]byte) {
@@ -252,6 +257,11 @@ func TestStatus(t *testing.T) {
 		}
 	}
 	v.answer(422, "text/html", "<h1>oh</h1>")
+	if err := deliver(); !strings.HasSuffix(err.Error(), "system: 422 Unprocessable Entity") {
+		t.Error(err)
+	}
+	v.answer(422, "text/plain", "\x1f\x8b")
+	v.encoding = "gzip" // which nobody asked for
 	if err := deliver(); !strings.HasSuffix(err.Error(), "system: 422 Unprocessable Entity") {
 		t.Error(err)
 	}

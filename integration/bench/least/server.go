@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // Options of a server.
@@ -21,6 +22,11 @@ type Options struct {
 	Pass  string
 	Store string // "discard" (default), "each" (file and fsync) or "group" (one log, shared fdatasync)
 	Dir   string // of the store
+
+	// Delay is how long a message takes, from its end to the reply.
+	Delay time.Duration
+	// Old: no PIPELINING, and a connection for each message.
+	Old bool
 }
 
 // Server answers on one listener.
@@ -117,7 +123,11 @@ func (c *session) command(line []byte) error {
 }
 
 func (c *session) hello() string {
-	text := "250-localhost\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"
+	text := "250-localhost\r\n"
+	if !c.o.Old {
+		text += "250-PIPELINING\r\n"
+	}
+	text += "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"
 	if _, secure := c.nc.(*tls.Conn); c.o.TLS != nil && !secure {
 		return text + "250 STARTTLS\r\n"
 	}
@@ -155,6 +165,11 @@ func (c *session) data() error {
 	if err := d.commit(); err != nil {
 		return err
 	}
+	time.Sleep(c.o.Delay)
 	c.messages.Add(1)
+	if c.o.Old {
+		_ = c.reply("250 2.0.0 Stored\r\n")
+		return errQuit
+	}
 	return c.reply("250 2.0.0 Stored\r\n")
 }

@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,6 +26,7 @@ type Options struct {
 
 	User, Password string // for AUTH PLAIN; without User there is no AUTH
 	From, To       string // the envelope; default User, and someone at example.net
+	Recipients     int    // of a message, default 1; %d in To is each one's number
 
 	Clients  int // sessions at a time; default 1
 	Messages int // of one session; default 1
@@ -45,7 +48,7 @@ type prepared struct {
 	text  []byte
 	auth  string // the command
 	mail  string
-	rcpt  string
+	rcpt  []string
 	hello string
 }
 
@@ -56,6 +59,7 @@ func (o Options) prepare() (*prepared, error) {
 	setDefault(&o.TLS, StartTLS)
 	setDefault(&o.From, o.User)
 	setDefault(&o.To, "someone@example.net")
+	setDefault(&o.Recipients, 1)
 	setDefault(&o.Clients, 1)
 	setDefault(&o.Messages, 1)
 	setDefault(&o.Size, 4<<10)
@@ -64,7 +68,6 @@ func (o Options) prepare() (*prepared, error) {
 		Options: o,
 		text:    text(o.From, o.To, o.Size),
 		mail:    "MAIL FROM:<" + o.From + ">\r\n",
-		rcpt:    "RCPT TO:<" + o.To + ">\r\n",
 		hello:   "EHLO load.example\r\n",
 		tls: &tls.Config{
 			// The generator shares its cores with the server, so it checks the
@@ -78,6 +81,9 @@ func (o Options) prepare() (*prepared, error) {
 			// Records as large as the write, as OpenSSL's are.
 			DynamicRecordSizingDisabled: true,
 		},
+	}
+	for i := range o.Recipients {
+		p.rcpt = append(p.rcpt, "RCPT TO:<"+strings.ReplaceAll(o.To, "%d", strconv.Itoa(i))+">\r\n")
 	}
 	if o.User != "" {
 		p.auth = "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+o.User+"\x00"+o.Password)) + "\r\n"

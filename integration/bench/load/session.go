@@ -118,8 +118,10 @@ func (s *session) send(observe func(Phase, time.Time)) error {
 	if err := s.command("mail", s.p.mail, "250"); err != nil {
 		return err
 	}
-	if err := s.command("rcpt", s.p.rcpt, "250"); err != nil {
-		return err
+	for _, rcpt := range s.p.rcpt {
+		if err := s.command("rcpt", rcpt, "250"); err != nil {
+			return err
+		}
 	}
 	if err := s.command("data", "DATA\r\n", "354"); err != nil {
 		return err

@@ -21,20 +21,13 @@ import (
 //	}
 func (s *S3) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the sink's name
-	if !d.AllArgs(&s.Endpoint, &s.Bucket) {
+	if !d.AllArgs(&s.Endpoint, &s.Name) {
 		return d.Err("s3 takes an endpoint and a bucket, as in: s3 https://s3.eu-central-1.amazonaws.com declarations")
 	}
-	return conf.Block(d,
-		conf.Text("prefix", &s.Prefix),
-		conf.Text("region", &s.Region),
-		conf.Text("access_key", &s.AccessKey),
-		conf.Value("secret_key", &s.SecretKey),
-		conf.Flag("path_style", &s.PathStyle),
-		conf.List("ca", &s.CA),
+	return conf.Block(d, append(s.Settings(),
 		conf.Value("timeout", &s.Timeout),
 		conf.Count("concurrency", &s.Concurrency),
-		conf.Flag("insecure_plaintext", &s.InsecurePlaintext),
-	)
+	)...)
 }
 
 // Interface guard

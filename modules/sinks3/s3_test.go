@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/objectstore"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -90,7 +91,7 @@ func (v *store) objects(suffix string) (all [][]byte) {
 func open(t testing.TB, v *store) *S3 {
 	t.Helper()
 	t.Setenv("MSA_S3", "s3cret")
-	s := &S3{Endpoint: v.server.URL, Bucket: "declarations", Prefix: "in/", AccessKey: "msa", SecretKey: "{env.MSA_S3}", PathStyle: true}
+	s := &S3{Bucket: objectstore.Bucket{Endpoint: v.server.URL, Name: "declarations", Prefix: "in/", AccessKey: "msa", SecretKey: "{env.MSA_S3}", PathStyle: true}}
 	if err := s.Provision(caddyContext); err != nil {
 		t.Fatal(err)
 	}
@@ -186,8 +187,8 @@ func TestSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("MSA_S3_WRONG", "wr0ng")
-	for _, wrong := range []*S3{{AccessKey: "msa", SecretKey: "{env.MSA_S3_WRONG}"}, {AccessKey: "other", SecretKey: "{env.MSA_S3}"}} {
-		wrong.Endpoint, wrong.Bucket, wrong.PathStyle = v.server.URL, "declarations", true
+	for _, wrong := range []*S3{{Bucket: objectstore.Bucket{AccessKey: "msa", SecretKey: "{env.MSA_S3_WRONG}"}}, {Bucket: objectstore.Bucket{AccessKey: "other", SecretKey: "{env.MSA_S3}"}}} {
+		wrong.Endpoint, wrong.Name, wrong.PathStyle = v.server.URL, "declarations", true
 		if err := wrong.Provision(caddyContext); err != nil {
 			t.Fatal(err)
 		}

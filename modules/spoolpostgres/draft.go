@@ -30,6 +30,16 @@ type draft struct {
 	size  int64
 	err   error
 	ended bool
+
+	object string // the name of what was stored in S3
+}
+
+// body is what was written.
+func (d *draft) body() io.Reader {
+	if d.file != nil {
+		return io.NewSectionReader(d.file, 0, d.size)
+	}
+	return bytes.NewReader(d.buf)
 }
 
 // shared is a file that is closed with the last who reads it.
@@ -124,13 +134,19 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	if err := d.s.check(ctx); err != nil {
 		return err
 	}
+	if err := d.put(ctx, a); err != nil {
+		return err
+	}
 	err := d.s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error { return d.store(ctx, tx, a) },
 		func(ctx context.Context) (there bool, err error) {
 			err = d.s.quick.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_entry WHERE id = $1)", a.Entry.ID).Scan(&there)
 			return there, err
 		})
-	if errors.Is(err, errUncertain) {
+	switch {
+	case errors.Is(err, errUncertain):
 		d.s.disown(a.Entry.ID)
+	case err != nil:
+		d.unput()
 	}
 	d.end()
 	if err == nil {
@@ -167,8 +183,12 @@ func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
 	for i := range jobs {
 		next = max(next, jobs[i].Number+1)
 	}
-	err = tx.QueryRow(ctx, "INSERT INTO msa_entry (id, entry, status, next, octets) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING RETURNING key",
-		a.Entry.ID, entry, status, next+len(jobs), e.octets).Scan(&e.key)
+	var object *string
+	if d.object != "" {
+		object = &d.object
+	}
+	err = tx.QueryRow(ctx, "INSERT INTO msa_entry (id, entry, status, next, octets, object) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING key",
+		a.Entry.ID, entry, status, next+len(jobs), e.octets, object).Scan(&e.key)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("entry %s exists already", a.Entry.ID)
 	}
@@ -198,11 +218,10 @@ func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
 				e.key, j.Number, a.Entry.ID, a.Entry.User, -a.Entry.Priority, j.Lane, nanos(j.Due), deadline, nanos(a.Entry.Accepted), a.Held != "")
 		}
 	}
-	var body io.Reader = bytes.NewReader(d.buf)
-	if d.file != nil {
-		body = io.NewSectionReader(d.file, 0, d.size)
+	if d.object != "" {
+		return tx.SendBatch(ctx, b).Close()
 	}
-	body = io.MultiReader(bytes.NewReader(a.Header), body)
+	body := io.MultiReader(bytes.NewReader(a.Header), d.body())
 	for n := 0; ; n++ {
 		data := make([]byte, min(chunk, e.octets-int64(n)*chunk))
 		if len(data) == 0 && n > 0 {
@@ -236,10 +255,13 @@ func (d *draft) end() {
 	}
 }
 
-// message reads a stored one, a chunk at a time.
-func (s *Store) message(ctx context.Context, key, size int64) (io.ReadSeekCloser, error) {
+// message reads a stored one, a chunk at a time or, where it has a name, from S3.
+func (s *Store) message(ctx context.Context, key, size int64, object *string) (io.ReadSeekCloser, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
+	}
+	if object != nil {
+		return s.object(ctx, *object)
 	}
 	m := &message{s: s, ctx: context.WithoutCancel(ctx), key: key, size: size, n: -1}
 	if err := m.fetch(ctx, 0); err != nil {

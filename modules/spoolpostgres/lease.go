@@ -107,6 +107,7 @@ type lease struct {
 	token  int64
 	lane   string
 	octets int64
+	object *string // its name, where the message lies in S3
 	entry  *queue.Entry
 	job    *queue.Job
 	status *queue.Status
@@ -124,7 +125,7 @@ func (l *lease) Lost() <-chan struct{} { return l.lost }
 
 // Open implements queue.Lease.
 func (l *lease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
-	return l.s.message(ctx, l.key, l.octets)
+	return l.s.message(ctx, l.key, l.octets, l.object)
 }
 
 // handOut makes a claim a lease; nil when it is no longer this node's.
@@ -134,8 +135,8 @@ func (s *Store) handOut(ctx context.Context, c claim) (*lease, error) {
 	var due int64
 	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		return db.QueryRow(ctx, `WITH h AS (UPDATE msa_due SET handed = true WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4 RETURNING key, number, due)
-			SELECT e.entry, e.status, e.octets, j.job, h.due FROM h JOIN msa_entry e ON e.key = h.key LEFT JOIN msa_job j ON j.key = h.key AND j.number = h.number`,
-			l.key, l.number, l.owner, l.token).Scan(&entry, &status, &l.octets, &job, &due)
+			SELECT e.entry, e.status, e.octets, e.object, j.job, h.due FROM h JOIN msa_entry e ON e.key = h.key LEFT JOIN msa_job j ON j.key = h.key AND j.number = h.number`,
+			l.key, l.number, l.owner, l.token).Scan(&entry, &status, &l.octets, &l.object, &job, &due)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -226,6 +227,11 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 			return errEnded
 		}
 	}
+	for i := range r.Messages {
+		if err := r.Messages[i].Draft.(*draft).put(ctx, &r.Messages[i].Accept); err != nil {
+			return err
+		}
+	}
 	var told []*draft
 	err = s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		told = nil
@@ -236,13 +242,20 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 		for _, d := range told {
 			d.end()
 		}
-	case errors.Is(err, queue.ErrLost):
-	default:
+	case errors.Is(err, errUncertain):
 		return err
+	default:
+		for _, m := range r.Messages {
+			m.Draft.(*draft).unput()
+		}
+		if !errors.Is(err, queue.ErrLost) {
+			return err
+		}
 	}
 	l.ended = true
 	s.hands.remove(l)
 	s.changed()
+	s.objectsGone()
 	return err
 }
 

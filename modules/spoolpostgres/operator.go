@@ -69,8 +69,9 @@ func (s *Store) Get(ctx context.Context, id string) (m *queue.EntryView, err err
 // OpenMessage implements queue.MessageOpener.
 func (s *Store) OpenMessage(ctx context.Context, id string) (r io.ReadSeekCloser, err error) {
 	var key, octets int64
+	var object *string
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		err := db.QueryRow(ctx, "SELECT key, octets FROM msa_entry WHERE id = $1", id).Scan(&key, &octets)
+		err := db.QueryRow(ctx, "SELECT key, octets, object FROM msa_entry WHERE id = $1", id).Scan(&key, &octets, &object)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return queue.ErrNotFound
 		}
@@ -79,7 +80,7 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (r io.ReadSeekCloser
 	if err != nil {
 		return nil, err
 	}
-	return s.message(ctx, key, octets)
+	return s.message(ctx, key, octets, object)
 }
 
 // List implements queue.Operator.
@@ -174,6 +175,7 @@ func (s *Store) Delete(ctx context.Context, id string) (inFlight int, err error)
 		return 0, err
 	}
 	s.changed()
+	s.objectsGone()
 	return inFlight, nil
 }
 

@@ -43,6 +43,12 @@ CREATE SEQUENCE msa_change;
 CREATE TABLE msa_lane (lane text COLLATE "C" PRIMARY KEY, writer bigint NOT NULL, version bigint NOT NULL,
 	up boolean NOT NULL, condition bytea NOT NULL, changed timestamptz NOT NULL) WITH (fillfactor = 70);
 CREATE INDEX msa_lane_version ON msa_lane (version);
+`, `
+-- A message that is an object in S3 has its name here, and no rows in msa_body. Names begin with the cluster's.
+ALTER TABLE msa_entry ADD object text COLLATE "C";
+CREATE INDEX msa_entry_object ON msa_entry (object) WHERE object IS NOT NULL;
+CREATE TABLE msa_gone (object text COLLATE "C" PRIMARY KEY); -- to be removed
+ALTER TABLE msa_meta ADD cluster text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '');
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

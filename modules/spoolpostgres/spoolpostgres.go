@@ -48,6 +48,8 @@ type PostgresSpool struct {
 	MaxMessages int64 `json:"max_messages,omitempty"`
 	// MaxSize is how many octets of messages the spool takes at most. Default: as the database holds.
 	MaxSize int64 `json:"max_size,omitempty"`
+	// Bodies is a bucket in S3 for messages that are larger than the database is to keep. Default: none.
+	Bodies *Bodies `json:"bodies,omitempty"`
 
 	options Options
 }
@@ -107,6 +109,11 @@ func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 	if p.MaxMessages < 0 || p.MaxSize < 0 {
 		return errors.New("max_messages and max_size must not be negative; leave them out for no limit")
 	}
+	if o.Bodies = p.Bodies; o.Bodies != nil {
+		if err := o.Bodies.provision(log, max(p.Pool, defaultPool)); err != nil {
+			return fmt.Errorf("bodies s3: %w", err)
+		}
+	}
 	if err := o.prepare(); err != nil {
 		return err
 	}
@@ -155,6 +162,11 @@ func (p *PostgresSpool) Adjust(spool queue.OpenSpool) {
 //		timeout      <duration>
 //		max_messages <count>
 //		max_size     <size>
+//		bodies s3 <endpoint> <bucket> {
+//			over    <size>
+//			timeout <duration>
+//			... as the sink s3 has them
+//		}
 //	}
 func (p *PostgresSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the spool's name
@@ -172,6 +184,10 @@ func (p *PostgresSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Value("timeout", &p.Timeout),
 		conf.Count("max_messages", &p.MaxMessages),
 		conf.Size("max_size", &p.MaxSize),
+		conf.Func("bodies", func(d *caddyfile.Dispenser) error {
+			p.Bodies = new(Bodies)
+			return p.Bodies.unmarshalCaddyfile(d)
+		}),
 	)
 }
 

@@ -31,6 +31,7 @@ type Options struct {
 	Timeout  time.Duration // of what is asked of the database. Default 15 s
 	// MaxMessages and MaxOctets bound what the spool takes, notifications of ours excepted; 0 for any number.
 	MaxMessages, MaxOctets int64
+	Bodies                 *Bodies     // nil: all messages lie in the database
 	Log                    *zap.Logger // default nowhere
 
 	config *pgxpool.Config
@@ -131,6 +132,10 @@ type Store struct {
 	turns turns
 	share share
 
+	bodies  *Bodies
+	cluster string        // the first part of the names of its objects
+	gone    chan struct{} // objects are to be removed
+
 	mu       sync.Mutex
 	disowned []string // messages whose client was told that they were not accepted
 	down     bool     // the last renewal failed
@@ -146,7 +151,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.prepare(); err != nil {
 		return nil, fmt.Errorf("spool postgres: %w", err)
 	}
-	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, log: o.Log,
+	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, log: o.Log, bodies: o.Bodies, gone: make(chan struct{}, 1),
 		notify: make(chan struct{}, 1), tell: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.Adjust(o)
@@ -165,6 +170,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.tasks.Go(func() { s.listen(o.config.ConnConfig.Copy()) })
 	s.tasks.Go(s.announce)
 	s.tasks.Go(s.shareLanes)
+	if s.bodies != nil {
+		s.tasks.Go(s.tidyObjects)
+	}
 	return s, nil
 }
 
@@ -193,6 +201,9 @@ func (s *Store) open(ctx context.Context, o Options) (err error) {
 		s.log.Warn(warning)
 	}
 	if err := migrate(ctx, tx, s.schema); err != nil {
+		return err
+	}
+	if err := tx.QueryRow(ctx, "SELECT cluster FROM msa_meta").Scan(&s.cluster); err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {

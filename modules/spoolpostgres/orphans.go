@@ -1,0 +1,140 @@
+package spoolpostgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+)
+
+const (
+	// orphanAge is how old an object is that belongs to no message and is removed: what is being accepted is younger.
+	orphanAge = 24 * time.Hour
+	// orphanEvery is how often nodes look for them, one at a time.
+	orphanEvery = time.Hour
+	objectBatch = 100
+)
+
+// tidyObjects removes the objects of messages that are gone, until the spool is closed, and orphans now and then.
+func (s *Store) tidyObjects() {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	var looked time.Time
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-s.gone:
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(s.life, time.Hour)
+		err := s.removeGone(ctx)
+		if err == nil && time.Since(looked) >= orphanEvery {
+			looked = time.Now()
+			_, err = s.removeOrphans(ctx, looked.Add(-orphanAge))
+		}
+		cancel()
+		if err != nil && !s.closed() {
+			s.log.Warn("objects of messages that are gone were not all removed; that is tried again", zap.Error(err))
+			select {
+			case <-s.ended:
+			case <-time.After(time.Minute):
+			}
+		}
+	}
+}
+
+// objectsGone has tidyObjects look: a message may be gone.
+func (s *Store) objectsGone() {
+	select {
+	case s.gone <- struct{}{}:
+	default:
+	}
+}
+
+// removeGone removes objects whose messages are gone for good, on the standby too.
+func (s *Store) removeGone(ctx context.Context) error {
+	for {
+		n := 0
+		err := pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, "DELETE FROM msa_gone WHERE object IN (SELECT object FROM msa_gone LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING object", objectBatch)
+			if err != nil {
+				return err
+			}
+			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				return err
+			}
+			if n = len(names); n > 0 && !s.replicated(ctx) {
+				return errUncertain
+			}
+			for _, name := range names {
+				if err := s.bodies.Remove(ctx, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || n < objectBatch {
+			return err
+		}
+	}
+}
+
+var errElsewhere = errors.New("another node does it")
+
+// removeOrphans removes objects from before a time that belong to no message, such as those of a node that died
+// between the upload and the end of its transaction.
+func (s *Store) removeOrphans(ctx context.Context, before time.Time) (removed int, err error) {
+	err = pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
+		var mine bool
+		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1 + 3, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine); err != nil {
+			return err
+		}
+		if !mine {
+			return errElsewhere
+		}
+		var old []string
+		sweep := func() error {
+			rows, err := tx.Query(ctx, `SELECT o FROM unnest($1::text[]) AS o WHERE NOT EXISTS (SELECT 1 FROM msa_entry WHERE object = o)
+				AND NOT EXISTS (SELECT 1 FROM msa_gone WHERE object = o)`, old)
+			if err != nil {
+				return err
+			}
+			orphans, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				return err
+			}
+			for _, name := range orphans {
+				if err := s.bodies.Remove(ctx, name); err != nil {
+					return err
+				}
+				removed++
+			}
+			old = old[:0]
+			return nil
+		}
+		err := s.bodies.Each(ctx, s.cluster+"/", func(name string, modified time.Time) error {
+			if !modified.Before(before) {
+				return nil
+			}
+			if old = append(old, name); len(old) < objectBatch {
+				return nil
+			}
+			return sweep()
+		})
+		if err == nil && len(old) > 0 {
+			err = sweep()
+		}
+		return err
+	})
+	if errors.Is(err, errElsewhere) {
+		err = nil
+	}
+	if removed > 0 {
+		s.log.Info("removed objects that belong to no message", zap.Int("objects", removed))
+	}
+	return removed, err
+}

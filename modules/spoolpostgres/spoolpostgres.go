@@ -64,10 +64,7 @@ func (*PostgresSpool) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the settings. It connects to nothing: a configuration can be validated elsewhere.
 func (p *PostgresSpool) Provision(ctx caddy.Context) error {
-	if err := p.resolve(ctx.Logger()); err != nil {
-		return fmt.Errorf("spool postgres: %w", err)
-	}
-	return nil
+	return p.resolve(ctx.Logger())
 }
 
 func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {

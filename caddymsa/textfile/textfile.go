@@ -101,8 +101,16 @@ func (r *Reader) clean(line []byte) ([]byte, error) {
 	case !utf8.Valid(line):
 		return nil, r.Errorf("is not UTF-8; save the file as UTF-8")
 	}
+	var before rune = ' '
+	comment := false
 	for _, c := range string(line) {
-		if reason := unwanted(c); reason != "" {
+		comment = comment || c == '#' && unicode.IsSpace(before)
+		before = c
+		reason := unwanted(c)
+		if reason == "" && !comment && unicode.In(c, unicode.Pi, unicode.Pf) {
+			reason = "a typographic quotation mark"
+		}
+		if reason != "" {
 			return nil, r.Errorf("contains %s (%U); delete it", reason, c)
 		}
 	}

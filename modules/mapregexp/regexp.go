@@ -92,7 +92,7 @@ func (r *Rule) checkGroups() error {
 	for _, reference := range group.FindAllString(rest, -1) {
 		name := strings.Trim(reference, "${}")
 		n, err := strconv.Atoi(name)
-		if err == nil && n <= r.re.NumSubexp() || err != nil && r.re.SubexpIndex(name) >= 0 {
+		if err == nil && n <= r.re.NumSubexp() && strconv.Itoa(n) == name || err != nil && r.re.SubexpIndex(name) >= 0 {
 			continue
 		}
 		hint := ""
@@ -104,7 +104,26 @@ func (r *Rule) checkGroups() error {
 	if left := group.ReplaceAllString(rest, ""); strings.Contains(left, "$") {
 		return fmt.Errorf("the replacement %s has a $ that begins no group; a literal one is written $$", r.Replacement)
 	}
+	if text := r.text(); strings.Contains(text, "@") || text == r.Replacement {
+		if _, err := mailaddr.Parse(text, true); err != nil {
+			return fmt.Errorf("the replacement %s never makes an address: %w", r.Replacement, err)
+		}
+	}
 	return nil
+}
+
+// text is what the rule may make, as far as can be said: a group may be anything, and the whole is an address.
+func (r *Rule) text() string {
+	parts := strings.Split(r.Replacement, "$$")
+	for i, part := range parts {
+		parts[i] = group.ReplaceAllStringFunc(part, func(reference string) string {
+			if strings.Trim(reference, "${}") == "0" {
+				return "x@x.x"
+			}
+			return "x.x" // on either side
+		})
+	}
+	return strings.Join(parts, "$")
 }
 
 var leadingDigits = regexp.MustCompile(`^[0-9]+`)

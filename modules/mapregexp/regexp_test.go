@@ -62,6 +62,11 @@ func TestMistakes(t *testing.T) {
 		"group $2, which":         "regexp {\n actual (.+)@old\\.example $2@new.example\n}",
 		"group ${name}, which":    "regexp {\n logical (?P<nam>.+)@old\\.example ${name}@new.example\n}",
 		"group $é, which":         "regexp {\n logical (?P<nam>.+)@old\\.example $é@new.example\n}",
+		"group $01, which":        "regexp {\n actual (.+)@old\\.example $01@new.example\n}",
+		"local part is empty":     "regexp {\n actual (.+)@old\\.example @new.example\n}",
+		"domain is empty":         "regexp {\n actual (.+)@old\\.example $1@\n}",
+		"bad character in the":    "regexp {\n actual (.+)@old\\.example $0@new.example\n}",
+		"has no domain":           "regexp {\n actual (.+)@old\\.example everybody\n}",
 		"begins no group":         "regexp {\n actual (.+)@old\\.example $@new.example\n}",
 		"what the address become": "regexp {\n actual a \"\"\n}",
 	} {
@@ -72,7 +77,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
-	for _, replacement := range []string{"$0", "$1@x.example", "${1}_old@x.example", "${name}@x.example", "$name@x.example", "a$$1@x.example", "$$@x.example"} {
+	for _, replacement := range []string{"$0", "$1@x.example", "${1}_old@x.example", "${name}@x.example", "$name@x.example", "a$$1@x.example", "$$@x.example", "a@$1", "$1@$name.x.example"} {
 		r := Rule{Pattern: "(?P<name>.+)@old.example", Replacement: replacement}
 		if err := r.compile(); err != nil {
 			t.Errorf("%s: %v", replacement, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -67,7 +68,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets up everything but sockets and spool, which validating a
 // configuration must not touch.
 func (app *App) Provision(ctx caddy.Context) error {
-	app.ctx, app.log = ctx, ctx.Logger()
+	app.ctx, app.log = ctx, terminal.Logger(ctx.Logger())
 	app.generation = newGeneration()
 	if len(app.Servers) == 0 {
 		return fmt.Errorf("servers: at least one is required")

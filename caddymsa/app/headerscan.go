@@ -29,7 +29,7 @@ var (
 
 // scan takes the next octets of a message.
 func (h *headerScan) scan(p []byte) error {
-	if h.octets == 0 && !h.over && len(p) > 0 && isSpace(p[0]) {
+	if h.octets == 0 && !h.over && len(p) > 0 && (isSpace(p[0]) || p[0] == '\v' || p[0] == '\f') { // these are white space to some
 		return errFirstLine
 	}
 	for !h.over && len(p) > 0 {

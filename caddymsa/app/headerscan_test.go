@@ -22,6 +22,8 @@ func TestHeaderScan(t *testing.T) {
 		{" folded\r\nSubject: x\r\n\r\n", errFirstLine},
 		{"\tfolded\r\n\r\n", errFirstLine},
 		{" ", errFirstLine},
+		{"\vfolded\r\n\r\n", errFirstLine},
+		{"\ffolded\r\n\r\n", errFirstLine},
 		{" \r\n\r\n", errFirstLine},
 		// RFC 5321 section 6.3
 		{strings.Repeat(received, loops-1) + "\r\nReceived: in the body\r\n", nil},

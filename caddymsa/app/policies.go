@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 // PolicyConfig is one element of a server's policies.
@@ -39,7 +40,7 @@ func (p *PolicyConfig) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	p.module, p.name, p.log = mod, moduleName(mod), ctx.Logger()
+	p.module, p.name, p.log = mod, moduleName(mod), terminal.Logger(ctx.Logger())
 	switch mod.(type) {
 	case caddymsa.SenderPolicy, caddymsa.RecipientPolicy, caddymsa.MessagePolicy:
 	default:

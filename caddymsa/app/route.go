@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 // RouteConfig is one element of a server's routes: the first whose matchers match
@@ -62,7 +63,7 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 		if !ok {
 			return fmt.Errorf("address_map: %s is not an address map", moduleName(mod))
 		}
-		r.sink = &mappedSink{sink: sink, addresses: addresses, log: ctx.Logger()}
+		r.sink = &mappedSink{sink: sink, addresses: addresses, log: terminal.Logger(ctx.Logger())}
 	}
 	if r.Queue != nil {
 		if r.schedule, err = r.Queue.schedule(schedule); err != nil {

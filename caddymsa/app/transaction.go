@@ -248,7 +248,10 @@ func (b body) Abort(cause error) {
 
 // remedyFor says what the operator can do about a message that the engine refused.
 func remedyFor(cause error) []zap.Field {
-	if errors.Is(cause, smtpd.ErrBareCR) || errors.Is(cause, smtpd.ErrBareLF) || errors.Is(cause, smtpd.ErrNUL) {
+	switch {
+	case errors.Is(cause, smtpd.ErrNUL):
+		return []zap.Field{zap.String(fieldHint, "the client sends NUL, which mail must not have; to take such messages without it, set: newlines normalize")}
+	case errors.Is(cause, smtpd.ErrBareCR), errors.Is(cause, smtpd.ErrBareLF):
 		return []zap.Field{zap.String(fieldHint, "the client sends line ends that are not CRLF (curl: use --crlf); to take and correct them, set: newlines normalize")}
 	}
 	return nil

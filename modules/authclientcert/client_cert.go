@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -63,7 +64,7 @@ func (*ClientCert) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the map, so that a broken one fails the load, and begins to watch it.
 func (c *ClientCert) Provision(ctx caddy.Context) (err error) {
-	c.log = ctx.Logger()
+	c.log = terminal.Logger(ctx.Logger())
 	for _, kind := range c.Identity {
 		if !slices.Contains(kinds, kind) {
 			return fmt.Errorf("client_cert: identity: %q is not known; use some of %q", kind, kinds)

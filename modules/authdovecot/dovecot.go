@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -76,7 +77,7 @@ func (*Dovecot) CaddyModule() caddy.ModuleInfo {
 
 // Provision begins to connect, but does not wait: a Dovecot that is down fails no load.
 func (d *Dovecot) Provision(ctx caddy.Context) error {
-	d.log = ctx.Logger()
+	d.log = terminal.Logger(ctx.Logger())
 	if err := d.check(); err != nil {
 		return err
 	}

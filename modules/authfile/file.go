@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -73,7 +74,7 @@ func (*File) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the file, so that a broken one fails the load, and begins to watch it.
 func (f *File) Provision(ctx caddy.Context) (err error) {
-	f.log = ctx.Logger()
+	f.log = terminal.Logger(ctx.Logger())
 	if f.path, err = caddy.NewReplacer().ReplaceOrErr(f.Path, true, true); err != nil {
 		return fmt.Errorf("users file: %w", err)
 	}

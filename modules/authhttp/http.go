@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
@@ -73,7 +74,7 @@ var services = caddy.NewUsagePool()
 // Provision asks for a user once. A service that does not answer as it should is no reason not to
 // start: what is in front of it may be up before it is.
 func (h *HTTP) Provision(ctx caddy.Context) error {
-	log := ctx.Logger()
+	log := terminal.Logger(ctx.Logger())
 	o, err := h.resolve(log)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -134,7 +135,7 @@ var directories = caddy.NewUsagePool()
 // Provision asks for a user who does not exist: settings that do not fit the directory fail the load. A
 // directory that does not answer does not.
 func (l *LDAP) Provision(ctx caddy.Context) error {
-	log := ctx.Logger()
+	log := terminal.Logger(ctx.Logger())
 	secret, err := caddymsa.DecoySecret(ctx)
 	if err != nil {
 		return err

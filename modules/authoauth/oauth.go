@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -75,7 +76,7 @@ func (*OAuth) CaddyModule() caddy.ModuleInfo {
 // Provision does not wait for the issuer: mail does not stop because it is down while
 // a configuration is loaded.
 func (o *OAuth) Provision(ctx caddy.Context) (err error) {
-	o.log = ctx.Logger()
+	o.log = terminal.Logger(ctx.Logger())
 	if o.now == nil {
 		o.now = time.Now
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -107,7 +108,7 @@ func (*SQL) CaddyModule() caddy.ModuleInfo {
 // Provision asks for a user once: a mistake in the connection string or the query fails the
 // load. A database that does not answer does not.
 func (s *SQL) Provision(ctx caddy.Context) error {
-	s.log = ctx.Logger()
+	s.log = terminal.Logger(ctx.Logger())
 	o, err := s.resolve()
 	if err != nil {
 		return err

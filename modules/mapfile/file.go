@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -53,7 +54,7 @@ func (*File) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the file.
 func (m *File) Provision(ctx caddy.Context) (err error) {
-	m.log = ctx.Logger()
+	m.log = terminal.Logger(ctx.Logger())
 	if m.Path == "" {
 		return errors.New("file: a path is required, as in: address_map file /etc/caddy/addresses.map")
 	}

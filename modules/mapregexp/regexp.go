@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -63,7 +64,7 @@ func (m *Regexp) Provision(ctx caddy.Context) error {
 		if output := r.sample(); output != "" {
 			for _, again := range m.Actuals {
 				if again.re.MatchString(output) {
-					ctx.Logger().Warn("an actual address is a logical one too; addresses are translated once, so that it stays as it is",
+					terminal.Logger(ctx.Logger()).Warn("an actual address is a logical one too; addresses are translated once, so that it stays as it is",
 						zap.String("replacement", r.Replacement), zap.String("pattern", again.Pattern))
 				}
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -48,7 +49,7 @@ func (*ClamAV) CaddyModule() caddy.ModuleInfo {
 
 // Provision parses the addresses. It does not connect.
 func (p *ClamAV) Provision(ctx caddy.Context) error {
-	p.log = ctx.Logger()
+	p.log = terminal.Logger(ctx.Logger())
 	if err := p.provision(); err != nil {
 		return fmt.Errorf("clamav: %w", err)
 	}

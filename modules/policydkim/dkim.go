@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -74,7 +75,7 @@ func (*DKIM) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the keys, and logs the DNS records that they need.
 func (p *DKIM) Provision(ctx caddy.Context) error {
-	p.log, p.now = ctx.Logger(), time.Now
+	p.log, p.now = terminal.Logger(ctx.Logger()), time.Now
 	if err := p.provision(); err != nil {
 		return fmt.Errorf("dkim: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -67,7 +68,7 @@ func (p *Duplicate) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("duplicate: file: %w", err)
 	}
 	p.now, p.key = time.Now, file
-	v, _, err := memories.LoadOrNew(file, func() (caddy.Destructor, error) { return newMemory(file, ctx.Logger()), nil })
+	v, _, err := memories.LoadOrNew(file, func() (caddy.Destructor, error) { return newMemory(file, terminal.Logger(ctx.Logger())), nil })
 	if err != nil {
 		return err
 	}

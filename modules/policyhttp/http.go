@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
@@ -60,7 +61,7 @@ func (*HTTP) CaddyModule() caddy.ModuleInfo {
 
 // Provision connects to nothing yet.
 func (p *HTTP) Provision(ctx caddy.Context) (err error) {
-	p.log = ctx.Logger()
+	p.log = terminal.Logger(ctx.Logger())
 	if err := p.defaults(); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}

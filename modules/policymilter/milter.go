@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -62,7 +63,7 @@ func (*Milter) CaddyModule() caddy.ModuleInfo {
 
 // Provision parses the address. It does not connect.
 func (p *Milter) Provision(ctx caddy.Context) error {
-	p.log = ctx.Logger()
+	p.log = terminal.Logger(ctx.Logger())
 	if err := p.provision(); err != nil {
 		return fmt.Errorf("milter: %w", err)
 	}

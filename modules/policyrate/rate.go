@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -87,7 +88,7 @@ func (*RateLimit) CaddyModule() caddy.ModuleInfo {
 
 // Provision takes up the buckets. Redis need not be there yet.
 func (p *RateLimit) Provision(ctx caddy.Context) error {
-	p.now, p.log = time.Now, ctx.Logger()
+	p.now, p.log = time.Now, terminal.Logger(ctx.Logger())
 	if err := p.check(); err != nil {
 		return fmt.Errorf("rate_limit: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -67,7 +68,7 @@ func (*Recipients) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the lists.
 func (p *Recipients) Provision(ctx caddy.Context) (err error) {
-	p.log, p.now = ctx.Logger(), time.Now
+	p.log, p.now = terminal.Logger(ctx.Logger()), time.Now
 	switch {
 	case len(p.Allow)+len(p.AllowFiles)+len(p.Deny)+len(p.DenyFiles)+p.MaxPerMessage+p.MaxPerDay == 0:
 		return errors.New("recipients: nothing is limited; set allow, deny, max_per_message or max_per_day")

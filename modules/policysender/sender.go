@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -57,7 +58,7 @@ func (*SenderIdentity) CaddyModule() caddy.ModuleInfo {
 
 // Provision parses the patterns.
 func (p *SenderIdentity) Provision(ctx caddy.Context) error {
-	p.log = ctx.Logger()
+	p.log = terminal.Logger(ctx.Logger())
 	if p.Off && (len(p.Addresses) > 0 || p.RequireFrom) {
 		return errors.New("sender_identity is off, and has settings: remove one of the two")
 	}

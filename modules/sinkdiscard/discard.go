@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -31,7 +32,7 @@ func (*Discard) CaddyModule() caddy.ModuleInfo {
 
 // Provision warns.
 func (s *Discard) Provision(ctx caddy.Context) error {
-	s.log = ctx.Logger()
+	s.log = terminal.Logger(ctx.Logger())
 	s.log.Warn("a route throws its messages away, which senders are told were accepted: discard is for tests")
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -62,7 +63,7 @@ func (*LMTP) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the configuration. It does not connect.
 func (s *LMTP) Provision(ctx caddy.Context) error {
-	if err := s.provision(ctx.Logger()); err != nil {
+	if err := s.provision(terminal.Logger(ctx.Logger())); err != nil {
 		return fmt.Errorf("lmtp: %w", err)
 	}
 	return nil

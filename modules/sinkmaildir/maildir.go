@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/placeholder"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
 
@@ -69,7 +70,7 @@ func (*Maildir) CaddyModule() caddy.ModuleInfo {
 
 // Provision parses the path. Nothing is created on disk before the first message.
 func (m *Maildir) Provision(ctx caddy.Context) (err error) {
-	m.log = ctx.Logger()
+	m.log = terminal.Logger(ctx.Logger())
 	if m.Path == "" {
 		return errors.New("maildir: a path is required, such as /var/mail/{msa.recipient.domain}/{msa.recipient.local}")
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -71,7 +72,7 @@ func (*NATS) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the configuration. It does not connect.
 func (s *NATS) Provision(ctx caddy.Context) error {
-	s.log = ctx.Logger()
+	s.log = terminal.Logger(ctx.Logger())
 	if err := s.provision(); err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}

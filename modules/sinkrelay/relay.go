@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -135,7 +136,7 @@ func (*Relay) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the configuration. It does not connect.
 func (r *Relay) Provision(ctx caddy.Context) error {
-	if err := r.provision(ctx.Logger()); err != nil {
+	if err := r.provision(terminal.Logger(ctx.Logger())); err != nil {
 		return fmt.Errorf("relay: %w", err)
 	}
 	return nil

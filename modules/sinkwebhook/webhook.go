@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
@@ -58,7 +59,7 @@ func (s *Webhook) Provision(ctx caddy.Context) (err error) {
 	if err := s.defaults(); err != nil {
 		return fmt.Errorf("webhook: %w", err)
 	}
-	if s.client, err = s.Config.Open(ctx.Logger(), s.Concurrency); err != nil {
+	if s.client, err = s.Config.Open(terminal.Logger(ctx.Logger()), s.Concurrency); err != nil {
 		return fmt.Errorf("webhook: %w", err)
 	}
 	return nil

@@ -1,0 +1,151 @@
+package terminal
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Core returns a core of which nothing that a stranger wrote reaches a terminal as control or as a change of the writing direction:
+// encoders escape only what is below U+0020. What does not print is written as \u009b.
+func Core(to zapcore.Core) zapcore.Core { return &safeCore{to} }
+
+// Logger returns a logger that writes through Core.
+func Logger(log *zap.Logger) *zap.Logger { return log.WithOptions(zap.WrapCore(Core)) }
+
+type safeCore struct{ zapcore.Core }
+
+func (c *safeCore) With(fields []zapcore.Field) zapcore.Core {
+	return &safeCore{c.Core.With(safeFields(fields))}
+}
+
+func (c *safeCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+// Write has the core itself decide, which may be several of different levels, or leave lines out.
+func (c *safeCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	e.Message = escaped(e.Message)
+	if ce := c.Core.Check(e, nil); ce != nil {
+		ce.Write(safeFields(fields)...)
+	}
+	return nil
+}
+
+// safeFields are the fields themselves where nothing is to be escaped, as nearly always.
+func safeFields(fields []zapcore.Field) []zapcore.Field {
+	for i, f := range fields {
+		safe, changed := safeField(f)
+		if !changed {
+			continue
+		}
+		all := append([]zapcore.Field(nil), fields...)
+		all[i] = safe
+		for j := i + 1; j < len(all); j++ {
+			all[j], _ = safeField(all[j])
+		}
+		return all
+	}
+	return fields
+}
+
+func safeField(f zapcore.Field) (safe zapcore.Field, changed bool) {
+	switch f.Type {
+	case zapcore.StringType:
+		safe = f
+		safe.String = escaped(f.String)
+		return safe, safe.String != f.String
+	case zapcore.ByteStringType:
+		if text, ok := f.Interface.([]byte); ok && !prints(string(text)) {
+			return zapcore.Field{Key: f.Key, Type: zapcore.StringType, String: escaped(string(text))}, true
+		}
+	case zapcore.ErrorType:
+		if err, ok := f.Interface.(error); ok && err != nil {
+			return safeText(f, err)
+		}
+	case zapcore.StringerType:
+		if s, ok := f.Interface.(fmt.Stringer); ok {
+			return safeText(f, s)
+		}
+	case zapcore.ArrayMarshalerType: // of zap.Strings
+		if list := reflect.ValueOf(f.Interface); list.Kind() == reflect.Slice && list.Type().Elem().Kind() == reflect.String {
+			return safeList(f, list)
+		}
+	}
+	return f, false
+}
+
+// safeText is the text of an error or a Stringer. One that panics is left to zap, which copes with that.
+func safeText(f zapcore.Field, value any) (safe zapcore.Field, changed bool) {
+	defer func() {
+		if recover() != nil {
+			safe, changed = f, false
+		}
+	}()
+	var text string
+	switch v := value.(type) {
+	case error:
+		text = v.Error()
+	case fmt.Stringer:
+		text = v.String()
+	}
+	if prints(text) {
+		return f, false
+	}
+	return zapcore.Field{Key: f.Key, Type: zapcore.StringType, String: escaped(text)}, true
+}
+
+func safeList(f zapcore.Field, list reflect.Value) (safe zapcore.Field, changed bool) {
+	texts := make(stringList, list.Len())
+	for i := range texts {
+		text := list.Index(i).String()
+		texts[i] = escaped(text)
+		changed = changed || texts[i] != text
+	}
+	if !changed {
+		return f, false
+	}
+	return zapcore.Field{Key: f.Key, Type: zapcore.ArrayMarshalerType, Interface: texts}, true
+}
+
+type stringList []string
+
+func (l stringList) MarshalLogArray(to zapcore.ArrayEncoder) error {
+	for _, s := range l {
+		to.AppendString(s)
+	}
+	return nil
+}
+
+// harmless tells whether a character steers nothing, or is escaped by encoders.
+func harmless(r rune) bool {
+	return r < 0x7f || r == utf8.RuneError || unicode.IsPrint(r) || unicode.Is(unicode.Zs, r)
+}
+
+func prints(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0
+}
+
+// escaped has \u in place of what is not harmless.
+func escaped(s string) string {
+	if prints(s) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if harmless(r) {
+			b.WriteRune(r)
+			continue
+		}
+		fmt.Fprintf(&b, `\u%04x`, r)
+	}
+	return b.String()
+}

@@ -4,14 +4,9 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // wire is a proxy before a server. When one side says what it waits for, it acts and cuts the connection instead of passing that on.
@@ -89,28 +84,7 @@ func (w *wire) acts(toward string, b []byte) bool {
 
 // nats-server is killed, and stopped, between a publication and its acknowledgement: each message is in the stream once.
 func TestNATSBetween(t *testing.T) {
-	dir := t.TempDir()
-	program := filepath.Join(dir, "nats-server")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	address := freeAddress(t)
-	host, port, _ := net.SplitHostPort(address)
-	d := newDaemon(t, nil, program, "-a", host, "-p", port, "-js", "-sd", "$D/store")
-	d.serves = listening(address)
-	d.run()
-	conn, err := nats.Connect("nats://"+address, nats.MaxReconnects(-1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MAIL", Subjects: []string{"mail.>"}}); err != nil {
-		t.Fatal(err)
-	}
+	d, address, js := startNATS(t)
 	w := newWire(t, address)
 	s := start(t, layout{msa: `
 	deliver nats nats://` + w.Addr().String() + ` {

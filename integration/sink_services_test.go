@@ -92,31 +92,36 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
-// nats-server, built from its module, keeps what was published to a stream, over SIGSTOP and SIGKILL.
-func TestNATS(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "nats-server")
+// startNATS builds nats-server from its module and starts it, with a stream MAIL of the subjects mail.>.
+func startNATS(t *testing.T) (d *daemon, address string, js jetstream.JetStream) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "nats-server")
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	address := freeAddress(t)
+	address = freeAddress(t)
 	host, port, _ := net.SplitHostPort(address)
-	d := newDaemon(t, nil, program, "-a", host, "-p", port, "-js", "-sd", "$D/store")
+	d = newDaemon(t, nil, program, "-a", host, "-p", port, "-js", "-sd", "$D/store")
 	d.serves = listening(address)
 	d.run()
 	conn, err := nats.Connect("nats://"+address, nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
+	t.Cleanup(conn.Close)
+	if js, err = jetstream.New(conn); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MAIL", Subjects: []string{"mail.>"}}); err != nil {
 		t.Fatal(err)
 	}
+	return d, address, js
+}
+
+// nats-server, built from its module, keeps what was published to a stream, over SIGSTOP and SIGKILL.
+func TestNATS(t *testing.T) {
+	t.Parallel()
+	d, address, js := startNATS(t)
 	s := start(t, layout{msa: `
 	deliver nats nats://` + address + ` {
 		subject mail.incoming

@@ -15,6 +15,28 @@ type decoys struct {
 	scram    profiles // of users with a SCRAM key or a clear password
 }
 
+// NewDecoy makes a user to check unknown names against until a first real one was seen: of schemes, with the
+// parameters of `caddy msa user`, or of credentials.
+func NewDecoy(schemes []string) (*User, error) {
+	const name = "decoy@example.org"
+	u, err := NewUser(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, scheme := range schemes {
+		credential := scheme
+		if !strings.HasPrefix(scheme, "{") {
+			if credential, err = Generate(scheme, name, "decoy", Options{}); err != nil {
+				return nil, fmt.Errorf("decoy: %s: %w", scheme, err)
+			}
+		}
+		if err := u.AddPassword(credential); err != nil {
+			return nil, fmt.Errorf("decoy: %w", err)
+		}
+	}
+	return &u, nil
+}
+
 // profiles are groups of users whose checks take the same time.
 type profiles []profile
 

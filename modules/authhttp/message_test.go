@@ -3,8 +3,10 @@ package authhttp
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,9 +89,12 @@ func TestSettings(t *testing.T) {
 // Who reaches the service in another way has another service, and who reaches it in the same way the same.
 func TestOptions(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	write := func(text string) {
+	pki := httptest.NewTLSServer(nil)
+	defer pki.Close()
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pki.Certificate().Raw})
+	write := func(comment string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(file, append([]byte(comment+"\n"), certificate...), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,7 +1,6 @@
 package authhttp
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +34,7 @@ type service struct {
 
 // newService connects to nothing yet. config is what o was made of.
 func newService(o options, config *webcall.Config) (*service, error) {
-	decoy, err := makeDecoy(strings.Fields(o.decoy))
+	decoy, err := passwd.NewDecoy(strings.Fields(o.decoy))
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +73,7 @@ func (s *service) exchange(ctx context.Context, q *question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.client.Post(ctx, http.Header{"Accept": {"application/json"}}, webcall.Body{
-		Type: "application/json", Size: int64(len(text)),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
-	})
+	resp, err := s.client.Post(ctx, http.Header{"Accept": {"application/json"}}, webcall.JSON(text))
 	if err != nil {
 		return nil, err
 	}
@@ -157,24 +153,3 @@ type hidden struct {
 
 func (h hidden) Error() string { return h.text }
 func (h hidden) Unwrap() error { return h.cause }
-
-// makeDecoy makes a user of schemes, with the parameters of `caddy msa user`, or of credentials.
-func makeDecoy(schemes []string) (*passwd.User, error) {
-	const name = "decoy@example.org"
-	u, err := passwd.NewUser(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, scheme := range schemes {
-		credential := scheme
-		if !strings.HasPrefix(scheme, "{") {
-			if credential, err = passwd.Generate(scheme, name, "decoy", passwd.Options{}); err != nil {
-				return nil, fmt.Errorf("decoy: %s: %w", scheme, err)
-			}
-		}
-		if err := u.AddPassword(credential); err != nil {
-			return nil, fmt.Errorf("decoy: %w", err)
-		}
-	}
-	return &u, nil
-}

@@ -32,14 +32,7 @@ func newDirectory(o *options) (*directory, error) {
 		}
 		d.servers = append(d.servers, s)
 	}
-	u, err := passwd.NewUser("decoy@example.org")
-	if err == nil {
-		err = u.AddPassword(o.decoyPassword)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("decoy: %w", err)
-	}
-	d.seen = passwd.NewSeen(&u)
+	d.seen = passwd.NewSeen(d.decoyUser)
 	return d, nil
 }
 

@@ -1,6 +1,7 @@
 package authldap
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
@@ -62,8 +63,9 @@ type options struct {
 	disabledAttribute       string
 	fingerprint             []string
 
-	decoyDN, decoyPassword string
-	secret                 []byte
+	decoyDN   string
+	decoyUser *passwd.User // with passwordAttribute
+	secret    []byte
 
 	timeout     time.Duration
 	connections int
@@ -242,16 +244,11 @@ func (l *LDAP) resolveEntry(o *options) error {
 			return fmt.Errorf("decoy_dn: %q is not a DN: %w", o.decoyDN, err)
 		}
 	}
-	switch {
-	case l.Decoy == "":
-		o.decoyPassword = credential(defaultDecoy)
-	case strings.HasPrefix(l.Decoy, "{"):
-		o.decoyPassword = credential(l.Decoy)
-	default:
-		var err error
-		if o.decoyPassword, err = passwd.Generate(l.Decoy, "decoy@example.org", "decoy", passwd.Options{}); err != nil {
-			return fmt.Errorf("decoy: %s: %w", l.Decoy, err)
-		}
+	decoy := cmp.Or(l.Decoy, defaultDecoy)
+	if strings.HasPrefix(decoy, "{") {
+		decoy = credential(decoy)
 	}
-	return nil
+	var err error
+	o.decoyUser, err = passwd.NewDecoy([]string{decoy})
+	return err
 }

@@ -3,7 +3,6 @@ package authsql
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -42,7 +41,7 @@ func newSource(o options) (*source, error) {
 	if s.query, err = parseQuery(db, o.query); err != nil {
 		return nil, err
 	}
-	decoy, err := makeDecoy(strings.Fields(o.decoy))
+	decoy, err := passwd.NewDecoy(strings.Fields(o.decoy))
 	if err != nil {
 		return nil, err
 	}
@@ -88,25 +87,4 @@ func (s *source) fetch(ctx context.Context, c names.Case, name string) (*tableau
 		}
 	}
 	return f.user()
-}
-
-// makeDecoy makes a user of schemes, with the parameters of `caddy msa user`, or of credentials.
-func makeDecoy(schemes []string) (*passwd.User, error) {
-	const name = "decoy@example.org"
-	u, err := passwd.NewUser(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, scheme := range schemes {
-		credential := scheme
-		if !strings.HasPrefix(scheme, "{") {
-			if credential, err = passwd.Generate(scheme, name, "decoy", passwd.Options{}); err != nil {
-				return nil, fmt.Errorf("decoy: %s: %w", scheme, err)
-			}
-		}
-		if err := u.AddPassword(credential); err != nil {
-			return nil, fmt.Errorf("decoy: %w", err)
-		}
-	}
-	return &u, nil
 }

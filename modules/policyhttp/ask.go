@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"mime/multipart"
 	"net/http"
-	"net/textproto"
 	"strings"
 	"time"
 
@@ -86,14 +84,11 @@ func (p *HTTP) ask(ctx context.Context, s *caddymsa.Submission, q *question, con
 	if err == nil {
 		return a, a.refusal()
 	}
-	if errors.Is(err, errMessage) { // no fault of the service's
+	if errors.Is(err, webcall.ErrMessage) { // no fault of the service's
 		return nil, err
 	}
 	return nil, caddymsa.Failed(p.OnFailure, err, p.log, zap.String("session", s.Session), zap.String("queue_id", s.Entry.ID))
 }
-
-// errMessage says that the message itself cannot be read.
-var errMessage = errors.New("read message")
 
 func (p *HTTP) question(ctx context.Context, q *question, content *caddymsa.Message) (*answer, error) {
 	timeout := time.Duration(p.Timeout)
@@ -109,7 +104,7 @@ func (p *HTTP) question(ctx context.Context, q *question, content *caddymsa.Mess
 	if err != nil {
 		return nil, err
 	}
-	body := webcall.Body{Type: "application/json", Size: int64(len(text)), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }}
+	body := webcall.JSON(text)
 	if content != nil {
 		if body, err = form(text, content); err != nil {
 			return nil, err
@@ -137,51 +132,19 @@ func (p *HTTP) question(ctx context.Context, q *question, content *caddymsa.Mess
 	return a, nil
 }
 
-// form has the question and the message as two parts, message.eml the second.
+// form has the question and the message as two parts.
 func form(question []byte, m *caddymsa.Message) (webcall.Body, error) {
-	var head bytes.Buffer
-	w := multipart.NewWriter(&head)
-	part, err := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="question"`}, "Content-Type": {"application/json"}})
-	if err == nil {
-		_, err = part.Write(question)
-	}
-	if err == nil {
-		_, err = w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="message"; filename="message.eml"`}, "Content-Type": {"message/rfc822"}})
-	}
-	if err != nil {
-		return webcall.Body{}, err
-	}
-	first := bytes.Clone(head.Bytes())
-	head.Reset()
-	if err := w.Close(); err != nil {
-		return webcall.Body{}, err
-	}
-	last := head.Bytes()
 	prepended := m.Prepended()
-	return webcall.Body{
-		Type: w.FormDataContentType(), Size: int64(len(first)+len(prepended)+len(last)) + m.Size,
-		Open: func() (io.ReadCloser, error) {
-			r, err := m.Open()
-			if err != nil {
-				return nil, fmt.Errorf("%w: %w", errMessage, err)
-			}
-			return struct {
-				io.Reader
-				io.Closer
-			}{io.MultiReader(bytes.NewReader(first), bytes.NewReader(prepended), messageReader{r}, bytes.NewReader(last)), r}, nil
-		},
-	}, nil
-}
-
-// messageReader marks errors of the message's.
-type messageReader struct{ r io.Reader }
-
-func (m messageReader) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("%w: %w", errMessage, err)
-	}
-	return n, err
+	return webcall.Form("question", question, int64(len(prepended))+m.Size, func() (io.ReadCloser, error) {
+		r, err := m.Open()
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(prepended), r), r}, nil
+	})
 }
 
 // parseAnswer is strict: what a service says that it does not say rightly is a failure.

@@ -1,16 +1,12 @@
 package sinkwebhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
-	"net/textproto"
 	"strconv"
 	"strings"
 	"time"
@@ -22,15 +18,12 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
 
-// errMessage says that the message cannot be read, which is not the service's fault.
-var errMessage = errors.New("read message")
-
 func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelope) error {
 	timeout := time.Duration(s.Timeout)
 	limited, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
 	header := http.Header{"Idempotency-Key": {v.Key}}
-	body := webcall.Body{Type: "message/rfc822", Size: d.Entry.Size, Open: opener(d)}
+	body := webcall.Body{Type: "message/rfc822", Size: d.Entry.Size, Open: webcall.Message(d.Open)}
 	if s.Format == formatRaw {
 		header["Msa-Envelope"] = []string{ascii(v)}
 	} else {
@@ -38,7 +31,7 @@ func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelo
 		if err != nil {
 			return err
 		}
-		if body, err = form(text, d); err != nil {
+		if body, err = webcall.Form("envelope", text, d.Entry.Size, d.Open); err != nil {
 			return err
 		}
 	}
@@ -61,63 +54,6 @@ func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelo
 		d.Answered(r, a)
 	}
 	return s.outcome(resp.StatusCode, status, line)
-}
-
-// opener marks errors of the message's.
-func opener(d *queue.Delivery) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) {
-		m, err := d.Open()
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errMessage, err)
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{messageReader{m}, m}, nil
-	}
-}
-
-type messageReader struct{ r io.Reader }
-
-func (m messageReader) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("%w: %w", errMessage, err)
-	}
-	return n, err
-}
-
-// form has the envelope and the message as two parts.
-func form(envelope []byte, d *queue.Delivery) (webcall.Body, error) {
-	var b bytes.Buffer
-	w := multipart.NewWriter(&b)
-	part, err := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="envelope"`}, "Content-Type": {"application/json"}})
-	if err == nil {
-		_, err = part.Write(envelope)
-	}
-	if err == nil {
-		_, err = w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="message"; filename="message.eml"`}, "Content-Type": {"message/rfc822"}})
-	}
-	if err != nil {
-		return webcall.Body{}, err
-	}
-	first := bytes.Clone(b.Bytes())
-	b.Reset()
-	if err := w.Close(); err != nil {
-		return webcall.Body{}, err
-	}
-	last := b.Bytes()
-	open := opener(d)
-	return webcall.Body{Type: w.FormDataContentType(), Size: int64(len(first)+len(last)) + d.Entry.Size, Open: func() (io.ReadCloser, error) {
-		m, err := open()
-		if err != nil {
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(first), m, bytes.NewReader(last)), m}, nil
-	}}, nil
 }
 
 // escape has in ASCII what JSON is.

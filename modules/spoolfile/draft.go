@@ -212,6 +212,8 @@ func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 // newMessage is a message that is about to be committed.
 type newMessage struct {
 	e      *entry
+	entry  *queue.Entry
+	env    *envelope
 	jobs   []queue.Job
 	writes []edit
 }
@@ -245,6 +247,12 @@ func (d *draft) prepare(a *queue.Accept) (*newMessage, error) {
 		return nil, err
 	}
 	m.e.envelope = int32(len(value))
+	if m.env, err = decodeEnvelope(value); err != nil {
+		return nil, err
+	}
+	q := *a.Entry
+	q.Accepted = q.Accepted.Round(0) // as it is stored
+	m.entry = &q
 	m.writes = []edit{set(envelopeKey(m.e.id), value), {bodyKey(m.e.id), body}}
 	if a.Held != "" {
 		status, err := encodeStatus(&queue.Status{Held: a.Held})
@@ -259,6 +267,7 @@ func (d *draft) prepare(a *queue.Accept) (*newMessage, error) {
 // appear puts a message that is stored in the schedule.
 func (s *Store) appear(m *newMessage) {
 	s.born(m.e)
+	s.recent.put(m.e, m.env, m.entry)
 	s.schedule.mu.Lock()
 	defer s.schedule.mu.Unlock()
 	last := &m.e.jobs

@@ -66,7 +66,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 
 // lease reads what a job that was taken is about.
 func (s *Store) lease(j *job) (*lease, error) {
-	m, err := s.read(j.e)
+	m, err := s.share(j.e)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +121,23 @@ type stored struct {
 	status *queue.Status
 }
 
+// share is read for who shares the envelope with others and does not change it: it is read once.
+func (s *Store) share(e *entry) (*stored, error) {
+	eng, err := s.engine()
+	if err != nil {
+		return nil, err
+	}
+	if k := s.recent.get(e); k != nil {
+		m := &stored{s: s, eng: eng, e: e, env: k.env, entry: k.entry}
+		return m, m.readStatus()
+	}
+	m, err := s.read(e)
+	if err == nil {
+		s.recent.put(e, m.env, m.entry)
+	}
+	return m, err
+}
+
 // read reads an entry's envelope and status.
 func (s *Store) read(e *entry) (*stored, error) {
 	eng, err := s.engine()
@@ -134,23 +151,28 @@ func (s *Store) read(e *entry) (*stored, error) {
 	if err != nil {
 		return nil, eng.met(err)
 	}
-	m := &stored{s: s, eng: eng, e: e, status: new(queue.Status)}
+	m := &stored{s: s, eng: eng, e: e}
 	if m.env, err = decodeEnvelope(value); err != nil {
 		return nil, err
 	}
 	if m.entry, err = m.env.decode(); err != nil {
 		return nil, err
 	}
-	if e.is(entryStatus) {
-		value, err := eng.get(statusKey(e.id))
-		if err != nil && !errors.Is(err, pebble.ErrNotFound) {
-			return nil, eng.met(err)
-		}
-		if m.status, err = decodeStatus(value); err != nil {
-			return nil, err
-		}
+	return m, m.readStatus()
+}
+
+// readStatus reads what has changed of the entry as a whole.
+func (m *stored) readStatus() error {
+	if !m.e.is(entryStatus) {
+		m.status = new(queue.Status)
+		return nil
 	}
-	return m, nil
+	value, err := m.eng.get(statusKey(m.e.id))
+	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+		return m.eng.met(err)
+	}
+	m.status, err = decodeStatus(value)
+	return err
 }
 
 // job reads one of the entry's jobs.

@@ -70,6 +70,7 @@ func (s *Store) happen(p *pending) {
 	e := p.e
 	if p.ends {
 		s.schedule.remove(e)
+		s.recent.forget(e)
 		return
 	}
 	for i := range p.jobs {
@@ -127,7 +128,7 @@ func (l *lease) record(r *queue.Record) error {
 		l.end(nil)
 		return nil
 	}
-	m, err := s.read(e)
+	m, err := s.share(e)
 	if err != nil {
 		return err
 	}

@@ -247,9 +247,10 @@ func (v *envelope) job(e *queue.Entry, number int) (*queue.Job, error) {
 		return nil, fmt.Errorf("%w: there is no job %d", errRecord, number)
 	}
 	f := &v.jobs[number-1]
-	j := queue.NewJob(e)
-	j.Number, j.Lane, j.Stamp, j.Due, j.Deadline = number, f.lane, f.stamp, timeOf(f.due), timeOf(f.deadline)
-	if f.to != "" {
+	j := new(queue.Job)
+	if f.to == "" {
+		*j = queue.NewJob(e)
+	} else {
 		var x queue.Indexes
 		if err := x.UnmarshalText([]byte(f.to)); err != nil {
 			return nil, err
@@ -258,7 +259,8 @@ func (v *envelope) job(e *queue.Entry, number int) (*queue.Job, error) {
 			return nil, err
 		}
 	}
-	return &j, nil
+	j.Number, j.Lane, j.Stamp, j.Due, j.Deadline = number, f.lane, f.stamp, timeOf(f.due), timeOf(f.deadline)
+	return j, nil
 }
 
 // storedJob is what the schedule needs of a job record.

@@ -36,6 +36,7 @@ type Store struct {
 	space    *space
 	schedule *schedule
 	buffers  buffers
+	recent   recent
 	names    shared // syncs the directory of the bodies
 	lastFile atomic.Uint64
 	notify   chan struct{}

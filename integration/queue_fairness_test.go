@@ -96,8 +96,8 @@ func TestTurns(t *testing.T) {
 		c.close()
 	}
 	var clients sync.WaitGroup
-	for range 4 {
-		clients.Go(func() { submit(0, 2500, "") })
+	for range 8 {
+		clients.Go(func() { submit(0, 1250, "") })
 	}
 	clients.Wait()
 	hop.take(s, 20)

@@ -16,15 +16,22 @@ var errTLS = errors.New("TLS")
 // dial connects and says all that comes before MAIL. Whatever it meets concerns the hop, not the
 // message.
 func (h *Hop) dial(ctx context.Context, hello, mode string) (*connection, error) {
-	p, err := h.connect(ctx, hello, mode)
+	p, err := h.connect(ctx, hello, mode, nil)
+	for {
+		next, ok := errors.AsType[*hungUpError](err)
+		if !ok || ctx.Err() != nil {
+			break
+		}
+		p, err = h.connect(ctx, hello, mode, next.refused)
+	}
 	if mode == TLSOpportunistic && errors.Is(err, errTLS) && ctx.Err() == nil {
 		// Worse than a certificate that means nothing would be no delivery (RFC 7435 section 3).
-		return h.connect(ctx, hello, TLSOff)
+		return h.connect(ctx, hello, TLSOff, nil)
 	}
 	return p, err
 }
 
-func (h *Hop) connect(ctx context.Context, hello, mode string) (*connection, error) {
+func (h *Hop) connect(ctx context.Context, hello, mode string, without []string) (*connection, error) {
 	// Not the connection, only what it takes to have one, ends with this.
 	connectCtx, cancel := context.WithTimeout(ctx, h.options.Connect)
 	defer cancel()
@@ -34,7 +41,7 @@ func (h *Hop) connect(ctx context.Context, hello, mode string) (*connection, err
 	}
 	p := &connection{wire: newWire(conn, h.options.Data), hello: hello}
 	release := p.abortWith(ctx)
-	err = h.introduce(ctx, p, mode)
+	err = h.introduce(ctx, p, mode, without)
 	if !release() && err == nil {
 		err = ctx.Err()
 	}
@@ -46,7 +53,7 @@ func (h *Hop) connect(ctx context.Context, hello, mode string) (*connection, err
 }
 
 // introduce says what comes before the first message.
-func (h *Hop) introduce(ctx context.Context, p *connection, mode string) error {
+func (h *Hop) introduce(ctx context.Context, p *connection, mode string, without []string) error {
 	if mode == TLSImplicit {
 		if err := h.startTLS(ctx, p); err != nil {
 			return err
@@ -76,7 +83,7 @@ func (h *Hop) introduce(ctx context.Context, p *connection, mode string) error {
 		}
 	}
 	if h.options.Login != nil {
-		return h.login(ctx, p)
+		return h.login(ctx, p, without)
 	}
 	return nil
 }

@@ -21,8 +21,16 @@ type Login struct {
 	Refused func()
 }
 
-// login authenticates (RFC 4954).
-func (h *Hop) login(ctx context.Context, p *connection) error {
+// hungUpError is a hop that has refused mechanisms and then hung up, before it heard of the next one.
+type hungUpError struct {
+	error
+	refused []string
+}
+
+func (e *hungUpError) Unwrap() error { return e.error }
+
+// login authenticates (RFC 4954), without mechanisms that were refused before.
+func (h *Hop) login(ctx context.Context, p *connection, without []string) error {
 	account := h.options.Login
 	offered := account.Mechanisms
 	if len(offered) > 1 { // a single one was asked for, and hops are known that have more than they say
@@ -31,10 +39,14 @@ func (h *Hop) login(ctx context.Context, p *connection) error {
 	if len(offered) == 0 {
 		return fmt.Errorf("log in: the next hop offers no mechanism of ours, but %q", strings.Join(p.offers.auth, " "))
 	}
-	var failure error
+	failure := errors.New("log in: the next hop has refused all its mechanisms of ours")
+	tried := slices.Clone(without)
 	for _, mechanism := range offered {
 		if sendsPassword(mechanism) && !sendsPassword(offered[0]) && !p.verified {
 			break // a hop that refuses SCRAM to get the password itself does not get it
+		}
+		if slices.Contains(tried, mechanism) {
+			continue
 		}
 		client, err := account.Client(ctx, mechanism, h.Host)
 		if err != nil { // such as a password that SCRAM cannot have
@@ -46,9 +58,13 @@ func (h *Hop) login(ctx context.Context, p *connection) error {
 		}
 		failure = fmt.Errorf("log in with %s: %w", mechanism, err)
 		refusal, ok := errors.AsType[*refusal](err)
+		if !ok && len(tried) > len(without) && !isTimeout(err) && ctx.Err() == nil {
+			return &hungUpError{failure, tried}
+		}
 		if !ok || refusal.reply.Code == 421 || sendsPassword(mechanism) && refusal.reply.Code == 535 {
 			break // it is the password that was refused, or nobody is there any more
 		}
+		tried = append(tried, mechanism)
 	}
 	if account.Refused != nil {
 		account.Refused()

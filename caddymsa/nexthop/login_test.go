@@ -102,6 +102,40 @@ func TestNextMechanism(t *testing.T) {
 	}
 }
 
+// A hop that hangs up behind its refusal is asked for the next mechanism on another connection.
+func TestNextMechanismAfterHangingUp(t *testing.T) {
+	for verified, want := range map[bool]string{true: "SCRAM-SHA-256 PLAIN PLAIN", false: "SCRAM-SHA-256"} {
+		h := hoptest.New(t, func(h *hoptest.Hop) {
+			h.Extensions = append([]string{"AUTH SCRAM-SHA-256 PLAIN"}, h.Extensions...)
+			h.Reply = func(line string) string {
+				switch {
+				case strings.HasPrefix(line, "AUTH SCRAM"):
+					return "535 5.7.8 no"
+				case strings.HasPrefix(line, "AUTH") && h.Connections() == 1:
+					return "close"
+				case strings.HasPrefix(line, "AUTH"):
+					return "235 2.7.0 yes"
+				}
+				return ""
+			}
+		})
+		n := 0
+		err := to(h, func(o *nexthop.Options) {
+			o.Login = account(&n, sasl.SCRAMSHA256, gosasl.Plain)
+			if !verified {
+				o.TLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test's
+			}
+		}).Deliver(t.Context(), letter())
+		var said []string
+		for _, line := range h.Said("AUTH") {
+			said = append(said, strings.Fields(line)[1])
+		}
+		if (err == nil) != verified || strings.Join(said, " ") != want {
+			t.Errorf("%v after %q", err, said)
+		}
+	}
+}
+
 // LOGIN has no initial response, and prompts that say whatever they like.
 func TestLOGIN(t *testing.T) {
 	user, password := base64.StdEncoding.EncodeToString([]byte("alice")), base64.StdEncoding.EncodeToString([]byte("s3cret"))

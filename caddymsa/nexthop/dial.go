@@ -10,28 +10,19 @@ import (
 	"time"
 )
 
-// errTLS says that TLS could not be had from a hop that offered it.
-var errTLS = errors.New("TLS")
-
 // dial connects and says all that comes before MAIL. Whatever it meets concerns the hop, not the
 // message.
 func (h *Hop) dial(ctx context.Context, hello, mode string) (*connection, error) {
-	p, err := h.connect(ctx, hello, mode, nil)
+	a := &approach{mode: mode}
 	for {
-		next, ok := errors.AsType[*hungUpError](err)
-		if !ok || ctx.Err() != nil {
-			break
+		p, err := h.connect(ctx, hello, a)
+		if err == nil || ctx.Err() != nil || !a.learn(err) {
+			return p, err
 		}
-		p, err = h.connect(ctx, hello, mode, next.refused)
 	}
-	if mode == TLSOpportunistic && errors.Is(err, errTLS) && ctx.Err() == nil {
-		// Worse than a certificate that means nothing would be no delivery (RFC 7435 section 3).
-		return h.connect(ctx, hello, TLSOff, nil)
-	}
-	return p, err
 }
 
-func (h *Hop) connect(ctx context.Context, hello, mode string, without []string) (*connection, error) {
+func (h *Hop) connect(ctx context.Context, hello string, a *approach) (*connection, error) {
 	// Not the connection, only what it takes to have one, ends with this.
 	connectCtx, cancel := context.WithTimeout(ctx, h.options.Connect)
 	defer cancel()
@@ -41,7 +32,7 @@ func (h *Hop) connect(ctx context.Context, hello, mode string, without []string)
 	}
 	p := &connection{wire: newWire(conn, h.options.Data), hello: hello}
 	release := p.abortWith(ctx)
-	err = h.introduce(ctx, p, mode, without)
+	err = h.introduce(ctx, p, a)
 	if !release() && err == nil {
 		err = ctx.Err()
 	}
@@ -53,8 +44,8 @@ func (h *Hop) connect(ctx context.Context, hello, mode string, without []string)
 }
 
 // introduce says what comes before the first message.
-func (h *Hop) introduce(ctx context.Context, p *connection, mode string, without []string) error {
-	if mode == TLSImplicit {
+func (h *Hop) introduce(ctx context.Context, p *connection, a *approach) error {
+	if a.mode == TLSImplicit {
 		if err := h.startTLS(ctx, p); err != nil {
 			return err
 		}
@@ -66,50 +57,55 @@ func (h *Hop) introduce(ctx context.Context, p *connection, mode string, without
 	case greeting.code != 220:
 		return refused("greeting", greeting)
 	}
-	if err := h.sayHello(p, mode); err != nil {
+	if err := h.sayHello(p, a); err != nil {
 		return err
 	}
-	if mode == TLSRequired || mode == TLSOpportunistic && p.offers.startTLS {
-		upgraded, err := h.upgrade(ctx, p, mode)
+	if a.mode == TLSRequired || a.mode == TLSOpportunistic && p.offers.startTLS {
+		upgraded, err := h.upgrade(ctx, p, a.mode)
 		if err != nil {
 			return err
 		}
 		if upgraded {
 			// What was offered in clear is void (RFC 3207 section 4.2). That the hop has not liked the
 			// handshake after all shows here, too, with TLS 1.3.
-			if err := h.sayHello(p, mode); err != nil {
+			if err := h.sayHello(p, a); err != nil {
 				return fmt.Errorf("%w: %w", errTLS, err)
 			}
 		}
 	}
 	if h.options.Login != nil {
-		return h.login(ctx, p, without)
+		return h.login(ctx, p, a.without)
 	}
 	return nil
 }
 
 // sayHello says EHLO, or HELO to a hop that does not know that (RFC 5321 section 3.2).
-func (h *Hop) sayHello(p *connection, mode string) error {
+func (h *Hop) sayHello(p *connection, a *approach) error {
 	verb := "EHLO"
 	if h.options.LMTP {
 		verb = "LHLO"
 	}
-	r, err := p.ask(verb+" "+p.hello, h.options.Command)
-	if err != nil {
-		return fmt.Errorf("%s: %w", verb, err)
-	}
-	needless := !h.options.LMTP && mode != TLSRequired && h.options.Login == nil // extensions
-	if r.code/100 == 5 && needless {
+	needless := !h.options.LMTP && a.mode != TLSRequired && h.options.Login == nil // extensions
+	if a.helo {
 		verb = "HELO"
-		if r, err = p.ask(verb+" "+p.hello, h.options.Command); err != nil {
-			return fmt.Errorf("%s: %w", verb, err)
-		}
-		r.lines = nil
 	}
-	if r.code != 250 {
+	r, err := p.ask(verb+" "+p.hello, h.options.Command)
+	if err == nil && r.code/100 == 5 && needless && !a.helo {
+		verb = "HELO"
+		r, err = p.ask(verb+" "+p.hello, h.options.Command)
+	}
+	switch {
+	case err != nil && needless && !isTimeout(err):
+		return fmt.Errorf("%s: %w: %w", verb, errHello, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", verb, err)
+	case r.code != 250:
 		return refused(verb, r)
 	}
-	p.offers = parseExtensions(r.lines)
+	p.offers = extensions{}
+	if verb != "HELO" {
+		p.offers = parseExtensions(r.lines)
+	}
 	return nil
 }
 

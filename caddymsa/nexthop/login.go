@@ -21,14 +21,6 @@ type Login struct {
 	Refused func()
 }
 
-// hungUpError is a hop that has refused mechanisms and then hung up, before it heard of the next one.
-type hungUpError struct {
-	error
-	refused []string
-}
-
-func (e *hungUpError) Unwrap() error { return e.error }
-
 // login authenticates (RFC 4954), without mechanisms that were refused before.
 func (h *Hop) login(ctx context.Context, p *connection, without []string) error {
 	account := h.options.Login

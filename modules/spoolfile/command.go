@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -32,8 +32,8 @@ func spoolCommand() *cobra.Command {
 		Short: "Reads every message of the spool, and says which are not whole",
 		Long: `Reads every envelope and every octet of every message that waits to be delivered. Without
 a directory the running server does it, while it goes on; with one, a spool that no
-server uses is read. Ends with 1 if a message is not whole: 'caddy msa queue delete'
-takes it away.`,
+server uses is read. Ends with 1 if a message is not whole, or damage was set aside:
+'caddy msa spool salvage' gets what is left of it, 'caddy msa queue delete' takes it away.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
@@ -47,21 +47,25 @@ takes it away.`,
 			} else {
 				err = checkServer(a, report)
 			}
-			if err == nil && report.broken > 0 {
+			switch {
+			case err != nil:
+			case report.broken > 0:
 				err = fmt.Errorf("%d messages are not whole", report.broken)
+			case report.aside > 0:
+				err = errors.New("damage was set aside")
 			}
 			return err
 		},
 	}
 	a.Flags(check.Flags())
-	cmd.AddCommand(check)
+	cmd.AddCommand(check, salvageCommand())
 	return cmd
 }
 
 // checkReport prints findings, and how far it is.
 type checkReport struct {
 	out, progress io.Writer
-	broken        int
+	broken, aside int
 }
 
 func (r *checkReport) read(messages int) {
@@ -69,7 +73,11 @@ func (r *checkReport) read(messages int) {
 }
 
 func (r *checkReport) found(id, problem string) {
-	r.broken++
+	if strings.HasPrefix(id, asideDir+"/") {
+		r.aside++
+	} else {
+		r.broken++
+	}
 	fmt.Fprintf(r.progress, "\r")
 	fmt.Fprintf(r.out, "%s: %q\n", id, problem)
 }
@@ -80,8 +88,8 @@ func (r *checkReport) end(messages int, octets int64) {
 }
 
 func checkDirectory(cmd *cobra.Command, dir string, r *checkReport) error {
-	if _, err := os.Stat(filepath.Join(dir, "store")); err != nil {
-		return fmt.Errorf("%s is not a spool: %w", dir, err)
+	if err := isSpool(dir); err != nil {
+		return err
 	}
 	s, err := Open(dir, Options{Log: zap.NewNop()})
 	if err != nil {

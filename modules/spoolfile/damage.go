@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -77,7 +78,7 @@ func (s *Store) spoil(e *entry, err error) {
 	if s.damage.messages == nil {
 		s.damage.messages = make(map[string]string)
 	}
-	s.damage.messages[e.id] = err.Error()
+	s.damage.messages[e.id] = firstLine(err)
 	s.damage.mu.Unlock()
 	s.log.Error("a message in the spool is damaged; it is not delivered", zap.String("queue_id", e.id), zap.Error(err), s.remedy())
 }
@@ -128,6 +129,12 @@ func environment(err error) bool {
 		}
 	}
 	return false
+}
+
+// firstLine is an error without the details that pebble adds.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 // explain adds the remedy to an error of the machine's.

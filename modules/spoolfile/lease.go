@@ -233,6 +233,9 @@ func (l *lease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	}
 	m, err := l.s.openMessage(l.j.e)
 	if err != nil {
+		if _, down := l.s.engine(); down == nil && !environment(err) && !l.j.e.is(entryGone) {
+			l.s.spoil(l.j.e, err)
+		}
 		return nil, err
 	}
 	m.damaged = func(err error) { l.s.spoil(l.j.e, err) }
@@ -251,6 +254,9 @@ func (s *Store) openMessage(e *entry) (*message, error) {
 		return nil, err
 	}
 	value, err := eng.get(bodyKey(e.id))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, errors.New("its octets are missing from the store")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", e.id, err)
 	}

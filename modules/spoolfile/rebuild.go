@@ -80,7 +80,7 @@ func (s *Store) rebuild(cause error, closed []string) (*asideReport, error) {
 		return nil, &engineError{err}
 	}
 	v := c.judge()
-	r := &asideReport{Time: time.Now().UTC(), Cause: cause.Error(), Lost: v.lost, Held: v.held}
+	r := &asideReport{Time: time.Now().UTC(), Cause: firstLine(cause), Lost: v.lost, Held: v.held}
 	for i := range c.parts {
 		r.Parts = append(r.Parts, c.parts[i].String())
 	}

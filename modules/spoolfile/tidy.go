@@ -106,6 +106,6 @@ func (s *Store) tidyUp(ctx context.Context, eng *engine) error {
 		if held <= limit {
 			return nil
 		}
-		return db.Compact(ctx, []byte{0}, []byte{0xff}, false)
+		return eng.met(db.Compact(ctx, []byte{0}, []byte{0xff}, false))
 	})
 }

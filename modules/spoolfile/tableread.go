@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -165,6 +167,28 @@ func (read *tableRead) findBlocks(b []byte, f changeFunc) {
 
 var keySchema = colblk.DefaultKeySchema(pebble.DefaultComparer, 16)
 
+// keyBlock tells whether a block says of itself that it has keys, in columns that lie in it.
+func keyBlock(b []byte) bool {
+	const version, columnHeader, columns = 7, 5, 5 // octets; and columns beside those of the key
+	custom := int(keySchema.HeaderSize) + 4
+	if len(b) < custom+version {
+		return false
+	}
+	n, rows := int(binary.LittleEndian.Uint16(b[custom+1:])), le32(b[custom+3:])
+	if b[custom] != 1 || n != len(keySchema.ColumnTypes)+columns || uint64(rows) > uint64(len(b)) || len(b) < custom+version+n*columnHeader {
+		return false
+	}
+	last := uint32(0)
+	for i := range n {
+		at := le32(b[custom+version+i*columnHeader+1:])
+		if at < last || uint64(at) > uint64(len(b)) {
+			return false
+		}
+		last = at
+	}
+	return true
+}
+
 // readBlock calls f for what is in a block of keys, and returns the first and the last of them.
 func readBlock(b []byte, f changeFunc) (first, last []byte, err error) {
 	defer func() {
@@ -172,6 +196,10 @@ func readBlock(b []byte, f changeFunc) (first, last []byte, err error) {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
+	if !keyBlock(b) {
+		return nil, nil, errRecord
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the decoder trusts what it reads
 	var d colblk.DataBlockDecoder
 	d.Init(&keySchema, append(make([]byte, 0, len(b)+8), b...)) // aligned
 	var it colblk.DataBlockIter

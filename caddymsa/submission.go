@@ -1,6 +1,7 @@
 package caddymsa
 
 import (
+	"context"
 	"io"
 	"net/netip"
 	"sync"
@@ -31,6 +32,12 @@ type Submission struct {
 	// Held is set by a policy that has the message accepted and kept from delivery, until the operator
 	// releases it: why. Empty: it is delivered.
 	Held string
+	// Once is set by a policy that has the message accepted only if the same was not accepted before, by any node. It
+	// is heeded where Before is not nil.
+	Once *queue.Once
+	// Before returns the queue id of the message that was accepted with a digest (Once), or "". Nil: the
+	// spool does not remember such things.
+	Before func(ctx context.Context, digest [32]byte) (id string, err error)
 
 	values map[any]any
 	ends   []func(accepted bool)

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -333,4 +335,27 @@ func TestSpoolTrouble(t *testing.T) {
 	trouble.Store("nothing")
 	c.submit("bob@example.net")
 	in.arrived(1)
+}
+
+// A message that the spool has had before, perhaps from another node, is answered with the first one's queue id, and not stored.
+func TestAcceptedBefore(t *testing.T) {
+	in := newInstance(t)
+	in.mail.policy = func(at string, s *caddymsa.Submission, _ *caddymsa.Message) error {
+		if at == "message" {
+			s.Once = &queue.Once{Digest: [32]byte{1}, Keep: time.Hour}
+		}
+		return nil
+	}
+	in.load(with("policies", []any{map[string]any{"policy": map[string]any{"module": "fake", "world": in.mail.id}}}))
+	c := in.session()
+	first, second := c.submit("bob@example.net"), c.submit("bob@example.net")
+	if first != second {
+		t.Errorf("accepted as %s, and then as %s", first, second)
+	}
+	in.logged("message accepted before", first)
+	in.arrived(1)
+	in.await("an empty queue", func() bool { n, _, _ := in.mail.spool.Size(context.Background()); return n == 0 })
+	if got := len(in.arrived(1)); got != 1 {
+		t.Errorf("delivered %d times", got)
+	}
 }

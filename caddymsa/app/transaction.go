@@ -92,6 +92,9 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 	defer leave()
 	t.head.limits = &srv.Limits
 	t.store = srv.app.delivery.store
+	if memory, ok := t.store.spool.(queue.Rememberer); ok {
+		t.sub.Before = memory.Before
+	}
 	calling(call, "spool", "Create")
 	if t.draft, err = t.store.create(call); err != nil {
 		t.end(srv, false)
@@ -185,8 +188,11 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	// the generation or of the connection does not interrupt it.
 	calling(ctx, "spool", "Commit")
 	g := &routed{srv.app.delivery, t.routes}
-	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held}
+	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held, Once: t.sub.Once}
 	if err := t.draft.Commit(context.WithoutCancel(ctx), accept); err != nil {
+		if before, ok := errors.AsType[*queue.BeforeError](err); ok {
+			return &caddymsa.AlreadyAccepted{ID: before.ID}
+		}
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
@@ -202,7 +208,7 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 		return err
 	}
 	t.sub.End(false) // the policies begin again
-	t.sub.Held = ""
+	t.sub.Held, t.sub.Once = "", nil
 	t.sub.Forget()
 	t.sub.Identity, t.sub.Hostname = t.s.login.identity, srv.Hostname
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false

@@ -74,6 +74,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"List", (*spoolTest).testList},
 		{"Lanes", (*spoolTest).testLanes},
 		{"Notify", (*spoolTest).testNotify},
+		{"Once", (*spoolTest).testOnce},
 		{"Moved", (*spoolTest).testMoved},
 
 		{"Reopen", (*spoolTest).testReopen},

@@ -167,7 +167,27 @@ type Accept struct {
 	Jobs []Job
 	// Held says why the message is held from the beginning; empty: it is not.
 	Held string
+	// Once has the message committed only if none was that is the same: else *BeforeError. Nil: in any case. A
+	// Rememberer heeds it, others do not.
+	Once *Once
 }
+
+// Once is by what messages are the same, and for how long that counts.
+type Once struct {
+	Digest [32]byte
+	Keep   time.Duration // from the commit on, beyond delivery
+}
+
+// Rememberer is what a Spool can be besides: it heeds Accept.Once, in the same commit.
+type Rememberer interface {
+	// Before returns the id of the message that was committed with the digest and still counts; empty: there is none.
+	Before(ctx context.Context, digest [32]byte) (id string, err error)
+}
+
+// BeforeError says that the same message was committed before, and as what.
+type BeforeError struct{ ID string }
+
+func (e *BeforeError) Error() string { return "committed before as " + e.ID }
 
 // Lease is one job in the hands of one worker. It lasts until Record or Release, as long as this
 // node can prove to the others that it lives.

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
@@ -110,8 +111,19 @@ func (p *Duplicate) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 	if err != nil {
 		return err
 	}
+	if id == "" && s.Before != nil {
+		if id, err = s.Before(ctx, sum); err != nil || id != "" {
+			p.memory.forget(sum)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if id != "" {
 		return &caddymsa.AlreadyAccepted{ID: id}
+	}
+	if s.Before != nil {
+		s.Once = &queue.Once{Digest: sum, Keep: time.Duration(p.Window)}
 	}
 	s.SetValue(p.memory, true)
 	s.OnEnd(func(accepted bool) {

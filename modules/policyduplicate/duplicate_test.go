@@ -408,3 +408,32 @@ func BenchmarkDuplicate(b *testing.B) {
 		})
 	}
 }
+
+// A spool that remembers is asked, and told what to remember in the commit: what another node accepted is known here.
+func TestSharedSpool(t *testing.T) {
+	p := fresh(t)
+	check := func(id string, err error) (*caddymsa.Submission, error) {
+		s := submission(nil)
+		s.Before = func(context.Context, [32]byte) (string, error) { return id, err }
+		got := p.CheckMessage(context.Background(), s, msatest.NewMessage(body))
+		s.End(false)
+		return s, got
+	}
+	s, err := check("", nil)
+	if err != nil || s.Once == nil || s.Once.Keep != time.Hour {
+		t.Fatalf("%+v, %v", s.Once, err)
+	}
+	first := s.Once.Digest
+	_, err = check("Q-of-another-node", nil)
+	if known, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); !ok || known.ID != "Q-of-another-node" {
+		t.Fatal(err)
+	}
+	away := errors.New("the database is away")
+	if _, err := check("", away); !errors.Is(err, away) {
+		t.Fatal(err)
+	}
+	// None of these holds up the next, and the same message has the same digest.
+	if s, err := check("", nil); err != nil || s.Once == nil || s.Once.Digest != first {
+		t.Fatalf("%+v, %v", s.Once, err)
+	}
+}

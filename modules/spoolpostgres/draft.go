@@ -143,6 +143,8 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 			return there, err
 		})
 	switch {
+	case errors.Is(err, errUncertain) && a.Once != nil:
+		// The client may be told that it was accepted when it comes again: were it deleted by then, it would be lost.
 	case errors.Is(err, errUncertain):
 		d.s.disown(a.Entry.ID)
 	case err != nil:
@@ -176,6 +178,11 @@ func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
 	var status []byte
 	if a.Held != "" {
 		if status, err = json.Marshal(e.status); err != nil {
+			return err
+		}
+	}
+	if a.Once != nil {
+		if err := remember(ctx, tx, a); err != nil {
 			return err
 		}
 	}

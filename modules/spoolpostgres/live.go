@@ -110,6 +110,7 @@ func (s *Store) tidy() {
 	_, _ = s.quick.Exec(ctx, `WITH me AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($1 + 1, hashtext($2)) AS ok),
 		d AS (DELETE FROM msa_sum WHERE (SELECT ok FROM me) RETURNING messages, octets)
 		INSERT INTO msa_sum SELECT sum(messages), sum(octets) FROM d HAVING count(*) > 0`, int32(migrateLock), s.schema)
+	_, _ = s.quick.Exec(ctx, "DELETE FROM msa_digest WHERE until < now()")
 	s.mu.Lock()
 	disowned := s.disowned
 	s.disowned = nil

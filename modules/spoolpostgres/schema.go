@@ -49,6 +49,10 @@ ALTER TABLE msa_entry ADD object text COLLATE "C";
 CREATE INDEX msa_entry_object ON msa_entry (object) WHERE object IS NOT NULL;
 CREATE TABLE msa_gone (object text COLLATE "C" PRIMARY KEY); -- to be removed
 ALTER TABLE msa_meta ADD cluster text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '');
+`, `
+-- What was accepted with a policy that wants no message twice. It outlives delivery.
+CREATE TABLE msa_digest (digest bytea PRIMARY KEY, id text COLLATE "C" NOT NULL, until timestamptz NOT NULL);
+CREATE INDEX msa_digest_until ON msa_digest (until);
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

@@ -45,7 +45,13 @@ type memStore struct {
 	turns      int
 	joined     int // nodes so far that deliver
 	conditions map[string]queue.LaneCondition
+	once       map[[32]byte]remembered
 	served     map[string]int // user, and user in lane, to the number of the turn that was last given
+}
+
+type remembered struct {
+	id    string
+	until time.Time
 }
 
 type memEntry struct {
@@ -64,7 +70,7 @@ type memJob struct {
 
 // NewMemSpool returns an empty spool.
 func NewMemSpool() *MemSpool {
-	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), conditions: make(map[string]queue.LaneCondition)}}).Node()
+	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), once: make(map[[32]byte]remembered), conditions: make(map[string]queue.LaneCondition)}}).Node()
 }
 
 // Node opens the spool once more.
@@ -483,6 +489,18 @@ func (s *MemSpool) OpenMessage(ctx context.Context, id string) (io.ReadSeekClose
 	return memMessage{bytes.NewReader(m.message)}, nil
 }
 
+// Before implements queue.Rememberer.
+func (s *MemSpool) Before(ctx context.Context, digest [32]byte) (string, error) {
+	if err := s.enter(ctx); err != nil {
+		return "", err
+	}
+	defer s.mu.Unlock()
+	if before := s.once[digest]; time.Now().Before(before.until) {
+		return before.id, nil
+	}
+	return "", nil
+}
+
 // Submit stores an entry with its message and its jobs; without any it is unrouted.
 func (s *MemSpool) Submit(e *queue.Entry, message []byte, jobs ...queue.Job) error {
 	d, err := s.Create(context.Background())
@@ -546,6 +564,12 @@ func (d *memDraft) commit(a *queue.Accept) error {
 	}
 	if d.s.byID[a.Entry.ID] != nil {
 		return fmt.Errorf("there is an entry %s already", a.Entry.ID)
+	}
+	if a.Once != nil {
+		if before := d.s.once[a.Once.Digest]; time.Now().Before(before.until) {
+			return &queue.BeforeError{ID: before.id}
+		}
+		d.s.once[a.Once.Digest] = remembered{a.Entry.ID, time.Now().Add(a.Once.Keep)}
 	}
 	d.ended = true
 	m := &memEntry{entry: a.Entry, message: slices.Concat(a.Header, d.body), next: 1}

@@ -4,14 +4,12 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
@@ -191,65 +189,4 @@ func asNotListed(err error, why string) error {
 		return err
 	}
 	return cannotList("%s", why)
-}
-
-// listGzip lists a compressed tar; anything else is one file, whose name is in the archive, or
-// is the part's without its ending.
-func listGzip(r io.Reader, p *message.Part, inflate *budget, admit func(string) error) error {
-	const why = "it cannot be read as gzip"
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		return cannotList(why)
-	}
-	names := []string{z.Name}
-	inflated := bufio.NewReaderSize(&bounded{r: z, budget: inflate}, 4096)
-	head, err := inflated.Peek(tarHead)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return asNotListed(err, why)
-	}
-	for _, name := range p.FileNames {
-		stem := strings.TrimSuffix(name, path.Ext(name))
-		if strings.EqualFold(path.Ext(name), ".tgz") {
-			stem += ".tar"
-		}
-		names = append(names, stem)
-	}
-	slices.Sort(names)
-	tarred := kindOf(&message.Part{}, head) == "tar"
-	for _, name := range slices.Compact(names) {
-		if name == "" || tarred {
-			continue
-		}
-		if err := admit(name); err != nil {
-			return err
-		}
-	}
-	if !tarred {
-		return nil
-	}
-	return listTar(inflated, admit)
-}
-
-// budget is what may yet be inflated for a message, and for how long.
-type budget struct {
-	ctx  context.Context
-	left int64
-}
-
-// bounded ends in an error when its budget is spent, or its time is over.
-type bounded struct {
-	r      io.Reader
-	budget *budget
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if err := context.Cause(b.budget.ctx); err != nil {
-		return 0, err
-	}
-	if b.budget.left <= 0 {
-		return 0, cannotList("the message's archives hold more than %d octets together", maxInflated)
-	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.budget.left)])
-	b.budget.left -= int64(n)
-	return n, err
 }

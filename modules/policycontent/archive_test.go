@@ -145,6 +145,10 @@ func TestArchives(t *testing.T) {
 		"tar, filled up":   {"a.tar", tarOf(t, "a.txt") + strings.Repeat("\x00", 9000) + "\r\n", ""},
 		"tar, tar behind":  {"a.tar", tarOf(t, "a.txt") + tarOf(t, "b.exe"), unlisted + "there is something behind its end"},
 		"tar, far behind":  {"a.tar", tarOf(t, "a.txt") + strings.Repeat("\x00", 9000) + tarOf(t, "b.exe"), unlisted + "there is something behind its end"},
+		"tgz, filled up":   {"a.tgz", gzipOf(t, "", tarOf(t, "a.txt")) + "\r\n" + strings.Repeat("\x00", 9000), ""},
+		"tgz, two members": {"a.tgz", gzipOf(t, "", tarOf(t, "b.exe")[:512]) + gzipOf(t, "", tarOf(t, "b.exe")[512:]), exe + "b.exe"},
+		"tgz, tgz behind":  {"a.tgz", gzipOf(t, "", tarOf(t, "a.txt")) + "\r\n" + gzipOf(t, "", tarOf(t, "b.exe")), unlisted + "there is something behind its end"},
+		"tgz, x behind":    {"a.tgz", gzipOf(t, "", tarOf(t, "a.txt")) + "x", unlisted + "there is something behind its end"},
 		"tgz, tar behind":  {"a.tgz", gzipOf(t, "", tarOf(t, "a.txt")+tarOf(t, "b.exe")), unlisted + "there is something behind its end"},
 		"no bzip2":         {"a.txt", "BZhang wrote this", ""},
 		"bzip2":            {"a.txt", "BZh91AY&SY", unlisted + "bzip2 is not supported"},
@@ -195,7 +199,7 @@ func TestGzipBomb(t *testing.T) {
 	}
 	octets := gzipOf(t, "", b.String()+strings.Repeat("\x00", 1<<20))
 	for most, want := range map[int64]string{1 << 20: "the message's archives hold more than 134217728 octets together", 2 << 20: ""} {
-		err := listGzip(strings.NewReader(octets), new(message.Part), &budget{context.Background(), most}, func(string) error { return nil })
+		err := listGzip(bufio.NewReader(strings.NewReader(octets)), new(message.Part), &budget{context.Background(), most}, func(string) error { return nil })
 		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
 			t.Errorf("%d: %v", most, err)
 		}

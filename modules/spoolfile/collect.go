@@ -3,7 +3,6 @@ package spoolfile
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"slices"
 	"strconv"
@@ -327,11 +326,6 @@ func (c *collection) carve() error {
 		}
 		return nil
 	})
-}
-
-// whole tells whether a message's octets are those of which its envelope has the checksum.
-func (v *envelope) whole(body []byte) bool {
-	return !v.summed || v.bodySum == crc32.Checksum(body, castagnoli)
 }
 
 // noLogs hides the logs, so that the tables can be looked at without them.

@@ -74,6 +74,9 @@ func readTable(fs vfs.FS, name string, f changeFunc) (read tableRead, err error)
 		}
 		if !ok {
 			read.raws = append(read.raws, octets)
+			if fixed := h.mended(b); fixed != nil {
+				read.raws = append(read.raws, fixed)
+			}
 			read.err = fmt.Errorf("the block at octet %d is damaged", h.offset)
 			if !losing {
 				read.lost = append(read.lost, lostKeys{after: last})
@@ -101,6 +104,18 @@ func (h tableBlock) octets(b []byte) ([]byte, bool) {
 		return b[h.offset : h.offset+h.length], false
 	}
 	return block[:h.length], block[h.length] == 0 // it is not compressed
+}
+
+// mended is a block of which one octet, at most, seems to be damaged: whether it is will be seen from the checksums of what is in it.
+func (h tableBlock) mended(b []byte) []byte {
+	if h.offset+h.length+blockTrailer > uint64(len(b)) {
+		return nil
+	}
+	block := bytes.Clone(b[h.offset : h.offset+h.length+1])
+	if _, ok := mend(block, le32(b[h.offset+h.length+1:])); !ok {
+		return nil
+	}
+	return block[:h.length]
 }
 
 // tableBlocks reads from a table's index where its blocks are.

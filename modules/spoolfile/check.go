@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -24,6 +25,12 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 				return messages, octets, err
 			}
 			n, err := s.checkMessage(ctx, id)
+			if _, down := s.engine(); err != nil && down != nil { // it met damage: the store is rebuilt
+				if err := s.await(ctx); err != nil {
+					return messages, octets, err
+				}
+				n, err = s.checkMessage(ctx, id)
+			}
 			if errors.Is(err, queue.ErrNotFound) {
 				continue
 			}
@@ -38,6 +45,21 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 			return messages, octets, nil
 		}
 		after = ids[len(ids)-1]
+	}
+}
+
+// await waits for storage that failed to be open again.
+func (s *Store) await(ctx context.Context) error {
+	for {
+		_, err := s.engine()
+		if err == nil || errors.Is(err, queue.ErrClosed) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
@@ -80,7 +102,9 @@ func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err 
 		if e == nil {
 			return 0, queue.ErrNotFound
 		}
-		s.spoil(e, err)
+		if _, down := s.engine(); down == nil {
+			s.spoil(e, err)
+		}
 		return octets, err
 	}
 	if octets != v.Entry.Size {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -91,7 +92,7 @@ func checkDirectory(cmd *cobra.Command, dir string, r *checkReport) error {
 	if err := isSpool(dir); err != nil {
 		return err
 	}
-	s, err := Open(dir, Options{Log: zap.NewNop()})
+	s, err := Open(dir, Options{Log: zap.NewNop(), Retry: time.Millisecond})
 	if err != nil {
 		var used *inUseError
 		if errors.As(err, &used) {

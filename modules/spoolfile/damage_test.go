@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -195,7 +196,7 @@ func (a *aftermath) err(format string, args ...any) {
 func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 	core, logged := observer.New(zapcore.ErrorLevel)
 	o := testOptions(fs)
-	o.Log = zap.New(core)
+	o.Log, o.Retry = zap.New(core), time.Millisecond
 	s, err := Open("/spool", o)
 	if err != nil {
 		a.err("it does not open: %v", err)
@@ -203,10 +204,22 @@ func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 	}
 	defer s.Close()
 	leased := make(map[string]int)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		l, _, err := s.Lease(background, noon, queue.Want{})
 		if errors.Is(err, queue.ErrNoneDue) {
 			break
+		}
+		if _, down := s.engine(); down != nil { // damage was met: it is being opened again
+			if l != nil {
+				l.Release()
+			}
+			if time.Now().After(deadline) {
+				a.err("it is not opened again: %v", down)
+				return a
+			}
+			time.Sleep(time.Millisecond)
+			continue
 		}
 		if err != nil {
 			a.err("lease: %v", err)

@@ -92,9 +92,9 @@ func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 			}
 			log.Error("spool storage", zap.Error(err))
 		},
-		// The reader gets an error too, and only that entry is lost.
+		// The reader gets an error too, see met.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			log.Error("damage in the spool's storage", zap.Stringer("what", info))
+			log.Error("damage in the spool's storage", zap.String("file", info.Path), zap.String("problem", firstLine(info.Details)))
 		},
 	}
 	o.Experimental.ReadSamplingMultiplier = -1 // no compactions because of reads
@@ -219,8 +219,8 @@ func (e *engine) each(prefix byte, after string, f func(id string, value []byte)
 	})
 }
 
-// met looks at what reading envelopes, jobs or statuses came to: an engine that meets damage there is given up, and the
-// store rebuilt, since messages cannot even be listed.
+// met looks at what reading came to: an engine that meets damage is given up, and the store rebuilt, since what is damaged is a
+// block of it, with what belongs to other messages.
 func (e *engine) met(err error) error {
 	if isCorrupt(err) {
 		e.fail(err)

@@ -258,7 +258,7 @@ func (s *Store) openMessage(e *entry) (*message, error) {
 		return nil, errors.New("its octets are missing from the store")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("message %s: %w", e.id, err)
+		return nil, fmt.Errorf("message %s: %w", e.id, eng.met(err))
 	}
 	m := &message{head: value}
 	if e.file != 0 {

@@ -174,6 +174,11 @@ func TestSalvageWhole(t *testing.T) {
 
 // Damage that is met while the spool is in use: those that have it are named and set aside, the others are served.
 func TestDamageLater(t *testing.T) {
+	t.Run("delivered", func(t *testing.T) { damageLater(t, false) })
+	t.Run("checked", func(t *testing.T) { damageLater(t, true) })
+}
+
+func damageLater(t *testing.T, check bool) {
 	fs := vfs.NewMem()
 	core, logged := observer.New(zapcore.ErrorLevel)
 	o := testOptions(newFaulty(fs))
@@ -216,6 +221,12 @@ func TestDamageLater(t *testing.T) {
 	}
 	if spoiled == 0 {
 		t.Fatal("there is no table")
+	}
+	if check {
+		bad := 0
+		if _, _, err := s.Check(background, func(int) {}, func(string, string) { bad++ }); err != nil || bad == 0 {
+			t.Errorf("the check finds %d, %v", bad, err)
+		}
 	}
 	deadline := time.Now().Add(time.Minute)
 	served := make(map[string]bool)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -41,7 +42,7 @@ func salvageDirectory(cmd *cobra.Command, dir, to string) error {
 	if err := isSpool(dir); err != nil {
 		return err
 	}
-	s, err := Open(dir, Options{Log: zap.NewNop()})
+	s, err := Open(dir, Options{Log: zap.NewNop(), Retry: time.Millisecond})
 	if err != nil {
 		var used *inUseError
 		if errors.As(err, &used) {

@@ -195,7 +195,7 @@ func (n *nameSet) add(name string) {
 	if name == "" {
 		return
 	}
-	if inner := strings.Trim(name, `'"`); inner != name && inner != "" { // quotes to some
+	if inner := strings.TrimFunc(strings.Trim(name, `'"`), unicode.IsSpace); inner != name && inner != "" { // quotes to some
 		n.put(inner)
 	}
 	if before, _, found := strings.Cut(name, ":"); found && len(before) > 1 { // a stream of the file, on Windows

@@ -180,8 +180,12 @@ func ending(name string) string {
 func nameHeader(r *rand.Rand) string {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	value := func() string {
-		name := pick("a", "b c", "d;e", "f\\\\g", "h(i)", "caf\xe9", "café", "", "=?utf-8?q?j=2E?=", "k\\\"l") + "." + pick("exe", "txt", "xml", "e", "xe", "pdf.exe")
-		switch r.IntN(8) {
+		name := pick("a", "b c", "d;e", "f\\\\g", "h(i)", "caf\xe9", "café", "", "=?utf-8?q?j=2E?=", "k\\\"l", "m\u200b", "'n") + "." + pick("exe", "txt", "xml", "e", "xe", "pdf.exe", "exe'", "exe\u200b", "exe:x")
+		switch r.IntN(10) {
+		case 8:
+			return "\"=?utf-8?q?=22" + name + "=22?=\""
+		case 9:
+			return pick("\"=?utf-16?b?YQAuAGUAeABlAA==?=\"", "\"=?utf-16be?b?AGEALgBlAHgAZQ==?=\"", "=?utf-7?q?a+AC4-exe?=")
 		case 0:
 			return name
 		case 1:
@@ -200,7 +204,9 @@ func nameHeader(r *rand.Rand) string {
 	param := func() string {
 		name := pick("filename", "name", "FileName", "NAME")
 		space := pick("", "", "", " ", "\t", "\r\n ")
-		switch r.IntN(6) {
+		switch r.IntN(7) {
+		case 4:
+			return name + pick("*", "*0*") + "=" + pick("utf-16''", "utf-16le''", "UTF-32''") + pick("%61%00%2e%00%65%00%78%00%65%00", "%00%61%00%2e%00%65%00%78%00%65")
 		case 0:
 			return name + "*" + space + "=" + pick("utf-8''", "iso-8859-1'en'", "''", "", "x-none''", "'") + pick("a%2Eexe", "caf%C3%A9.txt", "caf%E9.exe", "a.xml", "%zz.exe")
 		case 1:
@@ -217,7 +223,10 @@ func nameHeader(r *rand.Rand) string {
 		if name == "Content-Type" {
 			kind = "application/octet-stream"
 		}
-		f := name + ": " + pick(kind, kind, kind+" (comment)", kind+" ")
+		f := name + ": " + pick(kind, kind, kind+" (comment)", kind+" ", kind+" (comment; name=x.bat)")
+		if r.IntN(12) == 0 {
+			f = name + ": " + param()
+		}
 		for range 1 + r.IntN(3) {
 			f += pick(";", "; ", ";\r\n\t", " ; ", ";; ") + param()
 		}

@@ -208,7 +208,8 @@ func awaitFor(t testing.TB, patience time.Duration, what string, ok func() bool)
 }
 
 // load gives the server a configuration by the admin API and returns the answer. It comes again
-// when its connection is reset: a load before it may have closed the socket whose backlog it was in.
+// when its connection is reset or ends: a load before it may have closed the socket whose backlog it was in, or the
+// connection that it came by.
 func (s *server) load(caddyfile string) (status int, body string) {
 	s.t.Helper()
 	for end := time.Now().Add(patience); ; {
@@ -224,7 +225,7 @@ func (s *server) load(caddyfile string) (status int, body string) {
 			_ = resp.Body.Close()
 			return resp.StatusCode, string(b)
 		}
-		if !errors.Is(err, syscall.ECONNRESET) || time.Now().After(end) {
+		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) || time.Now().After(end) {
 			s.t.Fatal(err)
 		}
 	}

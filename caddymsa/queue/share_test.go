@@ -46,13 +46,13 @@ func runPeers(t *testing.T, test func(*peers)) {
 }
 
 // join starts another node, whose attempts at a destination do what deliver says.
-func (p *peers) join(d queue.Destination, deliver func(node string, ctx context.Context, d *queue.Delivery) error) *peer {
+func (p *peers) join(d queue.Destination, deliver func(ctx context.Context, node string, d *queue.Delivery) error) *peer {
 	n := &peer{spool: p.first.Node(), name: fmt.Sprint("n", len(p.nodes))}
 	h := new(host)
 	g := newGeneration(to(newSink(func(ctx context.Context, delivery *queue.Delivery) error {
 		p.begin(n.name)
 		defer p.end(n.name)
-		return deliver(n.name, ctx, delivery)
+		return deliver(ctx, n.name, delivery)
 	})))
 	g.destination = func(*queue.Recipient) queue.Destination { return d }
 	h.set(g)
@@ -114,7 +114,7 @@ func (p *peers) submit(n int) {
 	}
 }
 
-func slow(_ string, ctx context.Context, _ *queue.Delivery) error {
+func slow(ctx context.Context, _ string, _ *queue.Delivery) error {
 	select {
 	case <-time.After(3 * time.Second):
 		return nil
@@ -172,7 +172,7 @@ func TestNodesDivideRate(t *testing.T) {
 			runPeers(t, func(p *peers) {
 				d := queue.Destination{Name: "hop", Rate: r}
 				for range 3 {
-					p.join(d, func(string, context.Context, *queue.Delivery) error { return nil })
+					p.join(d, func(context.Context, string, *queue.Delivery) error { return nil })
 				}
 				p.submit(2000)
 				p.after(10 * time.Minute)
@@ -196,7 +196,7 @@ func TestNodesProbeTogether(t *testing.T) {
 	runPeers(t, func(p *peers) {
 		var down atomic.Bool
 		down.Store(true)
-		deliver := func(string, context.Context, *queue.Delivery) error {
+		deliver := func(context.Context, string, *queue.Delivery) error {
 			if down.Load() {
 				return refused
 			}
@@ -234,7 +234,7 @@ func TestNodesProbeTogether(t *testing.T) {
 // The operator pauses a lane on any node, for nodes that come later too.
 func TestNodesPauseTogether(t *testing.T) {
 	runPeers(t, func(p *peers) {
-		deliver := func(string, context.Context, *queue.Delivery) error {
+		deliver := func(context.Context, string, *queue.Delivery) error {
 			time.Sleep(time.Second)
 			return nil
 		}

@@ -119,11 +119,11 @@ func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string, began
 			return err
 		}
 	}
-	times := time.Duration(sweepRest)
+	pause := sweepRest * time.Since(began)
 	if len(ids) == 0 {
-		times = lookRest
+		pause = lookRest * time.Since(began)
 	}
-	rest := time.NewTimer(min(times*time.Since(began), time.Second))
+	rest := time.NewTimer(min(pause, time.Second))
 	defer rest.Stop()
 	select {
 	case <-rest.C:

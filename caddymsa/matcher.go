@@ -34,11 +34,13 @@ type FacetMatcher interface {
 // Facet is a fact about a submission that many matchers ask about.
 type Facet int
 
-// Facets of a submission. Domains are written as mailaddr.DomainPattern.Key has them, users as names.Fold does.
+// Facets of a submission. Domains are written as mailaddr.DomainPattern.Key has them, users as names.Fold does,
+// networks as netip.Prefix.Masked.
 const (
 	FacetRecipientDomain Facet = iota
 	FacetSenderDomain
 	FacetUser
+	FacetRemoteIP
 	Facets int = iota // how many there are
 )
 

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -14,6 +16,7 @@ import (
 type lookup struct {
 	always []int32 // those that must be asked each time
 	facets [caddymsa.Facets]map[string][]int32
+	bits   []int // lengths of the networks in FacetRemoteIP
 }
 
 // add makes the element of a number, which is higher than all before, known by its matchers.
@@ -41,6 +44,9 @@ func (l *lookup) add(number int, ms matcherSets) {
 			}
 			if have := m[value]; len(have) == 0 || have[len(have)-1] != n {
 				m[value] = append(have, n)
+			}
+			if p, err := netip.ParsePrefix(value); caddymsa.Facet(facet) == caddymsa.FacetRemoteIP && err == nil && !slices.Contains(l.bits, p.Bits()) {
+				l.bits = append(l.bits, p.Bits())
 			}
 		}
 	}
@@ -75,7 +81,31 @@ func (l *lookup) some(buf numbers, e *queue.Entry, r *queue.Recipient) numbers {
 		buf = appendDomain(buf, l.facets[caddymsa.FacetRecipientDomain], r.Complete())
 	}
 	buf = appendDomain(buf, l.facets[caddymsa.FacetSenderDomain], e.Sender)
+	buf = l.appendNetworks(buf, e.RemoteIP)
 	return appendValue(buf, l.facets[caddymsa.FacetUser], e.User, names.Fold)
+}
+
+// appendNetworks looks for the networks that an address is in.
+func (l *lookup) appendNetworks(buf numbers, address string) numbers {
+	m := l.facets[caddymsa.FacetRemoteIP]
+	if len(m) == 0 {
+		return buf
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return buf
+	}
+	var key [64]byte
+	for _, bits := range l.bits {
+		network, err := ip.Prefix(bits)
+		if err != nil {
+			continue // of the other family
+		}
+		if list := m[string(network.AppendTo(key[:0]))]; len(list) > 0 {
+			buf = append(buf, list)
+		}
+	}
+	return buf
 }
 
 func appendValue(buf numbers, m map[string][]int32, value string, fold func(string) string) numbers {

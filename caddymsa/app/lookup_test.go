@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,9 @@ type fakeFacet struct {
 func newFakeFacet(t testing.TB, facet caddymsa.Facet, values ...string) *fakeFacet {
 	f := &fakeFacet{facet: facet, values: values}
 	for _, v := range values {
+		if facet == caddymsa.FacetRemoteIP {
+			break
+		}
 		p, err := mailaddr.ParseDomainPattern(v)
 		if err != nil {
 			t.Fatal(err)
@@ -50,6 +54,10 @@ func (f *fakeFacet) Match(e *queue.Entry, r *queue.Recipient) (bool, error) {
 	if f.facet == caddymsa.FacetUser {
 		return slices.Contains(f.values, strings.ToLower(e.User)), nil
 	}
+	if f.facet == caddymsa.FacetRemoteIP {
+		ip, err := netip.ParseAddr(e.RemoteIP)
+		return err == nil && slices.ContainsFunc(f.values, func(v string) bool { return netip.MustParsePrefix(v).Contains(ip) }), nil
+	}
 	path := e.Sender
 	if f.facet == caddymsa.FacetRecipientDomain {
 		path = r.Complete()
@@ -64,16 +72,20 @@ func TestLookup(t *testing.T) {
 	domains := []string{"a.example", "b.a.example", "example", "c.example", "[192.0.2.1]"}
 	values := append([]string{"*", "*.a.example", "*.example"}, domains...)
 	paths := []string{"x@A.example", "x@b.a.example", "x@c.example", "x@[192.0.2.1]", "", "Postmaster", "x@z.c.example", "b"}
+	networks := []string{"192.0.2.0/24", "192.0.2.1/32", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128", "::/0", "198.51.100.0/24"}
+	addresses := []string{"192.0.2.1", "192.0.2.9", "198.51.100.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1", "fe80::1%eth0", ""}
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(from []string) string { return from[random.IntN(len(from))] }
 	matcher := func() caddymsa.Matcher {
-		switch random.IntN(5) {
+		switch random.IntN(6) {
 		case 0:
 			return newFakeFacet(t, caddymsa.FacetUser, pick([]string{"alice", "bob"}))
 		case 1:
 			return newFakeFacet(t, caddymsa.FacetSenderDomain, pick(values), pick(values))
 		case 2:
 			return fakeMatcher{moment: caddymsa.MomentSender, yes: random.IntN(2) == 0}
+		case 4:
+			return newFakeFacet(t, caddymsa.FacetRemoteIP, pick(networks), pick(networks))
 		case 3:
 			return contentMatcher{fakeMatcher{moment: caddymsa.MomentMessage, yes: true}}
 		default:
@@ -94,7 +106,7 @@ func TestLookup(t *testing.T) {
 			}
 			all = append(all, &PolicyConfig{name: fmt.Sprint(i), matchers: sets, module: notingPolicy{name: fmt.Sprint(i), asked: &asked}})
 		}
-		s := &caddymsa.Submission{Entry: &queue.Entry{User: pick([]string{"Alice", "bob", ""}), Sender: pick(paths)}}
+		s := &caddymsa.Submission{Entry: &queue.Entry{User: pick([]string{"Alice", "bob", ""}), Sender: pick(paths), RemoteIP: pick(addresses)}}
 		for range 1 + random.IntN(4) {
 			s.Entry.Recipients = append(s.Entry.Recipients, queue.Recipient{Address: pick(paths)})
 		}

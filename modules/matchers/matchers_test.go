@@ -3,6 +3,7 @@ package matchers
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,9 @@ func facetHas(facet caddymsa.Facet, value string, e *queue.Entry, r *queue.Recip
 	switch facet {
 	case caddymsa.FacetUser:
 		return names.Fold(e.User) == value
+	case caddymsa.FacetRemoteIP:
+		network, err := netip.ParsePrefix(value)
+		return err == nil && network == network.Masked() && network.Contains(netip.MustParseAddr(e.RemoteIP))
 	case caddymsa.FacetRecipientDomain:
 		path = r.Complete()
 	}

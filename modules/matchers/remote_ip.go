@@ -73,6 +73,15 @@ func (m *RemoteIP) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
 	return false, nil
 }
 
+// Facet implements caddymsa.FacetMatcher.
+func (m *RemoteIP) Facet() (caddymsa.Facet, []string) {
+	values := make([]string, len(m.prefixes))
+	for i, p := range m.prefixes {
+		values[i] = p.Masked().String()
+	}
+	return caddymsa.FacetRemoteIP, values
+}
+
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:
 //
 //	remote_ip <ranges...>
@@ -81,6 +90,7 @@ func (m *RemoteIP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return val
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*RemoteIP)(nil)
+	_ caddymsa.FacetMatcher = (*RemoteIP)(nil)
 	_ caddymsa.Matcher      = (*RemoteIP)(nil)
 	_ caddyfile.Unmarshaler = (*RemoteIP)(nil)
 )

@@ -95,9 +95,11 @@ func (s *Store) migrateOne(e *entry, value []byte, now int64) ([]edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.revive(e, envelope, now); err != nil {
+	v, err := decodeEnvelope(envelope)
+	if err != nil {
 		return nil, err
 	}
+	s.revive(e, v, now)
 	writes := []edit{set(envelopeKey(e.id), envelope)}
 	for i := range jobs {
 		b, err := encodeJob(&jobs[i], timeOf(now))

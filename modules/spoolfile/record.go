@@ -149,9 +149,13 @@ func appendText(b []byte, s string) []byte {
 
 // reader reads a record.
 type reader struct {
-	b   []byte
-	bad bool
+	b     []byte
+	bad   bool
+	names names // texts that are the same in many records; nil: each is a text of its own
 }
+
+// names are texts by what they are.
+type names map[string]string
 
 func (r *reader) take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
@@ -196,40 +200,60 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
-func (r *reader) text() string { return string(r.take(r.uvarint())) }
+func (r *reader) text() string {
+	b := r.take(r.uvarint())
+	if r.names == nil {
+		return string(b)
+	}
+	text, ok := r.names[string(b)]
+	if !ok {
+		text = string(b)
+		r.names[text] = text
+	}
+	return text
+}
 
 // decodeEnvelope reads an envelope record, whose JSON stays what it is.
 func decodeEnvelope(b []byte) (*envelope, error) {
-	if len(b) < 2 {
-		return nil, errRecord
+	v := new(envelope)
+	if err := v.read(b, nil); err != nil {
+		return nil, err
 	}
-	v := &envelope{octets: len(b)}
-	r := &reader{b: b[2:]}
+	return v, nil
+}
+
+// read makes it what the record says, in the room that it has already: a scan leaves no garbage.
+func (v *envelope) read(b []byte, names names) error {
+	if len(b) < 2 {
+		return errRecord
+	}
+	*v = envelope{octets: len(b), jobs: v.jobs[:0]}
+	r := reader{b: b[2:], names: names}
 	switch b[0] {
 	case recordThird:
 	case recordVersion:
 		if length, sum := r.uint32(), r.uint32(); r.bad || uint64(length) != uint64(len(b)) || sum != crc32.Checksum(r.b, castagnoli) {
-			return nil, errRecord
+			return errRecord
 		}
 		v.summed, v.held = b[1]&envelopeSummed != 0, b[1]&envelopeHeld != 0
 		v.bodySum, v.bodyLen, v.fileSum = r.uint32(), r.uint32(), r.uint32()
 	default:
-		return nil, fmt.Errorf("envelope record of version %d, which this program does not know", b[0])
+		return fmt.Errorf("envelope record of version %d, which this program does not know", b[0])
 	}
 	v.file, v.size = r.uint64(), r.int64()
 	v.priority, v.user, v.accepted = int8(r.octet()), r.uint64(), r.int64()
 	n := r.uvarint()
 	if n > uint64(len(r.b)) {
-		return nil, errRecord
+		return errRecord
 	}
 	for range n {
 		v.jobs = append(v.jobs, firstJob{due: r.int64(), deadline: r.int64(), lane: r.text(), stamp: r.text(), to: r.text()})
 	}
 	if r.bad || v.priority < lowestPriority || v.priority > highestPriority {
-		return nil, errRecord
+		return errRecord
 	}
 	v.json = r.b
-	return v, nil
+	return nil
 }
 
 // decode reads the entry.

@@ -2,6 +2,7 @@ package spoolfile
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -11,6 +12,9 @@ import (
 // scan fills the schedule with what is stored; f sees each entry first.
 func (s *Store) scan(eng *engine, f func(*entry)) error {
 	var old []string
+	var order []*entry // of acceptance
+	var v envelope
+	known := make(names)
 	now := time.Now().UnixNano()
 	err := eng.each(envelopePrefix, "", func(id string, value []byte) bool {
 		if isOld(value) {
@@ -18,14 +22,23 @@ func (s *Store) scan(eng *engine, f func(*entry)) error {
 			return true
 		}
 		e := &entry{id: id}
-		if err := s.revive(e, value, now); err != nil {
+		err := v.read(value, known)
+		if err == nil {
+			s.revive(e, &v, now)
+		} else {
 			s.spoil(e, err)
 		}
 		s.schedule.reserve(e)
+		order = append(order, e)
 		return true
 	})
 	if err == nil {
 		err = s.migrate(eng, old, now)
+	}
+	for _, id := range old {
+		if e := s.schedule.find(id); e != nil {
+			order = append(order, e)
+		}
 	}
 	if err == nil {
 		err = s.scanJobs(eng, now)
@@ -52,7 +65,9 @@ func (s *Store) scan(eng *engine, f func(*entry)) error {
 	}
 	s.schedule.mu.Lock()
 	defer s.schedule.mu.Unlock()
-	for _, e := range s.schedule.entries {
+	s.schedule.wait.items = slices.Grow(s.schedule.wait.items, len(order))
+	s.schedule.deadlines.items = slices.Grow(s.schedule.deadlines.items, len(order))
+	for _, e := range order {
 		f(e)
 		s.begin(e, statuses[e], time.Unix(0, now))
 	}
@@ -83,11 +98,7 @@ const clockAhead = int64(time.Minute)
 const notesWait = 10 * time.Minute
 
 // revive makes an entry of its record, with the jobs that it began with.
-func (s *Store) revive(e *entry, value []byte, now int64) error {
-	v, err := decodeEnvelope(value)
-	if err != nil {
-		return err
-	}
+func (s *Store) revive(e *entry, v *envelope, now int64) {
 	e.file, e.size, e.priority, e.user, e.accepted = v.file, v.size, v.priority, v.user, v.accepted
 	e.sum = v.fileSum
 	e.set(entrySummed, v.summed)
@@ -98,7 +109,6 @@ func (s *Store) revive(e *entry, value []byte, now int64) error {
 		j := s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline}, v.accepted, now)
 		*last, last = j, &j.sibling
 	}
-	return nil
 }
 
 // timely has a job that was written in the future be due now.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +65,10 @@ type Store struct {
 	// unsure are the entries that an operator's change was to alter, which may be stored.
 	unsure map[string]bool
 }
+
+// manyEntries is from how many on what reading them has left behind is given back at once: nothing else would for as long
+// as there is little to do.
+const manyEntries = 50_000
 
 // inUseError says that another process has the spool open.
 type inUseError struct {
@@ -147,6 +152,9 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	s.watching.Add(2)
 	go s.watch(eng)
 	go s.tidier()
+	if s.schedule.len() >= manyEntries {
+		go debug.FreeOSMemory()
+	}
 	s.dead.Store(tidyStep) // an earlier process may have left as much
 	s.askTidy()
 	_ = s.space.check() // takes the ballast, logs want of room

@@ -14,7 +14,12 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 		return nil, nil, nil, false
 	}
 	calling(ctx, "admin.api.msa", "request")
-	part = &admin.Part{Log: app.log, Spool: app.delivery.store.spool, Queue: app.delivery.store.queue, ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool}
+	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool}
+	for _, f := range app.former {
+		if !f.over() {
+			part.Former = append(part.Former, f.d.store.admin())
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
 		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout(), TLS: srv.tlsConfig}
@@ -25,6 +30,8 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	}
 	return ctx, part, leave, true
 }
+
+func (s *store) admin() admin.Store { return admin.Store{Spool: s.spool, Queue: s.queue} }
 
 // Interface guard
 var _ admin.App = (*App)(nil)

@@ -231,13 +231,11 @@ func (app *App) release(ctx context.Context) {
 		_, _ = gates.Delete(name)
 	}
 	app.gates = nil
-	for _, f := range app.former {
+	for _, f := range app.former { // which calls under way may still look at, as at delivery
 		f.end(ctx)
 	}
-	app.former = nil
 	if app.delivery != nil {
 		app.delivery.release(ctx)
-		app.delivery = nil
 	}
 	if app.generation != nil {
 		app.generation.close(ctx, app.log)

@@ -32,12 +32,12 @@ func init() {
 
 // world is what is outside of a configuration and outlives it: users, mailboxes, a disk.
 type world struct {
-	id    string
-	spool *queuetest.MemSpool
+	id string
 
 	mu        sync.Mutex
-	users     map[string]string // name to password
-	backend   error             // instead of an answer
+	disks     map[string]*queuetest.MemSpool // "" is the usual one
+	users     map[string]string              // name to password
+	backend   error                          // instead of an answer
 	revision  uint64
 	delivered []delivered
 	sink      func(ctx context.Context, d *queue.Delivery, r *queue.Recipient) error // nil: takes all
@@ -56,9 +56,19 @@ type delivered struct {
 var worlds sync.Map // by id
 
 func newWorld(id string) *world {
-	w := &world{id: id, spool: queuetest.NewMemSpool(), users: map[string]string{"alice@example.org": "secret"}}
+	w := &world{id: id, disks: make(map[string]*queuetest.MemSpool), users: map[string]string{"alice@example.org": "secret"}}
 	worlds.Store(id, w)
 	return w
+}
+
+// disk is the spool of a name, which is there again when it is opened again.
+func (w *world) disk(name string) *queuetest.MemSpool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.disks[name] == nil {
+		w.disks[name] = queuetest.NewMemSpool()
+	}
+	return w.disks[name]
 }
 
 func (w *world) forget() { worlds.Delete(w.id) }
@@ -366,10 +376,9 @@ func (*memorySpool) CaddyModule() caddy.ModuleInfo {
 func (m *memorySpool) Key() string { return "memory:" + m.World + m.Disk }
 
 func (m *memorySpool) Open(context.Context, *zap.Logger) (queue.OpenSpool, error) {
-	if m.Disk != "" {
-		return queuetest.NewMemSpool(), nil
-	}
-	return m.world().spool, nil
+	disk := m.world().disk(m.Disk)
+	disk.Reopen()
+	return disk, nil
 }
 
 // fakeWrapper counts connections.

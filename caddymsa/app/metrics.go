@@ -70,7 +70,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 			if d, ok := s.spool.(queue.DamageCounter); ok {
 				values <- prometheus.MustNewConstMetric(spoolDamaged, prometheus.GaugeValue, float64(d.Damaged()), key.(string))
 			}
-			if s.draining.Load() {
+			if s.draining() {
 				values <- prometheus.MustNewConstMetric(spoolDraining, prometheus.GaugeValue, float64(messages), key.(string))
 			}
 			s.collectLanes(values)

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/ledger"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -22,9 +25,12 @@ type store struct {
 	spool       queue.OpenSpool
 	queue       *queue.Queue
 	generations stack[*delivery]
+	log         *zap.Logger
 	ending      atomic.Pointer[context.Context] // bounds the end, once that has begun
-	drafts      atomic.Int64                    // messages that are being received
-	draining    atomic.Bool                     // no configuration accepts into it any more
+
+	mu       sync.Mutex
+	drafts   int  // messages that are being received
+	finished bool // see finish
 }
 
 // delivery is one generation's say in a store.
@@ -32,18 +38,25 @@ type delivery struct {
 	app       *App
 	store     *store
 	interrupt chan struct{} // closed when attempts that can be taken back are to end
+	former    bool          // nothing is accepted any more
+	released  sync.Once
 }
+
+// opening is held while a store is opened or closed: a spool that is opened again must have been closed.
+var opening sync.Mutex
 
 // openStore opens the spool, or joins the one that is open.
 func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 	key := spool.Key()
+	opening.Lock()
+	defer opening.Unlock()
 	v, open, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
 		// Not the configuration's context: the spool outlives it.
 		opened, err := spool.Open(context.Background(), app.log.Named("spool"))
 		if err != nil {
 			return nil, err
 		}
-		s := &store{key: key, spool: opened}
+		s := &store{key: key, spool: opened, log: app.log}
 		s.queue = queue.New(opened, s, queue.Options{
 			Logger:   app.log.Named("queue"),
 			NewID:    newQueueID,
@@ -55,7 +68,6 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 		return nil, err
 	}
 	d := &delivery{app: app, store: v.(*store), interrupt: make(chan struct{})}
-	d.store.draining.Store(false)
 	if adjuster, ok := spool.(caddymsa.SpoolAdjuster); ok && open {
 		adjuster.Adjust(d.store.spool)
 	}
@@ -64,20 +76,30 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 
 // push puts the generation in charge of delivery.
 func (d *delivery) push() {
-	d.store.generations.push(d)
-	d.store.queue.Start()
-	d.store.queue.Wake()
+	s := d.store
+	s.mu.Lock()
+	s.generations.push(d)
+	s.finished = false
+	s.mu.Unlock()
+	s.queue.Start()
+	s.queue.Wake()
 }
 
 // release takes the generation away, and waits for no delivery: those that can be taken back are
 // interrupted and leased anew by the generation that is in charge now, the others are finished in
 // the background. With the last generation the queue ends, until ctx does, and the spool closes.
 func (d *delivery) release(ctx context.Context) {
+	d.released.Do(func() { d.giveBack(ctx) })
+}
+
+func (d *delivery) giveBack(ctx context.Context) {
 	d.store.ending.Store(&ctx)
 	if d.store.generations.remove(d) > 0 {
 		close(d.interrupt)
 	}
 	d.store.queue.Wake()
+	opening.Lock()
+	defer opening.Unlock()
 	_, _ = stores.Delete(d.store.key)
 }
 
@@ -86,10 +108,20 @@ func (d *delivery) release(ctx context.Context) {
 func (s *store) Destruct() error {
 	s.queue.Stop(*s.ending.Load())
 	messages, _, err := s.spool.Size(context.Background())
-	if err == nil && messages == 0 {
-		forgetSpool(s.key)
+	switch {
+	case err == nil && messages == 0:
+		ledger.Forget(s.key)
+	case !caddy.Exiting():
+		s.log.Error("a spool is closed although messages are left in it; they wait until a configuration has it again",
+			zap.String("spool", s.key), zap.Int("messages", messages), zap.Error(err))
 	}
 	return s.spool.Close()
+}
+
+// draining tells whether no configuration accepts into it any more.
+func (s *store) draining() bool {
+	d := s.generations.top()
+	return d != nil && d.former
 }
 
 // Acquire implements queue.Host.

@@ -85,9 +85,22 @@ func (t *transaction) checkRecipient(ctx context.Context, srv *Server, r *queue.
 
 // Begin opens a draft in the spool of the configuration in charge.
 func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
-	srv, call, leave, err := t.s.enter(ctx)
+	err := t.openDraft(ctx)
+	if errors.Is(err, errFinished) { // another configuration took over at this moment
+		if err = t.openDraft(ctx); errors.Is(err, errFinished) {
+			err = toReply(err)
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	return body{t}, nil
+}
+
+func (t *transaction) openDraft(ctx context.Context) error {
+	srv, call, leave, err := t.s.enter(ctx)
+	if err != nil {
+		return err
 	}
 	defer leave()
 	t.head.limits = &srv.Limits
@@ -96,11 +109,12 @@ func (t *transaction) Begin(ctx context.Context) (smtpd.Body, error) {
 		t.sub.Before = memory.Before
 	}
 	calling(call, "spool", "Create")
-	if t.draft, err = t.store.create(call); err != nil {
+	t.draft, err = t.store.create(call)
+	if err != nil && !errors.Is(err, errFinished) {
 		t.end(srv, false)
-		return nil, t.s.refuse(srv, "message refused", err, t.fields()...)
+		return t.s.refuse(srv, "message refused", err, t.fields()...)
 	}
-	return body{t}, nil
+	return err
 }
 
 // Write appends to the message. The spool outlives configurations, so none is entered.

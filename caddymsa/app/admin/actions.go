@@ -135,7 +135,9 @@ func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*a
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: name 1 to %d messages", maxActions)}
 	}
 	if name == "retry" || name == "release" {
-		p.Queue.ProbeNow()
+		for _, s := range append([]Store{p.Store}, p.Former...) {
+			s.Queue.ProbeNow()
+		}
 	}
 	answer := &adminapi.QueueActionAnswer{Done: []string{}}
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(a.IDs))) { // each once
@@ -163,7 +165,7 @@ func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*a
 }
 
 func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction, id string) (inFlight int, err error) {
-	spool := p.Spool
+	spool := p.having(ctx, id).Spool
 	if change == nil {
 		m, unread := spool.Get(ctx, id) // what is damaged can be deleted all the same
 		if unread == nil {

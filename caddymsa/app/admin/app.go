@@ -23,13 +23,29 @@ type App interface {
 // Part is what the app in charge works with.
 type Part struct {
 	Log         *zap.Logger
-	Spool       queue.OpenSpool
-	Queue       *queue.Queue
+	Store               // that is accepted into
+	Former      []Store // that are emptied
 	ShowContent bool
 	// OpenSpool opens a spool by its name (package spoolname), or joins the one that is open. The key is its name whenever it is opened.
 	// With existing, one that would be made is an error.
 	OpenSpool func(ctx context.Context, name string, existing bool) (key string, spool queue.OpenSpool, leave func(), err error)
 	Servers   []Server // by name
+}
+
+// Store is a spool and the queue that empties it.
+type Store struct {
+	Spool queue.OpenSpool
+	Queue *queue.Queue
+}
+
+// having returns the store that has a message: the one that is accepted into, unless a former one has it.
+func (p *Part) having(ctx context.Context, id string) Store {
+	for _, s := range p.Former {
+		if _, err := s.Spool.Get(ctx, id); err == nil {
+			return s
+		}
+	}
+	return p.Store
 }
 
 // Server is a server, as far as the admin API needs it.

@@ -21,7 +21,7 @@ func serveMessage(w http.ResponseWriter, r *http.Request) error {
 		if !p.ShowContent {
 			return nil, caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("the content of messages is not shown: show_content is not set in the configuration's queue")}
 		}
-		opener, ok := p.Spool.(queue.MessageOpener)
+		opener, ok := p.having(ctx, id).Spool.(queue.MessageOpener)
 		if !ok {
 			return nil, caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("this spool cannot show messages")}
 		}

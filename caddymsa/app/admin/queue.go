@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,9 +40,24 @@ func queueList(ctx context.Context, p *Part, q url.Values) (*adminapi.QueuePage,
 			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("limit: %q is not a number from 1 to %d", s, maxPage)}
 		}
 	}
+	page, err := p.Store.page(ctx, f, q.Get("after"), limit)
+	for _, s := range p.Former {
+		var more *adminapi.QueuePage
+		if err != nil {
+			break
+		}
+		if more, err = s.page(ctx, f, q.Get("after"), limit); err == nil {
+			page = merged(page, more, limit)
+		}
+	}
+	return page, err
+}
+
+// page is one store's.
+func (s Store) page(ctx context.Context, f *filter, after string, limit int) (*adminapi.QueuePage, error) {
 	page, last, looked := &adminapi.QueuePage{Entries: []*adminapi.Entry{}}, "", 0
 	until := time.Now().Add(maxScan)
-	err = p.Spool.List(ctx, q.Get("after"), func(m *queue.EntryView) bool {
+	err := s.Spool.List(ctx, after, func(m *queue.EntryView) bool {
 		if len(page.Entries) == limit || looked >= limit && time.Now().After(until) {
 			page.Next = last
 			return false
@@ -49,20 +65,38 @@ func queueList(ctx context.Context, p *Part, q url.Values) (*adminapi.QueuePage,
 		looked++
 		last = m.Entry.ID
 		if f.match(m) {
-			page.Entries = append(page.Entries, adminapi.Describe(m, p.Queue.Why))
+			page.Entries = append(page.Entries, adminapi.Describe(m, s.Queue.Why))
 		}
 		return true
 	})
 	return page, err
 }
 
+// merged is the page of two stores together. It goes no further than the one of them that was not looked through.
+func merged(a, b *adminapi.QueuePage, limit int) *adminapi.QueuePage {
+	page := &adminapi.QueuePage{Entries: append(a.Entries, b.Entries...), Next: a.Next}
+	if b.Next != "" && (page.Next == "" || b.Next < page.Next) {
+		page.Next = b.Next
+	}
+	slices.SortFunc(page.Entries, func(x, y *adminapi.Entry) int { return strings.Compare(x.ID, y.ID) })
+	if page.Next != "" {
+		page.Entries = slices.DeleteFunc(page.Entries, func(e *adminapi.Entry) bool { return e.ID > page.Next })
+	}
+	if len(page.Entries) > limit {
+		page.Entries = page.Entries[:limit]
+		page.Next = page.Entries[limit-1].ID
+	}
+	return page
+}
+
 // queueShow answers GET /msa/queue/<id>.
 func queueShow(ctx context.Context, p *Part, id string) (*adminapi.Entry, error) {
-	m, err := p.Spool.Get(ctx, id)
+	s := p.having(ctx, id)
+	m, err := s.Spool.Get(ctx, id)
 	if err != nil {
 		return nil, apiError(id, err)
 	}
-	return adminapi.Describe(m, p.Queue.Why), nil
+	return adminapi.Describe(m, s.Queue.Why), nil
 }
 
 // apiError gives what a spool says of an entry its HTTP status.

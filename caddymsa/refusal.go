@@ -79,5 +79,8 @@ func Refuse(rule, format string, args ...any) error {
 
 // ReplyText is a reply as it stands in the log.
 func ReplyText(r *smtp.SMTPError) string {
+	if r.EnhancedCode[0] <= 0 { // none, as in replies to EHLO
+		return fmt.Sprintf("%d %s", r.Code, r.Message)
+	}
 	return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.EnhancedCode[0], r.EnhancedCode[1], r.EnhancedCode[2], r.Message)
 }

@@ -32,7 +32,8 @@ func init() {
 
 // world is what is outside of a configuration and outlives it: users, mailboxes, a disk.
 type world struct {
-	id string
+	id    string
+	spool *queuetest.MemSpool // the usual one
 
 	mu        sync.Mutex
 	disks     map[string]*queuetest.MemSpool // "" is the usual one
@@ -56,7 +57,8 @@ type delivered struct {
 var worlds sync.Map // by id
 
 func newWorld(id string) *world {
-	w := &world{id: id, disks: make(map[string]*queuetest.MemSpool), users: map[string]string{"alice@example.org": "secret"}}
+	usual := queuetest.NewMemSpool()
+	w := &world{id: id, spool: usual, disks: map[string]*queuetest.MemSpool{"": usual}, users: map[string]string{"alice@example.org": "secret"}}
 	worlds.Store(id, w)
 	return w
 }

@@ -18,7 +18,7 @@ func TestHealth(t *testing.T) {
 	in := newInstance(t)
 	var full, silent atomic.Bool
 	release := make(chan struct{})
-	in.mail.disk("").Fault = func(op string, _ *queue.Entry) error {
+	in.mail.spool.Fault = func(op string, _ *queue.Entry) error {
 		if op == "create" && full.Load() {
 			return queue.ErrFull
 		}

@@ -110,7 +110,7 @@ func TestSpoolComesBack(t *testing.T) {
 func TestFormerSpoolBroken(t *testing.T) {
 	in := newInstance(t)
 	var broken atomic.Bool
-	in.mail.disk("").Fault = func(op string, _ *queue.Entry) error {
+	in.mail.spool.Fault = func(op string, _ *queue.Entry) error {
 		if !broken.Load() {
 			return nil
 		}

@@ -316,7 +316,7 @@ func TestSpoolTrouble(t *testing.T) {
 	in := newInstance(t)
 	var trouble atomic.Value // what fails
 	trouble.Store("create")
-	in.mail.disk("").Fault = func(op string, _ *queue.Entry) error {
+	in.mail.spool.Fault = func(op string, _ *queue.Entry) error {
 		if op == trouble.Load() {
 			return io.ErrUnexpectedEOF
 		}

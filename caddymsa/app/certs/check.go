@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"strings"
@@ -34,11 +35,24 @@ func (c *Set) check(now time.Time) {
 		if !named {
 			wrong = append(wrong, "is not for "+c.defaultName)
 		}
+		if name := expiredIssuer(certs[i], now); name != "" {
+			wrong = append(wrong, "comes with the certificate of its issuer "+name+", which has expired")
+		}
 		if len(wrong) > 0 {
 			c.log.Warn("the certificate "+strings.Join(wrong, " and ")+"; clients that check it will not connect", zap.String("certificate", c.files[i].Certificate),
 				zap.Strings("names", namesOf(leaf)), zap.Time("not_before", leaf.NotBefore), zap.Time("not_after", leaf.NotAfter))
 		}
 	}
+}
+
+// expiredIssuer names the first of the certificates behind the server's own that has expired.
+func expiredIssuer(cert *tls.Certificate, now time.Time) string {
+	for i, der := range cert.Certificate {
+		if issuer, err := x509.ParseCertificate(der); i > 0 && err == nil && now.After(issuer.NotAfter) {
+			return fmt.Sprintf("%q", issuer.Subject.String())
+		}
+	}
+	return ""
 }
 
 // namesOf are the names that clients look at.

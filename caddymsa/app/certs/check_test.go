@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,5 +98,20 @@ func TestCertificateMetric(t *testing.T) {
 	newer.unpublish()
 	if families, _ := reg.Gather(); len(families) != 0 {
 		t.Error(families)
+	}
+}
+
+// A chain is as good as its shortest-lived certificate.
+func TestExpiredIssuer(t *testing.T) {
+	own, _ := certificatePEM(t, 1)
+	block, _ := pem.Decode(own) // its times are zero: expired
+	core, logs := logged.New(zap.WarnLevel)
+	now := time.Now()
+	c := &Set{files: []Files{{Certificate: "cert.pem"}}, defaultName: "msa.example.org", log: zap.New(core)}
+	cert := certificateOf(now.Add(-time.Hour), now.Add(time.Hour), "msa.example.org")
+	cert.Certificate = [][]byte{block.Bytes, block.Bytes}
+	c.certs.Store(&[]*tls.Certificate{cert})
+	if c.check(now); logs.Len() != 1 || !strings.Contains(logs.All()[0].Message, "issuer") {
+		t.Error(logs.All())
 	}
 }

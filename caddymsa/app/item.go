@@ -26,7 +26,7 @@ func (srv *Server) item(which string, object json.RawMessage, err error) error {
 
 // backendError names the backend that an error of Caddy's is about.
 func (srv *Server) backendError(raws []json.RawMessage, err error) error {
-	i, rest, ok := places.CutPosition(err)
+	i, ok, rest := places.CutPosition(err)
 	if !ok || i >= len(raws) {
 		return err
 	}

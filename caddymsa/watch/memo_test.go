@@ -83,14 +83,15 @@ func TestMemoForgets(t *testing.T) {
 	m, _ := memo()
 	path := filepath.Join(t.TempDir(), "f")
 	write(t, path, "1")
-	held, err := m.Read(path)
-	must(t, err)
-	runtime.GC()
-	if again, err := m.Read(path); err != nil || again != held {
-		t.Error("gone while it was in use")
-	}
-	runtime.KeepAlive(held)
-	held = nil
+	func() {
+		held, err := m.Read(path)
+		must(t, err)
+		runtime.GC()
+		if again, err := m.Read(path); err != nil || again != held {
+			t.Error("gone while it was in use")
+		}
+		runtime.KeepAlive(held)
+	}()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
 		m.mu.Lock()

@@ -40,7 +40,7 @@ func TestWords(t *testing.T) {
 			t.Errorf("%d: %s", n, got)
 		}
 	}
-	if i, rest, ok := CutPosition(errors.New("position 1: x")); i != 1 || rest.Error() != "x" || !ok {
+	if i, ok, rest := CutPosition(errors.New("position 1: x")); i != 1 || rest.Error() != "x" || !ok {
 		t.Error(i, rest, ok)
 	}
 }

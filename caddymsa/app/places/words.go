@@ -31,15 +31,15 @@ func Ordinal(n int) string {
 var position = regexp.MustCompile(`^position ([0-9]+): `)
 
 // CutPosition takes from an error of Caddy's which of a list of modules it is about, from 0 on.
-func CutPosition(err error) (i int, rest error, ok bool) {
+func CutPosition(err error) (i int, ok bool, rest error) {
 	m := position.FindStringSubmatch(err.Error())
 	if m == nil {
-		return 0, err, false
+		return 0, false, err
 	}
 	if i, cerr := strconv.Atoi(m[1]); cerr == nil {
-		return i, errors.New(err.Error()[len(m[0]):]), true
+		return i, true, errors.New(err.Error()[len(m[0]):])
 	}
-	return 0, err, false
+	return 0, false, err
 }
 
 // caddysWords are what Caddy puts before a module's own error.

@@ -32,6 +32,7 @@ var catalogue = map[string]Program{
 	"exim":               {Program: "exim4", Package: "exim4-daemon-light (unpacked by .ci/run)", Dirs: []string{EximDir + "/usr/sbin"}, Args: []string{"-bV"}, Says: []string{"Exim version"}},
 	"fail2ban-regex":     {Program: "fail2ban-regex", Package: "fail2ban", Args: []string{"--version"}, Says: []string{"fail2ban-regex"}},
 	"gsasl":              {Program: "gsasl", Package: "gsasl", Args: []string{"--version"}, Says: []string{"GNU SASL"}},
+	"haproxy":            {Program: "haproxy", Package: "haproxy", Args: []string{"-v"}, Says: []string{"HAProxy version"}, Dirs: []string{"/usr/sbin"}},
 	"initdb":             {Program: "initdb", Package: "postgresql", Dirs: []string{"/usr/lib/postgresql/*/bin"}, Args: []string{"--version"}, Says: []string{"PostgreSQL"}},
 	"ldapmodify":         {Program: "ldapmodify", Package: "ldap-utils", Args: []string{"-VV"}, Says: []string{"ldapmodify"}},
 	"mariadb-install-db": {Program: "mariadb-install-db", Package: "mariadb-server", Args: []string{"--help"}, Says: []string{"--datadir"}},

@@ -39,6 +39,7 @@ func TestParseMailboxes(t *testing.T) {
 		"<ik@d.test": "ik@d.test", "Ik <ik@d.test (c)": "ik@d.test", "a@d.test, Ik <ik@d.test": "a@d.test ik@d.test", "<<ik@d.test>>": "ik@d.test", "Ik <<ik@d.test>>": "ik@d.test", "<ik@d.test>>": "ik@d.test", "<ik@d.test> Ik de B.": "ik@d.test",
 		"<@v.test:ik@d.test>": "ik@d.test", "Ik <@v.test,@[192.0.2.1]:ik@d.test>": "error: there", "Ik <@v.test, ,@w.x.test:ik@d.test>": "ik@d.test",
 		"\x1b$BF|K\\\x1b(B <ik@d.test>": "ik@d.test", "\"\x1b$BF|K\\\x1b(B\" <ik@d.test>": "ik@d.test", "ik@d.test (\x1b$B\"!)>K\x1b(J)": "ik@d.test", "\x1b$B@>@n)(\x1b(J x <ik@d.test>": "ik@d.test", "ik@d.test (\x1b$B@>@n)(\x1b(J x)": "ik@d.test",
+		"\u00a0Ik\u00a0<\u00a0ik@d.test\u00a0>\u00a0": "ik@d.test", "ik@d.test\u00a0(c)": "ik@d.test", "i\u00a0k@d.test": "error: there", "ik@d\u00a0.test": "ik@d.test", "\"a\u00a0b\" <ik@d.test>": "ik@d.test",
 		"O'Brien/HP #2 {a} <ik@d.test>": "ik@d.test", "jürgen@bücher.test": "jürgen@bücher.test",
 		// Uncertain
 		"":                                "error: there is no address",

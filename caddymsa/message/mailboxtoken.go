@@ -24,7 +24,7 @@ func (p *mailboxParser) token() (token, error) {
 		n, err = quotedEnd(p.rest, ']')
 	case isAtomText(c):
 		kind = 'a'
-		for n < len(p.rest) && isAtomText(p.rest[n]) {
+		for n < len(p.rest) && isAtomText(p.rest[n]) && !strings.HasPrefix(p.rest[n:], noBreakSpace) {
 			n++
 		}
 	case c < ' ' || c == 0x7f:
@@ -42,6 +42,9 @@ func (p *mailboxParser) token() (token, error) {
 
 var errControl = errors.New("there is a control character")
 
+// noBreakSpace is what is copied out of pages with an address.
+const noBreakSpace = "\u00a0"
+
 // space skips white space and comments, which may be nested.
 func (p *mailboxParser) space() (apart bool, err error) {
 	depth := 0
@@ -54,6 +57,8 @@ func (p *mailboxParser) space() (apart bool, err error) {
 		case depth > 0 && c == '\\':
 			i++
 		case c == ' ' || c == '\t':
+		case depth == 0 && strings.HasPrefix(p.rest[i:], noBreakSpace):
+			i += len(noBreakSpace) - 1
 		case c == escape && depth > 0:
 			n, err := shiftedEnd(p.rest[i:])
 			if err != nil {

@@ -41,6 +41,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Order", (*spoolTest).testOrder},
 		{"Turns", (*spoolTest).testTurns},
 		{"TurnsInLane", (*spoolTest).testTurnsInLane},
+		{"TurnsOfMany", (*spoolTest).testTurnsOfMany},
 		{"TurnsBetweenLanes", (*spoolTest).testTurnsBetweenLanes},
 		{"Priority", (*spoolTest).testPriority},
 		{"PriorityInLane", (*spoolTest).testPriorityInLane},

@@ -284,3 +284,25 @@ func (s *spoolTest) testClockSetBack() {
 		s.Errorf("leased %s", id)
 	}
 }
+
+// However many users wait for later, in however many lanes, who is due is found; and of many who are due all have
+// their turn.
+func (s *spoolTest) testTurnsOfMany() {
+	const many = 300
+	for i := range many {
+		s.commit(inLane(fmt.Sprintf("L%03d", i), fmt.Sprintf("user%03d", i), fmt.Sprint("lane", i%50), spoolNoon.Add(time.Hour)), "", nil)
+	}
+	s.commit(inLane("ZZZ", "zzz", "lane49", spoolNoon), "", nil)
+	l := s.lease(spoolNoon)
+	if l.Entry().ID != "ZZZ" {
+		s.Fatalf("%s is leased", l.Entry().ID)
+	}
+	s.record(l, delivered(l))
+	s.none(spoolNoon, spoolNoon.Add(time.Hour))
+	for i := range 50 {
+		s.SetLane(fmt.Sprint("lane", i), queue.LaneState{Limit: -1, Proven: true})
+	}
+	if got, _ := s.leaseAll(spoolNoon.Add(time.Hour)); len(got) != many {
+		s.Errorf("%d of %d were leased", len(got), many)
+	}
+}

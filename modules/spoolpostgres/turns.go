@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	batch     = 32  // jobs that are claimed at once
-	groups    = 256 // users that are looked at in a lane in one scan; the next goes on after them
-	lowTurn   = 8   // of so many turns one goes to a lower priority
+	batch     = 32          // jobs that are claimed at once
+	groups    = 256         // groups of a user's jobs of one priority that are looked at in one scan, in all its lanes together
+	window    = 32          // lanes that are looked at in one scan; the next goes on with the others
+	enough    = 1 << 14     // rows of a scan; more are never looked at at once
+	relook    = time.Second // how old the list of lanes is at most
+	lowTurn   = 8           // of so many turns one goes to a lower priority
 	maxServed = 100_000
 )
 
@@ -30,10 +33,13 @@ type turns struct {
 	asked   time.Time
 	latest  time.Time
 	count   int
-	served  map[turn]int      // the number of the turn that was last given
-	cursors map[string]string // the user that a lane's next scan begins with
-	share   int               // jobs of a user that are looked at
-	doubt   bool              // the database may have more as this node's than it knows of
+	served  map[turn]int     // the number of the turn that was last given
+	cursors map[string]place // after which a lane's next scan begins; none: at its beginning
+	known   []string         // lanes that have jobs, as of looked
+	looked  time.Time
+	lane0   string // the lane after which the next scan begins
+	share   int    // jobs of a user that are looked at
+	doubt   bool   // the database may have more as this node's than it knows of
 
 	lanesMu sync.Mutex
 	lanes   map[string]queue.LaneState
@@ -41,6 +47,12 @@ type turns struct {
 }
 
 type turn struct{ user, lane string }
+
+// place in a lane is a group of jobs: those of one user and priority.
+type place struct {
+	user string
+	rank int16
+}
 
 // claim is a job that may be handed out.
 type claim struct {
@@ -53,7 +65,7 @@ type claim struct {
 }
 
 func (t *turns) init() {
-	t.served, t.cursors = make(map[turn]int), make(map[string]string)
+	t.served, t.cursors = make(map[turn]int), make(map[string]place)
 	t.lanes, t.stale, t.share = make(map[string]queue.LaneState), make(map[string]bool), batch
 }
 
@@ -132,6 +144,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 			return nil, time.Time{}, err
 		}
 	}
+	whole := false // nothing was due in a scan of all that there is
 	for scans := 0; ; scans++ {
 		for len(t.claimed) > 0 {
 			c := t.claimed[0]
@@ -151,24 +164,23 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 				return l, time.Time{}, nil
 			}
 		}
-		if scans > 0 && (len(t.cursors) == 0 || scans > 3) {
+		if scans > 0 && (whole || scans > 4) {
 			next, err := s.next(ctx, now)
 			if err != nil {
 				return nil, time.Time{}, err
 			}
 			return nil, next, queue.ErrNoneDue
 		}
-		if scans > 0 {
-			clear(t.cursors) // from the beginning
-		}
-		due, err := t.scan(ctx, s, now, want)
+		due, all, err := t.scan(ctx, s, now, want, scans > 0)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		if err := t.claim(ctx, s, t.choose(s, due, now, want)); err != nil {
+		chosen := t.choose(s, due, now, want)
+		if err := t.claim(ctx, s, chosen); err != nil {
 			t.doubt = true
 			return nil, time.Time{}, err
 		}
+		whole = all && len(chosen) == 0
 	}
 }
 
@@ -202,50 +214,134 @@ func (t *turns) clock(ctx context.Context, s *Store, now time.Time) error {
 	return nil
 }
 
-// scan finds jobs that are due: a few of each user in each lane that has room, and what is overdue.
-func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Want) (due []claim, err error) {
+// scan finds jobs that are due: a few of each user in lanes that have room, and what is overdue. It looks at some lanes and
+// users, and the next scan at others, so that it costs the same however many wait; or at all of them.
+func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Want, all bool) (due []claim, whole bool, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		due = nil
-		rows, err := db.Query(ctx, `WITH RECURSIVE l AS (
-			(SELECT lane FROM msa_due WHERE owner IS NULL AND NOT held ORDER BY lane LIMIT 1)
-			UNION ALL
-			SELECT (SELECT d.lane FROM msa_due d WHERE owner IS NULL AND NOT held AND d.lane > l.lane ORDER BY d.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL)
-			SELECT lane FROM l WHERE lane IS NOT NULL`)
-		if err != nil {
-			return err
+		due, whole = nil, false
+		if all || time.Since(t.looked) >= relook {
+			if err := t.look(ctx, db); err != nil {
+				return err
+			}
+			whole = true
 		}
-		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return err
+		lanes := t.ready(s, want)
+		limit, share := math.MaxInt32, 2
+		if !all {
+			share = t.share
+			if len(lanes) > window {
+				lanes, whole = t.rotate(lanes), false
+			}
+			limit = max(8, groups/max(1, len(lanes)))
 		}
-		lanes, from := []string{}, []string{}
-		for _, l := range all {
-			if t.room(s, l, want) > 0 {
-				lanes, from = append(lanes, l), append(from, t.cursors[l])
+		users, ranks := make([]string, len(lanes)), make([]int16, len(lanes))
+		for i, lane := range lanes {
+			ranks[i] = math.MinInt16
+			if at, ok := t.cursors[lane]; ok && !all {
+				users[i], ranks[i], whole = at.user, at.rank, false
 			}
 		}
 		if len(lanes) > 0 {
-			rows, err = db.Query(ctx, `SELECT c.key, c.number, c.token, l.lane, g.usr, g.rank, c.due, c.deadline FROM unnest($1::text[], $2::text[]) AS l(lane, start)
+			rows, err := db.Query(ctx, `SELECT c.key, c.number, c.token, l.lane, g.usr, g.rank, c.due, c.deadline FROM unnest($1::text[], $2::text[], $3::smallint[]) AS l(lane, usr, rank)
 				CROSS JOIN LATERAL (WITH RECURSIVE r AS (
-					(SELECT usr, rank, 1 AS n FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND usr >= l.start ORDER BY usr, rank LIMIT 1)
+					(SELECT usr, rank, 1 AS n FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND (usr, rank) > (l.usr, l.rank) ORDER BY usr, rank LIMIT 1)
 					UNION ALL
 					SELECT x.usr, x.rank, r.n + 1 FROM r CROSS JOIN LATERAL (
-						SELECT usr, rank FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND (usr, rank) > (r.usr, r.rank) ORDER BY usr, rank LIMIT 1) x WHERE r.n < $5)
+						SELECT usr, rank FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND (usr, rank) > (r.usr, r.rank) ORDER BY usr, rank LIMIT 1) x WHERE r.n < $6)
 					SELECT usr, rank FROM r) g
-				CROSS JOIN LATERAL (SELECT key, number, token, due, deadline FROM msa_due
-					WHERE owner IS NULL AND NOT held AND lane = l.lane AND usr = g.usr AND rank = g.rank AND due <= $3 ORDER BY due, key, number LIMIT $4) c`,
-				lanes, from, nanos(now), t.share, groups)
-			if due, err = collect(rows, err, due); err != nil {
+				LEFT JOIN LATERAL (SELECT key, number, token, due, deadline FROM msa_due
+					WHERE owner IS NULL AND NOT held AND lane = l.lane AND usr = g.usr AND rank = g.rank AND due <= $4 ORDER BY due, key, number LIMIT $5) c ON true
+				WHERE c.key IS NOT NULL OR $6 < $7 LIMIT $7`,
+				lanes, users, ranks, nanos(now), share, limit, enough)
+			var more bool
+			if due, more, err = t.gather(rows, err, lanes, limit); err != nil {
 				return err
 			}
+			whole = whole && !more
 		}
-		t.advance(due)
-		rows, err = db.Query(ctx, `SELECT key, number, token, lane, usr, rank, due, deadline FROM msa_due
+		rows, err := db.Query(ctx, `SELECT key, number, token, lane, usr, rank, due, deadline FROM msa_due
 			WHERE owner IS NULL AND NOT held AND deadline <= $1 ORDER BY deadline LIMIT $2`, nanos(now), 2*batch)
 		due, err = collect(rows, err, due)
 		return err
 	})
-	return due, err
+	return due, whole, err
+}
+
+// look lists the lanes that have jobs.
+func (t *turns) look(ctx context.Context, db *pgxpool.Pool) error {
+	rows, err := db.Query(ctx, `WITH RECURSIVE l AS (
+		(SELECT lane FROM msa_due WHERE owner IS NULL AND NOT held ORDER BY lane LIMIT 1)
+		UNION ALL
+		SELECT (SELECT d.lane FROM msa_due d WHERE owner IS NULL AND NOT held AND d.lane > l.lane ORDER BY d.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL)
+		SELECT lane FROM l WHERE lane IS NOT NULL`)
+	if err != nil {
+		return err
+	}
+	if t.known, err = pgx.CollectRows(rows, pgx.RowTo[string]); err == nil {
+		t.looked = time.Now()
+	}
+	return err
+}
+
+// ready are the lanes of which something is taken.
+func (t *turns) ready(s *Store, want queue.Want) (lanes []string) {
+	for _, lane := range t.known {
+		if t.room(s, lane, want) > 0 {
+			lanes = append(lanes, lane)
+		}
+	}
+	return lanes
+}
+
+// rotate is a window of lanes, after that of the scan before.
+func (t *turns) rotate(lanes []string) []string {
+	from, _ := slices.BinarySearch(lanes, t.lane0+"\x00")
+	some := make([]string, 0, window)
+	for i := range window {
+		some = append(some, lanes[(from+i)%len(lanes)])
+	}
+	t.lane0 = some[window-1]
+	return some
+}
+
+// gather reads a scan's jobs, and notes where in each lane the next one goes on. It sees to it that the next looks at so many jobs of each
+// group that there are enough for a batch and not many more.
+func (t *turns) gather(rows pgx.Rows, err error, lanes []string, limit int) (due []claim, more bool, err2 error) {
+	if err != nil {
+		return nil, false, err
+	}
+	var key, token, when, deadline *int64
+	var number *int32
+	var c claim
+	last, count := make(map[string]place), make(map[string]int)
+	users := make(map[turn]bool)
+	_, err = pgx.ForEachRow(rows, []any{&key, &number, &token, &c.lane, &c.user, &c.rank, &when, &deadline}, func() error {
+		if at := (place{c.user, c.rank}); count[c.lane] == 0 || last[c.lane] != at {
+			last[c.lane] = at
+			count[c.lane]++
+		}
+		if key != nil {
+			c.key, c.number, c.token, c.due, c.deadline = *key, *number, *token, *when, *deadline
+			due = append(due, c)
+			users[turn{c.user, c.lane}] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, lane := range lanes {
+		if count[lane] < limit {
+			delete(t.cursors, lane)
+		} else {
+			t.cursors[lane], more = last[lane], true
+		}
+	}
+	if len(t.cursors) > maxServed {
+		clear(t.cursors)
+	}
+	t.share = max(1, min(batch, 8*batch/max(1, len(users))))
+	return due, more, nil
 }
 
 func collect(rows pgx.Rows, err error, all []claim) ([]claim, error) {
@@ -258,27 +354,6 @@ func collect(rows pgx.Rows, err error, all []claim) ([]claim, error) {
 		return nil
 	})
 	return all, err
-}
-
-// advance has the next scan go on where this one had enough, and look at so many jobs of each
-// user that there are enough for a batch and not many more.
-func (t *turns) advance(due []claim) {
-	users := make(map[turn]bool)
-	count, last := make(map[string]int), make(map[string]string)
-	for _, c := range due {
-		if k := (turn{c.user, c.lane}); !users[k] {
-			users[k] = true
-			count[c.lane]++
-			last[c.lane] = max(last[c.lane], c.user)
-		}
-	}
-	clear(t.cursors)
-	for lane, n := range count {
-		if n >= groups/2 { // the others may have nothing that is due
-			t.cursors[lane] = last[lane]
-		}
-	}
-	t.share = max(1, min(batch, 8*batch/max(1, len(users))))
 }
 
 // choose gives turns: to the highest priority, or now and then to the lowest, there to the user who has waited

@@ -1,0 +1,106 @@
+//go:build linux
+
+package spoolpostgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// fill puts messages into the spool, by statements that are quicker than accepting them: of so many users, in so many
+// lanes, all due.
+func fill(b testing.TB, srv *postgres.Server, messages, lanes, users int) {
+	b.Helper()
+	a := accept("ID")
+	entry, err := json.Marshal(a.Entry)
+	if err != nil {
+		b.Fatal(err)
+	}
+	j := queue.NewJob(a.Entry)
+	j.Number = 1
+	job, err := json.Marshal(&j)
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv.Exec(b, `INSERT INTO msa.msa_entry (id, entry, next, octets)
+		SELECT 'B' || lpad(i::text, 9, '0'), convert_to(replace($1::text, '"ID"', '"B' || lpad(i::text, 9, '0') || '"'), 'UTF8'), 2, 4096 FROM generate_series(1, $2::int) i`, string(entry), messages)
+	srv.Exec(b, `INSERT INTO msa.msa_job (key, number, job) SELECT key, 1, convert_to(replace($1::text, '"recipients"', '"lane":"lane' || key % $2::int || '","recipients"'), 'UTF8') FROM msa.msa_entry`, string(job), lanes)
+	srv.Exec(b, `INSERT INTO msa.msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held)
+		SELECT key, 1, id, 'user' || key / $1::int % $2::int, 0, 'lane' || key % $1::int, 0, $3::bigint, 0, false FROM msa.msa_entry`, lanes, users, int64(never))
+	srv.Exec(b, "INSERT INTO msa.msa_sum VALUES ($1, $2)", messages, messages*4096)
+	srv.Exec(b, "VACUUM ANALYZE")
+}
+
+func number(name string, or int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return or
+}
+
+// BenchmarkLarge is a queue of MSA_BENCH_MESSAGES (100,000; 1,000,000 is what counts) in 1,000 lanes, 900 of them
+// down: how long it takes to claim 32 jobs, and to list a page.
+func BenchmarkLarge(b *testing.B) {
+	messages, lanes := number("MSA_BENCH_MESSAGES", 100_000), number("MSA_BENCH_LANES", 1000)
+	srv := postgres.Start(b)
+	s := open(b, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	began := time.Now()
+	fill(b, srv, messages, lanes, number("MSA_BENCH_USERS", 50))
+	b.Logf("filled in %v", time.Since(began).Round(time.Second))
+	for i := range lanes {
+		state := queue.LaneState{Limit: 20, Proven: true}
+		if i%10 != 0 {
+			state.Limit = 0
+		}
+		s.SetLane(fmt.Sprint("lane", i), state)
+	}
+	ctx := context.Background()
+	for b.Loop() { // what is measured is not one number
+	}
+	measure := func(name string, n int, f func() error) {
+		var all []time.Duration
+		for range n {
+			began := time.Now()
+			if err := f(); err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, time.Since(began))
+		}
+		slices.Sort(all)
+		b.ReportMetric(float64(all[n/2].Microseconds())/1000, name+"-p50-ms")
+		b.ReportMetric(float64(all[n*99/100].Microseconds())/1000, name+"-p99-ms")
+	}
+	t := &s.turns
+	measure("claim", 200, func() error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		before := len(t.claimed)
+		due, _, err := t.scan(ctx, s, time.Now(), queue.Want{}, false)
+		if err != nil {
+			return err
+		}
+		if err := t.claim(ctx, s, t.choose(s, due, time.Now(), queue.Want{})); err != nil {
+			return err
+		}
+		if n := len(t.claimed) - before; n != batch {
+			return fmt.Errorf("%d claimed", n)
+		}
+		return nil
+	})
+	measure("page", 100, func() error {
+		n := 0
+		return s.List(ctx, fmt.Sprintf("B%09d", messages/2), func(*queue.EntryView) bool { n++; return n < 100 })
+	})
+	measure("lanes", 5, func() error { return s.Lanes(ctx, func(queue.LaneInfo) bool { return true }) })
+	measure("size", 20, func() error { _, _, err := s.Size(ctx); return err })
+}

@@ -80,23 +80,26 @@ func BenchmarkLarge(b *testing.B) {
 		b.ReportMetric(float64(all[n/2].Microseconds())/1000, name+"-p50-ms")
 		b.ReportMetric(float64(all[n*99/100].Microseconds())/1000, name+"-p99-ms")
 	}
-	t := &s.turns
+	t, short := &s.turns, 0
 	measure("claim", 200, func() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		before := len(t.claimed)
-		due, _, err := t.scan(ctx, s, time.Now(), queue.Want{}, false)
-		if err != nil {
-			return err
-		}
-		if err := t.claim(ctx, s, t.choose(s, due, time.Now(), queue.Want{})); err != nil {
-			return err
+		for scans := 0; len(t.claimed) == before && scans < quick; scans++ { // as Lease does
+			due, _, err := t.scan(ctx, s, time.Now(), queue.Want{}, false)
+			if err != nil {
+				return err
+			}
+			if err := t.claim(ctx, s, t.choose(s, due, time.Now(), queue.Want{})); err != nil {
+				return err
+			}
 		}
 		if n := len(t.claimed) - before; n != batch {
-			return fmt.Errorf("%d claimed", n)
+			short++
 		}
 		return nil
 	})
+	b.ReportMetric(float64(short), "short")
 	measure("page", 100, func() error {
 		n := 0
 		return s.List(ctx, fmt.Sprintf("B%09d", messages/2), func(*queue.EntryView) bool { n++; return n < 100 })

@@ -19,6 +19,7 @@ const (
 	batch     = 32          // jobs that are claimed at once
 	groups    = 256         // groups of a user's jobs of one priority that are looked at in one scan, in all its lanes together
 	window    = 32          // lanes that are looked at in one scan; the next goes on with the others
+	quick     = 4           // scans of a part that find nothing, until all is scanned
 	enough    = 1 << 14     // rows of a scan; more are never looked at at once
 	relook    = time.Second // how old the list of lanes is at most
 	lowTurn   = 8           // of so many turns one goes to a lower priority
@@ -164,14 +165,17 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 				return l, time.Time{}, nil
 			}
 		}
-		if scans > 0 && (whole || scans > 4) {
+		if whole || scans > 2*quick {
 			next, err := s.next(ctx, now)
 			if err != nil {
 				return nil, time.Time{}, err
 			}
 			return nil, next, queue.ErrNoneDue
 		}
-		due, all, err := t.scan(ctx, s, now, want, scans > 0)
+		if scans == 1 {
+			t.looked = time.Time{}
+		}
+		due, all, err := t.scan(ctx, s, now, want, scans >= quick)
 		if err != nil {
 			return nil, time.Time{}, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
 
 func open(t testing.TB, o Options) *Store {
@@ -59,6 +60,18 @@ func TestShared(t *testing.T) {
 				}
 			},
 			Heal: func(n queue.OpenSpool) { proxies[n].set(false) },
+		}
+	})
+}
+
+// The queue's tests in real time, on three nodes where they need them.
+func TestQueue(t *testing.T) {
+	srv := postgres.Start(t)
+	var schemas, nodes atomic.Int32
+	queuetest.Queue(t, func(t testing.TB) func() queue.OpenSpool {
+		schema := fmt.Sprint("queue", schemas.Add(1))
+		return func() queue.OpenSpool {
+			return open(t, Options{DSN: srv.DSN(), Schema: schema, Node: fmt.Sprint("node", nodes.Add(1)), Lease: 3 * time.Second})
 		}
 	})
 }

@@ -30,3 +30,10 @@ func TestMemSpoolShared(t *testing.T) {
 		}
 	})
 }
+
+func TestMemSpoolQueue(t *testing.T) {
+	queuetest.Queue(t, func(testing.TB) func() queue.OpenSpool {
+		first := queuetest.NewMemSpool()
+		return func() queue.OpenSpool { return first.Node() }
+	})
+}

@@ -66,6 +66,7 @@ var rows = []row{
 	{"maildirs", (*bench).maildirs},
 	{"waiting", (*bench).waiting},
 	{"held", (*bench).held},
+	{"shared", (*bench).shared},
 }
 
 func rowNames() (names []string) {

@@ -13,7 +13,7 @@ import (
 
 // change is an entry that is being altered in a transaction, which has it locked.
 type change struct {
-	tx     pgx.Tx
+	tx     db
 	key    int64
 	entry  *queue.Entry
 	status *queue.Status
@@ -23,10 +23,28 @@ type change struct {
 	due    map[int]bool // jobs that wait or are leased, by number: whether they are leased
 }
 
-// lock locks the entry, before any of its rows in msa_due.
-func (e *change) lock(ctx context.Context) error {
+// Statements that are sent at once: the entry is locked before any of its rows in msa_due.
+const (
+	lockEntry = "SELECT entry, status, next, octets FROM msa_entry WHERE key = $1 FOR UPDATE"
+	lockRows  = "SELECT number, handed FROM msa_due WHERE key = $1 ORDER BY number FOR UPDATE"
+)
+
+// lock locks the entry and its jobs that wait or are leased. What is claimed and was not handed out waits. also is done in between.
+func (e *change) lock(ctx context.Context, also func(*pgx.Batch)) error {
 	var entry []byte
-	err := e.tx.QueryRow(ctx, "SELECT entry, status, next, octets FROM msa_entry WHERE key = $1 FOR UPDATE", e.key).Scan(&entry, &e.stored, &e.next, &e.octets)
+	b := new(pgx.Batch)
+	b.Queue(lockEntry, e.key).QueryRow(func(row pgx.Row) error { return row.Scan(&entry, &e.stored, &e.next, &e.octets) })
+	if also != nil {
+		also(b)
+	}
+	e.due = make(map[int]bool)
+	b.Queue(lockRows, e.key).Query(func(rows pgx.Rows) error {
+		var number int
+		var handed bool
+		_, err := pgx.ForEachRow(rows, []any{&number, &handed}, func() error { e.due[number] = handed; return nil })
+		return err
+	})
+	err := e.tx.SendBatch(ctx, b).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
 		return queue.ErrNotFound
 	}
@@ -45,20 +63,7 @@ func (e *change) lockID(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return e.lock(ctx)
-}
-
-// rows reads which jobs wait or are leased, and locks them. What is claimed and was not handed out waits.
-func (e *change) rows(ctx context.Context) error {
-	e.due = make(map[int]bool)
-	rows, err := e.tx.Query(ctx, "SELECT number, handed FROM msa_due WHERE key = $1 ORDER BY number FOR UPDATE", e.key)
-	if err != nil {
-		return err
-	}
-	var number int
-	var handed bool
-	_, err = pgx.ForEachRow(rows, []any{&number, &handed}, func() error { e.due[number] = handed; return nil })
-	return err
+	return e.lock(ctx, nil)
 }
 
 // open is how many jobs have a recipient to deliver to.

@@ -137,7 +137,7 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	if err := d.put(ctx, a); err != nil {
 		return err
 	}
-	err := d.s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error { return d.store(ctx, tx, a) },
+	err := d.s.tx(ctx, func(ctx context.Context, tx db) error { return d.store(ctx, tx, a) },
 		func(ctx context.Context) (there bool, err error) {
 			err = d.s.quick.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_entry WHERE id = $1)", a.Entry.ID).Scan(&there)
 			return there, err
@@ -159,7 +159,7 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 }
 
 // store writes the message in a transaction.
-func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
+func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 	if d.err != nil {
 		return d.err
 	}
@@ -194,16 +194,7 @@ func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
 	if d.object != "" {
 		object = &d.object
 	}
-	err = tx.QueryRow(ctx, "INSERT INTO msa_entry (id, entry, status, next, octets, object) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING key",
-		a.Entry.ID, entry, status, next+len(jobs), e.octets, object).Scan(&e.key)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("entry %s exists already", a.Entry.ID)
-	}
-	if err != nil {
-		return err
-	}
-	b := new(pgx.Batch)
-	b.Queue("INSERT INTO msa_sum VALUES (1, $1)", e.octets)
+	var w waiting
 	for i := range jobs {
 		j := jobs[i].Clone()
 		if j.Number == 0 {
@@ -211,42 +202,66 @@ func (d *draft) store(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
 			next++
 		}
 		j.Leased = false
-		text, err := json.Marshal(j)
-		if err != nil {
+		if err := w.add(j); err != nil {
 			return err
 		}
-		b.Queue("INSERT INTO msa_job (key, number, job) VALUES ($1, $2, $3)", e.key, j.Number, text)
-		if j.Pending() {
-			deadline := int64(never)
-			if !j.Deadline.IsZero() {
-				deadline = nanos(j.Deadline)
-			}
-			b.Queue("INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-				e.key, j.Number, a.Entry.ID, a.Entry.User, -a.Entry.Priority, j.Lane, nanos(j.Due), deadline, nanos(a.Entry.Accepted), a.Held != "")
-		}
 	}
-	if d.object != "" {
-		return tx.SendBatch(ctx, b).Close()
-	}
+	var first []byte // piece of the message
 	body := io.MultiReader(bytes.NewReader(a.Header), d.body())
-	for n := 0; ; n++ {
-		data := make([]byte, min(chunk, e.octets-int64(n)*chunk))
-		if len(data) == 0 && n > 0 {
-			break
-		}
-		if _, err := io.ReadFull(body, data); err != nil && len(data) > 0 {
+	if d.object == "" {
+		first = make([]byte, min(chunk, e.octets))
+		if _, err := io.ReadFull(body, first); err != nil && len(first) > 0 {
 			return err
 		}
-		b.Queue("INSERT INTO msa_body (key, n, data) VALUES ($1, $2, $3)", e.key, n, data)
-		if len(data) < chunk {
-			break
-		}
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return err
-		}
-		b = new(pgx.Batch)
 	}
-	return tx.SendBatch(ctx, b).Close()
+	err = tx.QueryRow(ctx, `WITH e AS (INSERT INTO msa_entry (id, entry, status, next, octets, object) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING key),
+		s AS (INSERT INTO msa_sum SELECT 1, $5::bigint FROM e),
+		b AS (INSERT INTO msa_body (key, n, data) SELECT key, 0, $7::bytea FROM e WHERE $7::bytea IS NOT NULL),
+		j AS (INSERT INTO msa_job (key, number, job) SELECT e.key, w.number, w.job FROM e, unnest($8::int[], $9::bytea[]) AS w(number, job)),
+		d AS (INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held)
+			SELECT e.key, w.number, $1, $10, $11, w.lane, w.due, w.deadline, $12, $13 FROM e, unnest($8::int[], $14::boolean[], $15::text[], $16::bigint[], $17::bigint[]) AS w(number, pending, lane, due, deadline) WHERE w.pending)
+		SELECT key FROM e`,
+		a.Entry.ID, entry, status, next+len(jobs), e.octets, object, first, w.numbers, w.jobs,
+		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines).Scan(&e.key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("entry %s exists already", a.Entry.ID)
+	}
+	if err != nil || d.object != "" {
+		return err
+	}
+	for n := 1; int64(n)*chunk < e.octets; n++ {
+		data := make([]byte, min(chunk, e.octets-int64(n)*chunk))
+		if _, err := io.ReadFull(body, data); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO msa_body (key, n, data) VALUES ($1, $2, $3)", e.key, n, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waiting are a new message's jobs, as arrays that go with one statement.
+type waiting struct {
+	numbers        []int32
+	jobs           [][]byte
+	pending        []bool
+	lanes          []string
+	due, deadlines []int64
+}
+
+func (w *waiting) add(j *queue.Job) error {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	deadline := int64(never)
+	if !j.Deadline.IsZero() {
+		deadline = nanos(j.Deadline)
+	}
+	w.numbers, w.jobs, w.pending = append(w.numbers, int32(j.Number)), append(w.jobs, text), append(w.pending, j.Pending()) //nolint:gosec // it is small
+	w.lanes, w.due, w.deadlines = append(w.lanes, j.Lane), append(w.due, nanos(j.Due)), append(w.deadlines, deadline)
+	return nil
 }
 
 // Abort leaves nothing of the message.

@@ -1,6 +1,7 @@
 package spoolpostgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -21,6 +23,7 @@ type hands struct {
 	count  map[string]int // by lane
 	timer  *time.Timer
 	length time.Duration
+	until  time.Time // leases are this node's
 }
 
 func (h *hands) init() { h.leases, h.count = make(map[*lease]bool), make(map[string]int) }
@@ -79,7 +82,15 @@ func (h *hands) renewed(from time.Time) {
 	if h.timer != nil {
 		h.timer.Stop()
 	}
-	h.timer = time.AfterFunc(time.Until(from.Add(h.length)), func() { h.end(false) })
+	h.until = from.Add(h.length)
+	h.timer = time.AfterFunc(time.Until(h.until), func() { h.end(false) })
+}
+
+// over tells whether what is this node's may be somebody else's by now, such as after the process was stopped.
+func (h *hands) over() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !time.Now().Before(h.until)
 }
 
 // loseAll is when what was leased is, or may be, somebody else's.
@@ -108,6 +119,7 @@ type lease struct {
 	lane   string
 	octets int64
 	object *string // its name, where the message lies in S3
+	small  []byte  // the message itself, where it is
 	entry  *queue.Entry
 	job    *queue.Job
 	status *queue.Status
@@ -125,44 +137,77 @@ func (l *lease) Lost() <-chan struct{} { return l.lost }
 
 // Open implements queue.Lease.
 func (l *lease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	if l.small != nil && ctx.Err() == nil && !l.s.closed() {
+		return wholeMessage{bytes.NewReader(l.small)}, nil
+	}
 	return l.s.message(ctx, l.key, l.octets, l.object)
 }
 
-// handOut makes a claim a lease; nil when it is no longer this node's.
-func (s *Store) handOut(ctx context.Context, c claim) (*lease, error) {
-	l := &lease{s: s, key: c.key, number: c.number, owner: s.owner.Load(), token: c.token, lane: c.lane, lost: make(chan struct{})}
-	var entry, status, job []byte
-	var due int64
-	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		return db.QueryRow(ctx, `WITH h AS (UPDATE msa_due SET handed = true WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4 RETURNING key, number, due)
-			SELECT e.entry, e.status, e.octets, e.object, j.job, h.due FROM h JOIN msa_entry e ON e.key = h.key LEFT JOIN msa_job j ON j.key = h.key AND j.number = h.number`,
-			l.key, l.number, l.owner, l.token).Scan(&entry, &status, &l.octets, &l.object, &job, &due)
+// inLease is the size of messages that come with their lease, which saves a question.
+const inLease = 64 << 10
+
+type wholeMessage struct{ *bytes.Reader }
+
+func (wholeMessage) Close() error { return nil }
+
+// handOut makes claims leases; nil for those that are no longer this node's.
+func (s *Store) handOut(ctx context.Context, claims []claim) (leases []*lease, err error) {
+	leases = make([]*lease, len(claims))
+	keys, numbers, tokens := columns(claims)
+	at := make(map[[2]int64]int)
+	for i, c := range claims {
+		at[[2]int64{c.key, int64(c.number)}] = i
+	}
+	owner := s.owner.Load()
+	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+		rows, err := db.Query(ctx, `WITH h AS (UPDATE msa_due d SET handed = true FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
+				WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1 RETURNING d.key, d.number, d.token, d.due)
+			SELECT h.key, h.number, h.token, h.due, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h JOIN msa_entry e ON e.key = h.key
+			LEFT JOIN msa_job j ON j.key = h.key AND j.number = h.number LEFT JOIN msa_body b ON b.key = h.key AND b.n = 0 AND e.octets <= $5`,
+			owner, keys, numbers, tokens, inLease)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			l := &lease{s: s, owner: owner, lost: make(chan struct{})}
+			var entry, status, job []byte
+			var due int64
+			if err := rows.Scan(&l.key, &l.number, &l.token, &due, &entry, &status, &l.octets, &l.object, &job, &l.small); err != nil {
+				return err
+			}
+			if err := l.read(entry, status, job, due); err != nil {
+				return err
+			}
+			i := at[[2]int64{l.key, int64(l.number)}]
+			l.lane = claims[i].lane
+			leases[i] = l
+		}
+		return rows.Err()
 	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+	return leases, err
+}
+
+func (l *lease) read(entry, status, job []byte, due int64) (err error) {
 	if l.entry, l.status, err = decode(entry, status); err != nil {
-		return nil, err
+		return err
 	}
 	if job != nil {
 		if l.job, err = queue.DecodeJob(job, l.entry); err != nil {
-			return nil, err
+			return err
 		}
 		if nanos(l.job.Due) != due { // it was made due when a clock was set back
 			l.job.Due = timeOf(due)
 		}
-	} else if special, ok := l.status.Special(0); ok {
-		l.job = &special
-	} else if special, ok := l.status.Special(1); ok {
-		l.job = &special
-	} else {
-		return nil, errors.New("entry " + l.entry.ID + " has a job that nothing follows from")
+		return nil
 	}
-	s.hands.add(l)
-	return l, nil
+	for _, open := range []int{0, 1} {
+		if special, ok := l.status.Special(open); ok {
+			l.job = &special
+			return nil
+		}
+	}
+	return errors.New("entry " + l.entry.ID + " has a job that nothing follows from")
 }
 
 func decode(entry, status []byte) (*queue.Entry, *queue.Status, error) {
@@ -233,7 +278,7 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 		}
 	}
 	var told []*draft
-	err = s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.tx(ctx, func(ctx context.Context, tx db) error {
 		told = nil
 		return l.record(ctx, tx, r, &told)
 	}, nil)
@@ -259,33 +304,39 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 	return err
 }
 
-func (l *lease) record(ctx context.Context, tx pgx.Tx, r *queue.Record, told *[]*draft) error {
+func (l *lease) record(ctx context.Context, tx db, r *queue.Record, told *[]*draft) error {
 	e := &change{tx: tx, key: l.key}
-	if err := e.lock(ctx); errors.Is(err, queue.ErrNotFound) {
-		if l.owner != l.s.owner.Load() {
-			return queue.ErrLost
-		}
+	var mine int64
+	err := e.lock(ctx, func(b *pgx.Batch) {
+		b.Queue("DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4", l.key, l.number, l.owner, l.token).
+			Exec(func(tag pgconn.CommandTag) error { mine = tag.RowsAffected(); return nil })
+	})
+	switch {
+	case errors.Is(err, queue.ErrNotFound) && l.owner != l.s.owner.Load():
+		return queue.ErrLost
+	case errors.Is(err, queue.ErrNotFound):
 		return nil // the operator deleted it
-	} else if err != nil {
+	case err != nil:
 		return err
-	}
-	tag, err := tx.Exec(ctx, "DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4", l.key, l.number, l.owner, l.token)
-	if err != nil {
-		return err
-	}
-	if tag.RowsAffected() == 0 {
+	case mine == 0:
 		return queue.ErrLost
 	}
-	if err := e.rows(ctx); err != nil {
-		return err
-	}
 	jobs := e.status.Apply(r, l.status, e.next)
+	open := e.open()
 	for i := range jobs {
+		if _, waits := e.due[jobs[i].Number]; jobs[i].Pending() && (jobs[i].Number == 0 || !waits) {
+			open++
+		}
+	}
+	ends := r.Remove && (l.job.Kind != queue.Bury || e.status.Buries(open)) || e.status.Ended(open)
+	for i := range jobs {
+		if ends {
+			break // nothing is left of them
+		}
 		if err := e.put(ctx, &jobs[i]); err != nil {
 			return err
 		}
 	}
-	ends := r.Remove && (l.job.Kind != queue.Bury || e.status.Buries(e.open()))
 	if err := e.finish(ctx, ends); err != nil {
 		return err
 	}

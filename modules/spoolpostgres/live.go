@@ -208,14 +208,10 @@ func (t *turns) flush(ctx context.Context, s *Store) error {
 	if len(t.claimed) == 0 {
 		return nil
 	}
-	var keys, tokens []int64
-	var numbers []int32
-	for _, c := range t.claimed {
-		keys, numbers, tokens = append(keys, c.key), append(numbers, c.number), append(tokens, c.token)
-	}
+	keys, numbers, tokens := columns(t.claimed)
 	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		_, err := db.Exec(ctx, `UPDATE msa_due d SET owner = NULL FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
-			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1 AND NOT d.handed`, s.owner.Load(), keys, numbers, tokens)
+		_, err := db.Exec(ctx, `UPDATE msa_due d SET owner = NULL, handed = false FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
+			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1`, s.owner.Load(), keys, numbers, tokens)
 		return err
 	})
 	if err == nil {

@@ -110,12 +110,9 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
-	err = s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.tx(ctx, func(ctx context.Context, tx db) error {
 		e := &change{tx: tx}
 		if err := e.lockID(ctx, id); err != nil {
-			return err
-		}
-		if err := e.rows(ctx); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()
@@ -160,12 +157,9 @@ func (s *Store) Delete(ctx context.Context, id string) (inFlight int, err error)
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
-	err = s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.tx(ctx, func(ctx context.Context, tx db) error {
 		e := &change{tx: tx}
 		if err := e.lockID(ctx, id); err != nil {
-			return err
-		}
-		if err := e.rows(ctx); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()

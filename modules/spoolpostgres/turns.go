@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,11 +17,13 @@ import (
 )
 
 const (
-	batch     = 32          // jobs that are claimed at once
-	groups    = 256         // groups of a user's jobs of one priority that are looked at in one scan, in all its lanes together
-	window    = 32          // lanes that are looked at in one scan; the next goes on with the others
-	quick     = 4           // scans of a part that find nothing, until all is scanned
-	enough    = 1 << 14     // rows of a scan; more are never looked at at once
+	batch     = 32      // jobs that are claimed at once
+	groups    = 256     // groups of a user's jobs of one priority that are looked at in one scan, in all its lanes together
+	window    = 32      // lanes that are looked at in one scan; the next goes on with the others
+	quick     = 4       // scans of a part that find nothing, until all is scanned
+	enough    = 1 << 14 // rows of a scan; more are never looked at at once
+	ahead     = 8       // jobs that are handed out at once while a caller is busy
+	busy      = 100 * time.Millisecond
 	relook    = time.Second // how old the list of lanes is at most
 	lowTurn   = 8           // of so many turns one goes to a lower priority
 	maxServed = 100_000
@@ -32,15 +35,18 @@ type turns struct {
 	mu      sync.Mutex // one claims at a time
 	claimed []claim
 	asked   time.Time
+	streak  int // of askings, each soon after the one before
 	latest  time.Time
 	count   int
 	served  map[turn]int     // the number of the turn that was last given
 	cursors map[string]place // after which a lane's next scan begins; none: at its beginning
 	known   []string         // lanes that have jobs, as of looked
 	looked  time.Time
-	lane0   string // the lane after which the next scan begins
-	share   int    // jobs of a user that are looked at
-	doubt   bool   // the database may have more as this node's than it knows of
+	anew    bool        // they are listed before anything is said of what is due
+	looking atomic.Bool // they are being listed beside
+	lane0   string      // the lane after which the next scan begins
+	share   int         // jobs of a user that are looked at
+	doubt   bool        // the database may have more as this node's than it knows of
 
 	lanesMu sync.Mutex
 	lanes   map[string]queue.LaneState
@@ -63,11 +69,21 @@ type claim struct {
 	lane, user    string
 	rank          int16 // the priority, the highest first
 	due, deadline int64
+	lease         *lease // if it was handed out ahead
+	handed        bool
+}
+
+// columns are claims as arrays for a statement.
+func columns(claims []claim) (keys []int64, numbers []int32, tokens []int64) {
+	for _, c := range claims {
+		keys, numbers, tokens = append(keys, c.key), append(numbers, c.number), append(tokens, c.token)
+	}
+	return keys, numbers, tokens
 }
 
 func (t *turns) init() {
 	t.served, t.cursors = make(map[turn]int), make(map[string]place)
-	t.lanes, t.stale, t.share = make(map[string]queue.LaneState), make(map[string]bool), batch
+	t.lanes, t.stale, t.share, t.anew = make(map[string]queue.LaneState), make(map[string]bool), batch, true
 }
 
 // SetLane implements queue.Spool.
@@ -131,6 +147,10 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 	t := &s.turns
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if time.Since(t.asked) > busy {
+		t.streak = 0
+	}
+	t.streak++
 	t.asked = time.Now()
 	if err := t.clock(ctx, s, now); err != nil {
 		return nil, time.Time{}, err
@@ -140,6 +160,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 			return nil, time.Time{}, err
 		}
 	}
+	t.doubt = t.doubt || s.hands.over()
 	if t.doubt {
 		if err := t.reconcile(ctx, s); err != nil {
 			return nil, time.Time{}, err
@@ -155,14 +176,17 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 				}
 				break
 			}
-			l, err := s.handOut(ctx, c)
-			if err != nil {
-				t.doubt = true
-				return nil, time.Time{}, err
+			if !c.handed {
+				if err := t.handAhead(ctx, s); err != nil {
+					t.doubt = true
+					return nil, time.Time{}, err
+				}
+				c = t.claimed[0]
 			}
 			t.claimed = t.claimed[1:]
-			if l != nil {
-				return l, time.Time{}, nil
+			if c.lease != nil {
+				s.hands.add(c.lease)
+				return c.lease, time.Time{}, nil
 			}
 		}
 		if whole || scans > 2*quick {
@@ -173,7 +197,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 			return nil, next, queue.ErrNoneDue
 		}
 		if scans == 1 {
-			t.looked = time.Time{}
+			t.anew = true
 		}
 		due, all, err := t.scan(ctx, s, now, want, scans >= quick)
 		if err != nil {
@@ -186,6 +210,22 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 		}
 		whole = all && len(chosen) == 0
 	}
+}
+
+// handAhead hands out the first claim, and with it some more to a caller who comes again and again.
+func (t *turns) handAhead(ctx context.Context, s *Store) error {
+	n := 1
+	if t.streak > batch {
+		n = min(ahead, len(t.claimed))
+	}
+	leases, err := s.handOut(ctx, t.claimed[:n])
+	if err != nil {
+		return err
+	}
+	for i, l := range leases {
+		t.claimed[i].lease, t.claimed[i].handed = l, true
+	}
+	return nil
 }
 
 // reconcile gives back what the database has as this node's and this node does not.
@@ -223,11 +263,14 @@ func (t *turns) clock(ctx context.Context, s *Store, now time.Time) error {
 func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Want, all bool) (due []claim, whole bool, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		due, whole = nil, false
-		if all || time.Since(t.looked) >= relook {
+		switch age := time.Since(t.looked); {
+		case all || t.anew:
 			if err := t.look(ctx, db); err != nil {
 				return err
 			}
-			whole = true
+			whole, t.anew = true, false
+		case age >= relook && t.looking.CompareAndSwap(false, true):
+			s.tasks.Go(func() { t.lookBeside(s) })
 		}
 		lanes := t.ready(s, want)
 		limit, share := math.MaxInt32, 2
@@ -271,20 +314,42 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 	return due, whole, err
 }
 
+// lookBeside lists the lanes while others are claimed from.
+func (t *turns) lookBeside(s *Store) {
+	defer t.looking.Store(false)
+	var known []string
+	ctx, cancel := context.WithTimeout(s.life, s.timeout)
+	defer cancel()
+	if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) (err error) {
+		known, err = lanesWithJobs(ctx, db)
+		return err
+	}); err != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known, t.looked = known, time.Now()
+}
+
 // look lists the lanes that have jobs.
 func (t *turns) look(ctx context.Context, db *pgxpool.Pool) error {
+	known, err := lanesWithJobs(ctx, db)
+	if err == nil {
+		t.known, t.looked = known, time.Now()
+	}
+	return err
+}
+
+func lanesWithJobs(ctx context.Context, db *pgxpool.Pool) ([]string, error) {
 	rows, err := db.Query(ctx, `WITH RECURSIVE l AS (
 		(SELECT lane FROM msa_due WHERE owner IS NULL AND NOT held ORDER BY lane LIMIT 1)
 		UNION ALL
 		SELECT (SELECT d.lane FROM msa_due d WHERE owner IS NULL AND NOT held AND d.lane > l.lane ORDER BY d.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL)
 		SELECT lane FROM l WHERE lane IS NOT NULL`)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if t.known, err = pgx.CollectRows(rows, pgx.RowTo[string]); err == nil {
-		t.looked = time.Now()
-	}
-	return err
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // ready are the lanes of which something is taken.

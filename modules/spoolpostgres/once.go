@@ -11,7 +11,7 @@ import (
 )
 
 // remember has the message be the only one with its digest, or gives a *queue.BeforeError. It waits for another node's commit of the same.
-func remember(ctx context.Context, tx pgx.Tx, a *queue.Accept) error {
+func remember(ctx context.Context, tx db, a *queue.Accept) error {
 	digest := a.Once.Digest[:]
 	tag, err := tx.Exec(ctx, `INSERT INTO msa_digest AS d (digest, id, until) VALUES ($1, $2, now() + $3::interval)
 		ON CONFLICT (digest) DO UPDATE SET id = excluded.id, until = excluded.until WHERE d.until <= now()`, digest, a.Entry.ID, a.Once.Keep)

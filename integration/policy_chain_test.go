@@ -70,9 +70,9 @@ func TestLargeMessageThroughPolicies(t *testing.T) {
 	t.Parallel()
 	clamd := newDaemon(t, map[string]string{
 		"db/test.ndb": fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]),
-		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser root\nStreamMaxLength 100M\nMaxScanSize 100M\nMaxFileSize 100M\n",
+		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser $USER\nStreamMaxLength 100M\nMaxScanSize 100M\nMaxFileSize 100M\n",
 	}, need(t, "clamd"), "--config-file", "$D/conf").run()
-	opendkim := newDaemon(t, map[string]string{"conf": "Mode s\nSyslog no\nUserID root\nSocket local:$D/socket\nDomain example.org\nSelector s\nKeyFile $D/key\nRequireSafeKeys no\n"},
+	opendkim := newDaemon(t, map[string]string{"conf": "Mode s\nSyslog no\nUserID $USER\nSocket local:$D/socket\nDomain example.org\nSelector s\nKeyFile $D/key\nRequireSafeKeys no\n"},
 		need(t, "opendkim"), "-f", "-x", "$D/conf")
 	dkimKey(t, filepath.Join(opendkim.dir, "key"))
 	opendkim.run()

@@ -15,7 +15,7 @@ func startClamd(t testing.TB) *daemon {
 	t.Helper()
 	return newDaemon(t, map[string]string{
 		"db/test.ndb": fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]),
-		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser root\nStreamMaxLength 10M\nMaxThreads 4\n",
+		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser $USER\nStreamMaxLength 10M\nMaxThreads 4\n",
 	}, need(t, "clamd"), "--config-file", "$D/conf").run()
 }
 

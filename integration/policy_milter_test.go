@@ -76,7 +76,7 @@ func TestMilterOpenDKIM(t *testing.T) {
 	program := need(t, "opendkim")
 	for _, canonical := range []string{"simple/simple", "relaxed/relaxed"} {
 		t.Run(strings.ReplaceAll(canonical, "/", "-"), func(t *testing.T) {
-			d := newDaemon(t, map[string]string{"conf": "Mode s\nSyslog no\nUserID root\nSocket local:$D/socket\nDomain example.org\nSelector s\nKeyFile $D/key\nCanonicalization " + canonical + "\nRequireSafeKeys no\n"},
+			d := newDaemon(t, map[string]string{"conf": "Mode s\nSyslog no\nUserID $USER\nSocket local:$D/socket\nDomain example.org\nSelector s\nKeyFile $D/key\nCanonicalization " + canonical + "\nRequireSafeKeys no\n"},
 				program, "-f", "-x", "$D/conf")
 			record := dkimKey(t, filepath.Join(d.dir, "key"))
 			d.run()
@@ -109,7 +109,7 @@ func TestMilterClamAV(t *testing.T) {
 	t.Parallel()
 	program := need(t, "clamav-milter")
 	c := startClamd(t)
-	d := newDaemon(t, map[string]string{"conf": "MilterSocket $D/socket\nClamdSocket unix:" + c.socket + "\nForeground yes\nUser root\nOnInfected Reject\nRejectMsg Found %v\nAddHeader Add\nLogFile $D/log\n"},
+	d := newDaemon(t, map[string]string{"conf": "MilterSocket $D/socket\nClamdSocket unix:" + c.socket + "\nForeground yes\nUser $USER\nOnInfected Reject\nRejectMsg Found %v\nAddHeader Add\nLogFile $D/log\n"},
 		program, "--config-file", "$D/conf").run()
 	s := start(t, layout{msa: "policy milter unix/" + d.socket})
 	trust := s.tlsConfig()
@@ -148,7 +148,7 @@ end})
 // stays as it was submitted. When it hangs or is gone, what was configured happens.
 func TestMilterRspamd(t *testing.T) {
 	t.Parallel()
-	d := newDaemon(t, map[string]string{"rspamd.conf": rspamdConfig, "rules.lua": rspamdRules}, need(t, "rspamd"), "-f", "-i", "-u", "root", "-g", "root", "-c", "$D/rspamd.conf")
+	d := newDaemon(t, map[string]string{"rspamd.conf": rspamdConfig, "rules.lua": rspamdRules}, need(t, "rspamd"), "-f", "-i", "-u", "$USER", "-g", "$USER", "-c", "$D/rspamd.conf")
 	d.run()
 	s := start(t, layout{msa: "policy milter unix/" + d.socket + " {\n\t\ttimeout 2s\n\t\tend_timeout 2s\n\t}"})
 	trust := s.tlsConfig()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ type daemon struct {
 	cmd    *exec.Cmd
 }
 
-// newDaemon prepares a program, in whose arguments and files $D is its directory. Its socket is $D/socket.
+// newDaemon prepares a program, in whose arguments and files $D is its directory and $USER who runs the tests. Its socket is $D/socket.
 func newDaemon(t testing.TB, files map[string]string, args ...string) *daemon {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "peer")
@@ -32,12 +33,20 @@ func newDaemon(t testing.TB, files map[string]string, args ...string) *daemon {
 	d.serves = func() bool { _, err := os.Stat(d.socket); return err == nil }
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, a := range args {
-		d.args = append(d.args, strings.ReplaceAll(a, "$D", dir))
+		d.args = append(d.args, d.expand(a))
 	}
 	for name, text := range files {
 		d.write(name, text)
 	}
 	return d
+}
+
+func (d *daemon) expand(text string) string {
+	name := "root"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	return strings.NewReplacer("$D", d.dir, "$USER", name).Replace(text)
 }
 
 func (d *daemon) write(name, text string) {
@@ -46,7 +55,7 @@ func (d *daemon) write(name, text string) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		d.t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "$D", d.dir)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(d.expand(text)), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -151,7 +151,12 @@ func (s *Store) read(e *entry) (*stored, error) {
 	if err != nil {
 		return nil, eng.met(err)
 	}
-	m := &stored{s: s, eng: eng, e: e}
+	return s.decode(eng, e, value)
+}
+
+// decode reads an entry whose envelope record is at hand.
+func (s *Store) decode(eng *engine, e *entry, value []byte) (m *stored, err error) {
+	m = &stored{s: s, eng: eng, e: e}
 	if m.env, err = decodeEnvelope(value); err != nil {
 		return nil, err
 	}

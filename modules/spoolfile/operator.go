@@ -1,6 +1,7 @@
 package spoolfile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,13 +83,13 @@ func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryV
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		ids, err := s.ids(after)
+		page, more, err := s.page(after)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			after = id
-			m, err := s.Get(ctx, id)
+		for _, r := range page {
+			after = r.id
+			m, err := s.view(ctx, r)
 			if errors.Is(err, queue.ErrNotFound) {
 				continue
 			}
@@ -97,16 +98,56 @@ func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryV
 					return err
 				}
 				// It is listed all the same, so that it can be deleted.
-				m = &queue.EntryView{Entry: &queue.Entry{ID: id}, Status: queue.Status{Held: err.Error()}}
+				m = &queue.EntryView{Entry: &queue.Entry{ID: r.id}, Status: queue.Status{Held: err.Error()}}
 			}
 			if !yield(m) {
 				return nil
 			}
 		}
-		if len(ids) < listPage {
+		if !more {
 			return nil
 		}
 	}
+}
+
+// envelopeRecord is one that was read.
+type envelopeRecord struct {
+	id    string
+	value []byte
+}
+
+// page reads some envelope records, in one go.
+func (s *Store) page(after string) (page []envelopeRecord, more bool, err error) {
+	eng, err := s.engine()
+	if err != nil {
+		return nil, false, err
+	}
+	octets := 0
+	err = eng.each(envelopePrefix, after, func(id string, value []byte) bool {
+		page = append(page, envelopeRecord{id, bytes.Clone(value)})
+		octets += len(value)
+		more = len(page) == listPage || octets >= maxBatch
+		return !more
+	})
+	return page, more, eng.met(err)
+}
+
+// view is Get of what was read.
+func (s *Store) view(ctx context.Context, r envelopeRecord) (*queue.EntryView, error) {
+	e, err := s.grab(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
+	defer e.mu.Unlock()
+	eng, err := s.engine()
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.decode(eng, e, r.value)
+	if err != nil {
+		return nil, err
+	}
+	return m.message()
 }
 
 // Change alters a message in one step.

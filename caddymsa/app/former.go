@@ -2,11 +2,9 @@ package app
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/ledger"
@@ -39,8 +37,11 @@ func (app *App) drainFormer() {
 		return true
 	})
 	for _, s := range others {
-		if v, _, err := stores.LoadOrNew(s.key, func() (caddy.Destructor, error) { return nil, os.ErrNotExist }); err != nil || v != s {
-			continue // it was closed meanwhile
+		if joined, leave := joinStore(s.key); joined != s {
+			if joined != nil { // it was closed meanwhile, and opened again
+				leave()
+			}
+			continue
 		}
 		f := &formerSpool{d: &delivery{app: app, store: s, interrupt: make(chan struct{}), former: true}, stop: make(chan struct{})}
 		f.d.push()

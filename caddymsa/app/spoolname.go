@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"os"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -23,9 +22,9 @@ func (app *App) openSpool(ctx context.Context, name string, existing bool) (key 
 		return "", nil, nil, err
 	}
 	key = module.Key()
-	if v, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) { return nil, os.ErrNotExist }); err == nil {
-		return key, v.(*store).spool, func() {
-			_, _ = stores.Delete(key)
+	if s, leaveStore := joinStore(key); s != nil {
+		return key, s.spool, func() {
+			leaveStore()
 			cancel()
 		}, nil
 	}

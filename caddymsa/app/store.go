@@ -74,6 +74,24 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 	return d, nil
 }
 
+// joinStore keeps the store of a key open until leave; nil if none is open.
+func joinStore(key string) (s *store, leave func()) {
+	opening.Lock()
+	defer opening.Unlock()
+	if _, open := stores.References(key); !open {
+		return nil, nil
+	}
+	v, _ := stores.LoadOrStore(key, nil) // loads: what is opened or closed is so under the lock
+	return v.(*store), func() { leaveStore(key) }
+}
+
+// leaveStore closes the store if nobody else has it open.
+func leaveStore(key string) {
+	opening.Lock()
+	defer opening.Unlock()
+	_, _ = stores.Delete(key)
+}
+
 // push puts the generation in charge of delivery.
 func (d *delivery) push() {
 	s := d.store
@@ -98,9 +116,7 @@ func (d *delivery) giveBack(ctx context.Context) {
 		close(d.interrupt)
 	}
 	d.store.queue.Wake()
-	opening.Lock()
-	defer opening.Unlock()
-	_, _ = stores.Delete(d.store.key)
+	leaveStore(d.store.key)
 }
 
 // Destruct stops the queue, with what is left of the grace period for the attempts under way, and closes

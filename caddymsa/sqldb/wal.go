@@ -32,7 +32,7 @@ func (w *walConnector) Connect(ctx context.Context) (sqldriver.Conn, error) {
 			return &once{c}, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: it is in WAL mode, in which SQLite writes files beside it, and may not here: let this server's user write to the directory, or end the mode with PRAGMA journal_mode=DELETE", err)
+	return nil, fmt.Errorf("%w: it is in WAL mode, in which SQLite reads and writes files beside it (-wal and -shm), and may not here: let this server's user write to the directory and to these files, or end the mode with PRAGMA journal_mode=DELETE", err)
 }
 
 func (w *walConnector) connect(ctx context.Context, connector sqldriver.Connector) (sqldriver.Conn, error) {

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,7 +12,7 @@ import (
 	"time"
 )
 
-// asNobody runs f with the rights of a user who owns nothing, to files.
+// asNobody runs f with the rights of a user who owns nothing, to files; for who is not root, with the rights he has.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() == 0 {
@@ -27,9 +28,14 @@ func asNobody(t *testing.T, f func()) {
 	f()
 }
 
-// A database in WAL mode that may only be read: what is in it is found, changes too; and where that
-// cannot be done, the remedy is named.
-func TestWALWithReadRightsOnly(t *testing.T) {
+// walDatabase is a database in WAL mode, in a directory of its own.
+type walDatabase struct {
+	t         *testing.T
+	dir, path string
+}
+
+func newWALDatabase(t *testing.T) *walDatabase {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "db")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -37,80 +43,134 @@ func TestWALWithReadRightsOnly(t *testing.T) {
 	for d := filepath.Dir(dir); d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
 		_ = os.Chmod(d, 0o755)
 	}
-	path := filepath.Join(dir, "users.db")
-	write := func(statements ...string) *sql.DB {
-		t.Helper()
-		_ = os.Chmod(dir, 0o755)
-		db, err := sql.Open("sqlite", "file:"+path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		db.SetMaxOpenConns(1)
-		for _, s := range statements {
-			if _, err := db.Exec(s); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return db
-	}
-	readOnly := func() {
-		t.Helper()
-		for _, name := range []string{path, path + "-wal", path + "-shm"} {
-			_ = os.Chmod(name, 0o444)
-		}
-		if err := os.Chmod(dir, 0o555); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w := &walDatabase{t: t, dir: dir, path: filepath.Join(dir, "users.db")}
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
-	_ = write("PRAGMA journal_mode=WAL", "CREATE TABLE u (name TEXT)", "INSERT INTO u VALUES ('first')").Close()
-	readOnly()
+	return w
+}
 
-	db, err := Open(Options{Driver: "sqlite", DSN: path, Timeout: 5 * time.Second, Connections: 2})
-	if err != nil {
-		t.Fatal(err)
+// mode gives the files that there are these rights, and then the directory.
+func (w *walDatabase) mode(database, log, directory os.FileMode) {
+	w.t.Helper()
+	_ = os.Chmod(w.dir, 0o755)
+	_ = os.Chmod(w.path, database)
+	_ = os.Chmod(w.path+"-wal", log)
+	_ = os.Chmod(w.path+"-shm", log)
+	if err := os.Chmod(w.dir, directory); err != nil {
+		w.t.Fatal(err)
 	}
-	defer db.Close()
+}
+
+// write is what the one who owns the files does; who is not root needs the right to write for it.
+func (w *walDatabase) write(statements ...string) *sql.DB {
+	w.t.Helper()
+	w.mode(0o644, 0o644, 0o755)
+	db, err := sql.Open("sqlite", "file:"+w.path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return db
+}
+
+func (w *walDatabase) open(dsn string) *DB {
+	w.t.Helper()
+	db, err := Open(Options{Driver: "sqlite", DSN: dsn, Timeout: 5 * time.Second, Connections: 2})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// has asks db for a name as one who does not own the files.
+func (w *walDatabase) has(db *DB, name string) (found bool, err error) {
+	w.t.Helper()
 	query, err := db.Parse("SELECT name FROM u WHERE name = {user}", "user", "local")
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	has := func(db *DB, name string) (found bool, err error) {
-		asNobody(t, func() {
-			err = db.Ask(t.Context(), query, func(string) string { return name }, func(rows *sql.Rows) error {
-				found = rows.Next()
-				return nil
-			})
+	asNobody(w.t, func() {
+		err = db.Ask(w.t.Context(), query, func(string) string { return name }, func(rows *sql.Rows) error {
+			found = rows.Next()
+			return nil
 		})
-		return found, err
-	}
-	if found, err := has(db, "first"); !found || err != nil {
+	})
+	return found, err
+}
+
+// A database in WAL mode that may only be read: what is in it is found, changes too; and where that
+// cannot be done, the remedy is named.
+func TestWALWithReadRightsOnly(t *testing.T) {
+	w := newWALDatabase(t)
+	readOnly := func() { w.mode(0o444, 0o444, 0o555) }
+	_ = w.write("PRAGMA journal_mode=WAL", "CREATE TABLE u (name TEXT)", "INSERT INTO u VALUES ('first')").Close()
+	readOnly()
+
+	db := w.open(w.path)
+	if found, err := w.has(db, "first"); !found || err != nil {
 		t.Errorf("%v, %v", found, err)
 	}
-	_ = write("INSERT INTO u VALUES ('second')").Close()
+	_ = w.write("INSERT INTO u VALUES ('second')").Close()
 	readOnly()
-	if found, err := has(db, "second"); !found || err != nil {
+	if found, err := w.has(db, "second"); !found || err != nil {
 		t.Errorf("a change is not seen: %v, %v", found, err)
 	}
 	// The operator's own mode is left as it is, and what to do is said.
-	own, err := Open(Options{Driver: "sqlite", DSN: "file:" + path + "?mode=ro", Timeout: 5 * time.Second, Connections: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	if _, err := has(own, "first"); err == nil || !strings.Contains(err.Error(), "WAL mode") || !strings.Contains(err.Error(), "journal_mode=DELETE") || !own.Mistake(err) {
+	own := w.open("file:" + w.path + "?mode=ro")
+	if _, err := w.has(own, "first"); err == nil || !strings.Contains(err.Error(), "WAL mode") || !strings.Contains(err.Error(), "journal_mode=DELETE") || !own.Mistake(err) {
 		t.Error(err)
 	}
-	// A log that is there has to be read too.
-	writer := write("INSERT INTO u VALUES ('third')")
-	defer writer.Close()
-	for _, name := range []string{path + "-wal", path + "-shm"} {
-		_ = os.Chmod(name, 0o600)
-	}
-	if err := os.Chmod(dir, 0o555); err != nil {
-		t.Fatal(err)
-	}
-	if found, err := has(db, "third"); !found && (err == nil || !strings.Contains(err.Error(), "WAL mode")) {
-		t.Errorf("what is in the log alone is passed over: %v, %v", found, err)
+}
+
+// Whatever may be read and written of a database in WAL mode and of what belongs beside it: all that was
+// committed is found, what is in the log alone too, or the remedy is named. A log that cannot be read is never passed over.
+func TestWALRights(t *testing.T) {
+	modes := []os.FileMode{0o666, 0o444, 0}
+	for _, log := range []string{"absent", "empty", "full", "full, without its index", "full, its writer gone"} {
+		for _, database := range modes[:2] {
+			for _, beside := range modes {
+				for _, directory := range []os.FileMode{0o777, 0o555} {
+					t.Run(fmt.Sprintf("%s %o %o %o", log, database, beside, directory), func(t *testing.T) {
+						w := newWALDatabase(t)
+						_ = w.write("PRAGMA journal_mode=WAL", "CREATE TABLE u (name TEXT)").Close()
+						writer := w.write("INSERT INTO u VALUES ('latest')")
+						switch log {
+						case "absent":
+							_ = writer.Close()
+						case "empty":
+							_ = writer.Close()
+							if err := os.WriteFile(w.path+"-wal", nil, 0o600); err != nil {
+								t.Fatal(err)
+							}
+						case "full":
+							t.Cleanup(func() { _ = writer.Close() })
+						case "full, without its index", "full, its writer gone":
+							// As after a crash: the log is kept, and put back.
+							wal, _ := os.ReadFile(w.path + "-wal")
+							main, _ := os.ReadFile(w.path)
+							shm, _ := os.ReadFile(w.path + "-shm")
+							_ = writer.Close()
+							_ = os.WriteFile(w.path, main, 0o600)
+							_ = os.WriteFile(w.path+"-wal", wal, 0o600)
+							if log == "full, its writer gone" {
+								_ = os.WriteFile(w.path+"-shm", shm, 0o600)
+							}
+						}
+						w.mode(database, beside, directory)
+						db := w.open(w.path)
+						found, err := w.has(db, "latest")
+						t.Logf("%v, %v", found, err)
+						if !found && (err == nil || !strings.Contains(err.Error(), "WAL mode") || !db.Mistake(err)) {
+							t.Errorf("%v, %v", found, err)
+						}
+					})
+				}
+			}
+		}
 	}
 }

@@ -60,6 +60,13 @@ func TestSpoolMove(t *testing.T) {
 	if status, body := s.load(configuration("third", waits)); status != 200 {
 		t.Fatal(status, body)
 	}
+	// Until then the operator sees what is in both.
+	if out := s.mustMSA("queue", "lanes"); !strings.Contains(out, "FORMER SPOOL") || !strings.Contains(out, "/young") {
+		t.Error(out)
+	}
+	if out := s.mustMSA("spool", "check"); !strings.Contains(out, "0 messages of 0 B, 0 not whole\n") || !strings.Contains(out, fmt.Sprintf("%d messages of", messages)) || !strings.Contains(out, "/young") {
+		t.Error(out)
+	}
 	if out := s.mustMSA("spool", "move", young, third); !strings.Contains(out, fmt.Sprintf("%d messages moved", messages)) {
 		t.Fatal(out)
 	}

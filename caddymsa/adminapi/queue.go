@@ -100,7 +100,13 @@ type QueueActionAnswer struct {
 
 // Lanes is what GET /msa/lanes answers.
 type Lanes struct {
-	Lanes []queue.Lane `json:"lanes"`
+	Lanes []Lane `json:"lanes"`
+}
+
+// Lane is a lane of a spool. Each spool has its own of a name.
+type Lane struct {
+	queue.Lane
+	Spool string `json:"spool,omitempty"` // that a former configuration left; "" is the one in use
 }
 
 // LaneAction is what POST /msa/lane-actions/<action> takes: pause, resume or probe.

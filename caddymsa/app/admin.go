@@ -31,7 +31,7 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	return ctx, part, leave, true
 }
 
-func (s *store) admin() admin.Store { return admin.Store{Spool: s.spool, Queue: s.queue} }
+func (s *store) admin() admin.Store { return admin.Store{Key: s.key, Spool: s.spool, Queue: s.queue} }
 
 // Interface guard
 var _ admin.App = (*App)(nil)

@@ -380,7 +380,17 @@ func (m *memorySpool) Key() string { return "memory:" + m.World + m.Disk }
 func (m *memorySpool) Open(context.Context, *zap.Logger) (queue.OpenSpool, error) {
 	disk := m.world().disk(m.Disk)
 	disk.Reopen()
-	return disk, nil
+	return checkedDisk{disk}, nil
+}
+
+// checkedDisk can be checked, and is whole.
+type checkedDisk struct{ *queuetest.MemSpool }
+
+func (d checkedDisk) Check(ctx context.Context, progress func(int), _ func(id, problem string)) (messages int, octets int64, err error) {
+	if messages, octets, err = d.Size(ctx); err == nil {
+		progress(messages)
+	}
+	return messages, octets, err
 }
 
 // fakeWrapper counts connections.

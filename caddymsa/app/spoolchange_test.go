@@ -1,12 +1,14 @@
 package app
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -103,6 +105,71 @@ func TestSpoolComesBack(t *testing.T) {
 	in.await("one open spool", func() bool { return openStores(in) == 1 })
 	c.submit("erin@example.net")
 	in.arrived(4)
+}
+
+// The operator sees the lanes of a former spool beside those of the one in use, steers those of a name together, and has both checked.
+func TestSteerFormerSpool(t *testing.T) {
+	in := newInstance(t)
+	in.mail.change(func() { in.mail.sink = failing(errors.New("connection refused")) })
+	in.load()
+	c := in.session()
+	first := c.submit("bob@example.net")
+	in.logged("connection refused", first)
+	in.load(onDisk(in, "b"))
+	former := `"spool":"memory:` + in.mail.id + `"`
+	lanes := func() []adminapi.Lane {
+		t.Helper()
+		status, body := in.admin("GET", "/msa/lanes", "")
+		var answer adminapi.Lanes
+		if err := json.Unmarshal([]byte(body), &answer); status != 200 || err != nil {
+			t.Fatal(status, body, err)
+		}
+		return answer.Lanes
+	}
+	steer := func(action, lane string, want int) {
+		t.Helper()
+		if status, body := in.admin("POST", "/msa/lane-actions/"+action, `{"lane": "`+lane+`"}`); status != want {
+			t.Errorf("%s %s: %d %s", action, lane, status, body)
+		}
+	}
+	states := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, l := range lanes() {
+			got = append(got, l.State)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the lanes are %v, not %v", got, want)
+		}
+	}
+	all := lanes()
+	if len(all) != 1 || all[0].Waiting != 1 || all[0].Spool != "memory:"+in.mail.id {
+		t.Fatalf("the former spool's lane: %+v", all)
+	}
+	name := all[0].Name
+	steer("pause", name, 200) // only the former one has it
+	second := c.submit("dave@example.net")
+	in.logged("connection refused", second)
+	in.await("a lane of either spool", func() bool { return len(lanes()) == 2 })
+	if all = lanes(); all[0].Spool != "" || all[1].State != queue.LanePaused {
+		t.Fatalf("%+v", all)
+	}
+	steer("pause", name, 200)
+	states(queue.LanePaused, queue.LanePaused)
+	steer("pause", "none", 409)
+	steer("probe", name, 200)
+	steer("resume", name, 200)
+	steer("resume", name, 409) // neither is paused any more
+	for _, l := range lanes() {
+		if l.State == queue.LanePaused {
+			t.Errorf("resumed: %+v", l)
+		}
+	}
+	status, body := in.admin("GET", "/msa/spool/check", "")
+	lines := strings.Split(strings.TrimSpace(body), "\n")
+	if status != 200 || len(lines) != 4 || strings.Count(body, `"done":true`) != 2 || strings.Count(body, former) != 2 || !strings.Contains(lines[3], former) || strings.Count(body, `"messages":1`) != 4 {
+		t.Errorf("check: %d %s", status, body)
+	}
 }
 
 // A former spool whose disk is full tells the client of the open transaction to come again, and says so; what it has is kept

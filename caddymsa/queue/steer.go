@@ -74,13 +74,17 @@ func (l *lane) describe(to *Lane) {
 	}
 }
 
-var errNoLane = errors.New("there is no such lane")
+// What Pause, Resume and Probe say of a lane that there is nothing to do with.
+var (
+	ErrNoLane    = errors.New("there is no such lane")
+	ErrNotPaused = errors.New("the lane is not paused")
+)
 
 // hasLane tells whether the queue or the spool knows the lane.
 func (q *Queue) hasLane(ctx context.Context, name string) error {
 	all, err := q.Lanes(ctx)
 	if err == nil && !slices.ContainsFunc(all, func(l Lane) bool { return l.Name == name }) {
-		err = fmt.Errorf("%w: %s", errNoLane, name)
+		err = fmt.Errorf("%w: %s", ErrNoLane, name)
 	}
 	return err
 }
@@ -114,7 +118,7 @@ func (q *Queue) Resume(ctx context.Context, name string) error {
 		}
 	})
 	if !paused {
-		return fmt.Errorf("lane %s is not paused", name)
+		return fmt.Errorf("%w: %s", ErrNotPaused, name)
 	}
 	q.Wake()
 	return nil

@@ -1,9 +1,11 @@
 package cmdqueue
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -21,7 +23,9 @@ func lanesCommand(a *adminclient.Admin) *cobra.Command {
 		Short: "Lists the lanes: where messages go next, how many wait there and why",
 		Long: `Lists the lanes. A lane is a route and the destination that its messages go to next, such
 as relay/smtp.example.net:587: what is known of it, such as that it cannot be reached, is
-known for all of them. With --json each line is a lane as JSON.`,
+known for all of them. Lanes of a spool that a former configuration left and that is
+being emptied are named with it; pause, resume and probe go for a lane in all spools.
+With --json each line is a lane as JSON.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
@@ -64,7 +68,7 @@ func laneCommand(a *adminclient.Admin, name, done, short, long string) *cobra.Co
 	return cmd
 }
 
-func printLanes(w io.Writer, lanes []queue.Lane, asJSON bool) error {
+func printLanes(w io.Writer, lanes []adminapi.Lane, asJSON bool) error {
 	if asJSON {
 		for i := range lanes {
 			if err := json.NewEncoder(w).Encode(&lanes[i]); err != nil {
@@ -79,6 +83,10 @@ func printLanes(w io.Writer, lanes []queue.Lane, asJSON bool) error {
 	}
 	now, st := time.Now(), styleFor(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.StripEscape)
+	former := slices.ContainsFunc(lanes, func(l adminapi.Lane) bool { return l.Spool != "" })
+	if former {
+		fmt.Fprint(table, "FORMER SPOOL\t")
+	}
 	fmt.Fprintln(table, "LANE\tWAITING\tOLDEST\tIN FLIGHT\tSTATE\tSINCE\tNEXT PROBE\tLAST ANSWER")
 	for i := range lanes {
 		l := &lanes[i]
@@ -88,6 +96,9 @@ func printLanes(w io.Writer, lanes []queue.Lane, asJSON bool) error {
 		}
 		if l.Cause != "" {
 			answer = l.Cause
+		}
+		if former {
+			fmt.Fprintf(table, "%s\t", cmp.Or(printable(l.Spool), "-"))
 		}
 		fmt.Fprintf(table, "%s\t%d\t%s\t%d\t%s\t%s\t%s\t%s\n", printable(name), l.Waiting, since(now, l.Oldest), l.Running, st.lane(l.State), since(now, l.Since),
 			ahead(now, l.Probe), clip(printable(answer), 80))

@@ -32,8 +32,8 @@ func spoolCommand() *cobra.Command {
 		Use:   "check [<directory>]",
 		Short: "Reads every message of the spool, and says which are not whole",
 		Long: `Reads every envelope and every octet of every message that waits to be delivered. Without
-a directory the running server does it, while it goes on; with one, a spool that no
-server uses is read. Ends with 1 if a message is not whole, or damage was set aside:
+a directory the running server does it, while it goes on, to spools of former
+configurations too; with one, a spool that no server uses is read. Ends with 1 if a message is not whole, or damage was set aside:
 'caddy msa spool salvage' gets what is left of it, 'caddy msa queue delete' takes it away.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,6 +67,15 @@ server uses is read. Ends with 1 if a message is not whole, or damage was set as
 type checkReport struct {
 	out, progress io.Writer
 	broken, aside int
+	spool         string // that a former configuration left and that is read now; "" is the one in use
+	brokenThere   int
+}
+
+// of says whose lines follow.
+func (r *checkReport) of(spool string) {
+	if r.spool != spool {
+		r.spool, r.brokenThere = spool, 0
+	}
 }
 
 func (r *checkReport) read(messages int) {
@@ -78,6 +87,7 @@ func (r *checkReport) found(id, problem string) {
 		r.aside++
 	} else {
 		r.broken++
+		r.brokenThere++
 	}
 	fmt.Fprintf(r.progress, "\r")
 	fmt.Fprintf(r.out, "%s: %q\n", id, problem)
@@ -85,7 +95,11 @@ func (r *checkReport) found(id, problem string) {
 
 func (r *checkReport) end(messages int, octets int64) {
 	fmt.Fprintf(r.progress, "\r")
-	fmt.Fprintf(r.out, "%d messages of %s, %d not whole\n", messages, humanize.IBytes(uint64(octets)), r.broken)
+	fmt.Fprintf(r.out, "%d messages of %s, %d not whole", messages, humanize.IBytes(uint64(octets)), r.brokenThere)
+	if r.spool != "" {
+		fmt.Fprintf(r.out, ", in the former configuration's spool %q", r.spool)
+	}
+	fmt.Fprintln(r.out)
 }
 
 func checkDirectory(cmd *cobra.Command, dir string, r *checkReport) error {
@@ -115,17 +129,27 @@ func checkServer(a *adminclient.Admin, r *checkReport) error {
 		return err
 	}
 	defer answer.Close()
+	var failed []error
+	whole := false // the lines of a spool have come to their end
 	for lines := json.NewDecoder(answer); ; {
 		var line adminapi.SpoolCheck
-		if err := lines.Decode(&line); err != nil {
+		err := lines.Decode(&line)
+		if err == io.EOF && whole {
+			return errors.Join(failed...)
+		}
+		if err != nil {
 			return fmt.Errorf("the answer broke off: %w", err)
 		}
+		whole = line.Done || line.Error != ""
+		r.of(line.Spool)
 		switch {
 		case line.Error != "":
-			return errors.New(line.Error)
+			if line.Spool != "" {
+				line.Error = fmt.Sprintf("%q: %s", line.Spool, line.Error)
+			}
+			failed = append(failed, errors.New(line.Error))
 		case line.Done:
 			r.end(line.Messages, line.Octets)
-			return nil
 		case line.ID != "":
 			r.found(line.ID, line.Problem)
 		default:

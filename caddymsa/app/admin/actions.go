@@ -135,7 +135,7 @@ func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*a
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: name 1 to %d messages", maxActions)}
 	}
 	if name == "retry" || name == "release" {
-		for _, s := range append([]Store{p.Store}, p.Former...) {
+		for _, s := range p.all() {
 			s.Queue.ProbeNow()
 		}
 	}

@@ -34,9 +34,13 @@ type Part struct {
 
 // Store is a spool and the queue that empties it.
 type Store struct {
+	Key   string // the spool's
 	Spool queue.OpenSpool
 	Queue *queue.Queue
 }
+
+// all returns the store that is accepted into, then the former ones.
+func (p *Part) all() []Store { return append([]Store{p.Store}, p.Former...) }
 
 // having returns the store that has a message: the one that is accepted into, unless a former one has it.
 func (p *Part) having(ctx context.Context, id string) Store {

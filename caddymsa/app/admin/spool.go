@@ -12,12 +12,13 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// serveSpoolCheck reads the whole spool, and answers a line of JSON at a time.
+var errNoChecker = errors.New("this spool cannot check itself")
+
+// serveSpoolCheck reads all that is in the spool, and in those of former configurations, and answers a line of JSON at a time.
 func serveSpoolCheck(w http.ResponseWriter, r *http.Request) error {
 	_, err := withApp(r.Context(), func(ctx context.Context, p *Part) (struct{}, error) {
-		checker, ok := p.Spool.(queue.Checker)
-		if !ok {
-			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("this spool cannot check itself")}
+		if _, ok := p.Spool.(queue.Checker); !ok && len(p.Former) == 0 {
+			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errNoChecker}
 		}
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		lines := json.NewEncoder(w)
@@ -25,17 +26,39 @@ func serveSpoolCheck(w http.ResponseWriter, r *http.Request) error {
 			_ = lines.Encode(line) // who has gone ends ctx
 			_ = http.NewResponseController(w).Flush()
 		}
-		read := 0
-		messages, octets, err := checker.Check(ctx, func(n int) {
-			read = n
-			say(adminapi.SpoolCheck{Messages: n})
-		}, func(id, problem string) { say(adminapi.SpoolCheck{Messages: read, ID: id, Problem: problem}) })
-		end := adminapi.SpoolCheck{Messages: messages, Octets: octets, Done: err == nil}
-		if err != nil {
-			end.Error = err.Error()
+		for i, s := range p.all() {
+			of := ""
+			if i > 0 {
+				of = s.Key
+			}
+			s.check(ctx, func(line adminapi.SpoolCheck) {
+				line.Spool = of
+				say(line)
+			})
 		}
-		say(end)
 		return struct{}{}, nil
 	})
 	return err
+}
+
+// check reads one spool.
+func (s Store) check(ctx context.Context, say func(adminapi.SpoolCheck)) {
+	checker, ok := s.Spool.(queue.Checker)
+	if !ok {
+		say(adminapi.SpoolCheck{Error: errNoChecker.Error()})
+		return
+	}
+	read := 0
+	messages, octets, err := checker.Check(ctx, func(n int) {
+		read = n
+		say(adminapi.SpoolCheck{Messages: n})
+	}, func(id, problem string) { say(adminapi.SpoolCheck{Messages: read, ID: id, Problem: problem}) })
+	if errors.Is(err, queue.ErrClosed) { // it was a former one, and is empty since
+		messages, octets, err = 0, 0, nil
+	}
+	end := adminapi.SpoolCheck{Messages: messages, Octets: octets, Done: err == nil}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	say(end)
 }

@@ -6,11 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -106,4 +111,93 @@ func BenchmarkLarge(b *testing.B) {
 	})
 	measure("lanes", 5, func() error { return s.Lanes(ctx, func(queue.LaneInfo) bool { return true }) })
 	measure("size", 20, func() error { _, _, err := s.Size(ctx); return err })
+}
+
+// BenchmarkBody is a message of 50 MiB, accepted and read.
+func BenchmarkBody(b *testing.B) {
+	srv := postgres.Start(b)
+	s := open(b, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	piece := make([]byte, 64<<10)
+	n := 0
+	for b.Loop() {
+		n++
+		d, err := s.Create(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for range 50 << 20 / len(piece) {
+			if _, err := d.Write(piece); err != nil {
+				b.Fatal(err)
+			}
+		}
+		began := time.Now()
+		if err := d.Commit(context.Background(), accept(fmt.Sprint("B", n))); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "commit-ms")
+		began = time.Now()
+		m, err := s.OpenMessage(context.Background(), fmt.Sprint("B", n))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if octets, err := io.Copy(io.Discard, m); octets != 50<<20 || err != nil {
+			b.Fatal(octets, err)
+		}
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "read-ms")
+	}
+}
+
+// BenchmarkDeadRows is messages accepted and delivered as fast as can be for MSA_BENCH_SECONDS (600 is what counts): what
+// is left of them in the tables.
+func BenchmarkDeadRows(b *testing.B) {
+	srv := postgres.Start(b)
+	s := open(b, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	for b.Loop() { // what is measured is not one number
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(number("MSA_BENCH_SECONDS", 60))*time.Second)
+	defer cancel()
+	var in, out atomic.Int64
+	var group sync.WaitGroup
+	for c := range 8 {
+		group.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				if in.Load()-out.Load() > 2000 {
+					time.Sleep(time.Millisecond)
+				} else if submit(s, fmt.Sprintf("%dx%08d", c, i)) == nil {
+					in.Add(1)
+				}
+			}
+		})
+		group.Go(func() {
+			for ctx.Err() == nil {
+				l, _, err := s.Lease(ctx, time.Now(), queue.Want{})
+				if err != nil {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				j := l.Job().Clone()
+				j.Recipients[0].State = queue.Delivered
+				if l.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}) == nil {
+					out.Add(1)
+				}
+			}
+		})
+	}
+	group.Go(func() {
+		for ctx.Err() == nil {
+			time.Sleep(10 * time.Second)
+			c, err := pgx.Connect(context.Background(), srv.DSN())
+			if err != nil {
+				continue
+			}
+			var text string
+			_ = c.QueryRow(context.Background(), `SELECT string_agg(relname || ' ' || n_dead_tup || ' dead, ' || pg_size_pretty(pg_total_relation_size(relid)), '; ' ORDER BY relname)
+				FROM pg_stat_user_tables WHERE relname IN ('msa_entry', 'msa_body', 'msa_job', 'msa_due', 'msa_sum')`).Scan(&text)
+			_ = c.Close(context.Background())
+			b.Logf("%d delivered: %s", out.Load(), text)
+		}
+	})
+	group.Wait()
 }

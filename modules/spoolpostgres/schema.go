@@ -53,6 +53,13 @@ ALTER TABLE msa_meta ADD cluster text NOT NULL DEFAULT replace(gen_random_uuid()
 -- What was accepted with a policy that wants no message twice. It outlives delivery.
 CREATE TABLE msa_digest (digest bytea PRIMARY KEY, id text COLLATE "C" NOT NULL, until timestamptz NOT NULL);
 CREATE INDEX msa_digest_until ON msa_digest (until);
+`, `
+-- What is delivered at once leaves as many dead rows as messages: they are cleared away before there are many.
+ALTER TABLE msa_entry SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE msa_job SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE msa_body SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
+	toast.autovacuum_vacuum_threshold = 4000, toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE msa_sum SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0);
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

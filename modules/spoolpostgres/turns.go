@@ -270,7 +270,7 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 			}
 			whole, t.anew = true, false
 		case age >= relook && t.looking.CompareAndSwap(false, true):
-			s.tasks.Go(func() { t.lookBeside(s) })
+			go t.lookBeside(s)
 		}
 		lanes := t.ready(s, want)
 		limit, share := math.MaxInt32, 2

@@ -86,7 +86,7 @@ func BenchmarkLarge(b *testing.B) {
 		b.ReportMetric(float64(all[n*99/100].Microseconds())/1000, name+"-p99-ms")
 	}
 	t, short := &s.turns, 0
-	measure("claim", 200, func() error {
+	measure("claim", number("MSA_BENCH_CLAIMS", 200), func() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		before := len(t.claimed)
@@ -159,6 +159,7 @@ func BenchmarkDeadRows(b *testing.B) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(number("MSA_BENCH_SECONDS", 60))*time.Second)
 	defer cancel()
 	var in, out atomic.Int64
+	look := 0
 	var group sync.WaitGroup
 	for c := range 8 {
 		group.Go(func() {
@@ -196,7 +197,9 @@ func BenchmarkDeadRows(b *testing.B) {
 			_ = c.QueryRow(context.Background(), `SELECT string_agg(relname || ' ' || n_dead_tup || ' dead, ' || pg_size_pretty(pg_total_relation_size(relid)), '; ' ORDER BY relname)
 				FROM pg_stat_user_tables WHERE relname IN ('msa_entry', 'msa_body', 'msa_job', 'msa_due', 'msa_sum')`).Scan(&text)
 			_ = c.Close(context.Background())
-			b.Logf("%d delivered: %s", out.Load(), text)
+			if look++; look%6 == 0 {
+				b.Logf("%d delivered: %s", out.Load(), text)
+			}
 		}
 	})
 	group.Wait()

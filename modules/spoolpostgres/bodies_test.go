@@ -238,6 +238,13 @@ func TestOrphans(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := make(chan struct{}, 10)
+	p.commit = func() byte { // between PUT and COMMIT
+		if len(store.objects(t)) == 2 {
+			now <- struct{}{}
+			return 'b'
+		}
+		return 0
+	}
 	run := func() {
 		t.Helper()
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBodyOfDeadNode$", "-test.v")
@@ -276,13 +283,6 @@ func TestOrphans(t *testing.T) {
 		t.Errorf("half an upload is an object: %q", store.objects(t))
 	}
 	// Between PUT and COMMIT.
-	p.commit = func() byte {
-		if len(store.objects(t)) == 2 {
-			now <- struct{}{}
-			return 'b'
-		}
-		return 0
-	}
 	run()
 	if len(store.objects(t)) != 2 {
 		t.Errorf("objects %q", store.objects(t))

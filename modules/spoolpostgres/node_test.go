@@ -262,3 +262,36 @@ func TestCommittedWithoutStandby(t *testing.T) {
 		await(t, "what was not accepted is taken back", func() bool { return strings.Join(ids(t, s), " ") == "Q1" })
 	}
 }
+
+// A claim that was given up, and that the server did all the same when it came to it, holds up nothing.
+func TestLateClaim(t *testing.T) {
+	srv := postgres.Start(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	lease := func() queue.Lease {
+		l, _, err := s.Lease(context.Background(), time.Now(), queue.Want{})
+		if err != nil {
+			return nil
+		}
+		return l
+	}
+	if err := submit(s, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	kept := lease()
+	if err := submit(s, "Q2"); err != nil {
+		t.Fatal(err)
+	}
+	srv.Exec(t, "UPDATE msa.msa_due SET owner = $1, token = token + 1 WHERE id = 'Q2'", s.owner.Load())
+	var late queue.Lease
+	await(t, "it is leased after all", func() bool { late = lease(); return late != nil })
+	if late.Entry().ID != "Q2" {
+		t.Errorf("%s is leased", late.Entry().ID)
+	}
+	j := kept.Job().Clone()
+	j.Recipients[0].State = queue.Delivered
+	if err := kept.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}); err != nil {
+		t.Errorf("what was in hand: %v", err)
+	}
+	late.Release()
+}

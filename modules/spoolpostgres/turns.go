@@ -32,21 +32,22 @@ const (
 // turns decide what is leased next. Each node decides for itself, among what is due in lanes where it has
 // room; it claims a batch in the order of the turns, which no other node can claim then.
 type turns struct {
-	mu      sync.Mutex // one claims at a time
-	claimed []claim
-	asked   time.Time
-	streak  int // of askings, each soon after the one before
-	latest  time.Time
-	count   int
-	served  map[turn]int     // the number of the turn that was last given
-	cursors map[string]place // after which a lane's next scan begins; none: at its beginning
-	known   []string         // lanes that have jobs, as of looked
-	looked  time.Time
-	anew    bool        // they are listed before anything is said of what is due
-	looking atomic.Bool // they are being listed beside
-	lane0   string      // the lane after which the next scan begins
-	share   int         // jobs of a user that are looked at
-	doubt   bool        // the database may have more as this node's than it knows of
+	mu         sync.Mutex // one claims at a time
+	claimed    []claim
+	asked      time.Time
+	streak     int // of askings, each soon after the one before
+	latest     time.Time
+	count      int
+	served     map[turn]int     // the number of the turn that was last given
+	cursors    map[string]place // after which a lane's next scan begins; none: at its beginning
+	known      []string         // lanes that have jobs, as of looked
+	looked     time.Time
+	anew       bool        // they are listed before anything is said of what is due
+	looking    atomic.Bool // they are being listed beside
+	lane0      string      // the lane after which the next scan begins
+	share      int         // jobs of a user that are looked at
+	doubt      bool        // the database may have more as this node's than it knows of
+	reconciled time.Time
 
 	lanesMu sync.Mutex
 	lanes   map[string]queue.LaneState
@@ -160,8 +161,10 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 			return nil, time.Time{}, err
 		}
 	}
-	t.doubt = t.doubt || s.hands.over()
-	if t.doubt {
+	if t.doubt = t.doubt || s.hands.over(); t.doubt {
+		t.claimed = nil
+	}
+	if t.doubt || time.Since(t.reconciled) >= poll {
 		if err := t.reconcile(ctx, s); err != nil {
 			return nil, time.Time{}, err
 		}
@@ -228,10 +231,14 @@ func (t *turns) handAhead(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// reconcile gives back what the database has as this node's and this node does not.
+// reconcile gives back what the database has as this node's and this node does not: now and then too, since a claim that was given up
+// may still be done by a server that said nothing for a while.
 func (t *turns) reconcile(ctx context.Context, s *Store) error {
-	t.claimed, t.doubt = nil, false
+	t.doubt, t.reconciled = false, time.Now()
 	keys, numbers := s.hands.list()
+	for _, c := range t.claimed {
+		keys, numbers = append(keys, c.key), append(numbers, c.number)
+	}
 	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		_, err := db.Exec(ctx, `UPDATE msa_due SET owner = NULL, handed = false WHERE owner = $1
 			AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::int[]) AS w(key, number) WHERE w.key = msa_due.key AND w.number = msa_due.number)`, s.owner.Load(), keys, numbers)

@@ -32,7 +32,7 @@ func TestContest(t *testing.T) {
 	}
 	defer b.close()
 	b.report.facts(b.top)
-	targets, stop, err := b.startAll(b.startOurs, b.limit("each"), b.limit("group"), b.peer)
+	targets, stop, err := b.startAll(b.startOurs, b.limit("each"), b.limit("group"), b.postfix)
 	if err != nil {
 		t.Fatal(err)
 	}

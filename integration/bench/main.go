@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	short := flags.Bool("short", false, "2 s a measurement, not 5")
 	only := flags.String("row", "", "only these rows, of "+strings.Join(rowNames(), ", "))
-	without := flags.String("without", "", "leave out server, limit or peer, for work on this program")
+	without := flags.String("without", "", "leave out server, limit or postfix, for work on this program")
 	cpus := flags.Int("cpus", 2, "cores for everything; 0 is all")
 	flags.StringVar(&b.caddy, "server", "", "the binary; default is what ./xcaddy builds")
 	flags.StringVar(&b.top, "dir", "", "where everything is kept, on a real disk; default a new directory in $TMPDIR or /var/tmp")

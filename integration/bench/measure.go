@@ -196,7 +196,7 @@ func field(samples []sample, value func(sample) float64) float64 {
 // starter starts a server.
 type starter func() (*target, error)
 
-// startAll starts what a row compares. One that is left out, and a peer that is not
+// startAll starts what a row compares. One that is left out, and a Postfix that is not
 // there, is missing in the result; stop ends all that were started.
 func (b *bench) startAll(starters ...starter) (targets []*target, stop func(), err error) {
 	stop = func() {
@@ -224,11 +224,11 @@ func (b *bench) startAll(starters ...starter) (targets []*target, stop func(), e
 	return targets, stop, nil
 }
 
-// peer starts Postfix, or says once why not.
-func (b *bench) peer() (*target, error) {
-	t, err := b.startPeer()
+// postfix starts it, or says once why not.
+func (b *bench) postfix() (*target, error) {
+	t, err := b.startPostfix()
 	if err != nil && !errors.Is(err, errLeftOut) {
-		b.report.noPeer(err)
+		b.report.noPostfix(err)
 		return nil, nil
 	}
 	return t, err

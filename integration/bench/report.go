@@ -47,8 +47,8 @@ func (r *report) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
-// noPeer notes why Postfix with Dovecot is not measured.
-func (r *report) noPeer(err error) {
+// noPostfix notes why Postfix with Dovecot is not measured.
+func (r *report) noPostfix(err error) {
 	note := fmt.Sprintf("Postfix with Dovecot is skipped: %v", err)
 	for _, n := range r.notes {
 		if n == note {

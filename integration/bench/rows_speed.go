@@ -22,7 +22,7 @@ func octetRate(s sample) float64   { return s.MBPerSecond() }
 // sessions: many clients that connect for each message.
 func (b *bench) sessions() error {
 	const work = "full sessions, 4 KiB, 64 clients"
-	targets, stop, err := b.startAll(b.startOurs, b.limit("group"), b.peer)
+	targets, stop, err := b.startAll(b.startOurs, b.limit("group"), b.postfix)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (b *bench) single() error {
 // many: clients that keep their session.
 func (b *bench) many() error {
 	const work = "100 messages of 4 KiB a session, 16 clients"
-	targets, stop, err := b.startAll(b.startOurs, b.limit("group"), b.peer)
+	targets, stop, err := b.startAll(b.startOurs, b.limit("group"), b.postfix)
 	if err != nil {
 		return err
 	}

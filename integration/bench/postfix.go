@@ -110,9 +110,9 @@ func tool(name string) (string, error) {
 	return path, nil
 }
 
-// startPeer runs Postfix with Dovecot. An error says what is missing.
-func (b *bench) startPeer() (*target, error) {
-	if slices.Contains(b.without, "peer") {
+// startPostfix runs Postfix with Dovecot. An error says what is missing.
+func (b *bench) startPostfix() (*target, error) {
+	if slices.Contains(b.without, "postfix") {
 		return nil, errLeftOut
 	}
 	if os.Geteuid() != 0 {
@@ -136,7 +136,7 @@ func (b *bench) startPeer() (*target, error) {
 	if t.addr, err = freeAddr(); err != nil {
 		return nil, err
 	}
-	if err := b.writePeer(t); err != nil {
+	if err := b.writePostfix(t); err != nil {
 		return nil, err
 	}
 	if err := daemon(t.dir, dovecot, "-c", t.dir+"/dovecot.conf"); err != nil {
@@ -191,8 +191,8 @@ func daemon(dir, name string, args ...string) error {
 	return nil
 }
 
-// writePeer writes the configuration of both.
-func (b *bench) writePeer(t *target) error {
+// writePostfix writes the configuration of both.
+func (b *bench) writePostfix(t *target) error {
 	for _, dir := range []string{"etc", "queue", "data", "run"} {
 		if err := os.Mkdir(filepath.Join(t.dir, dir), 0o755); err != nil {
 			return err

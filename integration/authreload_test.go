@@ -1,9 +1,7 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -166,28 +164,6 @@ func TestAuthTest(t *testing.T) {
 	if out, ok := ask("", "--no-password", "--server", "none", "carol"); ok || !strings.Contains(out, "there is no server") {
 		t.Errorf("no such server:\n%s", out)
 	}
-}
-
-// adminRequest asks the admin API.
-func (s *server) adminRequest(method, path, body string) (status int, answer string) {
-	s.t.Helper()
-	req, err := http.NewRequest(method, "http://"+s.admin+path, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if body != "" {
-		if !json.Valid([]byte(body)) {
-			s.t.Fatal("not JSON:", body)
-		}
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b)
 }
 
 // Backends are asked in order: unknown goes on to the next, "cannot tell" ends with 454 and never

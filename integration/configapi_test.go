@@ -3,7 +3,6 @@ package integration
 import (
 	"crypto/tls"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,21 +14,6 @@ func TestConfigAPI(t *testing.T) {
 	t.Parallel()
 	s := start(t, layout{msa: "limits {\n message_size 1MiB\n}"})
 	path := "/config/apps/msa/servers/" + hostname + "/limits/message_size"
-	ask := func(method, path, body string) (int, string) {
-		t.Helper()
-		req, err := http.NewRequest(method, "http://"+s.admin+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		b, _ := io.ReadAll(resp.Body)
-		return resp.StatusCode, strings.TrimSpace(string(b))
-	}
 	c, err := connect("tcp", s.implicit, s.tlsConfig())
 	if err != nil {
 		t.Fatal(err)
@@ -62,13 +46,13 @@ func TestConfigAPI(t *testing.T) {
 		{"GET", path, "", 200, "3145728", "3145728"}, // what was refused is not what is told
 		{"DELETE", path, "", 200, "", "52428800"},
 	} {
-		status, answer := ask(step.method, step.path, step.body)
+		status, answer := s.adminRequest(step.method, step.path, step.body)
 		if status != step.status || !strings.Contains(answer, step.answer) {
 			t.Errorf("%s %s %s: %d %s", step.method, step.path, step.body, status, answer)
 		}
 		announced(step.size)
 	}
-	status, answer := ask("GET", "/config/apps/msa", "")
+	status, answer := s.adminRequest("GET", "/config/apps/msa", "")
 	if status != http.StatusOK || !json.Valid([]byte(answer)) || strings.Contains(answer, "secret") {
 		t.Errorf("%d %s", status, answer)
 	}

@@ -198,7 +198,7 @@ func TestReloadStormOfLanes(t *testing.T) {
 	g := newLedger(t, "127.79.0.1:25")
 	s := newServer(t)
 	s.writeUsers("")
-	one, two := s.caddyfile(lanesConfig(t, "127.79", "one")), s.caddyfile(lanesConfig(t, "127.79", "two"))
+	one, two := patient(s.caddyfile(lanesConfig(t, "127.79", "one"))), patient(s.caddyfile(lanesConfig(t, "127.79", "two")))
 	s.write("Caddyfile", one)
 	s.run()
 	m := &toManyLanes{s: s, wanted: make(map[string]bool)}

@@ -15,13 +15,9 @@ import (
 // lanes are the server's, by name.
 func (s *server) lanes() map[string]queue.Lane {
 	s.t.Helper()
-	resp, err := http.Get("http://" + s.admin + "/msa/lanes")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
+	_, body := s.adminRequest(http.MethodGet, "/msa/lanes", "")
 	var answer struct{ Lanes []queue.Lane }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		s.t.Fatal(err)
 	}
 	all := make(map[string]queue.Lane)

@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -75,13 +74,8 @@ func TestQueueCommands(t *testing.T) {
 	first, second, third := send("bob@far.example", "one"), send("carol@far.example", "two"), send("dave@far.example", "three")
 	s.await("the first attempt", func() bool { return strings.Contains(s.mustMSA("queue", "show", first), "connection refused") })
 
-	resp, err := http.Get("http://" + s.admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics, _ := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	if !regexp.MustCompile(`(?m)^caddy_msa_spool_messages\{spool="file:[^"]*/spool"\} 3$`).Match(metrics) {
+	_, metrics := s.adminRequest(http.MethodGet, "/metrics", "")
+	if !regexp.MustCompile(`(?m)^caddy_msa_spool_messages\{spool="file:[^"]*/spool"\} 3$`).MatchString(metrics) {
 		t.Errorf("metrics:\n%s", metrics)
 	}
 
@@ -198,19 +192,9 @@ func TestQueueAPI(t *testing.T) {
 		{"POST", "/msa/queue-actions/melt", `{"ids": ["NONE"]}`, 404, ""},
 		{"GET", "/msa/queue-content/NONE", "", 403, "show_content"},
 	} {
-		req, err := http.NewRequest(tt.method, "http://"+s.admin+tt.path, strings.NewReader(tt.body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var b bytes.Buffer
-		_, _ = b.ReadFrom(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != tt.status || !strings.Contains(b.String(), tt.want) {
-			t.Errorf("%s %s %s: %d %s, want %d %s", tt.method, tt.path, tt.body, resp.StatusCode, b.String(), tt.status, tt.want)
+		status, answer := s.adminRequest(tt.method, tt.path, tt.body)
+		if status != tt.status || !strings.Contains(answer, tt.want) {
+			t.Errorf("%s %s %s: %d %s, want %d %s", tt.method, tt.path, tt.body, status, answer, tt.status, tt.want)
 		}
 	}
 }

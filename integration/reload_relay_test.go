@@ -12,8 +12,8 @@ import (
 )
 
 // A reload waits for no delivery: with 100 attempts at next hops that say nothing, one of them behind its end of data,
-// it takes less than a second. What waited for hops that the new configuration does not name goes to the new
-// one within seconds, as its first attempt; what was behind its end of data is finished, and not sent again.
+// it takes no longer than without. What waited for hops that the new configuration does not name goes to the new
+// one at once, as its first attempt; what was behind its end of data is finished, and not sent again.
 func TestReloadWithSilentHops(t *testing.T) {
 	t.Parallel()
 	const hops = 99
@@ -52,7 +52,10 @@ func TestReloadWithSilentHops(t *testing.T) {
 	fmt.Fprintf(&routes, "@final recipient_domain final.test\n deliver @final relay %s {\n tls off\n}\n", final.Addr)
 	young := hoptest.New(t, func(h *hoptest.Hop) { h.TLS = nil })
 
-	s := start(t, layout{msa: routes.String()})
+	s := newServer(t)
+	s.write("Caddyfile", patient(s.caddyfile(layout{msa: routes.String()})))
+	s.writeUsers("")
+	s.run()
 	trust := s.tlsConfig()
 	c, err := s.as(trust, "alice@example.org")
 	if err != nil {
@@ -72,7 +75,7 @@ func TestReloadWithSilentHops(t *testing.T) {
 	}
 	s.await("100 attempts", func() bool { return connected.Load() >= hops && behind.Load() == 1 })
 	began := time.Now()
-	status, answer := s.load(s.caddyfile(layout{msa: "deliver relay " + young.Addr + " {\n tls off\n}"}))
+	status, answer := s.load(patient(s.caddyfile(layout{msa: "deliver relay " + young.Addr + " {\n tls off\n}"})))
 	took := time.Since(began)
 	if status != http.StatusOK {
 		t.Fatal(status, answer)
@@ -82,7 +85,7 @@ func TestReloadWithSilentHops(t *testing.T) {
 	if took > reloadLimit {
 		t.Errorf("the reload took %s", took)
 	}
-	if elapsed := time.Since(began); elapsed > 10*time.Second {
+	if elapsed := time.Since(began); elapsed > 2*reloadLimit {
 		t.Errorf("what waited came after %s", elapsed)
 	}
 	close(end)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,8 +19,19 @@ import (
 	"time"
 )
 
-// reloadLimit is how long a reload may take; the longest is printed.
-const reloadLimit = time.Second
+// reloadLimit is what no reload takes, however busy the machine is, unless it waits for somebody: one that does
+// waits for the grace period of those tests, see patient.
+const reloadLimit = time.Minute
+
+// patient is a configuration with a grace period that shows who waits for it.
+func patient(caddyfile string) string {
+	return strings.ReplaceAll(caddyfile, "grace_period 5s", "grace_period 3m")
+}
+
+// median of durations, which a pause of the machine does not change.
+func median(all []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(all))[len(all)/2]
+}
 
 // A session is never dropped by a reload, whatever state it is in, and no client can
 // hold a reload up (docs/dev/architecture.md, decision 2).
@@ -30,15 +42,29 @@ func TestReloads(t *testing.T) {
 	s.write("odd.passwd", "alice@example.org:{PLAIN}secret\nodd@example.org:{PLAIN}secret\n")
 	s.write("even.passwd", "alice@example.org:{PLAIN}secret\neven@example.org:{PLAIN}secret\n")
 	config := func(parity, policy string) string {
-		return s.caddyfile(layout{
+		return patient(s.caddyfile(layout{
 			auth: "auth {\n file $DIR/" + parity + ".passwd\n throttle off\n}", // inForce tries wrong users
 			msa:  "policy sender_identity " + policy + "\n limits {\n connections_per_ip 2000\n}\n timeouts {\n handshake 1m\n before_auth 5m\n}",
-		})
+		}))
 	}
 	odd, even := config("odd", ""), config("even", "off")
 	s.write("Caddyfile", odd)
 	s.run()
 	trust := s.tlsConfig()
+
+	storm := beginStorm(t, s, trust)
+	reload := func(n int) time.Duration {
+		t.Helper()
+		began := time.Now()
+		if status, answer := s.load([]string{even, odd}[n%2]); status != http.StatusOK {
+			t.Fatalf("reload %d: %d %s", n, status, answer)
+		}
+		return time.Since(began)
+	}
+	var without, with []time.Duration // of sessions that stay open
+	for n := range 10 {
+		without = append(without, reload(n))
+	}
 
 	body := beginBody(t, s, trust, reloads)
 	var stuck []*talker
@@ -50,10 +76,6 @@ func TestReloads(t *testing.T) {
 		defer c.close()
 		stuck = append(stuck, c)
 	}
-	storm := beginStorm(t, s, trust)
-
-	began := time.Now()
-	var longest time.Duration
 	var want []string
 	for n := range reloads {
 		var open []halfway
@@ -66,15 +88,7 @@ func TestReloads(t *testing.T) {
 			open = append(open, halfway{state.name, rest})
 			want = append(want, id)
 		}
-		next := even
-		if n%2 == 1 {
-			next = odd
-		}
-		loading := time.Now()
-		if status, answer := s.load(next); status != http.StatusOK {
-			t.Fatalf("reload %d: %d %s", n, status, answer)
-		}
-		longest = max(longest, time.Since(loading))
+		with = append(with, reload(n))
 		body.more()
 		for _, h := range open {
 			if err := h.rest(); err != nil {
@@ -83,7 +97,6 @@ func TestReloads(t *testing.T) {
 		}
 		inForce(t, s, trust, n%2 == 1)
 	}
-	elapsed := time.Since(began)
 	storm.end()
 	body.end()
 	for _, c := range stuck {
@@ -95,12 +108,11 @@ func TestReloads(t *testing.T) {
 			t.Errorf("stuck in AUTH: %v", err)
 		}
 	}
-	t.Logf("%d reloads in %s under %d connects, the longest took %s", reloads, elapsed.Round(time.Millisecond), storm.sessions.Load(), longest.Round(time.Millisecond))
-	if longest > reloadLimit {
-		t.Errorf("a reload took %s", longest)
-	}
-	if elapsed > time.Minute {
-		t.Errorf("the reloads took %s", elapsed)
+	usual, longest := median(with), slices.Max(with)
+	t.Logf("%d reloads under %d connects took %s (median), %s at most; %s without open sessions", reloads, storm.sessions.Load(),
+		usual.Round(time.Millisecond), longest.Round(time.Millisecond), median(without).Round(time.Millisecond))
+	if longest > reloadLimit || usual > 5*median(without)+time.Second {
+		t.Error("reloads wait for sessions")
 	}
 	have := make(map[string]bool)
 	for _, message := range s.mail("bob@example.net", len(want)+int(storm.messages.Load())) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -155,7 +156,7 @@ func (s *server) run() {
 			return false
 		}
 		defer nc.Close()
-		_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(patience))
 		line, _ := bufio.NewReader(nc).ReadString('\n')
 		return strings.HasPrefix(line, "220 ")
 	})
@@ -189,13 +190,13 @@ func (s *server) await(what string, ok func() bool) {
 
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	awaitFor(t, 30*time.Second, what, ok)
+	awaitFor(t, 2*patience, what, ok)
 }
 
 // awaitProbe is for what waits until a destination that was down is tried again.
 func awaitProbe(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	awaitFor(t, 2*time.Minute, what, ok)
+	awaitFor(t, 4*patience, what, ok)
 }
 
 func awaitFor(t testing.TB, patience time.Duration, what string, ok func() bool) {
@@ -207,22 +208,42 @@ func awaitFor(t testing.TB, patience time.Duration, what string, ok func() bool)
 	}
 }
 
-// load gives the server a configuration by the admin API and returns the answer. It comes again
-// when its connection is reset or ends: a load before it may have closed the socket whose backlog it was in, or the
-// connection that it came by.
-func (s *server) load(caddyfile string) (status int, body string) {
+// load gives the server a configuration by the admin API and returns the answer.
+func (s *server) load(caddyfile string) (status int, answer string) {
+	s.t.Helper()
+	return s.request(http.MethodPost, "/load", caddyfile, http.Header{"Content-Type": {"text/caddyfile"}, "Cache-Control": {"must-revalidate"}})
+}
+
+// adminRequest asks the admin API in JSON.
+func (s *server) adminRequest(method, path, body string) (status int, answer string) {
+	s.t.Helper()
+	header := make(http.Header)
+	if body != "" {
+		if !json.Valid([]byte(body)) {
+			s.t.Fatal("not JSON:", body)
+		}
+		header.Set("Content-Type", "application/json")
+	}
+	return s.request(method, path, body, header)
+}
+
+// request asks the admin API. It comes again when its connection is reset or ends before there is an answer: a load
+// before it may have closed the socket whose backlog it was in, or the connection that it came by.
+func (s *server) request(method, path, body string, header http.Header) (status int, answer string) {
 	s.t.Helper()
 	for end := time.Now().Add(patience); ; {
-		req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+"/load", strings.NewReader(caddyfile))
+		req, err := http.NewRequest(method, "http://"+s.admin+path, strings.NewReader(body))
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		req.Header.Set("Content-Type", "text/caddyfile")
-		req.Header.Set("Cache-Control", "must-revalidate")
+		req.Header = header
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
-			b, _ := io.ReadAll(resp.Body)
+			b, err := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
+			if err != nil {
+				s.t.Fatal(err)
+			}
 			return resp.StatusCode, string(b)
 		}
 		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) || time.Now().After(end) {

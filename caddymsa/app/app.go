@@ -269,7 +269,7 @@ func (srv *Server) linesOf(na listenAddress) string {
 func parseAddresses(listen []string, port uint, implicit bool) ([]listenAddress, error) {
 	var all []listenAddress
 	for _, s := range listen {
-		s, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
+		s, err := conf.Expand(s)
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/certs"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
@@ -107,7 +108,7 @@ func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error
 	if srv.Hostname == "" {
 		return errors.New("hostname is required: the name that clients connect to and that the certificate is for")
 	}
-	if srv.Hostname, err = caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true); err != nil {
+	if srv.Hostname, err = conf.Expand(srv.Hostname); err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
 	if srv.Hostname, err = asciiHostname(srv.Hostname); err != nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 )
 
@@ -39,7 +38,7 @@ func (s *Secret) UnmarshalText(text []byte) error {
 // setting's. Line ends after it are taken off, as files have one;
 // of a file also a byte order mark and white space around it.
 func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
-	value, err := caddy.NewReplacer().ReplaceOrErr(string(s), true, true)
+	value, err := Expand(string(s))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -119,7 +119,7 @@ func Roots(files []string) (*Authorities, error) {
 	paths := make([]string, len(files))
 	for i, file := range files {
 		var err error
-		if paths[i], err = caddy.NewReplacer().ReplaceOrErr(file, true, true); err != nil {
+		if paths[i], err = Expand(file); err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
 	}

@@ -28,7 +28,7 @@ type Pattern struct {
 // ParsePattern parses one of the forms above.
 func ParsePattern(s string) (Pattern, error) {
 	if domain, ok := strings.CutPrefix(strings.TrimPrefix(s, "*"), "@"); ok {
-		d, err := ParseDomainPattern(domain)
+		d, err := parseDomain(domain)
 		if err == nil && (d.any || !d.literal() && qualified(d.domain) != nil) {
 			err = errSingleLabel
 		}
@@ -93,6 +93,14 @@ type DomainPattern struct {
 // ParseDomainPattern parses one of the forms above. A single label such as
 // "localhost" is accepted.
 func ParseDomainPattern(s string) (DomainPattern, error) {
+	p, err := parseDomain(s)
+	if err != nil {
+		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w", s, err)
+	}
+	return p, nil
+}
+
+func parseDomain(s string) (DomainPattern, error) {
 	if s == "*" {
 		return DomainPattern{text: s, any: true}, nil
 	}
@@ -102,13 +110,10 @@ func ParseDomainPattern(s string) (DomainPattern, error) {
 		err = errLiteral
 	}
 	if err != nil {
-		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w", s, err)
+		return DomainPattern{}, err
 	}
 	ascii, err := ASCIIDomain(domain)
-	if err != nil {
-		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w", s, err)
-	}
-	return DomainPattern{text: s, domain: ascii, sub: sub}, nil
+	return DomainPattern{text: s, domain: ascii, sub: sub}, err
 }
 
 // Match reports whether the domain is in the set. It wants the form that

@@ -79,7 +79,7 @@ func (b *Bucket) Provision(log *zap.Logger, connections int) error {
 		return errors.New("access_key and secret_key go together")
 	}
 	repl := caddy.NewReplacer()
-	if b.prefix, err = repl.ReplaceOrErr(b.Prefix, true, true); err != nil {
+	if b.prefix, err = conf.Expand(b.Prefix); err != nil {
 		return fmt.Errorf("prefix: %w", err)
 	}
 	o := &minio.Options{Secure: u.Scheme == "https", Region: b.Region, MaxRetries: 1} // whoever uses it tries again
@@ -106,7 +106,7 @@ func (b *Bucket) credentials(log *zap.Logger, repl *caddy.Replacer) (*credential
 	if b.AccessKey == "" {
 		return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{}}), nil
 	}
-	id, err := repl.ReplaceOrErr(b.AccessKey, true, true)
+	id, err := conf.Expand(b.AccessKey)
 	if err != nil {
 		return nil, fmt.Errorf("access_key: %w", err)
 	}

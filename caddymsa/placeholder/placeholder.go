@@ -7,6 +7,7 @@
 package placeholder
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -152,8 +153,12 @@ func foreign(name string, resolve Resolver) (string, error) {
 		return "", fmt.Errorf("placeholder {%s} is not known here; there are {%s}", name, strings.Join(all, "}, {"))
 	}
 	text, err := resolve(name)
+	var unknown interface{ UnknownPlaceholder() string } // package conf's
+	if errors.As(err, &unknown) {
+		return "", fmt.Errorf("%w, and {%s}", err, strings.Join(all, "}, {"))
+	}
 	if err != nil {
-		return "", fmt.Errorf("placeholder {%s}: %w", name, err)
+		return "", err // which names it
 	}
 	return text, nil
 }

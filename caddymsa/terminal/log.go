@@ -75,9 +75,20 @@ func safeField(f zapcore.Field) (safe zapcore.Field, changed bool) {
 		if s, ok := f.Interface.(fmt.Stringer); ok {
 			return safeText(f, s)
 		}
-	case zapcore.ArrayMarshalerType: // of zap.Strings
-		if list := reflect.ValueOf(f.Interface); list.Kind() == reflect.Slice && list.Type().Elem().Kind() == reflect.String {
+	case zapcore.ArrayMarshalerType:
+		if list := reflect.ValueOf(f.Interface); list.Kind() == reflect.Slice && list.Type().Elem().Kind() == reflect.String { // of zap.Strings
 			return safeList(f, list)
+		}
+		if list, ok := f.Interface.(zapcore.ArrayMarshaler); ok {
+			return zapcore.Field{Key: f.Key, Type: f.Type, Interface: safeArray{list}}, true
+		}
+	case zapcore.ObjectMarshalerType, zapcore.InlineMarshalerType:
+		if o, ok := f.Interface.(zapcore.ObjectMarshaler); ok {
+			return zapcore.Field{Key: f.Key, Type: f.Type, Interface: safeObject{o}}, true
+		}
+	case zapcore.ReflectType:
+		if value, changed := safeValue(f.Interface); changed {
+			return zapcore.Field{Key: f.Key, Type: f.Type, Interface: value}, true
 		}
 	}
 	return f, false
@@ -94,6 +105,11 @@ func safeText(f zapcore.Field, value any) (safe zapcore.Field, changed bool) {
 	switch v := value.(type) {
 	case error:
 		text = v.Error()
+		if _, ok := v.(fmt.Formatter); ok { // of which zap writes both
+			if verbose := fmt.Sprintf("%+v", v); !prints(verbose) {
+				text = verbose
+			}
+		}
 	case fmt.Stringer:
 		text = v.String()
 	}
@@ -101,28 +117,6 @@ func safeText(f zapcore.Field, value any) (safe zapcore.Field, changed bool) {
 		return f, false
 	}
 	return zapcore.Field{Key: f.Key, Type: zapcore.StringType, String: escaped(text)}, true
-}
-
-func safeList(f zapcore.Field, list reflect.Value) (safe zapcore.Field, changed bool) {
-	texts := make(stringList, list.Len())
-	for i := range texts {
-		text := list.Index(i).String()
-		texts[i] = escaped(text)
-		changed = changed || texts[i] != text
-	}
-	if !changed {
-		return f, false
-	}
-	return zapcore.Field{Key: f.Key, Type: zapcore.ArrayMarshalerType, Interface: texts}, true
-}
-
-type stringList []string
-
-func (l stringList) MarshalLogArray(to zapcore.ArrayEncoder) error {
-	for _, s := range l {
-		to.AppendString(s)
-	}
-	return nil
 }
 
 // harmless tells whether a character steers nothing, or is escaped by encoders.

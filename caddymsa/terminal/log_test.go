@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,6 +33,70 @@ func TestCore(t *testing.T) {
 		if strings.ContainsAny(strings.TrimSuffix(got, "\n"), "\x1b\u009b\u202e\u2066\u200b\u2028\x7f\n") || strings.Count(got, "é漢") != 6 || strings.Contains(got, "not written") || !strings.Contains(got, `\\u202e`) {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// account is an object in a log line, with lists and objects in it.
+type account struct {
+	Text string
+	deep bool
+}
+
+func (a account) MarshalLogObject(to zapcore.ObjectEncoder) error {
+	to.AddString("text", a.Text)
+	to.AddByteString("octets", []byte(a.Text))
+	if !a.deep {
+		return nil
+	}
+	shallow := account{Text: a.Text}
+	if err := to.AddObject("object", shallow); err != nil {
+		return err
+	}
+	if err := to.AddReflected("value", shallow); err != nil {
+		return err
+	}
+	return to.AddArray("list", zapcore.ArrayMarshalerFunc(func(to zapcore.ArrayEncoder) error {
+		to.AppendString(a.Text)
+		to.AppendByteString([]byte(a.Text))
+		return errors.Join(to.AppendObject(shallow), to.AppendReflected([]string{a.Text}), to.AppendArray(zapcore.ArrayMarshalerFunc(func(to zapcore.ArrayEncoder) error {
+			to.AppendString(a.Text)
+			return nil
+		})))
+	}))
+}
+
+// verbose is an error of which zap writes more than its text.
+type verbose string
+
+func (verbose) Error() string { return "short" }
+
+func (v verbose) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(v)) }
+
+// Nor does what is inside of a field.
+func TestCoreInside(t *testing.T) {
+	const evil = "a\x1b[2J\u009b2J\u202etxt\u2066\u200b\u2028\x7f\U000e0001é漢"
+	deep := account{Text: evil, deep: true}
+	for name, tt := range map[string]struct {
+		field zap.Field
+		texts int
+	}{
+		"object":  {zap.Object("o", deep), 11},
+		"inline":  {zap.Inline(deep), 11},
+		"objects": {zap.Objects("l", []account{deep, deep}), 22},
+		"value":   {zap.Any("v", map[string]any{evil: []any{evil, deep}}), 3},
+		"panic":   {zap.Any("panic", struct{ Why string }{evil}), 1},
+		"error":   {zap.Error(verbose(evil)), 1},
+	} {
+		var b bytes.Buffer
+		zap.New(Core(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{LineEnding: "\n"}), zapcore.AddSync(&b), zapcore.InfoLevel))).Info("", tt.field)
+		got := b.String()
+		if strings.ContainsAny(strings.TrimSuffix(got, "\n"), "\x1b\u009b\u202e\u2066\u200b\u2028\x7f\U000e0001\n") || strings.Count(got, "é漢") != tt.texts || !json.Valid(b.Bytes()) {
+			t.Errorf("%s: %d of %d: %q", name, strings.Count(got, "é漢"), tt.texts, got)
+		}
+	}
+	whole := account{Text: "plain"}
+	if safe, changed := safeField(zap.Reflect("v", whole)); changed || safe.Interface != any(whole) {
+		t.Error("a value that prints is changed")
 	}
 }
 

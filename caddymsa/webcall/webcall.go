@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -62,8 +61,7 @@ type Client struct {
 
 // Open connects to nothing yet. connections is how many idle ones are kept.
 func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
-	repl := caddy.NewReplacer()
-	text, err := repl.ReplaceOrErr(c.URL, true, true)
+	text, err := conf.Expand(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
@@ -91,14 +89,14 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		return nil, err
 	}
 	for name, value := range c.Headers {
-		value, err := repl.ReplaceOrErr(value, true, true)
+		value, err := conf.Expand(value)
 		if err != nil {
 			return nil, fmt.Errorf("headers: %s: %w", name, err)
 		}
 		client.headers.Set(name, value)
 	}
 	d := new(dialer)
-	if d.socket, err = repl.ReplaceOrErr(c.Socket, true, true); err != nil {
+	if d.socket, err = conf.Expand(c.Socket); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	if d.tls, err = c.TLSClient.Config(); err != nil {

@@ -76,7 +76,7 @@ func (c *ClientCert) Provision(ctx caddy.Context) (err error) {
 			c.Identity = kinds
 		}
 	}
-	if c.path, err = caddy.NewReplacer().ReplaceOrErr(c.Map, true, true); err != nil {
+	if c.path, err = conf.Expand(c.Map); err != nil {
 		return fmt.Errorf("client_cert: map: %w", err)
 	}
 	if c.path == "" {

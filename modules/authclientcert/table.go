@@ -95,7 +95,7 @@ func (t *table) add(words []string) error {
 	for _, word := range words[2:] {
 		p, err := mailaddr.ParsePattern(word)
 		if err != nil {
-			return fmt.Errorf("%q: %w", word, err)
+			return err // which names it
 		}
 		u.may = append(u.may, p)
 	}

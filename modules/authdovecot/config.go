@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
@@ -54,7 +53,7 @@ func (d *Dovecot) check() error {
 
 // resolve reads an address. Passwords go to it in clear text.
 func (d *Dovecot) resolve(text, setting string) (network, address string, err error) {
-	text, err = caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	text, err = conf.Expand(text)
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", setting, err)
 	}

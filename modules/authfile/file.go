@@ -75,7 +75,7 @@ func (*File) CaddyModule() caddy.ModuleInfo {
 // Provision reads the file, so that a broken one fails the load, and begins to watch it.
 func (f *File) Provision(ctx caddy.Context) (err error) {
 	f.log = terminal.Logger(ctx.Logger())
-	if f.path, err = caddy.NewReplacer().ReplaceOrErr(f.Path, true, true); err != nil {
+	if f.path, err = conf.Expand(f.Path); err != nil {
 		return fmt.Errorf("users file: %w", err)
 	}
 	if f.path == "" {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/go-ldap/ldap/v3"
 	"go.uber.org/zap"
 
@@ -108,7 +107,7 @@ func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
 		return errors.New("a server is required, as in ldap ldaps://ldap.example.org")
 	}
 	for _, text := range l.Servers {
-		if text, err = caddy.NewReplacer().ReplaceOrErr(text, true, true); err != nil {
+		if text, err = conf.Expand(text); err != nil {
 			return fmt.Errorf("servers: %w", err)
 		}
 		o.urls = append(o.urls, text)
@@ -118,7 +117,7 @@ func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
 			return errors.New("bind_dn is the service account, the same for all; to bind as the user write user_dn")
 		}
 	}
-	if o.bindDN, err = caddy.NewReplacer().ReplaceOrErr(l.BindDN, true, true); err != nil {
+	if o.bindDN, err = conf.Expand(l.BindDN); err != nil {
 		return fmt.Errorf("bind_dn: %w", err)
 	}
 	password, err := l.BindPassword.Resolve("bind_password", log)

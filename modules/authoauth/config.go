@@ -32,7 +32,7 @@ type Introspection struct {
 func (o *OAuth) resolve() error {
 	r := caddy.NewReplacer()
 	for _, field := range []*string{&o.Issuer, &o.Audience} {
-		s, err := r.ReplaceOrErr(*field, true, true)
+		s, err := conf.Expand(*field)
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (o *OAuth) resolve() error {
 }
 
 func (i *Introspection) resolve(r *caddy.Replacer, log *zap.Logger) (err error) {
-	if i.URL, err = r.ReplaceOrErr(i.URL, true, true); err != nil {
+	if i.URL, err = conf.Expand(i.URL); err != nil {
 		return err
 	}
 	if i.secret, err = i.ClientSecret.Resolve("client_secret", log); err != nil {

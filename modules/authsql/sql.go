@@ -156,7 +156,7 @@ func (s *SQL) resolve() (options, error) {
 		return o, fmt.Errorf("driver %q is not known; there are %s", o.Driver, strings.Join(sqldb.Names, ", "))
 	}
 	var err error
-	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(s.DSN, true, true); err != nil {
+	if o.DSN, err = conf.Expand(s.DSN); err != nil {
 		return o, fmt.Errorf("dsn: %w", err)
 	}
 	password, err := s.Password.Resolve("password", s.log)

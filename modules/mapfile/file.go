@@ -58,7 +58,7 @@ func (m *File) Provision(ctx caddy.Context) (err error) {
 	if m.Path == "" {
 		return errors.New("file: a path is required, as in: address_map file /etc/caddy/addresses.map")
 	}
-	path, err := caddy.NewReplacer().ReplaceOrErr(m.Path, true, true)
+	path, err := conf.Expand(m.Path)
 	if err != nil {
 		return fmt.Errorf("file: path: %w", err)
 	}

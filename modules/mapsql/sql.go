@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -82,13 +83,14 @@ func (m *SQL) provision(ctx caddy.Context) error {
 		o.Connections = 4
 	}
 	var err error
-	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(m.DSN, true, true); err != nil {
+	if o.DSN, err = conf.Expand(m.DSN); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
 	if o.DSN == "" {
 		return errors.New("dsn is required, as in: address_map sql sqlite /var/lib/msa/addresses.db")
 	}
-	password, err := m.Password.Resolve("password", ctx.Logger())
+	log := terminal.Logger(ctx.Logger())
+	password, err := m.Password.Resolve("password", log)
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 		return err
 	}
 	if m.db.Literal(m.DSN) {
-		ctx.Logger().Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
+		log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	for _, q := range []struct {
 		name, text, deflt string
@@ -116,7 +118,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 			if m.db.Mistake(err) {
 				return fmt.Errorf("%s: %w", q.name, err)
 			}
-			ctx.Logger().Warn("the database does not answer; deliveries have to wait until it does", zap.Error(err))
+			log.Warn("the database does not answer; deliveries have to wait until it does", zap.Error(err))
 		}
 	}
 	return nil

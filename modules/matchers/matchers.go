@@ -50,11 +50,11 @@ func (m *Domains) Provision(caddy.Context) error {
 	for _, text := range m.List {
 		p, err := mailaddr.ParseDomainPattern(text)
 		if err != nil {
-			return fmt.Errorf("domain %q: %w", text, err)
+			return err // which names it
 		}
 		m.patterns = append(m.patterns, p)
 		if err := m.set.Add(text); err != nil {
-			return fmt.Errorf("domain %q: %w", text, err)
+			return err
 		}
 	}
 	return nil

@@ -161,6 +161,14 @@ func TestUserCase(t *testing.T) {
 	}
 }
 
+// An error names a domain once.
+func TestErrorNamesDomainOnce(t *testing.T) {
+	m := Domains{List: []string{"a b"}}
+	if err := m.Provision(caddy.Context{}); err == nil || strings.Count(err.Error(), `"a b"`) != 1 {
+		t.Error(err)
+	}
+}
+
 // Many domains match as a few do.
 func TestManyDomains(t *testing.T) {
 	var m Domains

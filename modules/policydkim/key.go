@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -68,7 +67,7 @@ func (k *Key) check(log *zap.Logger) (err error) {
 	if err := mailaddr.ValidDomain(k.Selector, false); err != nil {
 		return fmt.Errorf("selector %q: %w", k.Selector, err)
 	}
-	if k.file, err = caddy.NewReplacer().ReplaceOrErr(k.File, true, true); err != nil {
+	if k.file, err = conf.Expand(k.File); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
 	k.value, err = k.Key.Resolve("key", log)

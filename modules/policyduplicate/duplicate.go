@@ -64,7 +64,7 @@ func (p *Duplicate) Provision(ctx caddy.Context) error {
 	if p.MaxEntries == 0 {
 		p.MaxEntries = 100_000
 	}
-	file, err := caddy.NewReplacer().ReplaceOrErr(p.File, true, true)
+	file, err := conf.Expand(p.File)
 	if err != nil {
 		return fmt.Errorf("duplicate: file: %w", err)
 	}

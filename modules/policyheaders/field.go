@@ -9,9 +9,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/placeholder"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -37,9 +36,8 @@ func parseField(text string) (field, error) {
 	if strings.Contains(value, "{"+placeholder.Recipient) {
 		return field{}, errors.New("there is not one {msa.recipient} of a message; there are {msa.user}, {msa.sender}, {msa.queue_id} and {msa.remote_ip}")
 	}
-	repl := caddy.NewReplacer()
 	t, err := placeholder.Parse(strings.TrimSpace(value), func(name string) (string, error) {
-		return repl.ReplaceOrErr("{"+name+"}", true, true)
+		return conf.Expand("{" + name + "}")
 	})
 	if err != nil {
 		return field{}, fmt.Errorf("%s: %w", name, err)

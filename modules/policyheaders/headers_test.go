@@ -227,7 +227,7 @@ func TestBadConfig(t *testing.T) {
 		"Content-ID may not be put":         {Prepend: []string{"Content-ID: x"}},
 		"there is not one {msa.recipient}":  {Prepend: []string{"X: {msa.recipient.local}"}},
 		"X: unknown placeholder {msa.helo}": {Prepend: []string{"X: {msa.helo}"}},
-		"X: placeholder {no.such}":          {Prepend: []string{"X: {no.such}"}},
+		"X: unknown placeholder {no.such}":  {Prepend: []string{"X: {no.such}"}},
 	} {
 		if err := p.Provision(caddy.Context{}); err == nil || !strings.HasPrefix(err.Error(), "headers: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

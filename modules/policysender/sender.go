@@ -65,7 +65,7 @@ func (p *SenderIdentity) Provision(ctx caddy.Context) error {
 	for _, text := range p.Addresses {
 		pattern, err := mailaddr.ParsePattern(text)
 		if err != nil {
-			return fmt.Errorf("addresses: %q: %w", text, err)
+			return fmt.Errorf("addresses: %w", err)
 		}
 		p.shared = append(p.shared, pattern)
 	}

@@ -46,7 +46,7 @@ func (s *Directory) Provision(caddy.Context) error {
 	if s.Path == "" {
 		return errors.New("directory: a path is required, such as /srv/declarations")
 	}
-	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
+	path, err := conf.Expand(s.Path)
 	if err != nil {
 		return fmt.Errorf("directory: path: %w", err)
 	}

@@ -74,9 +74,8 @@ func (m *Maildir) Provision(ctx caddy.Context) (err error) {
 	if m.Path == "" {
 		return errors.New("maildir: a path is required, such as /var/mail/{msa.recipient.domain}/{msa.recipient.local}")
 	}
-	repl := caddy.NewReplacer()
 	m.path, err = placeholder.ParsePath(m.Path, func(name string) (string, error) {
-		return repl.ReplaceOrErr("{"+name+"}", true, true)
+		return conf.Expand("{" + name + "}")
 	})
 	if err != nil {
 		return fmt.Errorf("maildir: %w", err)
@@ -92,7 +91,7 @@ func (m *Maildir) Provision(ctx caddy.Context) (err error) {
 		return nil
 	}
 	m.Existing = true
-	file, err := repl.ReplaceOrErr(m.List, true, true)
+	file, err := conf.Expand(m.List)
 	if err != nil {
 		return fmt.Errorf("maildir: existing: %w", err)
 	}

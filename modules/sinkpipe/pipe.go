@@ -66,10 +66,9 @@ func (s *Pipe) Provision(caddy.Context) error {
 	if len(s.Command) == 0 || s.Command[0] == "" {
 		return errors.New("pipe: a command is required, as in: pipe /usr/local/bin/take-declaration --strict")
 	}
-	repl := caddy.NewReplacer()
 	var resolved []string
 	for _, arg := range s.Command {
-		arg, err := repl.ReplaceOrErr(arg, true, true)
+		arg, err := conf.Expand(arg)
 		if err != nil {
 			return fmt.Errorf("pipe: command: %w", err)
 		}
@@ -87,7 +86,7 @@ func (s *Pipe) Provision(caddy.Context) error {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "MSA_") {
 			return fmt.Errorf("pipe: env: %q cannot be set; names beginning with MSA_ are the envelope's", name)
 		}
-		value, err := repl.ReplaceOrErr(value, true, true)
+		value, err := conf.Expand(value)
 		if err != nil {
 			return fmt.Errorf("pipe: env: %s: %w", name, err)
 		}

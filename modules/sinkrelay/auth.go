@@ -73,7 +73,7 @@ func (a *Auth) resolve(repl *caddy.Replacer, log *zap.Logger) (acc *account, err
 	if acc.mechanism != "" && !slices.Contains(known, acc.mechanism) {
 		return nil, fmt.Errorf("auth: unknown mechanism %s; there are %s", a.Mechanism, strings.Join(known, ", "))
 	}
-	if acc.user, err = repl.ReplaceOrErr(a.Username, true, true); err != nil {
+	if acc.user, err = conf.Expand(a.Username); err != nil {
 		return nil, fmt.Errorf("auth: username: %w", err)
 	}
 	if a.OAuth != nil {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -45,8 +44,7 @@ type tokens struct {
 }
 
 func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
-	repl := caddy.NewReplacer()
-	text, err := repl.ReplaceOrErr(o.TokenURL, true, true)
+	text, err := conf.Expand(o.TokenURL)
 	if err != nil {
 		return nil, fmt.Errorf("token_url: %w", err)
 	}
@@ -54,7 +52,7 @@ func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
 	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && conf.IsLoopback(u.Hostname())) {
 		return nil, errors.New("token_url: an https URL is required, such as https://login.example.org/token")
 	}
-	id, err := repl.ReplaceOrErr(o.ClientID, true, true)
+	id, err := conf.Expand(o.ClientID)
 	if err != nil {
 		return nil, fmt.Errorf("client_id: %w", err)
 	}

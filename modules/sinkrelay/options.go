@@ -68,7 +68,7 @@ func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
 
 // host is one of those that are configured.
 func (r *Relay) host(text string, repl *caddy.Replacer, log *zap.Logger) (*nexthop.Hop, error) {
-	text, err := repl.ReplaceOrErr(text, true, true)
+	text, err := conf.Expand(text)
 	if err != nil {
 		return nil, fmt.Errorf("host: %w", err)
 	}

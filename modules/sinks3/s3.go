@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/objectstore"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -65,7 +66,7 @@ func (s *S3) provision(ctx caddy.Context) error {
 	if s.Concurrency == 0 {
 		s.Concurrency = 8
 	}
-	return s.Bucket.Provision(ctx.Logger(), s.Concurrency)
+	return s.Bucket.Provision(terminal.Logger(ctx.Logger()), s.Concurrency)
 }
 
 // Cleanup closes idle connections.

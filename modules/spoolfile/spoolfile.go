@@ -61,7 +61,7 @@ func (f *FileSpool) Provision(caddy.Context) error {
 	if f.Path == "" {
 		f.dir = filepath.Join(caddy.AppDataDir(), "msa", "spool")
 	} else {
-		path, err := caddy.NewReplacer().ReplaceOrErr(f.Path, true, true)
+		path, err := conf.Expand(f.Path)
 		if err != nil {
 			return fmt.Errorf("spool file: path %q: %w", f.Path, err)
 		}

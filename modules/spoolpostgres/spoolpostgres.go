@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -64,13 +65,13 @@ func (*PostgresSpool) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the settings. It connects to nothing: a configuration can be validated elsewhere.
 func (p *PostgresSpool) Provision(ctx caddy.Context) error {
-	return p.resolve(ctx.Logger())
+	return p.resolve(terminal.Logger(ctx.Logger()))
 }
 
 func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 	o := Options{Schema: p.Schema, Pool: p.Pool, Node: p.Node, Role: p.Role, Lease: time.Duration(p.Lease), Timeout: time.Duration(p.Timeout),
 		MaxMessages: p.MaxMessages, MaxOctets: p.MaxSize}
-	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(p.DSN, true, true); err != nil {
+	if o.DSN, err = conf.Expand(p.DSN); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
 	if o.DSN == "" {
@@ -81,7 +82,7 @@ func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 		return err
 	}
 	o.Password = password.Value()
-	if o.Node, err = caddy.NewReplacer().ReplaceOrErr(p.Node, true, true); err != nil {
+	if o.Node, err = conf.Expand(p.Node); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
 	if o.Node == "" {

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -52,11 +51,10 @@ func Load(files []Files, server, defaultName string, log *zap.Logger) (*Set, err
 	var paths []string
 	for i, f := range files {
 		var err error
-		repl := caddy.NewReplacer()
-		if f.Certificate, err = repl.ReplaceOrErr(f.Certificate, true, true); err != nil {
+		if f.Certificate, err = conf.Expand(f.Certificate); err != nil {
 			return nil, FileError{i, err}
 		}
-		if f.Key, err = repl.ReplaceOrErr(f.Key, true, true); err != nil {
+		if f.Key, err = conf.Expand(f.Key); err != nil {
 			return nil, FileError{i, fmt.Errorf("key: %w", err)}
 		}
 		if f.Certificate == "" || f.Key == "" {

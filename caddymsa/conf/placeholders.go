@@ -1,0 +1,35 @@
+package conf
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Expand replaces Caddy's placeholders in a setting, when the configuration is loaded. One that is empty
+// is an error, and one that is unknown an UnknownPlaceholderError.
+func Expand(text string) (string, error) {
+	expanded, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err == nil {
+		return expanded, nil
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "unrecognized placeholder "); ok {
+		err = UnknownPlaceholderError(name)
+	}
+	return "", err
+}
+
+// UnknownPlaceholderError is the name, in braces, of a placeholder that Caddy does not know. It says which there are.
+type UnknownPlaceholderError string
+
+func (e UnknownPlaceholderError) Error() string {
+	const there = "there are {env.NAME}, {file./path}, {system.hostname} and {system.wd}"
+	if strings.HasPrefix(string(e), "{msa.") {
+		return fmt.Sprintf("%s has a value only once there is a message, and this setting is the same for all messages; %s", string(e), there)
+	}
+	return fmt.Sprintf("unknown placeholder %s; %s", string(e), there)
+}
+
+// UnknownPlaceholder returns the name.
+func (e UnknownPlaceholderError) UnknownPlaceholder() string { return string(e) }

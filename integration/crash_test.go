@@ -110,9 +110,6 @@ func TestCrash(t *testing.T) {
 	}
 	t.Logf("%d rounds in %s: %d messages answered, %d delivered without an answer, %d more than once", rounds, elapsed.Round(time.Millisecond),
 		len(answered), len(have)-len(answered), len(seen)-len(have))
-	if elapsed > time.Minute {
-		t.Errorf("the rounds took %s", elapsed)
-	}
 	if len(answered) < rounds {
 		t.Errorf("%d messages are not a load", len(answered))
 	}

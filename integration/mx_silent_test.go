@@ -110,7 +110,7 @@ func TestManyDomainsSilent(t *testing.T) {
 	s.await("the recipients whose servers answer", func() bool { return len(hop.Said("RCPT")) >= live })
 	took := time.Since(began)
 	t.Logf("%d recipients of 100 domains had it after %s", live, took.Round(time.Millisecond))
-	if took > 20*time.Second { // a greeting may take a minute
+	if took > 50*time.Second { // a greeting may take a minute
 		t.Error("that is too long")
 	}
 	said := map[string]bool{}

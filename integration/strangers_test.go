@@ -185,6 +185,7 @@ func TestFlood(t *testing.T) {
 	flooded := honest(100)
 	close(stop)
 	held.Wait()
+	quiet = max(quiet, honest(100)) // what else the machine does may change meanwhile
 	t.Logf("median: %v quiet, %v flooded", quiet, flooded)
 	if flooded > 3*quiet+50*time.Millisecond { // a busy machine is not the flood's doing
 		t.Errorf("median: %v quiet, %v flooded", quiet, flooded)

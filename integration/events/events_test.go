@@ -84,7 +84,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%s: %v, want %s", e.Name(), e.Data, name)
 			}
 			return e
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("no %s", name)
 			return caddy.Event{}
 		}
@@ -108,7 +108,7 @@ func TestEvents(t *testing.T) {
 	want("message_accepted", nil)
 	// The failure, the notification, and that one's own delivery.
 	failed := map[string]int{}
-	for deadline := time.After(20 * time.Second); failed["message_failed"]+failed["message_bounced"]+failed["message_delivered"] < 3; {
+	for deadline := time.After(2 * time.Minute); failed["message_failed"]+failed["message_bounced"]+failed["message_delivered"] < 3; {
 		select {
 		case e := <-got:
 			failed[e.Name()]++
@@ -123,7 +123,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(reply)
 	}
 	seen := map[string]int{}
-	for deadline := time.After(30 * time.Second); seen["message_bounced"] == 0; {
+	for deadline := time.After(2 * time.Minute); seen["message_bounced"] == 0; {
 		select {
 		case e := <-got:
 			seen[e.Name()]++

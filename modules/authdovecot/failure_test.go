@@ -25,7 +25,7 @@ func cannotTell(t *testing.T, what string, ask func() error) {
 	if err == nil || refusedBy(err) {
 		t.Errorf("%s: %v, want an error that is not a refusal", what, err)
 	}
-	if took := time.Since(begin); took > 2*brief+5*time.Second {
+	if took := time.Since(begin); took > 2*brief+30*time.Second {
 		t.Errorf("%s: an answer after %s", what, took)
 	}
 }

@@ -51,7 +51,7 @@ func (p *provider) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		nc, err := net.Dial("tcp", p.address)
 		if err == nil {
 			nc.Close()

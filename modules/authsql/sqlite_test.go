@@ -94,7 +94,7 @@ func TestSQLiteLocked(t *testing.T) {
 	if _, err := conn.ExecContext(context.Background(), "BEGIN EXCLUSIVE"); err != nil {
 		t.Fatal(err)
 	}
-	cannotTell(t, s, 5*time.Second)
+	cannotTell(t, s, 30*time.Second)
 	// A configuration loads while it is so.
 	must(t, &SQL{Driver: "sqlite", DSN: path, Timeout: conf.Duration(201 * time.Millisecond)})
 	if _, err := conn.ExecContext(context.Background(), "COMMIT"); err != nil {

@@ -119,7 +119,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write("xyz@otpnet.nl new@xyz.nl\n")
-	for deadline := time.Now().Add(20 * time.Second); ask(t, m.Actual, "xyz@otpnet.nl") != "new@xyz.nl"; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ask(t, m.Actual, "xyz@otpnet.nl") != "new@xyz.nl"; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it was not read again")
 		}

@@ -191,12 +191,12 @@ type dialogue struct {
 // connect waits until there is a server that greets.
 func connect(t *testing.T, addr string) *dialogue {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err == nil {
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 			t.Cleanup(func() { _ = c.Close() })
 			return &dialogue{t, c, bufio.NewReader(c)}
 		}

@@ -14,7 +14,7 @@ func TestStrays(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); !isZombie(cmd.Process.Pid); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !isZombie(cmd.Process.Pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no zombie")
 		}

@@ -147,7 +147,7 @@ func TestSilentDatabase(t *testing.T) {
 		if err := submit(s, "Q2"); err == nil || errors.Is(err, queue.ErrFull) {
 			t.Errorf("accepted by a database that says nothing: %v", err)
 		}
-		if took := time.Since(began); took > 8*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("the answer took %v", took)
 		}
 	}

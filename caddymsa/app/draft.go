@@ -56,7 +56,7 @@ func (s *store) finish(d *delivery) bool {
 		return false
 	}
 	// Once more: what was being received may be there now.
-	messages, _, err := s.spool.Size(context.Background())
+	messages, _, err := queue.Guard(s.spool, s.log).Size(context.Background())
 	s.finished = err == nil && messages == 0
 	return s.finished
 }

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/ledger"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // formerSpool is a spool that an earlier configuration accepted into. It stays open, and what is left
@@ -63,7 +64,7 @@ func (f *formerSpool) watch() {
 	s, log := f.d.store, f.d.app.log
 	var told time.Time
 	for {
-		messages, octets, err := s.spool.Size(context.Background())
+		messages, octets, err := queue.Guard(s.spool, log).Size(context.Background())
 		if err == nil && messages == 0 && s.finish(f.d) {
 			log.Info("a former configuration's spool is empty and is closed", zap.String("spool", s.key))
 			f.end(context.Background())

@@ -64,7 +64,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 		if !ok {
 			return true
 		}
-		if messages, octets, err := s.spool.Size(context.Background()); err == nil {
+		if messages, octets, err := queue.Guard(s.spool, s.log).Size(context.Background()); err == nil {
 			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
 			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
 			if d, ok := s.spool.(queue.DamageCounter); ok {

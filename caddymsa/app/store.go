@@ -123,7 +123,7 @@ func (d *delivery) giveBack(ctx context.Context) {
 // the spool.
 func (s *store) Destruct() error {
 	s.queue.Stop(*s.ending.Load())
-	messages, _, err := s.spool.Size(context.Background())
+	messages, _, err := queue.Guard(s.spool, s.log).Size(context.Background())
 	switch {
 	case err == nil && messages == 0:
 		ledger.Forget(s.key)

@@ -51,11 +51,13 @@ type Queue struct {
 func New(spool Spool, host Host, opts Options) *Queue {
 	opts.setDefaults()
 	q := &Queue{
-		spool: spool, host: host, opts: opts, log: opts.Logger,
+		spool: Guard(spool, opts.Logger), host: host, opts: opts, log: opts.Logger,
 		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
 	}
-	q.lanes = lanes{spool: spool, rand: opts.Rand, wake: q.Wake, settings: Settings{Workers: 1}}
-	q.lanes.sharer, _ = spool.(LaneSharer)
+	q.lanes = lanes{spool: q.spool, rand: opts.Rand, wake: q.Wake, settings: Settings{Workers: 1}}
+	if sharer, ok := spool.(LaneSharer); ok {
+		q.lanes.sharer = &guardedSharer{sharer, q.log}
+	}
 	if n, ok := spool.(Notifier); ok {
 		q.notify = n.Notify()
 	}

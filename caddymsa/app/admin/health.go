@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // healthTimeout bounds the questions, so that a balancer hears something: most wait no longer than 5 s or 10 s.
@@ -69,11 +70,12 @@ func (p *Part) unready(ctx context.Context) []string {
 // not heed the context.
 func (p *Part) tryDraft(ctx context.Context) error {
 	done := make(chan error, 1)
+	spool := queue.Guard(p.Spool, p.Log)
 	go func() {
-		draft, err := p.Spool.Create(ctx)
+		draft, err := spool.Create(ctx)
 		if err == nil {
 			draft.Abort()
-			_, _, err = p.Spool.Size(ctx)
+			_, _, err = spool.Size(ctx)
 		}
 		done <- err
 	}()

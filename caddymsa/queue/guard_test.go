@@ -1,0 +1,139 @@
+package queue_test
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
+)
+
+// brittle is a spool of which each method panics when it is called for the first time.
+type brittle struct {
+	*queuetest.MemSpool
+	mu     sync.Mutex
+	called map[string]bool
+}
+
+func (b *brittle) once(method string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.called[method] {
+		b.called[method] = true
+		panic("a bug in " + method)
+	}
+}
+
+func (b *brittle) Create(ctx context.Context) (queue.Draft, error) {
+	b.once("Create")
+	d, err := b.MemSpool.Create(ctx)
+	return &brittleDraft{d, b}, err
+}
+
+func (b *brittle) Lease(ctx context.Context, now time.Time, want queue.Want) (queue.Lease, time.Time, error) {
+	b.once("Lease")
+	l, next, err := b.MemSpool.Lease(ctx, now, want)
+	return &brittleLease{l, b}, next, err
+}
+
+func (b *brittle) SetLane(name string, s queue.LaneState) {
+	b.once("SetLane")
+	b.MemSpool.SetLane(name, s)
+}
+
+func (b *brittle) List(ctx context.Context, after string, yield func(*queue.EntryView) bool) error {
+	b.once("List")
+	return b.MemSpool.List(ctx, after, yield)
+}
+
+func (b *brittle) Lanes(ctx context.Context, yield func(queue.LaneInfo) bool) error {
+	b.once("Lanes")
+	return b.MemSpool.Lanes(ctx, yield)
+}
+
+func (b *brittle) Place(lane string) (place, nodes int) {
+	b.once("Place")
+	return b.MemSpool.Place(lane)
+}
+
+func (b *brittle) HearLanes() ([]queue.LaneCondition, bool) {
+	b.once("HearLanes")
+	return b.MemSpool.HearLanes()
+}
+
+type brittleDraft struct {
+	queue.Draft
+	b *brittle
+}
+
+func (d *brittleDraft) Write(p []byte) (int, error) {
+	d.b.once("Write")
+	return d.Draft.Write(p)
+}
+
+func (d *brittleDraft) Commit(ctx context.Context, a *queue.Accept) error {
+	d.b.once("Commit")
+	return d.Draft.Commit(ctx, a)
+}
+
+func (d *brittleDraft) Abort() {
+	d.b.once("Abort")
+	d.Draft.Abort()
+}
+
+type brittleLease struct {
+	queue.Lease
+	b *brittle
+}
+
+func (l *brittleLease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	l.b.once("Open")
+	return l.Lease.Open(ctx)
+}
+
+func (l *brittleLease) Record(ctx context.Context, r *queue.Record) error {
+	l.b.once("Record")
+	own := *r
+	own.Messages = slices.Clone(r.Messages)
+	for i := range own.Messages {
+		own.Messages[i].Draft = own.Messages[i].Draft.(*brittleDraft).Draft
+	}
+	return l.Lease.Record(ctx, &own)
+}
+
+// A spool that panics, wherever it is, ends no process: what was asked is asked again, so that messages are
+// delivered and senders told.
+func TestSpoolPanics(t *testing.T) {
+	bounces, s := newSink(nil), newSink(byAddress)
+	run(t, bouncesTo(bounces, s), func(r *rig) {
+		core, logs := observer.New(zapcore.DebugLevel)
+		b := &brittle{MemSpool: r.spool, called: make(map[string]bool)}
+		r.Queue = queue.New(b, r.host, r.options(core))
+		r.submit("Q1", nil, "gone@example.net", "fine@example.net")
+		r.Start()
+		r.after(time.Hour)
+		r.host.set(newGeneration(bouncesTo(bounces, s))) // a sweep
+		r.Wake()
+		r.after(time.Hour)
+		r.mustNotHave("Q1", "BOUNCE1", "BOUNCE2", "BOUNCE3")
+		if len(s.all()) == 0 || len(bounces.all()) != 1 {
+			t.Errorf("%d deliveries, %d bounces", len(s.all()), len(bounces.all()))
+		}
+		for _, method := range []string{"Create", "Lease", "SetLane", "Lanes", "List", "Write", "Record"} {
+			if !b.called[method] {
+				t.Errorf("%s was not called", method)
+			}
+		}
+		if said := logs.FilterMessage("the spool panicked; please report this"); said.Len() != len(b.called) || said.FilterLevelExact(zap.ErrorLevel).Len() != said.Len() {
+			t.Errorf("%d panics, in the log %v", len(b.called), said.All())
+		}
+	})
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -16,7 +15,7 @@ import (
 // checksums the store has, while others go on. A message that is delivered meanwhile is whole.
 func (s *Store) Check(ctx context.Context, progress func(int), found func(id, problem string)) (messages int, octets int64, err error) {
 	for after := ""; ; {
-		ids, err := s.ids(after)
+		ids, err := retried(ctx, s, func() ([]string, error) { return s.ids(after) })
 		if err != nil {
 			return messages, octets, err
 		}
@@ -24,12 +23,9 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 			if err := ctx.Err(); err != nil {
 				return messages, octets, err
 			}
-			n, err := s.checkMessage(ctx, id)
-			if _, down := s.engine(); err != nil && down != nil { // it met damage: the store is rebuilt
-				if err := s.await(ctx); err != nil {
-					return messages, octets, err
-				}
-				n, err = s.checkMessage(ctx, id)
+			n, err := retried(ctx, s, func() (int64, error) { return s.checkMessage(ctx, id) })
+			if isDown(err) {
+				return messages, octets, err
 			}
 			if errors.Is(err, queue.ErrNotFound) {
 				continue
@@ -45,21 +41,6 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 			return messages, octets, nil
 		}
 		after = ids[len(ids)-1]
-	}
-}
-
-// await waits for storage that failed to be open again.
-func (s *Store) await(ctx context.Context) error {
-	for {
-		_, err := s.engine()
-		if err == nil || errors.Is(err, queue.ErrClosed) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
 	}
 }
 
@@ -102,7 +83,7 @@ func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err 
 		if e == nil {
 			return 0, queue.ErrNotFound
 		}
-		if _, down := s.engine(); down == nil {
+		if !isDown(err) {
 			s.spoil(e, err)
 		}
 		return octets, err

@@ -206,18 +206,12 @@ func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 	leased := make(map[string]int)
 	deadline := time.Now().Add(time.Minute)
 	for {
+		eng, _ := s.engine()
 		l, _, err := s.Lease(background, noon, queue.Want{})
 		if errors.Is(err, queue.ErrNoneDue) {
 			break
 		}
-		if _, down := s.engine(); down != nil { // damage was met: it is being opened again
-			if l != nil {
-				l.Release()
-			}
-			if time.Now().After(deadline) {
-				a.err("it is not opened again: %v", down)
-				return a
-			}
+		if isDown(err) && time.Now().Before(deadline) { // it could not be opened again at the first attempt
 			time.Sleep(time.Millisecond)
 			continue
 		}
@@ -227,6 +221,10 @@ func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 		}
 		id := l.Entry().ID
 		r, err := l.Open(background)
+		if now, _ := s.engine(); err != nil && now != eng { // rewriting the tables met damage, and this is of it
+			l.Release()
+			continue
+		}
 		if err != nil {
 			a.err("%s is leased and cannot be read: %v", id, err)
 			return a

@@ -1,6 +1,7 @@
 package spoolfile
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -171,9 +172,22 @@ func (e *engine) read(f func(db *pebble.DB) error) error {
 	})
 	select {
 	case err := <-done:
-		return err
+		return e.blame(err)
 	case <-e.failed:
 		return e.failure()
+	}
+}
+
+// blame makes an error of reading one of the engine's if it has failed meanwhile: it says nothing of what was read.
+func (e *engine) blame(err error) error {
+	if err == nil || errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	select {
+	case <-e.failed:
+		return e.failure()
+	default:
+		return err
 	}
 }
 
@@ -235,9 +249,9 @@ func (e *engine) flush() error { return e.read(func(db *pebble.DB) error { retur
 // failure says why the engine is beyond use.
 func (e *engine) failure() error {
 	if isFull(e.cause) {
-		return fmt.Errorf("%w: %w", queue.ErrFull, e.cause)
+		return &downError{fmt.Errorf("%w: %w", queue.ErrFull, e.cause)}
 	}
-	return fmt.Errorf("the spool's storage failed: %w", e.cause)
+	return &downError{fmt.Errorf("the spool's storage failed: %w", e.cause)}
 }
 
 // close ends the engine when everything begun has ended.

@@ -32,6 +32,9 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 			return nil, time.Time{}, err
 		}
 		if _, err := s.engine(); err != nil {
+			if s.rebuilt(ctx, err) {
+				continue
+			}
 			return nil, time.Time{}, err
 		}
 		j, next := s.schedule.take(now, want)
@@ -42,10 +45,10 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 		if err == nil {
 			return l, time.Time{}, nil
 		}
-		_, down := s.engine()
+		down := isDown(err)
 		s.schedule.mu.Lock()
 		s.schedule.release(j)
-		if down == nil && !j.e.is(entryGone) { // it cannot be read: the others must not wait behind it
+		if !down && !j.e.is(entryGone) { // it cannot be read: the others must not wait behind it
 			if !errors.Is(err, queue.ErrNotFound) {
 				s.spoil(j.e, err)
 			}
@@ -58,8 +61,8 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 		}
 		s.schedule.settle(j)
 		s.schedule.mu.Unlock()
-		if down != nil {
-			return nil, time.Time{}, down
+		if down && !s.rebuilt(ctx, err) {
+			return nil, time.Time{}, err
 		}
 	}
 }
@@ -236,9 +239,9 @@ func (l *lease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	if l.over() {
 		return nil, queue.ErrLeaseEnded
 	}
-	m, err := l.s.openMessage(l.j.e)
+	m, err := retried(ctx, l.s, func() (*message, error) { return l.s.openMessage(l.j.e) })
 	if err != nil {
-		if _, down := l.s.engine(); down == nil && !environment(err) && !l.j.e.is(entryGone) {
+		if !isDown(err) && !environment(err) && !l.j.e.is(entryGone) {
 			l.s.spoil(l.j.e, err)
 		}
 		return nil, err

@@ -17,6 +17,10 @@ const listPage = 100
 
 // Get returns a message.
 func (s *Store) Get(ctx context.Context, id string) (*queue.EntryView, error) {
+	return retried(ctx, s, func() (*queue.EntryView, error) { return s.get(ctx, id) })
+}
+
+func (s *Store) get(ctx context.Context, id string) (*queue.EntryView, error) {
 	e, err := s.grab(ctx, id)
 	if err != nil {
 		return nil, err
@@ -63,16 +67,18 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadSeekCloser, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if _, err := s.engine(); err != nil {
-		return nil, err
-	}
-	e := s.schedule.find(id)
-	if e == nil {
-		return nil, queue.ErrNotFound
-	}
-	m, err := s.openMessage(e)
+	m, err := retried(ctx, s, func() (*message, error) {
+		if _, err := s.engine(); err != nil {
+			return nil, err
+		}
+		e := s.schedule.find(id)
+		if e == nil {
+			return nil, queue.ErrNotFound
+		}
+		return s.openMessage(e)
+	})
 	if err != nil {
-		return nil, err
+		return nil, err // and no message that is not nil
 	}
 	return m, nil
 }
@@ -83,18 +89,22 @@ func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryV
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		page, more, err := s.page(after)
+		var more bool
+		page, err := retried(ctx, s, func() (page []envelopeRecord, err error) {
+			page, more, err = s.page(after)
+			return page, err
+		})
 		if err != nil {
 			return err
 		}
 		for _, r := range page {
 			after = r.id
-			m, err := s.view(ctx, r)
+			m, err := retried(ctx, s, func() (*queue.EntryView, error) { return s.view(ctx, r) })
 			if errors.Is(err, queue.ErrNotFound) {
 				continue
 			}
 			if err != nil {
-				if _, down := s.engine(); down != nil || ctx.Err() != nil {
+				if isDown(err) || ctx.Err() != nil {
 					return err
 				}
 				// It is listed all the same, so that it can be deleted.
@@ -164,6 +174,9 @@ func (s *Store) Change(ctx context.Context, id string, change func(*queue.EntryV
 	}
 	if err == nil {
 		after, err = m.message()
+	}
+	if isDown(err) {
+		return 0, err
 	}
 	if err != nil {
 		return 0, fmt.Errorf("entry %s can only be deleted: %w", id, err)

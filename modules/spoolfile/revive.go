@@ -1,9 +1,13 @@
 package spoolfile
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // watch opens the storage again after a failure, such as a disk that was full,
@@ -38,6 +42,7 @@ func (s *Store) reopen(cause error) *engine {
 		case <-time.After(wait):
 		}
 		if s.space.check() != nil {
+			s.stick(true)
 			continue
 		}
 		eng, err := s.openAgain(cause)
@@ -48,6 +53,7 @@ func (s *Store) reopen(cause error) *engine {
 			}
 			eng.close()
 		}
+		s.stick(true)
 		s.log.Error("the spool's storage cannot be opened again yet", zap.String("directory", s.dir), zap.Error(err))
 	}
 }
@@ -72,8 +78,62 @@ func (s *Store) adopt(eng *engine) error {
 		}
 		delete(s.unsure, id)
 	}
-	s.current = eng
+	s.current, s.stuck = eng, false
 	return nil
+}
+
+// downError is the error of an engine that has failed. It says nothing of what was to be read: whether the engine in use
+// by now has failed cannot be asked for that, since another may have taken its place meanwhile.
+type downError struct{ error }
+
+func (d *downError) Unwrap() error { return d.error }
+
+// isDown tells whether an error is one of the storage as a whole and not of what was to be read.
+func isDown(err error) bool {
+	var down *downError
+	return errors.As(err, &down) || errors.Is(err, queue.ErrClosed)
+}
+
+func (s *Store) stick(stuck bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stuck = stuck
+}
+
+// rebuilt waits, if an error is that damage was met in the store, until that was rebuilt, and tells whether it was:
+// then what met the damage is to be tried again.
+func (s *Store) rebuilt(ctx context.Context, err error) bool {
+	return isDown(err) && isCorrupt(err) && s.await(ctx) == nil
+}
+
+// retried runs f, and once more if it met damage for which the store was rebuilt.
+func retried[T any](ctx context.Context, s *Store, f func() (T, error)) (T, error) {
+	v, err := f()
+	if s.rebuilt(ctx, err) {
+		return f()
+	}
+	return v, err
+}
+
+// await waits for storage that failed to be open again, but not longer than for the first attempt.
+func (s *Store) await(ctx context.Context) error {
+	for {
+		_, err := s.engine()
+		if err == nil || errors.Is(err, queue.ErrClosed) {
+			return err
+		}
+		s.mu.Lock()
+		stuck := s.stuck
+		s.mu.Unlock()
+		if stuck {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // openAgain opens the store, or what can be read of it if the cause of the failure is that it is damaged.

@@ -60,6 +60,7 @@ type Store struct {
 	mu      sync.Mutex
 	current *engine
 	closed  bool
+	stuck   bool // storage that failed could not be opened again at the first attempt
 	// disowned are the changes that failed but may be stored: entry id to body file.
 	disowned map[string]uint64
 	// unsure are the entries that an operator's change was to alter, which may be stored.

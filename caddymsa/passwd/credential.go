@@ -6,7 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -50,11 +53,21 @@ const MaxPassword = 1024
 // Scheme returns the name of the scheme, "ARGON2ID" or "DIGEST-MD5.realm=R".
 func (c Credential) Scheme() string { return c.scheme }
 
-// Verify reports whether password, or what SASLprep makes of it, is the stored one: see
-// sasl.PasswordForms. It takes the same time for every wrong password of the same length and as
+// Verify reports whether password, in one of its forms, is the stored one. It takes the same time for every wrong password of the same length and as
 // many forms. An error means that it could not be checked.
 func (c Credential) Verify(password string) (bool, error) {
-	return c.verify(context.Background(), sasl.PasswordForms(password))
+	return c.verify(context.Background(), forms(password))
+}
+
+// forms are sasl.PasswordForms, and last the password with its accents as characters of their own: one may
+// have been hashed where keyboards type it so. It costs a wrong guess one more hash, and only where there
+// are accents; servers are not asked about it, since they may count each question as a guess.
+func forms(password string) []string {
+	all := sasl.PasswordForms(password)
+	if apart := norm.NFD.String(password); !slices.Contains(all, apart) {
+		all = append(all, apart)
+	}
+	return all
 }
 
 func (c Credential) verify(ctx context.Context, forms []string) (bool, error) {

@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
-	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // User is one line of a users file.
@@ -54,10 +53,10 @@ func (u *User) Verify(password string) (bool, error) {
 }
 
 func (u *User) verify(ctx context.Context, password string) (bool, error) {
-	forms := sasl.PasswordForms(password)
+	all := forms(password)
 	var failed error
 	for _, c := range u.Credentials {
-		ok, err := c.verify(ctx, forms)
+		ok, err := c.verify(ctx, all)
 		if err != nil {
 			failed = err
 		}

@@ -125,8 +125,8 @@ func tableBlocks(b []byte) (blocks []tableBlock, err error) {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	mem := vfs.NewMem()
-	if err := writeFile(mem, "table", b); err != nil {
+	mem := vfs.NewMem() // may change what it is given to write, and does in builds with -race
+	if err := writeFile(mem, "table", bytes.Clone(b)); err != nil {
 		return nil, err
 	}
 	file, err := mem.Open("table")

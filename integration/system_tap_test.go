@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -18,7 +19,8 @@ const (
 )
 
 // tap is a proxy in front of a next hop that does something at a moment of the next transaction that
-// passes: before what makes the moment goes on, or, at the end of data, just after that.
+// passes: before what makes the moment goes on, or, at the end of data, just after that. What the hop replies
+// to that end, should it be quicker, the client does not hear.
 type tap struct {
 	network, address string // of the hop
 	listener         net.Listener
@@ -67,6 +69,13 @@ func (p *tap) reached(at moment) {
 	}
 }
 
+// armed tells whether it is for that moment that something is to be done.
+func (p *tap) armed(at moment) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.then != nil && p.at == at
+}
+
 func (p *tap) serve(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial(p.network, p.address)
@@ -74,33 +83,45 @@ func (p *tap) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
+	var mute atomic.Bool
 	go func() {
-		pass(client, server, func(piece []byte) {
+		pass(client, server, func(piece []byte) (keep bool) {
+			if mute.Load() {
+				return false
+			}
 			if bytes.HasPrefix(piece, []byte("354")) || bytes.Contains(piece, []byte("\n354")) {
 				p.reached(atDATA)
 			}
+			return true
 		}, nil)
 		_ = client.Close()
 		_ = server.Close()
 	}()
-	pass(server, client, func(piece []byte) {
+	ends := func(piece []byte) bool { return bytes.HasSuffix(piece, []byte("\r\n.\r\n")) }
+	pass(server, client, func(piece []byte) bool {
 		if bytes.HasPrefix(piece, []byte("MAIL")) || bytes.Contains(piece, []byte("\nMAIL")) {
 			p.reached(atMAIL)
 		}
+		if ends(piece) && p.armed(atEnd) {
+			mute.Store(true)
+		}
+		return true
 	}, func(piece []byte) {
-		if bytes.HasSuffix(piece, []byte("\r\n.\r\n")) {
+		if ends(piece) {
 			p.reached(atEnd)
 		}
 	})
 }
 
-// pass copies, with a look before and after each piece goes on.
-func pass(to io.Writer, from io.Reader, before, after func([]byte)) {
+// pass copies, with a look before and after each piece goes on. What before does not want to be kept does not.
+func pass(to io.Writer, from io.Reader, before func([]byte) (keep bool), after func([]byte)) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			before(buf[:n])
+			if !before(buf[:n]) {
+				continue
+			}
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}

@@ -238,13 +238,13 @@ func TestOrphans(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := make(chan struct{}, 10)
-	p.commit = func() byte { // between PUT and COMMIT
+	p.onCommit(func() byte { // between PUT and COMMIT
 		if len(store.objects(t)) == 2 {
 			now <- struct{}{}
 			return 'b'
 		}
 		return 0
-	}
+	})
 	run := func() {
 		t.Helper()
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBodyOfDeadNode$", "-test.v")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -18,7 +19,7 @@ type proxy struct {
 	conns    map[net.Conn]bool
 	cut      bool
 	// commit says what to do with a COMMIT: 0 nothing, 'b' cuts the connection before the server has it, 'a' after it was done.
-	commit func() byte
+	commit atomic.Pointer[func() byte]
 }
 
 func newProxy(t testing.TB, to int) *proxy {
@@ -40,6 +41,8 @@ func newProxy(t testing.TB, to int) *proxy {
 	}()
 	return p
 }
+
+func (p *proxy) onCommit(f func() byte) { p.commit.Store(&f) }
 
 func (p *proxy) dsn() string {
 	return fmt.Sprintf("postgres://msa@%s/postgres?sslmode=disable", p.listener.Addr())
@@ -102,8 +105,8 @@ func (p *proxy) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		if p.commit != nil && bytes.Contains(bytes.ToLower(buf[:n]), []byte("commit\x00")) {
-			switch p.commit() {
+		if commit := p.commit.Load(); commit != nil && bytes.Contains(bytes.ToLower(buf[:n]), []byte("commit\x00")) {
+			switch (*commit)() {
 			case 'b':
 				return
 			case 'a':

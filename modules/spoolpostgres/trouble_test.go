@@ -48,7 +48,7 @@ func TestCutAtCommit(t *testing.T) {
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	var next atomic.Int32 // the byte that the next COMMIT gets
-	p.commit = func() byte { return byte(next.Swap(0)) }
+	p.onCommit(func() byte { return byte(next.Swap(0)) })
 	s := open(t, Options{DSN: p.dsn(), Node: "one"})
 	defer s.Close()
 	var want []string
@@ -91,13 +91,13 @@ func TestUncertain(t *testing.T) {
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	var armed atomic.Bool
-	p.commit = func() byte {
+	p.onCommit(func() byte {
 		if !armed.Swap(false) {
 			return 0
 		}
 		go p.set(true) // nobody can be asked either
 		return 'a'
-	}
+	})
 	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 2 * time.Second, Timeout: 2 * time.Second})
 	defer s.Close()
 	armed.Store(true)

@@ -1,6 +1,7 @@
 package spoolfile
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -27,6 +28,9 @@ type change struct {
 // patience is how long a commit that no client waits for may wait for one that shares its sync.
 const patience = time.Millisecond
 
+// yielding is how often others may run before a group is closed.
+const yielding = 3
+
 // run commits what is there together: one write and one sync for all.
 func (e *engine) run() {
 	defer close(e.done)
@@ -40,13 +44,16 @@ func (e *engine) run() {
 		if !first.patient {
 			wait = nil
 		}
-		for size < maxBatch {
+		for yields := 0; size < maxBatch; {
 			c := e.next(wait)
 			if c == nil {
-				if wait == nil {
+				if yields == yielding {
 					break
 				}
-				wait = nil // once more: some may have come at the last moment
+				// Who is about to commit and only waits for a processor comes first: it costs nothing where there is nobody.
+				wait = nil
+				yields++
+				runtime.Gosched()
 				continue
 			}
 			group = append(group, c)

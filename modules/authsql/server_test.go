@@ -8,10 +8,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,8 +18,8 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // server is a real database server in a directory of the test's own.
@@ -37,34 +35,9 @@ type server struct {
 // newServer makes the directory, which belongs to the first of the users that exists.
 func newServer(t testing.TB, users ...string) *server {
 	t.Helper()
-	s := &server{t: t}
-	var err error
-	if s.dir, err = os.MkdirTemp("", "msa-sql-"); err != nil { // t.TempDir lets nobody else in
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
-	if os.Getuid() != 0 {
-		return s
-	}
-	for _, name := range users {
-		if u, err := user.Lookup(name); err == nil {
-			uid, _ := strconv.Atoi(u.Uid)
-			gid, _ := strconv.Atoi(u.Gid)
-			s.uid = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-			if err := os.Chown(s.dir, uid, gid); err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}
-	}
-	t.Fatal("none of these users exists:", users)
-	return nil
+	s := &server{t: t, port: installed.FreePort(t)}
+	s.dir, s.uid = installed.OwnDir(t, users...)
+	return s
 }
 
 func (s *server) command(args ...string) *exec.Cmd {

@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // A file that root edits stays the server's.
 func TestOwnerStays(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can give files away")
-	}
+	installed.NeedRoot(t) // who alone can give files away
 	path := filepath.Join(t.TempDir(), "users.passwd")
 	if err := os.WriteFile(path, nil, 0o640); err != nil {
 		t.Fatal(err)

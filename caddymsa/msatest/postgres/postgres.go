@@ -8,10 +8,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,33 +48,8 @@ func Start(t testing.TB) *Server {
 func prepare(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{t: t, bin: filepath.Dir(installed.Need(t, "initdb"))}
-	var err error
-	if s.dir, err = os.MkdirTemp("", "msa-pg-"); err != nil { // t.TempDir lets nobody else in
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Port = l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
-	if os.Getuid() != 0 {
-		return s
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		s.uid = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(s.dir, int(uid), int(gid)); err != nil {
-			t.Fatal(err)
-		}
-		break
-	}
+	s.dir, s.uid = installed.OwnDir(t, "postgres", "nobody")
+	s.Port = installed.FreePort(t)
 	return s
 }
 

@@ -1,0 +1,49 @@
+package installed
+
+import (
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// OwnDir makes a directory for a server that refuses to run as root, and says as whom to run it: the first of
+// the users that exists, to whom the directory belongs; nil for who is not root and runs it himself.
+func OwnDir(t testing.TB, users ...string) (dir string, as *syscall.Credential) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "msa-server-") // t.TempDir lets nobody else in
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if os.Getuid() != 0 {
+		return dir, nil
+	}
+	for _, name := range users {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+		if err := os.Chown(dir, int(uid), int(gid)); err != nil {
+			t.Fatal(err)
+		}
+		return dir, &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	t.Fatal("none of these users exists:", users)
+	return "", nil
+}
+
+// FreePort is a port that nobody listens on at this moment.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

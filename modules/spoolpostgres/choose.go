@@ -1,0 +1,116 @@
+package spoolpostgres
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// claim is a job that may be handed out.
+type claim struct {
+	key           int64
+	number        int32
+	token         int64
+	lane, user    string
+	rank          int16 // the priority, the highest first
+	due, deadline int64
+	lease         *lease // if it was handed out ahead
+	handed        bool
+}
+
+// choose gives turns: to the highest priority, or now and then to the lowest, there to the user who has waited
+// longest in the lane, and of that user to what is due first.
+func (t *turns) choose(s *Store, due []claim, now time.Time, want queue.Want) (chosen []claim) {
+	room := make(map[string]int)
+	seen := make(map[[2]int64]bool)
+	due = slices.DeleteFunc(due, func(c claim) bool {
+		k := [2]int64{c.key, int64(c.number)}
+		if seen[k] {
+			return true
+		}
+		seen[k] = true
+		if _, ok := room[c.lane]; !ok {
+			room[c.lane] = t.room(s, c.lane, want)
+		}
+		return false
+	})
+	if len(t.served) > maxServed {
+		clear(t.served)
+	}
+	for len(chosen) < batch {
+		low := (t.count+1)%lowTurn == 0
+		best := -1
+		for i := range due {
+			c := &due[i]
+			if c.deadline > nanos(now) && room[c.lane] == 0 {
+				continue
+			}
+			if best < 0 || t.before(c, &due[best], low) {
+				best = i
+			}
+		}
+		if best < 0 {
+			break
+		}
+		t.count++
+		c := due[best]
+		due = slices.Delete(due, best, best+1)
+		t.served[turn{c.user, c.lane}] = t.count
+		if room[c.lane] > 0 && room[c.lane] < math.MaxInt {
+			room[c.lane]--
+		}
+		chosen = append(chosen, c)
+	}
+	return chosen
+}
+
+func (t *turns) before(a, b *claim, low bool) bool {
+	rank := cmp.Compare(a.rank, b.rank)
+	if low {
+		rank = -rank
+	}
+	return cmp.Or(rank, cmp.Compare(t.served[turn{a.user, a.lane}], t.served[turn{b.user, b.lane}]),
+		cmp.Compare(a.due, b.due), cmp.Compare(a.key, b.key), cmp.Compare(a.number, b.number)) < 0
+}
+
+// claim makes jobs this node's, those that no other node was faster to claim.
+func (t *turns) claim(ctx context.Context, s *Store, chosen []claim) error {
+	if len(chosen) == 0 {
+		return nil
+	}
+	keys, tokens := make([]int64, len(chosen)), make([]int64, len(chosen))
+	numbers := make([]int32, len(chosen))
+	for i, c := range chosen {
+		keys[i], numbers[i], tokens[i] = c.key, c.number, c.token
+	}
+	// A change of the job has changed its token.
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, `WITH me AS (SELECT id FROM msa_node WHERE id = $1 FOR SHARE), pick AS (
+		SELECT d.key, d.number FROM msa_due d JOIN unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token) ON d.key = w.key AND d.number = w.number AND d.token = w.token, me
+		WHERE d.owner IS NULL AND NOT d.held FOR UPDATE OF d SKIP LOCKED)
+		UPDATE msa_due d SET owner = $1, handed = false, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number`,
+		s.owner.Load(), keys, numbers, tokens)
+	if err != nil {
+		return s.failed(ctx, err)
+	}
+	got := make(map[[2]int64]bool)
+	var key int64
+	var number int32
+	if _, err := pgx.ForEachRow(rows, []any{&key, &number}, func() error { got[[2]int64{key, int64(number)}] = true; return nil }); err != nil {
+		return s.failed(ctx, err)
+	}
+	for _, c := range chosen {
+		if got[[2]int64{c.key, int64(c.number)}] {
+			c.token++
+			t.claimed = append(t.claimed, c)
+		}
+	}
+	return nil
+}

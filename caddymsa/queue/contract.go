@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // Spool keeps messages on stable storage between acceptance and the end of delivery. It is the
@@ -102,11 +104,12 @@ type Operator interface {
 	List(ctx context.Context, after string, yield func(*EntryView) bool) error
 	// Change alters a message's Status and those of its Jobs that are not Leased in one step, and
 	// returns how many are. Jobs without a number are new. An error of change is returned and
-	// nothing altered; change may be called again when somebody else was faster.
+	// nothing altered; change may be called again when somebody else was faster. What it leaves in
+	// Facts is part of the same commit.
 	Change(ctx context.Context, id string, change func(*EntryView) error) (inFlight int, err error)
 	// Delete takes a message away and returns how many of its jobs were in flight, whose Record
-	// succeeds without effect.
-	Delete(ctx context.Context, id string) (inFlight int, err error)
+	// succeeds without effect. The facts are part of the same commit.
+	Delete(ctx context.Context, id string, facts ...journal.Fact) (inFlight int, err error)
 	// Lanes calls yield for the lanes that have jobs, in any order.
 	Lanes(ctx context.Context, yield func(LaneInfo) bool) error
 	// InLane returns the ids of up to limit messages with a job that waits in the lane, the oldest
@@ -156,8 +159,7 @@ type Draft interface {
 	Abort()
 }
 
-// Accept is what is committed of a message beside its body. Facts for the journal get their
-// place here and in Record: they are part of the same commit.
+// Accept is what is committed of a message beside its body.
 type Accept struct {
 	// Entry is the envelope, written once. The caller leaves it alone afterwards.
 	Entry *Entry
@@ -170,6 +172,8 @@ type Accept struct {
 	// Once has the message committed only if none was that is the same: else *BeforeError. Nil: in any case. A
 	// Rememberer heeds it, others do not.
 	Once *Once
+	// Facts for the journal are part of the same commit, where the spool is a journal.Journal.
+	Facts []journal.Fact
 }
 
 // Once is by what messages are the same, and for how long that counts.
@@ -238,6 +242,9 @@ type Record struct {
 	Events []Event
 	// Remove ends the entry whatever else is left of it.
 	Remove bool
+	// Facts for the journal are part of the same commit. For an entry that was deleted they are kept too: what was
+	// delivered was delivered.
+	Facts []journal.Fact
 }
 
 // MessageDraft is a message that is committed with a Record.

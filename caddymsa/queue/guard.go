@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // Guard returns the spool for goroutines whose panic would end the process: a panic in it is an error like
@@ -64,9 +66,9 @@ func (s *guardedSpool) Change(ctx context.Context, id string, change func(*Entry
 	return s.Spool.Change(ctx, id, change)
 }
 
-func (s *guardedSpool) Delete(ctx context.Context, id string) (inFlight int, err error) {
+func (s *guardedSpool) Delete(ctx context.Context, id string, facts ...journal.Fact) (inFlight int, err error) {
 	defer caught(s.log, &err)
-	return s.Spool.Delete(ctx, id)
+	return s.Spool.Delete(ctx, id, facts...)
 }
 
 func (s *guardedSpool) Lanes(ctx context.Context, yield func(LaneInfo) bool) (err error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
@@ -88,8 +89,8 @@ func (s crashing) Change(ctx context.Context, id string, f func(*queue.EntryView
 	return n, err
 }
 
-func (s crashing) Delete(ctx context.Context, id string) (n int, err error) {
-	err = s.calls.call(func() error { n, err = s.MemSpool.Delete(ctx, id); return err })
+func (s crashing) Delete(ctx context.Context, id string, facts ...journal.Fact) (n int, err error) {
+	err = s.calls.call(func() error { n, err = s.MemSpool.Delete(ctx, id, facts...); return err })
 	return n, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // Status is what changes of an entry as a whole.
@@ -146,6 +147,8 @@ type EntryView struct {
 	Jobs   []Job // all of them, those that have ended too
 	// StatusLeased: somebody has the job that follows from the status (Notify, Bury).
 	StatusLeased bool
+	// Facts are what a change of Operator.Change has the journal keep of it.
+	Facts []journal.Fact
 }
 
 // Open is how many jobs have a recipient to deliver to.

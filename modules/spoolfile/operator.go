@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -229,7 +230,7 @@ func (s *Store) Change(ctx context.Context, id string, change func(*queue.EntryV
 }
 
 // Delete takes a message away.
-func (s *Store) Delete(ctx context.Context, id string) (inFlight int, err error) {
+func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (inFlight int, err error) {
 	e, err := s.grab(ctx, id)
 	if err != nil {
 		return 0, err

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -153,7 +154,7 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 }
 
 // Delete implements queue.Operator.
-func (s *Store) Delete(ctx context.Context, id string) (inFlight int, err error) {
+func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (inFlight int, err error) {
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -92,7 +93,7 @@ func (s *MemSpool) endIfDone(m *memEntry) {
 }
 
 // Delete implements queue.Operator.
-func (s *MemSpool) Delete(ctx context.Context, id string) (int, error) {
+func (s *MemSpool) Delete(ctx context.Context, id string, facts ...journal.Fact) (int, error) {
 	if err := s.enter(ctx); err != nil {
 		return 0, err
 	}

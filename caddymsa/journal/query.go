@@ -1,0 +1,61 @@
+package journal
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+)
+
+// Query says which facts are wanted: those that meet all that is set.
+type Query struct {
+	ID        string
+	User      string // folded as addresses are
+	Address   string // of the sender or a recipient
+	Sender    string
+	Recipient string
+	What      []Kind
+	Since     time.Time // at or after
+	Until     time.Time // before
+	HopID     string    // the next hop's queue id
+	Text      string    // a part of Text, Answer or Reply, in any case
+	// Before is where an earlier answer ended: only older facts. Empty: from the latest on.
+	Before Position
+}
+
+// Match tells whether a fact meets the query, Before excepted.
+func (q *Query) Match(f *Fact) bool {
+	switch {
+	case q.ID != "" && f.ID != q.ID && f.Notification != q.ID,
+		q.User != "" && Fold(f.User) != Fold(q.User),
+		q.Sender != "" && Fold(f.Sender) != Fold(q.Sender),
+		q.Recipient != "" && !f.hasRecipient(Fold(q.Recipient)),
+		q.Address != "" && Fold(f.Sender) != Fold(q.Address) && !f.hasRecipient(Fold(q.Address)),
+		len(q.What) > 0 && !slices.Contains(q.What, f.What),
+		!q.Since.IsZero() && f.Time.Before(q.Since),
+		!q.Until.IsZero() && !f.Time.Before(q.Until),
+		q.HopID != "" && (f.Visit == nil || f.HopID != q.HopID),
+		q.Text != "" && !f.says(strings.ToLower(q.Text)):
+		return false
+	}
+	return true
+}
+
+func (f *Fact) hasRecipient(folded string) bool {
+	return slices.ContainsFunc(f.Recipients, func(r string) bool { return Fold(r) == folded })
+}
+
+func (f *Fact) says(lower string) bool {
+	return strings.Contains(strings.ToLower(f.Text), lower) || strings.Contains(strings.ToLower(f.Reply), lower) ||
+		f.Visit != nil && strings.Contains(strings.ToLower(f.Answer), lower)
+}
+
+// Fold is the one form of an address or user name by which a journal compares and finds it.
+func Fold(name string) string {
+	if a, err := mailaddr.Parse(name, true); err == nil {
+		return a.Key()
+	}
+	return names.Fold(name)
+}

@@ -18,12 +18,14 @@ const (
 	Expired   Kind = "expired"   // for good, by its age
 	Bounced   Kind = "bounced"   // the sender was told of failures; Notification
 	Told      Kind = "told"      // the sender was told of something else; Notification, Text says of what
+	Untold    Kind = "untold"    // nobody is told of failures; Text says why
 	Held      Kind = "held"      // Text says why, By who if it was an operator
 	Released  Kind = "released"
 	Retried   Kind = "retried"  // the operator wants it tried at once
 	Rerouted  Kind = "rerouted" // Text names the server whose routes take it
-	Deleted   Kind = "deleted"
-	Refused   Kind = "refused" // a user was refused; it has no message, and no commit to ride on: see Noter
+	Deleted   Kind = "deleted"  // Recipients are those that waited; an attempt under way can still end in Delivered
+	Moved     Kind = "moved"    // to another spool, which has it from now on with its facts; Text names that
+	Refused   Kind = "refused"  // a user was refused; it has no message, and no commit to ride on: see Noter
 )
 
 // Final tells whether nothing follows such a fact for the recipients that it names.
@@ -52,7 +54,7 @@ type Fact struct {
 
 	*Submission
 	*Visit
-	// Notification is the queue id of what the sender was sent, or why nothing was is in Text.
+	// Notification is the queue id of what the sender was sent.
 	Notification string `json:"notification,omitempty"`
 	// By is the operator who did it, as far as that is known. Empty: the server itself.
 	By string `json:"by,omitempty"`
@@ -61,6 +63,21 @@ type Fact struct {
 	Reply  string `json:"reply,omitempty"`
 	// Policy that held or refused it.
 	Policy string `json:"policy,omitempty"`
+	// Carried: it came with its message out of another spool's journal. Who follows facts to act on them passes over
+	// it, since it was followed there.
+	Carried bool `json:"carried,omitempty"`
+}
+
+// OfDeleted are those of an attempt's facts that are kept where its message was deleted meanwhile: what was delivered
+// was delivered. Nothing follows the rest: the sender is not told, and no attempt comes after it.
+func OfDeleted(facts []Fact) []Fact {
+	var kept []Fact
+	for i := range facts {
+		if facts[i].What == Delivered {
+			kept = append(kept, facts[i])
+		}
+	}
+	return kept
 }
 
 // MaxRecipients is how many addresses a Deferred names.

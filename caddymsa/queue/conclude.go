@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 const (
@@ -141,6 +143,7 @@ func (a *attempt) conclude() {
 		a.q.opts.Observer.Held(a.e, a.rec.Hold)
 	}
 	a.remember(at)
+	a.noteOutcomes(at)
 	a.noteFailures(at)
 	a.noteSuccess(at)
 	if a.job.Pending() && !interrupted && a.schedule.Warn > 0 && !at.Before(a.began().Add(a.schedule.Warn)) {
@@ -220,6 +223,9 @@ func (a *attempt) noteFailures(at time.Time) {
 	}
 	a.failures = append(a.failures, a.tellSmaller(at, refused)...)
 	a.note(dsn.Failed, tell, at)
+	if len(a.failures) > 0 {
+		a.noteAbout(journal.Untold, a.failures, "", a.whyUntold(), at)
+	}
 }
 
 // nobodyToTell is why no notification is sent about the entry, or empty.
@@ -235,11 +241,18 @@ func (a *attempt) nobodyToTell() string {
 	return ""
 }
 
+// whyUntold is why nobody is told of a failure.
+func (a *attempt) whyUntold() string {
+	return cmp.Or(a.nobodyToTell(), askedNotToBeTold)
+}
+
+const askedNotToBeTold = "the sender asked not to be told"
+
 // drop logs the failure of recipients of which nobody is told.
 func (a *attempt) drop(failed []*Recipient) {
-	level, reason := zap.ErrorLevel, a.nobodyToTell()
-	if reason == "" {
-		level, reason = zap.InfoLevel, "the sender asked not to be told"
+	level, reason := zap.ErrorLevel, a.whyUntold()
+	if reason == askedNotToBeTold {
+		level = zap.InfoLevel
 	}
 	a.q.log.Log(level, "failure that nobody is told of", zap.String(fieldQueueID, a.e.ID), zap.String(fieldReason, reason),
 		zap.String(fieldSender, a.e.Sender), zap.Strings(fieldRecipients, addressesOf(failed)))

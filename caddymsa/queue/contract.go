@@ -242,8 +242,8 @@ type Record struct {
 	Events []Event
 	// Remove ends the entry whatever else is left of it.
 	Remove bool
-	// Facts for the journal are part of the same commit. For an entry that was deleted they are kept too: what was
-	// delivered was delivered.
+	// Facts for the journal are part of the same commit. For an entry that was deleted those of journal.OfDeleted are
+	// kept, and those of the Messages are not.
 	Facts []journal.Fact
 }
 

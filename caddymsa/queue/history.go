@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -53,29 +54,57 @@ func (m *EntryView) Events() []Event {
 // the rest are one.
 const maxKinds = 10
 
-// eachAlike calls f for each group of results that fared alike.
-func eachAlike(results []Result, f func([]Result)) {
-	type kind struct {
-		outcome          Outcome
-		cause, remoteMTA string
+// alikeBy is by what recipients fared alike.
+type alikeBy struct {
+	outcome          Outcome
+	expired          bool
+	cause, remoteMTA string
+	answer           Answer
+}
+
+// deferrals counts in how many ways recipients were deferred.
+type deferrals struct{ known map[alikeBy]bool }
+
+// roughly tells recipients apart by what went wrong.
+func (d *deferrals) roughly(res Result) alikeBy {
+	k := alikeBy{outcome: res.Outcome}
+	switch res.Outcome {
+	case OutcomeFailed, OutcomeDeferred:
+		k.cause, k.remoteMTA = res.Recipient.common().Error, res.Recipient.RemoteMTA
 	}
+	if res.Outcome != OutcomeDeferred || d.known[k] {
+		return k
+	}
+	if len(d.known) >= maxKinds-1 {
+		return alikeBy{outcome: res.Outcome}
+	}
+	if d.known == nil {
+		d.known = make(map[alikeBy]bool)
+	}
+	d.known[k] = true
+	return k
+}
+
+// exactly tells those whose end it was apart by the next hop's answer too.
+func (d *deferrals) exactly(res Result) alikeBy {
+	k := d.roughly(res)
+	if res.Outcome == OutcomeDelivered || res.Outcome == OutcomeFailed {
+		k.answer, k.expired = res.Answer, errors.Is(res.Err, ErrExpired)
+		if res.Recipient.Address != "" {
+			k.answer.Reply = strings.ReplaceAll(k.answer.Reply, res.Recipient.Address, ownAddress)
+		}
+	}
+	return k
+}
+
+// groupBy puts results together of which by says the same, in the order in which they come first.
+func groupBy(results []Result, by func(Result) alikeBy) (all [][]Result) {
 	if len(results) == 1 {
-		f(results)
-		return
+		return [][]Result{results}
 	}
-	groups := make(map[kind]int)
-	var all [][]Result
-	deferred := 0
+	groups := make(map[alikeBy]int)
 	for _, res := range results {
-		k := kind{outcome: res.Outcome}
-		if res.Outcome == OutcomeDeferred || res.Outcome == OutcomeFailed {
-			k.cause, k.remoteMTA = res.Recipient.common().Error, res.Recipient.RemoteMTA
-		}
-		if _, known := groups[k]; !known && res.Outcome == OutcomeDeferred {
-			if deferred++; deferred >= maxKinds {
-				k.cause, k.remoteMTA = "", ""
-			}
-		}
+		k := by(res)
 		g, known := groups[k]
 		if !known {
 			g = len(all)
@@ -84,8 +113,13 @@ func eachAlike(results []Result, f func([]Result)) {
 		}
 		all[g] = append(all[g], res)
 	}
-	for _, group := range all {
-		f(group)
+	return all
+}
+
+// eachAlike calls f for each group of results that fared alike.
+func eachAlike(results []Result, f func([]Result)) {
+	for _, alike := range groupBy(results, new(deferrals).roughly) {
+		f(alike)
 	}
 }
 

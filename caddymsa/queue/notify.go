@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // wants is what NOTIFY says of a kind of notification (RFC 3461 section 4.1): without it
@@ -160,6 +161,11 @@ func (a *attempt) notifications(at time.Time) (all []told, err error) {
 		}
 		slices.Sort(v.To)
 		a.rec.Events = append(a.rec.Events, v)
+		if action == dsn.Failed {
+			a.noteAbout(journal.Bounced, t.about, t.id, "", at)
+		} else {
+			a.noteAbout(journal.Told, t.about, t.id, string(action), at)
+		}
 		all = append(all, t)
 	}
 	return all, nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 const (
@@ -30,6 +32,8 @@ type Queue struct {
 	opts   Options
 	log    *zap.Logger
 	notify <-chan struct{} // the spool's, or nil
+
+	journal bool // the spool is one besides
 
 	wake  chan struct{} // a generation came or went, or a lane has changed
 	freed chan struct{} // a worker ended
@@ -58,6 +62,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 	if sharer, ok := spool.(LaneSharer); ok {
 		q.lanes.sharer = &guardedSharer{sharer, q.log}
 	}
+	_, q.journal = spool.(journal.Journal)
 	if n, ok := spool.(Notifier); ok {
 		q.notify = n.Notify()
 	}

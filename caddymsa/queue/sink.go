@@ -140,6 +140,8 @@ type Settings struct {
 	FirstProbe, LastProbe time.Duration
 	// Grace is how long an attempt that cannot be taken back goes on when its configuration is left.
 	Grace time.Duration
+	// NoFacts: the journal is off.
+	NoFacts bool
 }
 
 // Host gives the generation in charge. interrupt is closed when that generation must be left: attempts

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // A notification that is refused for what it carries is sent again without that: with the message's header only, then as text alone. Otherwise
@@ -43,10 +44,14 @@ func (a *attempt) tellSmaller(at time.Time, refused []*Recipient) (left []*Recip
 	}
 	a.refused = refused
 	a.rec.Messages = append(a.rec.Messages, m)
+	a.noteAbout(journal.Told, refused, m.Entry.ID, toldSmaller, at)
 	a.q.log.Warn("a notification was refused; a smaller one is sent", zap.String(fieldQueueID, a.e.ID), zap.String(fieldBounce, m.Entry.ID),
 		zap.String(fieldReason, refused[0].Error), zap.Strings(fieldRecipients, addressesOf(refused)))
 	return nil
 }
+
+// toldSmaller is what the journal says of a notification in the place of one that was refused.
+const toldSmaller = "the same, without what was refused"
 
 // smallerAgain makes the draft anew that a failed Record has aborted.
 func (a *attempt) smallerAgain() {
@@ -54,8 +59,10 @@ func (a *attempt) smallerAgain() {
 		return
 	}
 	a.rec.Messages = nil
+	a.rec.Facts = slices.DeleteFunc(a.rec.Facts, func(f journal.Fact) bool { return f.Text == toldSmaller })
 	if m, err := a.smaller(a.rec.At, a.refused); err == nil {
 		a.rec.Messages = append(a.rec.Messages, m)
+		a.noteAbout(journal.Told, a.refused, m.Entry.ID, toldSmaller, a.rec.At)
 	}
 }
 
@@ -86,5 +93,5 @@ func (a *attempt) smaller(at time.Time, refused []*Recipient) (m MessageDraft, e
 	for _, r := range refused {
 		e.Recipients = append(e.Recipients, Recipient{Address: r.Address, Route: r.Route})
 	}
-	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: slices.Clone(a.q.Jobs(a.ctx, a.g, e))}}, nil
+	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: slices.Clone(a.q.Jobs(a.ctx, a.g, e)), Facts: a.acceptedFacts(e)}}, nil
 }

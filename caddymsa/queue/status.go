@@ -19,6 +19,7 @@ type Status struct {
 	HeldBefore string `json:"held_before,omitempty"`
 	// GivenUp is what the operator has the sender told: nothing is tried any more, from GivenUpAt on.
 	GivenUp   string    `json:"given_up,omitempty"`
+	GivenUpBy string    `json:"given_up_by,omitempty"` // the operator
 	GivenUpAt time.Time `json:"given_up_at,omitzero"`
 	// Asked is when the operator last wanted it tried at once: an attempt that was under way then
 	// and fails is followed by another.

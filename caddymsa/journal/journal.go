@@ -15,7 +15,7 @@ type Reader interface {
 	Facts(ctx context.Context, q *Query, yield func(*Fact) bool) error
 	// Follow returns up to limit facts that come after a place, in an order in which each fact of a message
 	// follows those before it and nothing is ever added before what was returned. None: there is
-	// nothing more yet.
+	// nothing more yet, or something is being committed before which nothing else may be told.
 	Follow(ctx context.Context, after Position, limit int) ([]Fact, error)
 }
 
@@ -30,7 +30,7 @@ type Noter interface {
 type Cursors interface {
 	// Cursor returns what SetCursor said last; "" at first.
 	Cursor(ctx context.Context, name string) (Position, error)
-	// SetCursor moves it. Facts behind the least of the cursors are kept beyond Limits, as long as there is room.
+	// SetCursor moves it. Facts after the least of the cursors are kept beyond Limits, up to twice MaxSize.
 	SetCursor(ctx context.Context, name string, p Position) error
 	// DropCursor forgets a follower.
 	DropCursor(ctx context.Context, name string) error
@@ -38,20 +38,20 @@ type Cursors interface {
 
 // Keeper bounds a journal.
 type Keeper interface {
-	// SetLimits says how much is kept from now on.
+	// SetLimits says how much is kept from now on. Until it is called the spool forgets nothing.
 	SetLimits(l Limits)
-	// Purge takes an address out of all facts, wherever it stands in them, and returns how many were changed. What
+	// Purge takes an address out of all facts, wherever it stands in them (Fact.Forget), and returns how many were changed. What
 	// comes later is kept.
 	Purge(ctx context.Context, address string) (facts int, err error)
 	// Stat is how much there is, and when the oldest fact was.
 	Stat(ctx context.Context) (Stat, error)
 }
 
-// Limits of a journal: what is older or more is forgotten, the oldest first.
+// Limits of a journal: what is older or more is forgotten within a minute or so, the oldest first. Zero: any.
 type Limits struct {
 	Off     bool // nothing new is kept
 	Keep    time.Duration
-	MaxSize int64 // octets
+	MaxSize int64 // octets, as the spool reckons what facts take with all that finds them
 }
 
 // Default limits.
@@ -66,6 +66,16 @@ type Stat struct {
 	Octets  int64     `json:"octets"`
 	Oldest  time.Time `json:"oldest,omitzero"`
 	Dropped int64     `json:"dropped"` // facts that Note dropped, since the start
+	// End is after all that Follow would return now: where a follower begins that is to hear of what is new only.
+	End Position `json:"-"`
+}
+
+// Claimer is what a Journal that nodes share can be besides: one node at a time acts for a follower. Where
+// the journal is no Claimer, this node is the only one.
+type Claimer interface {
+	// Claim waits until no other node, and nobody else here, has the follower. lost is closed when it may be another's
+	// by now, such as after the node was out of touch. release gives it back.
+	Claim(ctx context.Context, follower string) (lost <-chan struct{}, release func(), err error)
 }
 
 // Journal is all of it: what a Spool can be besides (queue.Spool).

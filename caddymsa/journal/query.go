@@ -43,6 +43,31 @@ func (q *Query) Match(f *Fact) bool {
 	return true
 }
 
+// Keys are the names by which the fact is found, each once: its message, the notification about it, its user and
+// all addresses, folded.
+func (f *Fact) Keys() []string {
+	keys := append(make([]string, 0, 4+len(f.Recipients)), f.ID, f.Notification, Fold(f.User), Fold(f.Sender))
+	for _, r := range f.Recipients {
+		keys = append(keys, Fold(r))
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	if keys[0] == "" {
+		keys = keys[1:]
+	}
+	return keys
+}
+
+// Keys are what Fact.Keys has of each fact that the query asks for, the rarest first; none: any fact may meet it.
+func (q *Query) Keys() (keys []string) {
+	for _, key := range []string{q.ID, Fold(q.Recipient), Fold(q.Address), Fold(q.Sender), Fold(q.User)} {
+		if key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 func (f *Fact) hasRecipient(folded string) bool {
 	return slices.ContainsFunc(f.Recipients, func(r string) bool { return Fold(r) == folded })
 }

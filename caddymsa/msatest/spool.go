@@ -78,6 +78,16 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Once", (*spoolTest).testOnce},
 		{"Moved", (*spoolTest).testMoved},
 
+		{"JournalCommits", (*spoolTest).testJournalCommits},
+		{"JournalWhole", (*spoolTest).testJournalWhole},
+		{"JournalFollow", (*spoolTest).testJournalFollow},
+		{"JournalQueries", (*spoolTest).testJournalQueries},
+		{"JournalPages", (*spoolTest).testJournalPages},
+		{"JournalPurge", (*spoolTest).testJournalPurge},
+		{"JournalLimits", (*spoolTest).testJournalLimits},
+		{"JournalCursors", (*spoolTest).testJournalCursors},
+		{"JournalNotes", (*spoolTest).testJournalNotes},
+
 		{"Reopen", (*spoolTest).testReopen},
 		{"Closed", (*spoolTest).testClosed},
 		{"Concurrent", (*spoolTest).testConcurrent},

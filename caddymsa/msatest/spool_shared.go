@@ -34,6 +34,8 @@ func Shared(t *testing.T, open func(t testing.TB) SharedSpool) {
 		{"LanePlaces", (*sharedTest).testPlaces},
 		{"LanePlaceOfNewcomer", (*sharedTest).testPlaceOfNewcomer},
 		{"LaneConditions", (*sharedTest).testConditions},
+		{"Journal", (*sharedTest).testJournal},
+		{"JournalClaim", (*sharedTest).testJournalClaim},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			shared := open(t)

@@ -80,6 +80,7 @@ func (d *memDraft) commit(a *queue.Accept) error {
 		d.s.put(m, jobs[i].Clone())
 	}
 	d.s.byID[a.Entry.ID] = m
+	d.s.keep(a.Facts)
 	d.s.wake()
 	return nil
 }

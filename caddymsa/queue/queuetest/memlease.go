@@ -77,6 +77,7 @@ func (l *memLease) Record(ctx context.Context, r *queue.Record) (err error) {
 		for _, m := range r.Messages {
 			m.Draft.Abort()
 		}
+		s.keep(r.Facts)
 		s.wake()
 		return nil
 	}
@@ -85,6 +86,7 @@ func (l *memLease) Record(ctx context.Context, r *queue.Record) (err error) {
 			return err
 		}
 	}
+	s.keep(r.Facts)
 	for _, j := range m.status.Apply(r, l.status, m.next) {
 		s.put(m, &j)
 	}

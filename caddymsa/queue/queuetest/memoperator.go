@@ -63,6 +63,7 @@ func (s *MemSpool) Change(ctx context.Context, id string, change func(*queue.Ent
 		s.put(m, v.Jobs[i].Clone())
 	}
 	s.endIfDone(m)
+	s.keep(v.Facts)
 	s.wake()
 	return v.InFlight(), nil
 }
@@ -103,6 +104,7 @@ func (s *MemSpool) Delete(ctx context.Context, id string, facts ...journal.Fact)
 		return 0, queue.ErrNotFound
 	}
 	delete(s.byID, id)
+	s.keep(facts)
 	return m.view().InFlight(), nil
 }
 

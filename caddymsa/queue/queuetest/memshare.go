@@ -38,6 +38,7 @@ func (s *MemSpool) move() {
 // leave is when the node's leases have ended, and its part of the lanes with them.
 func (s *MemSpool) leave() {
 	s.endLeases()
+	s.loseClaims()
 	s.share = memShare{}
 	s.move()
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -32,6 +33,9 @@ type MemSpool struct {
 	cut    bool
 	latest time.Time
 	share  memShare
+	limits journal.Limits
+	notes  journal.Notes
+	claims []*memClaim
 }
 
 // memStore is what the nodes share.
@@ -43,6 +47,7 @@ type memStore struct {
 	joined     int // nodes so far that deliver
 	conditions map[string]queue.LaneCondition
 	once       map[[32]byte]remembered
+	journal    memJournal
 	served     map[string]int // user, and user in lane, to the number of the turn that was last given
 }
 
@@ -67,7 +72,8 @@ type memJob struct {
 
 // NewMemSpool returns an empty spool.
 func NewMemSpool() *MemSpool {
-	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), once: make(map[[32]byte]remembered), conditions: make(map[string]queue.LaneCondition)}}).Node()
+	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), once: make(map[[32]byte]remembered), conditions: make(map[string]queue.LaneCondition),
+		journal: memJournal{cursors: make(map[string]int64), claimed: make(map[string]chan struct{})}}}).Node()
 }
 
 // Node opens the spool once more.

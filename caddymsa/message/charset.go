@@ -40,6 +40,13 @@ func CharsetName(label string) string {
 	return label
 }
 
+// KnownCharset tells whether a label is one of IANA's register, or one that programs write besides.
+// Browsers know others.
+func KnownCharset(label string) bool {
+	_, ok := charsets()[strings.ToLower(strings.TrimSpace(label))]
+	return ok
+}
+
 // Charset returns the encoding that decodes text in the character set, or nil if there is none.
 func Charset(label string) encoding.Encoding {
 	name := CharsetName(label)

@@ -26,6 +26,9 @@ func TestCharsetName(t *testing.T) {
 			if got := CharsetName(alias); got != name {
 				t.Errorf("%s is %s, want %s", alias, got, name)
 			}
+			if KnownCharset(alias) != (name != "x-none") {
+				t.Errorf("%s is known, or is not", alias)
+			}
 		}
 	}
 }

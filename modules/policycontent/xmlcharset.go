@@ -35,6 +35,7 @@ func decoded(r io.Reader, label string) (io.Reader, xmlCharset, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, xmlCharset{}, err
 	}
+	said := label
 	if label != "" {
 		label = message.CharsetName(label)
 	}
@@ -58,7 +59,8 @@ func decoded(r io.Reader, label string) (io.Reader, xmlCharset, error) {
 	case label == "":
 		label = "utf-8"
 		if m := declaration.FindSubmatch(head); m != nil {
-			label = message.CharsetName(string(m[1]))
+			said = string(m[1])
+			label = message.CharsetName(said)
 		}
 	}
 	charset := xmlCharset{name: label, marked: true, agrees: func(declared string) bool { return message.CharsetName(declared) == label }}
@@ -70,11 +72,11 @@ func decoded(r io.Reader, label string) (io.Reader, xmlCharset, error) {
 	case strings.HasPrefix(label, "utf-16"), strings.HasPrefix(label, "utf-32"), strings.HasPrefix(label, "iso-10646-ucs-"):
 		return nil, charset, notWellFormed("it is not in %s, as it says", strings.ToUpper(label))
 	}
-	enc := message.Charset(label)
-	if enc == nil {
+	text := newLegacyReader(br, said)
+	if text == nil {
 		return nil, charset, notWellFormed("its charset %s is unknown", short(label))
 	}
-	return &noReplacement{r: enc.NewDecoder().Reader(br)}, charset, nil
+	return text, charset, nil
 }
 
 // wide reads UTF-16. Without a byte order mark the charset has to be said (XML 1.0 section 4.3.3).
@@ -86,46 +88,31 @@ func wide(br *bufio.Reader, label, order string, marked bool) (io.Reader, xmlCha
 		declared = message.CharsetName(declared)
 		return declared == "utf-16" || declared == order
 	}}
-	return &fromUTF16{r: br, big: order == "utf-16be"}, charset, nil
+	return &byCharacter{next: (&fromUTF16{r: br, big: order == "utf-16be"}).next}, charset, nil
 }
 
 // fromUTF16 decodes UTF-16. The library's decoder makes U+FFFD of what is invalid, which may also be
 // in a document.
 type fromUTF16 struct {
-	r     *bufio.Reader
-	big   bool
-	ready []byte
-	err   error
+	r   *bufio.Reader
+	big bool
 }
 
-func (d *fromUTF16) Read(p []byte) (int, error) {
-	for len(d.ready) < len(p) && d.err == nil {
-		d.err = d.next()
-	}
-	n := copy(p, d.ready)
-	d.ready = d.ready[:copy(d.ready, d.ready[n:])]
-	if n == 0 && len(p) > 0 {
-		return 0, d.err
-	}
-	return n, nil
-}
-
-func (d *fromUTF16) next() error {
+func (d *fromUTF16) next(to []byte) ([]byte, error) {
 	r, err := d.unit()
 	if err != nil {
-		return err
+		return to, err
 	}
 	if utf16.IsSurrogate(r) {
 		low, err := d.unit()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+		if err != nil {
+			return to, notRead(err)
 		}
-		if r = utf16.DecodeRune(r, low); err != nil || r == utf8.RuneError {
-			return notWellFormed("it is not in the charset that it says")
+		if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+			return to, errNotInCharset()
 		}
 	}
-	d.ready = utf8.AppendRune(d.ready, r)
-	return nil
+	return utf8.AppendRune(to, r), nil
 }
 
 // unit reads 16 bits.
@@ -136,10 +123,8 @@ func (d *fromUTF16) unit() (rune, error) {
 	}
 	second, err := d.r.ReadByte()
 	switch {
-	case errors.Is(err, io.EOF):
-		return 0, notWellFormed("it is not in the charset that it says")
 	case err != nil:
-		return 0, err
+		return 0, notRead(err)
 	case d.big:
 		return rune(first)<<8 | rune(second), nil
 	}
@@ -155,24 +140,6 @@ func (a *asciiOnly) Read(p []byte) (int, error) {
 		if c >= utf8.RuneSelf {
 			return 0, notWellFormed("it is not in US-ASCII, as it says")
 		}
-	}
-	return n, err
-}
-
-// noReplacement refuses U+FFFD, which is what invalid text is decoded to.
-type noReplacement struct {
-	r    io.Reader
-	tail []byte
-}
-
-func (d *noReplacement) Read(p []byte) (int, error) {
-	n, err := d.r.Read(p)
-	d.tail = append(d.tail, p[:n]...)
-	if bytes.Contains(d.tail, []byte("\uFFFD")) {
-		return 0, notWellFormed("it is not in the charset that it says")
-	}
-	if keep := 2; len(d.tail) > keep {
-		d.tail = append(d.tail[:0], d.tail[len(d.tail)-keep:]...)
 	}
 	return n, err
 }

@@ -62,6 +62,9 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Notes", (*spoolTest).testNotes},
 		{"NotesWait", (*spoolTest).testNotesWait},
 		{"DeadLetter", (*spoolTest).testDeadLetter},
+		{"Copies", (*spoolTest).testCopies},
+		{"CopyNotes", (*spoolTest).testCopyNotes},
+		{"CopyInFlight", (*spoolTest).testCopyInFlight},
 
 		{"Held", (*spoolTest).testHeld},
 		{"Change", (*spoolTest).testChange},

@@ -20,20 +20,24 @@ func (s *spoolTest) testMoved() {
 		a := spoolAccept(fmt.Sprintf("Q%d", i), spoolNoon)
 		one, two := a.Jobs[0].Clone(), a.Jobs[0].Clone()
 		one.Recipients, two.Recipients, two.Number, two.Lane = one.Recipients[:1], two.Recipients[1:], 2, "mx/example.com"
-		a.Jobs = []queue.Job{*one, *two}
+		a.Jobs = []queue.Job{*one, *two, withCopy(a.Entry.ID).Jobs[1]}
+		a.Jobs[2].Number = 3
 		a.Header = []byte("Received: x\r\n")
 		s.commit(a, "body\r\n", nil)
 	}
 	s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "by the operator" })
 	s.change("Q2", func(m *queue.EntryView) {
 		m.Jobs[0].Recipients[0].State, m.Jobs[0].Attempts = queue.Delivered, 1
+		m.Jobs[2].Attempts, m.Jobs[2].Due = 3, spoolNoon.Add(time.Hour)
 		m.Jobs[1].Attempts, m.Jobs[1].Warned, m.Jobs[1].Due = 7, true, spoolNoon.Add(time.Hour)
 		m.Status.Notes = []queue.Note{{Seq: 1, Time: spoolNoon, Action: dsn.Delayed, To: queue.Indexes{1}}}
 		m.Status.NotesSeq, m.Status.NotesDue = 1, spoolNoon.Add(time.Minute)
 	})
 	s.change("Q3", func(m *queue.EntryView) {
 		for i := range m.Jobs {
-			m.Jobs[i].Recipients[0].State = queue.Failed
+			for k := range m.Jobs[i].Recipients {
+				m.Jobs[i].Recipients[k].State = queue.Failed
+			}
 		}
 		m.Status.Dead = spoolNoon.Add(24 * time.Hour)
 	})

@@ -165,7 +165,7 @@ type Accept struct {
 	Entry *Entry
 	// Header is prepended to the body when the message is read.
 	Header []byte
-	// Jobs share the entry's recipients among them. Nil: one job, unrouted and due at once.
+	// Jobs share the entry's recipients among them, those of each copy once more. Nil: one job, unrouted and due at once.
 	Jobs []Job
 	// Held says why the message is held from the beginning; empty: it is not.
 	Held string
@@ -223,8 +223,8 @@ type Record struct {
 	// Jobs are the job itself, with its number, and those that were split off, without one. A job
 	// without a pending recipient has ended.
 	Jobs []Job
-	// Notes are added to what the sender is to be told, at NotesDue or when the entry's last job
-	// has ended, if that is sooner.
+	// Notes are added to what the sender is to be told, at NotesDue or when the last of the entry's jobs that is
+	// not a copy has ended, if that is sooner.
 	Notes    []Note
 	NotesDue time.Time
 	// Told is the Seq up to which notes were told, by what is in Messages.

@@ -22,6 +22,9 @@ const (
 type Job struct {
 	Number int  `json:"number"` // within the entry, from 1 on
 	Kind   Kind `json:"kind,omitempty"`
+	// Copy names what the job is one of: a copy of the message for somebody beside its recipients. All of them are in
+	// it, with what became of the copy there; of themselves that says nothing. Empty: it is theirs.
+	Copy string `json:"copy,omitempty"`
 	// Lane is where the recipients' copies go next. Empty: unrouted; that is found out when it is leased.
 	Lane string `json:"lane,omitempty"`
 	// Stamp is of the configuration that said so.

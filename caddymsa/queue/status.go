@@ -56,14 +56,15 @@ func (s *Status) Clone() *Status {
 	return &c
 }
 
-// Special is the job that follows from the status of an entry with so many open jobs, if there is one.
-func (s *Status) Special(open int) (job Job, ok bool) {
+// Special is the job that follows from the status of an entry with so many open jobs, so many of them copies, if
+// there is one.
+func (s *Status) Special(open, copies int) (job Job, ok bool) {
 	switch {
 	case s.Held != "":
 		return Job{}, false
 	case len(s.Notes) > 0:
 		job = Job{Kind: Notify, Due: s.NotesDue}
-		if open == 0 {
+		if open == copies {
 			job.Due = time.Time{}
 		}
 		return job, true
@@ -90,13 +91,13 @@ func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
 			next++
 		}
 		if j.Pending() {
-			if s.GivenUp != "" {
+			if s.GivenUp != "" && j.Copy == "" {
 				j.Deadline = s.GivenUpAt
 			}
 			if !s.Asked.Equal(leased.Asked) {
 				j.Due = r.At
 			}
-			if s.Rerouted != leased.Rerouted {
+			if s.Rerouted != leased.Rerouted && j.Copy == "" {
 				j.Lane, j.Stamp, j.Due = "", "", r.At
 			}
 		}
@@ -152,7 +153,7 @@ type EntryView struct {
 	Facts []journal.Fact
 }
 
-// Open is how many jobs have a recipient to deliver to.
+// Open is how many jobs have a recipient to deliver to, copies included.
 func (m *EntryView) Open() (n int) {
 	for i := range m.Jobs {
 		if m.Jobs[i].Pending() {
@@ -160,6 +161,17 @@ func (m *EntryView) Open() (n int) {
 		}
 	}
 	return n
+}
+
+// OnlyCopies tells whether copies are all that is left to deliver.
+func (m *EntryView) OnlyCopies() bool {
+	copies := 0
+	for i := range m.Jobs {
+		if m.Jobs[i].Pending() && m.Jobs[i].Copy != "" {
+			copies++
+		}
+	}
+	return copies > 0 && copies == m.Open()
 }
 
 // InFlight is how many jobs are leased.
@@ -183,10 +195,13 @@ func (m *EntryView) Server() string {
 // DeadLetter tells whether nothing is tried any more and it is kept for the operator.
 func (m *EntryView) DeadLetter() bool { return !m.Status.Dead.IsZero() && m.Open() == 0 }
 
-// Recipients are the entry's with what has become of them.
+// Recipients are the entry's with what has become of them, whatever became of copies.
 func (m *EntryView) Recipients() []Recipient {
 	all := slices.Clone(m.Entry.Recipients)
 	for i := range m.Jobs {
+		if m.Jobs[i].Copy != "" {
+			continue
+		}
 		for _, r := range m.Jobs[i].Recipients {
 			all[r.Index] = r
 		}
@@ -194,10 +209,11 @@ func (m *EntryView) Recipients() []Recipient {
 	return all
 }
 
-// Next is when the next job that waits is due; zero when none does.
+// Next is when the next job that waits is due, one of a copy only where no other is left; zero when none does.
 func (m *EntryView) Next() (next time.Time) {
+	copies := m.OnlyCopies()
 	for i := range m.Jobs {
-		if j := &m.Jobs[i]; j.Pending() && !j.Leased && (next.IsZero() || j.Due.Before(next)) {
+		if j := &m.Jobs[i]; j.Pending() && !j.Leased && (j.Copy == "" || copies) && (next.IsZero() || j.Due.Before(next)) {
 			next = j.Due
 		}
 	}
@@ -206,6 +222,6 @@ func (m *EntryView) Next() (next time.Time) {
 
 // Buries tells whether the entry, with so many open jobs, is still a dead letter to be forgotten.
 func (s *Status) Buries(open int) bool {
-	j, ok := s.Special(open)
+	j, ok := s.Special(open, 0)
 	return ok && j.Kind == Bury
 }

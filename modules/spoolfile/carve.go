@@ -13,7 +13,7 @@ type raw struct {
 // carve finds the envelope records in octets that cannot be trusted, by their own checksums.
 func carve(b []byte, found func(id string, value []byte)) {
 	for at := 0; at+envelopeFixed <= len(b); at++ {
-		if b[at] != recordVersion || b[at+1] > envelopeSummed|envelopeHeld {
+		if b[at] != recordVersion && b[at] != recordCopies || b[at+1] > envelopeSummed|envelopeHeld {
 			continue
 		}
 		n := int(binary.BigEndian.Uint32(b[at+2:]))

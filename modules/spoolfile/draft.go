@@ -272,7 +272,7 @@ func (s *Store) appear(m *newMessage) {
 	defer s.schedule.mu.Unlock()
 	last := &m.e.jobs
 	for i := range m.jobs {
-		j := &job{e: m.e, number: int32(i) + 1}
+		j := &job{e: m.e, number: int32(i) + 1, copied: m.jobs[i].Copy != ""}
 		*last, last = j, &j.sibling
 		s.schedule.put(j, m.jobs[i].Lane, nanos(m.jobs[i].Due), nanos(m.jobs[i].Deadline), !m.jobs[i].Pending())
 	}

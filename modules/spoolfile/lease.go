@@ -79,7 +79,7 @@ func (s *Store) lease(j *job) (*lease, error) {
 	l := &lease{s: s, j: j, entry: m.entry, status: m.status}
 	if j.number == 0 {
 		s.schedule.mu.Lock()
-		special, ok := m.status.Special(j.e.open())
+		special, ok := m.status.Special(j.e.open(), j.e.copies())
 		s.schedule.mu.Unlock()
 		if !ok {
 			return nil, queue.ErrNotFound

@@ -77,7 +77,7 @@ func (s *Store) happen(p *pending) {
 		q := &p.jobs[i]
 		j := e.job(q.Number)
 		if j == nil {
-			j = &job{e: e, number: int32(q.Number)}
+			j = &job{e: e, number: int32(q.Number), copied: q.Copy != ""}
 			e.link(j)
 			e.next = max(e.next, j.number+1)
 		} else if j.lease == nil {

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"hash/fnv"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -48,6 +49,7 @@ const (
 	recordSecond  = 2
 	recordThird   = 3 // has no checksums
 	recordVersion = 4
+	recordCopies  = 5 // the same, with copies among the jobs
 	jobVersion    = 1
 	statusVersion = 1
 )
@@ -84,6 +86,7 @@ type firstJob struct {
 	due, deadline int64
 	lane, stamp   string
 	to            string // as queue.Indexes; empty: all
+	copied        string // the copy's name; empty: it is not one
 }
 
 // describe takes from the entry what the schedule goes by.
@@ -106,6 +109,9 @@ func (e *entry) encode(q *queue.Entry, jobs []queue.Job, body [][]byte) ([]byte,
 	}
 	b := make([]byte, envelopeFixed, 128+len(entry))
 	b[0] = recordVersion
+	if slices.ContainsFunc(jobs, func(j queue.Job) bool { return j.Copy != "" }) {
+		b[0] = recordCopies
+	}
 	if e.is(entrySummed) {
 		b[1] |= envelopeSummed
 	}
@@ -136,6 +142,9 @@ func (e *entry) encode(q *queue.Entry, jobs []queue.Job, body [][]byte) ([]byte,
 			to, _ = j.Indexes().MarshalText()
 		}
 		b = appendText(b, string(to))
+		if b[0] == recordCopies {
+			b = appendText(b, j.Copy)
+		}
 	}
 	b = append(b, entry...)
 	binary.BigEndian.PutUint32(b[2:], uint32(len(b)))
@@ -231,7 +240,7 @@ func (v *envelope) read(b []byte, names names) error {
 	r := reader{b: b[2:], names: names}
 	switch b[0] {
 	case recordThird:
-	case recordVersion:
+	case recordVersion, recordCopies:
 		if length, sum := r.uint32(), r.uint32(); r.bad || uint64(length) != uint64(len(b)) || sum != crc32.Checksum(r.b, castagnoli) {
 			return errRecord
 		}
@@ -247,7 +256,11 @@ func (v *envelope) read(b []byte, names names) error {
 		return errRecord
 	}
 	for range n {
-		v.jobs = append(v.jobs, firstJob{due: r.int64(), deadline: r.int64(), lane: r.text(), stamp: r.text(), to: r.text()})
+		j := firstJob{due: r.int64(), deadline: r.int64(), lane: r.text(), stamp: r.text(), to: r.text()}
+		if b[0] == recordCopies {
+			j.copied = r.text()
+		}
+		v.jobs = append(v.jobs, j)
 	}
 	if r.bad || v.priority < lowestPriority || v.priority > highestPriority {
 		return errRecord
@@ -283,13 +296,19 @@ func (v *envelope) job(e *queue.Entry, number int) (*queue.Job, error) {
 			return nil, err
 		}
 	}
-	j.Number, j.Lane, j.Stamp, j.Due, j.Deadline = number, f.lane, f.stamp, timeOf(f.due), timeOf(f.deadline)
+	j.Number, j.Lane, j.Stamp, j.Due, j.Deadline, j.Copy = number, f.lane, f.stamp, timeOf(f.due), timeOf(f.deadline), f.copied
 	return j, nil
 }
 
+// Flags of a job record.
+const (
+	jobEnded = 1 << iota
+	jobCopied
+)
+
 // storedJob is what the schedule needs of a job record.
 type storedJob struct {
-	ended                  bool
+	ended, copied          bool
 	written, due, deadline int64
 	lane                   string
 	json                   []byte
@@ -303,7 +322,10 @@ func encodeJob(j *queue.Job, written time.Time) ([]byte, error) {
 	b := make([]byte, 0, 64+len(j.Lane)+len(body))
 	b = append(b, jobVersion, 0)
 	if !j.Pending() {
-		b[1] = 1
+		b[1] |= jobEnded
+	}
+	if j.Copy != "" {
+		b[1] |= jobCopied
 	}
 	for _, t := range []time.Time{written, j.Due, j.Deadline} {
 		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t)))
@@ -313,8 +335,8 @@ func encodeJob(j *queue.Job, written time.Time) ([]byte, error) {
 
 func decodeJob(b []byte) (storedJob, error) {
 	r := &reader{b: b}
-	version := r.octet()
-	j := storedJob{ended: r.octet()&1 != 0, written: r.int64(), due: r.int64(), deadline: r.int64(), lane: r.text()}
+	version, flags := r.octet(), r.octet()
+	j := storedJob{ended: flags&jobEnded != 0, copied: flags&jobCopied != 0, written: r.int64(), due: r.int64(), deadline: r.int64(), lane: r.text()}
 	if r.bad || version != jobVersion {
 		return j, errRecord
 	}

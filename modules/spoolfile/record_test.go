@@ -71,11 +71,16 @@ func FuzzRecord(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(j)
+	a.Jobs[1].Copy = "archive"
+	if b, err = new(entry).encode(a.Entry, a.Jobs, nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Add([]byte{})
 	f.Add(b[:40])
 	f.Add([]byte(`x{"notes":[{"to":"1-5"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > envelopeFixed && b[0] == recordVersion { // past the checksum
+		if len(b) > envelopeFixed && (b[0] == recordVersion || b[0] == recordCopies) { // past the checksum
 			b = bytes.Clone(b)
 			binary.BigEndian.PutUint32(b[2:], uint32(len(b)))
 			binary.BigEndian.PutUint32(b[6:], crc32.Checksum(b[envelopeFixed:], castagnoli))

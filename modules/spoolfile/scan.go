@@ -106,7 +106,7 @@ func (s *Store) revive(e *entry, v *envelope, now int64) {
 	last := &e.jobs
 	for i := range v.jobs {
 		f := &v.jobs[i]
-		j := s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline}, v.accepted, now)
+		j := s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline, copied: f.copied != ""}, v.accepted, now)
 		*last, last = j, &j.sibling
 	}
 }
@@ -152,7 +152,7 @@ func (s *Store) reviveJob(e *entry, number int, value []byte, now int64) error {
 		e.link(j)
 		e.next = max(e.next, j.number+1)
 	}
-	j.stored, j.ended = true, rec.ended
+	j.stored, j.ended, j.copied = true, rec.ended, rec.copied
 	j.lane, j.due, j.deadline = s.schedule.lane(rec.lane), rec.due, rec.deadline
 	s.timely(j, rec.written, now)
 	return nil

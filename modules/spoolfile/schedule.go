@@ -64,6 +64,7 @@ type job struct {
 	ended    bool
 	stored   bool // has a record of its own
 	listed   bool // is in its lane's list
+	copied   bool // is of a copy
 }
 
 // schedule knows all jobs, when each is due, and whose turn it is among those that are.
@@ -321,6 +322,16 @@ func (e *entry) open() (n int) {
 	return n
 }
 
+// copies is how many of the open jobs are of a copy.
+func (e *entry) copies() (n int) {
+	for j := e.jobs; j != nil; j = j.sibling {
+		if !j.ended && j.copied {
+			n++
+		}
+	}
+	return n
+}
+
 // follow sets what follows from a status: whether the entry is held, and its special job.
 func (s *schedule) follow(e *entry, status *queue.Status) {
 	held := status.Held != ""
@@ -341,7 +352,7 @@ func (s *schedule) follow(e *entry, status *queue.Status) {
 			}
 		}
 	}
-	special, ok := status.Special(e.open())
+	special, ok := status.Special(e.open(), e.copies())
 	if e.special != nil && e.special.lease == nil {
 		s.unsettle(e.special)
 		e.special = nil

@@ -21,12 +21,13 @@ type change struct {
 	next   int
 	octets int64
 	due    map[int]bool // jobs that wait or are leased, by number: whether they are leased
+	copies map[int]bool // those of due that are of a copy
 }
 
 // Statements that are sent at once: the entry is locked before any of its rows in msa_due.
 const (
 	lockEntry = "SELECT entry, status, next, octets FROM msa_entry WHERE key = $1 FOR UPDATE"
-	lockRows  = "SELECT number, handed FROM msa_due WHERE key = $1 ORDER BY number FOR UPDATE"
+	lockRows  = "SELECT number, handed, copied FROM msa_due WHERE key = $1 ORDER BY number FOR UPDATE"
 )
 
 // lock locks the entry and its jobs that wait or are leased. What is claimed and was not handed out waits. also is done in between.
@@ -37,11 +38,14 @@ func (e *change) lock(ctx context.Context, also func(*pgx.Batch)) error {
 	if also != nil {
 		also(b)
 	}
-	e.due = make(map[int]bool)
+	e.due, e.copies = make(map[int]bool), make(map[int]bool)
 	b.Queue(lockRows, e.key).Query(func(rows pgx.Rows) error {
 		var number int
-		var handed bool
-		_, err := pgx.ForEachRow(rows, []any{&number, &handed}, func() error { e.due[number] = handed; return nil })
+		var handed, copied bool
+		_, err := pgx.ForEachRow(rows, []any{&number, &handed, &copied}, func() error {
+			e.waits(number, handed, copied)
+			return nil
+		})
 		return err
 	})
 	err := e.tx.SendBatch(ctx, b).Close()
@@ -64,6 +68,14 @@ func (e *change) lockID(ctx context.Context, id string) error {
 		return err
 	}
 	return e.lock(ctx, nil)
+}
+
+// waits notes that a job waits or is leased.
+func (e *change) waits(number int, handed, copied bool) {
+	e.due[number] = handed
+	if copied {
+		e.copies[number] = true
+	}
 }
 
 // open is how many jobs have a recipient to deliver to.
@@ -100,7 +112,7 @@ func (e *change) put(ctx context.Context, j *queue.Job) error {
 	if !j.Pending() {
 		return e.drop(ctx, j.Number)
 	}
-	e.due[j.Number] = false
+	e.waits(j.Number, false, j.Copy != "")
 	return e.wait(ctx, j)
 }
 
@@ -110,11 +122,11 @@ func (e *change) wait(ctx context.Context, j *queue.Job) error {
 	if !j.Deadline.IsZero() {
 		deadline = nanos(j.Deadline)
 	}
-	_, err := e.tx.Exec(ctx, `INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, token)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nextval(pg_get_serial_sequence('msa_entry', 'key')))
+	_, err := e.tx.Exec(ctx, `INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, copied, token)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nextval(pg_get_serial_sequence('msa_entry', 'key')))
 		ON CONFLICT (key, number) DO UPDATE SET lane = excluded.lane, due = excluded.due, deadline = excluded.deadline, held = excluded.held,
 			owner = NULL, handed = false, token = excluded.token`,
-		e.key, j.Number, e.entry.ID, e.entry.User, -e.entry.Priority, j.Lane, nanos(j.Due), deadline, nanos(e.entry.Accepted), e.status.Held != "")
+		e.key, j.Number, e.entry.ID, e.entry.User, -e.entry.Priority, j.Lane, nanos(j.Due), deadline, nanos(e.entry.Accepted), e.status.Held != "", j.Copy != "")
 	return err
 }
 
@@ -123,6 +135,7 @@ func (e *change) drop(ctx context.Context, number int) error {
 		return nil
 	}
 	delete(e.due, number)
+	delete(e.copies, number)
 	_, err := e.tx.Exec(ctx, "DELETE FROM msa_due WHERE key = $1 AND number = $2", e.key, number)
 	return err
 }
@@ -152,7 +165,7 @@ func (e *change) finish(ctx context.Context, ends bool) error {
 	if handed := e.due[0]; handed {
 		return nil // it follows when it is recorded
 	}
-	special, ok := e.status.Special(open)
+	special, ok := e.status.Special(open, len(e.copies))
 	if !ok {
 		return e.drop(ctx, 0)
 	}

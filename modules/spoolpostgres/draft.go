@@ -174,7 +174,7 @@ func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 	if jobs == nil {
 		jobs = []queue.Job{queue.NewJob(a.Entry)}
 	}
-	e := &change{tx: tx, entry: a.Entry, status: &queue.Status{Held: a.Held}, next: 1, octets: int64(len(a.Header)) + d.size, due: make(map[int]bool)}
+	e := &change{tx: tx, entry: a.Entry, status: &queue.Status{Held: a.Held}, next: 1, octets: int64(len(a.Header)) + d.size, due: make(map[int]bool), copies: make(map[int]bool)}
 	var status []byte
 	if a.Held != "" {
 		if status, err = json.Marshal(e.status); err != nil {
@@ -218,11 +218,11 @@ func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 		s AS (INSERT INTO msa_sum SELECT 1, $5::bigint FROM e),
 		b AS (INSERT INTO msa_body (key, n, data) SELECT key, 0, $7::bytea FROM e WHERE $7::bytea IS NOT NULL),
 		j AS (INSERT INTO msa_job (key, number, job) SELECT e.key, w.number, w.job FROM e, unnest($8::int[], $9::bytea[]) AS w(number, job)),
-		d AS (INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held)
-			SELECT e.key, w.number, $1, $10, $11, w.lane, w.due, w.deadline, $12, $13 FROM e, unnest($8::int[], $14::boolean[], $15::text[], $16::bigint[], $17::bigint[]) AS w(number, pending, lane, due, deadline) WHERE w.pending)
+		d AS (INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, copied)
+			SELECT e.key, w.number, $1, $10, $11, w.lane, w.due, w.deadline, $12, $13, w.copied FROM e, unnest($8::int[], $14::boolean[], $15::text[], $16::bigint[], $17::bigint[], $18::boolean[]) AS w(number, pending, lane, due, deadline, copied) WHERE w.pending)
 		SELECT key FROM e`,
 		a.Entry.ID, entry, status, next+len(jobs), e.octets, object, first, w.numbers, w.jobs,
-		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines).Scan(&e.key)
+		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines, w.copied).Scan(&e.key)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("entry %s exists already", a.Entry.ID)
 	}
@@ -246,6 +246,7 @@ type waiting struct {
 	numbers        []int32
 	jobs           [][]byte
 	pending        []bool
+	copied         []bool
 	lanes          []string
 	due, deadlines []int64
 }
@@ -261,6 +262,7 @@ func (w *waiting) add(j *queue.Job) error {
 	}
 	w.numbers, w.jobs, w.pending = append(w.numbers, int32(j.Number)), append(w.jobs, text), append(w.pending, j.Pending()) //nolint:gosec // it is small
 	w.lanes, w.due, w.deadlines = append(w.lanes, j.Lane), append(w.due, nanos(j.Due)), append(w.deadlines, deadline)
+	w.copied = append(w.copied, j.Copy != "")
 	return nil
 }
 

@@ -202,7 +202,7 @@ func (l *lease) read(entry, status, job []byte, due int64) (err error) {
 		return nil
 	}
 	for _, open := range []int{0, 1} {
-		if special, ok := l.status.Special(open); ok {
+		if special, ok := l.status.Special(open, 0); ok {
 			l.job = &special
 			return nil
 		}

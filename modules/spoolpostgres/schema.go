@@ -60,6 +60,9 @@ ALTER TABLE msa_job SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_s
 ALTER TABLE msa_body SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
 	toast.autovacuum_vacuum_threshold = 4000, toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE msa_sum SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0);
+`, `
+-- Jobs of copies, for which what the sender is to be told does not wait.
+ALTER TABLE msa_due ADD copied boolean NOT NULL DEFAULT false;
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

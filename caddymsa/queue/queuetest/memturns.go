@@ -58,7 +58,7 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (q
 			continue
 		}
 		jobs := slices.DeleteFunc(slices.Clone(m.jobs), func(j *memJob) bool { return !j.Pending() || j.lease != nil })
-		if special, ok := m.status.Special(m.open()); ok && m.special == nil {
+		if special, ok := m.status.Special(m.open(), m.copies()); ok && m.special == nil {
 			jobs = append(jobs, &memJob{Job: special})
 		}
 		for _, j := range jobs {
@@ -123,6 +123,16 @@ func (s *MemSpool) turn(due []candidate) candidate {
 func (m *memEntry) open() (n int) {
 	for _, j := range m.jobs {
 		if j.Pending() {
+			n++
+		}
+	}
+	return n
+}
+
+// copies is how many of the open jobs are of a copy.
+func (m *memEntry) copies() (n int) {
+	for _, j := range m.jobs {
+		if j.Pending() && j.Copy != "" {
 			n++
 		}
 	}

@@ -57,6 +57,8 @@ func (r *logRecord) trusted() bool {
 		case bodyPrefix:
 			sum, known := sums[string(key[1:])] // the envelope comes first
 			proven = proven && known && sum == crc32.Checksum(value, castagnoli)
+		case factPrefix:
+			proven = proven && factsWhole(value)
 		default:
 			proven = false
 		}

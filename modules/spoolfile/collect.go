@@ -26,6 +26,8 @@ type collection struct {
 	raws  []raw
 	// found are values of which the store's checksum is wrong and our own is right, by key.
 	found map[string][]byte
+	// floor is the first record of the journal that is kept.
+	floor uint64
 }
 
 type tableFile struct {
@@ -73,7 +75,7 @@ func collect(fs vfs.FS, dir string, closed []string, all bool) (*collection, err
 	}
 	for i := range c.tables {
 		t := &c.tables[i]
-		t.tableRead, err = readTable(fs, fs.PathJoin(dir, t.name), func(seq uint64, kind byte, key, _ []byte) { c.note(seq, kind, key, i) })
+		t.tableRead, err = readTable(fs, fs.PathJoin(dir, t.name), func(seq uint64, kind byte, key, value []byte) { c.note(seq, kind, key, value, i) })
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +119,7 @@ func (c *collection) readLogs() error {
 			if len(records) == 0 {
 				break
 			}
-			first, after, _ := readBatch(records[0].octets, func(seq uint64, kind byte, key, _ []byte) { c.note(seq, kind, key, len(c.tables)+i) })
+			first, after, _ := readBatch(records[0].octets, func(seq uint64, kind byte, key, value []byte) { c.note(seq, kind, key, value, len(c.tables)+i) })
 			for k := range c.parts[begun:] {
 				if p := &c.parts[begun+k]; p.next == 0 {
 					p.next = first
@@ -255,8 +257,8 @@ func readNumbers(manifest []byte) (n numbers) {
 	return n
 }
 
-func (c *collection) note(seq uint64, kind byte, key []byte, file int) {
-	if h, ok := c.heads[string(key)]; len(key) < 2 || ok && h.seq >= seq {
+func (c *collection) note(seq uint64, kind byte, key, value []byte, file int) {
+	if h, ok := c.heads[string(key)]; len(key) < 2 || ok && h.seq >= seq || c.noteJournal(kind, key, value) {
 		return
 	}
 	c.heads[string(key)] = head{seq, int32(file), kind == kindSet}
@@ -265,8 +267,12 @@ func (c *collection) note(seq uint64, kind byte, key []byte, file int) {
 // each calls f for what is stored of each key, and can be read.
 func (c *collection) each(f func(key, value []byte) error) (err error) {
 	newest := func(file int) changeFunc {
-		return func(seq uint64, _ byte, key, value []byte) {
-			if h := c.heads[string(key)]; h.set && h.seq == seq && int(h.file) == file && err == nil {
+		return func(seq uint64, kind byte, key, value []byte) {
+			if err != nil {
+				return
+			}
+			h, known := c.heads[string(key)]
+			if h.set && h.seq == seq && int(h.file) == file || !known && writtenOnce(kind, key, value) {
 				err = f(key, value)
 			}
 		}

@@ -2,6 +2,7 @@ package spoolfile
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -19,6 +20,8 @@ func set(key, value []byte) edit { return edit{key, [][]byte{value}} }
 // change is what is committed as one.
 type change struct {
 	writes []edit
+	facts  []byte        // a record for the journal
+	place  atomic.Uint64 // its place there, once it has one
 	size   int
 	done   chan error
 	// patient: no client waits for it.
@@ -97,8 +100,19 @@ func (e *engine) apply(group []*change, size int) error {
 				return err
 			}
 		}
+		if c.facts != nil {
+			seq := e.seq.place(len(c.facts))
+			c.place.Store(seq)
+			if err := b.Set(factKey(seq), c.facts, nil); err != nil {
+				return err
+			}
+		}
 	}
-	return e.db.Apply(b, pebble.Sync)
+	if err := e.db.Apply(b, pebble.Sync); err != nil {
+		return err
+	}
+	e.seq.durable()
+	return nil
 }
 
 func (w *edit) to(b *pebble.Batch) error {

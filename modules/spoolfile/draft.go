@@ -194,10 +194,11 @@ func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 	if !d.s.schedule.reserve(m.e) {
 		return fmt.Errorf("entry %s exists already", m.e.id)
 	}
-	if err := d.s.commit(&change{writes: m.writes}); err != nil {
+	c := &change{writes: m.writes, facts: d.s.book.encode(a.Facts)}
+	if err := d.s.commit(c); err != nil {
 		var doubt *doubtError
 		if errors.As(err, &doubt) {
-			d.s.disown(m.e.id, d.number)
+			d.s.disown(m.e.id, d.number, c)
 		}
 		d.s.schedule.mu.Lock()
 		d.s.schedule.remove(m.e)

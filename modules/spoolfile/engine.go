@@ -36,6 +36,7 @@ type engine struct {
 	once   sync.Once
 
 	changes chan *change
+	seq     sequence
 	done    chan struct{} // the committer has ended
 	readers readers
 
@@ -55,7 +56,9 @@ func openEngine(fs vfs.FS, dir string, memTable uint64, log *zap.Logger) (*engin
 	go func() {
 		defer e.guard()
 		var err error
-		e.db, err = pebble.Open(dir, e.options(memTable, log))
+		if e.db, err = pebble.Open(dir, e.options(memTable, log)); err == nil {
+			err = e.seq.open(e.db)
+		}
 		opened <- err
 	}()
 	select {
@@ -128,7 +131,7 @@ func (e *engine) guard() {
 // it is.
 func (e *engine) commit(c *change) error {
 	c.done = make(chan error, 1)
-	c.size = 0
+	c.size = 32 + len(c.facts)
 	for i := range c.writes {
 		c.size += 32 + len(c.writes[i].key) + c.writes[i].len()
 	}

@@ -43,7 +43,7 @@ func (c *collection) judge() verdict {
 		}
 	}
 	for key, h := range c.heads {
-		if key[0] == envelopePrefix || !h.set {
+		if key[0] == envelopePrefix || !h.set || ofJournal([]byte(key)) {
 			continue
 		}
 		id := key[1:]

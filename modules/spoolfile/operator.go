@@ -220,7 +220,8 @@ func (s *Store) Change(ctx context.Context, id string, change func(*queue.EntryV
 	if err := s.build(p, open, &before.Status); err != nil {
 		return 0, err
 	}
-	if len(p.writes) == 0 {
+	p.facts = s.book.encode(after.Facts)
+	if len(p.writes) == 0 && p.facts == nil {
 		return inFlight, nil
 	}
 	if err := s.store(p); err != nil {
@@ -242,7 +243,7 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 			inFlight++
 		}
 	}
-	return inFlight, s.store(&pending{e: e, ends: true, writes: e.deletions()})
+	return inFlight, s.store(&pending{e: e, ends: true, writes: e.deletions(), facts: s.book.encode(facts)})
 }
 
 // grab locks an entry.
@@ -267,7 +268,7 @@ func (s *Store) grab(ctx context.Context, id string) (*entry, error) {
 
 // store commits an operator's change.
 func (s *Store) store(p *pending) error {
-	if err := s.commit(&change{writes: p.writes, patient: true}); err != nil {
+	if err := s.commit(&change{writes: p.writes, facts: p.facts, patient: true}); err != nil {
 		var doubt *doubtError
 		if errors.As(err, &doubt) {
 			s.doubtful(p.e.id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,6 +22,8 @@ type pending struct {
 	drafts  []*draft
 	written time.Time
 	writes  []edit
+	facts   []byte // record of the journal
+	change  *change
 }
 
 // build says what to store of an entry that has so many open jobs beside those that change.
@@ -119,12 +122,22 @@ func (l *lease) record(r *queue.Record) error {
 		}
 		p := l.doubt
 		l.doubt = nil
+		if done && e.is(entryGone) && len(p.others) == 0 {
+			p = nil // its octets were counted out then
+		}
 		if done {
 			l.end(p)
 			return nil
 		}
 	}
 	if e.is(entryGone) { // the operator deleted it
+		if facts := s.book.encode(r.Facts); facts != nil {
+			c := &change{facts: facts, patient: true}
+			if err := s.commit(c); err != nil {
+				l.doubt = &pending{e: e, change: c}
+				return err
+			}
+		}
 		l.end(nil)
 		return nil
 	}
@@ -137,12 +150,15 @@ func (l *lease) record(r *queue.Record) error {
 		p.ends = false // the operator has it tried again
 	}
 	p.jobs = p.status.Apply(r, l.status, int(e.next))
+	facts := r.Facts
 	for i := range r.Messages {
 		if err := s.prepare(p, &r.Messages[i]); err != nil {
 			s.abandon(p)
 			return err
 		}
+		facts = append(slices.Clip(facts), r.Messages[i].Facts...)
 	}
+	p.facts = s.book.encode(facts)
 	s.schedule.mu.Lock()
 	open := e.open()
 	if l.j.number != 0 && !l.j.ended {
@@ -153,9 +169,10 @@ func (l *lease) record(r *queue.Record) error {
 		s.abandon(p)
 		return err
 	}
-	if err := s.commit(&change{writes: p.writes, patient: true}); err != nil {
+	p.change = &change{writes: p.writes, facts: p.facts, patient: true}
+	if err := s.commit(p.change); err != nil {
 		var doubt *doubtError
-		if errors.As(err, &doubt) && len(p.others) > 0 {
+		if errors.As(err, &doubt) && (len(p.others) > 0 || p.facts != nil) {
 			l.doubt = p
 			for _, d := range p.drafts {
 				d.end(true)
@@ -206,6 +223,9 @@ func (s *Store) settleDoubt(p *pending) (done bool, err error) {
 	eng, err := s.engine()
 	if err != nil {
 		return false, err
+	}
+	if len(p.others) == 0 {
+		return s.recorded(eng, p.change)
 	}
 	_, err = eng.get(envelopeKey(p.others[0].e.id))
 	switch {

@@ -147,6 +147,9 @@ func (s *Store) rewrite(c *collection, v verdict) error {
 }
 
 func (w *rewriter) put(key, value []byte) error {
+	if ofJournal(key) {
+		return w.putJournal(key, value)
+	}
 	id := string(key[1:])
 	if key[0] == jobPrefix {
 		var err error

@@ -63,11 +63,15 @@ func (s *Store) reopen(cause error) *engine {
 func (s *Store) adopt(eng *engine) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, file := range s.disowned {
-		if err := eng.commit(&change{writes: []edit{{key: envelopeKey(id)}, {key: bodyKey(id)}}}); err != nil {
+	for id, d := range s.disowned {
+		writes := []edit{{key: envelopeKey(id)}, {key: bodyKey(id)}}
+		if seq := d.c.place.Load(); seq != 0 {
+			writes = append(writes, edit{key: factKey(seq)})
+		}
+		if err := eng.commit(&change{writes: writes}); err != nil {
 			return err
 		}
-		s.removeBody(file)
+		s.removeBody(d.file)
 		delete(s.disowned, id)
 	}
 	for id := range s.unsure {

@@ -53,6 +53,7 @@ type Store struct {
 	// limited: they have been reached; for the log.
 	limited atomic.Bool
 	tidy    chan struct{} // a look is wanted
+	book    book
 
 	damage damage
 	aside  string // where damage was set aside, if there was any
@@ -61,8 +62,8 @@ type Store struct {
 	current *engine
 	closed  bool
 	stuck   bool // storage that failed could not be opened again at the first attempt
-	// disowned are the changes that failed but may be stored: entry id to body file.
-	disowned map[string]uint64
+	// disowned are the messages whose commit failed and that may be stored.
+	disowned map[string]disowned
 	// unsure are the entries that an operator's change was to alter, which may be stored.
 	unsure map[string]bool
 }
@@ -102,10 +103,11 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		notify:   make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		tidy:     make(chan struct{}, 1),
-		disowned: make(map[string]uint64),
+		disowned: make(map[string]disowned),
 		unsure:   make(map[string]bool),
 	}
 	s.buffers.init(opts.Threshold)
+	s.book.init(s)
 	s.limits.Store(&limits{opts.MaxMessages, opts.MaxOctets})
 	if err := s.makeDir(s.dir); err != nil {
 		return nil, fmt.Errorf("spool directory %s: %w", dir, explain(err))
@@ -150,7 +152,8 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		return nil, explain(err)
 	}
 	s.current = eng
-	s.watching.Add(2)
+	s.watching.Add(3)
+	go s.book.keep()
 	go s.watch(eng)
 	go s.tidier()
 	if s.schedule.len() >= manyEntries {
@@ -230,7 +233,16 @@ func (s *Store) makeDir(dir string) error {
 
 // openEngine opens the store, whose writes may use the ballast's room.
 func (s *Store) openEngine() (*engine, error) {
-	return openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.opts.memTable, s.log)
+	eng, err := openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.opts.memTable, s.log)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		eng.seq.atLeast(s.current.seq.placed.Load())
+	}
+	return eng, nil
 }
 
 const bodySuffix = ".body"
@@ -293,12 +305,18 @@ func (s *Store) commit(c *change) error {
 	return eng.commit(c)
 }
 
+// disowned is a message that must not be there.
+type disowned struct {
+	file uint64
+	c    *change
+}
+
 // disown remembers a message whose commit failed and which may be stored: it is
 // deleted when the storage can be opened again.
-func (s *Store) disown(id string, file uint64) {
+func (s *Store) disown(id string, file uint64, c *change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.disowned[id] = file
+	s.disowned[id] = disowned{file, c}
 }
 
 // doubtful remembers an entry that an operator's change may have altered: what is stored of it is
@@ -323,6 +341,7 @@ func (s *Store) Notify() <-chan struct{} { return s.notify }
 // Close ends the use of the spool. What is leased or half written then is due,
 // or gone, at the next start.
 func (s *Store) Close() error {
+	_ = s.book.writeNotes() // or they are lost with the storage
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()

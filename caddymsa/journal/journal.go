@@ -28,7 +28,7 @@ type Noter interface {
 
 // Cursors keeps how far each follower has come, durably.
 type Cursors interface {
-	// Cursor returns what SetCursor said last; "" at first.
+	// Cursor returns what SetCursor said last, or another way to write that place; "" at first.
 	Cursor(ctx context.Context, name string) (Position, error)
 	// SetCursor moves it. Facts after the least of the cursors are kept beyond Limits, up to twice MaxSize.
 	SetCursor(ctx context.Context, name string, p Position) error
@@ -66,7 +66,8 @@ type Stat struct {
 	Octets  int64     `json:"octets"`
 	Oldest  time.Time `json:"oldest,omitzero"`
 	Dropped int64     `json:"dropped"` // facts that Note dropped, since the start
-	// End is after all that Follow would return now: where a follower begins that is to hear of what is new only.
+	// End is after all that Follow would return now: where a follower begins that is to hear of what is new only. It is
+	// not "", even where nothing was ever kept: so a follower that begins there is known to have begun.
 	End Position `json:"-"`
 }
 

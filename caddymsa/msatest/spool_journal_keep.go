@@ -127,8 +127,21 @@ func (s *spoolTest) testJournalCursors() {
 		at(name, p)
 	}
 	at("hook", "")
-	set("hook", "")
+	begin := s.stat().End
+	if begin == "" {
+		s.Fatal("the end of a journal without facts is empty: who begins there cannot be told from who has not begun")
+	}
+	if err := s.journal().SetCursor(background, "hook", begin); err != nil {
+		s.Fatal(err)
+	}
+	s.reopen()
+	if p, err := s.journal().Cursor(background, "hook"); p == "" || err != nil {
+		s.Fatalf("who has begun at the start is at %q, %v", p, err)
+	}
 	s.addFacts("Q1", 10, 100*24*time.Hour)
+	if facts, _ := follow(s, s.journal(), begin); len(facts) != 10 {
+		s.Fatalf("%d facts follow the start", len(facts))
+	}
 	s.addFacts("Q2", 10, 0)
 	facts, end := follow(s, s.journal(), "")
 	if len(facts) != 20 {

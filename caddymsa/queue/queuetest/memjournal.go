@@ -35,9 +35,6 @@ func (f *memFact) fact() *journal.Fact {
 }
 
 func position(at int64) journal.Position {
-	if at == 0 {
-		return ""
-	}
 	return journal.Position(strconv.FormatInt(at, 10))
 }
 
@@ -152,7 +149,10 @@ func (s *MemSpool) Cursor(ctx context.Context, name string) (journal.Position, e
 		return "", err
 	}
 	defer s.mu.Unlock()
-	return position(s.journal.cursors[name]), nil
+	if at, begun := s.journal.cursors[name]; begun {
+		return position(at), nil
+	}
+	return "", nil
 }
 
 // SetCursor implements journal.Cursors.

@@ -28,3 +28,13 @@ type SpoolAdjuster interface {
 type SpoolFinder interface {
 	Exists() (bool, error)
 }
+
+// SpoolCounter is what a SpoolModule can be besides: what it opens is a counts.Counter, in which limits can count for all nodes.
+type SpoolCounter interface {
+	OpensCounter()
+}
+
+// SpoolCounting is what a policy can be besides: it tells whether it is set to count in the spool, which has to be a SpoolCounter.
+type SpoolCounting interface {
+	CountsInSpool() bool
+}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -38,6 +39,9 @@ type Submission struct {
 	// Before returns the queue id of the message that was accepted with a digest (Once), or "". Nil: the
 	// spool does not remember such things.
 	Before func(ctx context.Context, digest [32]byte) (id string, err error)
+
+	// Counter has the counts that nodes share by their spool. Nil: the spool is this node's alone.
+	Counter counts.Counter
 
 	values map[any]any
 	ends   []func(accepted bool)

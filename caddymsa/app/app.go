@@ -179,6 +179,7 @@ func (app *App) Start() (err error) {
 		v, _, _ := gates.LoadOrNew(name, openGate)
 		app.gates = append(app.gates, name)
 		srv.gate = v.(*gate.Gate)
+		srv.Auth.Throttle.CountIn(app.counter())
 		for _, na := range srv.addresses {
 			b, err := bind(na.NetworkAddress, srv, na.implicit)
 			if err != nil {
@@ -246,6 +247,7 @@ func (app *App) release(ctx context.Context) {
 	for _, srv := range app.Servers {
 		if srv != nil {
 			srv.stopTLS()
+			srv.stopAuth()
 		}
 	}
 }

@@ -72,7 +72,10 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	if err := conf.SetDefault(&a.Timeout, conf.Duration(30*time.Second), "timeout"); err != nil {
 		return err
 	}
-	if err := a.Throttle.Provision(); err != nil {
+	if err := a.Throttle.Provision(srv.name, srv.log); err != nil {
+		return fmt.Errorf("throttle: %w", err)
+	}
+	if err := srv.app.canCount(&a.Throttle); err != nil {
 		return fmt.Errorf("throttle: %w", err)
 	}
 	if len(a.Realms) == 0 {

@@ -196,7 +196,11 @@ func (srv *Server) provisionPolicies(ctx caddy.Context) error {
 			return fmt.Errorf("the %s policy is empty", places.Ordinal(n))
 		}
 		raw := p.PolicyRaw // which loading empties
-		if err := srv.item("the "+places.Ordinal(n)+" policy", raw, p.provision(ctx)); err != nil {
+		err := p.provision(ctx)
+		if err == nil {
+			err = srv.app.canCount(p.module)
+		}
+		if err := srv.item("the "+places.Ordinal(n)+" policy", raw, err); err != nil {
 			return err
 		}
 	}

@@ -143,7 +143,7 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 	}
 	e.TLS = s.tlsText()
 	return &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
-		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID()}
+		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID(), Counter: srv.app.counter()}
 }
 
 // refuse logs a refusal with its cause and returns what the client gets.

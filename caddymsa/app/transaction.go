@@ -224,7 +224,7 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	t.sub.End(false) // the policies begin again
 	t.sub.Held, t.sub.Once = "", nil
 	t.sub.Forget()
-	t.sub.Identity, t.sub.Hostname = t.s.login.identity, srv.Hostname
+	t.sub.Identity, t.sub.Hostname, t.sub.Counter = t.s.login.identity, srv.Hostname, srv.app.counter()
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false
 	if err := srv.policies.sender(ctx, t.sub); err != nil {
 		return err

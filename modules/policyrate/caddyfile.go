@@ -18,19 +18,11 @@ import (
 //		reject
 //		case       fold | exact
 //		name       <name>
-//		redis <address> {
-//			username   <name>
-//			password   <password>
-//			db         <number>
-//			tls
-//			prefix     <text>
-//			timeout    <duration>
-//			on_failure local | tempfail | accept
-//		}
+//		redis <address> { ... }, or spool { ... }: see sharing.Sharing
 //	}
 func (p *RateLimit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	return conf.Block(d,
+	return conf.Block(d, append([]conf.Setting{
 		conf.Count("messages", &p.Messages),
 		conf.Count("recipients", &p.Recipients),
 		conf.Size("bytes", &p.Bytes),
@@ -40,28 +32,7 @@ func (p *RateLimit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Flag("reject", &p.Reject),
 		conf.Value("case", &p.Case),
 		conf.Text("name", &p.Name),
-		conf.Func("redis", p.unmarshalRedis),
-	)
-}
-
-func (p *RateLimit) unmarshalRedis(d *caddyfile.Dispenser) error {
-	r := new(Redis)
-	p.Redis = r
-	if !d.AllArgs(&r.Address) {
-		return d.Err("redis takes an address, such as 127.0.0.1:6379")
-	}
-	if err := conf.NoURL(r.Address); err != nil {
-		return d.Errf("redis: %w", err)
-	}
-	return conf.Block(d,
-		conf.Text("username", &r.Username),
-		conf.Value("password", &r.Password),
-		conf.Number("db", &r.DB),
-		conf.Flag("tls", &r.TLS),
-		conf.Text("prefix", &r.Prefix),
-		conf.Value("timeout", &r.Timeout),
-		conf.Word("on_failure", &r.OnFailure, onFailure...),
-	)
+	}, p.Settings()...)...)
 }
 
 // Interface guard

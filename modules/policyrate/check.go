@@ -20,11 +20,6 @@ type taken struct {
 	all      []token
 }
 
-type token struct {
-	key  string
-	cost time.Duration
-}
-
 // CheckSender counts the message, and foretells what its SIZE will cost.
 func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) error {
 	if p.By == byRecipientDomain {
@@ -90,13 +85,12 @@ func (p *RateLimit) taken(s *caddymsa.Submission) *taken {
 	}
 	t := &taken{messages: make(map[string]bool)}
 	s.SetValue(p, t)
+	counter := s.Counter
 	s.OnEnd(func(accepted bool) {
 		if accepted {
 			return
 		}
-		for _, tok := range t.all {
-			p.buckets.giveBack(tok.key, tok.cost)
-		}
+		p.giveBack(counter, t.all)
 	})
 	return t
 }
@@ -131,14 +125,14 @@ func (p *RateLimit) take(ctx context.Context, s *caddymsa.Submission, resource, 
 			Text: fmt.Sprintf("Too much at once: %d %s, where %d are allowed", n, resource, r.burst)}
 	}
 	key, cost := resource+"\x00"+owner, r.cost(n)
-	wait, err := p.buckets.take(ctx, key, cost, r.depth(), peek)
+	drawn, wait, err := p.draw(ctx, s, key, cost, r.depth(), peek)
 	if err != nil {
 		return err
 	}
 	if wait <= 0 {
 		if !peek {
 			t := p.taken(s)
-			t.all = append(t.all, token{key, cost})
+			t.all = append(t.all, drawn)
 		}
 		return nil
 	}

@@ -2,7 +2,6 @@
 package policyrate
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
@@ -42,22 +42,16 @@ type RateLimit struct {
 	// Reject says that clients should not try again: 550 5.7.1.
 	Reject bool `json:"reject,omitempty"`
 	// Name is what the buckets are known by: policies of the same name, after a reload or on other
-	// nodes with the same Redis, share them. Default: made of the settings.
+	// nodes that share them, are one. Default: made of the settings.
 	Name string `json:"name,omitempty"`
-	// Redis keeps the buckets where several nodes share them. Default: this process.
-	Redis *Redis `json:"redis,omitempty"`
+	// Where several nodes share the buckets. Default: this process.
+	sharing.Sharing
 
-	rates   map[string]rate // by resource
-	buckets buckets
-	local   *table
-	now     func() time.Time
-	log     *zap.Logger
-}
-
-// buckets are where tokens are taken from; key names one bucket.
-type buckets interface {
-	take(ctx context.Context, key string, cost, depth time.Duration, peek bool) (wait time.Duration, err error)
-	giveBack(key string, cost time.Duration)
+	rates  map[string]rate // by resource
+	shared *sharing.Counts // nil: the buckets are this process'
+	local  *table
+	now    func() time.Time
+	log    *zap.Logger
 }
 
 // Resources, which are rules too.
@@ -103,11 +97,8 @@ func (p *RateLimit) Provision(ctx caddy.Context) error {
 		return err
 	}
 	p.local = v.(*table)
-	p.buckets = here{p}
-	if p.Redis != nil {
-		if p.buckets, err = p.Redis.open(p, p.log); err != nil {
-			return fmt.Errorf("rate_limit: redis: %w", err)
-		}
+	if p.shared, err = p.Open("rate", p.log); err != nil {
+		return fmt.Errorf("rate_limit: %w", err)
 	}
 	return nil
 }
@@ -147,20 +138,8 @@ func (p *RateLimit) Cleanup() error {
 	if p.local != nil {
 		_, _ = tables.Delete(p.id())
 	}
-	if c, ok := p.buckets.(interface{ close() error }); ok {
-		return c.close()
-	}
-	return nil
+	return p.shared.Close()
 }
-
-// here are the buckets of this process.
-type here struct{ p *RateLimit }
-
-func (h here) take(_ context.Context, key string, cost, depth time.Duration, peek bool) (time.Duration, error) {
-	return h.p.local.take(key, cost, depth, h.p.now(), peek), nil
-}
-
-func (h here) giveBack(key string, cost time.Duration) { h.p.local.giveBack(key, cost, h.p.now()) }
 
 // Interface guards
 var (
@@ -169,4 +148,5 @@ var (
 	_ caddymsa.SenderPolicy    = (*RateLimit)(nil)
 	_ caddymsa.RecipientPolicy = (*RateLimit)(nil)
 	_ caddymsa.MessagePolicy   = (*RateLimit)(nil)
+	_ caddymsa.SpoolCounting   = (*RateLimit)(nil)
 )

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -248,7 +249,7 @@ func TestConformance(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	window := conf.Duration(time.Minute)
 	for _, p := range []*RateLimit{{}, {Messages: 1}, {Messages: -1, Window: window}, {Window: window}, {Messages: 1, Window: window, By: "moon"}, {Messages: 1, Window: window, Burst: 20000},
-		{Messages: 1, Window: window, Redis: &Redis{}}, {Messages: 1, Window: window, Redis: &Redis{Address: "x:1", OnFailure: "panic"}}, {Messages: 1, Window: window, Redis: &Redis{Address: "x:1", Timeout: -1}}} {
+		{Messages: 1, Window: window, Sharing: sharing.Sharing{Redis: &sharing.Redis{}}}, {Messages: 1, Window: window, Sharing: sharing.Sharing{Redis: &sharing.Redis{Address: "x:1", OnFailure: "panic"}}}, {Messages: 1, Window: window, Sharing: sharing.Sharing{Spool: &sharing.Spool{Timeout: -1}}}} {
 		if err := p.Provision(msatest.Context(t)); err == nil {
 			t.Errorf("%+v: no error", p)
 		}

@@ -18,10 +18,11 @@ import (
 //		timezone        <name>
 //		name            <name>
 //		case            fold|exact
+//		redis <address> { ... }, or spool { ... }: see sharing.Sharing
 //	}
 func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	return conf.Block(d,
+	return conf.Block(d, append([]conf.Setting{
 		conf.Lists("allow", &p.Allow),
 		conf.Lists("allow_file", &p.AllowFiles),
 		conf.Lists("deny", &p.Deny),
@@ -31,7 +32,7 @@ func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Value("case", &p.Case),
 		conf.Text("timezone", &p.Timezone),
 		conf.Text("name", &p.Name),
-	)
+	}, p.Settings()...)...)
 }
 
 // Interface guard

@@ -1,6 +1,7 @@
 package policyrecipients
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,59 +13,77 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
-// counts are the daily counts of this process, by what a policy is called.
-var counts = caddy.NewUsagePool()
+// dayCounts are the daily counts of this process, by what a policy is called.
+var dayCounts = caddy.NewUsagePool()
 
 // key is what policies of one name share, if they have the same midnight and the same users.
 func (p *Recipients) key() string {
 	return strings.Join([]string{p.Name, p.zone.String(), string(p.Case)}, "\x00")
 }
 
-// days counts recipients by user, for one day. The names are of users that have authenticated.
+// days counts recipients by user: those of a day, and those of messages that began before its midnight. The names are of users that
+// have authenticated.
 type days struct {
-	mu    sync.Mutex
-	day   string
-	users map[string]int
+	mu            sync.Mutex
+	day           string
+	users, before map[string]int
 }
 
 // Destruct implements caddy.Destructor.
 func (*days) Destruct() error { return nil }
 
+// of are the counts of a day.
+func (d *days) of(day string) map[string]int {
+	switch {
+	case day > d.day:
+		d.day, d.users, d.before = day, make(map[string]int), d.users
+	case day < d.day && d.before == nil:
+		d.before = make(map[string]int)
+	}
+	if day < d.day {
+		return d.before
+	}
+	return d.users
+}
+
 // take counts one more, if that is within limit.
 func (d *days) take(day, user string, limit int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.day != day || d.users == nil {
-		d.day, d.users = day, make(map[string]int)
-	}
-	if d.users[user] >= limit {
+	users := d.of(day)
+	if users[user] >= limit {
 		return false
 	}
-	d.users[user]++
+	users[user]++
 	return true
 }
 
-// giveBack takes away what was counted for nothing, if its day is not over.
+// note has the count be what all nodes have counted, so that this one goes on from there when it is alone.
+func (d *days) note(day, user string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.of(day)[user] = n
+}
+
+// giveBack takes away what was counted for nothing.
 func (d *days) giveBack(day, user string, n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.day != day {
-		return
-	}
-	if d.users[user] -= n; d.users[user] <= 0 {
-		delete(d.users, user)
+	users := d.of(day)
+	if users[user] -= n; users[user] <= 0 {
+		delete(users, user)
 	}
 }
 
 // reserved is what a submission has counted; its key is the policy.
 type reserved struct {
-	day string
-	n   int
+	day           string
+	local, shared int
 }
 
 // countDay counts a recipient at once, so that sessions side by side have one limit, and gives
 // back what did not become a recipient of an accepted message.
-func (p *Recipients) countDay(s *caddymsa.Submission) error {
+func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission) error {
 	if p.MaxPerDay == 0 {
 		return nil
 	}
@@ -73,23 +92,28 @@ func (p *Recipients) countDay(s *caddymsa.Submission) error {
 	res, _ := s.Value(p).(*reserved)
 	if res != nil {
 		day = res.day // midnight in mid-message: it is the day on which it began
+	} else {
+		res = &reserved{day: day}
 	}
-	if !p.days.take(day, user, p.MaxPerDay) {
+	taken, err := p.take(ctx, s.Counter, res, user)
+	if err != nil {
+		return err
+	}
+	if !taken {
 		tomorrow := time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, p.zone)
 		return refuse(450, smtp.EnhancedCode{4, 7, 1}, "max_per_day",
 			fmt.Sprintf("Too many recipients today: %d are allowed, come back %s", p.MaxPerDay, tomorrow.Format("Mon 2 Jan 15:04 MST")))
 	}
-	if res == nil {
-		res = &reserved{day: day}
+	if s.Value(p) == nil {
 		s.SetValue(p, res)
+		counter := s.Counter
 		s.OnEnd(func(accepted bool) {
-			kept := 0
+			back := res.local + res.shared
 			if accepted {
-				kept = min(res.n, len(s.Entry.Recipients))
+				back -= min(back, len(s.Entry.Recipients))
 			}
-			p.days.giveBack(res.day, user, res.n-kept)
+			p.giveBack(counter, res, user, back)
 		})
 	}
-	res.n++
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
@@ -47,17 +48,20 @@ type Recipients struct {
 	// MaxPerMessage is the most recipients of a message. Default: the server's limit.
 	MaxPerMessage int `json:"max_per_message,omitempty"`
 	// MaxPerDay is the most recipients that a user's accepted messages may have in a day. The
-	// count outlives reloads, not restarts. Default: any number.
+	// count outlives reloads, and restarts where nodes share it. Default: any number.
 	MaxPerDay int `json:"max_per_day,omitempty"`
 	// Timezone is whose midnight ends the day. Default: UTC.
 	Timezone string `json:"timezone,omitempty"`
 	// Name tells the daily counts of several such policies apart. Those of the same name share one.
 	Name string `json:"name,omitempty"`
+	// Where several nodes share the daily counts. Default: this process.
+	sharing.Sharing
 
 	allow, deny *list
 	zone        *time.Location
 	now         func() time.Time
 	days        *days
+	shared      *sharing.Counts // nil: the days are this process'
 	log         *zap.Logger
 }
 
@@ -84,8 +88,14 @@ func (p *Recipients) Provision(ctx caddy.Context) (err error) {
 	if p.deny, err = p.openList("deny", p.Deny, p.DenyFiles); err != nil {
 		return fmt.Errorf("recipients: %w", err)
 	}
+	if p.shared, err = p.Open("recipients", p.log); err != nil {
+		return fmt.Errorf("recipients: %w", err)
+	}
+	if p.shared != nil && p.MaxPerDay == 0 {
+		return errors.New("recipients: redis and spool are for the count of max_per_day, which is not set")
+	}
 	if p.MaxPerDay > 0 {
-		v, _, err := counts.LoadOrNew(p.key(), func() (caddy.Destructor, error) { return new(days), nil })
+		v, _, err := dayCounts.LoadOrNew(p.key(), func() (caddy.Destructor, error) { return new(days), nil })
 		if err != nil {
 			return err
 		}
@@ -97,13 +107,13 @@ func (p *Recipients) Provision(ctx caddy.Context) (err error) {
 // Cleanup ends the watch and the hold on the counts.
 func (p *Recipients) Cleanup() error {
 	if p.days != nil {
-		_, _ = counts.Delete(p.key())
+		_, _ = dayCounts.Delete(p.key())
 	}
-	return errors.Join(p.allow.close(), p.deny.close())
+	return errors.Join(p.allow.close(), p.deny.close(), p.shared.Close())
 }
 
 // CheckRecipient checks one.
-func (p *Recipients) CheckRecipient(_ context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
+func (p *Recipients) CheckRecipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
 	a, err := mailaddr.Parse(r.Complete(), true)
 	if err != nil {
 		return err
@@ -117,7 +127,7 @@ func (p *Recipients) CheckRecipient(_ context.Context, s *caddymsa.Submission, r
 	if p.MaxPerMessage > 0 && len(s.Entry.Recipients) >= p.MaxPerMessage {
 		return refuse(452, smtp.EnhancedCode{4, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send the rest in another transaction", p.MaxPerMessage))
 	}
-	return p.countDay(s)
+	return p.countDay(ctx, s)
 }
 
 func refuse(code int, status smtp.EnhancedCode, rule, text string) error {
@@ -129,4 +139,5 @@ var (
 	_ caddy.Provisioner        = (*Recipients)(nil)
 	_ caddy.CleanerUpper       = (*Recipients)(nil)
 	_ caddymsa.RecipientPolicy = (*Recipients)(nil)
+	_ caddymsa.SpoolCounting   = (*Recipients)(nil)
 )

@@ -111,6 +111,7 @@ func (s *Store) tidy() {
 		d AS (DELETE FROM msa_sum WHERE (SELECT ok FROM me) RETURNING messages, octets)
 		INSERT INTO msa_sum SELECT sum(messages), sum(octets) FROM d HAVING count(*) > 0`, int32(migrateLock), s.schema)
 	_, _ = s.quick.Exec(ctx, "DELETE FROM msa_digest WHERE until < now()")
+	s.tidyCounts(ctx)
 	s.mu.Lock()
 	disowned := s.disowned
 	s.disowned = nil
@@ -148,31 +149,47 @@ func (s *Store) announce() {
 	}
 }
 
-// listen hears of other nodes' changes.
-func (s *Store) listen(c *pgx.ConnConfig) {
-	for !s.closed() {
-		s.hear(c.Copy())
+// listen hears of other nodes' changes, on a connection that begins with conn.
+func (s *Store) listen(c *pgx.ConnConfig, conn *pgx.Conn) {
+	for {
+		if conn != nil {
+			s.hear(conn)
+		}
 		select {
 		case <-s.ended:
+			return
 		case <-time.After(time.Second):
 		}
+		conn, _ = s.attend(s.life, c)
 	}
 }
 
-func (s *Store) hear(c *pgx.ConnConfig) {
+// attend makes a connection on which others are heard, and which keeps this node's name.
+func (s *Store) attend(ctx context.Context, c *pgx.ConnConfig) (*pgx.Conn, error) {
+	c = c.Copy()
 	c.OnNotice = nil
-	conn, err := pgx.ConnectConfig(s.life, c)
+	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return
+		return nil, err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = conn.Close(ctx)
-	}()
-	if _, err := conn.Exec(s.life, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
-		return
+	if _, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err == nil {
+		err = s.keepName(ctx, conn)
 	}
+	if err != nil {
+		s.dismiss(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (s *Store) dismiss(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+func (s *Store) hear(conn *pgx.Conn) {
+	defer s.dismiss(conn)
 	s.wake() // of what was said before
 	s.share.soon()
 	for {

@@ -295,3 +295,68 @@ func TestLateClaim(t *testing.T) {
 	}
 	late.Release()
 }
+
+// A node that was killed and starts again has at once what it had in hand, and its part in lanes; one whose name a living process has
+// takes nothing from it.
+func TestStartsAgain(t *testing.T) {
+	srv := postgres.Start(t)
+	p := newProxy(t, srv.Port)
+	killed := open(t, Options{DSN: p.dsn(), Node: "one", Lease: time.Hour})
+	defer killed.Close()
+	if err := submit(killed, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	lost, _, err := killed.Lease(context.Background(), time.Now(), queue.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.HearLanes()
+	await(t, "its part in lanes", func() bool { killed.HearLanes(); _, nodes := killed.Place("a"); return nodes == 1 })
+
+	twin := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	if _, _, err := twin.Lease(context.Background(), time.Now(), queue.Want{}); !errors.Is(err, queue.ErrNoneDue) {
+		t.Errorf("leased from under a process that lives: %v", err)
+	}
+	_ = twin.Close()
+
+	p.set(true)
+	await(t, "its connections are gone", func() bool {
+		return srv.Exec(t, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'") == 0
+	})
+	again := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: time.Hour})
+	defer again.Close()
+	l, _, err := again.Lease(context.Background(), time.Now(), queue.Want{})
+	if err != nil || l.Entry().ID != "Q1" {
+		t.Fatalf("what it had in hand is not due: %v", err)
+	}
+	await(t, "its part in lanes", func() bool { again.HearLanes(); _, nodes := again.Place("a"); return nodes == 1 })
+
+	p.set(false) // and the first one was only cut off
+	j := lost.Job().Clone()
+	j.Recipients[0].State = queue.Delivered
+	await(t, "its outcome is refused", func() bool {
+		return errors.Is(lost.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}), queue.ErrLost)
+	})
+	j = l.Job().Clone()
+	j.Recipients[0].State = queue.Delivered
+	if err := l.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who opens the spool and delivers nothing, such as spool move, has no part in lanes.
+func TestNoPartWithoutQueue(t *testing.T) {
+	srv := postgres.Start(t)
+	mover, node := open(t, Options{DSN: srv.DSN(), Node: "mover"}), open(t, Options{DSN: srv.DSN(), Node: "node"})
+	defer mover.Close()
+	defer node.Close()
+	alone := func() bool { node.HearLanes(); _, nodes := node.Place("a"); return nodes == 1 }
+	await(t, "the node has all lanes", alone)
+	time.Sleep(2 * shareEvery) // what must not happen has time to
+	if !alone() {
+		t.Error("the mover has a part in lanes")
+	}
+	if _, nodes := mover.Place("a"); nodes != 0 {
+		t.Errorf("the mover is one of %d", nodes)
+	}
+}

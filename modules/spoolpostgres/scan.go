@@ -23,7 +23,7 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 				return err
 			}
 			whole, t.anew = true, false
-		case age >= relook && t.looking.CompareAndSwap(false, true):
+		case age >= t.relook && t.looking.CompareAndSwap(false, true):
 			go t.lookBeside(s)
 		}
 		lanes := t.ready(s, want)
@@ -72,6 +72,7 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 func (t *turns) lookBeside(s *Store) {
 	defer t.looking.Store(false)
 	var known []string
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(s.life, s.timeout)
 	defer cancel()
 	if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) (err error) {
@@ -82,14 +83,21 @@ func (t *turns) lookBeside(s *Store) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.saw(known, began)
+}
+
+// saw notes which lanes have jobs.
+func (t *turns) saw(known []string, began time.Time) {
 	t.known, t.looked = known, time.Now()
+	t.relook = max(relook, looks*t.looked.Sub(began))
 }
 
 // look lists the lanes that have jobs.
 func (t *turns) look(ctx context.Context, db *pgxpool.Pool) error {
+	began := time.Now()
 	known, err := lanesWithJobs(ctx, db)
 	if err == nil {
-		t.known, t.looked = known, time.Now()
+		t.saw(known, began)
 	}
 	return err
 }

@@ -63,6 +63,10 @@ ALTER TABLE msa_sum SET (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_s
 `, `
 -- Jobs of copies, for which what the sender is to be told does not wait.
 ALTER TABLE msa_due ADD copied boolean NOT NULL DEFAULT false;
+`, `
+-- Counts of limits that nodes share. A crash or a failover may forget them: nothing of them is written twice.
+CREATE UNLOGGED TABLE msa_count (key text COLLATE "C" PRIMARY KEY, level bigint NOT NULL, until timestamptz NOT NULL)
+	WITH (fillfactor = 70, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

@@ -33,7 +33,8 @@ type PostgresSpool struct {
 	Password conf.Secret `json:"password,omitempty"`
 	// Schema of the tables, which are made in it. Default: msa.
 	Schema string `json:"schema,omitempty"`
-	// Pool is how many connections transactions have; five more are made for the rest. Default: 16.
+	// Pool is how many connections transactions have; five more are made for the rest, and four where
+	// limits count in the spool. Default: 16.
 	Pool int `json:"pool,omitempty"`
 	// Node is this node's name in the database and the logs. Default: the host's name.
 	Node string `json:"node,omitempty"`
@@ -141,6 +142,9 @@ func (p *PostgresSpool) Open(ctx context.Context, log *zap.Logger) (queue.OpenSp
 	return s, nil
 }
 
+// OpensCounter implements caddymsa.SpoolCounter.
+func (*PostgresSpool) OpensCounter() {}
+
 // Adjust implements caddymsa.SpoolAdjuster.
 func (p *PostgresSpool) Adjust(spool queue.OpenSpool) {
 	if s, ok := spool.(*Store); ok {
@@ -195,4 +199,5 @@ var (
 	_ caddyfile.Unmarshaler  = (*PostgresSpool)(nil)
 	_ caddymsa.SpoolModule   = (*PostgresSpool)(nil)
 	_ caddymsa.SpoolAdjuster = (*PostgresSpool)(nil)
+	_ caddymsa.SpoolCounter  = (*PostgresSpool)(nil)
 )

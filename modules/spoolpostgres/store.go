@@ -118,6 +118,9 @@ type Store struct {
 	pool  *pgxpool.Pool // transactions that must be durable
 	quick *pgxpool.Pool // what may be forgotten in a crash, and questions
 
+	counts  *pgxpool.Pool // see Count
+	counted time.Time     // they were tidied
+
 	notify chan struct{}
 	tell   chan struct{} // others are to be told
 	ended  chan struct{} // closed by Close
@@ -159,7 +162,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.hands.init()
 	s.share.init()
 	s.hands.length = o.Lease
-	err := s.open(ctx, o)
+	ear, err := s.open(ctx, o)
 	if err != nil {
 		s.stop()
 		s.closePools()
@@ -167,7 +170,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.touch = time.Now()
 	s.tasks.Go(s.live)
-	s.tasks.Go(func() { s.listen(o.config.ConnConfig.Copy()) })
+	s.tasks.Go(func() { s.listen(o.config.ConnConfig, ear) })
 	s.tasks.Go(s.announce)
 	s.tasks.Go(s.shareLanes)
 	if s.bodies != nil {
@@ -176,41 +179,53 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, o Options) (err error) {
+func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if s.pool, err = pgxpool.NewWithConfig(s.life, o.config.Copy()); err != nil {
-		return err
+		return nil, err
 	}
 	quick := o.config.Copy()
 	quick.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
 	quick.MaxConns = 4
 	if s.quick, err = pgxpool.NewWithConfig(s.life, quick); err != nil {
-		return err
+		return nil, err
+	}
+	if err := s.openCounts(o.config); err != nil {
+		return nil, err
 	}
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	warning, err := durable(ctx, tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if warning != "" {
 		s.log.Warn(warning)
 	}
 	if err := migrate(ctx, tx, s.schema); err != nil {
-		return err
+		return nil, err
 	}
 	if err := tx.QueryRow(ctx, "SELECT cluster FROM msa_meta").Scan(&s.cluster); err != nil {
-		return err
+		return nil, err
+	}
+	if err := s.inherit(ctx, tx); err != nil {
+		return nil, err
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	_, err = s.enrol(ctx)
-	return err
+	if ear, err = s.attend(ctx, o.config.ConnConfig); err != nil {
+		return nil, err
+	}
+	if _, err = s.enrol(ctx); err != nil {
+		s.dismiss(ear)
+		return nil, err
+	}
+	return ear, nil
 }
 
 // enrol makes this node known under a new number.
@@ -285,7 +300,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closePools() {
-	for _, p := range []*pgxpool.Pool{s.pool, s.quick} {
+	for _, p := range []*pgxpool.Pool{s.pool, s.quick, s.counts} {
 		if p != nil {
 			go p.Close() // a connection that hangs must not keep the process
 		}

@@ -22,7 +22,9 @@ const (
 	enough    = 1 << 14 // rows of a scan; more are never looked at at once
 	ahead     = 8       // jobs that are handed out at once while a caller is busy
 	busy      = 100 * time.Millisecond
-	relook    = time.Second // how old the list of lanes is at most
+	relook    = time.Second // how old the list of lanes is at most, where that takes a moment
+	looks     = 20          // and else so many times as long as it takes
+	firstLook = 4           // jobs of each group in the first scan, when nobody knows how many groups there are
 	lowTurn   = 8           // of so many turns one goes to a lower priority
 	maxServed = 100_000
 )
@@ -40,11 +42,12 @@ type turns struct {
 	cursors    map[string]place // after which a lane's next scan begins; none: at its beginning
 	known      []string         // lanes that have jobs, as of looked
 	looked     time.Time
-	anew       bool        // they are listed before anything is said of what is due
-	looking    atomic.Bool // they are being listed beside
-	lane0      string      // the lane after which the next scan begins
-	share      int         // jobs of a user that are looked at
-	doubt      bool        // the database may have more as this node's than it knows of
+	relook     time.Duration // how old known may be
+	anew       bool          // they are listed before anything is said of what is due
+	looking    atomic.Bool   // they are being listed beside
+	lane0      string        // the lane after which the next scan begins
+	share      int           // jobs of a user that are looked at
+	doubt      bool          // the database may have more as this node's than it knows of
 	reconciled time.Time
 
 	lanesMu sync.Mutex
@@ -70,7 +73,7 @@ func columns(claims []claim) (keys []int64, numbers []int32, tokens []int64) {
 
 func (t *turns) init() {
 	t.served, t.cursors = make(map[turn]int), make(map[string]place)
-	t.lanes, t.stale, t.share, t.anew = make(map[string]queue.LaneState), make(map[string]bool), batch, true
+	t.lanes, t.stale, t.share, t.anew = make(map[string]queue.LaneState), make(map[string]bool), firstLook, true
 }
 
 // SetLane implements queue.Spool.

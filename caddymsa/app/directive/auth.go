@@ -46,6 +46,7 @@ func (p *serverParser) auth(d *caddyfile.Dispenser) error {
 //		network_failures <n>
 //		window|block|delay <duration>
 //		except <network> ...
+//		redis <address> { ... }, or spool { ... }: see sharing.Sharing
 //	}
 func throttle(d *caddyfile.Dispenser, t *gate.Throttle) error {
 	if d.CountRemainingArgs() > 0 {
@@ -56,12 +57,12 @@ func throttle(d *caddyfile.Dispenser, t *gate.Throttle) error {
 		t.Off = true
 		return nil
 	}
-	return conf.Block(d,
+	return conf.Block(d, append([]conf.Setting{
 		conf.Count("failures", &t.Failures),
 		conf.Count("network_failures", &t.NetworkFailures),
 		conf.Value("window", &t.Window),
 		conf.Value("block", &t.Block),
 		conf.Value("delay", &t.Delay),
 		conf.List("except", &t.Except),
-	)
+	}, t.Settings()...)...)
 }

@@ -13,11 +13,14 @@ import (
 	"time"
 	"unicode"
 
+	"go.uber.org/zap"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 )
 
 // Throttle slows guessing of passwords down, and then blocks it: by client network (an IPv4
@@ -45,12 +48,17 @@ type Throttle struct {
 	Delay conf.Duration `json:"delay,omitempty"`
 	// Except are networks that are not throttled, in CIDR notation.
 	Except []string `json:"except,omitempty"`
+	// Where several nodes share the counts. Default: each counts for itself.
+	sharing.Sharing
 
 	except []netip.Prefix
+	server string          // whose counts they are
+	shared *sharing.Counts // nil: each node counts for itself
+	spool  counts.Counter
 }
 
-// Provision sets the defaults and refuses what cannot be meant.
-func (t *Throttle) Provision() error {
+// Provision sets the defaults and refuses what cannot be meant, for the server of that name.
+func (t *Throttle) Provision(server string, log *zap.Logger) error {
 	for _, s := range t.Except {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -64,6 +72,9 @@ func (t *Throttle) Provision() error {
 	}
 	if t.Off && (t.Failures != 0 || t.NetworkFailures != 0) {
 		return errors.New("is off and has limits; remove one or the other")
+	}
+	if err := t.share(server, log); err != nil {
+		return err
 	}
 	return conf.First(
 		conf.SetDefault(&t.Failures, 10, "failures"),
@@ -141,6 +152,12 @@ func (g *guard) Blocked(t *Throttle, ip netip.Addr) bool {
 	return g.isBlocked(guardKey{network: caddymsa.ClientNetwork(ip)})
 }
 
+func (g *guard) blocks(keys []guardKey) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(keys, g.isBlocked)
+}
+
 func (g *guard) isBlocked(k guardKey) bool {
 	f := g.counts[k]
 	return f != nil && g.clock().Before(f.blocked)
@@ -167,6 +184,10 @@ func (g *guard) Claim(ctx context.Context, t *Throttle, ip netip.Addr, user stri
 	if user != "" {
 		c.keys = append(c.keys, keyOf(c.network, user))
 	}
+	if g.blocks(c.keys) { // whoever is blocked has nobody asked
+		return nil, ErrThrottled
+	}
+	c.learn(ctx)
 	for {
 		freed, err := c.try()
 		if freed == nil {
@@ -217,6 +238,16 @@ func (c *Claim) limit(k guardKey) int {
 	return c.throttle.NetworkFailures
 }
 
+// ended tells whether it is a claim of which nothing is to be counted any more, or never was.
+func (c *Claim) ended() bool {
+	if c == nil {
+		return true
+	}
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.over
+}
+
 // end gives the reservation back; further calls do nothing.
 func (c *Claim) end(then func()) {
 	if c == nil {
@@ -247,17 +278,36 @@ func (c *Claim) release() { c.end(nil) }
 // Abandoned ends a question whose answer the client did not wait for. It had a backend's work and
 // proved nothing, so its network answers for it; the user does not.
 func (c *Claim) Abandoned() {
-	c.end(func() { c.g.count(c.throttle, c.keys[0], c.throttle.NetworkFailures) })
+	if c.ended() {
+		return
+	}
+	network := c.keys[:1]
+	refusals := c.publish(network)
+	blocked := false
+	c.end(func() {
+		_, blocked = c.g.count(c.throttle, network[0], c.throttle.NetworkFailures, refusals[network[0]])
+	})
+	if blocked {
+		c.publishBlocks(network)
+	}
 }
 
 // Refused counts a refusal. It returns how long to hold the reply back, and what is blocked
 // from now on: "user", "network" or nothing.
 func (c *Claim) Refused() (delay time.Duration, blocks string) {
+	if c.ended() {
+		return 0, ""
+	}
+	var blocked []guardKey
+	refusals := c.publish(c.keys)
 	c.end(func() {
 		c.answered()
 		for _, k := range c.keys {
-			d, full := c.g.count(c.throttle, k, c.limit(k))
+			d, full := c.g.count(c.throttle, k, c.limit(k), refusals[k])
 			delay = max(delay, d)
+			if full {
+				blocked = append(blocked, k)
+			}
 			switch {
 			case full && k.kind == byNetwork:
 				blocks = "network"
@@ -266,16 +316,24 @@ func (c *Claim) Refused() (delay time.Duration, blocks string) {
 			}
 		}
 	})
+	c.publishBlocks(blocked)
 	return delay, blocks
 }
 
 // Accepted forgets the user's own mistakes. Those of its network stay: one right password must
 // not pay for guessing others.
 func (c *Claim) Accepted() {
+	if c.ended() {
+		return
+	}
+	var mistaken []guardKey
 	c.end(func() {
 		c.answered()
 		for _, k := range c.keys {
 			if f := c.g.counts[k]; k.kind == byUser && f != nil {
+				if f.level > 0 {
+					mistaken = append(mistaken, k)
+				}
 				f.level = 0
 				if f.asked == 0 {
 					delete(c.g.counts, k)
@@ -283,6 +341,7 @@ func (c *Claim) Accepted() {
 			}
 		}
 	})
+	c.forget(mistaken)
 }
 
 // Unanswered counts a question that no backend could answer: it says nothing about the client, but
@@ -290,7 +349,7 @@ func (c *Claim) Accepted() {
 func (c *Claim) Unanswered() {
 	c.end(func() {
 		pause := &Throttle{Window: conf.Duration(time.Minute), Block: conf.Duration(unansweredPause)}
-		c.g.count(pause, guardKey{network: c.network, kind: unanswered}, maxUnanswered)
+		c.g.count(pause, guardKey{network: c.network, kind: unanswered}, maxUnanswered, 0)
 	})
 }
 
@@ -311,10 +370,11 @@ func (f *failures) now(at time.Time, t *Throttle, limit int) float64 {
 	return max(0, f.level-float64(limit)*float64(at.Sub(f.at))/float64(t.Window))
 }
 
-func (g *guard) count(t *Throttle, k guardKey, limit int) (delay time.Duration, full bool) {
+// count counts one more; least is how many there are with those of other nodes.
+func (g *guard) count(t *Throttle, k guardKey, limit int, least float64) (delay time.Duration, full bool) {
 	now := g.clock()
 	f := g.countOf(t, k)
-	f.level = f.now(now, t, limit) + 1
+	f.level = max(f.now(now, t, limit)+1, least)
 	f.at = now
 	level := math.Ceil(f.level) // the limit's refusal counts though moments have passed
 	if level >= float64(limit) {

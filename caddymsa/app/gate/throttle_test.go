@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
@@ -57,7 +59,7 @@ func (g guardTest) blocked(config *Throttle, ip netip.Addr, user string) bool {
 
 func throttleOf(t *testing.T, throttle Throttle) *Throttle {
 	t.Helper()
-	if err := throttle.Provision(); err != nil {
+	if err := throttle.Provision("test", zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
 	return &throttle
@@ -175,7 +177,7 @@ func TestThrottleConfig(t *testing.T) {
 		"is off and has":    {Off: true, Failures: 3},
 		"must not be":       {Failures: -1},
 	} {
-		if err := throttle.Provision(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := throttle.Provision("test", zap.NewNop()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", throttle, err, want)
 		}
 	}

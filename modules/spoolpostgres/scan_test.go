@@ -1,0 +1,75 @@
+//go:build linux
+
+package spoolpostgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// Where nine of ten lanes are down, what is ready is found and not filtered: what a claim reads is a part of what waits. BenchmarkLarge says
+// how long that takes.
+func TestFindsWhatIsReady(t *testing.T) {
+	const messages, lanes, most = 20_000, 1000, 4000
+	srv := postgres.Start(t)
+	first := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	_ = first.Close()
+	fill(t, srv, messages, lanes, 50)
+	read := func() (rows int64) {
+		c, err := pgx.Connect(context.Background(), srv.DSN())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close(context.Background())
+		if err := c.QueryRow(context.Background(), `SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'msa_due')
+			+ (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'msa_due')`).Scan(&rows); err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	var before int64 = -1
+	settled := func() bool { // sessions tell what they read when they have ended
+		last := before
+		before = read()
+		return before == last && srv.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'caddy-msa'") == 0
+	}
+	await(t, "statistics", settled)
+	began := before
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	for i := range lanes {
+		if i%10 != 0 {
+			s.SetLane(fmt.Sprint("lane", i), queue.LaneState{Proven: true})
+		} else {
+			s.SetLane(fmt.Sprint("lane", i), queue.LaneState{Limit: 20, Proven: true})
+		}
+	}
+	leased := 0
+	for range 20 * batch {
+		_, _, err := s.Lease(context.Background(), time.Now(), queue.Want{})
+		if errors.Is(err, queue.ErrNoneDue) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		leased++
+	}
+	_ = s.Close()
+	await(t, "statistics", settled)
+	if leased != 20*batch {
+		t.Errorf("%d leased", leased)
+	}
+	if each := (before - began) / 20; each > most {
+		t.Errorf("a claim of %d reads %d rows of %d", batch, each, messages)
+	} else {
+		t.Logf("a claim of %d reads %d rows of %d", batch, each, messages)
+	}
+}

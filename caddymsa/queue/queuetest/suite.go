@@ -31,6 +31,13 @@ func Queue(t *testing.T, open func(t testing.TB) (node func() queue.OpenSpool)) 
 		{"HeldAndReleased", (*suite).testHeld},
 		{"StoppedAndTakenOver", (*suite).testStopped},
 		{"FairOnThreeNodes", (*suite).testFair},
+		{"Fates", (*suite).testFates},
+		{"Warned", (*suite).testWarned},
+		{"DeletedInFlight", (*suite).testDeletedInFlight},
+		{"Priority", (*suite).testPriority},
+		{"ConcurrencyOnThreeNodes", (*suite).testConcurrency},
+		{"PausedOnAllNodes", (*suite).testPaused},
+		{"ExpiredWhileDown", (*suite).testExpiredWhileDown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &suite{T: t, node: open(t), calls: make(map[string][]string)}
@@ -51,9 +58,12 @@ type suite struct {
 
 	mu      sync.Mutex
 	deliver func(ctx context.Context, d *queue.Delivery, r *queue.Recipient) error
-	expire  time.Duration
 	calls   map[string][]string // by recipient: the messages
 	users   []string            // of deliveries, in their order
+
+	expire, warn time.Duration
+	concurrency  int // of each lane
+	priority     int // of what is submitted
 }
 
 func (s *suite) join() queue.OpenSpool {
@@ -102,7 +112,7 @@ func (s *suite) counts() map[string]int {
 
 func (s *suite) submit(id, user string, rcpts ...string) {
 	s.Helper()
-	e := &queue.Entry{ID: id, Server: "main", Accepted: time.Now(), Sender: user + "@example.org", ReturnPath: true, User: user}
+	e := &queue.Entry{ID: id, Server: "main", Accepted: time.Now(), Sender: user + "@example.org", ReturnPath: true, User: user, Priority: s.priority}
 	for _, r := range rcpts {
 		e.Recipients = append(e.Recipients, queue.Recipient{Address: r})
 	}
@@ -131,14 +141,14 @@ type generation struct{ s *suite }
 
 func (g generation) Route(_ context.Context, e *queue.Entry, r *queue.Recipient) (queue.Route, error) {
 	_, domain, _ := strings.Cut(r.Address, "@")
-	return queue.Route{Sink: g.s, Name: "test", Lane: "test/" + domain, Destination: queue.Destination{Name: domain}}, nil
+	return queue.Route{Sink: g.s, Name: "test", Lane: "test/" + domain, Destination: queue.Destination{Name: domain, Concurrency: g.s.concurrency}}, nil
 }
 func (generation) Stamp() string     { return "000001-1" }
 func (generation) Knows(string) bool { return true }
 func (g generation) Schedule() queue.Schedule {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
-	s := queue.Schedule{Retry: []time.Duration{50 * time.Millisecond}, Expire: time.Hour}
+	s := queue.Schedule{Retry: []time.Duration{50 * time.Millisecond}, Expire: time.Hour, Warn: g.s.warn}
 	if g.s.expire > 0 {
 		s.Expire = g.s.expire
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -26,12 +27,18 @@ func (s *store) create(ctx context.Context) (queue.Draft, error) {
 	}
 	s.drafts++
 	s.mu.Unlock()
+	var held *heldDraft
+	defer func() {
+		if held == nil { // also where the spool panicked
+			s.received()
+		}
+	}()
 	d, err := s.spool.Create(ctx)
 	if err != nil {
-		s.received()
 		return nil, err
 	}
-	return &heldDraft{Draft: d, s: s}, nil
+	held = &heldDraft{Draft: d, s: s}
+	return held, nil
 }
 
 // received ends what create began.
@@ -69,9 +76,18 @@ func (d *heldDraft) Commit(ctx context.Context, a *queue.Accept) error {
 	return err
 }
 
+// Reader is read by goroutines of policies' libraries too, where a panic would end the process.
+func (d *heldDraft) Reader() (io.ReadCloser, error) {
+	r, err := d.Draft.Reader()
+	if err != nil {
+		return nil, err
+	}
+	return queue.GuardReader(r, d.s.log), nil
+}
+
 func (d *heldDraft) Abort() {
+	defer d.ended()
 	d.Draft.Abort()
-	d.ended()
 }
 
 func (d *heldDraft) ended() { d.once.Do(d.s.received) }

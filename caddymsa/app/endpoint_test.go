@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -36,8 +37,8 @@ func TestDrainShutsAll(t *testing.T) {
 		close(drained)
 	}()
 	<-idle.empty // shut though busy is not empty
-	if _, err := net.Dial("tcp", idle.ln.Addr().String()); err == nil {
-		t.Error("the idle endpoint takes clients")
+	if _, err := idle.ln.Accept(); !errors.Is(err, net.ErrClosed) { // its port may be somebody else's by now
+		t.Error("the idle endpoint takes clients:", err)
 	}
 	select {
 	case <-drained:

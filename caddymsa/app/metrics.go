@@ -68,7 +68,10 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 			values <- prometheus.MustNewConstMetric(spoolMessages, prometheus.GaugeValue, float64(messages), key.(string))
 			values <- prometheus.MustNewConstMetric(spoolOctets, prometheus.GaugeValue, float64(octets), key.(string))
 			if d, ok := s.spool.(queue.DamageCounter); ok {
-				values <- prometheus.MustNewConstMetric(spoolDamaged, prometheus.GaugeValue, float64(d.Damaged()), key.(string))
+				_ = queue.Guarded(s.log, func() error {
+					values <- prometheus.MustNewConstMetric(spoolDamaged, prometheus.GaugeValue, float64(d.Damaged()), key.(string))
+					return nil
+				})
 			}
 			if s.draining() {
 				values <- prometheus.MustNewConstMetric(spoolDraining, prometheus.GaugeValue, float64(messages), key.(string))

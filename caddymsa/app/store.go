@@ -51,17 +51,22 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 	opening.Lock()
 	defer opening.Unlock()
 	v, open, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
-		// Not the configuration's context: the spool outlives it.
-		opened, err := spool.Open(context.Background(), app.log.Named("spool"))
+		s := &store{key: key, log: app.log}
+		err := queue.Guarded(app.log, func() (err error) { // a panic would leave the pool locked, and no later reload would end
+			// Not the configuration's context: the spool outlives it.
+			if s.spool, err = spool.Open(context.Background(), app.log.Named("spool")); err != nil {
+				return err
+			}
+			s.queue = queue.New(s.spool, s, queue.Options{
+				Logger:   app.log.Named("queue"),
+				NewID:    newQueueID,
+				Observer: observer{s},
+			})
+			return nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		s := &store{key: key, spool: opened, log: app.log}
-		s.queue = queue.New(opened, s, queue.Options{
-			Logger:   app.log.Named("queue"),
-			NewID:    newQueueID,
-			Observer: observer{s},
-		})
 		return s, nil
 	})
 	if err != nil {
@@ -69,7 +74,14 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 	}
 	d := &delivery{app: app, store: v.(*store), interrupt: make(chan struct{})}
 	if adjuster, ok := spool.(caddymsa.SpoolAdjuster); ok && open {
-		adjuster.Adjust(d.store.spool)
+		err := queue.Guarded(app.log, func() error {
+			adjuster.Adjust(d.store.spool)
+			return nil
+		})
+		if err != nil {
+			_, _ = stores.Delete(key)
+			return nil, err
+		}
 	}
 	return d, nil
 }
@@ -131,7 +143,7 @@ func (s *store) Destruct() error {
 		s.log.Error("a spool is closed although messages are left in it; they wait until a configuration has it again",
 			zap.String("spool", s.key), zap.Int("messages", messages), zap.Error(err))
 	}
-	return s.spool.Close()
+	return queue.Guarded(s.log, s.spool.Close)
 }
 
 // draining tells whether no configuration accepts into it any more.

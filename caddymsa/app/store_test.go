@@ -2,12 +2,14 @@ package app
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
+	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
@@ -110,4 +112,54 @@ func TestJoinStoreWhileItOpens(t *testing.T) {
 	}
 	cancel()
 	operators.Wait()
+}
+
+// breaking is a spool that panics where it is opened, adjusted or closed.
+type breaking struct {
+	*oneOpener
+	at string
+}
+
+func (b *breaking) maybe(at string) {
+	if b.at == at {
+		panic("a bug in " + at)
+	}
+}
+
+func (b *breaking) Open(ctx context.Context, log *zap.Logger) (queue.OpenSpool, error) {
+	b.maybe("Open")
+	return b.oneOpener.Open(ctx, log)
+}
+
+func (b *breaking) Adjust(queue.OpenSpool) { b.maybe("Adjust") }
+
+// A spool that panics while a configuration is loaded or left ends neither Caddy nor the reloads that follow.
+func TestStorePanics(t *testing.T) {
+	core, logs := zapobserver.New(zap.ErrorLevel)
+	app := &App{log: zap.New(core)}
+	spool := &breaking{oneOpener: &oneOpener{t: t}}
+	spool.closing = func() { spool.open.Store(false); spool.maybe("Close") }
+	spool.at = "Open"
+	if _, err := openStore(app, spool); err == nil || !strings.Contains(err.Error(), "a bug in Open") {
+		t.Error(err)
+	}
+	spool.at = ""
+	d, err := openStore(app, spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spool.at = "Adjust"
+	if _, err := openStore(app, spool); err == nil || !strings.Contains(err.Error(), "a bug in Adjust") {
+		t.Error(err)
+	}
+	spool.at = "Close"
+	d.release(t.Context())
+	spool.at = ""
+	if d, err = openStore(app, spool); err != nil {
+		t.Fatal(err)
+	}
+	d.release(t.Context())
+	if n := logs.FilterMessage("the spool panicked; please report this").Len(); n != 3 {
+		t.Errorf("%d panics are in the log", n)
+	}
 }

@@ -148,7 +148,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	t.over = true
 	t.end(srv, err == nil)
 	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
-		t.draft.Abort()
+		t.forget()
 		metrics.messages.WithLabelValues(srv.name, "accepted_before").Inc()
 		fields := append(t.fields(), t.s.fields()...)
 		srv.log.Info("message accepted before", append(fields, zap.String(fieldQueueID, before.ID))...)
@@ -170,7 +170,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
 	})
 	if t.direct != nil {
-		t.draft.Abort()
+		t.forget()
 		return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: delivered as " + e.ID}, nil
 	}
 	return accepted(e.ID), nil
@@ -297,12 +297,18 @@ func (t *transaction) giveUpInPanic() {
 	}
 	if p := recover(); p != nil {
 		t.end(t.srv, false)
-		func() {
-			defer func() { _ = recover() }() // the spool's, again
-			t.draft.Abort()
-		}()
+		t.forget()
 		panic(p) // its stack is still there for the engine to log
 	}
+}
+
+// forget aborts the draft of a message of which the client's answer is decided: what the spool breaks
+// there changes nothing of it.
+func (t *transaction) forget() {
+	_ = queue.Guarded(t.s.log, func() error {
+		t.draft.Abort()
+		return nil
+	})
 }
 
 func (t *transaction) fields() []zap.Field {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +28,12 @@ func caught(log *zap.Logger, err *error) {
 	}
 }
 
+// Guarded calls something else of a spool's, where a panic is an error like others, and in the log.
+func Guarded(log *zap.Logger, call func() error) (err error) {
+	defer caught(log, &err)
+	return call()
+}
+
 func (s *guardedSpool) Create(ctx context.Context) (d Draft, err error) {
 	defer caught(s.log, &err)
 	if d, err = s.Spool.Create(ctx); err != nil {
@@ -42,7 +47,8 @@ func (s *guardedSpool) Lease(ctx context.Context, now time.Time, want Want) (l L
 	if l, next, err = s.Spool.Lease(ctx, now, want); err != nil {
 		return nil, next, err
 	}
-	return &guardedLease{l, s.log}, next, nil
+	l, err = guardLease(l, s.log)
+	return l, next, err
 }
 
 func (s *guardedSpool) SetLane(name string, state LaneState) {
@@ -98,7 +104,10 @@ func (d *guardedDraft) Write(p []byte) (n int, err error) {
 
 func (d *guardedDraft) Reader() (r io.ReadCloser, err error) {
 	defer caught(d.log, &err)
-	return d.Draft.Reader()
+	if r, err = d.Draft.Reader(); err != nil {
+		return nil, err
+	}
+	return GuardReader(r, d.log), nil
 }
 
 func (d *guardedDraft) Commit(ctx context.Context, a *Accept) (err error) {
@@ -110,34 +119,6 @@ func (d *guardedDraft) Abort() {
 	var unsaid error
 	defer caught(d.log, &unsaid)
 	d.Draft.Abort()
-}
-
-type guardedLease struct {
-	Lease
-	log *zap.Logger
-}
-
-func (l *guardedLease) Open(ctx context.Context) (m io.ReadSeekCloser, err error) {
-	defer caught(l.log, &err)
-	return l.Lease.Open(ctx)
-}
-
-func (l *guardedLease) Record(ctx context.Context, r *Record) (err error) {
-	defer caught(l.log, &err)
-	own := *r // the spool wants its own drafts
-	own.Messages = slices.Clone(r.Messages)
-	for i := range own.Messages {
-		if d, ok := own.Messages[i].Draft.(*guardedDraft); ok {
-			own.Messages[i].Draft = d.Draft
-		}
-	}
-	return l.Lease.Record(ctx, &own)
-}
-
-func (l *guardedLease) Release() {
-	var unsaid error
-	defer caught(l.log, &unsaid)
-	l.Lease.Release()
 }
 
 // guardedSharer has no part in a lane of which the spool cannot say the place.

@@ -21,6 +21,7 @@ type brittle struct {
 	*queuetest.MemSpool
 	mu     sync.Mutex
 	called map[string]bool
+	drafts int // that were created and have not ended
 }
 
 func (b *brittle) once(method string) {
@@ -35,13 +36,20 @@ func (b *brittle) once(method string) {
 func (b *brittle) Create(ctx context.Context) (queue.Draft, error) {
 	b.once("Create")
 	d, err := b.MemSpool.Create(ctx)
-	return &brittleDraft{d, b}, err
+	if err != nil {
+		return nil, err
+	}
+	b.drafts++
+	return &brittleDraft{Draft: d, b: b}, nil
 }
 
 func (b *brittle) Lease(ctx context.Context, now time.Time, want queue.Want) (queue.Lease, time.Time, error) {
 	b.once("Lease")
 	l, next, err := b.MemSpool.Lease(ctx, now, want)
-	return &brittleLease{l, b}, next, err
+	if err != nil {
+		return nil, next, err
+	}
+	return &brittleLease{l, b}, next, nil
 }
 
 func (b *brittle) SetLane(name string, s queue.LaneState) {
@@ -71,7 +79,15 @@ func (b *brittle) HearLanes() ([]queue.LaneCondition, bool) {
 
 type brittleDraft struct {
 	queue.Draft
-	b *brittle
+	b     *brittle
+	ended bool
+}
+
+func (d *brittleDraft) end() {
+	if !d.ended {
+		d.ended = true
+		d.b.drafts--
+	}
 }
 
 func (d *brittleDraft) Write(p []byte) (int, error) {
@@ -85,6 +101,7 @@ func (d *brittleDraft) Commit(ctx context.Context, a *queue.Accept) error {
 }
 
 func (d *brittleDraft) Abort() {
+	d.end()
 	d.b.once("Abort")
 	d.Draft.Abort()
 }
@@ -94,11 +111,38 @@ type brittleLease struct {
 	b *brittle
 }
 
-func (l *brittleLease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
-	l.b.once("Open")
-	return l.Lease.Open(ctx)
+func (l *brittleLease) Entry() *queue.Entry {
+	l.b.once("Entry")
+	return l.Lease.Entry()
 }
 
+func (l *brittleLease) Job() *queue.Job {
+	l.b.once("Job")
+	return l.Lease.Job()
+}
+
+func (l *brittleLease) Status() *queue.Status {
+	l.b.once("Status")
+	return l.Lease.Status()
+}
+
+func (l *brittleLease) Lost() <-chan struct{} {
+	l.b.once("Lost")
+	return l.Lease.Lost()
+}
+
+func (l *brittleLease) Release() {
+	l.Lease.Release() // or nobody would ever have it again
+	l.b.once("Release")
+}
+
+func (l *brittleLease) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	l.b.once("Open")
+	m, err := l.Lease.Open(ctx)
+	return &brittleMessage{m, l.b}, err
+}
+
+// Record panics with each kind of record for the first time, and once when it is committed.
 func (l *brittleLease) Record(ctx context.Context, r *queue.Record) error {
 	l.b.once("Record")
 	own := *r
@@ -106,7 +150,32 @@ func (l *brittleLease) Record(ctx context.Context, r *queue.Record) error {
 	for i := range own.Messages {
 		own.Messages[i].Draft = own.Messages[i].Draft.(*brittleDraft).Draft
 	}
-	return l.Lease.Record(ctx, &own)
+	if len(r.Messages) > 0 {
+		l.b.once("Record with messages")
+	}
+	err := l.Lease.Record(ctx, &own)
+	for _, m := range r.Messages { // committed or aborted
+		m.Draft.(*brittleDraft).end()
+	}
+	if len(r.Messages) > 0 {
+		l.b.once("Record, when it was done")
+	}
+	return err
+}
+
+type brittleMessage struct {
+	io.ReadSeekCloser
+	b *brittle
+}
+
+func (m *brittleMessage) Read(p []byte) (int, error) {
+	m.b.once("Read")
+	return m.ReadSeekCloser.Read(p)
+}
+
+func (m *brittleMessage) Close() error {
+	m.b.once("Close")
+	return m.ReadSeekCloser.Close()
 }
 
 // A spool that panics, wherever it is, ends no process: what was asked is asked again, so that messages are
@@ -118,19 +187,23 @@ func TestSpoolPanics(t *testing.T) {
 		b := &brittle{MemSpool: r.spool, called: make(map[string]bool)}
 		r.Queue = queue.New(b, r.host, r.options(core))
 		r.submit("Q1", nil, "gone@example.net", "fine@example.net")
+		r.submit("Q2", nil, "gone@example.net")
 		r.Start()
 		r.after(time.Hour)
 		r.host.set(newGeneration(bouncesTo(bounces, s))) // a sweep
 		r.Wake()
 		r.after(time.Hour)
-		r.mustNotHave("Q1", "BOUNCE1", "BOUNCE2", "BOUNCE3")
-		if len(s.all()) == 0 || len(bounces.all()) != 1 {
+		r.mustNotHave("Q1", "Q2", "BOUNCE1", "BOUNCE2", "BOUNCE3", "BOUNCE4")
+		if len(s.all()) == 0 || len(bounces.all()) != 2 {
 			t.Errorf("%d deliveries, %d bounces", len(s.all()), len(bounces.all()))
 		}
-		for _, method := range []string{"Create", "Lease", "SetLane", "Lanes", "List", "Write", "Record"} {
+		for _, method := range []string{"Create", "Lease", "SetLane", "Lanes", "List", "Write", "Record", "Record with messages", "Record, when it was done", "Entry", "Job", "Status", "Lost", "Release", "Open", "Read", "Close", "Abort"} {
 			if !b.called[method] {
 				t.Errorf("%s was not called", method)
 			}
+		}
+		if b.drafts != 0 {
+			t.Errorf("%d drafts have not ended", b.drafts)
 		}
 		if said := logs.FilterMessage("the spool panicked; please report this"); said.Len() != len(b.called) || said.FilterLevelExact(zap.ErrorLevel).Len() != said.Len() {
 			t.Errorf("%d panics, in the log %v", len(b.called), said.All())

@@ -109,7 +109,14 @@ func (m *move) all(ctx context.Context, ids []string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(moveAtOnce)
 	for _, id := range ids {
-		g.Go(func() error { return m.one(ctx, id) })
+		g.Go(func() (err error) {
+			defer func() {
+				if cause := recover(); cause != nil { // a spool's: in a goroutine of its own it would end the process
+					err = fmt.Errorf("%w: %v, in %s", errPanic, cause, panicAt())
+				}
+			}()
+			return m.one(ctx, id)
+		})
 	}
 	return g.Wait()
 }

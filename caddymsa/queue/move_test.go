@@ -294,3 +294,25 @@ func TestMoveClash(t *testing.T) {
 		t.Error("the other message was overwritten")
 	}
 }
+
+// unsound panics when a message is looked at.
+type unsound struct{ *queuetest.MemSpool }
+
+func (unsound) Get(context.Context, string) (*queue.EntryView, error) { panic("a bug in Get") }
+
+// Messages are moved by goroutines of their own, where a panic of a spool would end the process.
+func TestMovePanics(t *testing.T) {
+	from, to := queuetest.NewMemSpool(), queuetest.NewMemSpool()
+	d, err := from.Create(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &queue.Entry{ID: "Q1", Accepted: time.Now(), Recipients: []queue.Recipient{{Address: "bob@example.net"}}}
+	if err := d.Commit(background, &queue.Accept{Entry: e, Jobs: []queue.Job{queue.NewJob(e)}}); err != nil {
+		t.Fatal(err)
+	}
+	err = queue.Move(background, queue.Place{Name: "old", Spool: unsound{from}}, queue.Place{Name: "new", Spool: to}, func(string, error) {})
+	if err == nil || !strings.Contains(err.Error(), "a bug in Get") || !strings.Contains(err.Error(), "move_test.go") {
+		t.Error(err)
+	}
+}

@@ -97,12 +97,31 @@ func (s *spool) Create(ctx context.Context) (queue.Draft, error) {
 
 func (s *spool) Lease(ctx context.Context, now time.Time, want queue.Want) (queue.Lease, time.Time, error) {
 	maybe(s.file, "Lease")
-	return s.OpenSpool.Lease(ctx, now, want)
+	l, next, err := s.OpenSpool.Lease(ctx, now, want)
+	if err != nil {
+		return nil, next, err
+	}
+	return &lease{l, s.file}, next, nil
 }
 
 func (s *spool) Size(ctx context.Context) (int, int64, error) {
 	maybe(s.file, "Size")
 	return s.OpenSpool.Size(ctx)
+}
+
+func (s *spool) Damaged() int {
+	maybe(s.file, "Damaged")
+	return 0
+}
+
+type lease struct {
+	queue.Lease
+	file string
+}
+
+func (l *lease) Record(ctx context.Context, r *queue.Record) error {
+	maybe(l.file, "Record")
+	return l.Lease.Record(ctx, r)
 }
 
 type draft struct {

@@ -36,7 +36,7 @@ func TestDrainShutsAll(t *testing.T) {
 		drain(context.Background(), bindings)
 		close(drained)
 	}()
-	<-idle.empty // shut though busy is not empty
+	<-idle.empty                                                    // shut though busy is not empty
 	if _, err := idle.ln.Accept(); !errors.Is(err, net.ErrClosed) { // its port may be somebody else's by now
 		t.Error("the idle endpoint takes clients:", err)
 	}

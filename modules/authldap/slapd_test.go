@@ -84,7 +84,7 @@ uid: typed
 cn: Typed
 sn: Typed
 mail: typed@example.org
-userPassword:: bcKycGFzcyBjYWZlzIE=
+userPassword: {SSHA}KtES/O+3ED2mk9Go5E36Ipk6rDZzYWx0c2FsdA==
 
 dn: uid=prepared,ou=people,dc=example,dc=org
 objectClass: inetOrgPerson
@@ -92,7 +92,15 @@ uid: prepared
 cn: Prepared
 sn: Prepared
 mail: prepared@example.org
-userPassword:: bTJwYXNzIGNhZsOp
+userPassword: {SSHA}Rs+XsGEs0n2cLYz7n9+6b0ZLLkxzYWx0c2FsdA==
+
+dn: uid=composed,ou=people,dc=example,dc=org
+objectClass: inetOrgPerson
+uid: composed
+cn: Composed
+sn: Composed
+mail: composed@example.org
+userPassword: {SSHA}yX2WByGKwLue+tvXZc+0BSEC71xzYWx0c2FsdA==
 
 dn: uid=we\,ird\+na#me,ou=people,dc=example,dc=org
 objectClass: inetOrgPerson

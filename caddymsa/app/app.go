@@ -67,7 +67,12 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up everything but sockets and spool, which validating a
 // configuration must not touch.
-func (app *App) Provision(ctx caddy.Context) error {
+func (app *App) Provision(ctx caddy.Context) (err error) {
+	defer func() {
+		if err != nil {
+			places.Forget()
+		}
+	}()
 	app.ctx, app.log = ctx, terminal.Logger(ctx.Logger())
 	app.generation = newGeneration()
 	if len(app.Servers) == 0 {
@@ -163,6 +168,7 @@ type socketOwner struct{ server, address string }
 // Start opens the spool and the sockets, and puts this configuration in charge
 // as its last act.
 func (app *App) Start() (err error) {
+	defer places.Forget()
 	defer func() {
 		if err != nil { // Stop will not be called
 			_ = app.Cleanup()

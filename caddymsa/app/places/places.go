@@ -46,6 +46,15 @@ func RememberServer(server json.RawMessage, lines Lines) {
 	known.servers[sum(server)] = lines
 }
 
+// Forget is called when a configuration was loaded, or was not: one that comes next may have the same modules on other lines,
+// and where it was adapted by another process, as caddy reload does, nothing is known of those.
+func Forget() {
+	known.Lock()
+	defer known.Unlock()
+	clear(known.modules)
+	clear(known.servers)
+}
+
 // OfServer is nil where that is not known.
 func OfServer(server json.RawMessage) Lines {
 	known.Lock()

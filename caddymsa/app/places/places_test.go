@@ -12,6 +12,10 @@ func TestPlaces(t *testing.T) {
 	if at := Of(json.RawMessage(`{"module":"x"}`)); at != "Caddyfile:7" {
 		t.Errorf("%q", at)
 	}
+	RememberServer(json.RawMessage(`{}`), Lines{"": "Caddyfile:3"})
+	if Forget(); Of(json.RawMessage(`{"module":"x"}`)) != "" || OfServer(json.RawMessage(`{}`)) != nil {
+		t.Error("places are known of another configuration")
+	}
 	err := At("Caddyfile:7", errors.New("no"))
 	if err.Error() != "no, at Caddyfile:7" || At("Caddyfile:8", fmt.Errorf("x: %w", err)).Error() != "x: no, at Caddyfile:7" || At("", errors.New("no")).Error() != "no" {
 		t.Error(err)

@@ -14,6 +14,7 @@ import (
 // change is an entry that is being altered in a transaction, which has it locked.
 type change struct {
 	tx     db
+	turns  *turns // are told of lanes
 	key    int64
 	entry  *queue.Entry
 	status *queue.Status
@@ -118,6 +119,7 @@ func (e *change) put(ctx context.Context, j *queue.Job) error {
 
 // wait has a job wait. Its new token is more than what another node may have read of it.
 func (e *change) wait(ctx context.Context, j *queue.Job) error {
+	e.turns.heard(j.Lane)
 	deadline := int64(never)
 	if !j.Deadline.IsZero() {
 		deadline = nanos(j.Deadline)

@@ -174,7 +174,7 @@ func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 	if jobs == nil {
 		jobs = []queue.Job{queue.NewJob(a.Entry)}
 	}
-	e := &change{tx: tx, entry: a.Entry, status: &queue.Status{Held: a.Held}, next: 1, octets: int64(len(a.Header)) + d.size, due: make(map[int]bool), copies: make(map[int]bool)}
+	e := &change{tx: tx, turns: &d.s.turns, entry: a.Entry, status: &queue.Status{Held: a.Held}, next: 1, octets: int64(len(a.Header)) + d.size, due: make(map[int]bool), copies: make(map[int]bool)}
 	var status []byte
 	if a.Held != "" {
 		if status, err = json.Marshal(e.status); err != nil {

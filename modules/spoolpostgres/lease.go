@@ -305,7 +305,7 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 }
 
 func (l *lease) record(ctx context.Context, tx db, r *queue.Record, told *[]*draft) error {
-	e := &change{tx: tx, key: l.key}
+	e := &change{tx: tx, turns: &l.s.turns, key: l.key}
 	var mine int64
 	err := e.lock(ctx, func(b *pgx.Batch) {
 		b.Queue("DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4", l.key, l.number, l.owner, l.token).

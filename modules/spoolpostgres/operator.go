@@ -112,7 +112,7 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 		return 0, err
 	}
 	err = s.tx(ctx, func(ctx context.Context, tx db) error {
-		e := &change{tx: tx}
+		e := &change{tx: tx, turns: &s.turns}
 		if err := e.lockID(ctx, id); err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 		return 0, err
 	}
 	err = s.tx(ctx, func(ctx context.Context, tx db) error {
-		e := &change{tx: tx}
+		e := &change{tx: tx, turns: &s.turns}
 		if err := e.lockID(ctx, id); err != nil {
 			return err
 		}

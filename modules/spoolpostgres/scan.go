@@ -26,6 +26,7 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 		case age >= t.relook && t.looking.CompareAndSwap(false, true):
 			go t.lookBeside(s)
 		}
+		t.takeHeard()
 		lanes := t.ready(s, want)
 		limit, share := math.MaxInt32, 2
 		if !all {
@@ -66,52 +67,6 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 		return err
 	})
 	return due, whole, err
-}
-
-// lookBeside lists the lanes while others are claimed from.
-func (t *turns) lookBeside(s *Store) {
-	defer t.looking.Store(false)
-	var known []string
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(s.life, s.timeout)
-	defer cancel()
-	if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) (err error) {
-		known, err = lanesWithJobs(ctx, db)
-		return err
-	}); err != nil {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.saw(known, began)
-}
-
-// saw notes which lanes have jobs.
-func (t *turns) saw(known []string, began time.Time) {
-	t.known, t.looked = known, time.Now()
-	t.relook = max(relook, looks*t.looked.Sub(began))
-}
-
-// look lists the lanes that have jobs.
-func (t *turns) look(ctx context.Context, db *pgxpool.Pool) error {
-	began := time.Now()
-	known, err := lanesWithJobs(ctx, db)
-	if err == nil {
-		t.saw(known, began)
-	}
-	return err
-}
-
-func lanesWithJobs(ctx context.Context, db *pgxpool.Pool) ([]string, error) {
-	rows, err := db.Query(ctx, `WITH RECURSIVE l AS (
-		(SELECT lane FROM msa_due WHERE owner IS NULL AND NOT held ORDER BY lane LIMIT 1)
-		UNION ALL
-		SELECT (SELECT d.lane FROM msa_due d WHERE owner IS NULL AND NOT held AND d.lane > l.lane ORDER BY d.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL)
-		SELECT lane FROM l WHERE lane IS NOT NULL`)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // ready are the lanes of which something is taken.

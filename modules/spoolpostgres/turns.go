@@ -22,10 +22,7 @@ const (
 	enough    = 1 << 14 // rows of a scan; more are never looked at at once
 	ahead     = 8       // jobs that are handed out at once while a caller is busy
 	busy      = 100 * time.Millisecond
-	relook    = time.Second // how old the list of lanes is at most, where that takes a moment
-	looks     = 20          // and else so many times as long as it takes
-	firstLook = 4           // jobs of each group in the first scan, when nobody knows how many groups there are
-	lowTurn   = 8           // of so many turns one goes to a lower priority
+	lowTurn   = 8 // of so many turns one goes to a lower priority
 	maxServed = 100_000
 )
 
@@ -52,7 +49,9 @@ type turns struct {
 
 	lanesMu sync.Mutex
 	lanes   map[string]queue.LaneState
-	stale   map[string]bool // lanes that changed since the claims
+	stale   map[string]bool      // lanes that changed since the claims
+	news    map[string]time.Time // lanes in which jobs were put lately
+	anyNews bool                 // some of them since known was looked at
 }
 
 type turn struct{ user, lane string }
@@ -72,6 +71,7 @@ func columns(claims []claim) (keys []int64, numbers []int32, tokens []int64) {
 }
 
 func (t *turns) init() {
+	t.news = make(map[string]time.Time)
 	t.served, t.cursors = make(map[turn]int), make(map[string]place)
 	t.lanes, t.stale, t.share, t.anew = make(map[string]queue.LaneState), make(map[string]bool), firstLook, true
 }

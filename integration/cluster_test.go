@@ -266,7 +266,7 @@ var events = []event{
 	}},
 	{"database stopped for longer than leases", func(c *cluster, _ int) {
 		c.primary.Stop()
-		time.Sleep(2 * clusterLease)
+		time.Sleep(clusterAway())
 		c.primary.Start()
 	}},
 	{"database silent", func(c *cluster, _ int) {
@@ -274,6 +274,14 @@ var events = []event{
 		time.Sleep(clusterTimeout + 2*time.Second)
 		c.primary.Signal(syscall.SIGCONT)
 	}},
+}
+
+// clusterAway is how long the database is stopped: MSA_CLUSTER_AWAY=2m.
+func clusterAway() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("MSA_CLUSTER_AWAY")); err == nil {
+		return d
+	}
+	return 2 * clusterLease
 }
 
 // Three nodes on one database under load, of which each in turn, and the database too, is killed, stopped or

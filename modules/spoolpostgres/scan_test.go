@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,5 +72,29 @@ func TestFindsWhatIsReady(t *testing.T) {
 		t.Errorf("a claim of %d reads %d rows of %d", batch, each, messages)
 	} else {
 		t.Logf("a claim of %d reads %d rows of %d", batch, each, messages)
+	}
+}
+
+// A lane in which this node puts a job is in the list before it is made again, and stays there while a list may have missed it.
+func TestLanesHeardOf(t *testing.T) {
+	turns := new(turns)
+	turns.init()
+	now := time.Now()
+	turns.saw([]string{"a", "c"}, now)
+	turns.heard("b")
+	turns.heard("c")
+	turns.takeHeard()
+	if want := []string{"a", "b", "c"}; !slices.Equal(turns.known, want) {
+		t.Errorf("%q, want %q", turns.known, want)
+	}
+	turns.saw([]string{"a"}, now) // the transactions had not ended
+	turns.takeHeard()
+	if want := []string{"a", "b", "c"}; !slices.Equal(turns.known, want) {
+		t.Errorf("%q, want %q", turns.known, want)
+	}
+	turns.saw([]string{"a"}, now.Add(2*newsLast)) // and now they have
+	turns.takeHeard()
+	if want := []string{"a"}; !slices.Equal(turns.known, want) || len(turns.news) != 0 {
+		t.Errorf("%q, want %q", turns.known, want)
 	}
 }

@@ -3,58 +3,21 @@ package gate
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 )
 
-// ledger is where guards share counts in tests; none is asked to be kept.
-type ledger struct {
-	now *time.Time
-
-	mu    sync.Mutex
-	until map[string]int64
-	asked int
-	hangs bool
-}
-
-func (l *ledger) Count(ctx context.Context, changes ...counts.Change) ([]counts.Count, error) {
-	l.mu.Lock()
-	l.asked++
-	hangs := l.hangs
-	l.mu.Unlock()
-	if hangs {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now.UnixMicro()
-	found := make([]counts.Count, len(changes))
-	for i, c := range changes {
-		level := max(l.until[c.Key]-now, 0)
-		if c.Max > 0 && level+c.Add > c.Max {
-			found[i] = counts.Count{Level: level, Full: true}
-			continue
-		}
-		level = max(0, level+c.Add)
-		l.until[c.Key] = now + level
-		found[i].Level = level
-	}
-	return found, nil
-}
-
 // twoNodes are two guards, of two processes, that share counts.
-func twoNodes(t *testing.T, throttle Throttle) (one, two guardTest, config *Throttle, l *ledger, now *time.Time) {
+func twoNodes(t *testing.T, throttle Throttle) (one, two guardTest, config *Throttle, l *msatest.MemCounter, now *time.Time) {
 	one, now = testGuard()
 	two, _ = testGuard()
 	two.clock = one.clock
-	l = &ledger{now: now, until: make(map[string]int64)}
+	l = &msatest.MemCounter{Now: one.clock}
 	throttle.Spool = &sharing.Spool{}
 	config = throttleOf(t, throttle)
 	config.CountIn(l)
@@ -91,14 +54,14 @@ func TestSharedRefusals(t *testing.T) {
 			t.Error("somebody else is blocked too")
 		}
 	}
-	asked := l.asked
+	asked := l.Asked()
 	for range 100 {
 		if !two.blocked(config, guesser, "alice") {
 			t.Fatal("not blocked any more")
 		}
 	}
-	if l.asked != asked {
-		t.Errorf("%d questions about who is blocked", l.asked-asked)
+	if l.Asked() != asked {
+		t.Errorf("%d questions about who is blocked", l.Asked()-asked)
 	}
 	*now = now.Add(time.Duration(config.Block))
 	if one.blocked(config, guesser, "alice") || two.blocked(config, guesser, "alice") {
@@ -149,7 +112,7 @@ func (g guardTest) mistakes(t *testing.T, config *Throttle) {
 // While nobody answers, each node counts for itself, without delay.
 func TestSharedHangs(t *testing.T) {
 	one, two, config, l, _ := twoNodes(t, Throttle{Sharing: sharing.Sharing{}})
-	l.hangs = true
+	l.Hang(true)
 	began := time.Now()
 	for range 10 {
 		one.tries(t, config, "alice")
@@ -157,8 +120,8 @@ func TestSharedHangs(t *testing.T) {
 	if !one.blocked(config, guesser, "alice") || two.blocked(config, guesser, "alice") {
 		t.Error("nodes do not count for themselves")
 	}
-	if l.asked > 1+int(time.Since(began)/time.Second) {
-		t.Errorf("asked %d times in %v", l.asked, time.Since(began))
+	if l.Asked() > 1+int(time.Since(began)/time.Second) {
+		t.Errorf("asked %d times in %v", l.Asked(), time.Since(began))
 	}
 }
 

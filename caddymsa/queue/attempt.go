@@ -40,11 +40,7 @@ type attempt struct {
 // work does what there is to do about a job.
 func (q *Queue) work(lease Lease, g Generation, interrupt <-chan struct{}) {
 	a := &attempt{q: q, lease: lease, e: lease.Entry(), job: lease.Job(), status: lease.Status(), g: g, schedule: g.Schedule()}
-	if s := a.status.Rerouted; s != "" && s != a.e.Server {
-		e := *a.e
-		e.Server = s
-		a.e = &e
-	}
+	a.e = a.status.rerouted(a.e, a.job)
 	a.rec.At = now()
 	ctx, end := a.recall.context(q.attempts, interrupt, lease.Lost(), g.Settings().Grace)
 	defer end()
@@ -68,7 +64,7 @@ func (a *attempt) deliver() {
 	if a.e.Accepted.After(at) && a.status.Since.IsZero() { // the clock was ahead then
 		a.status.Since, a.rec.Since = at, at
 	}
-	if a.status.GivenUp != "" {
+	if a.givenUp() != "" {
 		a.giveUpAll()
 		return
 	}
@@ -91,7 +87,7 @@ func (a *attempt) deliver() {
 	if g.Schedule != nil {
 		a.schedule = *g.Schedule
 	}
-	a.Attempt = Attempt{Entry: a.e, Route: g.Name, Lane: g.Lane}
+	a.Attempt = Attempt{Entry: a.e, Copy: a.job.Copy, Route: g.Name, Lane: g.Lane}
 	leasedBy := a.job.Deadline
 	if a.overdue(at) {
 		return
@@ -119,7 +115,7 @@ func (a *attempt) deliver() {
 func (a *attempt) visit(v *visit) {
 	pending := a.pending()
 	d := NewDelivery(a.e, pending, func() (io.ReadSeekCloser, error) { return a.lease.Open(a.ctx) })
-	d.Attempt, d.Hostname = a.job.Attempts+1, a.hostname
+	d.Attempt, d.Hostname, d.Copy = a.job.Attempts+1, a.hostname, a.job.Copy
 	d.OnFinal(a.recall.final)
 	for _, r := range pending {
 		r.RemoteMTA = ""
@@ -244,7 +240,7 @@ func (a *attempt) routeOne(r *Recipient) (to *group) {
 			to = &group{err: a.panicked("a route", cause)}
 		}
 	}()
-	route, err := a.g.Route(a.ctx, a.e, r)
+	route, err := a.route(r)
 	if err == nil && route.Sink == nil {
 		err = ErrNoRoute
 	}

@@ -89,7 +89,7 @@ func (a *attempt) draft(report *dsn.Report, at time.Time) (m MessageDraft, err e
 	if body.EightBit {
 		e.Body = "8BITMIME"
 	}
-	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: []Job{a.q.Jobs(a.ctx, a.g, e)[0]}, Facts: a.acceptedFacts(e)}}, nil
+	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: a.q.Jobs(a.ctx, a.g, e), Facts: a.acceptedFacts(e)}}, nil
 }
 
 type counter struct {

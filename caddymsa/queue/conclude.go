@@ -53,7 +53,7 @@ func FirstDeadline(e *Entry, j *Job, s Schedule) time.Time {
 }
 
 func (a *attempt) wantsWarning(j *Job) bool {
-	return a.nobodyToTell() == "" && slices.ContainsFunc(j.Recipients, func(r Recipient) bool { return r.State == Pending && r.wants("DELAY") })
+	return j.Copy == "" && a.nobodyToTell() == "" && slices.ContainsFunc(j.Recipients, func(r Recipient) bool { return r.State == Pending && r.wants("DELAY") })
 }
 
 // overdue does what a deadline is for, without a visit. It returns false when there is to be one.
@@ -132,7 +132,7 @@ func (a *attempt) conclude() {
 		a.job.Attempts++
 		a.job.Tried = at
 	}
-	if a.e.Bounce && a.noRoute() { // nobody else would ever learn of it
+	if a.e.Bounce && a.job.Copy == "" && a.noRoute() { // nobody else would ever learn of it
 		a.rec.Hold = "no route takes this bounce: configure bounces or a route for its recipient, and release it"
 	}
 	a.plan(at, interrupted)
@@ -144,8 +144,11 @@ func (a *attempt) conclude() {
 	}
 	a.remember(at)
 	a.noteOutcomes(at)
-	a.noteFailures(at)
-	a.noteSuccess(at)
+	a.keep(at)
+	if a.job.Copy == "" {
+		a.noteFailures(at)
+		a.noteSuccess(at)
+	}
 	if a.job.Pending() && !interrupted && a.schedule.Warn > 0 && !at.Before(a.began().Add(a.schedule.Warn)) {
 		a.warn(at)
 	}
@@ -190,7 +193,7 @@ func (a *attempt) remember(at time.Time) {
 		if first.Outcome == OutcomeInterrupted {
 			return
 		}
-		v := Event{Time: at, What: string(first.Outcome), Route: a.Route, RemoteMTA: first.Recipient.RemoteMTA, Text: said(alike), Answer: first.Answer}
+		v := Event{Time: at, What: string(first.Outcome), Copy: a.job.Copy, Route: a.Route, RemoteMTA: first.Recipient.RemoteMTA, Text: said(alike), Answer: first.Answer}
 		if v.Text == "" {
 			v.Text = oneLine(first.Answer.Reply)
 		}
@@ -201,6 +204,13 @@ func (a *attempt) remember(at time.Time) {
 		slices.Sort(v.To)
 		a.job.History = addEvent(a.job.History, v)
 	})
+}
+
+// keep has what failed for good stay as a dead letter, where the schedule says so.
+func (a *attempt) keep(at time.Time) {
+	if a.schedule.Keep > 0 && slices.ContainsFunc(a.Results, func(r Result) bool { return r.Outcome == OutcomeFailed }) {
+		a.rec.Keep = at.Add(a.schedule.Keep)
+	}
 }
 
 // noteFailures notes for the sender what failed for good, or why nobody is told.
@@ -216,9 +226,6 @@ func (a *attempt) noteFailures(at time.Time) {
 			a.failures = append(a.failures, res.Recipient)
 		default:
 			tell = append(tell, res.Recipient)
-		}
-		if a.schedule.Keep > 0 {
-			a.rec.Keep = at.Add(a.schedule.Keep)
 		}
 	}
 	a.failures = append(a.failures, a.tellSmaller(at, refused)...)

@@ -63,9 +63,9 @@ func (a *attempt) noteOutcomes(at time.Time) {
 func (a *attempt) outcomeFact(alike []Result, at time.Time) journal.Fact {
 	first := alike[0]
 	r, answer := first.Recipient, first.Answer
-	v := &journal.Visit{Route: a.Route, Lane: a.Lane, Host: answer.Host, Address: answer.Address, TLS: answer.TLS, HopID: answer.ID,
+	v := &journal.Visit{Copy: a.job.Copy, Route: a.Route, Lane: a.Lane, Host: answer.Host, Address: answer.Address, TLS: answer.TLS, HopID: answer.ID,
 		Code: r.Code, Status: r.Status, Duration: a.Duration}
-	if _, silent := first.Err.(*notVisited); !silent && a.status.GivenUp == "" {
+	if _, silent := first.Err.(*notVisited); !silent && a.givenUp() == "" {
 		v.Attempt = a.job.Attempts
 		if slices.ContainsFunc(a.Results, func(res Result) bool { return res.Outcome == OutcomeInterrupted }) {
 			v.Attempt++ // it was not counted
@@ -86,7 +86,7 @@ func (a *attempt) outcomeFact(alike []Result, at time.Time) journal.Fact {
 		if a.rec.Hold == "" {
 			v.Next = a.job.Due
 		}
-	case f.What == journal.Failed && a.status.GivenUp != "":
+	case f.What == journal.Failed && a.givenUp() != "":
 		f.By, f.Text = a.status.GivenUpBy, a.status.GivenUp
 	}
 	for _, res := range named {

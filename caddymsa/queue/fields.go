@@ -5,6 +5,7 @@ const (
 	fieldQueueID        = "queue_id"
 	fieldRoute          = "route"
 	fieldLane           = "lane"
+	fieldCopy           = "copy"
 	fieldHost           = "host"
 	fieldAddress        = "address"
 	fieldTLS            = "tls"

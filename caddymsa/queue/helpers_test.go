@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -164,6 +165,7 @@ type generation struct {
 	ownFor      map[string]*queue.Schedule // by recipient
 	destination func(*queue.Recipient) queue.Destination
 	gone        string // a lane that it does not know
+	copies      map[string]queue.Route
 	route       routeFunc
 	schedule    queue.Schedule
 	settings    queue.Settings
@@ -202,6 +204,23 @@ func (g *generation) Route(_ context.Context, e *queue.Entry, r *queue.Recipient
 	}
 	return route, err
 }
+
+// Copies implements queue.Copier: those that the generation has are made of every message that is not a bounce.
+func (g *generation) Copies(e *queue.Entry) (names []string) {
+	if e.Bounce {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(g.copies))
+}
+
+func (g *generation) RouteCopy(_ context.Context, name string, _ *queue.Entry, _ *queue.Recipient) (queue.Route, error) {
+	route, ok := g.copies[name]
+	if !ok {
+		return route, queue.NoCopy(name)
+	}
+	return route, nil
+}
+
 func (g *generation) Stamp() string                { return g.stamp }
 func (g *generation) Knows(lane string) bool       { return lane != g.gone }
 func (g *generation) Schedule() queue.Schedule     { return g.schedule }

@@ -13,6 +13,8 @@ type Event struct {
 	// What: an Outcome, "bounced", "told delayed", "told delivered", "told relayed", or an operator's
 	// "held", "released", "retried", "rerouted".
 	What string `json:"what"`
+	// Copy is the copy's name, if it happened to one.
+	Copy string `json:"copy,omitempty"`
 	// Route of an attempt, who answered, and what: a reply, an error, or the operator's reason.
 	Route     string `json:"route,omitempty"`
 	RemoteMTA string `json:"remote_mta,omitempty"`

@@ -22,12 +22,16 @@ func (a *attempt) logLine(results []Result) {
 	switch {
 	case first.Outcome == OutcomeInterrupted:
 		number++
-	case errors.Is(first.Err, ErrNoRoute):
+	case errors.Is(first.Err, ErrNoRoute), a.job.Copy != "" && first.Outcome == OutcomeFailed:
 		level = zap.ErrorLevel
 	case first.Outcome != OutcomeDelivered:
 		level = zap.WarnLevel
 	}
-	line := a.q.log.Check(level, "delivery "+string(first.Outcome))
+	what := "delivery "
+	if a.job.Copy != "" {
+		what = "copy "
+	}
+	line := a.q.log.Check(level, what+string(first.Outcome))
 	if line == nil {
 		return
 	}
@@ -44,6 +48,9 @@ func (a *attempt) logLine(results []Result) {
 	fields = append(fields, zap.String(fieldQueueID, a.e.ID), zap.String(fieldRoute, a.Route), zap.String(fieldSender, a.e.Sender),
 		zap.Strings(fieldRecipients, all), zap.String(fieldOutcome, string(first.Outcome)), zap.Int(fieldAttempt, number),
 		zap.Duration(fieldDuration, a.Duration), zap.Duration(fieldAge, at.Sub(a.e.Accepted)))
+	if a.job.Copy != "" {
+		fields = append(fields, zap.String(fieldCopy, a.job.Copy))
+	}
 	if named < len(results) {
 		fields = append(fields, zap.Int(fieldRecipientCount, len(results)))
 	}

@@ -67,7 +67,7 @@ func (a *attempt) noteSuccess(at time.Time) {
 
 // warn notes the delay for the sender, once.
 func (a *attempt) warn(at time.Time) {
-	if a.job.Warned || a.nobodyToTell() != "" {
+	if a.job.Copy != "" || a.job.Warned || a.nobodyToTell() != "" {
 		return
 	}
 	a.job.Warned = true

@@ -39,6 +39,8 @@ type Observer interface {
 // Attempt is what became of one attempt.
 type Attempt struct {
 	Entry *Entry
+	// Copy is the copy's name, if it was one's.
+	Copy string
 	// Route is the sink's name from Generation.Route; empty when no route took the recipients.
 	Route    string
 	Lane     string

@@ -13,6 +13,9 @@ type Delivery struct {
 	Recipients []*Recipient
 	// Attempt is the number of this one, from 1 on.
 	Attempt int
+	// Copy is the copy's name, if the delivery is one: then a sink that hands the message on to another server asks
+	// that one for no notification (NOTIFY=NEVER), whatever the recipients want to be told. Empty: it is theirs.
+	Copy string
 	// Hostname is what the server that accepted the message calls itself, such as in EHLO.
 	Hostname string
 

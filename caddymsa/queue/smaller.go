@@ -93,5 +93,5 @@ func (a *attempt) smaller(at time.Time, refused []*Recipient) (m MessageDraft, e
 	for _, r := range refused {
 		e.Recipients = append(e.Recipients, Recipient{Address: r.Address, Route: r.Route})
 	}
-	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: slices.Clone(a.q.Jobs(a.ctx, a.g, e)), Facts: a.acceptedFacts(e)}}, nil
+	return MessageDraft{Draft: draft, Accept: Accept{Entry: e, Jobs: a.q.Jobs(a.ctx, a.g, e), Facts: a.acceptedFacts(e)}}, nil
 }

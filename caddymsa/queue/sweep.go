@@ -182,13 +182,7 @@ type rerouted struct {
 
 // routeAnew returns the jobs that a job becomes; nil where it stays in its lane.
 func (q *Queue) routeAnew(ctx context.Context, g Generation, m *EntryView, j *Job) []Job {
-	e := m.Entry
-	if m.Status.Rerouted != "" {
-		c := *e
-		c.Server = m.Status.Rerouted
-		e = &c
-	}
-	a := &attempt{q: q, e: e, job: j, status: &m.Status, g: g, ctx: ctx}
+	a := &attempt{q: q, e: m.Status.rerouted(m.Entry, j), job: j, status: &m.Status, g: g, ctx: ctx}
 	a.rec.At = now()
 	groups := a.routeAll()
 	if len(groups) == 1 && groups[0].Lane == j.Lane {

@@ -23,6 +23,10 @@ const (
 	eventBounced   = "message_bounced"   // bounce: the same, only where the sender was told
 	eventTold      = "message_told"      // bounce, action: delayed, delivered or relayed
 	eventHeld      = "message_held"      // reason
+	// Of a copy: its name as copy, beside what those of deliveries have.
+	eventCopied       = "message_copied"
+	eventCopyDeferred = "copy_deferred"
+	eventCopyFailed   = "copy_failed"
 )
 
 // maxEvents is how many events may wait for handlers.

@@ -21,11 +21,12 @@ func (app *App) stampRoutes(now time.Time) error {
 	type routes struct {
 		Routes  []*RouteConfig
 		Bounces *RouteConfig
+		Copies  []*CopyConfig `json:",omitempty"`
 	}
 	all := make(map[string]routes, len(app.Servers))
 	for name, srv := range app.Servers {
 		if srv != nil {
-			all[name] = routes{srv.Routes, srv.Bounces}
+			all[name] = routes{srv.Routes, srv.Bounces, srv.Copies}
 		}
 	}
 	b, err := json.Marshal(all)
@@ -66,7 +67,7 @@ func (app *App) nameRoutes() error {
 			app.routeNames[r.name] = true
 		}
 	}
-	return nil
+	return app.nameCopies()
 }
 
 func (srv *Server) allRoutes() []*RouteConfig {

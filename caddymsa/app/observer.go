@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -12,13 +14,13 @@ type observer struct{ store *store }
 
 // Attempted implements queue.Observer.
 func (o observer) Attempted(a *queue.Attempt) {
-	route := a.Route
-	if route == "" {
-		route = "none"
-	}
+	route := cmp.Or(a.Route, a.Copy, "none")
 	metrics.attemptSeconds.WithLabelValues(route).Observe(a.Duration.Seconds())
 	for _, r := range a.Results {
 		metrics.attempts.WithLabelValues(route, string(r.Outcome)).Inc()
+	}
+	if a.Copy != "" && slices.ContainsFunc(a.Results, func(r queue.Result) bool { return r.Outcome == queue.OutcomeFailed }) {
+		metrics.copiesFailed.WithLabelValues(a.Copy).Inc()
 	}
 	o.outcomes(a)
 }
@@ -48,11 +50,15 @@ func (o observer) Held(e *queue.Entry, reason string) {
 
 // outcomes emits what became of an attempt, an event for each outcome.
 func (o observer) outcomes(a *queue.Attempt) {
-	for _, name := range []string{eventDelivered, eventDeferred, eventExpired} {
+	names, eventOf := []string{eventDelivered, eventDeferred, eventExpired}, outcomeEvent
+	if a.Copy != "" {
+		names, eventOf = []string{eventCopied, eventCopyDeferred, eventCopyFailed}, copyEvent
+	}
+	for _, name := range names {
 		var rcpts []string
 		cause, said := "", queue.Answer{}
 		for _, r := range a.Results {
-			if outcomeEvent(r) != name {
+			if eventOf(r) != name {
 				continue
 			}
 			said = r.Answer
@@ -65,8 +71,12 @@ func (o observer) outcomes(a *queue.Attempt) {
 			continue
 		}
 		o.emit(name, func() map[string]any {
-			return about(a.Entry, rcpts, map[string]any{"route": a.Route, "lane": a.Lane, "error": cause,
-				"reply": said.Reply, "next_hop_id": said.ID, "host": said.Host, "address": said.Address, "tls": said.TLS})
+			data := map[string]any{"route": a.Route, "lane": a.Lane, "error": cause,
+				"reply": said.Reply, "next_hop_id": said.ID, "host": said.Host, "address": said.Address, "tls": said.TLS}
+			if a.Copy != "" {
+				data["copy"] = a.Copy
+			}
+			return about(a.Entry, rcpts, data)
 		})
 	}
 }
@@ -81,6 +91,16 @@ func outcomeEvent(r queue.Result) string {
 		return eventExpired
 	}
 	return "" // GaveUp tells
+}
+
+func copyEvent(r queue.Result) string {
+	switch r.Outcome {
+	case queue.OutcomeDelivered:
+		return eventCopied
+	case queue.OutcomeFailed:
+		return eventCopyFailed
+	}
+	return eventCopyDeferred
 }
 
 // about is what every event says of its message.

@@ -55,6 +55,8 @@ type Server struct {
 	Policies []*PolicyConfig `json:"policies,omitempty"`
 	// Routes are where messages go. At least one is required.
 	Routes []*RouteConfig `json:"routes,omitempty"`
+	// Copies are where messages go too, beside their routes. Default: nowhere.
+	Copies []*CopyConfig `json:"copies,omitempty"`
 	// Bounces is where delivery status notifications go. Default: the routes, by recipient.
 	Bounces *RouteConfig `json:"bounces,omitempty"`
 
@@ -145,6 +147,9 @@ func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error
 		return err
 	}
 	if err := srv.provisionRoutes(ctx); err != nil {
+		return err
+	}
+	if err := srv.provisionCopies(ctx); err != nil {
 		return err
 	}
 	if err := srv.provisionTLS(ctx); err != nil {

@@ -14,12 +14,13 @@ import (
 
 // Envelope is one delivery's. Fields are only ever added.
 type Envelope struct {
-	ID       string    `json:"id"`       // queue id, which the client was told
-	Key      string    `json:"key"`      // see Key
-	Server   string    `json:"server"`   // that accepted the message
-	Accepted time.Time `json:"accepted"` // when
-	Size     int64     `json:"size"`     // octets of the message
-	Attempt  int       `json:"attempt"`  // 1 for the first
+	ID       string    `json:"id"`             // queue id, which the client was told
+	Key      string    `json:"key"`            // see Key
+	Server   string    `json:"server"`         // that accepted the message
+	Accepted time.Time `json:"accepted"`       // when
+	Size     int64     `json:"size"`           // octets of the message
+	Attempt  int       `json:"attempt"`        // 1 for the first
+	Copy     string    `json:"copy,omitempty"` // the copy's name, if it is one
 
 	Sender     string      `json:"sender"` // return path without brackets; "" for <>
 	Recipients []Recipient `json:"recipients"`
@@ -51,7 +52,7 @@ type Recipient struct {
 func Of(d *queue.Delivery) Envelope {
 	e := d.Entry
 	v := Envelope{
-		ID: e.ID, Key: Key(d), Server: e.Server, Accepted: e.Accepted.UTC(), Size: e.Size, Attempt: max(1, d.Attempt),
+		ID: e.ID, Key: Key(d), Server: e.Server, Accepted: e.Accepted.UTC(), Size: e.Size, Attempt: max(1, d.Attempt), Copy: d.Copy,
 		Sender: e.Sender, Bounce: e.Bounce, Body: e.Body, SMTPUTF8: e.SMTPUTF8, Return: e.Return, EnvelopeID: e.EnvelopeID, Priority: e.Priority,
 		User: e.User, Attributes: e.Attributes, RemoteIP: e.RemoteIP, Helo: e.Helo, TLS: e.TLS, Session: e.Session,
 	}
@@ -61,7 +62,7 @@ func Of(d *queue.Delivery) Envelope {
 	return v
 }
 
-// Key names a delivery: the queue id and a hash of the recipients. It is the same in every
+// Key names a delivery: the queue id and a hash of the recipients, and of the name of a copy. It is the same in every
 // attempt at the same recipients and in no other delivery, so that whoever gets one twice, because
 // an answer was lost, can know it. It is made of letters, digits and a hyphen.
 func Key(d *queue.Delivery) string {
@@ -70,6 +71,9 @@ func Key(d *queue.Delivery) string {
 		all = append(all, r.Complete())
 	}
 	slices.Sort(all)
+	if d.Copy != "" {
+		all = append(all, "copy "+d.Copy)
+	}
 	sum := sha256.Sum256([]byte(strings.Join(all, "\n")))
 	return clean(d.Entry.ID) + "-" + hex.EncodeToString(sum[:8])
 }

@@ -85,6 +85,9 @@ func messageOf(d *queue.Delivery) *queued {
 	known := make(map[string]*Recipient, len(d.Recipients))
 	for _, r := range d.Recipients {
 		notify := notifyOptions(r.Notify)
+		if d.Copy != "" { // of which nobody is to hear
+			notify = []smtp.DSNNotify{smtp.DSNNotifyNever}
+		}
 		key := foldDomain(r.Address)
 		if twin := known[key]; twin != nil {
 			twin.Options.Notify = mergeNotify(twin.Options.Notify, notify)

@@ -42,6 +42,7 @@ func init() {
 //		@<name>    <matcher> ... | { <matcher> ... }
 //		policy     [@<name>] [log_only] <policy> ...
 //		deliver    [@<name>] <sink> ... { queue { ... } ; unqueued [<timeout>] ; address_map <map> ... }
+//		copy       [@<name>] <sink> ... { name <name> ; queue { ... } ; to <address> ; sender <address> ; notifications }
 //		bounces    [@<name>] <sink> ...
 //		received   full | no_client | hashed
 //		newlines   refuse | normalize
@@ -161,6 +162,7 @@ func (p *serverParser) settings() []conf.Setting {
 		conf.Func("auth", p.auth),
 		conf.Each("policy", p.policy),
 		conf.Each("deliver", p.deliver),
+		conf.Each("copy", p.copy),
 		conf.Func("bounces", p.bounces),
 		conf.Word("received", &srv.Received, "full", "no_client", "hashed"),
 		conf.Word("newlines", &srv.Newlines, "refuse", "normalize"),

@@ -16,7 +16,7 @@ import (
 
 // severalTimes are the settings that add up, by what has them: all others may be given once.
 var severalTimes = map[string][]string{
-	"msa":             {"listen", "listen_tls", "policy", "deliver"},
+	"msa":             {"listen", "listen_tls", "policy", "deliver", "copy"},
 	"static":          {"user"},
 	"http":            {"header"},
 	"webhook":         {"header"},
@@ -128,7 +128,7 @@ func goldens(t *testing.T) (all []golden) {
 
 // owner is what the settings in a block belong to: the module, or else the directive.
 func owner(line []string) string {
-	if slices.Contains([]string{"policy", "deliver", "bounces", "spool", "address_map"}, line[0]) {
+	if slices.Contains([]string{"policy", "deliver", "copy", "bounces", "spool", "address_map"}, line[0]) {
 		for _, word := range line[1:] {
 			if word[0] != '@' && word != "log_only" {
 				return word

@@ -19,6 +19,7 @@ type Entry struct {
 	// State is queued, held or dead.
 	State      string      `json:"state"`
 	Recipients []Recipient `json:"recipients"`
+	Copies     []Copy      `json:"copies,omitempty"`
 	Jobs       []Job       `json:"jobs"`
 	InFlight   int         `json:"in_flight,omitempty"`
 	Next       time.Time   `json:"next,omitzero"` // of the job that is tried first
@@ -38,8 +39,28 @@ type Recipient struct {
 	Lane string `json:"lane,omitempty"`
 }
 
+// Copy is a copy of the message, or a part of one that goes to several places.
+type Copy struct {
+	Name  string      `json:"name"`
+	Lane  string      `json:"lane,omitempty"`
+	State queue.State `json:"state,omitempty"` // empty: it is to be delivered
+	Error string      `json:"error,omitempty"`
+}
+
+// copyOf describes a job of a copy by its first recipient of whom there is something to say.
+func copyOf(j *queue.Job) Copy {
+	c := Copy{Name: j.Copy, Lane: j.Lane, State: queue.Delivered}
+	for _, r := range j.Recipients {
+		if r.State != queue.Delivered && (c.State == queue.Delivered || r.State == queue.Pending) {
+			c.State, c.Error = r.State, r.Error
+		}
+	}
+	return c
+}
+
 // Job is those of a message's recipients that go together, while there is something left to do for them.
 type Job struct {
+	Copy     string    `json:"copy,omitempty"` // the copy's name, if it is one's
 	Lane     string    `json:"lane,omitempty"`
 	Due      time.Time `json:"due"`
 	Deadline time.Time `json:"deadline,omitzero"`
@@ -63,9 +84,14 @@ func Describe(m *queue.EntryView, why func(*queue.Status, *queue.Job) string) *E
 	}
 	for i := range m.Jobs {
 		j := &m.Jobs[i]
-		v.Attempts = max(v.Attempts, j.Attempts)
+		if j.Copy != "" {
+			v.Copies = append(v.Copies, copyOf(j))
+		}
+		if j.Copy == "" || m.OnlyCopies() {
+			v.Attempts = max(v.Attempts, j.Attempts)
+		}
 		for _, r := range j.Recipients {
-			if r.Index < len(v.Recipients) {
+			if r.Index < len(v.Recipients) && j.Copy == "" {
 				v.Recipients[r.Index].Lane = j.Lane
 			}
 		}
@@ -73,7 +99,7 @@ func Describe(m *queue.EntryView, why func(*queue.Status, *queue.Job) string) *E
 			continue
 		}
 		to, _ := j.Indexes().MarshalText()
-		v.Jobs = append(v.Jobs, Job{Lane: j.Lane, Due: j.Due, Deadline: j.Deadline, Attempts: j.Attempts, To: string(to), InFlight: j.Leased, Why: why(&m.Status, j)})
+		v.Jobs = append(v.Jobs, Job{Copy: j.Copy, Lane: j.Lane, Due: j.Due, Deadline: j.Deadline, Attempts: j.Attempts, To: string(to), InFlight: j.Leased, Why: why(&m.Status, j)})
 	}
 	return v
 }

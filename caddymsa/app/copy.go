@@ -95,9 +95,6 @@ func copyAddress(setting string) (a mailaddr.Address, err error) {
 	if a, err = mailaddr.Parse(text, true); err != nil {
 		return a, fmt.Errorf("%q is not an address (for example archive@example.org): %w", text, err)
 	}
-	if a.IsPostmaster() {
-		return a, fmt.Errorf("%q has no domain", text)
-	}
 	return a, nil
 }
 

@@ -172,7 +172,20 @@ func recipients(e *adminapi.Entry) string {
 	if len(open) > 2 {
 		return fmt.Sprintf("%s and %d more", open[0], len(open)-1)
 	}
+	if len(open) == 0 {
+		open = copies(e)
+	}
 	return strings.Join(open, " ")
+}
+
+// copies are those that are still to come, where no recipient is.
+func copies(e *adminapi.Entry) (open []string) {
+	for _, c := range e.Copies {
+		if name := "copy " + printable(c.Name); (c.State == queue.Pending || !e.Dead.IsZero() && c.State == queue.Failed) && !slices.Contains(open, name) {
+			open = append(open, name)
+		}
+	}
+	return open
 }
 
 // waitsFor is why the message is still here: the last error, and for what its jobs wait.
@@ -184,6 +197,12 @@ func waitsFor(e *adminapi.Entry) string {
 	for _, r := range e.Recipients {
 		if r.Error != "" && r.State != queue.Delivered {
 			words = append(words, r.Error)
+			break
+		}
+	}
+	for _, c := range e.Copies {
+		if c.Error != "" && c.State != queue.Delivered && !slices.Contains(words, c.Error) {
+			words = append(words, c.Error)
 			break
 		}
 	}

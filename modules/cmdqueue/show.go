@@ -91,8 +91,19 @@ func show(w io.Writer, e *adminapi.Entry) {
 		}
 		line("recipient", strings.TrimSpace(r.Address+"  "+state+"  "+strings.Join(more, ", ")))
 	}
+	for _, c := range e.Copies {
+		state := "pending"
+		if c.State != queue.Pending {
+			state = string(c.State)
+		}
+		line("copy", strings.Join(slices.DeleteFunc([]string{c.Name, state, c.Error, "lane " + c.Lane}, func(s string) bool { return s == "" || s == "lane " }), "  "))
+	}
 	for _, j := range e.Jobs {
-		line("waits", fmt.Sprintf("recipients %s: %s, due %s, %d attempts", j.To, j.Why, stamp(j.Due), j.Attempts))
+		what := "recipients " + j.To
+		if j.Copy != "" {
+			what = "copy " + j.Copy
+		}
+		line("waits", fmt.Sprintf("%s: %s, due %s, %d attempts", what, j.Why, stamp(j.Due), j.Attempts))
 	}
 	for _, v := range e.History {
 		fmt.Fprintln(w, historyLine(st, v, e))
@@ -115,9 +126,20 @@ func addresses(to queue.Indexes, e *adminapi.Entry) string {
 	return strings.Join(all, " ")
 }
 
+// addressesOf are those of whom an event tells something: what becomes of a copy is not what becomes of them.
+func addressesOf(v queue.Event, e *adminapi.Entry) string {
+	if v.Copy != "" {
+		return ""
+	}
+	return addresses(v.To, e)
+}
+
 func historyLine(st style, v queue.Event, e *adminapi.Entry) string {
 	words := []string{v.What}
-	for _, w := range []string{v.Route, addresses(v.To, e), v.Notification, v.Text, v.RemoteMTA, v.Host, v.Address, v.TLS, v.Answer.ID} {
+	if v.Copy != "" {
+		words = []string{"copy " + v.Copy + " " + v.What}
+	}
+	for _, w := range []string{v.Route, addressesOf(v, e), v.Notification, v.Text, v.RemoteMTA, v.Host, v.Address, v.TLS, v.Answer.ID} {
 		if w != "" {
 			words = append(words, printable(w))
 		}

@@ -17,6 +17,8 @@ import (
 //		ca          <pem_file...>
 //		timeout     <duration>
 //		concurrency <count>
+//		retain      governance|compliance <duration>
+//		legal_hold
 //		insecure_plaintext
 //	}
 func (s *S3) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -27,7 +29,22 @@ func (s *S3) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return conf.Block(d, append(s.Settings(),
 		conf.Value("timeout", &s.Timeout),
 		conf.Count("concurrency", &s.Concurrency),
+		conf.Func("retain", s.retain),
+		conf.Flag("legal_hold", &s.LegalHold),
 	)...)
+}
+
+func (s *S3) retain(d *caddyfile.Dispenser) error {
+	var mode, duration string
+	if !d.AllArgs(&mode, &duration) || mode != "governance" && mode != "compliance" {
+		return d.Err("retain takes governance or compliance and a duration, as in: retain compliance 3650d")
+	}
+	period, err := conf.ParseDuration(duration)
+	if err != nil {
+		return d.Errf("retain: %v", err)
+	}
+	s.Retain = &Retention{Mode: mode, For: conf.Duration(period)}
+	return nil
 }
 
 // Interface guard

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -41,6 +42,19 @@ type S3 struct {
 	Timeout conf.Duration `json:"timeout,omitempty"`
 	// Concurrency is how many are stored at once. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`
+	// Retain keeps both objects from being changed or deleted for a time (S3 Object Lock), which the bucket must have
+	// on. Default: what the bucket says.
+	Retain *Retention `json:"retain,omitempty"`
+	// LegalHold does so until somebody takes the hold away.
+	LegalHold bool `json:"legal_hold,omitempty"`
+}
+
+// Retention is for how long an object is kept.
+type Retention struct {
+	// Mode is "governance", which the store lets some accounts override, or "compliance", which nobody does. Required.
+	Mode string `json:"mode,omitempty"`
+	// For is how long, from the moment at which it is stored. Required.
+	For conf.Duration `json:"for,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -65,6 +79,9 @@ func (s *S3) provision(ctx caddy.Context) error {
 	}
 	if s.Concurrency == 0 {
 		s.Concurrency = 8
+	}
+	if r := s.Retain; r != nil && (r.Mode != "governance" && r.Mode != "compliance" || r.For <= 0) {
+		return errors.New("retain: takes governance or compliance and a duration, as in: retain compliance 3650d")
 	}
 	return s.Bucket.Provision(terminal.Logger(ctx.Logger()), s.Concurrency)
 }
@@ -98,14 +115,14 @@ func (s *S3) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if err != nil {
 		return err
 	}
-	stored, err := s.Put(limited, v.Key+".eml", "message/rfc822", messageReader{m}, d.Entry.Size)
+	stored, err := s.put(limited, v.Key+".eml", "message/rfc822", messageReader{m}, d.Entry.Size)
 	if err != nil {
 		return s.outcome(ctx, err)
 	}
 	if err := d.Final(); err != nil { // who sees the envelope takes the message
 		return err
 	}
-	if _, err := s.Put(limited, v.Key+".json", "application/json", bytes.NewReader(text), int64(len(text))); err != nil {
+	if _, err := s.put(limited, v.Key+".json", "application/json", bytes.NewReader(text), int64(len(text))); err != nil {
 		return s.outcome(ctx, err)
 	}
 	a := queue.Answer{Reply: fmt.Sprintf("stored as %s/%s, ETag %s", s.Name, stored.Key, stored.ETag), ID: stored.VersionID, Host: s.Host()}
@@ -118,11 +135,26 @@ func (s *S3) Deliver(ctx context.Context, d *queue.Delivery) error {
 	return nil
 }
 
+// put stores an object, locked if the configuration says so.
+func (s *S3) put(ctx context.Context, name, kind string, r io.ReadSeeker, size int64) (minio.UploadInfo, error) {
+	if !s.locks() {
+		return s.Put(ctx, name, kind, r, size)
+	}
+	lock := objectstore.Lock{LegalHold: s.LegalHold}
+	if s.Retain != nil {
+		lock.Mode, lock.Until = minio.RetentionMode(strings.ToUpper(s.Retain.Mode)), time.Now().Add(time.Duration(s.Retain.For))
+	}
+	return s.PutLocked(ctx, name, kind, r, size, lock)
+}
+
+func (s *S3) locks() bool { return s.Retain != nil || s.LegalHold }
+
 // aboutStore are the answers that speak of the bucket, the account or the store as a whole. What else the store says is said of this
 // object, and holds up no other.
 var aboutStore = []string{
 	minio.NoSuchBucket, minio.AllAccessDisabled, "ServiceUnavailable", "SlowDown", "SlowDownWrite", "XMinioServerNotInitialized", minio.SignatureDoesNotMatch, minio.InvalidAccessKeyID,
 	"InvalidToken", "ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", "AccountProblem", "NotSignedUp", "QuotaExceeded", "XMinioStorageFull",
+	"ObjectLockConfigurationNotFoundError",
 }
 
 func (s *S3) outcome(ctx context.Context, err error) error {
@@ -134,7 +166,8 @@ func (s *S3) outcome(ctx context.Context, err error) error {
 		return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message is larger than the recipient's system takes"}
 	}
 	err = fmt.Errorf("s3 %s/%s: %w", s.Endpoint, s.Name, err)
-	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) ||
+		s.locks() && answer.Code == "InvalidRequest" { // the bucket has no object lock
 		return queue.Unreachable(err)
 	}
 	return err
@@ -149,7 +182,10 @@ func isTLS(err error) bool {
 }
 
 // messageReader marks errors of the message's.
-type messageReader struct{ r io.Reader }
+type messageReader struct{ r io.ReadSeeker }
+
+// Seek implements io.Seeker.
+func (m messageReader) Seek(offset int64, whence int) (int64, error) { return m.r.Seek(offset, whence) }
 
 func (m messageReader) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)

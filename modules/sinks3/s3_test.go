@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +202,84 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// What is stored is locked as the configuration says, envelope and message, and the store can check what it gets; a
+// large message is not held in memory for that.
+func TestObjectLock(t *testing.T) {
+	v := newStore(t)
+	var headers []http.Header
+	v.failWith(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			headers = append(headers, r.Header.Clone())
+		}
+		return false
+	})
+	s := open(t, v)
+	s.Retain, s.LegalHold = &Retention{Mode: "compliance", For: conf.Duration(24 * time.Hour)}, true
+	message := bytes.Repeat([]byte("0123456789abcd\r\n"), 1<<20)
+	began := time.Now()
+	memory := allocated(func() {
+		if err := s.Deliver(t.Context(), msatest.NewDelivery(message, "bob@example.org")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if len(headers) != 2 {
+		t.Fatalf("%d requests", len(headers))
+	}
+	for _, h := range headers {
+		until, err := time.Parse(time.RFC3339, h.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+		if err != nil || until.Before(began.Add(24*time.Hour-time.Second)) || until.After(time.Now().Add(24*time.Hour)) {
+			t.Errorf("until %v, %v", until, err)
+		}
+		if h.Get("X-Amz-Object-Lock-Mode") != "COMPLIANCE" || h.Get("X-Amz-Object-Lock-Legal-Hold") != "ON" || h.Get("Content-Md5") == "" {
+			t.Errorf("%v", h)
+		}
+	}
+	if all := v.objects(".eml"); len(all) != 1 || !bytes.Equal(all[0], message) {
+		t.Error("the message is another one")
+	}
+	t.Logf("%d MiB allocated for %d, by client and store", memory>>20, len(message)>>20)
+	headers, s.Retain, s.LegalHold = nil, nil, false
+	if err := s.Deliver(t.Context(), msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		for name := range h {
+			if strings.Contains(name, "Lock") {
+				t.Errorf("%v", h)
+			}
+		}
+	}
+}
+
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// A bucket without object lock is at fault for all messages.
+func TestNoObjectLock(t *testing.T) {
+	v := newStore(t)
+	v.failWith(func(w http.ResponseWriter, r *http.Request) bool {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(400)
+		_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>InvalidRequest</Code><Message>Bucket is missing Object Lock Configuration</Message></Error>`)
+		return true
+	})
+	s := open(t, v)
+	d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")
+	if err := s.Deliver(t.Context(), d); err == nil || queue.IsUnreachable(err) {
+		t.Error(err)
+	}
+	s.LegalHold = true
+	if err := s.Deliver(t.Context(), d); !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "missing Object Lock") {
+		t.Error(err)
+	}
+}
+
 // Half an upload is not an object, and the next attempt makes one.
 func TestCutOff(t *testing.T) {
 	v := newStore(t)
@@ -230,6 +309,9 @@ func TestConfig(t *testing.T) {
 		"no such file":                  "s3 https://x b {\n ca /nowhere\n}",
 		"takes no value":                "s3 https://x b {\n path_style yes\n}",
 		"is not a whole number above 0": "s3 https://x b {\n concurrency 0\n}",
+		"governance or compliance and":  "s3 https://x b {\n retain 10d\n}",
+		"retain: takes governance":      "s3 https://x b {\n retain compliance 0\n}",
+		"retain: ":                      "s3 https://x b {\n retain compliance soon\n}",
 	} {
 		s := new(S3)
 		err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

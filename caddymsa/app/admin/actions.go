@@ -59,7 +59,7 @@ func retry(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) 
 	if m.Status.Held != "" {
 		return errors.New("it is held: release it")
 	}
-	if m.DeadLetter() {
+	if m.DeadLetter() || !m.Status.Dead.IsZero() && m.OnlyCopies() {
 		m.Status.Dead, m.Status.Since, m.Status.GivenUp, m.Status.GivenUpAt = time.Time{}, now, "", time.Time{}
 		for i := range m.Jobs {
 			revive(&m.Jobs[i])
@@ -98,10 +98,13 @@ func reroute(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time
 	if m.DeadLetter() {
 		return errors.New("it is a dead letter: retry it first")
 	}
+	if m.OnlyCopies() {
+		return errors.New("only copies of it are left, which are those of the server that accepted it")
+	}
 	m.Status.Note(now, "rerouted", fmt.Sprintf("from %s to %s %s", m.Server(), a.Server, a.Reason))
 	m.Status.Rerouted = a.Server
 	for i := range m.Jobs {
-		if j := &m.Jobs[i]; j.Pending() {
+		if j := &m.Jobs[i]; j.Pending() && j.Copy == "" {
 			j.Lane, j.Stamp = "", ""
 		}
 	}
@@ -114,6 +117,9 @@ func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Ti
 	if m.DeadLetter() {
 		return errors.New("it is a dead letter: its sender was told")
 	}
+	if m.OnlyCopies() {
+		return errors.New("only copies of it are left, of which no sender is told")
+	}
 	if m.Status.GivenUp = a.Reason; m.Status.GivenUp == "" {
 		m.Status.GivenUp = "Delivery was given up by the postmaster"
 	}
@@ -121,7 +127,9 @@ func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Ti
 	m.Status.Note(now, "given up", a.Reason)
 	due(m, now)
 	for i := range m.Jobs { // whatever their lanes say
-		m.Jobs[i].Deadline = now
+		if m.Jobs[i].Copy == "" {
+			m.Jobs[i].Deadline = now
+		}
 	}
 	return nil
 }

@@ -57,5 +57,10 @@ func (f *filter) match(m *queue.EntryView) bool {
 		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
 		(f.lane == "" || slices.ContainsFunc(m.Jobs, func(j queue.Job) bool { return j.Pending() && j.Lane == f.lane })) &&
 		(f.recipient == "" || slices.ContainsFunc(e.Recipients, func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Address), f.recipient) })) &&
-		(f.cause == "" || slices.ContainsFunc(m.Recipients(), func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) }))
+		(f.cause == "" || slices.ContainsFunc(m.Jobs, f.failed))
+}
+
+// failed tells whether a recipient of the job, or of the copy that it is of, has the error.
+func (f *filter) failed(j queue.Job) bool {
+	return slices.ContainsFunc(j.Recipients, func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) })
 }

@@ -28,54 +28,62 @@ type change struct {
 	patient bool
 }
 
-// patience is how long a commit that no client waits for may wait for one that shares its sync.
+// patience is how long a commit may wait for others that share its sync.
 const patience = time.Millisecond
 
-// yielding is how often others may run before a group is closed.
-const yielding = 3
+// company waits for changes that are to share a sync.
+type company struct {
+	timer *time.Timer
+	over  bool // the time is
+}
 
 // run commits what is there together: one write and one sync for all.
 func (e *engine) run() {
 	defer close(e.done)
 	defer e.guard()
-	company := time.NewTimer(patience)
-	defer company.Stop()
+	wait := company{timer: time.NewTimer(time.Hour)}
+	defer wait.timer.Stop()
+	var group []*change
 	for first := range e.changes {
-		company.Reset(patience)
-		group, size := []*change{first}, first.size
-		wait := company.C // nil once somebody is in a hurry, or the time is over
+		wait.timer.Reset(e.patience)
+		wait.over = false
+		group = append(group[:0], first)
+		size, clients := first.size, 0
 		if !first.patient {
-			wait = nil
+			clients++
 		}
-		for yields := 0; size < maxBatch; {
-			c := e.next(wait)
+		for yielded := false; size < maxBatch; {
+			c := e.next(&wait, clients == 0 || int(e.coming.Load()) >= clients)
 			if c == nil {
-				if yields == yielding {
+				if yielded {
 					break
 				}
 				// Who is about to commit and only waits for a processor comes first: it costs nothing where there is nobody.
-				wait = nil
-				yields++
 				runtime.Gosched()
+				yielded = true
 				continue
 			}
 			group = append(group, c)
 			size += c.size
 			if !c.patient {
-				wait = nil
+				clients++
 			}
 		}
 		err := e.apply(group, size)
 		for _, c := range group {
 			c.done <- err
 		}
+		clear(group)
 	}
 }
 
-// next returns a change that is there already, or one that comes before the wait is
-// over; nil if there is none.
-func (e *engine) next(wait <-chan time.Time) *change {
-	if wait == nil {
+// next returns a change that is there already, or, if it is worth to wait, one that comes in time; nil if there is none.
+//
+// It is where no client waits yet, and where as many messages are being written as there are clients that
+// wait: on a busy server the group grows, and most of them have ended when it is full. A client that is
+// alone waits for nobody.
+func (e *engine) next(wait *company, worth bool) *change {
+	if !worth || wait.over {
 		select {
 		case c := <-e.changes:
 			return c
@@ -86,7 +94,8 @@ func (e *engine) next(wait <-chan time.Time) *change {
 	select {
 	case c := <-e.changes: // nil when closed
 		return c
-	case <-wait:
+	case <-wait.timer.C:
+		wait.over = true
 		return nil
 	}
 }

@@ -34,6 +34,7 @@ type draft struct {
 	checked int64
 	sum     uint32 // of the file
 	err     error  // of a write: nothing more is taken
+	coming  bool   // other commits may wait for it
 	ended   bool
 }
 
@@ -54,7 +55,8 @@ func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
 			return nil, err
 		}
 	}
-	return &draft{s: s, buf: s.buffers.get(0), readers: new(atomic.Int32)}, nil
+	s.coming.Add(1)
+	return &draft{s: s, buf: s.buffers.get(0), readers: new(atomic.Int32), coming: true}, nil
 }
 
 var errEnded = errors.New("the draft has ended")
@@ -87,6 +89,7 @@ func (d *draft) grow() error {
 		return nil
 	}
 	if d.file == nil {
+		d.awaited() // it may be long until it has come
 		n := d.s.lastFile.Add(1)
 		f, err := d.s.fs.Create(d.s.bodyFile(n), vfs.WriteCategoryUnspecified)
 		if err != nil {
@@ -194,6 +197,7 @@ func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 	if !d.s.schedule.reserve(m.e) {
 		return fmt.Errorf("entry %s exists already", m.e.id)
 	}
+	d.awaited()
 	c := &change{writes: m.writes, facts: d.s.book.encode(a.Facts)}
 	if err := d.s.commit(c); err != nil {
 		var doubt *doubtError
@@ -314,8 +318,17 @@ func (d *draft) Abort() {
 	}
 }
 
+// awaited ends that other commits may wait for this one.
+func (d *draft) awaited() {
+	if d.coming {
+		d.coming = false
+		d.s.coming.Add(-1)
+	}
+}
+
 func (d *draft) end(keep bool) {
 	d.ended = true
+	d.awaited()
 	if d.file != nil {
 		d.file.Close()
 	}

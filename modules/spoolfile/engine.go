@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -35,22 +36,26 @@ type engine struct {
 	cause  error         // why; read after failed is closed
 	once   sync.Once
 
-	changes chan *change
-	seq     sequence
-	done    chan struct{} // the committer has ended
-	readers readers
+	changes  chan *change
+	coming   *atomic.Int32 // messages that are being written
+	patience time.Duration
+	seq      sequence
+	done     chan struct{} // the committer has ended
+	readers  readers
 
 	mu     sync.RWMutex // held to read while the engine is in use
 	closed bool
 }
 
-func openEngine(fs vfs.FS, dir string, memTable uint64, log *zap.Logger) (*engine, error) {
+func openEngine(fs vfs.FS, dir string, memTable uint64, coming *atomic.Int32, log *zap.Logger) (*engine, error) {
 	e := &engine{
-		fs:      &fence{FS: fs},
-		failed:  make(chan struct{}),
-		changes: make(chan *change, 256),
-		done:    make(chan struct{}),
-		readers: readers{work: make(chan func())},
+		fs:       &fence{FS: fs},
+		failed:   make(chan struct{}),
+		changes:  make(chan *change, 256),
+		coming:   coming,
+		patience: patience,
+		done:     make(chan struct{}),
+		readers:  readers{work: make(chan func())},
 	}
 	opened := make(chan error, 1)
 	go func() {

@@ -123,7 +123,7 @@ type rewriter struct {
 
 // rewrite writes what can be read to the new store. What has no envelope stays where it is.
 func (s *Store) rewrite(c *collection, v verdict) error {
-	eng, err := openEngine(s.fs, s.path(newStore), s.opts.memTable, s.log)
+	eng, err := openEngine(s.fs, s.path(newStore), s.opts.memTable, &s.coming, s.log)
 	if err != nil {
 		return err
 	}

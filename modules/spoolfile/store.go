@@ -38,7 +38,8 @@ type Store struct {
 	schedule *schedule
 	buffers  buffers
 	recent   recent
-	names    shared // syncs the directory of the bodies
+	names    shared       // syncs the directory of the bodies
+	coming   atomic.Int32 // drafts that a client writes
 	lastFile atomic.Uint64
 	notify   chan struct{}
 	closing  chan struct{}
@@ -233,7 +234,7 @@ func (s *Store) makeDir(dir string) error {
 
 // openEngine opens the store, whose writes may use the ballast's room.
 func (s *Store) openEngine() (*engine, error) {
-	eng, err := openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.opts.memTable, s.log)
+	eng, err := openEngine(vfs.OnDiskFull(s.fs, s.space.drop), s.path("store"), s.opts.memTable, &s.coming, s.log)
 	if err != nil {
 		return nil, err
 	}

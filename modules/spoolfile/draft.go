@@ -209,6 +209,10 @@ func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 		d.s.schedule.mu.Unlock()
 		return err
 	}
+	if d.number == 0 {
+		d.s.fresh.put(m.e, &freshBody{head: a.Header, buf: d.buf, class: d.class, readers: d.readers})
+		d.buf = nil
+	}
 	d.s.appear(m)
 	d.s.wake()
 	return nil
@@ -335,8 +339,10 @@ func (d *draft) end(keep bool) {
 	if d.number != 0 && !keep {
 		d.s.removeBody(d.number)
 	}
-	d.s.buffers.put(d.class, d.buf, d.readers)
-	d.buf = nil
+	if d.buf != nil {
+		d.s.buffers.put(d.class, d.buf, d.readers)
+		d.buf = nil
+	}
 }
 
 // full makes an error that says that the disk is full an ErrFull.

@@ -261,6 +261,10 @@ func (s *Store) openMessage(e *entry) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m := s.fresh.open(e); m != nil {
+		m.SectionReader = io.NewSectionReader(m, 0, int64(len(m.head)+len(m.tail)))
+		return m, nil
+	}
 	value, err := eng.get(bodyKey(e.id))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, errors.New("its octets are missing from the store")

@@ -255,19 +255,25 @@ func (s *logScanner) written(limit int) bool {
 	if octets <= logHeader || len(bytes.Trim(rest[:chunkHeader], "\x00")) == 0 {
 		return false
 	}
+	if s.missesSector(s.broken, s.broken+logHeader) {
+		return false
+	}
 	if known := rest[6] >= 1 && rest[6] <= 12 && (s.log == 0) == (rest[6] <= 4) && (s.log == 0 || le32(rest[7:]) == uint32(s.log)); !known {
 		return s.stale == 0
 	}
 	end := headerLen(rest[6]) + int(binary.LittleEndian.Uint16(rest[4:]))
-	switch {
-	case end > len(rest) || rest[end-1] == 0 || s.stale != 0 && s.stale < s.broken+end:
-		return false
-	}
+	return end <= len(rest) && rest[end-1] != 0 && (s.stale == 0 || s.stale >= s.broken+end) && !s.missesSector(s.broken, s.broken+end)
+}
+
+// missesSector tells whether a sector with something of [from, to) was never written: there are zeros from there to its end.
+func (s *logScanner) missesSector(from, to int) bool {
 	const sector = 512
-	for at := (s.broken + sector - 1) / sector * sector; at+sector <= s.broken+end; at += sector {
-		if len(bytes.Trim(s.b[at:at+sector], "\x00")) == 0 {
-			return false
+	for at := from; at < to; {
+		next := at/sector*sector + sector
+		if next <= len(s.b) && len(bytes.Trim(s.b[at:next], "\x00")) == 0 {
+			return true
 		}
+		at = next
 	}
-	return true
+	return false
 }

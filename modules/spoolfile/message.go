@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -13,6 +14,7 @@ import (
 type message struct {
 	*io.SectionReader
 	head []byte
+	tail []byte   // of a small body that is kept in memory
 	file vfs.File // nil for a small body
 	name string
 	size int64 // of the file
@@ -22,21 +24,26 @@ type message struct {
 	read      int64 // of the file, from its beginning: what sum is of
 	failed    error
 	damaged   func(error) // is told, once; nil: nobody
+
+	readers *atomic.Int32 // of tail; nil once it is closed
 }
 
 // ReadAt implements io.ReaderAt for the SectionReader.
 func (m *message) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < int64(len(m.head)) {
 		n = copy(p, m.head[off:])
-		if n == len(p) || m.file == nil {
-			return n, shortRead(n, p)
+		if n == len(p) {
+			return n, nil
 		}
 		off += int64(n)
 	}
-	if m.file == nil {
-		return n, io.EOF
-	}
 	off -= int64(len(m.head))
+	if m.file == nil {
+		if off < int64(len(m.tail)) {
+			n += copy(p[n:], m.tail[off:])
+		}
+		return n, shortRead(n, p)
+	}
 	k, err := m.file.ReadAt(p[n:], off)
 	if m.summed {
 		if failed := m.check(p[n:n+k], off); failed != nil {
@@ -89,6 +96,10 @@ func shortRead(n int, p []byte) error {
 
 // Close implements io.Closer.
 func (m *message) Close() error {
+	if m.readers != nil {
+		m.readers.Add(-1)
+		m.readers, m.head, m.tail = nil, nil, nil
+	}
 	if m.file == nil {
 		return nil
 	}

@@ -74,10 +74,14 @@ func (s *Store) happen(p *pending) {
 	if p.ends {
 		s.schedule.remove(e)
 		s.recent.forget(e)
+		s.fresh.forget(e)
 		return
 	}
 	for i := range p.jobs {
 		q := &p.jobs[i]
+		if q.Pending() { // it will be a while until it is tried again
+			s.fresh.forget(e)
+		}
 		j := e.job(q.Number)
 		if j == nil {
 			j = &job{e: e, number: int32(q.Number), copied: q.Copy != ""}

@@ -38,6 +38,7 @@ type Store struct {
 	schedule *schedule
 	buffers  buffers
 	recent   recent
+	fresh    fresh
 	names    shared       // syncs the directory of the bodies
 	coming   atomic.Int32 // drafts that a client writes
 	lastFile atomic.Uint64
@@ -109,6 +110,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	}
 	s.buffers.init(opts.Threshold)
 	s.book.init(s)
+	s.fresh.buffers = &s.buffers
 	s.limits.Store(&limits{opts.MaxMessages, opts.MaxOctets})
 	if err := s.makeDir(s.dir); err != nil {
 		return nil, fmt.Errorf("spool directory %s: %w", dir, explain(err))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -32,12 +33,17 @@ func BenchmarkStore(b *testing.B) {
 }
 
 func benchmark(b *testing.B, size, writers, threshold int) {
+	benchmarkLimits(b, size, writers, threshold, journal.Limits{Off: true})
+}
+
+func benchmarkLimits(b *testing.B, size, writers, threshold int, limits journal.Limits) {
 	fs := &syncCounter{FS: privateFS{vfs.Default}}
 	s, err := Open(b.TempDir(), Options{FS: fs, Threshold: threshold})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer s.Close()
+	s.SetLimits(limits)
 	piece := make([]byte, 32<<10)
 	for i := range piece {
 		piece[i] = byte(i * 7919 >> 3)
@@ -80,14 +86,29 @@ func acceptAndDeliver(s *Store, id string, piece []byte, size int) error {
 		}
 		n += k
 	}
-	if err := d.Commit(background, testAccept(id)); err != nil {
+	a := testAccept(id)
+	a.Facts = []journal.Fact{acceptedFact(id, len(id))}
+	if err := d.Commit(background, a); err != nil {
 		return err
 	}
 	l, _, err := s.Lease(background, noon, queue.Want{})
 	if err != nil {
 		return err
 	}
-	return l.Record(background, as(l, queue.Delivered))
+	r := as(l, queue.Delivered)
+	r.Facts = []journal.Fact{deliveredFact(l.Entry().ID, len(id))}
+	return l.Record(background, r)
+}
+
+// What the journal costs: the numbers are in README.md.
+func BenchmarkJournal(b *testing.B) {
+	for _, writers := range []int{1, 16, 64} {
+		for _, off := range []bool{true, false} {
+			b.Run(fmt.Sprintf("writers=%d/off=%v", writers, off), func(b *testing.B) {
+				benchmarkLimits(b, 4<<10, writers, defaultThreshold, journal.Limits{Off: off, Keep: journal.DefaultKeep, MaxSize: journal.DefaultMaxSize})
+			})
+		}
+	}
 }
 
 // TestLarge fills a spool: SPOOLFILE_ENTRIES=200000 go test -run TestLarge -v.

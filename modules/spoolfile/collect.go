@@ -26,13 +26,14 @@ type collection struct {
 	raws  []raw
 	// found are values of which the store's checksum is wrong and our own is right, by key.
 	found map[string][]byte
-	// floor is the first record of the journal that is kept.
-	floor uint64
+	// floor is the first fact of the journal that is kept.
+	floor place
 }
 
 type tableFile struct {
 	name    string
 	largest uint64 // number of its newest change
+	journal bool   // it has nothing of messages
 	tableRead
 }
 
@@ -75,7 +76,10 @@ func collect(fs vfs.FS, dir string, closed []string, all bool) (*collection, err
 	}
 	for i := range c.tables {
 		t := &c.tables[i]
-		t.tableRead, err = readTable(fs, fs.PathJoin(dir, t.name), func(seq uint64, kind byte, key, value []byte) { c.note(seq, kind, key, value, i) })
+		t.tableRead, err = readTable(fs, fs.PathJoin(dir, t.name), func(seq uint64, kind byte, key, value []byte) {
+			t.journal = t.journal || ofJournal(key) // no table has both, see journalApart
+			c.note(seq, kind, key, value, i)
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +203,7 @@ func (c *collection) listed(names []string) (firstLog uint64, ok bool) {
 		for _, t := range level {
 			name := t.BackingSSTNum.String() + ".sst"
 			if !slices.ContainsFunc(c.tables, func(t tableFile) bool { return t.name == name }) {
-				c.tables = append(c.tables, tableFile{name: name, largest: uint64(t.LargestSeqNum)})
+				c.tables = append(c.tables, tableFile{name: name, largest: uint64(t.LargestSeqNum), journal: ofJournal(t.Largest.UserKey)})
 			}
 		}
 	}

@@ -107,6 +107,7 @@ func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 		},
 	}
 	o.Experimental.ReadSamplingMultiplier = -1 // no compactions because of reads
+	o.Experimental.SpanPolicyFunc = journalApart
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}

@@ -12,34 +12,31 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
-	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// Facts that have no commit to ride on wait in memory for this long, and not more of them than this.
-const (
-	noteWait   = 2 * time.Second
-	maxNotes   = 1000
-	maxNoteOct = 1 << 20
-	// noteShare is which part of the journal's size they may take.
-	noteShare = 10
-)
+// noteWait is how long facts that have no commit to ride on wait in memory.
+const noteWait = 2 * time.Second
 
 // book is the journal of a store.
 type book struct {
 	s       *Store
 	limits  atomic.Pointer[journal.Limits]
+	notes   journal.Notes
 	damaged atomic.Int64 // records that could not be read
-	dropped atomic.Int64
 
-	noted chan struct{} // some wait
-	mu    sync.Mutex
-	notes []journal.Fact
-	size  int // of notes, about
+	noted, filled, due, short chan struct{} // what there is to do, see keep
+
+	shelf atomic.Pointer[shelf]
+	work  sync.Mutex // held by who changes what is kept
+	freed int64      // octets that were forgotten and may be on the disk still
 }
 
 func (b *book) init(s *Store) {
-	b.s, b.noted = s, make(chan struct{}, 1)
-	b.limits.Store(&journal.Limits{Keep: journal.DefaultKeep, MaxSize: journal.DefaultMaxSize})
+	b.s = s
+	b.limits.Store(new(journal.Limits))
+	for _, c := range []*chan struct{}{&b.noted, &b.filled, &b.due, &b.short} {
+		*c = make(chan struct{}, 1)
+	}
 }
 
 // encode makes a record of facts; nil if there are none, or the journal is off.
@@ -50,56 +47,22 @@ func (b *book) encode(facts []journal.Fact) []byte {
 	return encodeFacts(facts, 0)
 }
 
-// SetLimits implements journal.Keeper.
-func (s *Store) SetLimits(l journal.Limits) { s.book.limits.Store(&l) }
-
 // Note implements journal.Noter.
 func (s *Store) Note(facts ...journal.Fact) {
-	b := &s.book
-	if b.limits.Load().Off {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range facts {
-		n := noteSize(&facts[i])
-		if len(b.notes) >= maxNotes || b.size+n > maxNoteOct {
-			b.dropped.Add(int64(len(facts) - i))
-			break
-		}
-		b.notes, b.size = append(b.notes, facts[i]), b.size+n
-	}
-	poke(b.noted)
+	s.book.notes.Add(time.Now(), facts...)
+	poke(s.book.noted)
 }
 
-// noteSize is what a fact takes, about.
-func noteSize(f *journal.Fact) int {
-	n := 200 + len(f.Text) + len(f.Reply) + len(f.User) + len(f.Sender)
-	for _, r := range f.Recipients {
-		n += 16 + len(r)
-	}
-	return n
-}
-
-// writeNotes commits what waits; if that fails it waits on.
+// writeNotes commits what waits. If that fails it is lost: there is no room, or nothing can be stored.
 func (b *book) writeNotes() error {
-	b.mu.Lock()
-	notes, size := b.notes, b.size
-	b.notes, b.size = nil, 0
-	b.mu.Unlock()
+	notes := b.notes.Take()
 	record := b.encode(notes)
 	if record == nil {
 		return nil
 	}
 	err := b.s.commit(&change{facts: record, patient: true})
 	if err != nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if over := len(notes) + len(b.notes) - maxNotes; over > 0 {
-			b.dropped.Add(int64(over))
-			b.notes = b.notes[:len(b.notes)-over]
-		}
-		b.notes, b.size = append(notes, b.notes...), size+b.size
+		b.notes.Drop(len(notes))
 	}
 	return err
 }
@@ -107,36 +70,76 @@ func (b *book) writeNotes() error {
 // keep does what the journal needs in the background, until the spool is closed.
 func (b *book) keep() {
 	defer b.s.watching.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-b.s.closing
+		cancel()
+	}()
+	tick := time.NewTicker(b.s.opts.journalPause)
+	defer tick.Stop()
+	poke(b.filled) // an earlier process may have left blocks without an index
 	for {
+		var err error
 		select {
-		case <-b.s.closing:
+		case <-ctx.Done():
 			return
 		case <-b.noted:
-			if !b.pause(noteWait) {
-				return
-			}
-			if err := b.writeNotes(); err != nil {
-				b.complain(err)
-				poke(b.noted)
-			}
+			b.pause(ctx, noteWait)
+			err = b.writeNotes()
+		case <-b.filled:
+			err = b.indexAll(ctx)
+		case <-b.short:
+			err = b.giveWay(ctx)
+		case <-b.due:
+			err = b.keepLimits(ctx)
+		case <-tick.C:
+			err = b.keepLimits(ctx)
+		}
+		if err != nil && ctx.Err() == nil && !isDown(err) {
+			b.s.log.Warn("the spool's journal", zap.Error(err))
 		}
 	}
 }
 
-// pause waits; false if the spool is closed meanwhile.
-func (b *book) pause(d time.Duration) bool {
+func (b *book) pause(ctx context.Context, d time.Duration) {
 	select {
-	case <-b.s.closing:
-		return false
+	case <-ctx.Done():
 	case <-time.After(d):
-		return true
 	}
 }
 
-func (b *book) complain(err error) {
-	if !isDown(err) && !errors.Is(err, context.Canceled) {
-		b.s.log.Warn("the spool's journal", zap.Error(err))
+// indexAll makes the indexes that are wanting, and rests in between.
+func (b *book) indexAll(ctx context.Context) error {
+	for ctx.Err() == nil {
+		eng, err := b.s.engine()
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		b.work.Lock()
+		more, err := b.index(eng)
+		b.work.Unlock()
+		if err != nil || !more {
+			return err
+		}
+		b.pause(ctx, time.Since(began))
 	}
+	return nil
+}
+
+// keepLimits forgets what is beyond them.
+func (b *book) keepLimits(ctx context.Context) error {
+	eng, err := b.s.engine()
+	if err != nil {
+		return err
+	}
+	if err := b.indexAll(ctx); err != nil { // of another engine, perhaps
+		return err
+	}
+	b.work.Lock()
+	defer b.work.Unlock()
+	return b.trim(ctx, eng, time.Now())
 }
 
 func poke(c chan struct{}) {
@@ -200,9 +203,4 @@ func (s *Store) recorded(eng *engine, c *change) (bool, error) {
 }
 
 // Interface guards
-var (
-	_ journal.Reader  = (*Store)(nil)
-	_ journal.Noter   = (*Store)(nil)
-	_ journal.Cursors = (*Store)(nil)
-	_ queue.Spool     = (*Store)(nil)
-)
+var _ journal.Journal = (*Store)(nil)

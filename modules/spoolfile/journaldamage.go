@@ -1,5 +1,7 @@
 package spoolfile
 
+import "github.com/cockroachdb/pebble/v2"
+
 // The journal in a store that is damaged: it is never a reason for a message to be lost or held, and what can be read of
 // it is taken over.
 
@@ -32,8 +34,17 @@ func (w *rewriter) putJournal(key, value []byte) error {
 		}
 		return nil
 	}
-	if seq, is := factAt(key); !is || seq < w.c.floor || !factsWhole(value) {
+	if seq, is := factAt(key); !is || seq < w.c.floor.seq || !factsWhole(value) {
 		return nil
 	}
 	return w.write(key, value)
+}
+
+// journalApart has tables end where the journal's keys do: what is deleted of messages is not kept by facts in the same
+// table, nor does damage of a table concern both.
+func journalApart(key []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	if ofJournal(key) {
+		end = []byte{bookPrefix + 1}
+	}
+	return policy, end, nil
 }

@@ -2,6 +2,7 @@ package spoolfile
 
 import (
 	"encoding/binary"
+	"errors"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 //	J<block>0<posting>  index of the block, see journalindex.go
 //	J<block>1<place>    a record of the block, see journalrecord.go
 //	Kc<name>            a cursor
-//	Kf                  the floor: records before it are forgotten
+//	Kf                  the floor: facts before it are forgotten
 //	Ks<block>           summary of a block that has an index
 const (
 	factPrefix = 'J' // blocks of records
@@ -85,6 +86,13 @@ type place struct {
 func (p place) position() journal.Position {
 	return journal.Position(strconv.FormatUint(p.seq, 10) + "." + strconv.Itoa(p.index))
 }
+
+func (p place) less(q place) bool { return p.seq < q.seq || p.seq == q.seq && p.index < q.index }
+
+const maxIndex = 1 << 30
+
+// endless is after all places.
+var endless = place{seq: 1<<60 - 1}
 
 // readPosition reads a position; "" is before all.
 func readPosition(p journal.Position) (at place, ok bool) {
@@ -161,31 +169,33 @@ func (q *sequence) open(db *pebble.DB) error {
 		return err
 	}
 	floor, err := readFloor(db)
-	if floor > 0 {
-		q.atLeast(floor - 1)
+	if floor.seq > 0 {
+		q.atLeast(floor.seq - 1)
 	}
 	return err
 }
 
-// readFloor is the first record that is not forgotten.
-func readFloor(db *pebble.DB) (uint64, error) {
+// readFloor is the first fact that is not forgotten.
+func readFloor(db *pebble.DB) (place, error) {
 	v, closer, err := db.Get(bookKey(bookFloor, ""))
-	if err == pebble.ErrNotFound {
-		return 0, nil
+	if errors.Is(err, pebble.ErrNotFound) {
+		return place{}, nil
 	}
 	if err != nil {
-		return 0, err
+		return place{}, err
 	}
 	defer closer.Close()
 	return decodeFloor(v), nil
 }
 
-func encodeFloor(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+func encodeFloor(p place) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, p.seq), uint32(p.index))
+}
 
-// decodeFloor is 0 for what it does not know: then facts are read that were to be forgotten, and forgotten again.
-func decodeFloor(b []byte) uint64 {
-	if len(b) != 8 {
-		return 0
+// decodeFloor is the beginning for what it does not know: then facts are read that were to be forgotten, and forgotten again.
+func decodeFloor(b []byte) place {
+	if len(b) != 12 {
+		return place{}
 	}
-	return binary.BigEndian.Uint64(b)
+	return place{binary.BigEndian.Uint64(b), int(binary.BigEndian.Uint32(b[8:]))}
 }

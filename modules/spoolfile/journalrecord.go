@@ -37,6 +37,7 @@ const (
 	tagCode
 	tagDuration
 	tagNext
+	tagCarried
 )
 
 const (
@@ -125,6 +126,7 @@ func (c *factCoder) fact(f *journal.Fact) {
 		c.time(tagNext, &v.Next)
 		c.text(tagCopy, &v.Copy)
 	}
+	c.flag(tagCarried, &f.Carried)
 	c.end()
 }
 

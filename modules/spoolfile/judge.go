@@ -113,6 +113,9 @@ var entryBegin = regexp.MustCompile(`\{"id":"([^"\\]{1,64})"`)
 // judgeTable says whom the lost parts of a table concern.
 func (c *collection) judgeTable(i int, ids map[string]head, v verdict) {
 	t := &c.tables[i]
+	if t.journal {
+		return
+	}
 	for _, b := range t.raws {
 		named := make(map[string]bool)
 		for _, m := range entryBegin.FindAllSubmatch(b, -1) {

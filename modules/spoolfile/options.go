@@ -30,7 +30,8 @@ type Options struct {
 	// Log is where trouble goes. Default nowhere.
 	Log *zap.Logger
 
-	memTable uint64 // smaller in tests, so that there are flushes to interrupt
+	memTable     uint64        // smaller in tests, so that there are flushes to interrupt
+	journalPause time.Duration // between two looks at the journal's limits
 }
 
 const (
@@ -59,6 +60,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.memTable == 0 {
 		o.memTable = memTable
+	}
+	if o.journalPause == 0 {
+		o.journalPause = keepPause
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

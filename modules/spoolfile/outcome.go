@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -135,7 +136,7 @@ func (l *lease) record(r *queue.Record) error {
 		}
 	}
 	if e.is(entryGone) { // the operator deleted it
-		if facts := s.book.encode(r.Facts); facts != nil {
+		if facts := s.book.encode(journal.OfDeleted(r.Facts)); facts != nil {
 			c := &change{facts: facts, patient: true}
 			if err := s.commit(c); err != nil {
 				l.doubt = &pending{e: e, change: c}

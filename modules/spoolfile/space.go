@@ -27,6 +27,8 @@ type space struct {
 	mu   sync.Mutex
 	held bool // the ballast is on the disk
 	full bool // the last look found no room; for the log
+
+	nearlyFull func() // is told when little more than the reserve is free
 }
 
 // check gives ErrFull when there is no room for a message.
@@ -38,6 +40,9 @@ func (s *space) check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	reserve := uint64(s.reserve.Load())
+	if usage.AvailBytes < reserve+shortBy {
+		s.nearlyFull()
+	}
 	full := usage.AvailBytes < reserve
 	if full != s.full {
 		s.full = full

@@ -138,6 +138,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 	s.names.f = func() error { return durable.SyncDir(s.fs.OpenDir, s.path("bodies")) }
 	s.space = &space{fs: s.fs, dir: dir, ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
 	s.space.reserve.Store(max(0, opts.Reserve))
+	s.space.nearlyFull = func() { poke(s.book.short) }
 	_, statErr := s.fs.Stat(s.space.name)
 	s.space.held = statErr == nil
 
@@ -240,6 +241,7 @@ func (s *Store) openEngine() (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	eng.seq.filled = func() { poke(s.book.filled) }
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != nil {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -16,7 +17,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
-		s, err := Open(dir, Options{})
+		s, err := Open(dir, Options{journalPause: 100 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,9 @@ const (
 	envelopeSize = 600
 )
 
+// The keys of messages are between these, and the journal's before them.
+var messagesFrom, messagesTo = []byte{bookPrefix + 1}, []byte{0xff}
+
 // born counts the octets of a message that is there.
 func (s *Store) born(e *entry) {
 	s.held.Add(e.size + int64(e.envelope))
@@ -99,13 +102,16 @@ func (s *Store) tidyUp(ctx context.Context, eng *engine) error {
 		limit = live + tidyEmpty
 	}
 	return eng.read(func(db *pebble.DB) error {
-		held := uint64(db.Metrics().Total().TablesSize)
+		held, err := db.EstimateDiskUsage(messagesFrom, messagesTo)
+		if err != nil {
+			return eng.met(err)
+		}
 		if held > limit || held <= live+tidyEmpty {
 			s.dead.Store(0) // gone, or not worth it
 		}
 		if held <= limit {
 			return nil
 		}
-		return eng.met(db.Compact(ctx, []byte{0}, []byte{0xff}, false))
+		return eng.met(db.Compact(ctx, messagesFrom, messagesTo, false))
 	})
 }

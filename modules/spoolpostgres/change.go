@@ -175,8 +175,11 @@ func (e *change) finish(ctx context.Context, ends bool) error {
 }
 
 // remove takes the entry away with all that belongs to it.
-func (e *change) remove(ctx context.Context) error {
+func (e *change) remove(ctx context.Context) error { return e.removeWith(ctx, new(factRows)) }
+
+func (e *change) removeWith(ctx context.Context, facts *factRows) error {
 	b := new(pgx.Batch)
+	facts.queue(b)
 	b.Queue("INSERT INTO msa_gone SELECT object FROM msa_entry WHERE key = $1 AND object IS NOT NULL", e.key)
 	for _, table := range []string{"msa_entry", "msa_body", "msa_job", "msa_due"} {
 		b.Queue("DELETE FROM "+table+" WHERE key = $1", e.key)

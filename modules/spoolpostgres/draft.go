@@ -158,6 +158,15 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	return err
 }
 
+// acceptMessage stores all that there is of a message but what is beyond the first piece.
+var acceptMessage = `WITH e AS (INSERT INTO msa_entry (id, entry, status, next, octets, object) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING key),
+	s AS (INSERT INTO msa_sum SELECT 1, $5::bigint FROM e),
+	b AS (INSERT INTO msa_body (key, n, data) SELECT key, 0, $7::bytea FROM e WHERE $7::bytea IS NOT NULL),
+	j AS (INSERT INTO msa_job (key, number, job) SELECT e.key, w.number, w.job FROM e, unnest($8::int[], $9::bytea[]) AS w(number, job)),
+	d AS (INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, copied)
+		SELECT e.key, w.number, $1, $10, $11, w.lane, w.due, w.deadline, $12, $13, w.copied FROM e, unnest($8::int[], $14::boolean[], $15::text[], $16::bigint[], $17::bigint[], $18::boolean[]) AS w(number, pending, lane, due, deadline, copied) WHERE w.pending),
+	` + insertFacts("e, ", 19) + " SELECT key FROM e"
+
 // store writes the message in a transaction.
 func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 	if d.err != nil {
@@ -214,15 +223,13 @@ func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 			return err
 		}
 	}
-	err = tx.QueryRow(ctx, `WITH e AS (INSERT INTO msa_entry (id, entry, status, next, octets, object) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING key),
-		s AS (INSERT INTO msa_sum SELECT 1, $5::bigint FROM e),
-		b AS (INSERT INTO msa_body (key, n, data) SELECT key, 0, $7::bytea FROM e WHERE $7::bytea IS NOT NULL),
-		j AS (INSERT INTO msa_job (key, number, job) SELECT e.key, w.number, w.job FROM e, unnest($8::int[], $9::bytea[]) AS w(number, job)),
-		d AS (INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, copied)
-			SELECT e.key, w.number, $1, $10, $11, w.lane, w.due, w.deadline, $12, $13, w.copied FROM e, unnest($8::int[], $14::boolean[], $15::text[], $16::bigint[], $17::bigint[], $18::boolean[]) AS w(number, pending, lane, due, deadline, copied) WHERE w.pending)
-		SELECT key FROM e`,
-		a.Entry.ID, entry, status, next+len(jobs), e.octets, object, first, w.numbers, w.jobs,
-		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines, w.copied).Scan(&e.key)
+	facts, err := d.s.rows(a.Facts)
+	if err != nil {
+		return err
+	}
+	err = tx.QueryRow(ctx, acceptMessage, append([]any{
+		a.Entry.ID, entry, status, next + len(jobs), e.octets, object, first, w.numbers, w.jobs,
+		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines, w.copied}, facts.args()...)...).Scan(&e.key)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("entry %s exists already", a.Entry.ID)
 	}

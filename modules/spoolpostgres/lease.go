@@ -24,6 +24,7 @@ type hands struct {
 	timer  *time.Timer
 	length time.Duration
 	until  time.Time // leases are this node's
+	ended  func()    // called when they no longer are
 }
 
 func (h *hands) init() { h.leases, h.count = make(map[*lease]bool), make(map[string]int) }
@@ -98,6 +99,7 @@ func (h *hands) loseAll() { h.end(true) }
 
 // end has attempts end. Until others have taken them over their outcomes may still be recorded.
 func (h *hands) end(over bool) {
+	h.ended()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for l := range h.leases {
@@ -126,8 +128,9 @@ type lease struct {
 	lost   chan struct{}
 	lose   sync.Once
 
-	mu    sync.Mutex
-	ended bool
+	mu     sync.Mutex
+	ended  bool
+	unsure []string // facts of a Record of which nobody could tell whether it was committed
 }
 
 func (l *lease) Entry() *queue.Entry   { return l.entry }
@@ -277,10 +280,14 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 			return err
 		}
 	}
+	facts, err := s.rows(r.Facts)
+	if err != nil {
+		return err
+	}
 	var told []*draft
 	err = s.tx(ctx, func(ctx context.Context, tx db) error {
 		told = nil
-		return l.record(ctx, tx, r, &told)
+		return l.record(ctx, tx, r, facts, &told)
 	}, nil)
 	switch {
 	case err == nil:
@@ -288,6 +295,7 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 			d.end()
 		}
 	case errors.Is(err, errUncertain):
+		l.unsure = append(l.unsure, facts.texts...)
 		return err
 	default:
 		for _, m := range r.Messages {
@@ -304,12 +312,18 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 	return err
 }
 
-func (l *lease) record(ctx context.Context, tx db, r *queue.Record, told *[]*draft) error {
+func (l *lease) record(ctx context.Context, tx db, r *queue.Record, facts *factRows, told *[]*draft) error {
 	e := &change{tx: tx, turns: &l.s.turns, key: l.key}
+	if committed, err := l.committed(ctx, tx); err != nil {
+		return err
+	} else if committed {
+		facts = new(factRows)
+	}
 	var mine int64
 	err := e.lock(ctx, func(b *pgx.Batch) {
 		b.Queue("DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4", l.key, l.number, l.owner, l.token).
 			Exec(func(tag pgconn.CommandTag) error { mine = tag.RowsAffected(); return nil })
+		facts.queue(b)
 	})
 	switch {
 	case errors.Is(err, queue.ErrNotFound) && l.owner != l.s.owner.Load():
@@ -349,4 +363,13 @@ func (l *lease) record(ctx context.Context, tx db, r *queue.Record, told *[]*dra
 		*told = append(*told, d)
 	}
 	return nil
+}
+
+// committed tells whether a Record of which nobody could tell was committed after all: then its facts are there.
+func (l *lease) committed(ctx context.Context, tx db) (there bool, err error) {
+	if len(l.unsure) == 0 {
+		return false, nil
+	}
+	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_fact_key k JOIN msa_fact f ON f.pos = k.pos WHERE k.key = $1 AND f.fact = ANY($2))", hash(l.entry.ID), l.unsure).Scan(&there)
+	return there, err
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // poll is how often a node looks although nobody told it to.
@@ -117,7 +119,7 @@ func (s *Store) tidy() {
 	s.disowned = nil
 	s.mu.Unlock()
 	for _, id := range disowned {
-		if _, err := s.Delete(ctx, id); err != nil && !isNotFound(err) {
+		if _, err := s.Delete(ctx, id, journal.Fact{Time: time.Now().UTC(), What: journal.Deleted, ID: id, Text: "the database did not say in time that it has it, and the client was told to come again"}); err != nil && !isNotFound(err) {
 			s.disown(id)
 		}
 	}

@@ -129,6 +129,13 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 		if err := alter(m); err != nil {
 			return err
 		}
+		facts, err := s.rows(m.Facts)
+		if err != nil {
+			return err
+		}
+		if err := facts.exec(ctx, tx); err != nil {
+			return err
+		}
 		e.status = &m.Status
 		for i := range m.Jobs {
 			j := m.Jobs[i].Clone()
@@ -158,13 +165,17 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
+	rows, err := s.rows(facts)
+	if err != nil {
+		return 0, err
+	}
 	err = s.tx(ctx, func(ctx context.Context, tx db) error {
 		e := &change{tx: tx, turns: &s.turns}
 		if err := e.lockID(ctx, id); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()
-		return e.remove(ctx)
+		return e.removeWith(ctx, rows)
 	}, nil)
 	if err != nil {
 		return 0, err

@@ -67,6 +67,19 @@ ALTER TABLE msa_due ADD copied boolean NOT NULL DEFAULT false;
 -- Counts of limits that nodes share. A crash or a failover may forget them: nothing of them is written twice.
 CREATE UNLOGGED TABLE msa_count (key text COLLATE "C" PRIMARY KEY, level bigint NOT NULL, until timestamptz NOT NULL)
 	WITH (fillfactor = 70, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+`, `
+-- The journal. What finds a fact is hashed, in a narrow table; the oldest are deleted in small lots.
+CREATE TABLE msa_fact (
+	pos bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	time bigint NOT NULL, what text COLLATE "C" NOT NULL, keys bigint[] NOT NULL, octets int NOT NULL, fact text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 0.1);
+CREATE TABLE msa_fact_key (key bigint, pos bigint, PRIMARY KEY (key, pos))
+	WITH (autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 500000, autovacuum_vacuum_insert_scale_factor = 0.1);
+CREATE TABLE msa_cursor (name text COLLATE "C" PRIMARY KEY, pos bigint NOT NULL) WITH (fillfactor = 50);
+CREATE TABLE msa_claim (follower text COLLATE "C" PRIMARY KEY, owner bigint NOT NULL, token bigint NOT NULL);
+-- How much there is up to a position, and on which server positions were given.
+CREATE TABLE msa_journal (facts bigint NOT NULL, octets bigint NOT NULL, counted bigint NOT NULL, server text NOT NULL) WITH (fillfactor = 50);
+INSERT INTO msa_journal VALUES (0, 0, 0, '');
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

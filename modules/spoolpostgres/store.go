@@ -134,6 +134,7 @@ type Store struct {
 	hands hands
 	turns turns
 	share share
+	facts facts
 
 	bodies  *Bodies
 	cluster string        // the first part of the names of its objects
@@ -162,6 +163,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.hands.init()
 	s.share.init()
 	s.hands.length = o.Lease
+	s.facts.init()
+	s.hands.ended = s.facts.claims.loseAll
 	ear, err := s.open(ctx, o)
 	if err != nil {
 		s.stop()
@@ -173,6 +176,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.tasks.Go(func() { s.listen(o.config.ConnConfig, ear) })
 	s.tasks.Go(s.announce)
 	s.tasks.Go(s.shareLanes)
+	s.tasks.Go(s.keepJournal)
 	if s.bodies != nil {
 		s.tasks.Go(s.tidyObjects)
 	}
@@ -182,7 +186,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if s.pool, err = pgxpool.NewWithConfig(s.life, o.config.Copy()); err != nil {
+	durably := o.config.Copy()
+	durably.AfterConnect = s.renumber
+	if s.pool, err = pgxpool.NewWithConfig(s.life, durably); err != nil {
 		return nil, err
 	}
 	quick := o.config.Copy()
@@ -218,6 +224,7 @@ func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) 
 	if err := tx.Commit(ctx); err != nil {
 		return nil, err
 	}
+	s.pool.Reset() // the connection is from before there were tables
 	if ear, err = s.attend(ctx, o.config.ConnConfig); err != nil {
 		return nil, err
 	}
@@ -289,6 +296,7 @@ func (s *Store) Close() error {
 	s.tasks.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
+	s.lastNotes(ctx)
 	_, err := s.quick.Exec(ctx, "WITH d AS (UPDATE msa_due SET owner = NULL, handed = false WHERE owner = $1) DELETE FROM msa_node WHERE id = $1", s.owner.Load())
 	if err != nil {
 		s.log.Warn("leases were not given back: others take them over when they have ended", zap.Error(err))

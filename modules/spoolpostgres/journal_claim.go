@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // claimEvery is how often is looked whether a follower has become free.
@@ -35,10 +37,14 @@ func (c *claims) init() {
 func (c *claims) take(follower string, f *followed) (free <-chan struct{}, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.held[follower] != nil {
+	switch c.held[follower] {
+	case f:
+	case nil:
+		f.lost = make(chan struct{})
+		c.held[follower] = f
+	default:
 		return c.free, false
 	}
-	c.held[follower] = f
 	return nil, true
 }
 
@@ -73,35 +79,34 @@ func (c *claims) loseAll() {
 // Claim implements journal.Claimer.
 func (s *Store) Claim(ctx context.Context, follower string) (<-chan struct{}, func(), error) {
 	c := &s.facts.claims
-	f := &followed{token: rand.Int64(), lost: make(chan struct{})} //nolint:gosec // it only tells claims apart
+	f := &followed{token: rand.Int64()} //nolint:gosec // it only tells claims apart
 	for {
-		free, ok := c.take(follower, f)
+		free, ok := c.take(follower, f) // again after this node was out of touch
+		mine, err := false, error(nil)
 		if ok {
+			mine, err = s.claimFollower(ctx, follower, f)
+		}
+		if mine && err == nil {
 			break
 		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		case <-free:
+		if err == nil || !s.closed() { // the database may be away: that passes
+			err = ctx.Err()
 		}
-	}
-	for {
-		mine, err := s.claimFollower(ctx, follower, f)
-		if err == nil && mine {
-			break
-		}
-		if s.closed() || ctx.Err() != nil {
+		if err != nil || s.closed() {
 			c.drop(follower, f)
 			if err == nil {
-				err = ctx.Err()
+				err = queue.ErrClosed
 			}
-			return nil, nil, s.failed(ctx, err)
+			return nil, nil, err
 		}
-		select { // the database may be away: that passes
+		wait := time.NewTimer(claimEvery)
+		select {
 		case <-ctx.Done():
 		case <-s.ended:
-		case <-time.After(claimEvery):
+		case <-free:
+		case <-wait.C:
 		}
+		wait.Stop()
 	}
 	return f.lost, func() {
 		if c.drop(follower, f) {

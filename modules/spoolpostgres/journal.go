@@ -141,9 +141,6 @@ func array(keys []int64) string {
 }
 
 func position(at int64) journal.Position {
-	if at == 0 {
-		return ""
-	}
 	return journal.Position(strconv.FormatInt(at, 10))
 }
 
@@ -255,9 +252,24 @@ const (
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 )
 
-// look finds out how far the journal is sure, and whether there is more that is not.
-func (h *horizon) look(ctx context.Context, db db) (sure int64, more bool, err error) {
-	var latest int64
+// beyond is look, a moment later where nothing after a position is sure and something is being written: who writes now is about to end.
+func (h *horizon) beyond(ctx context.Context, db db, from int64) (sure int64, err error) {
+	for range 10 {
+		var latest int64
+		if sure, latest, err = h.look(ctx, db); err != nil || sure > from || sure == latest {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return sure, err
+}
+
+// look finds out how far the journal is sure, and the latest position that was given.
+func (h *horizon) look(ctx context.Context, db db) (sure, latest int64, err error) {
 	var writers []string
 	b := new(pgx.Batch)
 	b.Queue(latestFact).QueryRow(func(row pgx.Row) error { return row.Scan(&latest) })
@@ -266,7 +278,7 @@ func (h *horizon) look(ctx context.Context, db db) (sure int64, more bool, err e
 		return err
 	})
 	if err := db.SendBatch(ctx, b).Close(); err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -279,7 +291,7 @@ func (h *horizon) look(ctx context.Context, db db) (sure int64, more bool, err e
 	if h.mark == 0 && latest > h.sure {
 		h.mark, h.writers = latest, writers
 	}
-	return h.sure, latest > h.sure, nil
+	return h.sure, latest, nil
 }
 
 // Follow implements journal.Reader.
@@ -290,23 +302,9 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 	}
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		facts = nil
-		var sure int64
-		for range 10 { // who writes now is about to end
-			var more bool
-			if sure, more, err = s.facts.horizon.look(ctx, db); err != nil {
-				return err
-			}
-			if sure > from || !more {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-		if sure <= from {
-			return nil
+		sure, err := s.facts.horizon.beyond(ctx, db, from)
+		if err != nil || sure <= from {
+			return err
 		}
 		rows, err := db.Query(ctx, "SELECT pos, fact FROM msa_fact WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT $3", from, sure, limit)
 		if err != nil {

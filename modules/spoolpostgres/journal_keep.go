@@ -91,7 +91,7 @@ func (s *Store) keeping(ctx context.Context, f func(ctx context.Context, tx pgx.
 	defer cancel()
 	return pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
 		var mine bool
-		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1 + 4, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine)
+		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1 + 5, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine)
 		if err != nil || !mine {
 			return err
 		}
@@ -187,14 +187,22 @@ func (s *Store) SetLimits(l journal.Limits) {
 // Stat implements journal.Keeper.
 func (s *Store) Stat(ctx context.Context) (stat journal.Stat, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		sure, _, err := s.facts.horizon.look(ctx, db)
+		_, latest, err := s.facts.horizon.look(ctx, db)
 		if err != nil {
 			return err
 		}
-		stat = journal.Stat{End: position(sure)}
+		sure, err := s.facts.horizon.beyond(ctx, db, latest-1)
+		if err != nil {
+			return err
+		}
 		var oldest *int64
-		err = db.QueryRow(ctx, `SELECT j.facts + n.facts, j.octets + n.octets, (SELECT time FROM msa_fact ORDER BY pos LIMIT 1)
-			FROM msa_journal j, LATERAL (SELECT count(*) AS facts, coalesce(sum(octets), 0)::bigint AS octets FROM msa_fact WHERE pos > j.counted) n`).Scan(&stat.Facts, &stat.Octets, &oldest)
+		var last int64
+		err = db.QueryRow(ctx, `SELECT j.facts + n.facts, j.octets + n.octets, (SELECT time FROM msa_fact ORDER BY pos LIMIT 1), coalesce((SELECT max(pos) FROM msa_fact), 0)
+			FROM msa_journal j, LATERAL (SELECT count(*) AS facts, coalesce(sum(octets), 0)::bigint AS octets FROM msa_fact WHERE pos > j.counted) n`).Scan(&stat.Facts, &stat.Octets, &oldest, &last)
+		if sure == 0 { // somebody has been writing since before this node looked first
+			sure = last
+		}
+		stat.End = position(sure)
 		if err == nil && oldest != nil {
 			stat.Oldest = timeOf(*oldest)
 		}
@@ -262,7 +270,7 @@ func (s *Store) Cursor(ctx context.Context, name string) (p journal.Position, er
 		var at int64
 		err := db.QueryRow(ctx, "SELECT pos FROM msa_cursor WHERE name = $1", name).Scan(&at)
 		if errors.Is(err, pgx.ErrNoRows) {
-			err = nil
+			return nil
 		}
 		p = position(at)
 		return err

@@ -158,3 +158,7 @@ func EntryState(m *queue.EntryView) string {
 	}
 	return StateQueued
 }
+
+// OperatorHeader names the operator in a request: a command says the user that runs it. The journal has it as what the
+// client says, since nothing proves it.
+const OperatorHeader = "Caddy-Msa-Operator"

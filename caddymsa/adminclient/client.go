@@ -8,11 +8,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/user"
 	"regexp"
+	"strconv"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/pflag"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 )
 
 // Admin is where the admin API is. The zero value is Caddy's default address.
@@ -72,12 +77,25 @@ func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
 	header := http.Header{}
 	if body != nil {
 		header.Set("Content-Type", "application/json")
+		header.Set(adminapi.OperatorHeader, operator())
 	}
 	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, bytes.NewReader(body))
 	if err != nil {
 		return nil, advise(address, err)
 	}
 	return resp.Body, nil
+}
+
+// operator is the user who runs this command, for the journal.
+func operator() string {
+	name := "uid " + strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if by := os.Getenv("SUDO_USER"); by != "" && by != name {
+		return by + " as " + name
+	}
+	return name
 }
 
 // refused is what Caddy makes of an answer that is an error.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/admin"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // EnterAdmin implements admin.App.
@@ -14,7 +15,10 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 		return nil, nil, nil, false
 	}
 	calling(ctx, "admin.api.msa", "request")
-	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool}
+	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool,
+		Held: func(e *queue.Entry, reason, by string) {
+			app.events.emit(eventHeld, func() map[string]any { return heldEvent(e, reason, by) })
+		}}
 	for _, f := range app.former {
 		if !f.over() {
 			part.Former = append(part.Former, f.d.store.admin())

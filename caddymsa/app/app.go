@@ -42,6 +42,9 @@ type App struct {
 	// Queue is the schedule of delivery.
 	Queue *QueueConfig `json:"queue,omitempty"`
 
+	// Journal is how much is kept of what became of messages. Default: seven days, at most 1 GiB.
+	Journal *JournalConfig `json:"journal,omitempty"`
+
 	// GracePeriod is how long a configuration that was replaced, or a process that ends,
 	// waits for the calls into modules and the deliveries that are under way. Default 30s.
 	GracePeriod conf.Duration `json:"grace_period,omitempty"`
@@ -87,6 +90,12 @@ func (app *App) Provision(ctx caddy.Context) (err error) {
 	}
 	if err := app.Queue.provision(); err != nil {
 		return app.setting(fmt.Errorf("queue: %w", err))
+	}
+	if app.Journal == nil {
+		app.Journal = new(JournalConfig)
+	}
+	if err := app.Journal.provision(); err != nil {
+		return app.setting(fmt.Errorf("journal: %w", err))
 	}
 	if err := conf.SetDefault(&app.GracePeriod, conf.Duration(30*time.Second), "grace_period"); err != nil {
 		return app.setting(err)
@@ -204,6 +213,7 @@ func (app *App) Start() (err error) {
 	for _, srv := range app.Servers {
 		srv.logStart()
 	}
+	app.logJournal()
 	return nil
 }
 

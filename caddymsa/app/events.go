@@ -15,14 +15,14 @@ import (
 // its data, and what is named beside it.
 const (
 	eventAccepted  = "message_accepted"  // user, size
-	eventRefused   = "message_refused"   // user, reply, policy; at the end of data
+	eventRefused   = "message_refused"   // user, reply, policy, remote_ip, moment: MAIL, RCPT, DATA (the end of a message), BDAT or AUTH
 	eventDelivered = "message_delivered" // route, lane, reply, next_hop_id, host, address, tls
 	eventDeferred  = "message_deferred"  // the same, and error
 	eventExpired   = "message_expired"   // the same: failed for good because of its age
 	eventFailed    = "message_failed"    // bounce: the notification's queue id, or reason why there is none
 	eventBounced   = "message_bounced"   // bounce: the same, only where the sender was told
 	eventTold      = "message_told"      // bounce, action: delayed, delivered or relayed
-	eventHeld      = "message_held"      // reason
+	eventHeld      = "message_held"      // reason, by: the operator
 	// Of a copy: its name as copy, beside what those of deliveries have.
 	eventCopied       = "message_copied"
 	eventCopyDeferred = "copy_deferred"

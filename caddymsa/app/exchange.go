@@ -160,8 +160,12 @@ func (x *exchange) logFailure(srv *Server, err error) {
 		result, level, text = "cannot_tell", zap.ErrorLevel, "authentication could not be decided"
 	}
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, result).Inc()
+	metrics.refusals.WithLabelValues(srv.name, "AUTH", "stranger").Inc()
 	if x.s.allowed(srv, "AUTH "+result) {
 		srv.log.Log(level, text, x.fields(err)...)
+		srv.app.events.emit(eventRefused, func() map[string]any {
+			return x.s.refusedEvent(srv, &refusal{moment: "AUTH", user: x.user, reply: toReply(err)})
+		})
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // metrics are made once a process, so that they survive reloads; each
 // configuration's registry gets them. No label is a user, an address or an id.
 var metrics = struct {
-	connections, refusedConnections, auth, authFailures, messages, acceptedOctets, attempts, copiesFailed *prometheus.CounterVec
+	connections, refusedConnections, auth, authFailures, messages, refusals, acceptedOctets, attempts, copiesFailed *prometheus.CounterVec
 
 	openSessions   *prometheus.GaugeVec
 	attemptSeconds *prometheus.HistogramVec
@@ -23,6 +23,7 @@ var metrics = struct {
 	auth:               counter("auth_total", "AUTH exchanges: ok, refused, blocked, busy or cannot_tell.", "server", "mechanism", "result"),
 	authFailures:       counter("auth_backend_failures_total", "Questions that a backend could not answer.", "server", "backend"),
 	messages:           counter("messages_total", "Messages at the end of data: accepted or refused.", "server", "result"),
+	refusals:           counter("refusals_total", "Commands and messages that a client was refused, by the moment (MAIL, RCPT, DATA, BDAT, AUTH, EHLO or HELO) and the client: user or stranger.", "server", "moment", "client"),
 	acceptedOctets:     counter("accepted_octets_total", "Octets of accepted messages.", "server"),
 	attempts:           counter("delivery_attempts_total", "Recipients of delivery attempts, by outcome.", "route", "outcome"),
 	copiesFailed:       counter("copies_failed_total", "Copies that were given up: refused for good, or expired.", "copy"),
@@ -85,7 +86,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 
 // registerMetrics gives a configuration's registry the process's collectors.
 func registerMetrics(reg *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages,
+	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages, metrics.refusals,
 		metrics.acceptedOctets, metrics.attempts, metrics.copiesFailed, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}, certs.Collector{}} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {

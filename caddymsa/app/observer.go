@@ -45,7 +45,12 @@ func (o observer) Told(e *queue.Entry, action dsn.Action, rcpts []*queue.Recipie
 
 // Held implements queue.Observer: somebody has to look at it.
 func (o observer) Held(e *queue.Entry, reason string) {
-	o.emit(eventHeld, func() map[string]any { return about(e, nil, map[string]any{"reason": reason}) })
+	o.emit(eventHeld, func() map[string]any { return heldEvent(e, reason, "") })
+}
+
+// heldEvent is of a message that was put on hold by a policy, the queue or an operator.
+func heldEvent(e *queue.Entry, reason, by string) map[string]any {
+	return about(e, addressesOf(e), map[string]any{"reason": reason, "by": by})
 }
 
 // outcomes emits what became of an attempt, an event for each outcome.

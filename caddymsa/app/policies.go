@@ -250,7 +250,7 @@ func (p *PolicyConfig) run(ctx context.Context, s *caddymsa.Submission, r *queue
 	ok, err := p.matchers.match(ctx, s, r, m)
 	if err == nil && ok {
 		calling(ctx, "policy "+p.name, "check")
-		err = check()
+		err = p.traced(s, m, check)
 	}
 	if err == nil {
 		return nil

@@ -2,9 +2,7 @@ package app
 
 import (
 	"context"
-	"errors"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,9 +22,11 @@ type session struct {
 	started time.Time
 	log     *zap.Logger // of the configuration that it began with
 
-	login    *login // nil before AUTH
-	tls      string // tlsText's, once it was asked for
-	accepted int    // messages
+	login *login // nil before AUTH
+	tls   string // tlsText's, once it was asked for
+
+	open     *caddymsa.Submission // the transaction's
+	accepted int                  // messages
 	refused  int
 }
 
@@ -101,7 +101,7 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 	}
 	defer leave()
 	if err := s.stillStands(call, srv); err != nil {
-		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
+		return nil, s.refuse(srv, refusal{moment: "MAIL", sub: s.submission(srv, from, opts)}, err, zap.String(fieldSender, from.Exact))
 	}
 	t := &transaction{s: s, srv: srv, sub: s.submission(srv, from, opts)}
 	decided := false
@@ -114,8 +114,9 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 	decided = true
 	if err != nil {
 		t.end(srv, false)
-		return nil, s.refuse(srv, "MAIL refused", err, zap.String(fieldSender, from.Exact))
+		return nil, s.refuse(srv, refusal{moment: "MAIL", sub: t.sub, size: opts.Size}, err, zap.String(fieldSender, from.Exact))
 	}
+	s.open = t.sub
 	return t, nil
 }
 
@@ -142,28 +143,12 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		e.Auth = *opts.Auth
 	}
 	e.TLS = s.tlsText()
-	return &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
+	sub := &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
 		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID(), Counter: srv.app.counter()}
-}
-
-// refuse logs a refusal with its cause and returns what the client gets.
-func (s *session) refuse(srv *Server, msg string, err error, fields ...zap.Field) error {
-	reply := toReply(err)
-	fields = append(fields, s.fields()...)
-	fields = append(fields, zap.String(fieldReply, caddymsa.ReplyText(reply)), zap.Error(err))
-	if policy, ok := errors.AsType[*policyError](err); ok {
-		fields = append(fields, zap.String(fieldPolicy, policy.policy), zap.String("rule", policy.rule()))
+	if srv.app.delivery.journal() != nil {
+		beginTrail(sub)
 	}
-	s.refused++
-	if !s.allowed(srv, msg+" "+strconv.Itoa(reply.Code)) {
-		return reply
-	}
-	if isOurs(err) {
-		srv.log.Error(msg, fields...)
-	} else {
-		srv.log.Info(msg, fields...)
-	}
-	return reply
+	return sub
 }
 
 // allowed tells whether a line of this cause may be written again so soon.
@@ -175,24 +160,6 @@ func (s *session) allowed(srv *Server, cause string) bool {
 		return srv.gate.Samples.Client(srv.log, cause, caddymsa.ClientNetwork(s.ip))
 	}
 	return srv.gate.Samples.Stranger(srv.log, cause, caddymsa.ClientNetwork(s.ip))
-}
-
-// Refused writes a line for what the engine refused, as refuse does for what the session did.
-func (s *session) Refused(r smtpd.Refusal) {
-	b := s.ep.bindings.top()
-	if b == nil {
-		return
-	}
-	s.refused++
-	msg := r.Verb + " refused"
-	if !s.allowed(b.srv, msg+" "+strconv.Itoa(r.Reply.Code)) {
-		return
-	}
-	fields := append(s.fields(), zap.String(fieldReply, caddymsa.ReplyText(r.Reply)), zap.String("reason", r.Reason), zap.String("argument", r.Arg))
-	if hint := hintForRefusal(s.conn, r); hint != "" {
-		fields = append(fields, zap.String(fieldHint, hint))
-	}
-	b.srv.log.Info(msg, fields...)
 }
 
 // fields name the session in a log line.

@@ -111,6 +111,7 @@ func (d *delivery) push() {
 	s.generations.push(d)
 	s.finished = false
 	s.mu.Unlock()
+	s.limitJournal()
 	s.queue.Start()
 	s.queue.Wake()
 }
@@ -127,6 +128,7 @@ func (d *delivery) giveBack(ctx context.Context) {
 	if d.store.generations.remove(d) > 0 {
 		close(d.interrupt)
 	}
+	d.store.limitJournal()
 	d.store.queue.Wake()
 	leaveStore(d.store.key)
 }
@@ -199,7 +201,7 @@ func (d *delivery) Schedule() queue.Schedule { return d.app.Queue.schedule }
 // Settings implements queue.Generation.
 func (d *delivery) Settings() queue.Settings {
 	s := d.app.Queue.settings
-	s.Grace = time.Duration(d.app.GracePeriod)
+	s.Grace, s.NoFacts = time.Duration(d.app.GracePeriod), d.app.Journal.isOff()
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
@@ -49,7 +50,7 @@ func (t *transaction) Rcpt(ctx context.Context, to mailaddr.Address, opts *smtpd
 		r.Notify = append(r.Notify, string(n))
 	}
 	if err := t.checkRecipient(call, srv, &r); err != nil {
-		return t.s.refuse(srv, "RCPT refused", err, zap.String(fieldSender, t.sub.Entry.Sender), zap.String(fieldRecipient, to.Exact))
+		return t.s.refuse(srv, refusal{moment: "RCPT", sub: t.sub, rcpts: []string{to.Exact}}, err, zap.String(fieldSender, t.sub.Entry.Sender), zap.String(fieldRecipient, to.Exact))
 	}
 	t.sub.Entry.Recipients = append(t.sub.Entry.Recipients, r)
 	return nil
@@ -112,7 +113,7 @@ func (t *transaction) openDraft(ctx context.Context) error {
 	t.draft, err = t.store.create(call)
 	if err != nil && !errors.Is(err, errFinished) {
 		t.end(srv, false)
-		return t.s.refuse(srv, "message refused", err, t.fields()...)
+		return t.s.refuse(srv, t.refusal(), err, t.fields()...)
 	}
 	return err
 }
@@ -126,7 +127,7 @@ func (t *transaction) Write(p []byte) (int, error) {
 	t.size += int64(n)
 	if err != nil {
 		t.told = true
-		return n, t.s.refuse(t.srv, "message refused", fmt.Errorf("spool: %w", err), t.fields()...)
+		return n, t.s.refuse(t.srv, t.refusal(), fmt.Errorf("spool: %w", err), t.fields()...)
 	}
 	return n, nil
 }
@@ -158,8 +159,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "refused").Inc()
 		fields := append(t.fields(), zap.String(fieldQueueID, e.ID))
-		srv.app.events.emit(eventRefused, func() map[string]any { return refusedEvent(e, err) })
-		return smtpd.Reply{}, t.s.refuse(srv, "message refused", err, fields...)
+		return smtpd.Reply{}, t.s.refuse(srv, t.refusal(), err, fields...)
 	}
 	t.s.accepted++
 	metrics.messages.WithLabelValues(srv.name, "accepted").Inc()
@@ -169,6 +169,9 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	srv.app.events.emit(eventAccepted, func() map[string]any {
 		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
 	})
+	if t.sub.Held != "" && t.direct == nil {
+		srv.app.events.emit(eventHeld, func() map[string]any { return heldEvent(e, t.sub.Held, "") })
+	}
 	if t.direct != nil {
 		t.forget()
 		return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: delivered as " + e.ID}, nil
@@ -202,7 +205,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	// the generation or of the connection does not interrupt it.
 	calling(ctx, "spool", "Commit")
 	g := &routed{srv.app.delivery, t.routes}
-	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held, Once: t.sub.Once}
+	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held, Once: t.sub.Once, Facts: t.facts(srv)}
 	if err := t.draft.Commit(context.WithoutCancel(ctx), accept); err != nil {
 		if before, ok := errors.AsType[*queue.BeforeError](err); ok {
 			return &caddymsa.AlreadyAccepted{ID: before.ID}
@@ -210,6 +213,26 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
+}
+
+// facts are what the journal has of the message in the commit that accepts it.
+func (t *transaction) facts(srv *Server) []journal.Fact {
+	if srv.app.delivery.journal() == nil {
+		return nil
+	}
+	e, looked := t.sub.Entry, trailOf(t.sub)
+	f := e.AcceptedFact()
+	f.Policies = looked.policies()
+	facts := []journal.Fact{f}
+	if t.sub.Held != "" && t.direct == nil {
+		held := e.Fact(journal.Held, e.Accepted)
+		held.Text = t.sub.Held
+		if looked != nil {
+			held.Policy = looked.heldBy
+		}
+		facts = append(facts, held)
+	}
+	return facts
 }
 
 // checkAgain holds the transaction to a configuration that came while it was open.
@@ -225,6 +248,9 @@ func (t *transaction) checkAgain(ctx context.Context, srv *Server) error {
 	t.sub.Held, t.sub.Once = "", nil
 	t.sub.Forget()
 	t.sub.Identity, t.sub.Hostname, t.sub.Counter = t.s.login.identity, srv.Hostname, srv.app.counter()
+	if srv.app.delivery.journal() != nil {
+		beginTrail(t.sub)
+	}
 	e.Server, e.Attributes, e.ReturnPath = srv.name, t.sub.Identity.Attributes, false
 	if err := srv.policies.sender(ctx, t.sub); err != nil {
 		return err
@@ -256,8 +282,7 @@ func (b body) Abort(cause error) {
 			e := b.sub.Entry
 			e.ID = newQueueID() // as for what is refused by a policy
 			metrics.messages.WithLabelValues(b.srv.name, "refused").Inc()
-			b.srv.app.events.emit(eventRefused, func() map[string]any { return refusedEvent(e, cause) })
-			_ = b.s.refuse(b.srv, "message refused", cause, append(append(b.fields(), zap.String(fieldQueueID, e.ID)), remedyFor(cause)...)...)
+			_ = b.s.refuse(b.srv, b.refusal(), cause, append(append(b.fields(), zap.String(fieldQueueID, e.ID)), remedyFor(cause)...)...)
 		}
 		return
 	}
@@ -280,6 +305,7 @@ func remedyFor(cause error) []zap.Field {
 // end tells the policies what came of the submission. What one of them breaks there changes nothing
 // of it, and least of all a message that is durable.
 func (t *transaction) end(srv *Server, accepted bool) {
+	t.s.open = nil
 	defer func() {
 		if p := recover(); p != nil {
 			srv.log.Error("a policy panicked at the end of a submission", append(t.s.fields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
@@ -325,10 +351,7 @@ func addressesOf(e *queue.Entry) []string {
 	return all
 }
 
-func refusedEvent(e *queue.Entry, err error) map[string]any {
-	data := map[string]any{"user": e.User, "reply": caddymsa.ReplyText(toReply(err)), "policy": ""}
-	if policy, ok := errors.AsType[*policyError](err); ok {
-		data["policy"] = policy.policy
-	}
-	return about(e, addressesOf(e), data)
+// refusal is of the whole message.
+func (t *transaction) refusal() refusal {
+	return refusal{moment: momentData, sub: t.sub, size: t.size, rcpts: addressesOf(t.sub.Entry)}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -50,15 +51,29 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 	a := &queue.Attempt{Entry: e, Route: t.direct.name, Lane: route.Lane, Duration: time.Since(start),
 		Results: []queue.Result{{Recipient: r, Err: err, Outcome: queue.OutcomeOf(err), Answer: d.AnswerOf(r)}}}
 	observer{t.store}.Attempted(a)
+	visit := visitOf(a)
 	if err == nil {
 		r.State = queue.Delivered
+		if j := srv.app.delivery.journal(); j != nil { // there is no commit to ride on
+			f := e.Fact(journal.Delivered, time.Now())
+			f.Recipients, f.Count, f.Visit = addressesOf(e), 1, visit
+			j.Note(append(t.facts(srv), f)...)
+		}
 		return nil
 	}
-	return &directError{err: err, outcome: a.Results[0].Outcome, late: ctx.Err() != nil && !errors.Is(err, queue.ErrNoPlace)}
+	return &directError{visit: visit, err: err, outcome: a.Results[0].Outcome, late: ctx.Err() != nil && !errors.Is(err, queue.ErrNoPlace)}
+}
+
+// visitOf is what the journal has of the one attempt.
+func visitOf(a *queue.Attempt) *journal.Visit {
+	said := a.Results[0].Answer
+	return &journal.Visit{Route: a.Route, Lane: a.Lane, Attempt: 1, Host: said.Host, Address: said.Address, TLS: said.TLS,
+		Answer: caddymsa.ReplyLine(said.Reply), HopID: said.ID, Duration: a.Duration}
 }
 
 // directError is what a sink said to a message that was not queued.
 type directError struct {
+	visit   *journal.Visit
 	err     error
 	outcome queue.Outcome
 	late    bool

@@ -235,7 +235,7 @@ func (m *move) carry(ctx context.Context, id string) error {
 		}
 		return err
 	}
-	if _, err := m.from.Spool.Delete(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
+	if _, err := m.from.Spool.Delete(ctx, id, m.moved(v.Entry)); err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("spool %s: %w", m.from.Name, err)
 	}
 	if err := settle(ctx, m.to.Spool, id); err != nil && !errors.Is(err, ErrNotFound) {

@@ -66,6 +66,9 @@ func (m *move) write(ctx context.Context, v *EntryView) error {
 		j.Number, j.Leased = i+1, false
 		a.Jobs = append(a.Jobs, j)
 	}
+	if a.Facts, err = m.facts(ctx, v.Entry.ID); err != nil {
+		return err
+	}
 	if err := draft.Commit(ctx, a); err != nil {
 		return fmt.Errorf("spool %s: %w", m.to.Name, err)
 	}

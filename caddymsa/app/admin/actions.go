@@ -6,17 +6,25 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
+// request is what an operator wants done.
+type request struct {
+	*adminapi.QueueAction
+	by string // the operator
+}
+
 // action changes a message.
-type action func(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error
+type action func(p *Part, a *request, m *queue.EntryView, now time.Time) error
 
 // queueActions by name. Nil deletes.
 var queueActions = map[string]action{
@@ -29,7 +37,7 @@ var queueActions = map[string]action{
 }
 
 // hold keeps the message until it is released.
-func hold(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
+func hold(_ *Part, a *request, m *queue.EntryView, now time.Time) error {
 	if m.Status.Held != "" {
 		return fmt.Errorf("it is held already: %s", m.Status.Held)
 	}
@@ -40,32 +48,35 @@ func hold(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) e
 		m.Status.Held = "held by the operator"
 	}
 	m.Status.Note(now, "held", a.Reason)
+	note(m, journal.Held, now, a.by, m.Status.Held)
 	return nil
 }
 
 // release has a held message delivered now.
-func release(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
+func release(_ *Part, a *request, m *queue.EntryView, now time.Time) error {
 	if m.Status.Held == "" {
 		return errors.New("it is not held")
 	}
 	m.Status.Held = ""
 	m.Status.Note(now, "released", a.Reason)
+	note(m, journal.Released, now, a.by, a.Reason)
 	due(m, now)
 	return nil
 }
 
 // retry has a message delivered now, a dead letter included, whose time begins anew.
-func retry(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
+func retry(_ *Part, a *request, m *queue.EntryView, now time.Time) error {
 	if m.Status.Held != "" {
 		return errors.New("it is held: release it")
 	}
 	if m.DeadLetter() || !m.Status.Dead.IsZero() && m.OnlyCopies() {
-		m.Status.Dead, m.Status.Since, m.Status.GivenUp, m.Status.GivenUpAt = time.Time{}, now, "", time.Time{}
+		m.Status.Dead, m.Status.Since, m.Status.GivenUp, m.Status.GivenUpBy, m.Status.GivenUpAt = time.Time{}, now, "", "", time.Time{}
 		for i := range m.Jobs {
 			revive(&m.Jobs[i])
 		}
 	}
 	m.Status.Note(now, "retried", a.Reason)
+	note(m, journal.Retried, now, a.by, a.Reason)
 	due(m, now)
 	return nil
 }
@@ -91,7 +102,7 @@ func due(m *queue.EntryView, now time.Time) {
 }
 
 // reroute gives a message to the routes of another server.
-func reroute(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
+func reroute(p *Part, a *request, m *queue.EntryView, now time.Time) error {
 	if p.server(a.Server) == nil {
 		return fmt.Errorf("there is no server %q in the configuration", a.Server)
 	}
@@ -102,6 +113,7 @@ func reroute(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time
 		return errors.New("only copies of it are left, which are those of the server that accepted it")
 	}
 	m.Status.Note(now, "rerouted", fmt.Sprintf("from %s to %s %s", m.Server(), a.Server, a.Reason))
+	note(m, journal.Rerouted, now, a.by, strings.TrimSpace(a.Server+" "+a.Reason))
 	m.Status.Rerouted = a.Server
 	for i := range m.Jobs {
 		if j := &m.Jobs[i]; j.Pending() && j.Copy == "" {
@@ -113,7 +125,7 @@ func reroute(p *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time
 }
 
 // bounceNow gives up what is pending and tells the sender.
-func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Time) error {
+func bounceNow(_ *Part, a *request, m *queue.EntryView, now time.Time) error {
 	if m.DeadLetter() {
 		return errors.New("it is a dead letter: its sender was told")
 	}
@@ -123,7 +135,7 @@ func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Ti
 	if m.Status.GivenUp = a.Reason; m.Status.GivenUp == "" {
 		m.Status.GivenUp = "Delivery was given up by the postmaster"
 	}
-	m.Status.GivenUpAt, m.Status.Held = now, ""
+	m.Status.GivenUpAt, m.Status.GivenUpBy, m.Status.Held = now, a.by, ""
 	m.Status.Note(now, "given up", a.Reason)
 	due(m, now)
 	for i := range m.Jobs { // whatever their lanes say
@@ -138,7 +150,8 @@ func bounceNow(_ *Part, a *adminapi.QueueAction, m *queue.EntryView, now time.Ti
 const maxActions = 1000
 
 // act carries out an action on each message and logs it.
-func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
+func act(ctx context.Context, p *Part, name string, action *adminapi.QueueAction) (*adminapi.QueueActionAnswer, error) {
+	a := &request{action, OperatorOf(ctx)}
 	if len(a.IDs) == 0 || len(a.IDs) > maxActions {
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ids: name 1 to %d messages", maxActions)}
 	}
@@ -153,7 +166,7 @@ func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*a
 			return answer, err
 		}
 		inFlight, err := actOn(ctx, p, queueActions[name], a, id)
-		p.Log.Info("queue action", zap.String("action", name), zap.String("queue_id", id), zap.String("reason", a.Reason), zap.Error(err))
+		p.Log.Info("queue action", zap.String("action", name), zap.String("queue_id", id), zap.String("by", a.by), zap.String("reason", a.Reason), zap.Error(err))
 		if err == nil {
 			answer.Done = append(answer.Done, id)
 			if inFlight > 0 {
@@ -172,7 +185,7 @@ func act(ctx context.Context, p *Part, name string, a *adminapi.QueueAction) (*a
 	return answer, nil
 }
 
-func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction, id string) (inFlight int, err error) {
+func actOn(ctx context.Context, p *Part, change action, a *request, id string) (inFlight int, err error) {
 	spool := p.having(ctx, id).Spool
 	if change == nil {
 		m, unread := spool.Get(ctx, id) // what is damaged can be deleted all the same
@@ -180,18 +193,27 @@ func actOn(ctx context.Context, p *Part, change action, a *adminapi.QueueAction,
 			err = notMoving(m)
 		}
 		if err == nil {
-			inFlight, err = spool.Delete(ctx, id)
+			inFlight, err = spool.Delete(ctx, id, deleted(m, id, time.Now(), a))
 		}
 	} else {
+		var held *queue.EntryView
 		inFlight, err = spool.Change(ctx, id, func(m *queue.EntryView) error {
+			held = nil
+			was := m.Status.Held
 			if err := notMoving(m); err != nil {
 				return err
 			}
 			if err := change(p, a, m, time.Now()); err != nil {
 				return &refusedAction{err}
 			}
+			if m.Status.Held != "" && was == "" {
+				held = m
+			}
 			return nil
 		})
+		if err == nil && held != nil {
+			p.Held(held.Entry, held.Status.Held, a.by)
+		}
 	}
 	if refused, ok := errors.AsType[*refusedAction](err); ok {
 		return 0, refused.error

@@ -83,7 +83,7 @@ func post[Q, A any](handle func(ctx context.Context, p *Part, request *Q) (A, er
 		if err := readJSON(r.Body, request); err != nil {
 			return err
 		}
-		answer, err := withApp(r.Context(), func(ctx context.Context, p *Part) (A, error) { return handle(ctx, p, request) })
+		answer, err := withApp(WithOperator(r.Context(), operatorOf(r)), func(ctx context.Context, p *Part) (A, error) { return handle(ctx, p, request) })
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,8 @@ type Part struct {
 	// With existing, one that would be made is an error.
 	OpenSpool func(ctx context.Context, name string, existing bool) (key string, spool queue.OpenSpool, leave func(), err error)
 	Servers   []Server // by name
+	// Held is told of a message that the operator has put on hold.
+	Held func(e *queue.Entry, reason, by string)
 }
 
 // Store is a spool and the queue that empties it.

@@ -79,7 +79,7 @@ func steerLane(ctx context.Context, p *Part, name string, a *adminapi.LaneAction
 func serveLaneAction(name string) caddy.AdminHandlerFunc {
 	return post(func(ctx context.Context, p *Part, a *adminapi.LaneAction) (struct{}, error) {
 		err := steerLane(ctx, p, name, a)
-		p.Log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("reason", a.Reason), zap.Error(err))
+		p.Log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("by", OperatorOf(ctx)), zap.String("reason", a.Reason), zap.Error(err))
 		if err != nil {
 			err = caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
 		}

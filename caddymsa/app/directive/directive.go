@@ -52,6 +52,7 @@ func init() {
 //		# of the app, in one of the blocks only:
 //		queue        { retry <durations...> ; expire <duration> ; warn <duration> ; dead_letters <duration> ; show_content ; workers <n> }
 //		spool        <spool> ...
+//		journal      off | { keep <duration> ; max_size <size> ; off }
 //		grace_period <duration>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -170,6 +171,7 @@ func (p *serverParser) settings() []conf.Setting {
 		conf.Func("timeouts", p.timeouts),
 		conf.Func("queue", p.queue),
 		conf.Func("spool", p.spool),
+		conf.Func("journal", p.journal),
 		conf.Func("grace_period", func(d *caddyfile.Dispenser) error {
 			if p.app.GracePeriod != 0 {
 				return d.Errf(ofTheApp, "grace_period")

@@ -92,6 +92,26 @@ func timeSettings(t *app.RetryTimes) []conf.Setting {
 	}
 }
 
+func (p *serverParser) journal(d *caddyfile.Dispenser) error {
+	if p.app.Journal != nil {
+		return d.Errf(ofTheApp, "journal")
+	}
+	j := new(app.JournalConfig)
+	p.app.Journal = j
+	if d.CountRemainingArgs() == 1 && d.NextArg() {
+		if d.Val() != "off" {
+			return d.Errf("journal takes a block, or off; as in: journal { keep 7d }")
+		}
+		j.Off = true
+		return nil
+	}
+	return conf.Block(d,
+		conf.Value("keep", &j.Keep),
+		conf.Size("max_size", &j.MaxSize),
+		conf.Flag("off", &j.Off),
+	)
+}
+
 func (p *serverParser) spool(d *caddyfile.Dispenser) (err error) {
 	if p.app.SpoolRaw != nil {
 		return d.Errf(ofTheApp, "spool")

@@ -180,18 +180,19 @@ func (s *spoolTest) testJournalCommits() {
 	}
 	s.wantTold(journal.Query{ID: "Q9"})
 
-	// What is under way when it is deleted was under way.
+	// What was delivered while it was deleted was delivered; nothing else follows.
 	_, leases := s.leaseAll(spoolNoon.Add(time.Minute))
 	if n, err := s.Delete(background, "Q1", fact(journal.Deleted, "Q1")); n != 1 || err != nil {
 		s.Fatalf("Delete: %d, %v", n, err)
 	}
 	for _, l := range leases {
 		r := delivered(l)
-		r.Facts = []journal.Fact{fact(journal.Delivered, l.Entry().ID)}
+		id := l.Entry().ID
+		r.Facts = []journal.Fact{fact(journal.Delivered, id), fact(journal.Failed, id), fact(journal.Bounced, id)}
 		s.record(l, r)
 	}
 	s.wantTold(journal.Query{ID: "Q1"}, "accepted Q1", "deferred Q1", "told Q1", "held Q1", "released Q1", "deleted Q1", "delivered Q1")
-	s.wantTold(journal.Query{ID: "N1"}, "accepted N1", "delivered N1")
+	s.wantTold(journal.Query{ID: "N1"}, "accepted N1", "delivered N1", "failed N1", "bounced N1")
 	s.wantIDs()
 	before := s.told(journal.Query{})
 	s.reopen()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -77,7 +78,7 @@ func (l *memLease) Record(ctx context.Context, r *queue.Record) (err error) {
 		for _, m := range r.Messages {
 			m.Draft.Abort()
 		}
-		s.keep(r.Facts)
+		s.keep(journal.OfDeleted(r.Facts))
 		s.wake()
 		return nil
 	}

@@ -131,7 +131,9 @@ func (r *rig) finals(id string) {
 
 // A message whose time is over has expired, without another visit too; nobody is told where it asked for that.
 func TestFactsOfTheEnd(t *testing.T) {
-	down := newSink(func(context.Context, *queue.Delivery) error { return queue.Unreachable(errors.New("connection refused")) })
+	down := newSink(func(context.Context, *queue.Delivery) error {
+		return queue.Unreachable(errors.New("connection refused"))
+	})
 	run(t, to(down), func(r *rig) {
 		r.host.g.schedule.Expire = 10 * time.Minute
 		r.submit("Q1", func(e *queue.Entry) { e.Recipients[0].Notify = []string{"NEVER"} }, "a@x.example")

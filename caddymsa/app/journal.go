@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // JournalConfig says how much is kept of what became of messages.
@@ -60,7 +61,7 @@ func (d *delivery) journal() journal.Journal {
 func (s *store) limitJournal() {
 	if j, ok := s.spool.(journal.Journal); ok {
 		if d := s.generations.top(); d != nil {
-			j.SetLimits(d.app.Journal.limits())
+			_ = queue.Guarded(s.log, func() error { j.SetLimits(d.app.Journal.limits()); return nil })
 		}
 	}
 }

@@ -44,9 +44,10 @@ type world struct {
 	sink      func(ctx context.Context, d *queue.Delivery, r *queue.Recipient) error // nil: takes all
 	policy    func(moment string, s *caddymsa.Submission, m *caddymsa.Message) error
 	events    []string
-	handler   func() // of events
-	ended     []bool // what policies heard of ends
-	wrapped   int    // connections
+	told      []caddy.Event // the same
+	handler   func()        // of events
+	ended     []bool        // what policies heard of ends
+	wrapped   int           // connections
 }
 
 // delivered is a copy that reached the sink.
@@ -368,7 +369,8 @@ func (fakeMap) Logical(_ context.Context, actual mailaddr.Address) (string, bool
 // memorySpool is the world's.
 type memorySpool struct {
 	outside
-	Disk string `json:"disk,omitempty"`
+	Disk  string `json:"disk,omitempty"`
+	Plain bool   `json:"plain,omitempty"` // keeps no journal
 }
 
 func (*memorySpool) CaddyModule() caddy.ModuleInfo {
@@ -380,8 +382,14 @@ func (m *memorySpool) Key() string { return "memory:" + m.World + m.Disk }
 func (m *memorySpool) Open(context.Context, *zap.Logger) (queue.OpenSpool, error) {
 	disk := m.world().disk(m.Disk)
 	disk.Reopen()
+	if m.Plain {
+		return plainDisk{disk}, nil
+	}
 	return checkedDisk{disk}, nil
 }
+
+// plainDisk is nothing besides a spool.
+type plainDisk struct{ queue.OpenSpool }
 
 // checkedDisk can be checked, and is whole.
 type checkedDisk struct{ *queuetest.MemSpool }
@@ -427,7 +435,7 @@ func (*fakeHandler) CaddyModule() caddy.ModuleInfo {
 func (h *fakeHandler) Handle(_ context.Context, e caddy.Event) error {
 	w := h.world()
 	var also func()
-	w.change(func() { w.events, also = append(w.events, e.Name()), w.handler })
+	w.change(func() { w.events, also = append(w.events, e.Name()), w.handler; w.told = append(w.told, e) })
 	if also != nil {
 		also()
 	}

@@ -211,6 +211,12 @@ func (in *instance) await(what string, is func() bool) {
 // admin asks the admin API, and returns status and body.
 func (in *instance) admin(method, path, body string) (int, string) {
 	in.t.Helper()
+	return in.adminWith(http.Header{}, method, path, body)
+}
+
+// adminWith is admin with header fields.
+func (in *instance) adminWith(header http.Header, method, path, body string) (int, string) {
+	in.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", in.dir+"/admin")
 	}}}
@@ -218,6 +224,9 @@ func (in *instance) admin(method, path, body string) (int, string) {
 	request, err := http.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
 	if err != nil {
 		in.t.Fatal(err)
+	}
+	for name, values := range header {
+		request.Header[name] = values
 	}
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")

@@ -63,7 +63,7 @@ func (b *brittle) CheckMessage(_ context.Context, _ *caddymsa.Submission, m *cad
 type brittleDraft struct{ b *brittle }
 
 func (d brittleDraft) Write(p []byte) (int, error)    { d.b.maybe("write"); return len(p), nil }
-func (d brittleDraft) Reader() (io.ReadCloser, error) { return io.NopCloser(brittleReader{d.b}), nil }
+func (d brittleDraft) Reader() (io.ReadCloser, error) { return io.NopCloser(brittleReader(d)), nil }
 
 type brittleReader struct{ b *brittle }
 

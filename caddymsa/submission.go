@@ -88,7 +88,7 @@ type Message struct {
 
 // NewMessage returns the message that open reads.
 func NewMessage(size int64, open func() (io.ReadCloser, error)) *Message {
-	return &Message{Open: open, Size: size, memo: &memo{found: make(map[any]remembered)}}
+	return &Message{Open: open, Size: size, memo: new(memo)}
 }
 
 // Prepend puts a header field before the message, above those prepended earlier.
@@ -105,11 +105,14 @@ func (m *Message) Prepended() []byte { return m.header }
 func (m *Message) Once(key any, find func() (any, error)) (any, error) {
 	m.memo.mu.Lock()
 	defer m.memo.mu.Unlock()
-	r, ok := m.memo.found[key]
-	if !ok {
-		r.value, r.err = find()
-		m.memo.found[key] = r
+	for _, r := range m.memo.found {
+		if r.key == key {
+			return r.value, r.err
+		}
 	}
+	r := remembered{key: key}
+	r.value, r.err = find()
+	m.memo.found = append(m.memo.found, r)
 	return r.value, r.err
 }
 
@@ -122,10 +125,11 @@ func (m *Message) Preview() *Message {
 
 type memo struct {
 	mu    sync.Mutex
-	found map[any]remembered
+	found []remembered // a few
 }
 
 type remembered struct {
+	key   any
 	value any
 	err   error
 }

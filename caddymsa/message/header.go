@@ -8,7 +8,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/emersion/go-smtp"
 
@@ -64,52 +66,63 @@ type headerKey struct{}
 // A line that is not a field does not end the header: readers differ in that, and one of them
 // might see a From behind it. It is a Field without a name.
 func ReadHeader(r io.Reader) (Header, error) {
-	br := bufio.NewReaderSize(r, 4096)
-	var (
-		h     Header
-		total int
-		start = true // of a line
-	)
-	for {
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(r)
+	defer func() {
+		br.Reset(nil)
+		readers.Put(br)
+	}()
+	block := make([]byte, 0, 2<<10) // all of the header
+	var begins []int                // where in it a field does
+	for start := true; ; {          // of a line
 		piece, err := br.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
 		if start && len(bytes.TrimRight(piece, "\r\n")) == 0 {
-			return h, nil
+			return fields(block, begins), nil
 		}
-		if total += len(piece); total > MaxHeader {
+		if len(block)+len(piece) > MaxHeader {
 			return nil, ErrHeaderTooLong
 		}
-		if start && (len(h) == 0 || piece[0] != ' ' && piece[0] != '\t') {
-			if len(h) == MaxFields {
+		if start && (len(begins) == 0 || piece[0] != ' ' && piece[0] != '\t') {
+			if len(begins) == MaxFields {
 				return nil, ErrHeaderTooLong
 			}
-			h = append(h, Field{})
+			begins = append(begins, len(block))
 		}
-		f := &h[len(h)-1]
-		f.Raw = append(f.Raw, piece...)
-		start = err == nil
+		block = append(block, piece...)
 		if errors.Is(err, io.EOF) {
-			h.name()
-			return h, nil
+			return fields(block, begins), nil
 		}
-		if start {
-			h.name()
-		}
+		start = err == nil
 	}
 }
 
-// name gives the last field its name once its first line is there.
-func (h Header) name() {
-	f := &h[len(h)-1]
-	if f.Name != "" {
-		return
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
+
+// fields cuts a header into its fields.
+func fields(block []byte, begins []int) Header {
+	if len(begins) == 0 {
+		return nil
 	}
-	name, _, found := bytes.Cut(f.Raw, []byte(":"))
+	h := make(Header, len(begins))
+	end := len(block)
+	for i, at := range slices.Backward(begins) {
+		h[i].Raw = block[at:end:end]
+		h[i].Name = nameOf(h[i].Raw)
+		end = at
+	}
+	return h
+}
+
+// nameOf is the name of a field that has one, which stands in its first line.
+func nameOf(raw []byte) string {
+	name, _, found := bytes.Cut(raw, []byte(":"))
 	if name = bytes.TrimRight(name, " \t"); found && IsName(name) {
-		f.Name = string(name)
+		return string(name)
 	}
+	return ""
 }
 
 // IsName tells whether b is a field name (RFC 5322 section 2.2): printable ASCII without colon.

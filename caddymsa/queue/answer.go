@@ -16,17 +16,6 @@ type Answer struct {
 	TLS string `json:"tls,omitempty"`
 }
 
-// Answered notes the next hop's answer about a recipient.
-func (d *Delivery) Answered(r *Recipient, a Answer) {
-	if d.answers == nil {
-		d.answers = make(map[*Recipient]Answer, len(d.Recipients))
-	}
-	d.answers[r] = a
-}
-
-// AnswerOf returns what Answered noted of r.
-func (d *Delivery) AnswerOf(r *Recipient) Answer { return d.answers[r] }
-
 // Final is called by a sink just before it does what cannot be taken back, such as sending the end of
 // data: from here on the attempt is not interrupted by a reload, and its context lasts for the grace
 // period. An error says that the attempt was interrupted before: the sink ends it and returns the error.

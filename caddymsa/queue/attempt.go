@@ -30,8 +30,7 @@ type attempt struct {
 
 	Attempt
 	to       Route
-	answers  func(*Recipient) Answer
-	relayed  map[*Recipient]bool
+	visited  *Delivery // nil without a visit
 	rec      Record
 	failures []*Recipient // of which nobody is told
 	refused  []*Recipient // of a notification that is sent again, smaller
@@ -123,7 +122,7 @@ func (a *attempt) visit(v *visit) {
 	start := time.Now()
 	err := a.call(a.to.Sink, d)
 	a.Duration = time.Since(start)
-	a.relayed, a.answers = d.relayed, d.AnswerOf
+	a.visited = d
 	cut := a.recall.cut()
 	a.results(func(r *Recipient) error { return d.Outcome(r, err) })
 	found := reached{user: a.e.User, unreachable: asUnreachable(err)}
@@ -172,8 +171,8 @@ func (a *attempt) results(outcome func(*Recipient) error) {
 	for _, r := range a.pending() {
 		res := Result{Recipient: r, Err: outcome(r)}
 		res.Outcome = OutcomeOf(res.Err)
-		if a.answers != nil {
-			res.Answer = a.answers(r)
+		if a.visited != nil {
+			res.Answer = a.visited.AnswerOf(r)
 		}
 		a.Results = append(a.Results, res)
 	}

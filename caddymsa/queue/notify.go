@@ -54,7 +54,7 @@ func (a *attempt) noteSuccess(at time.Time) {
 		if res.Outcome != OutcomeDelivered || !res.Recipient.wants("SUCCESS") || a.nobodyToTell() != "" {
 			continue
 		}
-		switch notifies, on := a.relayed[res.Recipient]; {
+		switch notifies, on := a.visited.WasRelayed(res.Recipient); {
 		case !on:
 			delivered = append(delivered, res.Recipient)
 		case !notifies:

@@ -44,7 +44,8 @@ type Queue struct {
 	cancel      context.CancelFunc
 
 	start   sync.Once
-	running atomic.Int32 // workers
+	workers workers
+	running atomic.Int32 // of them
 	aside   atomic.Int32 // attempts that were set aside
 	lanes   lanes
 	sweeps  sweeps
@@ -56,7 +57,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 	opts.setDefaults()
 	q := &Queue{
 		spool: Guard(spool, opts.Logger), host: host, opts: opts, log: opts.Logger,
-		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), workers: workers{work: make(chan func())},
 	}
 	q.lanes = lanes{spool: q.spool, rand: opts.Rand, wake: q.Wake, settings: Settings{Workers: 1}}
 	if sharer, ok := spool.(LaneSharer); ok {
@@ -142,7 +143,7 @@ func (q *Queue) schedule() {
 			continue
 		}
 		seat := q.take(lease.Job().Lane, settings.Workers)
-		q.group.Go(func() {
+		q.workers.do(q, func() {
 			defer seat.end()
 			q.work(lease, g, interrupt)
 		})

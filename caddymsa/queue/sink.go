@@ -19,11 +19,9 @@ type Delivery struct {
 	// Hostname is what the server that accepted the message calls itself, such as in EHLO.
 	Hostname string
 
-	open    func() (io.ReadSeekCloser, error)
-	errs    map[*Recipient]error
-	relayed map[*Recipient]bool
-	answers map[*Recipient]Answer
-	final   func() error
+	open  func() (io.ReadSeekCloser, error)
+	told  reports
+	final func() error
 }
 
 // NewDelivery returns an attempt; open reads the message from its start.
@@ -33,45 +31,6 @@ func NewDelivery(e *Entry, rcpts []*Recipient, open func() (io.ReadSeekCloser, e
 
 // Open reads the message, prepended header fields first, with CRLF line ends.
 func (d *Delivery) Open() (io.ReadSeekCloser, error) { return d.open() }
-
-// Report says what became of one recipient: nil for delivered. Recipients that
-// are not reported share what Deliver returns.
-func (d *Delivery) Report(r *Recipient, err error) {
-	if d.errs == nil {
-		d.errs = make(map[*Recipient]error, len(d.Recipients))
-	}
-	d.errs[r] = err
-}
-
-// Relayed says that a delivered recipient's copy went on to another server, and whether that
-// one has taken over the notifications that were asked for (RFC 3461 section 6.2). Without it
-// the sink is where the message ends.
-func (d *Delivery) Relayed(r *Recipient, notifies bool) {
-	if d.relayed == nil {
-		d.relayed = make(map[*Recipient]bool, len(d.Recipients))
-	}
-	d.relayed[r] = notifies
-}
-
-// WasRelayed tells what Relayed said of r, if it did.
-func (d *Delivery) WasRelayed(r *Recipient) (notifies, relayed bool) {
-	notifies, relayed = d.relayed[r]
-	return notifies, relayed
-}
-
-// Reported tells what Report said of r, if it did.
-func (d *Delivery) Reported(r *Recipient) (reported bool, err error) {
-	err, reported = d.errs[r]
-	return reported, err
-}
-
-// Outcome is what became of r, given what Deliver returned.
-func (d *Delivery) Outcome(r *Recipient, deliverErr error) error {
-	if err, ok := d.errs[r]; ok {
-		return err
-	}
-	return deliverErr
-}
 
 // Sink is where messages end as far as this server is concerned. Implementations are safe
 // for concurrent use.

@@ -163,8 +163,10 @@ func (s *session) allowed(srv *Server, cause string) bool {
 }
 
 // fields name the session in a log line.
-func (s *session) fields() []zap.Field {
-	f := []zap.Field{zap.String(fieldSession, s.conn.ID()), zap.Stringer(fieldRemoteIP, s.ip)}
+func (s *session) fields() []zap.Field { return s.appendFields(make([]zap.Field, 0, 3)) }
+
+func (s *session) appendFields(f []zap.Field) []zap.Field {
+	f = append(f, zap.String(fieldSession, s.conn.ID()), zap.Stringer(fieldRemoteIP, s.ip))
 	if s.login != nil {
 		f = append(f, zap.String(fieldUser, s.login.identity.User))
 	}

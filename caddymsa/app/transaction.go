@@ -164,7 +164,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	t.s.accepted++
 	metrics.messages.WithLabelValues(srv.name, "accepted").Inc()
 	metrics.acceptedOctets.WithLabelValues(srv.name).Add(float64(e.Size))
-	fields := append(t.fields(), t.s.fields()...)
+	fields := t.s.appendFields(t.fields())
 	srv.log.Info("message accepted", append(fields, zap.String(fieldQueueID, e.ID))...)
 	srv.app.events.emit(eventAccepted, func() map[string]any {
 		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
@@ -338,9 +338,8 @@ func (t *transaction) forget() {
 }
 
 func (t *transaction) fields() []zap.Field {
-	return []zap.Field{
-		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size),
-	}
+	return append(make([]zap.Field, 0, 8), // with room for those of the session, and the queue id
+		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size))
 }
 
 func addressesOf(e *queue.Entry) []string {

@@ -54,15 +54,14 @@ service stats {
 }
 `
 
-// Dovecot takes messages over LMTP, answers for each recipient, and serves by POP3 what was
-// submitted; what it refuses comes back, and stopped and killed within a transaction it loses nothing.
-func TestLMTPDovecot(t *testing.T) {
-	t.Parallel()
+// dovecotLMTP starts a Dovecot with the mailboxes of bob and carol, whose password is secret.
+func dovecotLMTP(t *testing.T) (d *daemon, pop3 string) {
+	t.Helper()
 	needRoot(t)
 	need(t, "doveadm")
 	need(t, "dovecot-lmtpd")
-	pop3 := freeAddress(t)
-	d := newDaemon(t, map[string]string{
+	pop3 = freeAddress(t)
+	d = newDaemon(t, map[string]string{
 		"conf":  strings.ReplaceAll(dovecotOfLMTP, "$POP3", port(pop3)),
 		"users": "bob@example.net:{PLAIN}secret::::::\ncarol@example.net:{PLAIN}secret::::::\n",
 	}, need(t, "dovecot"), "-F", "-c", "$D/conf")
@@ -83,7 +82,14 @@ func TestLMTPDovecot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.run()
+	return d.run(), pop3
+}
+
+// Dovecot takes messages over LMTP, answers for each recipient, and serves by POP3 what was
+// submitted; what it refuses comes back, and stopped and killed within a transaction it loses nothing.
+func TestLMTPDovecot(t *testing.T) {
+	t.Parallel()
+	d, pop3 := dovecotLMTP(t)
 	s := start(t, layout{msa: `
 	@store recipient_domain example.net
 	deliver @store lmtp unix/` + d.socket + ` {
@@ -101,6 +107,7 @@ func TestLMTPDovecot(t *testing.T) {
 		t.Helper()
 		var out []byte
 		awaitProbe(t, fmt.Sprintf("message %d of %s", n, user), func() bool {
+			var err error
 			out, err = exec.Command(curl, "-s", "--max-time", "5", "-u", user+":secret", fmt.Sprintf("pop3://%s/%d", pop3, n)).Output()
 			return err == nil && len(out) > 0
 		})

@@ -25,6 +25,11 @@ func TestKey(t *testing.T) {
 	if a != Key(delivery("Q1", "carol@example.net", "bob@example.net")) {
 		t.Error("the order of recipients counts")
 	}
+	archived := delivery("Q1", "bob@example.net", "carol@example.net")
+	archived.Copy = "archive"
+	if a == Key(archived) || Of(archived).Copy != "archive" {
+		t.Error("a copy is taken for the delivery")
+	}
 	seen := map[string]bool{a: true}
 	for _, d := range []*queue.Delivery{delivery("Q1", "bob@example.net"), delivery("Q2", "bob@example.net"), delivery("Q1", "bob@example.net", "bob@example.net")} {
 		if k := Key(d); seen[k] {

@@ -39,6 +39,24 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
+// The next hop is asked to tell nobody of a copy, whatever the recipients want; the rest of the envelope is theirs.
+func TestDialogueOfCopy(t *testing.T) {
+	h := hoptest.New(t, nil)
+	d := msatest.NewDelivery([]byte(text), "bob@example.org", "carol@example.net")
+	d.Copy = "journal"
+	d.Entry.Return, d.Entry.EnvelopeID = "HDRS", "id1"
+	d.Recipients[0].Notify, d.Recipients[0].ORCPT = []string{"SUCCESS", "FAILURE"}, "rfc822;b@example.org"
+	for _, err := range outcomes(t, to(h, nil), d) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "MAIL FROM:<alice@example.org> BODY=8BITMIME SIZE=25 RET=HDRS ENVID=id1\nRCPT TO:<bob@example.org> NOTIFY=NEVER ORCPT=rfc822;b@example.org\nRCPT TO:<carol@example.net> NOTIFY=NEVER"
+	if have := strings.Join(append(h.Said("MAIL"), h.Said("RCPT")...), "\n"); have != want {
+		t.Errorf("have\n%s\nwant\n%s", have, want)
+	}
+}
+
 // BenchmarkDeliver relays over loopback in clear, to a hop that costs little.
 func BenchmarkDeliver(b *testing.B) {
 	for name, size := range map[string]int{"4KiB": 4 << 10, "20MiB": 20 << 20} {

@@ -29,6 +29,21 @@ func TestConformance(t *testing.T) {
 	msatest.Auth(t, d, msatest.User{Name: "alice@example.org", Password: "secret"})
 }
 
+// What is typed gets in, whether that was hashed, what SASLprep makes of it, or its accents composed.
+func TestFormsAtDovecot(t *testing.T) {
+	t.Parallel()
+	s := startDovecot(t)
+	d := must(t, &Dovecot{Address: s.client})
+	for _, user := range []string{"typed@example.org", "prepared@example.org", "composed@example.org"} {
+		if _, err := d.VerifyPassword(ctx, peer, user, "m²pass cafe\u0301 nb\u00a0sp"); err != nil {
+			t.Errorf("%s: %v", user, err)
+		}
+		if _, err := d.VerifyPassword(ctx, peer, user, "m³pass cafe\u0301 nb\u00a0sp"); !errors.Is(err, caddymsa.ErrCredentials) {
+			t.Errorf("%s with a wrong password: %v", user, err)
+		}
+	}
+}
+
 // The identity is the one that Dovecot gives, and nothing else of what it says is believed.
 func TestIdentity(t *testing.T) {
 	t.Parallel()

@@ -37,6 +37,9 @@ robert@example.org:{PLAIN}other:1000:1000::/home/bob::
 former@example.org:{PLAIN}secret:1000:1000::/home/former::nologin
 near@example.org:{PLAIN}secret:1000:1000::/home/near::allow_nets=127.0.0.0/8
 far@example.org:{PLAIN}secret:1000:1000::/home/far::allow_nets=10.0.0.0/8
+typed@example.org:{SHA256}YgOjt6Bs3hLrFZvW3o2zTGUd4zJ9ZvVqnE0Oj9Vewf4=:1000:1000::/home/typed::
+prepared@example.org:{SHA256}4l9bbWpKn5S5HpvtEKYu25pL2Kq8rMLRwRASQz/wRRY=:1000:1000::/home/prepared::
+composed@example.org:{SHA256}EANCsyBc50Ws98rQNsF6NmXVepHcnQW2myUHfnsv8hs=:1000:1000::/home/composed::
 `
 
 const config = `

@@ -39,7 +39,9 @@ func (b *brittle) Create(ctx context.Context) (queue.Draft, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.mu.Lock()
 	b.drafts++
+	b.mu.Unlock()
 	return &brittleDraft{Draft: d, b: b}, nil
 }
 
@@ -84,6 +86,8 @@ type brittleDraft struct {
 }
 
 func (d *brittleDraft) end() {
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
 	if !d.ended {
 		d.ended = true
 		d.b.drafts--

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,7 +85,9 @@ func TestCopyFails(t *testing.T) {
 				if name == "silent" {
 					return
 				}
-				r.host.g.schedule.Warn = time.Minute
+				warning := *r.host.g
+				warning.schedule.Warn = time.Minute
+				r.host.set(&warning)
 				r.after(3 * time.Hour)
 				if ids := r.ids(); len(ids) > 0 {
 					r.Errorf("%q are still there", ids)
@@ -108,9 +111,9 @@ func TestCopyFails(t *testing.T) {
 
 // A sender whose message bounces is told in the same moment as ever, while the copy waits, and the copy comes.
 func TestCopyOfBounced(t *testing.T) {
-	down := true
+	var up atomic.Bool
 	archive := newSink(func(context.Context, *queue.Delivery) error {
-		if down {
+		if !up.Load() {
 			return queue.Unreachable(tryLater)
 		}
 		return nil
@@ -132,7 +135,7 @@ func TestCopyOfBounced(t *testing.T) {
 		if v := r.mustHave("Q1"); v.DeadLetter() || !v.OnlyCopies() || v.Recipients[0].State != queue.Failed {
 			r.Errorf("%+v", v)
 		}
-		down = false
+		up.Store(true)
 		r.after(20 * time.Minute)
 		r.mustNotHave("Q1")
 		if last := archive.last(); last.entry.ID != "Q1" || last.message != letter {
@@ -155,7 +158,8 @@ func TestCopyOfGivenUp(t *testing.T) {
 		}); err != nil {
 			r.Fatal(err)
 		}
-		deliver.deliver, archive.deliver = nil, nil
+		deliver.become(nil)
+		archive.become(nil)
 		r.after(time.Second)
 		if v := r.mustHave("Q1"); v.Recipients[0].State != queue.Failed || !v.OnlyCopies() {
 			r.Errorf("%+v", v)

@@ -349,16 +349,24 @@ func (s *sink) Deliver(ctx context.Context, d *queue.Delivery) error {
 	s.calls = append(s.calls, c)
 	s.now++
 	s.most = max(s.most, s.now)
+	deliver := s.deliver
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		s.now--
 		s.mu.Unlock()
 	}()
-	if s.deliver == nil {
+	if deliver == nil {
 		return nil
 	}
-	return s.deliver(ctx, d)
+	return deliver(ctx, d)
+}
+
+// become has it deliver otherwise from now on.
+func (s *sink) become(deliver func(ctx context.Context, d *queue.Delivery) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliver = deliver
 }
 
 // atOnce is how many attempts are under way, and the most that there were.

@@ -113,6 +113,17 @@ func TestCrash(t *testing.T) {
 	if len(answered) < rounds {
 		t.Errorf("%d messages are not a load", len(answered))
 	}
+
+	// The journal has each message once, and one end of each.
+	await(t, "an empty queue", func() bool {
+		_, body := s.adminRequest("GET", "/msa/queue", "")
+		return strings.Contains(body, `"entries":[]`)
+	})
+	s.kill()
+	accepted := checkFates(t, readJournal(t, filepath.Join(s.dir, "spool")), func(string) bool { return false })
+	if len(accepted) != len(have) {
+		t.Errorf("%d messages were accepted, and %d delivered", len(accepted), len(have))
+	}
 }
 
 // killedAtStart starts the process and kills it in the midst of recovery, perhaps.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -73,12 +74,32 @@ func TestExampleModule(t *testing.T) {
 			"--user", "demo@example.org", "--password", "demo", "--to", "bob@example.org", "--subject", subject).CombinedOutput()
 		return string(out)
 	}
+	happened := func(event string, texts ...string) {
+		t.Helper()
+		await(t, "the example's handler to hear of "+event, func() bool {
+			events, _ := os.ReadFile(filepath.Join(dir, "data/events.jsonl"))
+			for line := range strings.Lines(string(events)) {
+				if strings.Contains(line, `"event":"`+event+`"`) && !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+					return true
+				}
+			}
+			return false
+		})
+	}
 	await(t, "the module to refuse a message without a ticket", func() bool {
 		return strings.Contains(send("disk"), "550 5.7.1 The subject names no ticket, such as [OPS-1234] (ticket: projects)")
 	})
 	if out := send("[SUP-7] printer"); !strings.Contains(out, "250 2.0.0 Ok: queued as ") {
 		t.Fatalf("with a ticket:\n%s", out)
 	}
+	happened("message_refused", `"moment":"DATA"`, `"policy":"ticket"`, `"user":"demo@example.org"`)
+	happened("message_delivered", `"recipients":["bob@example.org"]`)
+	refused, _ := command("msa", "send", "--server", port, "--server-name", "localhost", "--tls", "starttls", "--ca", "data/caddy/pki/authorities/local/root.crt",
+		"--user", "demo@example.org", "--password", "guess", "--to", "bob@example.org").CombinedOutput()
+	if !strings.Contains(string(refused), "535") {
+		t.Fatalf("with a wrong password:\n%s", refused)
+	}
+	happened("message_refused", `"moment":"AUTH"`, `"reply":"535 5.7.8`)
 	await(t, "the message with the module's field", func() bool {
 		names, _ := filepath.Glob(filepath.Join(dir, "data/mail/example.org/bob/new/*"))
 		if len(names) != 1 {

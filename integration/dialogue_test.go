@@ -62,5 +62,5 @@ func TestDialogues(t *testing.T) {
 	s.stop()
 	facts := readJournal(t, filepath.Join(s.dir, "spool"))
 	checkFates(t, facts, func(string) bool { return false })
-	goldenFacts(t, facts, dialogues)
+	goldenFacts(t, s.dir, facts, dialogues)
 }

@@ -83,7 +83,7 @@ type played struct {
 
 // goldenFacts compares what the journal says after dialogues that were played one after the other with the files
 // NAME.facts beside them: a line for each fact, without what differs from time to time. Where nothing is said there is no file.
-func goldenFacts(t *testing.T, facts []journal.Fact, dialogues []played) {
+func goldenFacts(t *testing.T, dir string, facts []journal.Fact, dialogues []played) {
 	t.Helper()
 	told := make([]strings.Builder, len(dialogues))
 	of := make(map[string]int)       // dialogues, by message
@@ -101,7 +101,7 @@ func goldenFacts(t *testing.T, facts []journal.Fact, dialogues []played) {
 				alias[id] = fmt.Sprintf("Q%d", strings.Count(told[n].String(), "\taccepted\t")+1)
 			}
 		}
-		told[n].WriteString(tellFact(f, alias))
+		told[n].WriteString(strings.ReplaceAll(tellFact(f, alias), dir, "$DIR"))
 	}
 	for n, d := range dialogues {
 		golden := "dialogue/" + d.name + ".facts"

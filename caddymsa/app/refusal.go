@@ -18,9 +18,10 @@ import (
 // refusal is what a client is refused. Log, metric, event and, where the client has authenticated, the journal are
 // told of each in one place.
 type refusal struct {
-	moment string // the verb; DATA at the end of a message, however it came
+	moment string // the verb; DATA at the end of a message too, however it came
+	whole  bool   // a message that has come
 	sub    *caddymsa.Submission
-	size   int64    // of the message, at DATA
+	size   int64    // of the message
 	rcpts  []string // that it is about
 	reply  *smtp.SMTPError
 	cause  string
@@ -29,11 +30,8 @@ type refusal struct {
 	visit  *journal.Visit
 }
 
-// momentData is the end of a message, whose refusals events always tell of: only users come there.
-const momentData = "DATA"
-
 func (r *refusal) message() string {
-	if r.moment == momentData {
+	if r.whole {
 		return "message refused"
 	}
 	return r.moment + " refused"
@@ -41,7 +39,10 @@ func (r *refusal) message() string {
 
 // refuse tells of a refusal with its cause and returns what the client gets.
 func (s *session) refuse(srv *Server, r refusal, err error, fields ...zap.Field) error {
-	r.reply, r.cause = toReply(err), err.Error()
+	r.reply = toReply(err)
+	if _, itself := err.(*smtp.SMTPError); !itself { // or the reply says it all
+		r.cause = err.Error()
+	}
 	fields = append(fields, s.fields()...)
 	fields = append(fields, zap.String(fieldReply, caddymsa.ReplyText(r.reply)), zap.Error(err))
 	if policy, ok := errors.AsType[*policyError](err); ok {
@@ -69,9 +70,9 @@ func (s *session) Refused(said smtpd.Refusal) {
 		return
 	}
 	s.refused++
-	r := &refusal{moment: said.Verb, sub: s.open, reply: said.Reply, cause: strings.TrimSpace(said.Reason + ": " + said.Arg)}
-	if said.Arg == "" {
-		r.cause = said.Reason
+	r := &refusal{moment: said.Verb, sub: s.open, reply: said.Reply, cause: said.Arg}
+	if said.Reason != said.Reply.Message {
+		r.cause = strings.TrimSpace(said.Reason + " " + said.Arg)
 	}
 	if !s.tellRefusal(b.srv, r) {
 		return
@@ -97,7 +98,8 @@ func (s *session) tellRefusal(srv *Server, r *refusal) bool {
 		}
 	}
 	allowed := s.allowed(srv, r.message()+" "+strconv.Itoa(r.reply.Code))
-	if (allowed || r.moment == momentData && s.login != nil) && (r.isOfMail() || r.moment == "AUTH") {
+	if (allowed || r.whole) && // only users come so far as a whole message
+		(r.isOfMail() || r.moment == "AUTH") {
 		srv.app.events.emit(eventRefused, func() map[string]any { return s.refusedEvent(srv, r) })
 	}
 	return allowed
@@ -106,7 +108,7 @@ func (s *session) tellRefusal(srv *Server, r *refusal) bool {
 // isOfMail tells whether somebody wanted to send something.
 func (r *refusal) isOfMail() bool {
 	switch r.moment {
-	case "MAIL", "RCPT", momentData, "BDAT":
+	case "MAIL", "RCPT", "DATA", "BDAT":
 		return true
 	}
 	return false
@@ -136,7 +138,7 @@ func (s *session) refusedEvent(srv *Server, r *refusal) map[string]any {
 func (s *session) refusedFact(srv *Server, r *refusal) journal.Fact {
 	e := r.entry(srv)
 	f := journal.Fact{Time: time.Now(), What: journal.Refused, Server: srv.name, User: s.login.identity.User, Sender: e.Sender,
-		Recipients: r.rcpts, Count: len(r.rcpts), Text: caddymsa.ReplyLine(r.cause), Visit: r.visit,
+		Recipients: r.rcpts, Count: len(r.rcpts), Text: queue.OneLine(r.cause), Visit: r.visit,
 		Moment: r.moment, Reply: caddymsa.ReplyText(r.reply), Policy: r.policy}
 	if r.sub == nil {
 		e.Session, e.Helo, e.Mechanism, e.TLS = s.conn.ID(), s.conn.Helo(), s.login.mechanism, s.tlsText()

@@ -352,5 +352,5 @@ func addressesOf(e *queue.Entry) []string {
 
 // refusal is of the whole message.
 func (t *transaction) refusal() refusal {
-	return refusal{moment: momentData, sub: t.sub, size: t.size, rcpts: addressesOf(t.sub.Entry)}
+	return refusal{moment: "DATA", whole: true, sub: t.sub, size: t.size, rcpts: addressesOf(t.sub.Entry)}
 }

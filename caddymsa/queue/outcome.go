@@ -97,6 +97,9 @@ func errorText(err error) (text string) {
 	return err.Error()
 }
 
+// OneLine makes what somebody else said fit for a log line and the journal.
+func OneLine(s string) string { return oneLine(s) }
+
 // oneLine makes text fit for a log line and a header field: what a next hop says
 // is not to be trusted.
 func oneLine(s string) string {

@@ -5,16 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
@@ -56,8 +55,11 @@ func insertFacts(from string, first int) string {
 	k AS (INSERT INTO msa_fact_key (key, pos) SELECT unnest(keys), pos FROM f)`, from, first, first+1, first+2, first+3, first+4)
 }
 
-// addFacts is the statement for facts alone.
-var addFacts = "WITH " + insertFacts("", 1) + " SELECT 1"
+// Statements for facts alone, and for those of an entry that is there.
+var (
+	addFacts   = "WITH " + insertFacts("", 1) + " SELECT 1"
+	addFactsOf = "WITH " + insertFacts("(SELECT 1 FROM msa_entry WHERE key = $1) e, ", 2) + " SELECT 1"
+)
 
 // factRows are facts as arrays that go with one statement.
 type factRows struct {
@@ -100,6 +102,13 @@ func (r *factRows) args() []any { return []any{r.times, r.whats, r.keys, r.octet
 func (r *factRows) queue(b *pgx.Batch) {
 	if len(r.times) > 0 {
 		b.Queue(addFacts, r.args()...)
+	}
+}
+
+// queueOf is queue for facts of an entry that may have been deleted meanwhile.
+func (r *factRows) queueOf(b *pgx.Batch, key int64) {
+	if len(r.times) > 0 {
+		b.Queue(addFactsOf, append([]any{key}, r.args()...)...)
 	}
 }
 
@@ -165,7 +174,7 @@ func readFact(at int64, text string) (*journal.Fact, error) {
 
 // Windows of facts that a query looks at in one statement.
 const (
-	smallWindow = 256
+	smallWindow = 128
 	largeWindow = 8192
 )
 
@@ -178,15 +187,16 @@ func (s *Store) Facts(ctx context.Context, q *journal.Query, yield func(*journal
 	if before == 0 {
 		before = never
 	}
-	from, args := "SELECT * FROM msa_fact WHERE pos < $1 ORDER BY pos DESC LIMIT $2", []any{before, smallWindow, nanos(q.Since), int64(never), len(q.What) == 0, kinds(q.What)}
+	from, args := "SELECT * FROM msa_fact WHERE pos < $1 ORDER BY pos DESC LIMIT $2", []any{before, smallWindow, nanos(q.Since), int64(never), len(q.What) == 0, kinds(q.What), plain(strings.ToLower(q.Text)), plain(q.HopID)}
 	if !q.Until.IsZero() {
 		args[3] = nanos(q.Until)
 	}
 	if keys := q.Keys(); len(keys) > 0 {
-		from = "SELECT f.* FROM (SELECT pos FROM msa_fact_key WHERE key = $7 AND pos < $1 ORDER BY pos DESC LIMIT $2) k JOIN msa_fact f ON f.pos = k.pos"
+		from = "SELECT f.* FROM (SELECT pos FROM msa_fact_key WHERE key = $9 AND pos < $1 ORDER BY pos DESC LIMIT $2) k JOIN msa_fact f ON f.pos = k.pos"
 		args = append(args, hash(keys[0]))
 	}
 	statement := "WITH w AS MATERIALIZED (" + from + `) SELECT pos, fact FROM w WHERE time >= $3 AND time < $4 AND ($5 OR what = ANY($6))
+		AND strpos(lower(fact), $7) > 0 AND strpos(fact, $8) > 0
 		UNION ALL SELECT min(pos), NULL FROM w ORDER BY 1 DESC, 2`
 	for {
 		var found []*journal.Fact
@@ -225,6 +235,14 @@ func (s *Store) Facts(ctx context.Context, q *journal.Query, yield func(*journal
 		}
 		args[0], args[1] = *first, min(args[1].(int)*2, largeWindow)
 	}
+}
+
+// plain is text that JSON has as it is, so that the database can leave out what does not have it; Match decides.
+func plain(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
+		return ""
+	}
+	return text
 }
 
 func kinds(what []journal.Kind) []string {
@@ -328,17 +346,13 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 // last may not have come with it, and a follower's place may be after its end. It is asked for each connection before anything is written by it.
 func (s *Store) renumber(ctx context.Context, conn *pgx.Conn) error {
 	var server string
-	err := conn.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || oid::text
-		FROM pg_database WHERE datname = current_database() AND NOT pg_is_in_recovery()`).Scan(&server)
-	if err != nil || server == "" {
-		return nil //nolint:nilerr // a standby, or a service that does not say: what it lost has the same numbers then
+	var there, known bool
+	err := conn.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || oid::text,
+		to_regclass('msa_journal') IS NOT NULL FROM pg_database WHERE datname = current_database() AND NOT pg_is_in_recovery()`).Scan(&server, &there)
+	if err != nil || !there {
+		return nil //nolint:nilerr // no tables yet, a standby, or a service that does not say: what it lost has the same numbers then
 	}
-	var known bool
-	err = conn.QueryRow(ctx, "SELECT server = $1 FROM msa_journal", server).Scan(&known)
-	if err != nil && isUndefined(err) || known {
-		return nil // there are no tables yet
-	}
-	if err != nil {
+	if err := conn.QueryRow(ctx, "SELECT server = $1 FROM msa_journal", server).Scan(&known); err != nil || known {
 		return err
 	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
@@ -354,12 +368,6 @@ func (s *Store) renumber(ctx context.Context, conn *pgx.Conn) error {
 		_, err := tx.Exec(ctx, "UPDATE msa_journal SET server = $1", server)
 		return err
 	})
-}
-
-// isUndefined tells whether a statement failed because its table is not there.
-func isUndefined(err error) bool {
-	var e *pgconn.PgError
-	return errors.As(err, &e) && e.Code == "42P01"
 }
 
 // Interface guards

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -284,10 +285,14 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 	if err != nil {
 		return err
 	}
+	ofDeleted, err := s.rows(journal.OfDeleted(r.Facts))
+	if err != nil {
+		return err
+	}
 	var told []*draft
 	err = s.tx(ctx, func(ctx context.Context, tx db) error {
 		told = nil
-		return l.record(ctx, tx, r, facts, &told)
+		return l.record(ctx, tx, r, facts, ofDeleted, &told)
 	}, nil)
 	switch {
 	case err == nil:
@@ -312,24 +317,24 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 	return err
 }
 
-func (l *lease) record(ctx context.Context, tx db, r *queue.Record, facts *factRows, told *[]*draft) error {
+func (l *lease) record(ctx context.Context, tx db, r *queue.Record, facts, ofDeleted *factRows, told *[]*draft) error {
 	e := &change{tx: tx, turns: &l.s.turns, key: l.key}
 	if committed, err := l.committed(ctx, tx); err != nil {
 		return err
 	} else if committed {
-		facts = new(factRows)
+		facts, ofDeleted = new(factRows), new(factRows)
 	}
 	var mine int64
 	err := e.lock(ctx, func(b *pgx.Batch) {
 		b.Queue("DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4", l.key, l.number, l.owner, l.token).
 			Exec(func(tag pgconn.CommandTag) error { mine = tag.RowsAffected(); return nil })
-		facts.queue(b)
+		facts.queueOf(b, l.key)
 	})
 	switch {
 	case errors.Is(err, queue.ErrNotFound) && l.owner != l.s.owner.Load():
 		return queue.ErrLost
 	case errors.Is(err, queue.ErrNotFound):
-		return nil // the operator deleted it
+		return ofDeleted.exec(ctx, tx) // the operator deleted it
 	case err != nil:
 		return err
 	case mine == 0:

@@ -13,7 +13,7 @@ import (
 
 // change is an entry that is being altered in a transaction, which has it locked.
 type change struct {
-	tx     db
+	tx     *transaction
 	turns  *turns // are told of lanes
 	key    int64
 	entry  *queue.Entry
@@ -146,7 +146,8 @@ func (e *change) drop(ctx context.Context, number int) error {
 func (e *change) finish(ctx context.Context, ends bool) error {
 	open := e.open()
 	if ends || e.status.Ended(open) {
-		return e.remove(ctx)
+		e.remove()
+		return nil
 	}
 	var status []byte
 	if !e.status.IsZero() {
@@ -174,10 +175,10 @@ func (e *change) finish(ctx context.Context, ends bool) error {
 	return e.wait(ctx, &special)
 }
 
-// remove takes the entry away with all that belongs to it.
-func (e *change) remove(ctx context.Context) error { return e.removeWith(ctx, new(factRows)) }
+// remove takes the entry away with all that belongs to it, at the end of the transaction.
+func (e *change) remove() { e.removeWith(new(factRows)) }
 
-func (e *change) removeWith(ctx context.Context, facts *factRows) error {
+func (e *change) removeWith(facts *factRows) {
 	b := new(pgx.Batch)
 	facts.queue(b)
 	b.Queue("INSERT INTO msa_gone SELECT object FROM msa_entry WHERE key = $1 AND object IS NOT NULL", e.key)
@@ -185,5 +186,5 @@ func (e *change) removeWith(ctx context.Context, facts *factRows) error {
 		b.Queue("DELETE FROM "+table+" WHERE key = $1", e.key)
 	}
 	b.Queue("INSERT INTO msa_sum VALUES (-1, $1)", -e.octets)
-	return e.tx.SendBatch(ctx, b).Close()
+	e.tx.atCommit(b)
 }

@@ -137,7 +137,7 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	if err := d.put(ctx, a); err != nil {
 		return err
 	}
-	err := d.s.tx(ctx, func(ctx context.Context, tx db) error { return d.store(ctx, tx, a) },
+	err := d.s.tx(ctx, func(ctx context.Context, tx *transaction) error { return d.store(ctx, tx, a) },
 		func(ctx context.Context) (there bool, err error) {
 			err = d.s.quick.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_entry WHERE id = $1)", a.Entry.ID).Scan(&there)
 			return there, err
@@ -168,7 +168,7 @@ var acceptMessage = `WITH e AS (INSERT INTO msa_entry (id, entry, status, next, 
 	` + insertFacts("e, ", 19) + " SELECT key FROM e"
 
 // store writes the message in a transaction.
-func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
+func (d *draft) store(ctx context.Context, tx *transaction, a *queue.Accept) error {
 	if d.err != nil {
 		return d.err
 	}
@@ -227,9 +227,12 @@ func (d *draft) store(ctx context.Context, tx db, a *queue.Accept) error {
 	if err != nil {
 		return err
 	}
-	err = tx.QueryRow(ctx, acceptMessage, append([]any{
+	b := new(pgx.Batch)
+	b.Queue(acceptMessage, append([]any{
 		a.Entry.ID, entry, status, next + len(jobs), e.octets, object, first, w.numbers, w.jobs,
-		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines, w.copied}, facts.args()...)...).Scan(&e.key)
+		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines, w.copied}, facts.args()...)...).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&e.key) })
+	err = tx.SendBatch(ctx, b).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("entry %s exists already", a.Entry.ID)
 	}

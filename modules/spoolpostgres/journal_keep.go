@@ -220,7 +220,7 @@ func (s *Store) Purge(ctx context.Context, address string) (n int, err error) {
 	for after, more := int64(0), true; more; {
 		var changed int
 		var last int64
-		err := s.tx(ctx, func(ctx context.Context, tx db) (err error) {
+		err := s.tx(ctx, func(ctx context.Context, tx *transaction) (err error) {
 			changed, last, err = purgeSome(ctx, tx, address, after)
 			return err
 		}, nil)

@@ -290,7 +290,7 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 		return err
 	}
 	var told []*draft
-	err = s.tx(ctx, func(ctx context.Context, tx db) error {
+	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
 		told = nil
 		return l.record(ctx, tx, r, facts, ofDeleted, &told)
 	}, nil)
@@ -317,7 +317,7 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 	return err
 }
 
-func (l *lease) record(ctx context.Context, tx db, r *queue.Record, facts, ofDeleted *factRows, told *[]*draft) error {
+func (l *lease) record(ctx context.Context, tx *transaction, r *queue.Record, facts, ofDeleted *factRows, told *[]*draft) error {
 	e := &change{tx: tx, turns: &l.s.turns, key: l.key}
 	if committed, err := l.committed(ctx, tx); err != nil {
 		return err

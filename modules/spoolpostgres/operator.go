@@ -111,7 +111,7 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
-	err = s.tx(ctx, func(ctx context.Context, tx db) error {
+	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
 		e := &change{tx: tx, turns: &s.turns}
 		if err := e.lockID(ctx, id); err != nil {
 			return err
@@ -169,13 +169,14 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 	if err != nil {
 		return 0, err
 	}
-	err = s.tx(ctx, func(ctx context.Context, tx db) error {
+	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
 		e := &change{tx: tx, turns: &s.turns}
 		if err := e.lockID(ctx, id); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()
-		return e.removeWith(ctx, rows)
+		e.removeWith(rows)
+		return nil
 	}, nil)
 	if err != nil {
 		return 0, err

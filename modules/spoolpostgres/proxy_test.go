@@ -4,6 +4,8 @@ package spoolpostgres
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"sync"
@@ -105,7 +107,7 @@ func (p *proxy) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		if commit := p.commit.Load(); commit != nil && bytes.Contains(bytes.ToLower(buf[:n]), []byte("commit\x00")) {
+		if commit := p.commit.Load(); commit != nil && isCommit(buf[:n]) {
 			switch (*commit)() {
 			case 'b':
 				return
@@ -117,4 +119,10 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 	}
+}
+
+// isCommit tells whether a client sends COMMIT, as text or as the statement that pgx has prepared for it.
+func isCommit(sent []byte) bool {
+	sum := sha256.Sum256([]byte("commit"))
+	return bytes.Contains(sent, []byte("commit\x00")) || bytes.Contains(sent, []byte("stmtcache_"+hex.EncodeToString(sum[:24])))
 }

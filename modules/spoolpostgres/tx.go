@@ -78,18 +78,10 @@ func broken(err error) bool {
 	return errors.As(err, &n) || pgconn.SafeToRetry(err) || isEOF(err)
 }
 
-// db is what runs statements, such as a transaction.
-type db interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}
-
 // tx runs f in a transaction of which it is certain, when it returns nil, that it was committed. f may be
 // run several times. It takes no longer than the timeout, of which f has the first two thirds; COMMIT itself goes on until it ends. present tells, for
 // the case that the server has restarted, whether what f wrote can be seen; it may be nil.
-func (s *Store) tx(ctx context.Context, f func(ctx context.Context, tx db) error, present func(context.Context) (bool, error)) (err error) {
+func (s *Store) tx(ctx context.Context, f func(ctx context.Context, tx *transaction) error, present func(context.Context) (bool, error)) (err error) {
 	until := time.Now().Add(s.timeout)
 	ctx, cancel := context.WithTimeout(ctx, s.timeout*2/3)
 	defer cancel()
@@ -110,18 +102,17 @@ func (s *Store) failed(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *Store) once(ctx context.Context, until time.Time, f func(context.Context, db) error, present func(context.Context) (bool, error)) error {
+func (s *Store) once(ctx context.Context, until time.Time, f func(context.Context, *transaction) error, present func(context.Context) (bool, error)) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	// One round trip begins, and asks by what the outcome is known if the answer to COMMIT is lost.
-	first, err := conn.Conn().PgConn().Exec(ctx, "begin; select pg_current_xact_id()::text, pg_postmaster_start_time()::text").ReadAll()
-	if err == nil {
-		err = f(ctx, conn)
+	t := &transaction{conn: conn}
+	if err = f(ctx, t); err == nil {
+		err = ctx.Err()
 	}
 	if err == nil {
-		err = ctx.Err()
+		err = t.begin(ctx)
 	}
 	if err != nil {
 		back, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -130,14 +121,10 @@ func (s *Store) once(ctx context.Context, until time.Time, f func(context.Contex
 		conn.Release()
 		return err
 	}
-	xid, started := string(first[1].Rows[0][0]), string(first[1].Rows[0][1])
 	delete(conn.Conn().PgConn().CustomData(), warned)
 	result := make(chan error, 1)
 	go func() { // no context ends a COMMIT
-		tag, err := conn.Exec(context.Background(), "commit")
-		if err == nil && tag.String() != "COMMIT" {
-			err = pgx.ErrTxCommitRollback
-		}
+		err := t.commit(context.Background())
 		if err == nil && conn.Conn().PgConn().CustomData()[warned] != nil {
 			err = errUncertain
 		}
@@ -158,7 +145,7 @@ func (s *Store) once(ctx context.Context, until time.Time, f func(context.Contex
 	if errors.Is(err, pgx.ErrTxCommitRollback) || errors.As(err, &e) && e.SeverityUnlocalized == "ERROR" {
 		return err
 	}
-	return s.decide(until, xid, started, present, err)
+	return s.decide(until, t.xid, t.started, present, err)
 }
 
 // decide asks what became of a transaction whose COMMIT got no answer, or one with a warning.

@@ -1,0 +1,92 @@
+package spoolpostgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// db is what runs statements.
+type db interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+// transaction is one that has begun when the first statements are sent, with them.
+type transaction struct {
+	conn  *pgxpool.Conn
+	begun bool
+	last  pgx.Batch
+	// By these the outcome is known if the answer to COMMIT is lost.
+	xid, started string
+}
+
+const whatItIs = "select pg_current_xact_id()::text, pg_postmaster_start_time()::text"
+
+// SendBatch is what to send the first statements with: one round trip for them and the beginning.
+func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if t.begun {
+		return t.conn.SendBatch(ctx, b)
+	}
+	t.begun = true
+	all := new(pgx.Batch)
+	all.Queue("begin")
+	all.Queue(whatItIs).QueryRow(func(row pgx.Row) error { return row.Scan(&t.xid, &t.started) })
+	all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
+	return t.conn.SendBatch(ctx, all)
+}
+
+func (t *transaction) begin(ctx context.Context) error {
+	if t.begun {
+		return nil
+	}
+	return t.SendBatch(ctx, new(pgx.Batch)).Close()
+}
+
+func (t *transaction) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if err := t.begin(ctx); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return t.conn.Exec(ctx, sql, args...)
+}
+
+func (t *transaction) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := t.begin(ctx); err != nil {
+		return nil, err
+	}
+	return t.conn.Query(ctx, sql, args...)
+}
+
+func (t *transaction) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if err := t.begin(ctx); err != nil {
+		return noRow{err}
+	}
+	return t.conn.QueryRow(ctx, sql, args...)
+}
+
+// atCommit sends statements together with COMMIT, which saves a round trip.
+func (t *transaction) atCommit(b *pgx.Batch) {
+	t.last.QueuedQueries = append(t.last.QueuedQueries, b.QueuedQueries...)
+}
+
+// commit sends what was left for it, and COMMIT. What fails before has nothing committed.
+func (t *transaction) commit(ctx context.Context) error {
+	var tag pgconn.CommandTag
+	t.last.Queue("commit").Exec(func(ct pgconn.CommandTag) error { tag = ct; return nil })
+	if err := t.conn.SendBatch(ctx, &t.last).Close(); err != nil {
+		return err
+	}
+	if tag.String() != "COMMIT" {
+		return pgx.ErrTxCommitRollback
+	}
+	return nil
+}
+
+// noRow is the row of a question that was not asked.
+type noRow struct{ error }
+
+func (r noRow) Scan(...any) error { return r.error }

@@ -94,7 +94,7 @@ func (s *Store) tidyCounts(ctx context.Context) {
 func (s *Store) forgetCounts(ctx context.Context, most int) error {
 	return pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
 		var mine bool
-		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1 + 3, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine); err != nil || !mine {
+		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1 + 6, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine); err != nil || !mine {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "DELETE FROM msa_count WHERE until < now()"); err != nil {

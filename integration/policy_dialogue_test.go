@@ -1,12 +1,16 @@
 package integration
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
@@ -21,7 +25,9 @@ func TestPolicyDialogues(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no dialogues", err)
 	}
+	var dialogues []played
 	for _, file := range files {
+		dialogues = append(dialogues, played{strings.TrimSuffix(strings.TrimPrefix(file, "dialogue/"), ".smtp"), time.Now()})
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".smtp"), func(t *testing.T) {
 			script, err := os.ReadFile(file)
 			if err != nil {
@@ -43,4 +49,21 @@ func TestPolicyDialogues(t *testing.T) {
 			msatest.Dialogue(t, file, s.implicit, config)
 		})
 	}
+	waits := make(map[string]bool)
+	await(t, "an empty queue, but for what is held", func() bool {
+		clear(waits)
+		_, body := s.adminRequest("GET", "/msa/queue", "")
+		var page adminapi.QueuePage
+		if err := json.Unmarshal([]byte(body), &page); err != nil {
+			t.Fatal(err, body)
+		}
+		for _, e := range page.Entries {
+			waits[e.ID] = true
+		}
+		return !slices.ContainsFunc(page.Entries, func(e *adminapi.Entry) bool { return e.Held == "" })
+	})
+	s.stop()
+	facts := readJournal(t, filepath.Join(s.dir, "spool"))
+	checkFates(t, facts, func(id string) bool { return waits[id] })
+	goldenFacts(t, s.dir, facts, dialogues)
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 )
 
 // Whatever goes wrong with the admin API is a sentence, not what HTTP said.
@@ -59,5 +61,23 @@ func TestErrors(t *testing.T) {
 		if err := a.Post("/msa/auth/test", struct{}{}, new(struct{})); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+// What changes something says who runs the command.
+func TestOperator(t *testing.T) {
+	said := make(chan string, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		said <- r.Header.Get(adminapi.OperatorHeader)
+		_, _ = io.WriteString(w, "{}")
+	}))
+	defer s.Close()
+	t.Setenv("SUDO_USER", "alice")
+	a := &Admin{address: s.Listener.Addr().String()}
+	if err := a.Post("/msa/queue-actions/hold", struct{}{}, new(struct{})); err != nil {
+		t.Fatal(err)
+	}
+	if by := <-said; !strings.HasPrefix(by, "alice") {
+		t.Errorf("%q", by)
 	}
 }

@@ -9,7 +9,8 @@ import "time"
 type Kind string
 
 // Kinds of facts. Of each recipient of an accepted message there is one of Delivered, Failed and
-// Expired in the end, unless the message was Deleted.
+// Expired in the end, unless the message was Deleted; a fact with the name of a Copy says nothing of them, and
+// each copy ends as they do.
 const (
 	Accepted  Kind = "accepted"  // the client was told so; has Submission
 	Deferred  Kind = "deferred"  // an attempt failed and another follows

@@ -59,7 +59,7 @@ func TestCopy(t *testing.T) {
 	})
 }
 
-// An archive that is down, refuses, or takes for ever what it is given: the recipients have the message in the same
+// An archive that is down, refuses, or never ends: the recipients have the message in the same
 // moment as ever, the sender hears of nothing, and the operator of what was lost.
 func TestCopyFails(t *testing.T) {
 	for name, fails := range map[string]func(context.Context, *queue.Delivery) error{

@@ -53,6 +53,16 @@ func newAdmin(t *testing.T) *admin {
 		Entry: queue.Entry{ID: "M2", Server: "msa.example.org", Accepted: accepted, Size: 52 << 20}, State: "held", Held: "by the operator",
 		Recipients: []adminapi.Recipient{{Recipient: queue.Recipient{Address: "dave@example.net"}}},
 	}
+	third := &adminapi.Entry{
+		Entry: queue.Entry{ID: "M3", Server: "msa.example.org", Accepted: accepted, Size: 4096, Sender: "alice@example.org"}, State: "queued", Attempts: 4, Next: time.Now().Add(time.Hour + 30*time.Second),
+		Recipients: []adminapi.Recipient{{Recipient: queue.Recipient{Address: "dave@example.net", Fate: queue.Fate{State: queue.Delivered}}, Lane: "relay/mx.example.net"}},
+		Copies: []adminapi.Copy{
+			{Name: "archive", Lane: "archive/store.example/mail", Error: "503 Slow Down" + evil}, {Name: "journal", Lane: "journal", State: queue.Delivered},
+			{Name: "bcc", Lane: "bcc", State: queue.Failed, Error: "550 5.1.1 No such user"},
+		},
+		Jobs:    []adminapi.Job{{Copy: "archive", Lane: "archive/store.example/mail", To: "0", Attempts: 4, Due: accepted, Why: "waits for its next attempt"}},
+		History: []queue.Event{{Time: accepted, What: "delivered", Route: "relay", To: queue.Indexes{0}}, {Time: accepted, What: "deferred", Copy: "archive", Route: "archive", Text: "503 Slow Down", To: queue.Indexes{0}}},
+	}
 	a := new(admin)
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -60,7 +70,13 @@ func newAdmin(t *testing.T) *admin {
 		answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
 		switch r.URL.Path {
 		case "/msa/queue":
-			answer(adminapi.QueuePage{Entries: []*adminapi.Entry{first, second}})
+			page := adminapi.QueuePage{Entries: []*adminapi.Entry{first, second}}
+			if r.URL.Query().Get("lane") != "" {
+				page.Entries = []*adminapi.Entry{third}
+			}
+			answer(page)
+		case "/msa/queue/M3":
+			answer(third)
 		case "/msa/queue/M1":
 			answer(first)
 		case "/msa/queue-content/M1":
@@ -132,6 +148,8 @@ func TestOutput(t *testing.T) {
 		"list":            {[]string{"queue", "list"}, "GET /msa/queue?after=&limit=100"},
 		"list_filter":     {[]string{"queue", "list", "--user", "alice@example.org", "--older", "1h", "--limit", "0"}, "GET /msa/queue?after=&limit=1000&older=1h&user=alice%40example.org"},
 		"show":            {[]string{"queue", "show", "M1"}, "GET /msa/queue/M1"},
+		"list_copies":     {[]string{"queue", "list", "--lane", "archive/store.example/mail"}, "GET /msa/queue?after=&lane=archive%2Fstore.example%2Fmail&limit=100"},
+		"show_copies":     {[]string{"queue", "show", "M3"}, "GET /msa/queue/M3"},
 		"show_missing":    {[]string{"queue", "show", "M9"}, "GET /msa/queue/M9"},
 		"show_empty":      {[]string{"queue", "show", ""}, ""},
 		"cat_empty":       {[]string{"queue", "cat", " "}, ""},

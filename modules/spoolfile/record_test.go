@@ -46,6 +46,42 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// Copies are in a record of a version of its own, so that a program that knows nothing of them delivers none to the
+// recipients. What is carved out of a damaged file has them too.
+func TestRecordOfCopies(t *testing.T) {
+	a := manyLanes("Q001")
+	archive := queue.NewJob(a.Entry)
+	archive.Number, archive.Copy, archive.Lane, archive.Deadline = 4, "archive", "archive/store", noon.Add(time.Hour)
+	a.Jobs = append(a.Jobs, archive)
+	b, err := new(entry).encode(a.Entry, a.Jobs, nil)
+	if err != nil || b[0] != recordCopies {
+		t.Fatal(b[0], err)
+	}
+	found := 0
+	carve(append([]byte("rubbish"), append(b, "and more"...)...), func(id string, value []byte) {
+		found++
+		v, err := decodeEnvelope(value)
+		if err != nil || id != "Q001" || len(v.jobs) != 4 {
+			t.Fatalf("%s: %+v, %v", id, v, err)
+		}
+		for i := range a.Jobs {
+			if j, err := v.job(a.Entry, i+1); err != nil || !sameJob(j, &a.Jobs[i]) {
+				t.Errorf("job %+v, %v; wanted %+v", j, err, a.Jobs[i])
+			}
+		}
+	})
+	if found != 1 {
+		t.Errorf("%d records were found", found)
+	}
+	value, err := encodeJob(&archive, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec, err := decodeJob(value); err != nil || !rec.copied || rec.ended {
+		t.Errorf("%+v, %v", rec, err)
+	}
+}
+
 func TestNanos(t *testing.T) {
 	times := []time.Time{
 		time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC), {},

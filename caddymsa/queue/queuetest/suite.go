@@ -38,6 +38,8 @@ func Queue(t *testing.T, open func(t testing.TB) (node func() queue.OpenSpool)) 
 		{"ConcurrencyOnThreeNodes", (*suite).testConcurrency},
 		{"PausedOnAllNodes", (*suite).testPaused},
 		{"ExpiredWhileDown", (*suite).testExpiredWhileDown},
+		{"Copies", (*suite).testCopies},
+		{"CopiesGivenUp", (*suite).testCopiesGivenUp},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &suite{T: t, node: open(t), calls: make(map[string][]string)}
@@ -62,8 +64,9 @@ type suite struct {
 	users   []string            // of deliveries, in their order
 
 	expire, warn time.Duration
-	concurrency  int // of each lane
-	priority     int // of what is submitted
+	concurrency  int          // of each lane
+	priority     int          // of what is submitted
+	copier       *queue.Queue // makes the jobs of what is submitted, copies among them; nil: there are none
 }
 
 func (s *suite) join() queue.OpenSpool {
@@ -119,6 +122,9 @@ func (s *suite) submit(id, user string, rcpts ...string) {
 	body := "Subject: " + id + "\r\n\r\nText\r\n"
 	a := &queue.Accept{Entry: e, Header: []byte("Received: from here\r\n")}
 	e.Size = int64(len(body) + len(a.Header))
+	if s.copier != nil {
+		a.Jobs = s.copier.Jobs(context.Background(), generation{s}, e)
+	}
 	d, err := s.first.Create(context.Background())
 	if err != nil {
 		s.Fatal(err)
@@ -186,6 +192,24 @@ func (s *suite) Deliver(ctx context.Context, d *queue.Delivery) error {
 		}
 	}
 	return nil
+}
+
+// Copies implements queue.Copier.
+func (g generation) Copies(e *queue.Entry) []string {
+	if g.s.copier == nil || e.Bounce {
+		return nil
+	}
+	return []string{"archive"}
+}
+
+// RouteCopy implements queue.Copier.
+func (g generation) RouteCopy(_ context.Context, name string, _ *queue.Entry, _ *queue.Recipient) (queue.Route, error) {
+	if name != "archive" {
+		return queue.Route{}, queue.NoCopy(name)
+	}
+	schedule := g.Schedule()
+	schedule.Warn = 0
+	return queue.Route{Sink: archive{g.s}, Name: name, Lane: name + "/store", Destination: queue.Destination{Name: "store"}, Schedule: &schedule}, nil
 }
 
 func (s *suite) testDelivered() {

@@ -209,7 +209,7 @@ func (g generation) RouteCopy(_ context.Context, name string, _ *queue.Entry, _ 
 	}
 	schedule := g.Schedule()
 	schedule.Warn = 0
-	return queue.Route{Sink: archive{g.s}, Name: name, Lane: name + "/store", Destination: queue.Destination{Name: "store"}, Schedule: &schedule}, nil
+	return queue.Route{Sink: archive(g), Name: name, Lane: name + "/store", Destination: queue.Destination{Name: "store"}, Schedule: &schedule}, nil
 }
 
 func (s *suite) testDelivered() {

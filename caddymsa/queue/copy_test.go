@@ -69,6 +69,7 @@ func TestCopyFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			deliver := newSink(nil)
 			runCopies(t, deliver, newSink(fails), func(r *rig) {
+				r.host.g.copies["archive"].Schedule.Warn = time.Minute
 				r.Start()
 				for range 20 {
 					id := "Q" + string(rune('A'+len(deliver.all())))

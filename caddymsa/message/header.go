@@ -66,49 +66,64 @@ type headerKey struct{}
 // A line that is not a field does not end the header: readers differ in that, and one of them
 // might see a From behind it. It is a Field without a name.
 func ReadHeader(r io.Reader) (Header, error) {
-	br := readers.Get().(*bufio.Reader)
-	br.Reset(r)
-	defer func() {
-		br.Reset(nil)
-		readers.Put(br)
-	}()
-	block := make([]byte, 0, 2<<10) // all of the header
-	var begins []int                // where in it a field does
-	for start := true; ; {          // of a line
-		piece, err := br.ReadSlice('\n')
+	hr := readers.Get().(*headerReader)
+	hr.Reset(r)
+	defer hr.release()
+	for start := true; ; { // of a line
+		piece, err := hr.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
 		if start && len(bytes.TrimRight(piece, "\r\n")) == 0 {
-			return fields(block, begins), nil
+			return hr.fields(), nil
 		}
-		if len(block)+len(piece) > MaxHeader {
+		if len(hr.block)+len(piece) > MaxHeader {
 			return nil, ErrHeaderTooLong
 		}
-		if start && (len(begins) == 0 || piece[0] != ' ' && piece[0] != '\t') {
-			if len(begins) == MaxFields {
+		if start && (len(hr.begins) == 0 || piece[0] != ' ' && piece[0] != '\t') {
+			if len(hr.begins) == MaxFields {
 				return nil, ErrHeaderTooLong
 			}
-			begins = append(begins, len(block))
+			hr.begins = append(hr.begins, len(hr.block))
 		}
-		block = append(block, piece...)
+		hr.block = append(hr.block, piece...)
 		if errors.Is(err, io.EOF) {
-			return fields(block, begins), nil
+			return hr.fields(), nil
 		}
 		start = err == nil
 	}
 }
 
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
+// headerReader is what reading a header takes, which is used again.
+type headerReader struct {
+	*bufio.Reader
+	block  []byte // all of the header
+	begins []int  // where in it a field does
+}
 
-// fields cuts a header into its fields.
-func fields(block []byte, begins []int) Header {
-	if len(begins) == 0 {
+var readers = sync.Pool{New: func() any { return &headerReader{Reader: bufio.NewReaderSize(nil, 4096)} }}
+
+// maxReused is how large a header may have been for its room to be used again.
+const maxReused = 16 << 10
+
+func (hr *headerReader) release() {
+	hr.Reset(nil)
+	if cap(hr.block) > maxReused {
+		hr.block, hr.begins = nil, nil
+	}
+	hr.block, hr.begins = hr.block[:0], hr.begins[:0]
+	readers.Put(hr)
+}
+
+// fields cuts the header into its fields.
+func (hr *headerReader) fields() Header {
+	if len(hr.begins) == 0 {
 		return nil
 	}
-	h := make(Header, len(begins))
+	block := bytes.Clone(hr.block)
+	h := make(Header, len(hr.begins))
 	end := len(block)
-	for i, at := range slices.Backward(begins) {
+	for i, at := range slices.Backward(hr.begins) {
 		h[i].Raw = block[at:end:end]
 		h[i].Name = nameOf(h[i].Raw)
 		end = at

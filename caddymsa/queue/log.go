@@ -44,7 +44,7 @@ func (a *attempt) logLine(results []Result) {
 		all[i] = results[i].Recipient.Address
 	}
 	at := now()
-	fields := make([]zapcore.Field, 0, 20)
+	fields := make([]zapcore.Field, 0, 14) // more where it was not delivered
 	fields = append(fields, zap.String(fieldQueueID, a.e.ID), zap.String(fieldRoute, a.Route), zap.String(fieldSender, a.e.Sender),
 		zap.Strings(fieldRecipients, all), zap.String(fieldOutcome, string(first.Outcome)), zap.Int(fieldAttempt, number),
 		zap.Duration(fieldDuration, a.Duration), zap.Duration(fieldAge, at.Sub(a.e.Accepted)))

@@ -32,6 +32,7 @@ type Options struct {
 
 	memTable     uint64        // smaller in tests, so that there are flushes to interrupt
 	journalPause time.Duration // between two looks at the journal's limits
+	ample        time.Duration // how long nobody looks for free space where there was plenty; 0: every message does
 }
 
 const (
@@ -44,7 +45,7 @@ const (
 
 func (o *Options) setDefaults() {
 	if o.FS == nil {
-		o.FS = privateFS{vfs.Default}
+		o.FS, o.ample = privateFS{vfs.Default}, ampleTime
 	}
 	if o.Threshold == 0 {
 		o.Threshold = defaultThreshold

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -23,6 +24,9 @@ type space struct {
 	ballast int64
 	name    string
 	log     *zap.Logger
+	ample   time.Duration
+
+	ampleUntil atomic.Int64 // until when nobody looks; nanoseconds
 
 	mu   sync.Mutex
 	held bool // the ballast is on the disk
@@ -31,8 +35,18 @@ type space struct {
 	nearlyFull func() // is told when little more than the reserve is free
 }
 
+// With so much free beside the reserve, nobody looks again for a moment, in which nothing fills it.
+const (
+	ampleOctets = 256 << 20
+	ampleTime   = 20 * time.Millisecond
+)
+
 // check gives ErrFull when there is no room for a message.
 func (s *space) check() error {
+	now := time.Now().UnixNano()
+	if until := s.ampleUntil.Load(); now < until && until <= now+int64(s.ample) { // no clock was set back
+		return nil
+	}
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dir, err)
@@ -58,6 +72,9 @@ func (s *space) check() error {
 	}
 	if !s.held && s.ballast > 0 && usage.AvailBytes > reserve+2*uint64(s.ballast) {
 		s.take()
+	}
+	if usage.AvailBytes > reserve+ampleOctets {
+		s.ampleUntil.Store(now + int64(s.ample))
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		}
 	}()
 	s.names.f = func() error { return durable.SyncDir(s.fs.OpenDir, s.path("bodies")) }
-	s.space = &space{fs: s.fs, dir: dir, ballast: opts.Ballast, name: s.path("ballast"), log: s.log}
+	s.space = &space{fs: s.fs, dir: dir, ballast: opts.Ballast, name: s.path("ballast"), log: s.log, ample: opts.ample}
 	s.space.reserve.Store(max(0, opts.Reserve))
 	s.space.nearlyFull = func() { poke(s.book.short) }
 	_, statErr := s.fs.Stat(s.space.name)

@@ -279,21 +279,12 @@ func (s *Store) appear(m *newMessage) {
 	s.recent.put(m.e, m.env, m.entry)
 	s.schedule.mu.Lock()
 	defer s.schedule.mu.Unlock()
-	last := &m.e.jobs
+	j := &m.e.first
 	for i := range m.jobs {
-		j := &job{e: m.e, number: int32(i) + 1, copied: m.jobs[i].Copy != ""}
-		*last, last = j, &j.sibling
+		j = m.e.addBehind(j, int32(i)+1)
+		j.copied = m.jobs[i].Copy != ""
 		s.schedule.put(j, m.jobs[i].Lane, nanos(m.jobs[i].Due), nanos(m.jobs[i].Deadline), !m.jobs[i].Pending())
 	}
-}
-
-// link adds a job to an entry.
-func (e *entry) link(j *job) {
-	at := &e.jobs
-	for *at != nil {
-		at = &(*at).sibling
-	}
-	*at = j
 }
 
 // finish makes the file durable, and its name.

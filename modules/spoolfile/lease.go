@@ -59,6 +59,9 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 				}
 			}
 		}
+		if j.e.is(entryGone) {
+			s.schedule.leave(j)
+		}
 		s.schedule.settle(j)
 		s.schedule.mu.Unlock()
 		if down && !s.rebuilt(ctx, err) {
@@ -76,7 +79,8 @@ func (s *Store) lease(j *job) (*lease, error) {
 	if err := s.prove(j.e); err != nil {
 		return nil, err
 	}
-	l := &lease{s: s, j: j, entry: m.entry, status: m.status}
+	l := j.lease
+	l.s, l.j, l.entry, l.status = s, j, m.entry, m.status
 	if j.number == 0 {
 		s.schedule.mu.Lock()
 		special, ok := m.status.Special(j.e.open(), j.e.copies())
@@ -93,7 +97,6 @@ func (s *Store) lease(j *job) (*lease, error) {
 	if j.e.is(entryGone) {
 		return nil, queue.ErrNotFound
 	}
-	j.lease = l
 	return l, nil
 }
 
@@ -215,13 +218,14 @@ func (m *stored) job(number int) (*queue.Job, error) {
 
 // lease is one job in the hands of one worker. It lasts as long as the process.
 type lease struct {
-	s      *Store
-	j      *job
-	entry  *queue.Entry
-	job    *queue.Job
-	status *queue.Status
-	ended  bool // under the schedule's lock
-	doubt  *pending
+	s       *Store
+	j       *job
+	counted *lane // where it is, which is the nameless lane for what is overdue
+	entry   *queue.Entry
+	job     *queue.Job
+	status  *queue.Status
+	ended   bool // under the schedule's lock
+	doubt   *pending
 }
 
 func (l *lease) Entry() *queue.Entry   { return l.entry }

@@ -26,7 +26,7 @@ func (s *Store) get(ctx context.Context, id string) (*queue.EntryView, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer e.mu.Unlock()
+	defer s.locks.of(e.id).Unlock()
 	m, err := s.read(e)
 	if err != nil {
 		return nil, err
@@ -57,10 +57,11 @@ func (m *stored) message() (*queue.EntryView, error) {
 func (s *schedule) jobs(e *entry) (numbers []int, leased []bool, special bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for j := e.jobs; j != nil; j = j.sibling {
+	for j := range e.jobs() {
 		numbers, leased = append(numbers, int(j.number)), append(leased, j.lease != nil)
 	}
-	return numbers, leased, e.special != nil && e.special.lease != nil
+	j := e.special()
+	return numbers, leased, j != nil && j.lease != nil
 }
 
 // OpenMessage implements queue.MessageOpener.
@@ -149,7 +150,7 @@ func (s *Store) view(ctx context.Context, r envelopeRecord) (*queue.EntryView, e
 	if err != nil {
 		return nil, err
 	}
-	defer e.mu.Unlock()
+	defer s.locks.of(e.id).Unlock()
 	eng, err := s.engine()
 	if err != nil {
 		return nil, err
@@ -167,7 +168,7 @@ func (s *Store) Change(ctx context.Context, id string, change func(*queue.EntryV
 	if err != nil {
 		return 0, err
 	}
-	defer e.mu.Unlock()
+	defer s.locks.of(e.id).Unlock()
 	m, err := s.read(e)
 	var before, after *queue.EntryView
 	if err == nil {
@@ -236,7 +237,7 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 	if err != nil {
 		return 0, err
 	}
-	defer e.mu.Unlock()
+	defer s.locks.of(e.id).Unlock()
 	_, leased, _ := s.schedule.jobs(e)
 	for _, l := range leased {
 		if l {
@@ -258,9 +259,9 @@ func (s *Store) grab(ctx context.Context, id string) (*entry, error) {
 	if e == nil {
 		return nil, queue.ErrNotFound
 	}
-	e.mu.Lock()
+	s.locks.of(id).Lock()
 	if e.is(entryGone) {
-		e.mu.Unlock()
+		s.locks.of(id).Unlock()
 		return nil, queue.ErrNotFound
 	}
 	return e, nil
@@ -279,9 +280,11 @@ func (s *Store) store(p *pending) error {
 	s.schedule.mu.Lock()
 	broken := p.e.is(entryBroken)
 	s.happen(p)
-	for j := p.e.jobs; j != nil && broken && !p.ends; j = j.sibling {
-		if j.lease == nil && j.place == 0 && j.line == nil {
-			s.schedule.settle(j)
+	if broken && !p.ends {
+		for j := range p.e.jobs() {
+			if j.lease == nil && j.place == 0 && j.line == nil {
+				s.schedule.settle(j)
+			}
 		}
 	}
 	s.schedule.mu.Unlock()
@@ -332,8 +335,8 @@ func (s *Store) InLane(ctx context.Context, name, after string, limit int) (ids 
 		return nil, nil
 	}
 	at := l.head
-	if e := s.schedule.entries[after]; e != nil {
-		for j := e.jobs; j != nil; j = j.sibling {
+	if e := s.schedule.entries.get(after); e != nil {
+		for j := range e.jobs() {
 			if j.lane == l && j.listed {
 				at = j.after
 			}

@@ -61,7 +61,7 @@ func (e *entry) deletions() []edit {
 	if e.is(entryStatus) {
 		writes = append(writes, edit{key: statusKey(e.id)})
 	}
-	for j := e.jobs; j != nil; j = j.sibling {
+	for j := range e.jobs() {
 		if j.stored {
 			writes = append(writes, edit{key: jobKey(e.id, int(j.number))})
 		}
@@ -85,8 +85,8 @@ func (s *Store) happen(p *pending) {
 		}
 		j := e.job(q.Number)
 		if j == nil {
-			j = &job{e: e, number: int32(q.Number), copied: q.Copy != ""}
-			e.link(j)
+			j = e.add(int32(q.Number))
+			j.copied = q.Copy != ""
 			e.next = max(e.next, j.number+1)
 		} else if j.lease == nil {
 			s.schedule.unsettle(j)
@@ -115,8 +115,9 @@ func (l *lease) Record(_ context.Context, r *queue.Record) error {
 
 func (l *lease) record(r *queue.Record) error {
 	s, e := l.s, l.j.e
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	mu := s.locks.of(e.id)
+	mu.Lock()
+	defer mu.Unlock()
 	if l.over() {
 		return queue.ErrLeaseEnded
 	}
@@ -253,13 +254,10 @@ func (l *lease) end(p *pending) {
 	l.ended = true
 	s.schedule.release(l.j)
 	if p == nil || p.ends {
-		if l.j.listed {
-			l.j.lane.unlink(l.j)
-			s.schedule.forgetLane(l.j.lane)
-		}
+		s.schedule.leave(l.j)
 	}
-	if l.j.e.special == l.j {
-		l.j.e.special = nil
+	if l.j.number == 0 {
+		l.j.e.cut(l.j)
 	}
 	if p != nil {
 		s.happen(p)

@@ -204,8 +204,8 @@ func (s *Store) reconcile(eng *engine, r *asideReport) error {
 func (s *schedule) missing(stored map[string]bool) (missing []*entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, e := range s.entries {
-		if !stored[id] && e.jobs != nil { // and is not being committed
+	for e := range s.entries.all() {
+		if !stored[e.id] && e.first.number != 0 { // and is not being committed
 			missing = append(missing, e)
 		}
 	}

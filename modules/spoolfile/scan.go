@@ -83,7 +83,7 @@ func (s *Store) begin(e *entry, status *queue.Status, now time.Time) {
 		status.NotesDue = now
 	}
 	e.set(entryHeld, status.Held != "")
-	for j := e.jobs; j != nil; j = j.sibling {
+	for j := range e.jobs() {
 		if j.lease == nil {
 			s.schedule.settle(j)
 		}
@@ -103,20 +103,20 @@ func (s *Store) revive(e *entry, v *envelope, now int64) {
 	e.sum = v.fileSum
 	e.set(entrySummed, v.summed)
 	e.envelope, e.next = int32(min(v.octets, 1<<30)), int32(len(v.jobs))+1
-	last := &e.jobs
+	j := &e.first
 	for i := range v.jobs {
 		f := &v.jobs[i]
-		j := s.timely(&job{e: e, number: int32(i) + 1, lane: s.schedule.lane(f.lane), due: f.due, deadline: f.deadline, copied: f.copied != ""}, v.accepted, now)
-		*last, last = j, &j.sibling
+		j = e.addBehind(j, int32(i)+1)
+		j.lane, j.due, j.deadline, j.copied = s.schedule.lane(f.lane), f.due, f.deadline, f.copied != ""
+		j.timely(v.accepted, now)
 	}
 }
 
 // timely has a job that was written in the future be due now.
-func (s *Store) timely(j *job, written, now int64) *job {
+func (j *job) timely(written, now int64) {
 	if written > now+clockAhead {
 		j.due, j.deadline = min(j.due, now), 0
 	}
-	return j
 }
 
 // scanJobs reads the jobs that are not as their messages began. Those of messages that are no more
@@ -148,13 +148,12 @@ func (s *Store) reviveJob(e *entry, number int, value []byte, now int64) error {
 	}
 	j := e.job(number)
 	if j == nil {
-		j = &job{e: e, number: int32(number)}
-		e.link(j)
+		j = e.add(int32(number))
 		e.next = max(e.next, j.number+1)
 	}
 	j.stored, j.ended, j.copied = true, rec.ended, rec.copied
 	j.lane, j.due, j.deadline = s.schedule.lane(rec.lane), rec.due, rec.deadline
-	s.timely(j, rec.written, now)
+	j.timely(rec.written, now)
 	return nil
 }
 

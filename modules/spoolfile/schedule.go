@@ -15,15 +15,14 @@ type entry struct {
 	file     uint64 // number of the file that holds the body; 0: it is in the store
 	size     int64  // octets in that file, or of header and body in the store
 	accepted int64
-	jobs     *job // linked by sibling
-	special  *job // that follows from the status, if there is one
 	envelope int32
 	next     int32  // number of the next job that is new
 	sum      uint32 // checksum of the file
 	priority int8
 	flags    atomic.Uint32
-
-	mu sync.Mutex // held by who changes what is stored of it
+	// first is one of its jobs, if it has a number; the others are linked by sibling. One without a number among those
+	// follows from the status.
+	first job
 }
 
 // Flags of an entry.
@@ -51,8 +50,7 @@ type job struct {
 	e        *entry
 	sibling  *job
 	lane     *lane
-	counted  *lane // leased: where it is counted, which is the nameless lane for what is overdue
-	before   *job  // in the lane, in the order of arrival
+	before   *job // in the lane, in the order of arrival
 	after    *job
 	line     *line // in which it is due; nil: it waits for its time
 	lease    *lease
@@ -70,7 +68,7 @@ type job struct {
 // schedule knows all jobs, when each is due, and whose turn it is among those that are.
 type schedule struct {
 	mu        sync.Mutex
-	entries   map[string]*entry
+	entries   index
 	lanes     map[string]*lane
 	nameless  *lane
 	wait      heapOf[*job, byDue]
@@ -80,7 +78,7 @@ type schedule struct {
 }
 
 func newSchedule() *schedule {
-	s := &schedule{entries: make(map[string]*entry), lanes: make(map[string]*lane)}
+	s := &schedule{entries: newIndex(), lanes: make(map[string]*lane)}
 	s.nameless = s.lane("")
 	s.nameless.state = queue.LaneState{Limit: -1, Proven: true}
 	return s
@@ -169,13 +167,14 @@ func (s *schedule) take(now time.Time, want queue.Want) (*job, time.Time) {
 	defer s.mu.Unlock()
 	s.promote(nanos(now))
 	if j := s.turns.take(want.Proven); j != nil {
-		j.counted = j.line0(s)
-		j.counted.leased++
+		l := j.line0()
+		j.lease = &lease{counted: l}
+		l.leased++
 		s.deadlines.drop(j)
 		if j.listed {
 			j.lane.waiting--
 		}
-		s.turns.refresh(j.counted)
+		s.turns.refresh(l)
 		return j, time.Time{}
 	}
 	var next int64
@@ -192,7 +191,7 @@ func (s *schedule) take(now time.Time, want queue.Want) (*job, time.Time) {
 }
 
 // line0 is the lane out of whose line the job was taken.
-func (j *job) line0(s *schedule) *lane {
+func (j *job) line0() *lane {
 	l := j.line.lane
 	j.line = nil
 	return l
@@ -235,11 +234,20 @@ func (s *schedule) unsettle(j *job) {
 
 // release ends a lease; the job goes nowhere yet.
 func (s *schedule) release(j *job) {
+	if j.lease == nil {
+		return
+	}
+	l := j.lease.counted
 	j.lease = nil
-	if l := j.counted; l != nil {
-		l.leased--
-		j.counted = nil
-		s.turns.refresh(l)
+	l.leased--
+	s.turns.refresh(l)
+}
+
+// leave takes a job that is no more out of its lane.
+func (s *schedule) leave(j *job) {
+	if j.listed {
+		j.lane.unlink(j)
+		s.forgetLane(j.lane)
 	}
 }
 
@@ -261,17 +269,17 @@ func (s *schedule) put(j *job, lane string, due, deadline int64, ended bool) {
 func (s *schedule) find(id string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entries[id]
+	return s.entries.get(id)
 }
 
 // reserve makes an id known; false when there is one already.
 func (s *schedule) reserve(e *entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.entries[e.id] != nil {
+	if s.entries.get(e.id) != nil {
 		return false
 	}
-	s.entries[e.id] = e
+	s.entries.put(e)
 	return true
 }
 
@@ -283,38 +291,14 @@ func (s *schedule) remove(e *entry) {
 			s.unsettle(j)
 		}
 	}
-	if s.entries[e.id] == e {
-		delete(s.entries, e.id)
+	if s.entries.get(e.id) == e {
+		s.entries.remove(e)
 	}
-}
-
-// all are the entry's jobs and the special one.
-func (e *entry) all() func(func(*job) bool) {
-	return func(yield func(*job) bool) {
-		for j := e.jobs; j != nil; j = j.sibling {
-			if !yield(j) {
-				return
-			}
-		}
-		if e.special != nil {
-			yield(e.special)
-		}
-	}
-}
-
-// job returns a job by its number.
-func (e *entry) job(number int) *job {
-	for j := e.jobs; j != nil; j = j.sibling {
-		if int(j.number) == number {
-			return j
-		}
-	}
-	return nil
 }
 
 // open is how many jobs have something left to do.
 func (e *entry) open() (n int) {
-	for j := e.jobs; j != nil; j = j.sibling {
+	for j := range e.jobs() {
 		if !j.ended {
 			n++
 		}
@@ -324,7 +308,7 @@ func (e *entry) open() (n int) {
 
 // copies is how many of the open jobs are of a copy.
 func (e *entry) copies() (n int) {
-	for j := e.jobs; j != nil; j = j.sibling {
+	for j := range e.jobs() {
 		if !j.ended && j.copied {
 			n++
 		}
@@ -345,7 +329,7 @@ func (s *schedule) follow(e *entry, status *queue.Status) {
 		}
 		e.set(entryHeld, held)
 		if !held {
-			for j := e.jobs; j != nil; j = j.sibling {
+			for j := range e.jobs() {
 				if j.lease == nil {
 					s.settle(j)
 				}
@@ -353,18 +337,21 @@ func (s *schedule) follow(e *entry, status *queue.Status) {
 		}
 	}
 	special, ok := status.Special(e.open(), e.copies())
-	if e.special != nil && e.special.lease == nil {
-		s.unsettle(e.special)
-		e.special = nil
+	have := e.special()
+	if have != nil && have.lease == nil {
+		s.unsettle(have)
+		e.cut(have)
+		have = nil
 	}
-	if ok && e.special == nil {
-		e.special = &job{e: e, lane: s.nameless, due: nanos(special.Due)}
-		s.settle(e.special)
+	if ok && have == nil {
+		j := &job{e: e, lane: s.nameless, due: nanos(special.Due)}
+		e.first.link(j)
+		s.settle(j)
 	}
 }
 
 func (s *schedule) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.entries)
+	return s.entries.n
 }

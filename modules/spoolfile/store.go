@@ -36,6 +36,7 @@ type Store struct {
 	lock     io.Closer
 	space    *space
 	schedule *schedule
+	locks    locks // of entries: held by who changes what is stored of one
 	buffers  buffers
 	recent   recent
 	fresh    fresh

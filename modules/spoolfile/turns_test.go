@@ -11,8 +11,7 @@ import (
 
 func addJob(s *schedule, id string, user uint64, lane string, priority int8, due int64) *job {
 	e := &entry{id: id, user: user, priority: priority}
-	j := &job{e: e, number: 1}
-	e.link(j)
+	j := e.add(1)
 	s.reserve(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +82,6 @@ func TestTurnsAtRandom(t *testing.T) {
 					if leased[j] {
 						t.Fatal("leased twice")
 					}
-					j.lease = new(lease)
 					leased[j] = true
 				}
 			case 4:
@@ -119,7 +117,6 @@ func TestTurnsAtRandom(t *testing.T) {
 			if j == nil {
 				break
 			}
-			j.lease = new(lease)
 			got++
 		}
 		if got != left {

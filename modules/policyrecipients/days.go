@@ -88,12 +88,10 @@ func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission) error
 		return nil
 	}
 	now := p.now().In(p.zone)
-	day, user := now.Format(time.DateOnly), p.Case.Key(s.Identity.User)
-	res, _ := s.Value(p).(*reserved)
-	if res != nil {
-		day = res.day // midnight in mid-message: it is the day on which it began
-	} else {
-		res = &reserved{day: day}
+	user := p.Case.Key(s.Identity.User)
+	res, _ := s.Value(p).(*reserved) // midnight in mid-message: it is the day on which it began
+	if res == nil {
+		res = &reserved{day: now.Format(time.DateOnly)}
 	}
 	taken, err := p.take(ctx, s.Counter, res, user)
 	if err != nil {

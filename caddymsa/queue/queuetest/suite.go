@@ -64,6 +64,7 @@ type suite struct {
 	users   []string            // of deliveries, in their order
 
 	expire, warn time.Duration
+	copyExpire   time.Duration
 	concurrency  int          // of each lane
 	priority     int          // of what is submitted
 	copier       *queue.Queue // makes the jobs of what is submitted, copies among them; nil: there are none
@@ -208,7 +209,10 @@ func (g generation) RouteCopy(_ context.Context, name string, _ *queue.Entry, _ 
 		return queue.Route{}, queue.NoCopy(name)
 	}
 	schedule := g.Schedule()
-	schedule.Warn = 0
+	schedule.Warn = 50 * time.Millisecond // of which nothing is to come
+	if g.s.copyExpire > 0 {
+		schedule.Expire = g.s.copyExpire
+	}
 	return queue.Route{Sink: archive(g), Name: name, Lane: name + "/store", Destination: queue.Destination{Name: "store"}, Schedule: &schedule}, nil
 }
 

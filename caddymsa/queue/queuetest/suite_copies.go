@@ -100,7 +100,7 @@ func (s *suite) testCopies() {
 
 // A copy that expires, or is refused for good, ends without a word to the sender.
 func (s *suite) testCopiesGivenUp() {
-	s.expire, s.warn = 300*time.Millisecond, 50*time.Millisecond
+	s.copyExpire = 300 * time.Millisecond
 	s.deliver = func(_ context.Context, d *queue.Delivery, r *queue.Recipient) error {
 		switch {
 		case r.Address == "archive" && d.Entry.ID == "Q1":

@@ -86,10 +86,15 @@ func Pair(into *map[string]string) func(d *caddyfile.Dispenser) error {
 }
 
 // List is a setting of one or more values, all on one line.
-func List(name string, into *[]string) Setting {
+func List[T ~string](name string, into *[]T) Setting {
 	return Func(name, func(d *caddyfile.Dispenser) error {
-		if *into = d.RemainingArgs(); len(*into) == 0 {
+		args := d.RemainingArgs()
+		if len(args) == 0 {
 			return d.Errf("%s takes one or more values", name)
+		}
+		*into = nil
+		for _, arg := range args {
+			*into = append(*into, T(arg))
 		}
 		return nil
 	})

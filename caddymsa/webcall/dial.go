@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,8 @@ const maxConnect = 30 * time.Second
 type dialer struct {
 	socket string // of a service on this machine; empty: the URL says where
 	tls    *tls.Config
+	// control is net.Dialer's.
+	control func(network, address string, c syscall.RawConn) error
 }
 
 func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
@@ -53,5 +56,5 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 	if d.socket != "" {
 		network, address = "unix", d.socket
 	}
-	return (&net.Dialer{Timeout: maxConnect}).DialContext(ctx, network, address)
+	return (&net.Dialer{Timeout: maxConnect, Control: d.control}).DialContext(ctx, network, address)
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,6 +42,8 @@ type Config struct {
 	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
 	// Headers are sent with each request. Placeholders are resolved when the config is loaded.
 	Headers map[string]string `json:"headers,omitempty"`
+	// Control, if it is set, is asked about each address that is connected to, as net.Dialer has it.
+	Control func(network, address string, c syscall.RawConn) error `json:"-"`
 }
 
 // maxHeader bounds the header of an answer, in octets.
@@ -95,7 +98,7 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 		}
 		client.headers.Set(name, value)
 	}
-	d := new(dialer)
+	d := &dialer{control: c.Control}
 	if d.socket, err = conf.Expand(c.Socket); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}

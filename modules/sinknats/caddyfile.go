@@ -27,17 +27,7 @@ func (s *NATS) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if s.URLs = d.RemainingArgs(); len(s.URLs) == 0 {
 		return d.Err("nats takes a URL, as in: nats tls://nats.example.org:4222 { subject mail.incoming }")
 	}
-	return conf.Block(d, append(s.TLSClient.Settings(),
-		conf.Text("subject", &s.Subject),
-		conf.Text("stream", &s.Stream),
-		conf.Flag("core", &s.Core),
-		conf.Text("credentials", &s.Credentials),
-		conf.Text("username", &s.Username),
-		conf.Value("password", &s.Password),
-		conf.Value("token", &s.Token),
-		conf.Value("timeout", &s.Timeout),
-		conf.Count("concurrency", &s.Concurrency),
-	)...)
+	return conf.Block(d, append(s.Config.Settings(), conf.Count("concurrency", &s.Concurrency))...)
 }
 
 // Interface guard

@@ -3,23 +3,17 @@ package sinknats
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
+	"github.com/caddy-msa/caddy-msa/caddymsa/natsclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
@@ -36,33 +30,11 @@ func init() {
 // A message that is larger than the server's max_payload fails for good, 552 5.3.4; all else is tried
 // again.
 type NATS struct {
-	// URLs of the servers of one cluster, such as tls://nats.example.org:4222. Required.
-	URLs []string `json:"urls,omitempty"`
-	// Subject that is published to. Required.
-	Subject string `json:"subject,omitempty"`
-	// Stream that must be the one that stores it. Default: whichever has the subject.
-	Stream string `json:"stream,omitempty"`
-	// Core publishes without JetStream. Nobody says then whether anybody has the message: without a
-	// subscriber at that moment it is lost.
-	Core bool `json:"core,omitempty"`
-	// Credentials is a file with a JWT and its key, as nsc makes them. Default: none.
-	Credentials string `json:"credentials,omitempty"`
-	// Username and Password, or a Token, in the place of Credentials.
-	Username string      `json:"username,omitempty"`
-	Password conf.Secret `json:"password,omitempty"`
-	Token    conf.Secret `json:"token,omitempty"`
-	conf.TLSClient
-	// Timeout is how long storing a message may take; connecting may take as long, and 5s at most. Default: 30s.
-	Timeout conf.Duration `json:"timeout,omitempty"`
+	natsclient.Config
 	// Concurrency is how many are under way at once; each is in memory as a whole. Default: 8.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	log     *zap.Logger
-	options []nats.Option
-
-	mu     sync.Mutex
-	conn   *nats.Conn
-	closed bool
+	client *natsclient.Client
 }
 
 // CaddyModule returns the Caddy module information.
@@ -71,9 +43,11 @@ func (*NATS) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision resolves the configuration. It does not connect.
-func (s *NATS) Provision(ctx caddy.Context) error {
-	s.log = terminal.Logger(ctx.Logger())
-	if err := s.provision(); err != nil {
+func (s *NATS) Provision(ctx caddy.Context) (err error) {
+	if err = conf.SetDefault(&s.Concurrency, 8, "concurrency"); err == nil {
+		s.client, err = s.Config.Open("messages", terminal.Logger(ctx.Logger()))
+	}
+	if err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}
 	return nil
@@ -81,25 +55,20 @@ func (s *NATS) Provision(ctx caddy.Context) error {
 
 // Cleanup closes the connection.
 func (s *NATS) Cleanup() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.conn != nil {
-		s.conn.Close()
+	if s.client != nil {
+		s.client.Close()
 	}
 	return nil
 }
 
 // Destination implements queue.Destinations.
 func (s *NATS) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
-	return queue.Destination{Name: strings.Join(s.URLs, ",") + " " + s.Subject, Concurrency: s.Concurrency}
+	return queue.Destination{Name: s.client.Name(), Concurrency: s.Concurrency}
 }
 
 // Deliver publishes the message.
 func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
-	limited, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
-	defer cancel()
-	conn, err := s.connect()
+	conn, err := s.client.Connect()
 	if err != nil {
 		return queue.Unreachable(fmt.Errorf("nats: %w", err))
 	}
@@ -111,7 +80,7 @@ func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
 		return err
 	}
 	a := answer(conn)
-	err = s.publish(limited, conn, m, &a)
+	err = s.publish(ctx, conn, m, &a)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("nats: %w", ctx.Err())
 	}
@@ -123,34 +92,23 @@ func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
 
 // answer is whom a message goes to.
 func answer(conn *nats.Conn) queue.Answer {
-	a := queue.Answer{Host: conn.ConnectedServerName(), Address: conn.ConnectedAddr()}
-	if state, err := conn.TLSConnectionState(); err == nil {
-		a.TLS = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
-	}
+	var a queue.Answer
+	a.Host, a.Address, a.TLS = natsclient.Peer(conn)
 	return a
 }
-
-// tooLargeForStream is the error code of JetStream for a message over the stream's max_msg_size.
-const tooLargeForStream = 10054
 
 // outcome says whom an error concerns. No connection, nobody who stores the subject and a connection that was lost
 // concern everybody; no answer in time, and what the stream says of a message, that message.
 func (s *NATS) outcome(conn *nats.Conn, err error) error {
-	said, _ := errors.AsType[jetstream.JetStreamError](err)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, nats.ErrMaxPayload), said != nil && said.APIError() != nil && said.APIError().ErrorCode == tooLargeForStream:
+	case natsclient.IsTooLarge(err):
 		return tooLarge()
 	}
-	err = fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.Subject, err)
-	if !conn.IsConnected() { // it was lost meanwhile, and none is there in its place
+	err = fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.client.Subject(), err)
+	if natsclient.IsUnreachable(conn, err) {
 		return queue.Unreachable(err)
-	}
-	for _, all := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrAuthorization} {
-		if errors.Is(err, all) {
-			return queue.Unreachable(err)
-		}
 	}
 	return err
 }
@@ -187,22 +145,8 @@ func tooLarge() error {
 }
 
 func (s *NATS) publish(ctx context.Context, conn *nats.Conn, m *nats.Msg, a *queue.Answer) error {
-	if s.Core {
-		if err := conn.PublishMsg(m); err != nil {
-			return err
-		}
-		return conn.FlushWithContext(ctx) // the server has read it
-	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return err
-	}
-	o := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0)} // the queue tries again
-	if s.Stream != "" {
-		o = append(o, jetstream.WithExpectStream(s.Stream))
-	}
-	ack, err := js.PublishMsg(ctx, m, o...)
-	if err != nil {
+	ack, err := s.client.Publish(ctx, conn, m)
+	if err != nil || ack == nil {
 		return err
 	}
 	a.Reply, a.ID = fmt.Sprintf("stored in stream %s, sequence %d", ack.Stream, ack.Sequence), fmt.Sprintf("%s:%d", ack.Stream, ack.Sequence)

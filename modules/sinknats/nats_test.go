@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/natsclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -110,7 +111,7 @@ func letter() *queue.Delivery {
 func TestConformance(t *testing.T) {
 	msatest.Sink(t, func(t testing.TB) (queue.Sink, func() [][]byte) {
 		b := newBroker(t, nil)
-		return open(t, &NATS{URLs: []string{b.ClientURL()}, Stream: "MAIL"}), func() (all [][]byte) {
+		return open(t, &NATS{Config: natsclient.Config{URLs: []string{b.ClientURL()}, Stream: "MAIL"}}), func() (all [][]byte) {
 			for _, m := range b.all() {
 				all = append(all, m.Data)
 			}
@@ -123,7 +124,7 @@ func TestConformance(t *testing.T) {
 func TestEnvelope(t *testing.T) {
 	b := newBroker(t, func(o *server.Options) { o.Username, o.Password = "msa", "s3cret" })
 	t.Setenv("MSA_NATS", "s3cret")
-	s := open(t, &NATS{URLs: []string{"nats://" + b.Addr().String()}, Username: "msa", Password: "{env.MSA_NATS}"})
+	s := open(t, &NATS{Config: natsclient.Config{URLs: []string{"nats://" + b.Addr().String()}, Username: "msa", Password: "{env.MSA_NATS}"}})
 	d := letter()
 	for range 2 {
 		if err := s.Deliver(t.Context(), d); err != nil {
@@ -148,7 +149,7 @@ func TestFailures(t *testing.T) {
 	url := "nats://" + b.Addr().String()
 	t.Setenv("MSA_NATS", "s3cret")
 	sink := func(set func(*NATS)) *NATS {
-		s := &NATS{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: conf.Duration(5 * time.Second)}
+		s := &NATS{Config: natsclient.Config{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: conf.Duration(5 * time.Second)}}
 		set(s)
 		return open(t, s)
 	}
@@ -211,7 +212,7 @@ func TestCore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, &NATS{URLs: []string{b.ClientURL()}, Subject: "plain", Core: true})
+	s := open(t, &NATS{Config: natsclient.Config{URLs: []string{b.ClientURL()}, Subject: "plain", Core: true}})
 	if err := s.Deliver(t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +250,7 @@ func TestConfig(t *testing.T) {
 // back.
 func TestAnswered(t *testing.T) {
 	b := newBroker(t, nil)
-	s := open(t, &NATS{URLs: []string{b.ClientURL()}, Subject: "mail.x"})
+	s := open(t, &NATS{Config: natsclient.Config{URLs: []string{b.ClientURL()}, Subject: "mail.x"}})
 	d := letter()
 	recalled := errors.New("recalled")
 	d.OnFinal(func() error { return recalled })

@@ -1,20 +1,15 @@
 package sinkpipe
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
-
-// errTooBig is what a system says to more arguments and variables than it takes.
-const errTooBig = syscall.E2BIG
 
 // maxVariables is how much of the envelope goes into the environment. Linux takes 128 KiB a variable and 2 MiB in all,
 // others less; what is larger is in the file alone.
@@ -24,7 +19,6 @@ const maxVariables = 64 << 10
 type environment struct {
 	file   string // has the envelope as JSON
 	inFile bool   // it is there alone
-	mark   string // a variable by which what the run started is known
 
 	short      []string // variables that are always there
 	recipients string
@@ -42,7 +36,6 @@ func newEnvironment(v envelope.Envelope) (*environment, error) {
 		rcpts = append(rcpts, r.Address)
 	}
 	e := &environment{
-		mark: "MSA_RUN=" + rand.Text(),
 		short: []string{
 			"MSA_QUEUE_ID=" + v.ID, "MSA_KEY=" + v.Key, "MSA_SERVER=" + v.Server, "MSA_SENDER=" + v.Sender, "MSA_USER=" + v.User,
 			"MSA_REMOTE_IP=" + v.RemoteIP, "MSA_SIZE=" + strconv.FormatInt(v.Size, 10), "MSA_ATTEMPT=" + strconv.Itoa(v.Attempt),
@@ -81,15 +74,9 @@ func (e *environment) remove() {
 	}
 }
 
-// variables are the command's, with those of the configuration.
-func (e *environment) variables(configured []string) []string {
-	env := append([]string(nil), configured...)
-	for _, name := range []string{"PATH", "LANG"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	env = append(append(env, e.mark), e.short...)
+// variables are the command's.
+func (e *environment) variables() []string {
+	env := append([]string(nil), e.short...)
 	if e.file != "" {
 		env = append(env, "MSA_ENVELOPE_FILE="+e.file)
 	}

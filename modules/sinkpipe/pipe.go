@@ -2,17 +2,13 @@
 package sinkpipe
 
 import (
-	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/program"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -37,23 +33,11 @@ func init() {
 // Every other end, 75 (EX_TEMPFAIL), a signal and a command that is not there among them, is tried
 // again. The first line of output stands in the bounce when it fails for good, and in the log.
 type Pipe struct {
-	// Command and its arguments. Required. A command without a slash is looked for in PATH when the
-	// config is loaded. Placeholders ({env.*}, {file.*}) are resolved then too.
-	Command []string `json:"command,omitempty"`
-	// Dir is where the command runs. Default: the working directory.
-	Dir string `json:"dir,omitempty"`
-	// Env are more variables of its environment. Placeholders are resolved when the config is loaded.
-	Env map[string]string `json:"env,omitempty"`
-	// Timeout is how long it may run; then it is killed with all that it started. Default: 5m.
-	Timeout conf.Duration `json:"timeout,omitempty"`
-	// MaxOutput is how many octets of its output are read; more is thrown away. Default: 4096.
-	MaxOutput int `json:"max_output,omitempty"`
+	program.Config
 	// Concurrency is how many run at once. Default: 4.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	path string
-	args []string
-	env  []string
+	program *program.Program
 }
 
 // CaddyModule returns the Caddy module information.
@@ -62,54 +46,19 @@ func (*Pipe) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision finds the command and sets the defaults.
-func (s *Pipe) Provision(caddy.Context) error {
-	if len(s.Command) == 0 || s.Command[0] == "" {
-		return errors.New("pipe: a command is required, as in: pipe /usr/local/bin/take-declaration --strict")
-	}
-	var resolved []string
-	for _, arg := range s.Command {
-		arg, err := conf.Expand(arg)
-		if err != nil {
-			return fmt.Errorf("pipe: command: %w", err)
-		}
-		resolved = append(resolved, arg)
-	}
-	path, err := exec.LookPath(resolved[0])
-	if err == nil {
-		path, err = filepath.Abs(path)
+func (s *Pipe) Provision(caddy.Context) (err error) {
+	if s.program, err = s.Config.Open(); err == nil {
+		err = conf.SetDefault(&s.Concurrency, 4, "concurrency")
 	}
 	if err != nil {
-		return fmt.Errorf("pipe: command: %w", err)
-	}
-	s.path, s.args = path, resolved[1:]
-	for name, value := range s.Env {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "MSA_") {
-			return fmt.Errorf("pipe: env: %q cannot be set; names beginning with MSA_ are the envelope's", name)
-		}
-		value, err := conf.Expand(value)
-		if err != nil {
-			return fmt.Errorf("pipe: env: %s: %w", name, err)
-		}
-		s.env = append(s.env, name+"="+value)
-	}
-	if s.Timeout < 0 || s.MaxOutput < 0 || s.Concurrency < 0 {
-		return errors.New("pipe: timeout, max_output and concurrency must not be negative")
-	}
-	if s.Timeout == 0 {
-		s.Timeout = conf.Duration(5 * time.Minute)
-	}
-	if s.MaxOutput == 0 {
-		s.MaxOutput = 4096
-	}
-	if s.Concurrency == 0 {
-		s.Concurrency = 4
+		return fmt.Errorf("pipe: %w", err)
 	}
 	return nil
 }
 
 // Destination implements queue.Destinations.
 func (s *Pipe) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
-	return queue.Destination{Name: s.path + "\x00" + strings.Join(s.args, "\x00"), Concurrency: s.Concurrency}
+	return queue.Destination{Name: s.program.Key(), Concurrency: s.Concurrency}
 }
 
 // UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:
@@ -126,13 +75,7 @@ func (s *Pipe) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if s.Command = d.RemainingArgs(); len(s.Command) == 0 {
 		return d.Err("pipe takes a command, as in: pipe /usr/local/bin/take-declaration --strict")
 	}
-	return conf.Block(d,
-		conf.Text("dir", &s.Dir),
-		conf.Each("env", conf.Pair(&s.Env)),
-		conf.Value("timeout", &s.Timeout),
-		conf.Size("max_output", &s.MaxOutput),
-		conf.Count("concurrency", &s.Concurrency),
-	)
+	return conf.Block(d, append(s.Config.Settings(), conf.Count("concurrency", &s.Concurrency))...)
 }
 
 // Interface guards

@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/program"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -34,11 +35,20 @@ func script(t testing.TB, text string) *Pipe {
 	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s := &Pipe{Command: []string{file, "one argument", "$(touch hacked)"}, Dir: dir, Env: map[string]string{"DIR": dir}}
+	s := &Pipe{Config: program.Config{Command: []string{file, "one argument", "$(touch hacked)"}, Dir: dir, Env: map[string]string{"DIR": dir}}}
 	if err := s.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// limit has the command run only so long.
+func limit(t *testing.T, s *Pipe, timeout conf.Duration) {
+	t.Helper()
+	s.Timeout = timeout
+	if err := s.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestConformance(t *testing.T) {
@@ -115,7 +125,7 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := os.Remove(s.path); err != nil {
+	if err := os.Remove(s.program.Path()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Deliver(context.Background(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org")); queue.OutcomeOf(err) != queue.OutcomeDeferred {
@@ -127,14 +137,14 @@ func TestExitCodes(t *testing.T) {
 // what does not read is not its fault.
 func TestBounds(t *testing.T) {
 	s := script(t, `sleep 1000 & echo $! > "$DIR/child"; sleep 1000`)
-	s.Timeout = conf.Duration(200 * time.Millisecond)
+	limit(t, s, conf.Duration(200*time.Millisecond))
 	began := time.Now()
 	err := s.Deliver(context.Background(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org"))
 	if err == nil || !strings.Contains(err.Error(), "did not end within") || time.Since(began) > 60*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	s = script(t, "exec yes")
-	s.Timeout = conf.Duration(300 * time.Millisecond)
+	limit(t, s, conf.Duration(300*time.Millisecond))
 	out := s.Deliver(context.Background(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org"))
 	if out == nil || len(out.Error()) > 1000 {
 		t.Errorf("%d", len(out.Error()))
@@ -209,7 +219,7 @@ func TestLargeEnvelope(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, s := range []*Pipe{{}, {Command: []string{"/no/such/command"}}, {Command: []string{"true"}, Env: map[string]string{"MSA_USER": "x"}}, {Command: []string{"true"}, Timeout: -1}} {
+	for _, s := range []*Pipe{{}, {Config: program.Config{Command: []string{"/no/such/command"}}}, {Config: program.Config{Command: []string{"true"}, Env: map[string]string{"MSA_USER": "x"}}}, {Config: program.Config{Command: []string{"true"}, Timeout: -1}}} {
 		if err := s.Provision(caddy.Context{}); err == nil {
 			t.Errorf("%+v: no error", s)
 		}

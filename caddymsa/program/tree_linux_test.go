@@ -1,4 +1,4 @@
-package sinkpipe
+package program
 
 import (
 	"os/exec"

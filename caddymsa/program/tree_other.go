@@ -1,6 +1,6 @@
 //go:build !unix
 
-package sinkpipe
+package program
 
 import "os/exec"
 

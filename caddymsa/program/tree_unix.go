@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package sinkpipe
+package program
 
 import (
 	"os/exec"

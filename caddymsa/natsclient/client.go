@@ -1,0 +1,249 @@
+// Package natsclient connects to NATS, for whatever publishes to it.
+package natsclient
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+)
+
+// Config is where and how to publish.
+type Config struct {
+	// URLs of the servers of one cluster, such as tls://nats.example.org:4222. Required.
+	URLs []string `json:"urls,omitempty"`
+	// Subject that is published to. Required.
+	Subject string `json:"subject,omitempty"`
+	// Stream that must be the one that stores it. Default: whichever has the subject.
+	Stream string `json:"stream,omitempty"`
+	// Core publishes without JetStream. Nobody says then whether anybody has it: without a
+	// subscriber at that moment it is lost.
+	Core bool `json:"core,omitempty"`
+	// Credentials is a file with a JWT and its key, as nsc makes them. Default: none.
+	Credentials string `json:"credentials,omitempty"`
+	// Username and Password, or a Token, in the place of Credentials.
+	Username string      `json:"username,omitempty"`
+	Password conf.Secret `json:"password,omitempty"`
+	Token    conf.Secret `json:"token,omitempty"`
+	conf.TLSClient
+	// Timeout is how long storing may take; connecting may take as long, and 5s at most. Default: 30s.
+	Timeout conf.Duration `json:"timeout,omitempty"`
+}
+
+// Settings are the lines of a Caddyfile block:
+//
+//	subject            <subject>
+//	stream             <name>
+//	core
+//	credentials        <file>
+//	username           <name>
+//	password           <password>
+//	token              <token>
+//	ca                 <pem_file...>
+//	server_name        <name>
+//	client_certificate <certificate_file> <key_file>
+//	timeout            <duration>
+func (c *Config) Settings() []conf.Setting {
+	return append(c.TLSClient.Settings(),
+		conf.Text("subject", &c.Subject),
+		conf.Text("stream", &c.Stream),
+		conf.Flag("core", &c.Core),
+		conf.Text("credentials", &c.Credentials),
+		conf.Text("username", &c.Username),
+		conf.Value("password", &c.Password),
+		conf.Value("token", &c.Token),
+		conf.Value("timeout", &c.Timeout),
+	)
+}
+
+// Client publishes to one subject. It is safe for concurrent use.
+type Client struct {
+	urls    string
+	subject string
+	stream  string
+	core    bool
+	timeout time.Duration
+	options []nats.Option
+
+	mu     sync.Mutex
+	conn   *nats.Conn
+	closed bool
+}
+
+// Open checks the configuration and sets the defaults. It does not connect. what is published is for the log.
+func (c *Config) Open(what string, log *zap.Logger) (*Client, error) {
+	if len(c.URLs) == 0 {
+		return nil, errors.New("a URL is required, such as tls://nats.example.org:4222")
+	}
+	if c.Subject == "" || strings.ContainsAny(c.Subject, "*> \t\r\n") || slices.Contains(strings.Split(c.Subject, "."), "") {
+		return nil, fmt.Errorf("subject: %q cannot be published to; use one without wildcards, such as mail.incoming", c.Subject)
+	}
+	if c.Core && c.Stream != "" {
+		return nil, errors.New("core publishes without JetStream: remove it, or stream")
+	}
+	if err := conf.SetDefault(&c.Timeout, conf.Duration(30*time.Second), "timeout"); err != nil {
+		return nil, err
+	}
+	secured := (c.Credentials != "") || c.Username != "" || c.Token != ""
+	for _, text := range c.URLs {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+			return nil, fmt.Errorf("url: %q is not a NATS URL, such as tls://nats.example.org:4222", text)
+		}
+		if u.User != nil {
+			return nil, errors.New("url: set username and password, or token, which are not logged")
+		}
+		if u.Scheme == "nats" && !conf.IsLoopback(u.Hostname()) {
+			if secured && c.Credentials == "" {
+				return nil, fmt.Errorf("url: the password would go to %s in clear; use tls://%s", u.Host, u.Host)
+			}
+			log.Warn(what+" may go to the NATS server in clear; tls:// makes sure that they do not", zap.String("server", u.Host))
+		}
+	}
+	if c.Core {
+		log.Warn(what+" are published without JetStream: one that nobody subscribes to at that moment is lost", zap.String("subject", c.Subject))
+	}
+	options, err := c.options(log)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{urls: strings.Join(c.URLs, ","), subject: c.Subject, stream: c.Stream, core: c.Core, timeout: time.Duration(c.Timeout), options: options}, nil
+}
+
+func (c *Config) options(log *zap.Logger) ([]nats.Option, error) {
+	options := []nats.Option{
+		nats.Name("caddy-msa"), nats.Timeout(min(time.Duration(c.Timeout), 5*time.Second)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		nats.ReconnectBufSize(-1), // what cannot be sent now is tried again by whoever publishes
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("connection to NATS lost", zap.Error(err))
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error("NATS", zap.Error(err)) }),
+	}
+	if c.Credentials != "" {
+		options = append(options, nats.UserCredentials(c.Credentials))
+	}
+	password, err := c.Password.Resolve("password", log)
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.Token.Resolve("token", log)
+	if err != nil {
+		return nil, err
+	}
+	if c.Username != "" {
+		options = append(options, nats.UserInfo(c.Username, password.Value()))
+	}
+	if c.Token != "" {
+		options = append(options, nats.Token(token.Value()))
+	}
+	if !c.TLSClient.IsZero() {
+		config, err := c.TLSClient.Config()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, func(o *nats.Options) error { o.TLSConfig = config; return nil })
+	}
+	return options, nil
+}
+
+// Name is where it publishes.
+func (c *Client) Name() string { return c.urls + " " + c.subject }
+
+// Subject that it publishes to.
+func (c *Client) Subject() string { return c.subject }
+
+// Connect returns the connection, which mends itself once it was there.
+func (c *Client) Connect() (*nats.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil && !c.conn.IsClosed() {
+		if !c.conn.IsConnected() {
+			return nil, errors.Join(errors.New("not connected"), c.conn.LastError())
+		}
+		return c.conn, nil
+	}
+	conn, err := nats.Connect(c.urls, c.options...)
+	if err != nil {
+		return nil, err
+	}
+	if c.closed { // what was under way ends with its own
+		time.AfterFunc(2*c.timeout, conn.Close)
+		return conn, nil
+	}
+	c.conn = conn
+	return conn, nil
+}
+
+// Close closes the connection.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.conn != nil {
+		c.conn.Close()
+	}
+}
+
+// Peer says who is at the other end of a connection, and with what TLS.
+func Peer(conn *nats.Conn) (host, address, secured string) {
+	if state, err := conn.TLSConnectionState(); err == nil {
+		secured = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+	}
+	return conn.ConnectedServerName(), conn.ConnectedAddr(), secured
+}
+
+// Publish returns when the stream, or without JetStream the server, has it. ack is nil without JetStream.
+func (c *Client) Publish(ctx context.Context, conn *nats.Conn, m *nats.Msg) (ack *jetstream.PubAck, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if c.core {
+		if err := conn.PublishMsg(m); err != nil {
+			return nil, err
+		}
+		return nil, conn.FlushWithContext(ctx) // the server has read it
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	o := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0)} // whoever publishes tries again
+	if c.stream != "" {
+		o = append(o, jetstream.WithExpectStream(c.stream))
+	}
+	return js.PublishMsg(ctx, m, o...)
+}
+
+// tooLargeForStream is the error code of JetStream for a message over the stream's max_msg_size.
+const tooLargeForStream = 10054
+
+// IsTooLarge tells whether an error of Publish is about the message's size.
+func IsTooLarge(err error) bool {
+	said, ok := errors.AsType[jetstream.JetStreamError](err)
+	return errors.Is(err, nats.ErrMaxPayload) || ok && said.APIError() != nil && said.APIError().ErrorCode == tooLargeForStream
+}
+
+// IsUnreachable tells whether an error of Publish concerns everybody: no connection, nobody who stores the subject, or a connection that was lost.
+func IsUnreachable(conn *nats.Conn, err error) bool {
+	if !conn.IsConnected() { // it was lost meanwhile, and none is there in its place
+		return true
+	}
+	for _, all := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrAuthorization} {
+		if errors.Is(err, all) {
+			return true
+		}
+	}
+	return false
+}

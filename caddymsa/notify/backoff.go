@@ -31,8 +31,8 @@ const refusedInRow = 5
 type receiver struct {
 	failures int             // since the last success, that count against it
 	failing  map[string]bool // the lanes that failed since then, some of them
-	since    time.Time // of the first failure
-	told     time.Time // the last success
+	since    time.Time       // of the first failure
+	told     time.Time       // the last success
 	down     bool
 	until    time.Time // it is left alone, if down
 }

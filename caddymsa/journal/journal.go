@@ -36,6 +36,12 @@ type Cursors interface {
 	DropCursor(ctx context.Context, name string) error
 }
 
+// CursorLister is what Cursors can be besides: it knows their names.
+type CursorLister interface {
+	// CursorNames returns those that begin with prefix.
+	CursorNames(ctx context.Context, prefix string) ([]string, error)
+}
+
 // Keeper bounds a journal.
 type Keeper interface {
 	// SetLimits says how much is kept from now on. Until it is called the spool forgets nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,12 @@ func (s *spoolTest) testJournalCursors() {
 	s.reopen()
 	at("hook", facts[4].Position)
 	at("other", facts[19].Position)
+	if l, ok := s.OpenSpool.(journal.CursorLister); ok {
+		names, err := l.CursorNames(background, "ho")
+		if err != nil || !slices.Equal(names, []string{"hook"}) {
+			s.Errorf("cursors %q, %v", names, err)
+		}
+	}
 	s.journal().SetLimits(journal.Limits{Keep: time.Hour})
 	s.eventually("what the follower has heard of is forgotten", func() bool { return s.stat().Facts == 15 })
 	rest, _ := follow(s, s.journal(), facts[4].Position)

@@ -132,7 +132,11 @@ func (t *tail) before(l *lane) (journal.Position, error) {
 
 // loadAside reads the lanes that were put aside before.
 func (t *tail) loadAside(ctx context.Context) error {
-	for slot := range slots {
+	taken, err := t.slotsTaken(ctx)
+	if err != nil {
+		return err
+	}
+	for _, slot := range taken {
 		name := t.slotName(slot)
 		at, err := t.Journal.Cursor(ctx, name)
 		if err != nil {

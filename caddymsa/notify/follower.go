@@ -65,6 +65,8 @@ type Status struct {
 	Next time.Time
 	// Error is the last failure, until something was told.
 	Error string
+	// Told: all that happened before then was told.
+	Told time.Time
 }
 
 // Follower tells of the facts of one journal.

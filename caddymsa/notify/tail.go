@@ -44,6 +44,8 @@ type tail struct {
 	starved  []*lane // put aside, for which the journal has still to be asked
 
 	lastError string
+	atEnd     time.Time // when the journal had nothing more
+	allTold   time.Time // when moreover nothing waited
 	toldOff   time.Time // when the log had the last line about a failure
 }
 
@@ -195,6 +197,7 @@ func (t *tail) read(now time.Time) (more bool) {
 		t.ahead.reached(t.readTo)
 	}
 	if len(facts) == 0 {
+		t.atEnd = now
 		t.ahead, t.nextRead = ahead{}, now.Add(pollWait)
 		return false
 	}
@@ -279,7 +282,10 @@ func (t *tail) complain(text string, fields ...zap.Field) {
 
 // publish has others see how far it is.
 func (t *tail) publish() {
-	s := Status{Active: true, Down: t.receiver.down, Next: t.receiver.until, Error: t.lastError, Waiting: t.waiting.Len() + t.ahead.count}
+	if !t.atEnd.IsZero() && t.inFlight == 0 && len(t.lanes) == 0 {
+		t.allTold = t.atEnd
+	}
+	s := Status{Active: true, Told: t.allTold, Down: t.receiver.down, Next: t.receiver.until, Error: t.lastError, Waiting: t.waiting.Len() + t.ahead.count}
 	oldest := func(at time.Time) {
 		if s.Oldest.IsZero() || at.Before(s.Oldest) {
 			s.Oldest = at

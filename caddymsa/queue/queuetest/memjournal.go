@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
@@ -179,6 +180,20 @@ func (s *MemSpool) DropCursor(ctx context.Context, name string) error {
 	return nil
 }
 
+// CursorNames implements journal.CursorLister.
+func (s *MemSpool) CursorNames(ctx context.Context, prefix string) (names []string, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	for name := range s.journal.cursors {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // SetLimits implements journal.Keeper.
 func (s *MemSpool) SetLimits(l journal.Limits) {
 	s.mu.Lock()
@@ -282,4 +297,6 @@ func (s *MemSpool) loseClaims() {
 var (
 	_ journal.Journal = (*MemSpool)(nil)
 	_ journal.Claimer = (*MemSpool)(nil)
+
+	_ journal.CursorLister = (*MemSpool)(nil)
 )

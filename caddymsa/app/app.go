@@ -56,6 +56,7 @@ type App struct {
 	generation *generation
 	spool      caddymsa.SpoolModule
 	delivery   *delivery
+	notifiers  *notifiers
 	bindings   []*binding
 	gates      []string
 	stamp      string // see stampRoutes
@@ -186,6 +187,9 @@ func (app *App) Start() (err error) {
 	if app.delivery, err = openStore(app, app.spool); err != nil {
 		return app.setting(fmt.Errorf("spool: %w", err))
 	}
+	if err = app.beginNotifiers(); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
 		if err = srv.start(); err != nil {
@@ -206,6 +210,7 @@ func (app *App) Start() (err error) {
 	app.events.start()
 	app.started = true
 	app.delivery.push()
+	app.notifiers = app.startNotifiers(app.delivery.store)
 	app.drainFormer()
 	for _, b := range app.bindings {
 		b.push()
@@ -248,6 +253,7 @@ func (app *App) release(ctx context.Context) {
 		_, _ = gates.Delete(name)
 	}
 	app.gates = nil
+	app.notifiers.stop(ctx, time.Duration(app.GracePeriod))
 	for _, f := range app.former { // which calls under way may still look at, as at delivery
 		f.end(ctx)
 	}

@@ -15,6 +15,7 @@ import (
 // in it is delivered by the routes of the configuration that is in charge now.
 type formerSpool struct {
 	d    *delivery
+	n    *notifiers
 	once sync.Once
 	stop chan struct{}
 }
@@ -46,6 +47,7 @@ func (app *App) drainFormer() {
 		}
 		f := &formerSpool{d: &delivery{app: app, store: s, interrupt: make(chan struct{}), former: true}, stop: make(chan struct{})}
 		f.d.push()
+		f.n = app.startNotifiers(s)
 		app.former = append(app.former, f)
 		go f.watch()
 	}
@@ -62,10 +64,16 @@ func (app *App) drainFormer() {
 // watch ends when the spool is empty, or another configuration has taken over.
 func (f *formerSpool) watch() {
 	s, log := f.d.store, f.d.app.log
-	var told time.Time
+	var told, emptied time.Time
 	for {
 		messages, octets, err := queue.Guard(s.spool, log).Size(context.Background())
-		if err == nil && messages == 0 && s.finish(f.d) {
+		switch {
+		case err != nil || messages > 0:
+			emptied = time.Time{}
+		case emptied.IsZero():
+			emptied = time.Now()
+		}
+		if !emptied.IsZero() && f.n.toldSince(emptied) && s.finish(f.d) {
 			log.Info("a former configuration's spool is empty and is closed", zap.String("spool", s.key))
 			f.end(context.Background())
 			return
@@ -87,6 +95,7 @@ func (f *formerSpool) watch() {
 func (f *formerSpool) end(ctx context.Context) {
 	f.once.Do(func() {
 		close(f.stop)
+		f.n.stop(ctx, time.Duration(f.d.app.GracePeriod))
 		f.d.release(ctx)
 	})
 }

@@ -13,7 +13,7 @@ import (
 // metrics are made once a process, so that they survive reloads; each
 // configuration's registry gets them. No label is a user, an address or an id.
 var metrics = struct {
-	connections, refusedConnections, auth, authFailures, messages, refusals, acceptedOctets, attempts, copiesFailed *prometheus.CounterVec
+	connections, refusedConnections, auth, authFailures, messages, refusals, acceptedOctets, attempts, copiesFailed, notified *prometheus.CounterVec
 
 	openSessions   *prometheus.GaugeVec
 	attemptSeconds *prometheus.HistogramVec
@@ -27,6 +27,7 @@ var metrics = struct {
 	acceptedOctets:     counter("accepted_octets_total", "Octets of accepted messages.", "server"),
 	attempts:           counter("delivery_attempts_total", "Recipients of delivery attempts, by outcome.", "route", "outcome"),
 	copiesFailed:       counter("copies_failed_total", "Copies that were given up: refused for good, or expired.", "copy"),
+	notified:           counter("notify_events_total", "Attempts to tell a notifier of an event: told, failed (it is tried again) or given_up.", "server", "notifier", "result"),
 	openSessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "caddy", Subsystem: "msa", Name: "sessions",
 		Help: "Sessions that are open."}, []string{"server"}),
 	attemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "msa", Name: "delivery_attempt_seconds",
@@ -87,7 +88,7 @@ func (spoolCollector) Collect(values chan<- prometheus.Metric) {
 // registerMetrics gives a configuration's registry the process's collectors.
 func registerMetrics(reg *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{metrics.connections, metrics.refusedConnections, metrics.auth, metrics.authFailures, metrics.messages, metrics.refusals,
-		metrics.acceptedOctets, metrics.attempts, metrics.copiesFailed, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}, certs.Collector{}} {
+		metrics.acceptedOctets, metrics.attempts, metrics.notified, notifyCollector{}, metrics.copiesFailed, metrics.openSessions, metrics.attemptSeconds, spoolCollector{}, certs.Collector{}} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return err

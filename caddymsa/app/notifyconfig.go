@@ -50,8 +50,8 @@ type NotifyConfig struct {
 	log      *zap.Logger
 }
 
-// events are what On can have.
-var events = []string{
+// notifyEvents are what On can have.
+var notifyEvents = []string{
 	string(journal.Accepted), string(journal.Deferred), string(journal.Delivered), string(journal.Failed), string(journal.Expired),
 	string(journal.Bounced), string(journal.Told), string(journal.Untold), string(journal.Held), string(journal.Released), string(journal.Retried), string(journal.Rerouted),
 	string(journal.Deleted), string(journal.Moved), string(journal.Refused),
@@ -76,7 +76,7 @@ func (c *NotifyConfig) provision(ctx caddy.Context, srv *Server) error {
 	}
 	c.on = make(map[journal.Kind]bool)
 	for _, name := range c.On {
-		if err := conf.OneOf(name, events...); err != nil {
+		if err := conf.OneOf(name, notifyEvents...); err != nil {
 			return fmt.Errorf("on: %w", err)
 		}
 		c.on[journal.Kind(name)] = true

@@ -142,14 +142,22 @@ func (n *notifiers) toldSince(at time.Time) bool {
 // errNoJournal is of a spool that keeps none.
 var errNoJournal = errors.New("notify: this spool keeps no journal, and what others are told comes out of it; use spool file or spool postgres, or remove notify")
 
-// checkNotifiers refuses notifiers without a journal.
-func (app *App) checkNotifiers() error {
-	if _, ok := app.delivery.store.spool.(journal.Journal); ok {
-		return nil
-	}
+// beginning is how long a start waits for the journal.
+const beginning = 5 * time.Second
+
+// beginNotifiers has those that are new hear of all that happens from now on. It refuses notifiers without a journal.
+func (app *App) beginNotifiers() error {
+	ctx, cancel := context.WithTimeout(app.ctx, beginning)
+	defer cancel()
 	for _, srv := range app.Servers {
-		if len(srv.Notify) > 0 {
-			return errNoJournal
+		for _, c := range srv.Notify {
+			j, ok := app.delivery.store.spool.(journal.Journal)
+			if !ok {
+				return errNoJournal
+			}
+			if err := notify.Begin(ctx, j, c.cursor); err != nil { // it does so later
+				c.log.Warn("the journal does not answer; a notifier that is new begins once it does", zap.Error(err))
+			}
 		}
 	}
 	return nil

@@ -57,6 +57,8 @@ type Server struct {
 	Routes []*RouteConfig `json:"routes,omitempty"`
 	// Copies are where messages go too, beside their routes. Default: nowhere.
 	Copies []*CopyConfig `json:"copies,omitempty"`
+	// Notify are those who are told what becomes of messages. Default: nobody.
+	Notify []*NotifyConfig `json:"notify,omitempty"`
 	// Bounces is where delivery status notifications go. Default: the routes, by recipient.
 	Bounces *RouteConfig `json:"bounces,omitempty"`
 
@@ -150,6 +152,9 @@ func (srv *Server) provision(ctx caddy.Context, tlsApp *caddytls.TLS) (err error
 		return err
 	}
 	if err := srv.provisionCopies(ctx); err != nil {
+		return err
+	}
+	if err := srv.provisionNotifiers(ctx); err != nil {
 		return err
 	}
 	if err := srv.provisionTLS(ctx); err != nil {

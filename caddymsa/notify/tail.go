@@ -61,22 +61,31 @@ func newTail(ctx context.Context, f *Follower) *tail {
 
 // begin goes to where the follower was, or for a new one to the end of the journal.
 func (t *tail) begin(ctx context.Context) error {
-	at, err := t.Journal.Cursor(ctx, t.Name)
+	at, err := begin(ctx, t.Journal, t.Name)
 	if err != nil {
 		return err
 	}
-	if at == "" {
-		stat, err := t.Journal.Stat(ctx)
-		if err != nil {
-			return err
-		}
-		at = stat.End
-		if err := t.Journal.SetCursor(ctx, t.Name, at); err != nil {
-			return err
-		}
-	}
 	t.readTo, t.saved = at, at
 	return t.loadAside(ctx)
+}
+
+// Begin has a follower that is new hear of what comes from now on.
+func Begin(ctx context.Context, j Journal, name string) (err error) {
+	defer recovered(zap.NewNop(), &err)
+	_, err = begin(ctx, j, name)
+	return err
+}
+
+func begin(ctx context.Context, j Journal, name string) (journal.Position, error) {
+	at, err := j.Cursor(ctx, name)
+	if err != nil || at != "" {
+		return at, err
+	}
+	stat, err := j.Stat(ctx)
+	if err != nil {
+		return "", err
+	}
+	return stat.End, j.SetCursor(ctx, name, stat.End)
 }
 
 // follow tells until it is to stop, or another node may follow.

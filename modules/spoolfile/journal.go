@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,6 +188,35 @@ func (s *Store) DropCursor(ctx context.Context, name string) error {
 		return err
 	}
 	return s.commit(&change{writes: []edit{{key: bookKey(bookCursor, name)}}, patient: true})
+}
+
+// CursorNames implements journal.CursorLister.
+func (s *Store) CursorNames(ctx context.Context, prefix string) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return retried(ctx, s, func() (names []string, err error) {
+		eng, err := s.engine()
+		if err != nil {
+			return nil, err
+		}
+		err = eng.read(func(db *pebble.DB) error {
+			it, err := db.NewIter(&pebble.IterOptions{LowerBound: bookKey(bookCursor, prefix), UpperBound: bookKey(bookCursor+1, "")})
+			if err != nil {
+				return err
+			}
+			names = nil
+			for ok := it.First(); ok; ok = it.Next() {
+				name := string(it.Key()[len(bookKey(bookCursor, "")):])
+				if !strings.HasPrefix(name, prefix) {
+					break
+				}
+				names = append(names, name)
+			}
+			return errors.Join(it.Error(), it.Close())
+		})
+		return names, eng.met(err)
+	})
 }
 
 // recorded tells whether a change was stored whose commit broke off: its facts are there with it, or neither is.

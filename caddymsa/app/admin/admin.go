@@ -26,6 +26,7 @@ func init() {
 //	GET  /msa/queue-content/<id>       the message, where show_content is set
 //	POST /msa/queue-actions/<action>   hold, release, retry, reroute, bounce or delete
 //	GET  /msa/lanes                    lists the lanes, with what waits there and why
+//	GET  /msa/notify                   says how far others were told what became of messages
 //	POST /msa/lane-actions/<action>    pause, resume or probe
 //	GET  /msa/health                   says whether messages can be accepted, and why not
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
@@ -47,6 +48,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/queue", Handler: get(serveQueue)},
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
+		{Pattern: "/msa/notify", Handler: get(serveNotify)},
 		{Pattern: "/msa/spool/check", Handler: get(serveSpoolCheck)},
 		{Pattern: "/msa/health", Handler: caddy.AdminHandlerFunc(serveHealth)},
 		{Pattern: "/msa/spool/move", Handler: caddy.AdminHandlerFunc(serveSpoolMove)},

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -30,6 +31,8 @@ type Part struct {
 	// With existing, one that would be made is an error.
 	OpenSpool func(ctx context.Context, name string, existing bool) (key string, spool queue.OpenSpool, leave func(), err error)
 	Servers   []Server // by name
+	// Notifiers is how far others were told of messages.
+	Notifiers func() []adminapi.Notifier
 	// Held is told of a message that the operator has put on hold.
 	Held func(e *queue.Entry, reason, by string)
 }

@@ -43,6 +43,7 @@ func init() {
 //		policy     [@<name>] [log_only] <policy> ...
 //		deliver    [@<name>] <sink> ... { queue { ... } ; unqueued [<timeout>] ; address_map <map> ... }
 //		copy       [@<name>] <sink> ... { name <name> ; queue { ... } ; to <address> ; sender <address> ; notifications }
+//		notify     [@<name>] <notifier> ... { name <name> ; on <events...> ; match ... ; concurrency <n> }
 //		bounces    [@<name>] <sink> ...
 //		received   full | no_client | hashed
 //		newlines   refuse | normalize
@@ -164,6 +165,7 @@ func (p *serverParser) settings() []conf.Setting {
 		conf.Each("policy", p.policy),
 		conf.Each("deliver", p.deliver),
 		conf.Each("copy", p.copy),
+		conf.Each("notify", p.notify),
 		conf.Func("bounces", p.bounces),
 		conf.Word("received", &srv.Received, "full", "no_client", "hashed"),
 		conf.Word("newlines", &srv.Newlines, "refuse", "normalize"),

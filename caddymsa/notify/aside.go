@@ -13,7 +13,7 @@ import (
 
 // A lane that fails while others do not is put aside: it gets a cursor of its own, and the follower's goes on.
 const (
-	slots    = 1024
+	maxSlots = 1024
 	maxAside = 50 // events in memory of a lane that was put aside; what follows stays in the journal
 	// patience is how long a lane that fails may hold the follower's cursor.
 	patience = 5 * time.Second
@@ -51,7 +51,7 @@ func (t *tail) putAside(now time.Time) {
 
 // freeSlot finds one. Where all are taken, the lane gives way that has failed for longest; -1: none has for long enough.
 func (t *tail) freeSlot(now time.Time) int {
-	if i := slices.Index(t.slots[:], nil); i >= 0 {
+	if i := slices.Index(t.slots, nil); i >= 0 {
 		return i
 	}
 	var worst *lane

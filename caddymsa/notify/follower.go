@@ -39,6 +39,8 @@ type Options struct {
 	Concurrency int
 	// Observe is told of each attempt. Nil: nobody is.
 	Observe func(Result)
+
+	slots int // how many lanes can be put aside; 0: maxSlots
 }
 
 // Result is how an attempt to tell ended.
@@ -85,6 +87,9 @@ type Follower struct {
 
 // Start begins to follow.
 func Start(o Options) *Follower {
+	if o.slots == 0 {
+		o.slots = maxSlots
+	}
 	f := &Follower{Options: o, stopping: make(chan struct{}), done: make(chan struct{})}
 	f.calls, f.cancel = context.WithCancel(context.Background())
 	go f.run()

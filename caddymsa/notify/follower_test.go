@@ -320,6 +320,8 @@ func TestRefused(t *testing.T) {
 func TestGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpool(t)
+		const slots = 50
+		s.o.slots = slots
 		s.r.say(func(_ context.Context, e *Event) error {
 			if strings.HasPrefix(e.Fact.ID, "BAD") {
 				return errNo

@@ -60,13 +60,13 @@ func forget(ctx context.Context, j Journal, follower string, cursors []string) e
 func (t *tail) slotsTaken(ctx context.Context) (taken []int, err error) {
 	l, ok := t.Journal.(journal.CursorLister)
 	if !ok {
-		for slot := range slots {
+		for slot := range t.slots {
 			taken = append(taken, slot)
 		}
 		return taken, nil
 	}
 	names, err := l.CursorNames(ctx, t.Name+"/")
-	for slot := range slots {
+	for slot := range t.slots {
 		if slices.Contains(names, t.slotName(slot)) {
 			taken = append(taken, slot)
 		}

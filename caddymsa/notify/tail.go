@@ -30,7 +30,7 @@ type tail struct {
 	lanes   map[string]*lane
 	ready   *list.List     // of *lane: that have events and did not fail
 	failing map[*lane]bool // that have events and failed
-	slots   [slots]*lane   // that were put aside
+	slots   []*lane        // that were put aside
 
 	receiver receiver // unless each user has one
 	inFlight int
@@ -55,7 +55,7 @@ type result struct {
 }
 
 func newTail(ctx context.Context, f *Follower) *tail {
-	return &tail{Follower: f, ctx: ctx, waiting: list.New(), lanes: make(map[string]*lane), ready: list.New(), failing: make(map[*lane]bool),
+	return &tail{Follower: f, ctx: ctx, waiting: list.New(), lanes: make(map[string]*lane), ready: list.New(), failing: make(map[*lane]bool), slots: make([]*lane, f.Options.slots),
 		results: make(chan result, f.Concurrency)}
 }
 

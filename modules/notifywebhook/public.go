@@ -20,6 +20,9 @@ type allowed struct {
 
 func parseAllowed(text string) (allowed, error) {
 	a := allowed{host: text, port: "443"}
+	if strings.Contains(text, "/") {
+		return a, fmt.Errorf("%q is not a host name; write one without https:// and path, such as hooks.example.org", text)
+	}
 	if i := strings.LastIndexByte(text, ':'); i >= 0 {
 		a.host, a.port = text[:i], text[i+1:]
 		if p, err := netip.ParseAddrPort("0.0.0.0:" + a.port); err != nil || p.Port() == 0 {

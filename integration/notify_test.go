@@ -27,8 +27,8 @@ import (
 // hookSecret is of the receivers under test.
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// event is what a receiver hears.
-type event struct {
+// statusEvent is what a receiver hears.
+type statusEvent struct {
 	ID    string
 	Event struct {
 		Type      string
@@ -45,12 +45,12 @@ type event struct {
 	}
 }
 
-// events reads lines of JSON.
-func events(t testing.TB, text []byte) (all []event) {
+// statusEvents reads lines of JSON.
+func statusEvents(t testing.TB, text []byte) (all []statusEvent) {
 	t.Helper()
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
-		var e event
+		var e statusEvent
 		if err := json.Unmarshal(lines.Bytes(), &e); err == nil { // or it was killed in the midst of it
 			all = append(all, e)
 		}
@@ -59,7 +59,7 @@ func events(t testing.TB, text []byte) (all []event) {
 }
 
 // told are the types of the events of a message, in the order in which they came, repeats left out.
-func told(all []event, id string) (types []string) {
+func told(all []statusEvent, id string) (types []string) {
 	seen := make(map[string]bool)
 	for _, e := range all {
 		if e.Event.Data.QueueID == id && !seen[e.ID] {
@@ -79,7 +79,7 @@ type statusHook struct {
 func newStatusHook(t *testing.T) *statusHook {
 	const modules = "/usr/local/lib/msa-npm/node_modules"
 	if _, err := os.Stat(modules + "/standardwebhooks"); err != nil {
-		installed.Missing(t, "standardwebhooks of npm, in "+modules)
+		installed.Lack(t, "npm:standardwebhooks", err)
 	}
 	script, err := filepath.Abs("clients/statushook.js")
 	if err != nil {
@@ -112,8 +112,10 @@ func (h *statusHook) lines(name string) []byte {
 // verifies it. The spool's kind makes no difference.
 func TestNotifyWebhook(t *testing.T) {
 	for name, spool := range map[string]func(t *testing.T, s *server) string{
-		"file":     func(_ *testing.T, s *server) string { return "spool file " + s.dir + "/spool" },
-		"postgres": func(t *testing.T, _ *server) string { return "spool postgres " + postgres.Start(t).DSN() + " {\n\tlease 10s\n\t}" },
+		"file": func(_ *testing.T, s *server) string { return "spool file " + s.dir + "/spool" },
+		"postgres": func(t *testing.T, _ *server) string {
+			return "spool postgres " + postgres.Start(t).DSN() + " {\n\tlease 10s\n\t}"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,11 +188,11 @@ func TestNotifyWebhook(t *testing.T) {
 			load.Wait()
 			deferred := s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@bad.example", letter("deferred"))
 
-			var all []event
+			var all []statusEvent
 			want := []string{"message.accepted", "message.delivered"}
 			complete := func(id string) bool { return slices.Equal(told(all, id), want) }
 			awaitProbe(t, "all to be told", func() bool {
-				all = events(t, h.lines("heard"))
+				all = statusEvents(t, h.lines("heard"))
 				return !slices.ContainsFunc(accepted, func(id string) bool { return len(told(all, id)) < len(want) })
 			})
 			for _, id := range accepted {
@@ -202,7 +204,7 @@ func TestNotifyWebhook(t *testing.T) {
 				t.Errorf("%d messages are few", len(accepted))
 			}
 			await(t, "deferrals to be told", func() bool {
-				all = events(t, h.lines("heard"))
+				all = statusEvents(t, h.lines("heard"))
 				got := told(all, deferred)
 				return len(got) > 2 && got[0] == "message.accepted" && got[1] == "message.deferred" && got[2] == "message.deferred"
 			})
@@ -221,7 +223,7 @@ func TestNotifyWebhook(t *testing.T) {
 	}
 }
 
-func distinct(all []event) int {
+func distinct(all []statusEvent) int {
 	ids := make(map[string]bool)
 	for _, e := range all {
 		ids[e.ID] = true
@@ -248,11 +250,11 @@ func TestNotifyLag(t *testing.T) {
 		ids = append(ids, s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@example.net", letter(fmt.Sprint(i))))
 	}
 	s.mail("bob@example.net", len(ids))
-	heard := func() []event {
+	heard := func() []statusEvent {
 		b, _ := os.ReadFile(filepath.Join(s.dir, "heard"))
-		var all []event
+		var all []statusEvent
 		for line := range bytes.Lines(b) {
-			var e event
+			var e statusEvent
 			if err := json.Unmarshal(line, &e.Event); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
@@ -308,8 +310,7 @@ func TestNotifyLag(t *testing.T) {
 // NATS stores each event once, through the end of the server and of the broker.
 func TestNotifyNATS(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
-	d := natsDaemon(t, address)
+	d, address, js := startNATS(t)
 	s := start(t, layout{msa: `
 	notify nats nats://` + address + ` {
 		on accepted delivered
@@ -317,15 +318,6 @@ func TestNotifyNATS(t *testing.T) {
 		stream STATUS
 		timeout 2s
 	}`})
-	conn, err := nats.Connect("nats://"+address, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "STATUS", Subjects: []string{"status.>"}})
 	if err != nil {
 		t.Fatal(err)
@@ -343,7 +335,7 @@ func TestNotifyNATS(t *testing.T) {
 	send()
 	d.run()
 	send()
-	var all []event
+	var all []statusEvent
 	awaitProbe(t, "all events", func() bool {
 		all = nil
 		info, err := stream.Info(t.Context())
@@ -355,7 +347,7 @@ func TestNotifyNATS(t *testing.T) {
 			if err != nil {
 				return false
 			}
-			e := event{ID: m.Header.Get(nats.MsgIdHdr)}
+			e := statusEvent{ID: m.Header.Get(nats.MsgIdHdr)}
 			if err := json.Unmarshal(m.Data, &e.Event); err != nil || e.Event.Type != m.Header.Get("MSA-Event") {
 				t.Fatalf("%s: %v", m.Data, err)
 			}
@@ -382,13 +374,14 @@ func TestNotifyUserPrivate(t *testing.T) {
 	url := atomic.Pointer[string]{}
 	set := func(u string) { url.Store(&u) }
 	set("https://" + local + "/")
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]any{"user": "alice@example.org", "attributes": map[string]string{"webhook_url": *url.Load()}})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"ok": true, "user": "alice@example.org", "attributes": map[string]string{"webhook_url": *url.Load()}})
 	}))
 	defer backend.Close()
 	s := start(t, layout{auth: "auth {\n\t\thttp " + backend.URL + "\n\t}", msa: `
 	notify user_webhook {
-		allow localhost:` + port(place) + ` 127.0.0.1:` + port(place) + `
+		allow localhost:` + port(place) + `
 	}`})
 	trust := s.tlsConfig()
 	send := func() {

@@ -374,4 +374,6 @@ func (s *Store) renumber(ctx context.Context, conn *pgx.Conn) error {
 var (
 	_ journal.Journal = (*Store)(nil)
 	_ journal.Claimer = (*Store)(nil)
+
+	_ journal.CursorLister = (*Store)(nil)
 )

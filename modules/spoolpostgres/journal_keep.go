@@ -292,6 +292,18 @@ func (s *Store) SetCursor(ctx context.Context, name string, p journal.Position) 
 	return err
 }
 
+// CursorNames implements journal.CursorLister.
+func (s *Store) CursorNames(ctx context.Context, prefix string) (names []string, err error) {
+	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
+		rows, err := db.Query(ctx, "SELECT name FROM msa_cursor WHERE starts_with(name, $1) ORDER BY name", prefix)
+		if err == nil {
+			names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		return err
+	})
+	return names, err
+}
+
 // DropCursor implements journal.Cursors.
 func (s *Store) DropCursor(ctx context.Context, name string) error {
 	err := s.ask(ctx, func(ctx context.Context, _ *pgxpool.Pool) error {

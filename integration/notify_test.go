@@ -77,16 +77,12 @@ type statusHook struct {
 }
 
 func newStatusHook(t *testing.T) *statusHook {
-	const modules = "/usr/local/lib/msa-npm/node_modules"
-	if _, err := os.Stat(modules + "/standardwebhooks"); err != nil {
-		installed.Lack(t, "npm:standardwebhooks", err)
-	}
 	script, err := filepath.Abs("clients/statushook.js")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
-	d := newDaemon(t, map[string]string{"mode": "200"}, need(t, "env"), "MODULES="+modules, "SECRET="+hookSecret, "PORT="+port(address), need(t, "node"), script, "$D")
+	d := newDaemon(t, map[string]string{"mode": "200"}, need(t, "env"), installed.NPMPath, "SECRET="+hookSecret, "PORT="+port(address), need(t, "standardwebhooks"), script, "$D")
 	d.serves = listening(address)
 	d.run()
 	return &statusHook{d, "http://" + address + "/status?key=hidden"}
@@ -243,7 +239,8 @@ func TestNotifyLag(t *testing.T) {
 	}
 	notify pipe sh -c "cat >> $DIR/heard; echo >> $DIR/runs" {
 		on accepted delivered
-	}`})
+	}
+	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}`})
 	trust := s.tlsConfig()
 	var ids []string
 	for i := range 5 {
@@ -317,7 +314,8 @@ func TestNotifyNATS(t *testing.T) {
 		subject status.mail
 		stream STATUS
 		timeout 2s
-	}`})
+	}
+	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}`})
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "STATUS", Subjects: []string{"status.>"}})
 	if err != nil {
 		t.Fatal(err)

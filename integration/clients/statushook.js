@@ -2,7 +2,7 @@
 // file "mode"; what it took, in "heard", a line of JSON each, before it answers.
 const fs = require("fs");
 const http = require("http");
-const { Webhook } = require(process.env.MODULES + "/standardwebhooks");
+const { Webhook } = require("standardwebhooks");
 
 const [port, dir] = [Number(process.env.PORT), process.argv[2]];
 const hook = new Webhook(process.env.SECRET);

@@ -15,6 +15,9 @@ type Program struct {
 // NodePath is where Debian's packages of Node are.
 const NodePath = "NODE_PATH=/usr/share/nodejs"
 
+// NPMPath is where .ci/run installs packages of npm.
+const NPMPath = "NODE_PATH=/usr/local/lib/msa-npm/node_modules"
+
 // EximDir is where .ci/run unpacks Exim, which cannot be installed beside Postfix.
 const EximDir = "/usr/local/lib/msa-exim"
 
@@ -51,7 +54,8 @@ var catalogue = map[string]Program{
 	"smtptest":           {Program: "smtptest", Package: "cyrus-clients", Dirs: []string{"/usr/lib/cyrus/bin"}, Args: []string{"-h"}, Says: []string{"Usage: smtptest"}},
 	"strace":             {Program: "strace", Package: "strace", Args: []string{"-V"}, Says: []string{"strace -- version"}},
 	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
-	"swaks": {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
+	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
+	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
 }
 
 // dovecot is Dovecot with one of its programs, which are of packages of their own.

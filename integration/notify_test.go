@@ -184,6 +184,7 @@ func TestNotifyWebhook(t *testing.T) {
 			load.Wait()
 			deferred := s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@bad.example", letter("deferred"))
 
+			sent := time.Now()
 			var all []statusEvent
 			want := []string{"message.accepted", "message.delivered"}
 			complete := func(id string) bool { return slices.Equal(told(all, id), want) }
@@ -191,6 +192,7 @@ func TestNotifyWebhook(t *testing.T) {
 				all = statusEvents(t, h.lines("heard"))
 				return !slices.ContainsFunc(accepted, func(id string) bool { return len(told(all, id)) < len(want) })
 			})
+			t.Logf("all told after %v", time.Since(sent))
 			for _, id := range accepted {
 				if !complete(id) {
 					t.Errorf("%s: %q", id, told(all, id))
@@ -202,8 +204,9 @@ func TestNotifyWebhook(t *testing.T) {
 			await(t, "deferrals to be told", func() bool {
 				all = statusEvents(t, h.lines("heard"))
 				got := told(all, deferred)
-				return len(got) > 2 && got[0] == "message.accepted" && got[1] == "message.deferred" && got[2] == "message.deferred"
+				return len(got) > 1 && got[0] == "message.accepted" && got[1] == "message.deferred"
 			})
+			t.Logf("deferral told after %v", time.Since(sent))
 			if forged := h.lines("forged"); len(forged) > 0 {
 				t.Errorf("not verified: %s", forged)
 			}
@@ -236,6 +239,7 @@ func TestNotifyLag(t *testing.T) {
 	s := start(t, layout{global: "metrics", msa: `
 	notify webhook ` + h.url + ` {
 		name dead
+		secret ` + hookSecret + `
 	}
 	notify pipe sh -c "cat >> $DIR/heard; echo >> $DIR/runs" {
 		on accepted delivered

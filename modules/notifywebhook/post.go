@@ -60,7 +60,7 @@ func (p *poster) outcome(resp *http.Response, said string) error {
 		return nil
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(said), "\n")
-	err := fmt.Errorf("%s: status %d %s: %s", p.client.Name(), code, http.StatusText(code), caddymsa.ReplyLine(line))
+	err := fmt.Errorf("%s: status %s", p.client.Name(), strings.TrimSpace(strconv.Itoa(code)+" "+http.StatusText(code)+" "+caddymsa.ReplyLine(line)))
 	if slices.Contains(refusals, code) {
 		return &notify.RefusedError{Cause: err}
 	}

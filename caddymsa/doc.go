@@ -6,6 +6,7 @@
 //   - submission.go: the envelope and the message that policies look at
 //   - addressmap.go, sink.go: msa.address_maps and msa.sinks (package queue has the sink itself)
 //   - spool.go: msa.spools (package queue has the spool itself)
+//   - notifier.go: msa.notifiers (package notify has what they tell)
 //   - decoy.go, network.go, command.go: what modules share with the app
 //
 // The app that loads the modules is package app, which no module imports.

@@ -16,7 +16,7 @@ import (
 
 // severalTimes are the settings that add up, by what has them: all others may be given once.
 var severalTimes = map[string][]string{
-	"msa":             {"listen", "listen_tls", "policy", "deliver", "copy"},
+	"msa":             {"listen", "listen_tls", "policy", "deliver", "notify", "copy"},
 	"static":          {"user"},
 	"http":            {"header"},
 	"webhook":         {"header"},
@@ -94,7 +94,7 @@ func TestSettings(t *testing.T) {
 	if len(known) < 30 {
 		t.Error("of few blocks is it known what they know:", slices.Sorted(maps.Keys(known)))
 	}
-	for _, namespace := range []string{"msa.auth", "msa.policies", "msa.matchers", "msa.sinks", "msa.address_maps", "msa.spools"} {
+	for _, namespace := range []string{"msa.auth", "msa.policies", "msa.matchers", "msa.sinks", "msa.address_maps", "msa.notifiers", "msa.spools"} {
 		for _, m := range caddy.GetModules(namespace) {
 			if !words[m.ID.Name()] {
 				t.Errorf("no golden file in integration/adapt has the module %s", m.ID)
@@ -128,7 +128,7 @@ func goldens(t *testing.T) (all []golden) {
 
 // owner is what the settings in a block belong to: the module, or else the directive.
 func owner(line []string) string {
-	if slices.Contains([]string{"policy", "deliver", "copy", "bounces", "spool", "address_map"}, line[0]) {
+	if slices.Contains([]string{"policy", "deliver", "copy", "bounces", "notify", "spool", "address_map"}, line[0]) {
 		for _, word := range line[1:] {
 			if word[0] != '@' && word != "log_only" {
 				return word

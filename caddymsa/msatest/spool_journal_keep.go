@@ -289,7 +289,7 @@ func (s *sharedTest) testJournalClaim() {
 			s.one.Fatal("two have it")
 		}
 	}
-	lost, release := claim(one, "hook")
+	_, release := claim(one, "hook")
 	busy(two, "hook")
 	busy(one, "hook")
 	_, other := claim(two, "other")
@@ -313,7 +313,7 @@ func (s *sharedTest) testJournalClaim() {
 	case <-time.After(time.Minute):
 		s.one.Fatal("nobody got what was released")
 	}
-	lost, release = claim(one, "hook")
+	lost, release := claim(one, "hook")
 	select {
 	case <-lost:
 		s.one.Fatal("lost at once")

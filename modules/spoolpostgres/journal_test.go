@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
@@ -294,91 +293,5 @@ func TestForgottenKeys(t *testing.T) {
 	}
 	if stat, err := s.Stat(context.Background()); err != nil || stat.Facts != 0 || stat.Octets != 0 || !stat.Oldest.IsZero() {
 		t.Errorf("%+v, %v", stat, err)
-	}
-}
-
-// counted counts the round trips of a transaction.
-type counted struct {
-	db
-	trips int
-}
-
-func (c *counted) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	c.trips++
-	return c.db.Exec(ctx, sql, args...)
-}
-
-func (c *counted) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	c.trips++
-	return c.db.Query(ctx, sql, args...)
-}
-
-func (c *counted) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	c.trips++
-	return c.db.QueryRow(ctx, sql, args...)
-}
-
-func (c *counted) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	c.trips++
-	return c.db.SendBatch(ctx, b)
-}
-
-// Facts take no round trip of their own: neither when a message is accepted nor when it is delivered.
-func TestFactsTakeNoRoundTrip(t *testing.T) {
-	srv := postgres.Start(t)
-	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
-	defer s.Close()
-	ctx := context.Background()
-	trips := func(off bool) (accepted, recorded int) {
-		s.SetLimits(journal.Limits{Off: off})
-		id := fmt.Sprint("Q", off)
-		d, err := s.Create(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := accept(id)
-		a.Facts = []journal.Fact{rateFact(journal.Accepted, a.Entry)}
-		if err := s.tx(ctx, func(ctx context.Context, tx db) error {
-			c := &counted{db: tx}
-			err := d.(*draft).store(ctx, c, a)
-			accepted = c.trips
-			return err
-		}, nil); err != nil {
-			t.Fatal(err)
-		}
-		var l *lease
-		for l == nil {
-			got, _, err := s.Lease(ctx, time.Now(), queue.Want{})
-			if err != nil && !errors.Is(err, queue.ErrNoneDue) {
-				t.Fatal(err)
-			}
-			if err == nil {
-				l = got.(*lease)
-			}
-		}
-		j := l.Job().Clone()
-		j.Recipients[0].State = queue.Delivered
-		rows, err := s.rows([]journal.Fact{rateFact(journal.Delivered, l.Entry())})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.tx(ctx, func(ctx context.Context, tx db) error {
-			c := &counted{db: tx}
-			var told []*draft
-			err := l.record(ctx, c, &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}, rows, rows, &told)
-			recorded = c.trips
-			return err
-		}, nil); err != nil {
-			t.Fatal(err)
-		}
-		return accepted, recorded
-	}
-	a, r := trips(true)
-	b, q := trips(false)
-	if a != 1 || a != b || r != q {
-		t.Errorf("%d and %d round trips without facts, %d and %d with them", a, r, b, q)
-	}
-	if got, _ := followFrom(t, s, ""); !slices.Equal(got, []string{"accepted Qfalse", "delivered Qfalse"}) {
-		t.Errorf("%q", got)
 	}
 }

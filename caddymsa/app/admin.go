@@ -15,7 +15,8 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 		return nil, nil, nil, false
 	}
 	calling(ctx, "admin.api.msa", "request")
-	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool, Notifiers: notifierStatus,
+	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool,
+		Notifiers: notifierStatus, Journal: app.Journal.limits(),
 		Held: func(e *queue.Entry, reason, by string) {
 			app.events.emit(eventHeld, func() map[string]any { return heldEvent(e, reason, by) })
 		}}

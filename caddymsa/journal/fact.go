@@ -29,6 +29,9 @@ const (
 	Refused   Kind = "refused"  // a user was refused; it has no message, and no commit to ride on: see Noter
 )
 
+// Kinds are all that there are, in the order of a message's life.
+var Kinds = []Kind{Accepted, Deferred, Delivered, Failed, Expired, Bounced, Told, Untold, Held, Released, Retried, Rerouted, Deleted, Moved, Refused}
+
 // Final tells whether nothing follows such a fact for the recipients that it names.
 func (k Kind) Final() bool {
 	return k == Delivered || k == Failed || k == Expired || k == Deleted

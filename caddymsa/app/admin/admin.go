@@ -25,6 +25,9 @@ func init() {
 //	GET  /msa/queue/<id>    shows a message's envelope, state and history
 //	GET  /msa/queue-content/<id>       the message, where show_content is set
 //	POST /msa/queue-actions/<action>   hold, release, retry, reroute, bounce or delete
+//	GET  /msa/history                  tells what became of messages: a page of the journal's facts, the latest first
+//	GET  /msa/journal/stat             says how much each journal keeps
+//	POST /msa/journal-actions/purge    takes an address out of the journals
 //	GET  /msa/lanes                    lists the lanes, with what waits there and why
 //	GET  /msa/notify                   says how far others were told what became of messages
 //	POST /msa/lane-actions/<action>    pause, resume or probe
@@ -47,6 +50,9 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/auth/test", Handler: post(testAuth)},
 		{Pattern: "/msa/queue", Handler: get(serveQueue)},
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
+		{Pattern: "/msa/history", Handler: get(serveHistory)},
+		{Pattern: "/msa/journal/stat", Handler: get(serveJournalStat)},
+		{Pattern: "/msa/journal-actions/purge", Handler: post(purgeJournals)},
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
 		{Pattern: "/msa/notify", Handler: get(serveNotify)},
 		{Pattern: "/msa/spool/check", Handler: get(serveSpoolCheck)},
@@ -67,7 +73,7 @@ func (API) Routes() []caddy.AdminRoute {
 func get(handle caddy.AdminHandlerFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet {
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use GET, and POST /msa/queue-actions/ or /msa/lane-actions/ to change something")}
+			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use GET, and POST /msa/queue-actions/, /msa/lane-actions/ or /msa/journal-actions/ to change something")}
 		}
 		return handle(w, r)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -33,6 +34,8 @@ type Part struct {
 	Servers   []Server // by name
 	// Notifiers is how far others were told of messages.
 	Notifiers func() []adminapi.Notifier
+	// Journal is how much is kept of what became of messages.
+	Journal journal.Limits
 	// Held is told of a message that the operator has put on hold.
 	Held func(e *queue.Entry, reason, by string)
 }

@@ -3,6 +3,7 @@ package adminclient
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,11 +22,18 @@ import (
 )
 
 // Admin is where the admin API is. The zero value is Caddy's default address.
-type Admin struct{ address, config, adapter string }
+type Admin struct {
+	address, config, adapter string
+	flag                     string // that names the address; "": --address
+}
 
 // Flags adds the flags that Caddy's own commands have.
 func (a *Admin) Flags(f *pflag.FlagSet) {
 	f.StringVar(&a.address, "address", "", "address of the admin API (if --config is not used)")
+	a.configFlags(f)
+}
+
+func (a *Admin) configFlags(f *pflag.FlagSet) {
 	f.StringVarP(&a.config, "config", "c", "", "configuration file, to take the admin API's address from")
 	f.StringVar(&a.adapter, "adapter", "", "name of the config adapter to apply (if --config is used)")
 }
@@ -36,7 +44,7 @@ func (a *Admin) Get(path string, answer any) error {
 	if err != nil {
 		return err
 	}
-	return decode(body, answer)
+	return a.decode(body, answer)
 }
 
 // Open asks for a path and returns the answer as it comes.
@@ -57,13 +65,13 @@ func (a *Admin) Post(path string, request, answer any) error {
 	if err != nil {
 		return err
 	}
-	return decode(body, answer)
+	return a.decode(body, answer)
 }
 
-func decode(body io.ReadCloser, answer any) error {
+func (a *Admin) decode(body io.ReadCloser, answer any) error {
 	defer body.Close()
 	if err := json.NewDecoder(body).Decode(answer); err != nil {
-		return fmt.Errorf("the answer cannot be read: %w; does --address name Caddy's admin API?", err)
+		return fmt.Errorf("the answer cannot be read: %w; does %s name Caddy's admin API?", err, a.flagName())
 	}
 	return nil
 }
@@ -81,10 +89,12 @@ func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
 	}
 	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, bytes.NewReader(body))
 	if err != nil {
-		return nil, advise(address, err)
+		return nil, a.advise(address, err)
 	}
 	return resp.Body, nil
 }
+
+func (a *Admin) flagName() string { return cmp.Or(a.flag, "--address") }
 
 // operator is the user who runs this command, for the journal.
 func operator() string {
@@ -103,7 +113,7 @@ var refused = regexp.MustCompile(`^caddy responded with error: HTTP ([0-9]+): (?
 
 // advise says in a sentence what went wrong, and what to do about an admin API that cannot be reached. Caddy makes texts of the
 // errors below.
-func advise(address string, err error) error {
+func (a *Admin) advise(address string, err error) error {
 	text := err.Error()
 	if m := refused.FindStringSubmatch(text); m != nil {
 		return answered(address, m[1], strings.TrimSpace(m[2]))
@@ -112,11 +122,25 @@ func advise(address string, err error) error {
 	case dialed && strings.Contains(text, "permission denied"):
 		return fmt.Errorf("this user may not use the admin API at %s (dial %s): run the command as the user that Caddy runs as", address, cause)
 	case dialed:
-		return fmt.Errorf("no admin API at %s (dial %s): is Caddy running, with its admin API on? Name its address with --address, or the configuration with --config", address, cause)
+		return fmt.Errorf("no admin API at %s (dial %s): is Caddy running, with its admin API on? Name its address with %s, or the configuration with --config", address, cause, a.flagName())
 	case strings.HasPrefix(text, "performing request: "):
-		return fmt.Errorf("what answers at %s is not Caddy's admin API, or broke off: %w; name the address with --address, or the configuration with --config", address, err)
+		return fmt.Errorf("what answers at %s is not Caddy's admin API, or broke off: %w; name the address with %s, or the configuration with --config", address, err, a.flagName())
 	}
 	return err
+}
+
+// Refused is what the server said in place of an answer.
+type Refused struct {
+	Status int // of HTTP
+	Text   string
+}
+
+func (r *Refused) Error() string { return r.Text }
+
+// IsRefused tells whether the server said so with that status.
+func IsRefused(err error, status int) bool {
+	r, ok := errors.AsType[*Refused](err)
+	return ok && r.Status == status
 }
 
 // answered is what the server said, which is JSON when it is the admin API's.
@@ -126,7 +150,8 @@ func answered(address, status, body string) error {
 	}
 	switch {
 	case json.Unmarshal([]byte(body), &said) == nil && said.Error != "":
-		return errors.New(said.Error)
+		code, _ := strconv.Atoi(status)
+		return &Refused{code, said.Error}
 	case status == "404":
 		return fmt.Errorf("what answers at %s has no mail submission server: it is not Caddy's admin API, or Caddy was built without caddy-msa", address)
 	}

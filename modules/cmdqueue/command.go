@@ -1,5 +1,5 @@
-// Package cmdqueue is `caddy msa queue` and `caddy msa trace`: the operator's view of what the
-// running server has accepted, and the hand on it.
+// Package cmdqueue is `caddy msa queue`, `history`, `trace` and `journal`: the operator's view of what the
+// running server has accepted and what became of it, and the hand on it.
 package cmdqueue
 
 import (
@@ -15,7 +15,9 @@ import (
 )
 
 func init() {
-	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand(), traceCommand()) })
+	caddymsa.RegisterCommand(func(msa *cobra.Command) {
+		msa.AddCommand(newCommand(), historyCommand(), traceCommand(), journalCommand())
+	})
 }
 
 func newCommand() *cobra.Command {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -79,6 +81,17 @@ func newAdmin(t *testing.T) *admin {
 			answer(third)
 		case "/msa/queue/M1":
 			answer(first)
+		case "/msa/queue/M2":
+			answer(second)
+		case "/msa/history":
+			answer(historyOf(r.URL.Query()))
+		case "/msa/journal/stat":
+			answer(adminapi.Journals{Keep: 7 * 24 * time.Hour, MaxSize: 1 << 30, Journals: []adminapi.Journal{
+				{Spool: "file:/var/spool/caddy-msa" + evil, Stat: journal.Stat{Facts: 1234, Octets: 700 << 10, Oldest: noon.Add(-5 * time.Hour), Dropped: 2}},
+				{Spool: "other:x", Former: true, None: true},
+			}})
+		case "/msa/journal-actions/purge":
+			answer(adminapi.JournalPurged{Facts: 3})
 		case "/msa/queue-content/M1":
 			_, _ = io.WriteString(w, "Subject: x"+evil+"\r\n\r\nbody\r\n")
 		case "/msa/queue-actions/hold", "/msa/queue-actions/bounce":
@@ -106,7 +119,7 @@ func newAdmin(t *testing.T) *admin {
 func (a *admin) run(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
 	root := &cobra.Command{Use: "msa", SilenceErrors: true}
-	root.AddCommand(newCommand(), traceCommand())
+	root.AddCommand(newCommand(), traceCommand(), historyCommand(), journalCommand())
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&out)
@@ -118,7 +131,7 @@ func (a *admin) run(t *testing.T, stdin string, args ...string) string {
 	return out.String()
 }
 
-var varies = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?|127\.0\.0\.1:\d+`)
+var varies = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?|\(\w+ ago\)|127\.0\.0\.1:\d+`)
 
 // usage is what cobra prints of the flags; others test it.
 var usage = regexp.MustCompile(`(?s)^Usage:.*\n\n`)
@@ -162,11 +175,28 @@ func TestOutput(t *testing.T) {
 		"hold_nothing":    {[]string{"queue", "hold"}, ""},
 		"bounce_unasked":  {[]string{"queue", "bounce", "M1"}, ""},
 		"bounce_all":      {[]string{"queue", "bounce", "--all", "--yes", "--reason", "closed"}, `POST /msa/queue-actions/bounce {"ids":["M1","M2"],"reason":"closed"}`},
+		"history":         {[]string{"history"}, "GET /msa/history?limit=100"},
+		"history_limit":   {[]string{"history", "--limit", "2"}, "GET /msa/history?limit=2"},
+		"history_all":     {[]string{"history", "--all", "--id", "M5", "--json"}, "GET /msa/history?before=p1&id=M5&limit=1000"},
+		"history_nothing": {[]string{"history", "--user", "nobody", "--state", "failed,expired", "--state", "held", "--hop-id", "x y", "--address", "bob@example.net"}, "GET /msa/journal/stat"},
+		"history_both":    {[]string{"history", "--all", "--limit", "3"}, ""},
+		"history_twice":   {[]string{"history", "--address", "a@example.net", "--address", "b@example.net"}, ""},
+		"history_zero":    {[]string{"history", "--limit", "0"}, ""},
+		"trace":           {[]string{"trace", "M5"}, "GET /msa/queue/M6"},
+		"trace_queued":    {[]string{"trace", "M1"}, "GET /msa/queue/M1"},
+		"trace_journal":   {[]string{"trace", "M2"}, "GET /msa/journal/stat"},
+		"trace_bounce":    {[]string{"trace", "M6"}, "GET /msa/queue/M6"},
+		"trace_unknown":   {[]string{"trace", "M9"}, "GET /msa/journal/stat"},
+		"stat":            {[]string{"journal", "stat"}, "GET /msa/journal/stat"},
+		"purge":           {[]string{"journal", "purge", "--address", "bob@example.net", "--yes"}, `POST /msa/journal-actions/purge {"address":"bob@example.net"}`},
+		"purge_user":      {[]string{"journal", "purge", "--user", "bob", "--yes"}, `POST /msa/journal-actions/purge {"address":"bob"}`},
+		"purge_unasked":   {[]string{"journal", "purge", "--address", "bob@example.net"}, ""},
+		"purge_nothing":   {[]string{"journal", "purge", "--yes"}, ""},
 		"reroute_nowhere": {[]string{"queue", "reroute", "M1"}, ""},
 	} {
 		a := newAdmin(t)
 		got := a.run(t, "", tt.args...)
-		if strings.ContainsAny(got, "\x1b\x07\u009b") && !strings.HasSuffix(name, "_missing") { // errors are made harmless by whoever runs the command
+		if strings.ContainsAny(got, "\x1b\x07\u009b") && !strings.HasSuffix(name, "_missing") && !slices.Contains(tt.args, "--json") { // errors are made harmless by whoever runs the command
 			t.Errorf("%s: %q", name, got)
 		}
 		last := ""

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
@@ -46,33 +47,55 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 	return cmd
 }
 
+// printed are lines of a name and a value.
+type printed struct {
+	w  io.Writer
+	st style
+}
+
+// line prints a value, and nothing where there is none.
+func (p printed) line(name, value string) {
+	if value != "" {
+		fmt.Fprintf(p.w, "%s %s\n", p.st.plain(dim, fmt.Sprintf("%-11s", name)), printable(value))
+	}
+}
+
 // show prints what there is, and no line for what there is not.
 func show(w io.Writer, e *adminapi.Entry) {
-	st := styleFor(w)
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%s %s\n", st.plain(dim, fmt.Sprintf("%-11s", name)), printable(value))
-		}
+	p := printed{w, styleFor(w)}
+	fmt.Fprintf(w, "%s  %s\n", p.st.plain(bold, printable(e.ID)), e.State)
+	p.line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
+	p.submission(e.User, e.Sender, &journal.Submission{Size: e.Size, Body: e.Body, EnvelopeID: e.EnvelopeID, Priority: e.Priority, RemoteIP: e.RemoteIP, Helo: e.Helo,
+		ClientTLS: e.TLS, Mechanism: e.Mechanism, Session: e.Session})
+	p.waiting(e)
+	for _, v := range e.History {
+		fmt.Fprintln(w, historyLine(p.st, v, e))
 	}
-	fmt.Fprintf(w, "%s  %s\n", st.plain(bold, printable(e.ID)), e.State)
-	line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
-	line("rerouted", e.Rerouted)
-	line("user", strings.TrimSpace(e.User+"  "+e.Mechanism))
-	line("client", strings.TrimSpace(e.RemoteIP+"  "+e.Helo+"  "+e.TLS))
-	line("session", e.Session)
-	line("sender", bracket(e.Sender))
-	line("size", humanize.IBytes(uint64(max(0, e.Size)))+"  "+e.Body)
-	line("envelope id", e.EnvelopeID)
-	if e.Priority != 0 {
-		line("priority", fmt.Sprint(e.Priority))
+}
+
+// submission prints how a message came in.
+func (p printed) submission(user, sender string, s *journal.Submission) {
+	p.line("user", strings.TrimSpace(user+"  "+s.Mechanism))
+	p.line("client", strings.TrimSpace(s.RemoteIP+"  "+s.Helo+"  "+s.ClientTLS))
+	p.line("session", s.Session)
+	p.line("sender", bracket(sender))
+	p.line("size", strings.TrimSpace(humanize.IBytes(uint64(max(0, s.Size)))+"  "+s.Body))
+	p.line("envelope id", s.EnvelopeID)
+	if s.Priority != 0 {
+		p.line("priority", fmt.Sprint(s.Priority))
 	}
-	line("held", e.Held)
-	line("given up", e.GivenUp)
+}
+
+// waiting prints what is in the queue of a message, and for what that waits.
+func (p printed) waiting(e *adminapi.Entry) {
+	p.line("rerouted", e.Rerouted)
+	p.line("held", e.Held)
+	p.line("given up", e.GivenUp)
 	switch {
 	case !e.Dead.IsZero():
-		line("kept until", stamp(e.Dead))
+		p.line("kept until", stamp(e.Dead))
 	case e.Held == "":
-		line("next", stamp(e.Next)+fmt.Sprintf(", after %d attempts", e.Attempts))
+		p.line("next", stamp(e.Next)+fmt.Sprintf(", after %d attempts", e.Attempts))
 	}
 	for _, r := range e.Recipients {
 		state := string(r.State)
@@ -89,24 +112,21 @@ func show(w io.Writer, e *adminapi.Entry) {
 		if r.Lane != "" {
 			more = append(more, "lane "+r.Lane)
 		}
-		line("recipient", strings.TrimSpace(r.Address+"  "+state+"  "+strings.Join(more, ", ")))
+		p.line("recipient", strings.TrimSpace(r.Address+"  "+state+"  "+strings.Join(more, ", ")))
 	}
 	for _, c := range e.Copies {
 		state := "pending"
 		if c.State != queue.Pending {
 			state = string(c.State)
 		}
-		line("copy", strings.Join(slices.DeleteFunc([]string{c.Name, state, c.Error, "lane " + c.Lane}, func(s string) bool { return s == "" || s == "lane " }), "  "))
+		p.line("copy", strings.Join(slices.DeleteFunc([]string{c.Name, state, c.Error, "lane " + c.Lane}, func(s string) bool { return s == "" || s == "lane " }), "  "))
 	}
 	for _, j := range e.Jobs {
 		what := "recipients " + j.To
 		if j.Copy != "" {
 			what = "copy " + j.Copy
 		}
-		line("waits", fmt.Sprintf("%s: %s, due %s, %d attempts", what, j.Why, stamp(j.Due), j.Attempts))
-	}
-	for _, v := range e.History {
-		fmt.Fprintln(w, historyLine(st, v, e))
+		p.line("waits", fmt.Sprintf("%s: %s, due %s, %d attempts", what, j.Why, stamp(j.Due), j.Attempts))
 	}
 }
 

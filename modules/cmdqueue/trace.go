@@ -21,24 +21,32 @@ func traceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace <id>",
 		Short: "Tells the whole story of a message: its session, policies, attempts and replies",
-		Long: `Tells what the queue of the running server knows of a message, and what its log says of
-it: the session that it came in, what policies said, each attempt and its reply, and the
-notifications that were sent about it. What was delivered, deleted or refused is in the log
-alone, so name its files with --log (- for standard input, as in
-"journalctl -u caddy | caddy msa trace --log - <id>"). JSON and console format are read, compressed or not, also behind
-what journald, Docker or Kubernetes put before a line.`,
+		Long: `Tells what became of a message: how it came in, which policies looked at it, each attempt with
+host, TLS, reply and duration, what operators did with it, the notifications that were sent about
+it and what became of those, how it ended, and what of it is still in the queue. It comes from
+the journal, as well for what was delivered last week, and needs no log file.
+
+With --log it is told by the log instead, which has the session's lines too: name its files (- for
+standard input, as in "journalctl -u caddy | caddy msa trace --log - <id>"). JSON and
+console format are read, compressed or not, also behind what journald, Docker or
+Kubernetes put before a line.
+
+Exit code: 1 where nothing is known of the message.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			if err := checkIDs(args); err != nil {
 				return err
 			}
+			if len(names) == 0 {
+				return traceJournal(cmd.OutOrStdout(), a, args[0])
+			}
 			l, err := openLogs(names, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
 			defer l.close()
-			err = trace(cmd.OutOrStdout(), a, args[0], l)
+			err = traceLogs(cmd.OutOrStdout(), a, args[0], l)
 			for _, warning := range l.warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), terminal.Line(warning))
 			}
@@ -50,7 +58,8 @@ what journald, Docker or Kubernetes put before a line.`,
 	return cmd
 }
 
-func trace(w io.Writer, a *adminclient.Admin, id string, l *logs) error {
+// traceLogs tells what log files say, and what is in the queue.
+func traceLogs(w io.Writer, a *adminclient.Admin, id string, l *logs) error {
 	lines, err := l.find(id)
 	if err != nil {
 		return err
@@ -58,10 +67,7 @@ func trace(w io.Writer, a *adminclient.Admin, id string, l *logs) error {
 	e := new(adminapi.Entry)
 	missing := a.Get("/msa/queue/"+url.PathEscape(id), e)
 	if missing != nil && len(lines) == 0 {
-		switch {
-		case len(l.files) == 0:
-			return fmt.Errorf("%w; its log files may tell more: --log <file>", missing)
-		case len(l.warnings) > 0:
+		if len(l.warnings) > 0 {
 			return fmt.Errorf("%w; the log files cannot be read, or only in part", missing)
 		}
 		return fmt.Errorf("%w; the log files say nothing of it", missing)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -226,5 +228,32 @@ func TestCopyRefused(t *testing.T) {
 		}, "the first route of server main: unqueued: its messages are never in the spool, from which copies are made"},
 	} {
 		in.refuses(tt.edit, tt.want)
+	}
+}
+
+// oddMatcher cannot tell.
+type oddMatcher func() (bool, error)
+
+func (oddMatcher) Moment() caddymsa.Moment                              { return caddymsa.MomentRecipient }
+func (m oddMatcher) Match(*queue.Entry, *queue.Recipient) (bool, error) { return m() }
+
+// Where it cannot be told whether a copy is to be made it is made, and the operator hears of it.
+func TestCopyOfWhoKnows(t *testing.T) {
+	e := &queue.Entry{ID: "Q1", Recipients: []queue.Recipient{{Address: "bob@example.net"}}}
+	for name, tt := range map[string]struct {
+		match oddMatcher
+		takes bool
+		lines int
+	}{
+		"no":    {func() (bool, error) { return false, nil }, false, 0},
+		"yes":   {func() (bool, error) { return true, nil }, true, 0},
+		"error": {func() (bool, error) { return false, errors.New("no database") }, true, 1},
+		"panic": {func() (bool, error) { panic("broken") }, true, 1},
+	} {
+		core, logs := zapobserver.New(zap.ErrorLevel)
+		c := &CopyConfig{route: RouteConfig{name: "archive", matchers: matcherSets{{tt.match}}}}
+		if got := c.takes(e, zap.New(core)); got != tt.takes || logs.Len() != tt.lines {
+			t.Errorf("%s: %v, %v", name, got, logs.All())
+		}
 	}
 }

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -108,6 +109,40 @@ func TestCopyFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An archive that takes ten seconds a message delays none of a thousand deliveries, its user's or another's, and gets
+// all of them in its own time.
+func TestCopySlow(t *testing.T) {
+	deliver := newSink(nil)
+	archive := newSink(func(ctx context.Context, _ *queue.Delivery) error {
+		select {
+		case <-time.After(10 * time.Second):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	runCopies(t, deliver, archive, func(r *rig) {
+		r.host.g.copies["archive"].Schedule.Expire = 24 * time.Hour
+		r.host.g.settings.Workers = 8
+		r.Start()
+		for i := range 1000 {
+			r.accept(fmt.Sprintf("Q%04d", i), func(e *queue.Entry) { e.User = fmt.Sprint("user", i%2) }, "bob@example.net")
+			if i%50 == 49 {
+				r.after(time.Second)
+				if n := len(deliver.all()); n != i+1 {
+					r.Fatalf("%d of %d were delivered", n, i+1)
+				}
+			}
+		}
+		for range 24 {
+			r.after(time.Hour)
+		}
+		if ids := r.ids(); len(ids) > 0 || len(archive.all()) != 1000 {
+			r.Errorf("%d messages are left, the archive has %d", len(ids), len(archive.all()))
+		}
+	})
 }
 
 // A sender whose message bounces is told in the same moment as ever, while the copy waits, and the copy comes.

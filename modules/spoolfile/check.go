@@ -38,7 +38,7 @@ func (s *Store) Check(ctx context.Context, progress func(int), found func(id, pr
 		progress(messages)
 		if len(ids) < listPage {
 			s.checkAside(found)
-			return messages, octets, nil
+			return messages, octets, s.checkJournal(ctx, found)
 		}
 		after = ids[len(ids)-1]
 	}

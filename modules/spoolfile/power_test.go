@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -163,7 +164,9 @@ func exerciseOne(s *Store, d *disk, i int) error {
 		draft.Abort()
 		return nil
 	}
-	if err := draft.Commit(background, manyLanes(id)); err != nil {
+	a := manyLanes(id)
+	a.Facts = []journal.Fact{acceptedFact(id, i)}
+	if err := draft.Commit(background, a); err != nil {
 		return err
 	}
 	tell(d, func(p *promises) { p.committed[id] = true })
@@ -188,6 +191,7 @@ func workOne(s *Store, d *disk, retry bool) error {
 	if retry {
 		r := as(l, queue.Pending)
 		r.Jobs[0].Attempts++
+		r.Facts = []journal.Fact{{What: journal.Deferred, ID: id, Text: "451 4.2.0 come again"}}
 		tell(d, func(p *promises) { p.began[id]++ })
 		if err := l.Record(background, r); err != nil {
 			return err
@@ -196,7 +200,9 @@ func workOne(s *Store, d *disk, retry bool) error {
 		return nil
 	}
 	tell(d, func(p *promises) { p.deleting[id]++ })
-	if err := l.Record(background, as(l, queue.Delivered)); err != nil {
+	r := as(l, queue.Delivered)
+	r.Facts = []journal.Fact{deliveredFact(id, 1)}
+	if err := l.Record(background, r); err != nil {
 		return err
 	}
 	tell(d, func(p *promises) { p.deleted[id]++ })
@@ -235,6 +241,9 @@ func auditIn(dir string, fs vfs.FS, o Options, p *promises) (err error) {
 		if found[id] == nil && p.deleting[id] < jobsOf(id) {
 			return fmt.Errorf("%s was accepted and is gone", id)
 		}
+	}
+	if err := auditJournal(s, found, p); err != nil {
+		return err
 	}
 	large := 0
 	for id, m := range found {
@@ -279,6 +288,57 @@ func auditIn(dir string, fs vfs.FS, o Options, p *promises) (err error) {
 	names, err := fs.List(s.path("bodies"))
 	if err != nil || len(names) != large {
 		return fmt.Errorf("%d bodies for %d large messages: %v", len(names), large, err)
+	}
+	return nil
+}
+
+// auditJournal compares the journal with what is there, and what was promised: a fact is there exactly when what it tells of is.
+func auditJournal(s *Store, found map[string]*queue.EntryView, p *promises) error {
+	told := make(map[string]map[journal.Kind]int)
+	for after := journal.Position(""); ; {
+		facts, err := s.Follow(background, after, 100)
+		if err != nil {
+			return err
+		}
+		if len(facts) == 0 {
+			break
+		}
+		for _, f := range facts {
+			after = f.Position
+			if told[f.ID] == nil {
+				told[f.ID] = make(map[journal.Kind]int)
+			}
+			if f.What != journal.Accepted && told[f.ID][journal.Accepted] == 0 {
+				return fmt.Errorf("%s was %s before it was accepted", f.ID, f.What)
+			}
+			told[f.ID][f.What]++
+		}
+	}
+	for id := range p.committed {
+		if n := told[id][journal.Accepted]; n != 1 {
+			return fmt.Errorf("%s was accepted, and %d facts say so", id, n)
+		}
+	}
+	for id, of := range told {
+		m := found[id]
+		switch accepted, deferred, delivered := of[journal.Accepted], of[journal.Deferred], of[journal.Delivered]; {
+		case accepted != 1 || p.aborted[id]:
+			return fmt.Errorf("%d facts say that %s was accepted", accepted, id)
+		case m == nil && delivered != jobsOf(id):
+			return fmt.Errorf("%s is gone, and %d facts say that it was delivered", id, delivered)
+		case m == nil:
+		case deferred != attemptsOf(m):
+			return fmt.Errorf("%s has %d attempts, and %d facts say so", id, attemptsOf(m), deferred)
+		case delivered != len(m.Jobs)-m.Open():
+			return fmt.Errorf("%s has %d jobs that were done, and %d facts say so", id, len(m.Jobs)-m.Open(), delivered)
+		case delivered < p.deleted[id] || deferred < p.recorded[id]:
+			return fmt.Errorf("%s: %d facts of deliveries of %d, %d of attempts of %d", id, delivered, p.deleted[id], deferred, p.recorded[id])
+		}
+	}
+	for id := range found {
+		if told[id] == nil {
+			return fmt.Errorf("no fact says that %s was accepted", id)
+		}
 	}
 	return nil
 }

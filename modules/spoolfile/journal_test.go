@@ -35,6 +35,7 @@ func commitOne(t testing.TB, s *Store, id string, facts ...journal.Fact) {
 	}
 	_, _ = d.Write([]byte("x\r\n"))
 	a := testAccept(id)
+	a.Entry.Size = int64(len(testHeader) + 3)
 	a.Facts = facts
 	if err := d.Commit(background, a); err != nil {
 		t.Fatal(err)

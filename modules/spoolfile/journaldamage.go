@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
 )
 
 // The journal in a store that is damaged: it is never a reason for a message to be lost or held, and what can be read of
@@ -39,10 +40,25 @@ func (w *rewriter) putJournal(key, value []byte) error {
 		}
 		return nil
 	}
-	if seq, is := factAt(key); !is || seq < w.c.floor.seq || !factsWhole(value) {
+	if seq, is := factAt(key); !is || seq < w.c.floor.seq || !factsWhole(value) || !w.room() {
 		return nil
 	}
 	return w.write(key, value)
+}
+
+// roomForFacts tells, record by record, whether the disk has room for the journal beside the store that is set aside.
+func (s *Store) roomForFacts() func() bool {
+	const step = 1000
+	n, room := 0, true
+	return func() bool {
+		if n++; n%step == 1 && room {
+			usage, err := s.fs.GetDiskUsage(s.dir)
+			if room = err == nil && usage.AvailBytes > uint64(s.space.reserve.Load())+shortBy; !room {
+				s.log.Error("the disk of the spool is nearly full: the rest of the journal is not taken over", zap.String("directory", s.dir))
+			}
+		}
+		return room
+	}
 }
 
 // journalApart has tables end where the journal's keys do: what is deleted of messages is not kept by facts in the same

@@ -117,6 +117,7 @@ type rewriter struct {
 	v    verdict
 	eng  *engine
 	hold map[string]string // messages whose status is still to be written
+	room func() bool       // there is some for the journal
 	some []edit
 	size int
 }
@@ -127,7 +128,7 @@ func (s *Store) rewrite(c *collection, v verdict) error {
 	if err != nil {
 		return err
 	}
-	w := &rewriter{c: c, v: v, eng: eng, hold: maps.Clone(v.held)}
+	w := &rewriter{c: c, v: v, eng: eng, hold: maps.Clone(v.held), room: s.roomForFacts()}
 	maps.Copy(w.hold, v.lost)
 	err = c.each(w.put)
 	for key, value := range c.found {

@@ -23,7 +23,7 @@ const (
 	jobPrefix      = 'j' // j<id> NUL <number>: a job that is not as it was in the envelope record
 	statusPrefix   = 's' // s<id>: what changed of the entry as a whole
 
-	keyPrefixes = "ebjs"
+	keyPrefixes = "ebjs" + string(factPrefix) + string(bookPrefix)
 )
 
 func envelopeKey(id string) []byte { return append([]byte{envelopePrefix}, id...) }

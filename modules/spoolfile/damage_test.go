@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -237,6 +238,9 @@ func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 		if err == nil {
 			leased[id]++
 		}
+	}
+	if err := s.Facts(background, new(journal.Query), func(*journal.Fact) bool { return true }); err != nil { // its damage is met now, and not later
+		a.err("journal: %v", err)
 	}
 	found := make(map[string]*queue.EntryView)
 	if err := s.List(background, "", func(m *queue.EntryView) bool { found[m.Entry.ID] = m; return true }); err != nil {

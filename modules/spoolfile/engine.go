@@ -252,8 +252,16 @@ func (e *engine) met(err error) error {
 	return err
 }
 
-// flush has all that was committed in the tables.
-func (e *engine) flush() error { return e.read(func(db *pebble.DB) error { return db.Flush() }) }
+// flush has all that was committed in the tables. Of an engine that has failed pebble would end the process: it
+// panics with a lock that it does not hold and unlocks.
+func (e *engine) flush() error {
+	select {
+	case <-e.failed:
+		return e.failure()
+	default:
+		return e.read(func(db *pebble.DB) error { return db.Flush() })
+	}
+}
 
 // failure says why the engine is beyond use.
 func (e *engine) failure() error {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
@@ -160,5 +162,30 @@ func TestJournalPurge(t *testing.T) {
 		if strings.Contains(fmt.Sprintf("%x", b), hash) {
 			t.Errorf("%s has its hash", name)
 		}
+	}
+}
+
+// A disk that is nearly full has the journal give way, and no message refused.
+func TestJournalGivesWay(t *testing.T) {
+	fs := &faulty{FS: vfs.NewMem()}
+	fs.avail.Store(1 << 40)
+	s := mustOpen(t, "/var/spool", Options{FS: fs, Ballast: -1})
+	addRecords(t, s, 0, 3*(blockMask+1), mixed)
+	if err := s.SetCursor(background, "hook", ""); err != nil {
+		t.Fatal(err)
+	}
+	before := trimmed(t, s, noon)
+	fs.avail.Store(defaultReserve + shortBy - 100)
+	commitOne(t, s, "Q1", journal.Fact{ID: "Q1"})
+	poke(s.book.short) // as the next look at the disk does
+	for stat := before; stat.Facts == before.Facts+1 || stat.Facts == before.Facts; time.Sleep(time.Millisecond) {
+		var err error
+		if stat, err = s.Stat(background); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs.avail.Store(1 << 40)
+	if got := story(queryFacts(t, s, &journal.Query{ID: "Q1"})); got != " Q1" {
+		t.Errorf("%q is left of the latest", got)
 	}
 }

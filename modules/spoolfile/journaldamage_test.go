@@ -174,7 +174,7 @@ func TestJournalEmpty(t *testing.T) {
 	s := mustOpen(t, t.TempDir(), Options{})
 	commitOne(t, s, "Q1")
 	stat, err := s.Stat(background)
-	if err != nil || stat.Facts != 0 || stat.End != "" || len(follow(t, s, "", 5)) != 0 || len(queryFacts(t, s, &journal.Query{ID: "Q1"})) != 0 {
+	if err != nil || stat.Facts != 0 || len(follow(t, s, "", 5)) != 0 || len(follow(t, s, stat.End, 5)) != 0 || len(queryFacts(t, s, &journal.Query{ID: "Q1"})) != 0 {
 		t.Errorf("%+v, %v", stat, err)
 	}
 	if eng, err := s.engine(); err != nil || eng.seq.committed.Load() != 0 {

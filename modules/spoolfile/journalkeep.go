@@ -69,9 +69,6 @@ func (s *Store) Stat(ctx context.Context) (stat journal.Stat, err error) {
 				return true
 			})
 		})
-		if last == 0 {
-			end = place{}
-		}
 		stat.End = end.position()
 		return stat, eng.met(err)
 	})

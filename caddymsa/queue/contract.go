@@ -69,6 +69,14 @@ type Notifier interface {
 	Notify() <-chan struct{}
 }
 
+// Stamper is what a Spool can be besides: it knows which configurations have routed its jobs, so that a start need not
+// look at each of half a million to find that nothing has changed.
+type Stamper interface {
+	// Stamps are the stamps of all jobs that have a lane, and perhaps of some that had: of those with the same content
+	// one. An empty one stands for what is not known.
+	Stamps() []string
+}
+
 // LaneSharer is what a Spool that many nodes share can be besides: what one node finds out about a lane
 // the others hear, and they divide each lane's limits among them. The queue of a node that delivers asks
 // HearLanes before each Lease; Notify wakes it when there is something to hear.

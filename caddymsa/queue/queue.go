@@ -27,11 +27,12 @@ const (
 // Queue delivers what lies in a spool. One goroutine, the scheduler, leases jobs
 // and starts a worker for each, no more at once than the settings allow (seat).
 type Queue struct {
-	spool  Spool
-	host   Host
-	opts   Options
-	log    *zap.Logger
-	notify <-chan struct{} // the spool's, or nil
+	spool   Spool
+	host    Host
+	opts    Options
+	log     *zap.Logger
+	notify  <-chan struct{} // the spool's, or nil
+	stamper Stamper         // the spool, or nil
 
 	journal bool // the spool is one besides
 
@@ -64,6 +65,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 		q.lanes.sharer = &guardedSharer{sharer, q.log}
 	}
 	_, q.journal = spool.(journal.Journal)
+	q.stamper, _ = spool.(Stamper)
 	if n, ok := spool.(Notifier); ok {
 		q.notify = n.Notify()
 	}

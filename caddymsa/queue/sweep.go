@@ -81,6 +81,9 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 			after = ids[len(ids)-1]
 		}
 	}
+	if q.noneStale(g) {
+		return nil
+	}
 	for after := ""; ; {
 		var ids []string
 		n, began := 0, time.Now()
@@ -102,6 +105,18 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 			return nil
 		}
 	}
+}
+
+// noneStale tells whether all jobs are known to have been routed by the same routes.
+func (q *Queue) noneStale(g Generation) (none bool) {
+	if q.stamper == nil {
+		return false
+	}
+	err := Guarded(q.log, func() error {
+		none = !slices.ContainsFunc(q.stamper.Stamps(), func(stamp string) bool { return !sameStamp(stamp, g.Stamp()) })
+		return nil
+	})
+	return none && err == nil
 }
 
 // stale tells whether a waiting job was routed by other routes, that are not newer.

@@ -283,6 +283,9 @@ func (s *Store) appear(m *newMessage) {
 	for i := range m.jobs {
 		j = m.e.addBehind(j, int32(i)+1)
 		j.copied = m.jobs[i].Copy != ""
+		if m.jobs[i].Lane != "" {
+			s.stamps.note(m.jobs[i].Stamp)
+		}
 		s.schedule.put(j, m.jobs[i].Lane, nanos(m.jobs[i].Due), nanos(m.jobs[i].Deadline), !m.jobs[i].Pending())
 	}
 }

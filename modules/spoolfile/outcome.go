@@ -92,6 +92,9 @@ func (s *Store) happen(p *pending) {
 			s.schedule.unsettle(j)
 		}
 		j.stored = true
+		if q.Lane != "" {
+			s.stamps.note(q.Stamp)
+		}
 		if j.lease == nil {
 			s.schedule.put(j, q.Lane, nanos(q.Due), nanos(q.Deadline), !q.Pending())
 		}

@@ -109,6 +109,9 @@ func (s *Store) revive(e *entry, v *envelope, now int64) {
 		j = e.addBehind(j, int32(i)+1)
 		j.lane, j.due, j.deadline, j.copied = s.schedule.lane(f.lane), f.due, f.deadline, f.copied != ""
 		j.timely(v.accepted, now)
+		if f.lane != "" {
+			s.stamps.note(f.stamp)
+		}
 	}
 }
 
@@ -154,6 +157,9 @@ func (s *Store) reviveJob(e *entry, number int, value []byte, now int64) error {
 	j.stored, j.ended, j.copied = true, rec.ended, rec.copied
 	j.lane, j.due, j.deadline = s.schedule.lane(rec.lane), rec.due, rec.deadline
 	j.timely(rec.written, now)
+	if rec.lane != "" && !rec.ended {
+		s.stamps.note(stampOf(rec.json))
+	}
 	return nil
 }
 

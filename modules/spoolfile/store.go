@@ -39,6 +39,7 @@ type Store struct {
 	locks    locks // of entries: held by who changes what is stored of one
 	buffers  buffers
 	recent   recent
+	stamps   stamps
 	fresh    fresh
 	names    shared       // syncs the directory of the bodies
 	coming   atomic.Int32 // drafts that a client writes
@@ -369,4 +370,5 @@ func (s *Store) Close() error {
 var (
 	_ queue.OpenSpool = (*Store)(nil)
 	_ queue.Notifier  = (*Store)(nil)
+	_ queue.Stamper   = (*Store)(nil)
 )

@@ -78,14 +78,19 @@ func (s *Store) happen(p *pending) {
 		s.fresh.forget(e)
 		return
 	}
+	last := &e.first
 	for i := range p.jobs {
 		q := &p.jobs[i]
 		if q.Pending() { // it will be a while until it is tried again
 			s.fresh.forget(e)
 		}
-		j := e.job(q.Number)
+		var j *job
+		if int32(q.Number) < e.next { // there may be a thousand that are new
+			j = e.job(q.Number)
+		}
 		if j == nil {
-			j = e.add(int32(q.Number))
+			j = e.addBehind(last, int32(q.Number))
+			last = j
 			j.copied = q.Copy != ""
 			e.next = max(e.next, j.number+1)
 		} else if j.lease == nil {

@@ -56,7 +56,7 @@ func (app *App) startNotifiers(s *store) *notifiers {
 	}
 	for _, f := range n.all {
 		f.Follower = notify.Start(notify.Options{
-			Name: f.c.cursor, Journal: j, Log: f.c.log, Choose: f.c.choose, Tell: f.c.tell, ByUser: f.c.users != nil, Concurrency: f.c.Concurrency,
+			Name: f.c.cursor, Journal: j, Log: f.c.log, Choose: f.c.choose, Tell: func(ctx context.Context, e *notify.Event) error { return f.c.tell(ctx, j, e) }, ByUser: f.c.users != nil, Concurrency: f.c.Concurrency,
 			Observe: func(r notify.Result) { metrics.notified.WithLabelValues(f.c.srv.name, f.c.label, string(r)).Inc() },
 		})
 	}
@@ -72,11 +72,11 @@ func (app *App) startNotifiers(s *store) *notifiers {
 }
 
 // tell tells of an event, or of one of a user to that user.
-func (c *NotifyConfig) tell(ctx context.Context, e *notify.Event) error {
+func (c *NotifyConfig) tell(ctx context.Context, j journal.Reader, e *notify.Event) error {
 	if c.users == nil {
 		return c.notifier.Notify(ctx, e)
 	}
-	who, none, err := c.users.of(ctx, e.Fact.User)
+	who, none, err := c.users.of(ctx, j, e.Fact)
 	if err != nil || none {
 		return err
 	}

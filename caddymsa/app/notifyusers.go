@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -36,11 +37,12 @@ func newUserIdentities(srv *Server) (*userIdentities, error) {
 			return &userIdentities{srv: srv, known: make(map[string]knownIdentity)}, nil
 		}
 	}
-	return nil, errors.New("no auth backend can say what it knows of a user who does not log in at the moment; one that can is required, such as file, sql, ldap or http")
+	return nil, errors.New("no auth backend can say what it knows of a user who does not log in at the moment; one that can, and has attributes of users, is required: http, ldap or dovecot")
 }
 
-// of is what the first backend that knows the user says; none: no backend does.
-func (u *userIdentities) of(ctx context.Context, user string) (who caddymsa.Identity, none bool, err error) {
+// of is what the first backend says that knows a fact's user; none: no backend does.
+func (u *userIdentities) of(ctx context.Context, j journal.Reader, f *journal.Fact) (who caddymsa.Identity, none bool, err error) {
+	user := f.User
 	key, now := journal.Fold(user), time.Now()
 	u.mu.Lock()
 	k, ok := u.known[key]
@@ -54,9 +56,15 @@ func (u *userIdentities) of(ctx context.Context, user string) (who caddymsa.Iden
 		if !ok {
 			continue
 		}
-		who, err := within(ctx, u.srv.Auth.timeout(), func(ctx context.Context) (caddymsa.Identity, error) {
-			return l.Lookup(ctx, caddymsa.Peer{Server: u.srv.Hostname}, user)
-		})
+		peer := caddymsa.Peer{Server: u.srv.Hostname}
+		lookup := func(ctx context.Context) (caddymsa.Identity, error) { return l.Lookup(ctx, peer, user) }
+		who, err := within(ctx, u.srv.Auth.timeout(), lookup)
+		if errors.Is(err, caddymsa.ErrNotFromThere) {
+			if peer.IP, err = cameFrom(ctx, j, f); err != nil {
+				return who, false, err
+			}
+			who, err = within(ctx, u.srv.Auth.timeout(), lookup)
+		}
 		if errors.Is(err, caddymsa.ErrCredentials) {
 			continue
 		}
@@ -73,4 +81,19 @@ func (u *userIdentities) of(ctx context.Context, user string) (who caddymsa.Iden
 	}
 	u.known[key] = k
 	return k.Identity, k.none, nil
+}
+
+// cameFrom is where the message of a fact was submitted from, for users who may come from there only.
+func cameFrom(ctx context.Context, j journal.Reader, f *journal.Fact) (ip netip.Addr, err error) {
+	about := &journal.Query{ID: f.ID, What: []journal.Kind{journal.Accepted}}
+	if f.ID == "" {
+		return ip, nil
+	}
+	err = j.Facts(ctx, about, func(accepted *journal.Fact) bool {
+		if accepted.Submission != nil {
+			ip, _ = netip.ParseAddr(accepted.RemoteIP)
+		}
+		return false
+	})
+	return ip, err
 }

@@ -204,4 +204,3 @@ func TestIDs(t *testing.T) {
 		t.Error("a user hears of a copy")
 	}
 }
-

@@ -40,7 +40,8 @@ type Options struct {
 	// Observe is told of each attempt. Nil: nobody is.
 	Observe func(Result)
 
-	slots int // how many lanes can be put aside; 0: maxSlots
+	slots  int           // how many lanes can be put aside; 0: maxSlots
+	giveUp time.Duration // 0: giveUp
 }
 
 // Result is how an attempt to tell ended.
@@ -89,6 +90,9 @@ type Follower struct {
 func Start(o Options) *Follower {
 	if o.slots == 0 {
 		o.slots = maxSlots
+	}
+	if o.giveUp == 0 {
+		o.giveUp = giveUp
 	}
 	f := &Follower{Options: o, stopping: make(chan struct{}), done: make(chan struct{})}
 	f.calls, f.cancel = context.WithCancel(context.Background())

@@ -67,7 +67,7 @@ func (t *tail) failed(l *lane, err error, now time.Time) {
 	}
 	fields := append(describe(e), zap.Error(err), zap.Int("failures", l.failures))
 	switch {
-	case l.aside() && now.Sub(e.Fact.Time) > giveUp:
+	case l.aside() && now.Sub(e.Fact.Time) > t.giveUp:
 		t.abandon(l, 1, fields...)
 	case fell:
 		t.Log.Warn("the receiver takes no events; they wait, and it is tried again", fields...)

@@ -150,12 +150,14 @@ func TestQueueCommands(t *testing.T) {
 		t.Errorf("after all were deleted:\n%s", out)
 	}
 
-	// trace: from the log, once the queue has forgotten
+	// trace: from the journal, and from the log, once the queue has forgotten
 	logFile := filepath.Join(s.dir, "log.json")
 	if err := os.WriteFile(logFile, []byte(s.log.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.refusedMSA("--log", "trace", second)
+	if out := s.mustMSA("trace", second); !strings.Contains(out, "deleted  carol@far.example") || !strings.Contains(out, "rerouted\n    to "+hostname) {
+		t.Errorf("the journal's story:\n%s", out)
+	}
 	out = s.mustMSA("trace", second, "--log", logFile)
 	for _, want := range []string{"message accepted", "sender told of the failure", "delivery delivered", "queue action", "session ended"} {
 		if !strings.Contains(out, want) {

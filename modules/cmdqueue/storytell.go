@@ -97,7 +97,7 @@ func (p printed) fact(f *journal.Fact) {
 		if tls == "" && v.Address != "" {
 			tls = "in clear"
 		}
-		more(attempt, after("lane", v.Lane), routeOf(&v), strings.Join(words(v.Host, v.Address), " "), tls, lasted(v.Duration))
+		more(attempt, after("lane", v.Lane), routeOf(&v), hopOf(&v), tls, lasted(v.Duration))
 	}
 	switch f.What {
 	case journal.Accepted:
@@ -115,6 +115,14 @@ func (p printed) fact(f *journal.Fact) {
 	more(after("policy", f.Policy))
 	more(after("by", f.By))
 	more(nextAt(v.Next))
+}
+
+// hopOf is the next hop's name, and its address where that says more.
+func hopOf(v *journal.Visit) string {
+	if strings.HasPrefix(v.Address, v.Host) {
+		return v.Address
+	}
+	return strings.Join(words(v.Host, v.Address), " ")
 }
 
 // routeOf is the route, where the lane's name does not begin with it.

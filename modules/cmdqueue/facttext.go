@@ -86,7 +86,11 @@ func gist(f *journal.Fact) string {
 	case journal.Rerouted, journal.Moved:
 		return strings.Join(words(after("to", f.Text), after("by", f.By)), ", ")
 	case journal.Refused:
-		return strings.Join(words(after(f.Moment+":", f.Reply), f.Text, v.Answer, after("policy", f.Policy), after("from", s.RemoteIP)), ", ")
+		policy := after("policy", f.Policy)
+		if policy != "" && strings.HasPrefix(f.Text, policy) {
+			policy = ""
+		}
+		return strings.Join(words(after(f.Moment+":", f.Reply), f.Text, v.Answer, policy, after("from", s.RemoteIP)), ", ")
 	}
 	return strings.Join(words(f.Text, after("policy", f.Policy), after("by", f.By)), ", ")
 }

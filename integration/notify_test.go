@@ -251,19 +251,7 @@ func TestNotifyLag(t *testing.T) {
 		ids = append(ids, s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@example.net", letter(fmt.Sprint(i))))
 	}
 	s.mail("bob@example.net", len(ids))
-	heard := func() []statusEvent {
-		b, _ := os.ReadFile(filepath.Join(s.dir, "heard"))
-		var all []statusEvent
-		for line := range bytes.Lines(b) {
-			var e statusEvent
-			if err := json.Unmarshal(line, &e.Event); err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
-			e.ID = string(line)
-			all = append(all, e)
-		}
-		return all
-	}
+	heard := func() []statusEvent { return heardBy(t, filepath.Join(s.dir, "heard")) }
 	await(t, "the pipe to hear of all", func() bool { return len(heard()) == 2*len(ids) })
 	for _, id := range ids {
 		if got := told(heard(), id); !slices.Equal(got, []string{"message.accepted", "message.delivered"}) {

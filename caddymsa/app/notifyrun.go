@@ -20,6 +20,9 @@ type notifiers struct {
 	all   []*following
 	leave func() // the store
 	once  sync.Once
+
+	forgetting context.CancelFunc
+	forgot     chan struct{} // closed when those that are gone were forgotten
 }
 
 // following is a notifier at work.
@@ -41,19 +44,23 @@ func (app *App) startNotifiers(s *store) *notifiers {
 	if !ok {
 		return nil
 	}
-	n := &notifiers{store: s}
+	_, leave := joinStore(s.key)
+	if leave == nil {
+		return nil // it is being closed
+	}
+	n := &notifiers{store: s, leave: leave, forgot: make(chan struct{})}
 	for _, srv := range app.Servers {
 		for _, c := range srv.Notify {
 			n.all = append(n.all, &following{c: c, n: n})
 		}
 	}
-	go app.forgetNotifiers(j, s.key)
-	if len(n.all) == 0 {
-		return nil
-	}
-	if _, n.leave = joinStore(s.key); n.leave == nil {
-		return nil // it is being closed
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	n.forgetting = cancel
+	go func() {
+		defer close(n.forgot)
+		defer cancel()
+		app.forgetNotifiers(ctx, j)
+	}()
 	for _, f := range n.all {
 		f.Follower = notify.Start(notify.Options{
 			Name: f.c.cursor, Journal: j, Log: f.c.log, Choose: f.c.choose, Tell: func(ctx context.Context, e *notify.Event) error { return f.c.tell(ctx, j, e) }, ByUser: f.c.users != nil, Concurrency: f.c.Concurrency,
@@ -111,6 +118,8 @@ func (n *notifiers) stop(ctx context.Context, grace time.Duration) {
 				all.Go(func() { f.Stop(limit) })
 			}
 			all.Wait()
+			n.forgetting()
+			<-n.forgot
 			n.leave()
 		}()
 		if caddy.Exiting() {
@@ -164,14 +173,12 @@ func (app *App) beginNotifiers() error {
 }
 
 // forgetNotifiers has the journal keep nothing for notifiers that the configuration does not have any more.
-func (app *App) forgetNotifiers(j journal.Journal, store string) {
+func (app *App) forgetNotifiers(ctx context.Context, j journal.Journal) {
 	defer func() {
 		if p := recover(); p != nil {
 			app.log.Error("the journal panicked; please report this", zap.Any("panic", p))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(app.ctx, time.Minute)
-	defer cancel()
 	for _, srv := range app.Servers {
 		var kept []string
 		for _, c := range srv.Notify {
@@ -181,8 +188,8 @@ func (app *App) forgetNotifiers(j journal.Journal, store string) {
 		for _, name := range forgotten {
 			srv.log.Info("a notifier is not in the configuration any more; it is forgotten how far it was told", zap.String("notifier", name))
 		}
-		if err != nil && app.ctx.Err() == nil {
-			srv.log.Warn("cannot forget notifiers that are not in the configuration any more", zap.String("spool", store), zap.Error(err))
+		if err != nil && ctx.Err() == nil {
+			srv.log.Warn("cannot forget notifiers that are not in the configuration any more", zap.Error(err))
 		}
 	}
 }

@@ -46,8 +46,7 @@ type statusEvent struct {
 }
 
 // statusEvents reads lines of JSON.
-func statusEvents(t testing.TB, text []byte) (all []statusEvent) {
-	t.Helper()
+func statusEvents(text []byte) (all []statusEvent) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
 		var e statusEvent
@@ -189,7 +188,7 @@ func TestNotifyWebhook(t *testing.T) {
 			want := []string{"message.accepted", "message.delivered"}
 			complete := func(id string) bool { return slices.Equal(told(all, id), want) }
 			awaitProbe(t, "all to be told", func() bool {
-				all = statusEvents(t, h.lines("heard"))
+				all = statusEvents(h.lines("heard"))
 				return !slices.ContainsFunc(accepted, func(id string) bool { return len(told(all, id)) < len(want) })
 			})
 			t.Logf("all told after %v", time.Since(sent))
@@ -202,7 +201,7 @@ func TestNotifyWebhook(t *testing.T) {
 				t.Errorf("%d messages are few", len(accepted))
 			}
 			await(t, "deferrals to be told", func() bool {
-				all = statusEvents(t, h.lines("heard"))
+				all = statusEvents(h.lines("heard"))
 				got := told(all, deferred)
 				return len(got) > 1 && got[0] == "message.accepted" && got[1] == "message.deferred"
 			})
@@ -251,7 +250,7 @@ func TestNotifyLag(t *testing.T) {
 		ids = append(ids, s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@example.net", letter(fmt.Sprint(i))))
 	}
 	s.mail("bob@example.net", len(ids))
-	heard := func() []statusEvent { return heardBy(t, filepath.Join(s.dir, "heard")) }
+	heard := func() []statusEvent { return heardBy(filepath.Join(s.dir, "heard")) }
 	await(t, "the pipe to hear of all", func() bool { return len(heard()) == 2*len(ids) })
 	for _, id := range ids {
 		if got := told(heard(), id); !slices.Equal(got, []string{"message.accepted", "message.delivered"}) {

@@ -18,7 +18,7 @@ import (
 func heardBy(file string) (all []statusEvent) {
 	b, _ := os.ReadFile(file)
 	for line := range bytes.Lines(b) {
-		e := statusEvent{ID: string(line)} // what is told again is the same
+		e := statusEvent{ID: string(line)}                     // what is told again is the same
 		if err := json.Unmarshal(line, &e.Event); err == nil { // or it is being written, or was killed in the midst of that
 			all = append(all, e)
 		}

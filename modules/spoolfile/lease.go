@@ -83,7 +83,7 @@ func (s *Store) lease(j *job) (*lease, error) {
 	l.s, l.j, l.entry, l.status = s, j, m.entry, m.status
 	if j.number == 0 {
 		s.schedule.mu.Lock()
-		special, ok := m.status.Special(j.e.open(), j.e.copies())
+		special, ok := m.status.Special(s.schedule.open(j.e))
 		s.schedule.mu.Unlock()
 		if !ok {
 			return nil, queue.ErrNotFound
@@ -190,7 +190,7 @@ func (m *stored) readStatus() error {
 func (m *stored) job(number int) (*queue.Job, error) {
 	if number >= 1 && number <= len(m.env.jobs) {
 		m.s.schedule.mu.Lock()
-		j := m.e.job(number)
+		j := m.s.schedule.job(m.e, number)
 		first := j == nil || !j.stored
 		m.s.schedule.mu.Unlock()
 		if first {

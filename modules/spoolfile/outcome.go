@@ -86,12 +86,13 @@ func (s *Store) happen(p *pending) {
 		}
 		var j *job
 		if int32(q.Number) < e.next { // there may be a thousand that are new
-			j = e.job(q.Number)
+			j = s.schedule.job(e, q.Number)
 		}
 		if j == nil {
 			j = e.addBehind(last, int32(q.Number))
 			last = j
 			j.copied = q.Copy != ""
+			s.schedule.added(j)
 			e.next = max(e.next, j.number+1)
 		} else if j.lease == nil {
 			s.schedule.unsettle(j)
@@ -174,7 +175,7 @@ func (l *lease) record(r *queue.Record) error {
 	}
 	p.facts = s.book.encode(facts)
 	s.schedule.mu.Lock()
-	open := e.open()
+	open, _ := s.schedule.open(e)
 	if l.j.number != 0 && !l.j.ended {
 		open--
 	}
@@ -265,7 +266,7 @@ func (l *lease) end(p *pending) {
 		s.schedule.leave(l.j)
 	}
 	if l.j.number == 0 {
-		l.j.e.cut(l.j)
+		s.schedule.setSpecial(l.j.e, nil)
 	}
 	if p != nil {
 		s.happen(p)

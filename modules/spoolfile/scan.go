@@ -88,6 +88,7 @@ func (s *Store) begin(e *entry, status *queue.Status, now time.Time) {
 			s.schedule.settle(j)
 		}
 	}
+	delete(s.schedule.many, e) // its jobs may have been read again
 	s.schedule.follow(e, status)
 }
 

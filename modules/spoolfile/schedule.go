@@ -69,6 +69,7 @@ type job struct {
 type schedule struct {
 	mu        sync.Mutex
 	entries   index
+	many      map[*entry]*jobIndex // of those with many jobs that were asked about
 	lanes     map[string]*lane
 	nameless  *lane
 	wait      heapOf[*job, byDue]
@@ -257,7 +258,8 @@ func (s *schedule) put(j *job, lane string, due, deadline int64, ended bool) {
 	if j.listed && (ended || old != to) {
 		old.unlink(j)
 	}
-	j.lane, j.due, j.deadline, j.ended = to, due, deadline, ended
+	j.lane, j.due, j.deadline = to, due, deadline
+	s.setEnded(j, ended)
 	s.settle(j)
 	if old != nil {
 		s.forgetLane(old)
@@ -286,6 +288,7 @@ func (s *schedule) reserve(e *entry) bool {
 // remove drops an entry with its jobs. Those that are leased stay with their workers.
 func (s *schedule) remove(e *entry) {
 	e.set(entryGone, true)
+	delete(s.many, e)
 	for j := range e.all() {
 		if j.lease == nil {
 			s.unsettle(j)
@@ -336,16 +339,16 @@ func (s *schedule) follow(e *entry, status *queue.Status) {
 			}
 		}
 	}
-	special, ok := status.Special(e.open(), e.copies())
-	have := e.special()
+	special, ok := status.Special(s.open(e))
+	have := s.special(e)
 	if have != nil && have.lease == nil {
 		s.unsettle(have)
-		e.cut(have)
+		s.setSpecial(e, nil)
 		have = nil
 	}
 	if ok && have == nil {
 		j := &job{e: e, lane: s.nameless, due: nanos(special.Due)}
-		e.first.link(j)
+		s.setSpecial(e, j)
 		s.settle(j)
 	}
 }

@@ -41,13 +41,14 @@ func readJournal(t *testing.T, dir string) (all []journal.Fact) {
 	}
 }
 
-// checkFates holds a journal to its promise: a message was accepted once, and each of its recipients has one end, unless
-// it still waits (pending). What follows a message's end, or comes before its beginning, is an error.
+// checkFates holds a journal to its promise: a message was accepted once, and each of its recipients has one end, as has
+// each copy, unless it still waits (pending). What comes before a message's beginning, or an attempt after an end, is an
+// error.
 func checkFates(t *testing.T, facts []journal.Fact, pending func(id string) bool) (accepted map[string]bool) {
 	t.Helper()
 	accepted = make(map[string]bool)
 	to := make(map[string][]string)
-	ends := make(map[[2]string]int)
+	ends := make(map[fate][]journal.Kind)
 	for i := range facts {
 		f := &facts[i]
 		switch {
@@ -61,19 +62,42 @@ func checkFates(t *testing.T, facts []journal.Fact, pending func(id string) bool
 			t.Errorf("%s was %s before it was accepted", f.ID, f.What)
 		case f.What.Final():
 			for _, r := range f.Recipients {
-				ends[[2]string{f.ID, r}]++
+				key := fate{f.ID, copyOf(f), r}
+				ends[key] = append(ends[key], f.What)
 			}
+		case f.What == journal.Deferred:
+			for _, r := range f.Recipients {
+				if key := (fate{f.ID, copyOf(f), r}); len(ends[key]) > 0 {
+					t.Errorf("%s was put off after its end, %v", key, ends[key])
+				}
+			}
+		}
+	}
+	for key, what := range ends {
+		// What was under way to a next hop when its message was deleted may have been delivered all the same.
+		if len(what) > 1 && !(len(what) == 2 && slices.Contains(what, journal.Deleted) && slices.Contains(what, journal.Delivered)) {
+			t.Errorf("%s has the ends %v", key, what)
 		}
 	}
 	for id, rcpts := range to {
 		for _, r := range rcpts {
-			n := ends[[2]string{id, r}]
-			if n > 1 || n == 0 && !pending(id) || n == 1 && pending(id) && len(rcpts) == 1 {
+			n := len(ends[fate{id, "", r}])
+			if n == 0 && !pending(id) || n == 1 && pending(id) && len(rcpts) == 1 {
 				t.Errorf("%s to %s has %d ends; it waits: %v", id, r, n, pending(id))
 			}
 		}
 	}
 	return accepted
+}
+
+// fate is what has one end: a message's recipient, or one that a copy has.
+type fate struct{ id, copy, rcpt string }
+
+func copyOf(f *journal.Fact) string {
+	if f.Visit == nil {
+		return ""
+	}
+	return f.Copy
 }
 
 // played is a dialogue, and when it was played.

@@ -67,6 +67,7 @@ var rows = []row{
 	{"waiting", (*bench).waiting},
 	{"held", (*bench).held},
 	{"shared", (*bench).shared},
+	{"journal", (*bench).journal},
 }
 
 func rowNames() (names []string) {

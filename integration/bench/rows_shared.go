@@ -21,6 +21,7 @@ import (
 // database is a PostgreSQL of a row's own.
 type database struct {
 	dsn  string
+	pid  int
 	stop func()
 }
 
@@ -63,7 +64,7 @@ func (b *bench) startDatabase() (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &database{dsn: "postgres://msa@127.0.0.1:" + port + "/postgres?sslmode=disable", stop: func() { p.stop(); removeAll(dir) }}
+	d := &database{dsn: "postgres://msa@127.0.0.1:" + port + "/postgres?sslmode=disable", pid: p.cmd.Process.Pid, stop: func() { p.stop(); removeAll(dir) }}
 	ready := filepath.Join(bin, "pg_isready")
 	for end := time.Now().Add(startWait); exec.Command(ready, "-h", "127.0.0.1", "-p", port).Run() != nil; {
 		if time.Now().After(end) {

@@ -53,7 +53,7 @@ func TestJournalSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tables := int64(eng.db.Metrics().Total().TablesSize)
+	tables := eng.db.Metrics().Total().TablesSize
 	if tables > size+reclaim+2*memTable {
 		t.Errorf("the tables have %d octets", tables)
 	}

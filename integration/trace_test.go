@@ -50,9 +50,9 @@ func TestTraceAndHistory(t *testing.T) {
 	s.mail("alice@example.org", 1) // the notification
 	traced := func(id string, wants ...string) (out string) {
 		t.Helper()
-		missing := ""
 		for until := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-			out, missing = s.mustMSA("trace", id), ""
+			missing := ""
+			out = s.mustMSA("trace", id)
 			for _, want := range wants {
 				if !strings.Contains(out, want) {
 					missing = want
@@ -133,9 +133,9 @@ func TestTraceAndHistory(t *testing.T) {
 		}
 	}
 	whole := s.mustMSA("history", "--all", "--json")
-	pages, page := "", ""
+	pages := ""
 	for before := []string{}; ; {
-		page = s.mustMSA(append([]string{"history", "--limit", "2"}, before...)...)
+		page := s.mustMSA(append([]string{"history", "--limit", "2"}, before...)...)
 		pages += page
 		next := regexp.MustCompile(`--before (\S+),`).FindStringSubmatch(page)
 		if next == nil {

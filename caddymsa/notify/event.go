@@ -27,8 +27,16 @@ func NewEvent(f *journal.Fact) *Event {
 	return &Event{ID: "msg_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20])), Fact: f}
 }
 
-// Type is what happened, such as message.delivered.
-func (e *Event) Type() string { return "message." + string(e.Fact.What) }
+// Type is what happened, such as message.delivered. That of a copy is another, copy.delivered: who waits for
+// a message must not take its copy for it.
+func (e *Event) Type() string {
+	if e.aboutCopy() {
+		return "copy." + string(e.Fact.What)
+	}
+	return "message." + string(e.Fact.What)
+}
+
+func (e *Event) aboutCopy() bool { return e.Fact.Visit != nil && e.Fact.Copy != "" }
 
 // data is an event's content. Fields are only ever added.
 type data struct {
@@ -100,7 +108,7 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 
 // ForUser is what a user may know of it: nothing of how the operator arranges things. Nil: nothing at all.
 func (e *Event) ForUser() *Event {
-	if e.Fact.Visit != nil && e.Fact.Copy != "" {
+	if e.aboutCopy() {
 		return nil
 	}
 	f := *e.Fact

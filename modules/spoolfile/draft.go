@@ -202,7 +202,7 @@ func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 	if err := d.s.commit(c); err != nil {
 		var doubt *doubtError
 		if errors.As(err, &doubt) {
-			d.s.disown(m.e.id, d.number, c)
+			d.s.disown(m.e.id, disowned{d.number, c}, doubt.eng)
 		}
 		d.s.schedule.mu.Lock()
 		d.s.schedule.remove(m.e)

@@ -49,7 +49,7 @@ type engine struct {
 
 func openEngine(fs vfs.FS, dir string, memTable uint64, coming *atomic.Int32, log *zap.Logger) (*engine, error) {
 	e := &engine{
-		fs:       &fence{FS: fs},
+		fs:       newFence(fs),
 		failed:   make(chan struct{}),
 		changes:  make(chan *change, 256),
 		coming:   coming,
@@ -62,21 +62,27 @@ func openEngine(fs vfs.FS, dir string, memTable uint64, coming *atomic.Int32, lo
 		defer e.guard()
 		var err error
 		if e.db, err = pebble.Open(dir, e.options(memTable, log)); err == nil {
-			err = e.seq.open(e.db)
+			fatal := e.fail
+			e.fs.fatal.Store(&fatal)
+			if err = e.seq.open(e.db); err != nil {
+				_ = e.db.Close()
+			}
 		}
 		opened <- err
 	}()
 	select {
 	case err := <-opened:
-		if err != nil {
-			return nil, err
+		if err == nil {
+			go e.run()
+			return e, nil
 		}
+		e.fail(err)
 	case <-e.failed:
-		e.fs.down.Store(true)
-		return nil, e.cause
 	}
-	go e.run()
-	return e, nil
+	if err := e.giveUp(); err != nil {
+		return nil, err
+	}
+	return nil, e.cause
 }
 
 func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
@@ -162,7 +168,7 @@ func (e *engine) commit(c *change) error {
 			return err
 		default:
 		}
-		return &doubtError{e.failure()}
+		return &doubtError{e.failure(), e}
 	}
 }
 
@@ -292,13 +298,32 @@ func (e *engine) close() error {
 	case err := <-closed:
 		return err
 	case <-e.failed: // it cannot be closed
-		e.fs.down.Store(true)
+		return e.giveUp()
+	}
+}
+
+// lastWords is how long it is waited for what an engine that failed has begun.
+var lastWords = 10 * time.Second
+
+// errBusy says that an engine that was given up may still change files.
+var errBusy = errors.New("the disk does not answer: what the spool's storage has begun does not end")
+
+// giveUp ends the use of an engine that failed.
+func (e *engine) giveUp() error {
+	e.fs.shut()
+	select {
+	case <-e.fs.still:
 		return nil
+	case <-time.After(lastWords):
+		return &engineError{errBusy}
 	}
 }
 
 // doubtError is the error of a change that may have been stored all the same.
-type doubtError struct{ error }
+type doubtError struct {
+	error
+	eng *engine // the one that failed
+}
 
 func (d *doubtError) Unwrap() error { return d.error }
 

@@ -304,12 +304,12 @@ func TestFlushFails(t *testing.T) {
 
 // What the store gave up must not touch the files of its successor.
 func TestFence(t *testing.T) {
-	f := &fence{FS: vfs.NewMem()}
+	f := newFence(vfs.NewMem())
 	file, err := f.Create("/a", vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.down.Store(true)
+	f.shut()
 	_, write := file.Write([]byte("x"))
 	_, create := f.Create("/b", vfs.WriteCategoryUnspecified)
 	_, open := f.OpenReadWrite("/b", vfs.WriteCategoryUnspecified)

@@ -272,7 +272,7 @@ func (s *Store) store(p *pending) error {
 	if err := s.commit(&change{writes: p.writes, facts: p.facts, patient: true}); err != nil {
 		var doubt *doubtError
 		if errors.As(err, &doubt) {
-			s.doubtful(p.e.id)
+			s.doubtful(p.e.id, doubt.eng)
 		}
 		return err
 	}

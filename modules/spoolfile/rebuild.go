@@ -42,7 +42,7 @@ func (s *Store) openStored() (*engine, map[uint64]struct{}, error) {
 	if left.Closed != nil {
 		names = append(slices.Collect(maps.Keys(left.Closed)), "")
 	}
-	if _, err := s.rebuild(err, names); err != nil {
+	if _, _, err := s.rebuild(err, names); err != nil {
 		return nil, nil, err
 	}
 	return s.openScanned()
@@ -70,45 +70,46 @@ func (s *Store) promoteNew() error {
 	return durable.SyncDir(s.fs.OpenDir, s.dir)
 }
 
-// rebuild makes a store of what can be read of one that is damaged, which is set aside.
-func (s *Store) rebuild(cause error, closed []string) (*asideReport, error) {
+// rebuild makes a store of what can be read of one that is damaged, which is set aside. Of the messages that are not in
+// it, some were deleted.
+func (s *Store) rebuild(cause error, closed []string) (r *asideReport, deleted func(id string) bool, err error) {
 	s.log.Error("damage in the spool: what can be read is taken over, and the damaged storage is set aside",
 		zap.String("directory", s.dir), zap.Error(cause))
 	var behind *behindError
 	c, err := collect(s.fs, s.path("store"), closed, errors.As(cause, &behind))
 	if err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	v := c.judge()
-	r := &asideReport{Time: time.Now().UTC(), Cause: firstLine(cause), Lost: v.lost, Held: v.held}
+	r = &asideReport{Time: time.Now().UTC(), Cause: firstLine(cause), Lost: v.lost, Held: v.held}
 	for i := range c.parts {
 		r.Parts = append(r.Parts, c.parts[i].String())
 	}
 	if err := s.fs.RemoveAll(s.path(newStore)); err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	if err := s.makeDir(s.path(newStore)); err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	if err := s.rewrite(c, v); err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	dir, err := s.setAside(r)
 	if err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	s.aside = dir
 	if err := s.fs.Rename(s.path("store"), s.fs.PathJoin(dir, "store")); err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	if err := errors.Join(durable.SyncDir(s.fs.OpenDir, dir), durable.SyncDir(s.fs.OpenDir, s.dir)); err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	if err := s.promoteNew(); err != nil {
-		return nil, &engineError{err}
+		return nil, nil, &engineError{err}
 	}
 	s.announce(r, dir)
-	return r, nil
+	return r, c.deleted, nil
 }
 
 // rewriter writes what can be read of a damaged store to a new one.

@@ -21,11 +21,11 @@ func (s *Store) watch(eng *engine) {
 			return
 		case <-eng.failed:
 		}
-		eng.fs.down.Store(true)
+		eng.fs.shut()
 		s.log.Error("the spool's storage failed: messages are refused until it can be opened again",
 			zap.String("directory", s.dir), zap.Error(eng.cause))
 		began := time.Now()
-		if eng = s.reopen(eng.cause); eng == nil {
+		if eng = s.reopen(eng); eng == nil {
 			return
 		}
 		s.log.Info("the spool's storage is open again", zap.String("directory", s.dir), zap.Duration("after", time.Since(began)))
@@ -34,12 +34,16 @@ func (s *Store) watch(eng *engine) {
 }
 
 // reopen tries until the storage is open; nil when the spool is closed first.
-func (s *Store) reopen(cause error) *engine {
+func (s *Store) reopen(old *engine) *engine {
+	cause := old.cause
 	for wait := s.opts.Retry; ; wait = min(2*wait, maxRetry) {
 		select {
 		case <-s.closing:
 			return nil
 		case <-time.After(wait):
+		}
+		if !s.ended(old) {
+			return nil
 		}
 		if s.space.check() != nil {
 			s.stick(true)
@@ -51,10 +55,37 @@ func (s *Store) reopen(cause error) *engine {
 			if err = s.adopt(eng); err == nil {
 				return eng
 			}
+			if isCorrupt(err) {
+				cause = err
+			}
+		}
+		if eng != nil {
 			eng.close()
+			eng.fs.shut()
+			old = eng
 		}
 		s.stick(true)
 		s.log.Error("the spool's storage cannot be opened again yet", zap.String("directory", s.dir), zap.Error(err))
+	}
+}
+
+// ended waits until nothing that a failed engine has begun is under way any more: it may be a commit that is acknowledged
+// when it has ended. False when the spool is closed first.
+func (s *Store) ended(old *engine) bool {
+	select {
+	case <-old.fs.still:
+		return true
+	case <-s.closing:
+		return false
+	case <-time.After(lastWords):
+	}
+	s.stick(true)
+	s.log.Error("the spool's storage cannot be opened again yet", zap.String("directory", s.dir), zap.Error(errBusy))
+	select {
+	case <-old.fs.still:
+		return true
+	case <-s.closing:
+		return false
 	}
 }
 
@@ -63,24 +94,8 @@ func (s *Store) reopen(cause error) *engine {
 func (s *Store) adopt(eng *engine) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, d := range s.disowned {
-		writes := []edit{{key: envelopeKey(id)}, {key: bodyKey(id)}}
-		if seq := d.c.place.Load(); seq != 0 {
-			writes = append(writes, edit{key: factKey(seq)})
-		}
-		if err := eng.commit(&change{writes: writes}); err != nil {
-			return err
-		}
-		s.removeBody(d.file)
-		delete(s.disowned, id)
-	}
-	for id := range s.unsure {
-		if e := s.schedule.find(id); e != nil {
-			if err := s.reload(eng, e); err != nil {
-				return err
-			}
-		}
-		delete(s.unsure, id)
+	if err := s.settle(eng); err != nil {
+		return err
 	}
 	s.current, s.stuck = eng, false
 	return nil
@@ -140,8 +155,12 @@ func (s *Store) await(ctx context.Context) error {
 	}
 }
 
-// openAgain opens the store, or what can be read of it if the cause of the failure is that it is damaged.
+// openAgain opens the store, or what can be read of it if the cause of the failure is that it is damaged. The engine
+// may be there although there is an error.
 func (s *Store) openAgain(cause error) (*engine, error) {
+	if err := s.finishRebuild(); err != nil { // of an attempt that failed
+		return nil, err
+	}
 	if !isCorrupt(cause) {
 		eng, err := s.openEngine()
 		if !isCorrupt(err) && !notThere(err) {
@@ -149,21 +168,19 @@ func (s *Store) openAgain(cause error) (*engine, error) {
 		}
 		cause = err
 	}
-	r, err := s.rebuild(cause, nil)
+	r, deleted, err := s.rebuild(cause, nil)
 	if err != nil {
 		return nil, err
 	}
 	eng, err := s.openEngine()
 	if err == nil {
-		if err = s.reconcile(eng, r); err != nil {
-			eng.close()
-		}
+		err = s.reconcile(eng, r, deleted)
 	}
 	return eng, err
 }
 
 // reconcile makes one of a store that was rebuilt and of the schedule, which knows what became of the messages.
-func (s *Store) reconcile(eng *engine, r *asideReport) error {
+func (s *Store) reconcile(eng *engine, r *asideReport, deleted func(id string) bool) error {
 	stored := make(map[string]bool)
 	var gone []edit
 	if err := eng.each(envelopePrefix, "", func(id string, _ []byte) bool {
@@ -180,7 +197,7 @@ func (s *Store) reconcile(eng *engine, r *asideReport) error {
 		return err
 	}
 	for _, e := range s.schedule.missing(stored) {
-		if r.Lost[e.id] == "" {
+		if r.Lost[e.id] == "" && !deleted(e.id) {
 			s.log.Error("a message of the spool is lost: nothing of it can be read", zap.String("queue_id", e.id), zap.String("aside", s.aside), s.remedy())
 			r.Lost[e.id] = "nothing of it can be read"
 		}

@@ -66,10 +66,7 @@ type Store struct {
 	current *engine
 	closed  bool
 	stuck   bool // storage that failed could not be opened again at the first attempt
-	// disowned are the messages whose commit failed and that may be stored.
-	disowned map[string]disowned
-	// unsure are the entries that an operator's change was to alter, which may be stored.
-	unsure map[string]bool
+	doubts  doubts
 }
 
 // manyEntries is from how many on what reading them has left behind is given back at once: nothing else would for as long
@@ -107,8 +104,7 @@ func Open(dir string, opts Options) (_ *Store, err error) {
 		notify:   make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		tidy:     make(chan struct{}, 1),
-		disowned: make(map[string]disowned),
-		unsure:   make(map[string]bool),
+		doubts:   newDoubts(),
 	}
 	s.buffers.init(opts.Threshold)
 	s.book.init(s)
@@ -190,7 +186,9 @@ func (s *Store) openScanned() (*engine, map[uint64]struct{}, error) {
 		delete(bodies, e.file)
 	})
 	if err != nil {
-		eng.close()
+		if busy := eng.close(); errors.Is(busy, errBusy) {
+			err = busy
+		}
 		s.schedule = newSchedule()
 		s.damage.messages = nil
 		s.live.Store(0)
@@ -312,28 +310,6 @@ func (s *Store) commit(c *change) error {
 	return eng.commit(c)
 }
 
-// disowned is a message that must not be there.
-type disowned struct {
-	file uint64
-	c    *change
-}
-
-// disown remembers a message whose commit failed and which may be stored: it is
-// deleted when the storage can be opened again.
-func (s *Store) disown(id string, file uint64, c *change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.disowned[id] = disowned{file, c}
-}
-
-// doubtful remembers an entry that an operator's change may have altered: what is stored of it is
-// read again when the storage can be opened again.
-func (s *Store) doubtful(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unsure[id] = true
-}
-
 // wake tells who waits in Lease's stead that something changed.
 func (s *Store) wake() {
 	select {
@@ -362,6 +338,9 @@ func (s *Store) Close() error {
 	err := s.current.close()
 	if flushed == nil && err == nil && !s.current.fs.down.Load() {
 		err = s.leaveClean()
+	}
+	if errors.Is(err, errBusy) {
+		return err // and nobody else may use the files
 	}
 	return errors.Join(err, s.lock.Close())
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -151,7 +152,9 @@ func (f *fates) begin(round int) {
 				}
 				err = f.one(c, fmt.Sprintf("m%d-%d-%d", round, n, k), k)
 				c.close()
-				if err != nil {
+				if reply := new(unexpected); errors.As(err, &reply) && strings.HasPrefix(reply.got, "451") {
+					time.Sleep(20 * time.Millisecond) // the database is away
+				} else if err != nil {
 					return
 				}
 			}
@@ -260,8 +263,8 @@ func fateRounds() int {
 	return 5
 }
 
-// However often the process is killed, in its start as well, each message that was answered 250 has been accepted once
-// by the journal, and each of its recipients, in several lanes, delivered, refused and put off, has one end there,
+// However often the process is killed, in its start as well, and its database, each message that was answered 250 has
+// been accepted once by the journal, and each of its recipients, in several lanes, delivered, refused and put off, has one end there,
 // which is what the next hop knows. So has each copy. What the operator was told that it did is there too, and the
 // sender has been told of each failure by one message that the journal knows.
 func TestFatesThroughCrashes(t *testing.T) {
@@ -282,14 +285,22 @@ func testFatesThroughCrashes(t *testing.T, spool string) {
 	s := newServer(t)
 	s.writeUsers("")
 	text := s.caddyfile(fatesConfig(address))
+	var database *postgres.Server
 	if spool == "postgres" {
-		text = strings.Replace(text, "spool file "+s.dir+"/spool", "spool postgres "+postgres.Start(t).DSN()+" {\n\tnode one\n\tlease "+clusterLease.String()+"\n}", 1)
+		database = postgres.Start(t)
+		text = strings.Replace(text, "spool file "+s.dir+"/spool",
+			fmt.Sprintf("spool postgres %s {\n\tnode one\n\tlease %s\n\ttimeout %s\n}", database.DSN(), clusterLease, clusterTimeout), 1)
 	}
 	s.write("Caddyfile", text)
 	s.run()
 	f := &fates{s: s, to: make(map[string][]string), done: make(map[string]map[string]bool), unsure: make(map[string]bool)}
 	for round := range rounds {
 		f.begin(round)
+		if database != nil && round%2 == 1 {
+			time.Sleep(time.Duration(100+random.IntN(400)) * time.Millisecond)
+			database.Kill()
+			database.Start()
+		}
 		time.Sleep(time.Duration(100+random.IntN(900)) * time.Millisecond)
 		s.kill()
 		f.working.Wait()

@@ -82,6 +82,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Moved", (*spoolTest).testMoved},
 
 		{"JournalCommits", (*spoolTest).testJournalCommits},
+		{"JournalDeleted", (*spoolTest).testJournalDeleted},
 		{"JournalWhole", (*spoolTest).testJournalWhole},
 		{"JournalFollow", (*spoolTest).testJournalFollow},
 		{"JournalQueries", (*spoolTest).testJournalQueries},

@@ -199,6 +199,38 @@ func (s *spoolTest) testJournalCommits() {
 	s.wantTold(journal.Query{}, before...)
 }
 
+// A recipient has one end: what failed between an operator's look at a message and its deletion was not deleted.
+func (s *spoolTest) testJournalDeleted() {
+	s.journal()
+	s.commit(inLanes("Q1", spoolNoon, "a", "b", "c"), "", []byte("12345"))
+	f := fact(journal.Deleted, "Q1")
+	f.Recipients, f.Count = []string{"bob@a", "bob@b", "bob@c"}, 3
+	for range 2 {
+		l := s.lease(spoolNoon)
+		s.record(l, as(l, queue.Failed))
+	}
+	var waits []string
+	m, err := s.Get(background, "Q1")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, r := range m.Recipients() {
+		if r.State == queue.Pending {
+			waits = append(waits, r.Address)
+		}
+	}
+	if _, err := s.Delete(background, "Q1", f); err != nil {
+		s.Fatal(err)
+	}
+	facts, _ := follow(s, s.journal(), "")
+	if len(facts) != 1 || len(waits) != 1 || !slices.Equal(facts[0].Recipients, waits) || facts[0].Count != 1 {
+		s.Errorf("%v waited; the journal has %+v", waits, facts)
+	}
+	if len(f.Recipients) != 3 {
+		s.Error("the caller's fact was changed")
+	}
+}
+
 // A fact comes back as it was written, whatever is in it.
 func (s *spoolTest) testJournalWhole() {
 	whole := journal.Fact{

@@ -116,7 +116,8 @@ type Operator interface {
 	// Facts is part of the same commit.
 	Change(ctx context.Context, id string, change func(*EntryView) error) (inFlight int, err error)
 	// Delete takes a message away and returns how many of its jobs were in flight, whose Record
-	// succeeds without effect. The facts are part of the same commit.
+	// succeeds without effect. The facts are part of the same commit, as EntryView.Waits has them: an attempt
+	// may have ended since they were made.
 	Delete(ctx context.Context, id string, facts ...journal.Fact) (inFlight int, err error)
 	// Lanes calls yield for the lanes that have jobs, in any order.
 	Lanes(ctx context.Context, yield func(LaneInfo) bool) error

@@ -14,6 +14,22 @@ func (e *Entry) Fact(what journal.Kind, at time.Time) journal.Fact {
 	return journal.Fact{Time: at, What: what, ID: e.ID, Server: e.Server, User: e.User, Sender: e.Sender}
 }
 
+// Waits is facts about the message's deletion without the recipients that have had their end meanwhile.
+func (m *EntryView) Waits(facts []journal.Fact) []journal.Fact {
+	all := m.Recipients()
+	facts = slices.Clone(facts)
+	for i := range facts {
+		if facts[i].What != journal.Deleted {
+			continue
+		}
+		facts[i].Recipients = slices.DeleteFunc(slices.Clone(facts[i].Recipients), func(address string) bool {
+			return slices.ContainsFunc(all, func(r Recipient) bool { return r.Address == address && r.State != Pending })
+		})
+		facts[i].Count = len(facts[i].Recipients)
+	}
+	return facts
+}
+
 // AcceptedFact is what the journal has of the entry in the commit that accepts it.
 func (e *Entry) AcceptedFact() journal.Fact {
 	f := e.Fact(journal.Accepted, e.Accepted)

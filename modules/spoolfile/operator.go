@@ -244,6 +244,11 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 			inFlight++
 		}
 	}
+	if m, err := s.read(e); err == nil { // what is damaged can be deleted all the same
+		if v, err := m.message(); err == nil {
+			facts = v.Waits(facts)
+		}
+	}
 	return inFlight, s.store(&pending{e: e, ends: true, writes: e.deletions(), facts: s.book.encode(facts)})
 }
 

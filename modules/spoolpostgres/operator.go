@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -165,16 +166,24 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
-	rows, err := s.rows(facts)
-	if err != nil {
-		return 0, err
-	}
 	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
 		e := &change{tx: tx, turns: &s.turns}
 		if err := e.lockID(ctx, id); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()
+		waits := facts
+		if slices.ContainsFunc(facts, func(f journal.Fact) bool { return len(f.Recipients) > 0 }) { // who made them could read it
+			all, err := views(tx.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.key = $1"), e.key))
+			if err != nil {
+				return err
+			}
+			waits = all[0].Waits(facts)
+		}
+		rows, err := s.rows(waits)
+		if err != nil {
+			return err
+		}
 		e.removeWith(rows)
 		return nil
 	}, nil)

@@ -104,7 +104,7 @@ func (s *MemSpool) Delete(ctx context.Context, id string, facts ...journal.Fact)
 		return 0, queue.ErrNotFound
 	}
 	delete(s.byID, id)
-	s.keep(facts)
+	s.keep(m.view().Waits(facts))
 	return m.view().InFlight(), nil
 }
 

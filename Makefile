@@ -10,7 +10,7 @@ test:
 	go test ./...
 
 # Measures this server beside a least-work one and, as root, Postfix with Dovecot;
-# some fifteen minutes. make bench ARGS="-short -row sessions" is quicker.
+# some twenty minutes. make bench ARGS="-short -row sessions" is quicker.
 bench:
 	go run ./integration/bench $(ARGS)
 

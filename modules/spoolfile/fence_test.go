@@ -11,6 +11,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // stopper holds calls to the file system until they are let go.
@@ -98,15 +101,53 @@ func TestRefusedLate(t *testing.T) {
 	if err := submit(s, "Q1"); err != nil {
 		t.Fatal(err)
 	}
+	drain(s)
 	old.fail(errors.New("the disk is odd"))
-	afterFailure(s, old)
 	untilRevived(s)
 	s.disown("Q1", disowned{c: new(change)}, old)
-	if _, err := s.Get(background, "Q1"); err == nil {
-		eng, _ := s.engine()
-		if _, err := eng.get(envelopeKey("Q1")); !errors.Is(err, pebble.ErrNotFound) {
-			t.Errorf("it is stored: %v", err)
-		}
+	eng, err := s.engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eng.get(envelopeKey("Q1")); !errors.Is(err, pebble.ErrNotFound) {
+		t.Errorf("it is stored: %v", err)
+	}
+}
+
+// A message that was delivered while damage was met is not lost, and its facts are there once.
+func TestDeliveredWhileDamageIsMet(t *testing.T) {
+	s, fs := openFaulty(t)
+	if err := submit(s, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := s.Lease(background, noon, queue.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eng, err := s.engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := stopAt(fs, logCall("write"))
+	record := &queue.Record{At: noon, Remove: true, Facts: []journal.Fact{{ID: "Q1", Time: noon, What: journal.Delivered}}}
+	done := make(chan error)
+	go func() { done <- l.Record(background, record) }()
+	<-at.stopped
+	eng.fail(pebble.ErrCorruption)
+	if err := <-done; !isDown(err) {
+		t.Errorf("record: %v", err)
+	}
+	close(at.free)
+	untilRevived(s)
+	if n := s.Damaged(); n != 0 {
+		t.Errorf("%d messages are said to be damaged", n)
+	}
+	if err := l.Record(background, record); err != nil {
+		t.Error(err)
+	}
+	wantEntries(t, s)
+	if got := story(queryFacts(t, s, &journal.Query{ID: "Q1"})); got != "delivered Q1" {
+		t.Errorf("the journal has %q", got)
 	}
 }
 

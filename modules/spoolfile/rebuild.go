@@ -145,7 +145,11 @@ func (s *Store) rewrite(c *collection, v verdict) error {
 	if err == nil {
 		err = w.flush()
 	}
-	return errors.Join(err, eng.flush(), eng.close(), durable.SyncDir(s.fs.OpenDir, s.path(newStore)))
+	err = errors.Join(err, eng.flush(), eng.close(), durable.SyncDir(s.fs.OpenDir, s.path(newStore)))
+	if errors.Is(err, errBusy) {
+		s.ended(eng) // or it meets the next attempt
+	}
+	return err
 }
 
 func (w *rewriter) put(key, value []byte) error {

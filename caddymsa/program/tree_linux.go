@@ -62,13 +62,16 @@ func reap(pid int) {
 const maxGenerations = 64
 
 // endSessions kills what the command started in sessions of its own (setsid). When its parents have ended such a
-// process is a child of this one, and its environment has the mark. Each that is killed may hand on children.
+// process is a child of this one, and its environment has the mark. Each that is killed may hand on children. It looks until it
+// has found none twice: the kernel's list of children leaves one out now and then while another ends.
 func endSessions(mark string) {
-	for range maxGenerations {
+	for i, none := 0, 0; i < maxGenerations && none < 2; i++ {
 		found := slices.DeleteFunc(children(), func(pid int) bool { return !marked(pid, mark) })
 		if len(found) == 0 {
-			return
+			none++
+			continue
 		}
+		none = 0
 		for _, pid := range found {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			reap(pid)
@@ -76,10 +79,17 @@ func endSessions(mark string) {
 	}
 }
 
+// execTime is how long the environment of a process that is just being replaced (execve) may be empty.
+const execTime = 50 * time.Millisecond
+
 // marked tells whether a process has the mark in its environment. That of another user's cannot be read.
 func marked(pid int, mark string) bool {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	return err == nil && slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return string(v) == mark })
+	for deadline := time.Now().Add(execTime); ; time.Sleep(time.Millisecond) {
+		env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+		if err != nil || len(env) > 0 || isZombie(pid) || time.Now().After(deadline) {
+			return err == nil && slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return string(v) == mark })
+		}
+	}
 }
 
 // children are this process's.

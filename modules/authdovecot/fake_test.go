@@ -299,9 +299,12 @@ func passwordOf(line string) string {
 func TestPasswordForms(t *testing.T) {
 	const typed, prepared = "m²pass", "m2pass"
 	for stored, want := range map[string]bool{typed: true, prepared: true, "other": false} {
-		var asked atomic.Int32
+		var asked, plainly atomic.Int32 // another form may be asked about, and that be cancelled, when the answer is there
 		d := must(t, &Dovecot{Address: fake(t, greeting, func(line string) string {
 			asked.Add(1)
+			if passwordOf(line) == "plain" {
+				plainly.Add(1)
+			}
 			if passwordOf(line) == stored {
 				return "OK\t" + idOf(line) + "\tuser=alice\n"
 			}
@@ -311,9 +314,8 @@ func TestPasswordForms(t *testing.T) {
 		if want != (err == nil) || !want && (!errors.Is(err, caddymsa.ErrCredentials) || asked.Load() != 2) {
 			t.Errorf("stored %q: %v, asked %d times", stored, err, asked.Load())
 		}
-		asked.Store(0)
-		if _, err := d.VerifyPassword(t.Context(), caddymsa.Peer{}, "alice", "plain"); err == nil || asked.Load() != 1 {
-			t.Errorf("a plain password: %v, asked %d times", err, asked.Load())
+		if _, err := d.VerifyPassword(t.Context(), caddymsa.Peer{}, "alice", "plain"); err == nil || plainly.Load() != 1 {
+			t.Errorf("a plain password: %v, asked %d times", err, plainly.Load())
 		}
 	}
 }

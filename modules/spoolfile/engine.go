@@ -172,7 +172,8 @@ func (e *engine) commit(c *change) error {
 	}
 }
 
-// read runs f, which reads from the store.
+// read runs f, which reads from the store. When the engine fails f may go on after read has returned that error: what f
+// writes to is not looked at then.
 func (e *engine) read(f func(db *pebble.DB) error) error {
 	e.mu.RLock()
 	if e.closed {

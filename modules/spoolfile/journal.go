@@ -195,17 +195,17 @@ func (s *Store) CursorNames(ctx context.Context, prefix string) ([]string, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return retried(ctx, s, func() (names []string, err error) {
+	return retried(ctx, s, func() ([]string, error) {
 		eng, err := s.engine()
 		if err != nil {
 			return nil, err
 		}
+		var names []string
 		err = eng.read(func(db *pebble.DB) error {
 			it, err := db.NewIter(&pebble.IterOptions{LowerBound: bookKey(bookCursor, prefix), UpperBound: bookKey(bookCursor+1, "")})
 			if err != nil {
 				return err
 			}
-			names = nil
 			for ok := it.First(); ok; ok = it.Next() {
 				name := string(it.Key()[len(bookKey(bookCursor, "")):])
 				if !strings.HasPrefix(name, prefix) {
@@ -215,7 +215,10 @@ func (s *Store) CursorNames(ctx context.Context, prefix string) ([]string, error
 			}
 			return errors.Join(it.Error(), it.Close())
 		})
-		return names, eng.met(err)
+		if err != nil {
+			return nil, eng.met(err)
+		}
+		return names, nil
 	})
 }
 

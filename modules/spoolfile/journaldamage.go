@@ -72,38 +72,47 @@ func journalApart(key []byte) (policy pebble.SpanPolicy, end []byte, err error) 
 
 // checkJournal reads all records, and says how many are damaged.
 func (s *Store) checkJournal(ctx context.Context, found func(id, problem string)) error {
-	damaged := 0
-	for next, more := uint64(0), true; more; {
+	type page struct {
+		next    uint64
+		damaged int
+		more    bool
+	}
+	all := page{more: true}
+	for all.more {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		_, err := retried(ctx, s, func() (struct{}, error) {
+		p, err := retried(ctx, s, func() (page, error) {
 			eng, err := s.engine()
 			if err != nil {
-				return struct{}{}, err
+				return page{}, err
 			}
-			read := 0
-			more = false
-			return struct{}{}, eng.met(eng.read(func(db *pebble.DB) error {
-				return forward(db, next, eng.seq.committed.Load(), func(seq uint64, value []byte) bool {
+			read, p := 0, page{next: all.next, damaged: all.damaged}
+			err = eng.read(func(db *pebble.DB) error {
+				return forward(db, p.next, eng.seq.committed.Load(), func(seq uint64, value []byte) bool {
 					if read++; read > recordPage {
-						more = true
+						p.more = true
 						return false
 					}
 					if _, err := decodeFacts(value); err != nil {
-						damaged++
+						p.damaged++
 					}
-					next = seq + 1
+					p.next = seq + 1
 					return true
 				})
-			}))
+			})
+			if err != nil { // the reading may go on in p
+				return page{}, eng.met(err)
+			}
+			return p, nil
 		})
 		if err != nil {
 			return err
 		}
+		all = p
 	}
-	if damaged > 0 {
-		found("journal", fmt.Sprintf("%d of its records are damaged; they are passed over", damaged))
+	if all.damaged > 0 {
+		found("journal", fmt.Sprintf("%d of its records are damaged; they are passed over", all.damaged))
 	}
 	return nil
 }

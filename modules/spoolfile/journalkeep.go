@@ -69,8 +69,11 @@ func (s *Store) Stat(ctx context.Context) (stat journal.Stat, err error) {
 				return true
 			})
 		})
+		if err != nil {
+			return journal.Stat{}, eng.met(err)
+		}
 		stat.End = end.position()
-		return stat, eng.met(err)
+		return stat, nil
 	})
 }
 

@@ -58,14 +58,15 @@ func (p *purge) block(eng *engine, from, last uint64) (next uint64, err error) {
 		return 0, err
 	}
 	var x *indexer
+	changed := 0
 	err = eng.read(func(db *pebble.DB) error {
 		if err := forward(db, from, last, func(seq uint64, _ []byte) bool { x = newIndexer(seq >> blockBits); return false }); err != nil || x == nil {
 			return err
 		}
 		batch := db.NewBatch()
 		defer batch.Close()
-		changed, err := p.records(db, batch, x, last)
-		if err != nil || changed == 0 {
+		n, err := p.records(db, batch, x, last)
+		if changed = n; err != nil || n == 0 {
 			return err
 		}
 		if (place{seq: x.summary.block << blockBits}).less(place{seq: sh.unindexed()}) {
@@ -73,17 +74,16 @@ func (p *purge) block(eng *engine, from, last uint64) (next uint64, err error) {
 				return err
 			}
 		}
-		if err := db.Apply(batch, pebble.NoSync); err != nil {
-			return err
-		}
+		return db.Apply(batch, pebble.NoSync)
+	})
+	if err != nil || x == nil {
+		return last + 1, eng.met(err)
+	}
+	if changed > 0 {
 		if p.facts == 0 {
 			p.first = x.summary.block
 		}
 		p.facts, p.last = p.facts+changed, x.summary.block
-		return nil
-	})
-	if err != nil || x == nil {
-		return last + 1, eng.met(err)
 	}
 	return (x.summary.block + 1) << blockBits, nil
 }

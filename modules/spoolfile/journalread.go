@@ -22,7 +22,7 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return retried(ctx, s, func() (facts []journal.Fact, err error) {
+	return retried(ctx, s, func() ([]journal.Fact, error) {
 		eng, err := s.engine()
 		if err != nil {
 			return nil, err
@@ -35,9 +35,11 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 		if err != nil {
 			return nil, err
 		}
+		from := from
 		if from.less(sh.floor) {
 			from = sh.floor
 		}
+		var facts []journal.Fact
 		octets := 0
 		err = eng.read(func(db *pebble.DB) error {
 			return forward(db, from.seq, last, func(seq uint64, value []byte) bool {
@@ -55,7 +57,10 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 				return len(facts) < limit && octets < maxBatch
 			})
 		})
-		return facts, eng.met(err)
+		if err != nil {
+			return nil, eng.met(err)
+		}
+		return facts, nil
 	})
 }
 

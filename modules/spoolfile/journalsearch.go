@@ -63,19 +63,19 @@ func (x *search) page() ([]journal.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if x.sh, err = x.b.shelfOf(eng); err != nil {
+	p := *x // of an engine that fails nobody waits for the reading, which goes on in this copy
+	if p.sh, err = p.b.shelfOf(eng); err != nil {
 		return nil, err
 	}
-	was := x.before
-	x.looked, x.found = 0, nil
-	if after := (place{seq: eng.seq.committed.Load() + 1}); after.less(x.before) {
-		x.before = after
+	p.looked, p.found = 0, nil
+	if after := (place{seq: eng.seq.committed.Load() + 1}); after.less(p.before) {
+		p.before = after
 	}
-	if err := eng.read(x.pass); err != nil { // it may be asked again
-		x.before, x.ended = was, false
+	if err := eng.read(p.pass); err != nil { // it may be asked again
 		return nil, eng.met(err)
 	}
-	return x.found, nil
+	*x = p
+	return p.found, nil
 }
 
 // more tells whether the page is not full yet.

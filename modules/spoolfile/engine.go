@@ -320,6 +320,22 @@ func (e *engine) giveUp() error {
 	}
 }
 
+// rest waits until nobody reads any more from an engine that is closed or failed.
+func (e *engine) rest() error {
+	ended := make(chan struct{})
+	go func() {
+		e.mu.Lock()
+		close(ended)
+		e.mu.Unlock()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(lastWords):
+		return &engineError{errBusy}
+	}
+}
+
 // doubtError is the error of a change that may have been stored all the same.
 type doubtError struct {
 	error

@@ -186,8 +186,12 @@ func (s *Store) openScanned() (*engine, map[uint64]struct{}, error) {
 		delete(bodies, e.file)
 	})
 	if err != nil {
-		if busy := eng.close(); errors.Is(busy, errBusy) {
-			err = busy
+		busy := eng.close()
+		if busy == nil {
+			busy = eng.rest() // the scan may go on, and would fill the schedule that follows
+		}
+		if errors.Is(busy, errBusy) {
+			return nil, nil, busy
 		}
 		s.schedule = newSchedule()
 		s.damage.messages = nil

@@ -89,7 +89,7 @@ func (x *search) pass(db *pebble.DB) error {
 	if err != nil {
 		return err
 	}
-	for x.more() {
+	for x.more() && it.Error() == nil { // to go somewhere else with an iterator forgets its error
 		blocks := x.sh.blocks
 		// The block that the next older record is in has an index, unless it is after all that have one.
 		n, _ := slices.BinarySearchFunc(blocks, x.before, func(s summary, p place) int {
@@ -129,7 +129,7 @@ func (x *search) block(it *pebble.Iterator, s *summary) {
 		x.looked += lookupCost
 		for _, low := range slices.Backward(lookup(it, s.block, x.terms)) {
 			seq := begin.seq | uint64(low)
-			if !x.more() {
+			if !x.more() || it.Error() != nil {
 				return
 			}
 			if !(place{seq: seq}).less(x.before) {

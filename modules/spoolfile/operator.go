@@ -129,19 +129,23 @@ type envelopeRecord struct {
 }
 
 // page reads some envelope records, in one go.
-func (s *Store) page(after string) (page []envelopeRecord, more bool, err error) {
+func (s *Store) page(after string) ([]envelopeRecord, bool, error) {
 	eng, err := s.engine()
 	if err != nil {
 		return nil, false, err
 	}
-	octets := 0
+	var page []envelopeRecord
+	octets, more := 0, false
 	err = eng.each(envelopePrefix, after, func(id string, value []byte) bool {
 		page = append(page, envelopeRecord{id, bytes.Clone(value)})
 		octets += len(value)
 		more = len(page) == listPage || octets >= maxBatch
 		return !more
 	})
-	return page, more, eng.met(err)
+	if err != nil { // the reading may go on in what it has
+		return nil, false, eng.met(err)
+	}
+	return page, more, nil
 }
 
 // view is Get of what was read.

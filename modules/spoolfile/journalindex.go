@@ -125,6 +125,9 @@ func indexKey(block uint64, p posting) []byte {
 func lookup(it *pebble.Iterator, block uint64, terms []posting) (found []uint16) {
 	for i, t := range terms {
 		some := lookupOne(it, block, t)
+		if it.Error() != nil {
+			return nil
+		}
 		if i == 0 {
 			found = some
 		} else {

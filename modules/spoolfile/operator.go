@@ -371,14 +371,18 @@ func (s *Store) Size(ctx context.Context) (messages int, octets int64, err error
 }
 
 // ids is a page of them.
-func (s *Store) ids(after string) (ids []string, err error) {
+func (s *Store) ids(after string) ([]string, error) {
 	eng, err := s.engine()
 	if err != nil {
 		return nil, err
 	}
+	var ids []string
 	err = eng.each(envelopePrefix, after, func(id string, _ []byte) bool {
 		ids = append(ids, id)
 		return len(ids) < listPage
 	})
-	return ids, eng.met(err)
+	if err != nil { // the reading may go on in what it has
+		return nil, eng.met(err)
+	}
+	return ids, nil
 }

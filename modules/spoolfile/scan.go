@@ -1,7 +1,9 @@
 package spoolfile
 
 import (
+	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,9 +34,10 @@ func (s *Store) scan(eng *engine, f func(*entry)) error {
 		order = append(order, e)
 		return true
 	})
-	if err == nil {
-		err = s.migrate(eng, old, now)
+	if err != nil { // the reading may go on in what it has
+		return err
 	}
+	err = s.migrate(eng, old, now)
 	for _, id := range old {
 		if e := s.schedule.find(id); e != nil {
 			order = append(order, e)
@@ -184,18 +187,22 @@ func (s *Store) reload(eng *engine, e *entry) error {
 			s.schedule.unsettle(j)
 		}
 	}
-	now := time.Now().UnixNano()
+	records := make(map[int][]byte) // the reading may go on in them where it fails
 	if err := eng.each(jobPrefix, e.id+"\x00", func(key string, value []byte) bool {
 		id, number, err := splitJobKey(key)
 		if err != nil || id != e.id {
 			return false
 		}
-		if j := e.job(number); j == nil || j.lease == nil {
-			_ = s.reviveJob(e, number, value, now)
-		}
+		records[number] = bytes.Clone(value)
 		return true
 	}); err != nil {
 		return err
+	}
+	now := time.Now().UnixNano()
+	for _, number := range slices.Sorted(maps.Keys(records)) {
+		if j := e.job(number); j == nil || j.lease == nil {
+			_ = s.reviveJob(e, number, records[number], now)
+		}
 	}
 	value, err = eng.get(statusKey(e.id))
 	if err != nil && !errors.Is(err, pebble.ErrNotFound) {

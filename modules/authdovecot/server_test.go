@@ -127,7 +127,7 @@ func startDovecot(t testing.TB) *dovecot {
 	d := &dovecot{
 		t: t, binary: binary, dir: dir, client: dir + "/run/msa-client", userdb: dir + "/run/msa-userdb", log: new(lockedBuffer),
 	}
-	port := freePort(t)
+	port := installed.FreePort(t)
 	d.tcp = fmt.Sprintf("127.0.0.1:%d", port)
 	d.setUsers(users)
 	text := fmt.Sprintf(config, dir, internal, internalGroup, login, me.Username, port)
@@ -223,16 +223,6 @@ func await(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // provisioning goes through a variable of Caddy's, which parallel tests must not share.

@@ -205,7 +205,7 @@ access to * by users read by anonymous read
 		t.Fatalf("slapadd: %v\n%s", err, out)
 	}
 	for range 5 { // another may take the ports meanwhile
-		s.ldap, s.ldaps = "ldap://"+freePort(t), "ldaps://"+freePort(t)
+		s.ldap, s.ldaps = fmt.Sprintf("ldap://127.0.0.1:%d", installed.FreePort(t)), fmt.Sprintf("ldaps://127.0.0.1:%d", installed.FreePort(t))
 		if s.run(t) {
 			return s
 		}
@@ -219,16 +219,6 @@ func (s *slapd) write(t testing.TB, name, text string) {
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // run starts it, on the same ports as before, and waits until it answers.

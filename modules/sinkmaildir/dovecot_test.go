@@ -148,7 +148,7 @@ func startDovecot(t *testing.T, binary, dir string) (pop3, imap string) {
 			t.Fatal(err)
 		}
 	}
-	imapPort, pop3Port := freePort(t), freePort(t)
+	imapPort, pop3Port := installed.FreePort(t), installed.FreePort(t)
 	config := dir + "/dovecot.conf"
 	text := fmt.Sprintf(dovecotConfig, dir, internal, internalGroup, login, uid, gid, imapPort, pop3Port)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil { //nolint:gosec // no secret
@@ -169,16 +169,6 @@ func startDovecot(t *testing.T, binary, dir string) (pop3, imap string) {
 		}
 	})
 	return fmt.Sprintf("127.0.0.1:%d", pop3Port), fmt.Sprintf("127.0.0.1:%d", imapPort)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // dialogue is a client, as plain as can be.

@@ -1,7 +1,6 @@
 package installed
 
 import (
-	"net"
 	"os"
 	"os/user"
 	"strconv"
@@ -35,15 +34,4 @@ func OwnDir(t testing.TB, users ...string) (dir string, as *syscall.Credential) 
 	}
 	t.Fatal("none of these users exists:", users)
 	return "", nil
-}
-
-// FreePort is a port that nobody listens on at this moment.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -33,6 +33,9 @@ func TestRoomComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if err := s.current.read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
+			t.Fatal(err)
+		}
 		tables := func() (size int64) {
 			if err := s.current.read(func(db *pebble.DB) error { size = db.Metrics().Total().TablesSize; return nil }); err != nil {
 				t.Fatal(err)

@@ -62,6 +62,7 @@ type App struct {
 	stamp      string // see stampRoutes
 	routeNames map[string]bool
 	former     []*formerSpool // that are emptied by this configuration's routes
+	leave      func()         // ends what run began
 }
 
 // CaddyModule returns the Caddy module information.
@@ -215,6 +216,7 @@ func (app *App) Start() (err error) {
 	for _, b := range app.bindings {
 		b.push()
 	}
+	app.run()
 	for _, srv := range app.Servers {
 		srv.logStart()
 	}
@@ -245,6 +247,9 @@ func (app *App) Cleanup() error {
 
 // release is safe to call again, and after a start that failed half way. It waits until ctx ends.
 func (app *App) release(ctx context.Context) {
+	if app.leave != nil {
+		app.leave()
+	}
 	for _, b := range app.bindings {
 		b.release()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -14,12 +15,14 @@ type heldDraft struct {
 	queue.Draft
 	s    *store
 	once sync.Once
+	// broken is true once the spool has panicked in a reader, which may have been in another goroutine.
+	broken atomic.Bool
 }
 
 // errFinished is what a store says that is empty and about to close: another configuration is in charge, with a store of its own.
 var errFinished = errors.New("the spool is a former configuration's and is closed")
 
-func (s *store) create(ctx context.Context) (queue.Draft, error) {
+func (s *store) create(ctx context.Context) (*heldDraft, error) {
 	s.mu.Lock()
 	if s.finished {
 		s.mu.Unlock()
@@ -76,13 +79,34 @@ func (d *heldDraft) Commit(ctx context.Context, a *queue.Accept) error {
 	return err
 }
 
-// Reader is read by goroutines of policies' libraries too, where a panic would end the process.
+// Reader is read by goroutines of policies' libraries too, where a panic would end the process. The session's own
+// goroutine panics in its place, in checkReaders.
 func (d *heldDraft) Reader() (io.ReadCloser, error) {
 	r, err := d.Draft.Reader()
 	if err != nil {
 		return nil, err
 	}
-	return queue.GuardReader(r, d.s.log), nil
+	return &draftReader{queue.GuardReader(r, d.s.log), d}, nil
+}
+
+type draftReader struct {
+	io.ReadCloser
+	d *heldDraft
+}
+
+func (r *draftReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if queue.Panicked(err) {
+		r.d.broken.Store(true)
+	}
+	return n, err
+}
+
+// checkReaders panics if the spool did under a reader, whatever the module that read made of it.
+func (d *heldDraft) checkReaders() {
+	if d.broken.Load() {
+		panic("the spool panicked while the message was read; see the line before")
+	}
 }
 
 func (d *heldDraft) Abort() {

@@ -24,7 +24,7 @@ type transaction struct {
 	srv   *Server // whose checks it has passed
 	sub   *caddymsa.Submission
 	store *store
-	draft queue.Draft
+	draft *heldDraft
 	size  int64
 	head  headerScan
 	told  bool // of the refusal, in the log
@@ -146,6 +146,9 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	e := t.sub.Entry
 	e.ID = newQueueID()
 	err = t.commit(call, srv)
+	if err != nil {
+		t.draft.checkReaders()
+	}
 	t.over = true
 	t.end(srv, err == nil)
 	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
@@ -195,6 +198,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	if err := srv.policies.message(ctx, t.sub, m); err != nil {
 		return err
 	}
+	t.draft.checkReaders() // a policy may accept where it cannot tell
 	e.Accepted = time.Now()
 	header := append(srv.received(t.sub, t.s), m.Prepended()...)
 	e.Size = int64(len(header)) + t.size

@@ -309,6 +309,9 @@ func (a *attempt) call(sink Sink, d *Delivery) (err error) {
 
 var errPanic = errors.New("a module panicked")
 
+// Panicked tells whether an error is what is left of a panic, in a sink or in a spool that is guarded.
+func Panicked(err error) bool { return errors.Is(err, errPanic) }
+
 // panicked makes an error of a panic that was recovered and logs where it was.
 func (a *attempt) panicked(who string, cause any) error {
 	err := fmt.Errorf("%w: %v", errPanic, cause)

@@ -1,0 +1,100 @@
+// Package running finds the servers that run in this process, for what reaches them by another way
+// than their own sockets: handlers of web sites and of layer 4.
+//
+// Such a handler asks at each request, since the next configuration may be in charge by then, and keeps
+// nothing of the answer. What it can ask is an interface of this package, a file each, which the app's
+// servers implement.
+package running
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// configuration is one between its app's Start and Stop.
+type configuration struct {
+	app     any
+	servers map[string]any
+}
+
+var (
+	mu      sync.RWMutex
+	running []*configuration // the newest is in charge, as of endpoints
+)
+
+// Push puts an app and its servers, by name, in charge until remove is called, wherever others have come
+// meanwhile. It is the app's, and tests'.
+func Push(app any, servers map[string]any) (remove func()) {
+	mu.Lock()
+	defer mu.Unlock()
+	c := &configuration{app, servers}
+	running = append(running, c)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		running = slices.DeleteFunc(running, func(have *configuration) bool { return have == c })
+	}
+}
+
+func top() *configuration {
+	mu.RLock()
+	defer mu.RUnlock()
+	if len(running) == 0 {
+		return nil
+	}
+	return running[len(running)-1]
+}
+
+// Server is the server of that name in the configuration in charge, as a T. There is none before the msa app
+// has started, which other apps may do earlier: a web site answers 503 then, and where the name is gone.
+func Server[T any](name string) (server T, ok bool) {
+	c := top()
+	if c == nil {
+		return server, false
+	}
+	server, ok = c.servers[name].(T)
+	return server, ok
+}
+
+// App is the msa app of the configuration in charge, as a T.
+func App[T any]() (app T, ok bool) {
+	c := top()
+	if c == nil {
+		return app, false
+	}
+	app, ok = c.app.(T)
+	return app, ok
+}
+
+// Named is what an app tells while it is provisioned.
+type Named interface {
+	// ServerNames are those of the configuration's servers.
+	ServerNames() []string
+}
+
+// Check tells while a configuration is loaded whether it has a server of that name.
+func Check(ctx caddy.Context, name string) error {
+	app, err := ctx.AppIfConfigured("msa")
+	if err != nil {
+		return fmt.Errorf("there is no msa app in this configuration: %w", err)
+	}
+	named, ok := app.(Named)
+	if !ok {
+		return fmt.Errorf("the app is a %T, not the msa app", app)
+	}
+	if names := named.ServerNames(); !slices.Contains(names, name) {
+		return fmt.Errorf("there is no msa server %q (there are: %q)", name, names)
+	}
+	return nil
+}
+
+// Entered is a call into the modules of a configuration, which outlives the call.
+type Entered interface {
+	// Enter begins a call: ctx ends with parent or with the configuration's grace period. It is not ok where the
+	// configuration takes no calls any more; ask again for the one in charge then. Leave must be called.
+	Enter(parent context.Context) (ctx context.Context, leave func(), ok bool)
+}

@@ -119,7 +119,7 @@ func (x *exchange) checkToken(user, token string) error {
 }
 
 func (x *exchange) mapCertificate() (user string, err error) {
-	state := x.s.conn.TLS()
+	state := x.s.client.TLS()
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return "", fmt.Errorf("%w: no verified client certificate", caddymsa.ErrCredentials)
 	}

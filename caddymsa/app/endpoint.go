@@ -118,6 +118,14 @@ func (ep *endpoint) Settings() *smtpd.Settings {
 	return nil
 }
 
+// inCharge implements place.
+func (ep *endpoint) inCharge() *Server {
+	if b := ep.bindings.top(); b != nil {
+		return b.srv
+	}
+	return nil
+}
+
 // NewSession begins a client's session.
 func (ep *endpoint) NewSession(c *smtpd.Conn) (smtpd.Session, error) {
 	return newSession(ep, c), nil

@@ -22,18 +22,18 @@ const (
 )
 
 // hintForRefusal explains a command that came too early.
-func hintForRefusal(c *smtpd.Conn, r smtpd.Refusal) string {
+func hintForRefusal(state *tls.ConnectionState, r smtpd.Refusal) string {
 	switch {
 	case r.Reply.Code != 530:
 		return ""
-	case c.TLS() == nil:
+	case state == nil:
 		return hintNoSTARTTLS
 	}
 	return hintNoAuth
 }
 
 // hintForEnd explains a session that came to nothing.
-func hintForEnd(c *smtpd.Conn, end smtpd.End) string {
+func hintForEnd(end smtpd.End) string {
 	switch {
 	case end.Spoke == "TLS":
 		return hintTLSOnClear

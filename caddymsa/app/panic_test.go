@@ -104,7 +104,7 @@ func (b *brittle) submission(t *testing.T) (reply string, logs *zapobserver.Obse
 	ep.bindings.push(&binding{srv: srv, ep: ep})
 	server, client := net.Pipe()
 	t.Cleanup(func() { _ = client.Close() })
-	s := &session{ep: ep, conn: smtpd.New(server, ep, false, smtpd.Options{}), log: srv.log}
+	s := &session{place: ep, client: smtpd.New(server, ep, false, smtpd.Options{}), log: srv.log}
 	s.login = &login{backend: srv.Auth.backends[0], since: time.Now()}
 	from, _ := mailaddr.Parse("alice@example.org", false)
 

@@ -95,7 +95,7 @@ func addressLiteral(ip netip.Addr) string {
 // such as TLS1.3 TLS_AES_128_GCM_SHA256.
 // It is empty before the handshake. The names are looked up once, as the look-up makes lists.
 func (s *session) tlsText() string {
-	if state := s.conn.TLS(); s.tls == "" && state != nil {
+	if state := s.client.TLS(); s.tls == "" && state != nil {
 		s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
 	}
 	return s.tls

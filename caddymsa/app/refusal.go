@@ -65,8 +65,8 @@ func (s *session) refuse(srv *Server, r refusal, err error, fields ...zap.Field)
 
 // Refused tells of what the engine refused, as refuse does of what the session did.
 func (s *session) Refused(said smtpd.Refusal) {
-	b := s.ep.bindings.top()
-	if b == nil {
+	srv := s.inCharge()
+	if srv == nil {
 		return
 	}
 	s.refused++
@@ -74,14 +74,14 @@ func (s *session) Refused(said smtpd.Refusal) {
 	if said.Reason != said.Reply.Message {
 		r.cause = strings.TrimSpace(said.Reason + " " + said.Arg)
 	}
-	if !s.tellRefusal(b.srv, r) {
+	if !s.tellRefusal(srv, r) {
 		return
 	}
 	fields := append(s.fields(), zap.String(fieldReply, caddymsa.ReplyText(said.Reply)), zap.String("reason", said.Reason), zap.String("argument", said.Arg))
-	if hint := hintForRefusal(s.conn, said); hint != "" {
+	if hint := hintForRefusal(s.client.TLS(), said); hint != "" {
 		fields = append(fields, zap.String(fieldHint, hint))
 	}
-	b.srv.log.Info(r.message(), fields...)
+	srv.log.Info(r.message(), fields...)
 }
 
 // tellRefusal counts a refusal, has the journal keep that of a user, emits an event, and tells whether there may be a
@@ -141,7 +141,7 @@ func (s *session) refusedFact(srv *Server, r *refusal) journal.Fact {
 		Recipients: r.rcpts, Count: len(r.rcpts), Text: queue.OneLine(r.cause), Visit: r.visit,
 		Moment: r.moment, Reply: caddymsa.ReplyText(r.reply), Policy: r.policy}
 	if r.sub == nil {
-		e.Session, e.Helo, e.Mechanism, e.TLS = s.conn.ID(), s.conn.Helo(), s.login.mechanism, s.tlsText()
+		e.Session, e.Helo, e.Mechanism, e.TLS = s.client.ID(), s.client.Helo(), s.login.mechanism, s.tlsText()
 		if s.ip.IsValid() {
 			e.RemoteIP = s.ip.String()
 		}

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"net/netip"
 	"time"
 
@@ -14,10 +16,27 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
+// client is who a session is with: a connection of the SMTP engine, or a request of a web site.
+type client interface {
+	// ID names the session in the log.
+	ID() string
+	// Helo is what the client calls itself. Empty: it has not said.
+	Helo() string
+	// TLS is nil where there is none, or not yet.
+	TLS() *tls.ConnectionState
+	RemoteAddr() net.Addr
+}
+
+// place is where a session came to, which outlives configurations.
+type place interface {
+	// inCharge is the server that serves there now. Nil: none does any more.
+	inCharge() *Server
+}
+
 // session is one client's dealings with whichever configuration is in charge.
 type session struct {
-	ep      *endpoint
-	conn    *smtpd.Conn
+	place
+	client  client
 	ip      netip.Addr
 	started time.Time
 	log     *zap.Logger // of the configuration that it began with
@@ -30,10 +49,10 @@ type session struct {
 	refused  int
 }
 
-func newSession(ep *endpoint, c *smtpd.Conn) *session {
-	s := &session{ep: ep, conn: c, ip: clientIP(c.RemoteAddr()), started: time.Now(), log: zap.NewNop()}
-	if b := ep.bindings.top(); b != nil {
-		s.log = b.srv.log
+func newSession(at place, c client) *session {
+	s := &session{place: at, client: c, ip: clientIP(c.RemoteAddr()), started: time.Now(), log: zap.NewNop()}
+	if srv := at.inCharge(); srv != nil {
+		s.log = srv.log
 	}
 	s.log = s.log.With(zap.String(fieldSession, c.ID()), zap.Stringer(fieldRemoteIP, s.ip))
 	return s
@@ -42,31 +61,31 @@ func newSession(ep *endpoint, c *smtpd.Conn) *session {
 // enter begins a call into the modules of the server in charge.
 func (s *session) enter(ctx context.Context) (srv *Server, call context.Context, leave func(), err error) {
 	for {
-		b := s.ep.bindings.top()
-		if b == nil {
+		srv = s.inCharge()
+		if srv == nil {
 			return nil, nil, nil, errGone
 		}
-		if call, leave, ok := b.srv.app.generation.enter(ctx); ok {
-			return b.srv, call, leave, nil
+		if call, leave, ok := srv.app.generation.enter(ctx); ok {
+			return srv, call, leave, nil
 		}
-		if s.ep.bindings.top() == b { // it closes, and none has come after it
+		if s.inCharge() == srv { // it closes, and none has come after it
 			return nil, nil, nil, errGone
 		}
 	}
 }
 
 func (s *session) peer(srv *Server) caddymsa.Peer {
-	return caddymsa.Peer{IP: s.ip, Server: srv.Hostname, Session: s.conn.ID()}
+	return caddymsa.Peer{IP: s.ip, Server: srv.Hostname, Session: s.client.ID()}
 }
 
 // Mechanisms leaves -PLUS out where there is nothing to bind to, and EXTERNAL where the client
 // has shown no certificate.
 func (s *session) Mechanisms() []string {
-	b := s.ep.bindings.top()
-	if b == nil {
+	srv := s.inCharge()
+	if srv == nil {
 		return nil
 	}
-	offered := b.srv.Auth.offered()
+	offered := srv.Auth.offered()
 	var can []string
 	for _, name := range offered {
 		if name == sasl.SCRAMSHA256Plus && s.channelBinding() == nil || name == sasl.External && !s.verifiedClient() {
@@ -80,13 +99,13 @@ func (s *session) Mechanisms() []string {
 // verifiedClient tells whether the client has proven to have a certificate that the connection
 // policies trust.
 func (s *session) verifiedClient() bool {
-	state := s.conn.TLS()
+	state := s.client.TLS()
 	return state != nil && len(state.VerifiedChains) > 0
 }
 
 // channelBinding is nil where the connection has none to offer.
 func (s *session) channelBinding() []byte {
-	binding, err := sasl.TLSExporter(s.conn.TLS())
+	binding, err := sasl.TLSExporter(s.client.TLS())
 	if err != nil {
 		return nil
 	}
@@ -130,8 +149,8 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		Return:     string(opts.Return),
 		EnvelopeID: opts.EnvelopeID,
 		Priority:   opts.Priority,
-		Session:    s.conn.ID(),
-		Helo:       s.conn.Helo(),
+		Session:    s.client.ID(),
+		Helo:       s.client.Helo(),
 		Mechanism:  s.login.mechanism,
 		User:       s.login.identity.User,
 		Attributes: s.login.identity.Attributes,
@@ -143,8 +162,8 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		e.Auth = *opts.Auth
 	}
 	e.TLS = s.tlsText()
-	sub := &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.conn.Helo(), DeclaredSize: opts.Size,
-		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.conn.ID(), Counter: srv.app.counter()}
+	sub := &caddymsa.Submission{Entry: e, Sender: from, Identity: s.login.identity, Helo: s.client.Helo(), DeclaredSize: opts.Size,
+		RemoteIP: s.ip, Hostname: srv.Hostname, Session: s.client.ID(), Counter: srv.app.counter()}
 	if srv.app.delivery.journal() != nil {
 		beginTrail(sub)
 	}
@@ -166,7 +185,7 @@ func (s *session) allowed(srv *Server, cause string) bool {
 func (s *session) fields() []zap.Field { return s.appendFields(make([]zap.Field, 0, 3)) }
 
 func (s *session) appendFields(f []zap.Field) []zap.Field {
-	f = append(f, zap.String(fieldSession, s.conn.ID()), zap.Stringer(fieldRemoteIP, s.ip))
+	f = append(f, zap.String(fieldSession, s.client.ID()), zap.Stringer(fieldRemoteIP, s.ip))
 	if s.login != nil {
 		f = append(f, zap.String(fieldUser, s.login.identity.User))
 	}
@@ -187,10 +206,10 @@ func (s *session) Close(end smtpd.End) {
 	if s.login != nil {
 		fields = append(fields, zap.String(fieldUser, s.login.identity.User), zap.String(fieldMechanism, s.login.mechanism))
 	}
-	if len(end.Tried) > 0 && s.conn.TLS() == nil {
+	if len(end.Tried) > 0 && s.client.TLS() == nil {
 		fields = append(fields, zap.Strings("tried", end.Tried))
 	}
-	if hint := hintForEnd(s.conn, end); hint != "" {
+	if hint := hintForEnd(end); hint != "" {
 		fields = append(fields, zap.String(fieldHint, hint))
 	}
 	if end.Err != nil {
@@ -200,7 +219,7 @@ func (s *session) Close(end smtpd.End) {
 		s.log.Error("session ended by a panic", append(fields, zap.String("panic", end.Panic))...)
 		return
 	}
-	if b := s.ep.bindings.top(); s.login == nil && b != nil && !s.allowed(b.srv, "session ended: "+end.Reason) {
+	if srv := s.inCharge(); s.login == nil && srv != nil && !s.allowed(srv, "session ended: "+end.Reason) {
 		return
 	}
 	s.log.Info("session ended", fields...)

@@ -295,3 +295,66 @@ func TestForgottenKeys(t *testing.T) {
 		t.Errorf("%+v, %v", stat, err)
 	}
 }
+
+// A search finds what is counted, whose keys stand in a table of their own, and what is not yet, each once and in order;
+// Purge takes the keys of both.
+func TestSearchBeforeCounted(t *testing.T) {
+	srv := postgres.Start(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	s.SetLimits(journal.Limits{})
+	search := func() (found []string) {
+		t.Helper()
+		q := journal.Query{Recipient: "bob@example.net"}
+		if err := s.Facts(context.Background(), &q, func(f *journal.Fact) bool { found = append(found, f.ID); return true }); err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	var want []string
+	submit := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			id := fmt.Sprint("Q", i)
+			if err := submitFact(s, id); err != nil {
+				t.Fatal(err)
+			}
+			want = append([]string{id}, want...)
+		}
+	}
+	keys := func() int64 { return srv.Exec(t, "SELECT 1 FROM msa.msa_fact_key") }
+	count := func() { // as keepJournal does, which may do so at any moment too
+		t.Helper()
+		for end := time.Now().Add(time.Minute); srv.Exec(t, "SELECT 1 FROM msa.msa_fact WHERE pos > (SELECT counted FROM msa.msa_journal)") > 0; {
+			if time.Now().After(end) {
+				t.Fatal("not counted")
+			}
+			if err := s.forget(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	submit(0, 2*smallWindow)
+	if got := search(); !slices.Equal(got, want) {
+		t.Errorf("before: %q", got)
+	}
+	count()
+	if got := search(); !slices.Equal(got, want) || keys() == 0 {
+		t.Errorf("counted: %q", got)
+	}
+	submit(2*smallWindow, 4*smallWindow)
+	if got := search(); !slices.Equal(got, want) {
+		t.Errorf("half: %q", got)
+	}
+	before := keys()
+	if n, err := s.Purge(context.Background(), "bob@example.net"); err != nil || n != len(want) {
+		t.Errorf("%d purged, %v", n, err)
+	}
+	count()
+	if got := search(); len(got) != 0 {
+		t.Errorf("purged: %q", got)
+	}
+	if after := keys(); before == 0 || srv.Exec(t, "SELECT 1 FROM msa.msa_fact f, unnest(keys) k") != after {
+		t.Errorf("%d keys, other than the facts have", after)
+	}
+}

@@ -231,7 +231,9 @@ func (app *App) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
 	defer cancel()
 	if caddy.Exiting() {
+		underWay.stop()
 		drain(ctx, app.bindings)
+		underWay.wait(ctx)
 	}
 	app.release(ctx)
 	return nil

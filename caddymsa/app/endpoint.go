@@ -217,16 +217,20 @@ func (ep *endpoint) serve(nc net.Conn, b *binding) {
 
 // refuse turns a client away that is over a limit.
 func (b *binding) refuse(nc net.Conn, ip netip.Addr, limit string) {
-	srv := b.srv
-	if srv.gate.Samples.Stranger(srv.log, "connection refused: "+limit, caddymsa.ClientNetwork(ip)) {
-		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", limit))
-	}
-	metrics.refusedConnections.WithLabelValues(srv.name, limit).Inc()
+	b.srv.tellRefused(ip, limit)
 	if b.implicit { // nothing can be said before the handshake, which would cost what the limit guards
 		_ = nc.Close()
 		return
 	}
 	smtpd.Refuse(nc, "Too many connections, try again later")
+}
+
+// tellRefused tells of a client that was turned away.
+func (srv *Server) tellRefused(ip netip.Addr, limit string) {
+	if srv.gate.Samples.Stranger(srv.log, "connection refused: "+limit, caddymsa.ClientNetwork(ip)) {
+		srv.log.Warn("connection refused", zap.Stringer(fieldRemoteIP, ip), zap.String("limit", limit))
+	}
+	metrics.refusedConnections.WithLabelValues(srv.name, limit).Inc()
 }
 
 // arrival is a connection that may have to make room for others, before it is a session as after.

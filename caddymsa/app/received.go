@@ -20,12 +20,11 @@ func (srv *Server) received(sub *caddymsa.Submission, s *session) []byte {
 	if from := srv.receivedFrom(sub.Helo, s.ip); from != "" {
 		b = append(append(append(b, "from "...), from...), "\r\n\t"...)
 	}
-	protocol := "ESMTPSA"
-	if e.SMTPUTF8 {
-		protocol = "UTF8SMTPSA"
+	b = append(append(b, "by "...), srv.Hostname...)
+	if protocol := s.protocol(e.SMTPUTF8); protocol != "" {
+		b = append(append(b, " with "...), protocol...)
 	}
-	b = append(append(append(b, "by "...), srv.Hostname...), " with "...)
-	b = append(append(append(b, protocol...), " id "...), e.ID...)
+	b = append(append(b, " id "...), e.ID...)
 	if len(e.Recipients) == 1 {
 		b = append(append(append(b, "\r\n\tfor <"...), e.Recipients[0].Address...), '>')
 	}
@@ -36,6 +35,18 @@ func (srv *Server) received(sub *caddymsa.Submission, s *session) []byte {
 	b = append(b, ";\r\n\t"...)
 	b = e.Accepted.AppendFormat(b, "Mon, 2 Jan 2006 15:04:05 -0700")
 	return append(b, "\r\n"...)
+}
+
+// protocol is how a message came, in a word of IANA's registry (Mail Transmission Types, WITH protocol types). That has none
+// for HTTP.
+func (s *session) protocol(utf8 bool) string {
+	switch _, ofWebSite := s.client.(*request); {
+	case ofWebSite:
+		return ""
+	case utf8:
+		return "UTF8SMTPSA"
+	}
+	return "ESMTPSA"
 }
 
 // receivedFrom is what the operator wants to be seen of the client.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
@@ -52,6 +53,10 @@ func (s *session) refuse(srv *Server, r refusal, err error, fields ...zap.Field)
 	if direct, ok := errors.AsType[*directError](err); ok {
 		r.visit = direct.visit
 	}
+	refused := error(r.reply)
+	if policy, ok := errors.AsType[*policyError](err); ok {
+		refused = &running.Refusal{SMTPError: r.reply, Policy: policy.policy, Rule: policy.rule()}
+	}
 	s.refused++
 	if s.tellRefusal(srv, &r) {
 		if isOurs(err) {
@@ -60,7 +65,7 @@ func (s *session) refuse(srv *Server, r refusal, err error, fields ...zap.Field)
 			srv.log.Info(r.message(), fields...)
 		}
 	}
-	return r.reply
+	return refused
 }
 
 // Refused tells of what the engine refused, as refuse does of what the session did.

@@ -45,6 +45,7 @@ type session struct {
 	tls   string // tlsText's, once it was asked for
 
 	open     *caddymsa.Submission // the transaction's
+	once     *once                // of a request that can be sent again
 	accepted int                  // messages
 	refused  int
 }

@@ -177,14 +177,14 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	}
 	if t.direct != nil {
 		t.forget()
-		return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: delivered as " + e.ID}, nil
+		return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: delivered as " + e.ID, ID: e.ID}, nil
 	}
 	return accepted(e.ID), nil
 }
 
 // accepted names the queue id.
 func accepted(id string) smtpd.Reply {
-	return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: queued as " + id}
+	return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: queued as " + id, ID: id}
 }
 
 func (t *transaction) commit(ctx context.Context, srv *Server) error {
@@ -209,7 +209,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	// the generation or of the connection does not interrupt it.
 	calling(ctx, "spool", "Commit")
 	g := &routed{srv.app.delivery, t.routes}
-	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held, Once: t.sub.Once, Facts: t.facts(srv)}
+	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held, Once: t.once(srv), Facts: t.facts(srv)}
 	if err := t.draft.Commit(context.WithoutCancel(ctx), accept); err != nil {
 		if before, ok := errors.AsType[*queue.BeforeError](err); ok {
 			return &caddymsa.AlreadyAccepted{ID: before.ID}
@@ -227,6 +227,7 @@ func (t *transaction) facts(srv *Server) []journal.Fact {
 	e, looked := t.sub.Entry, trailOf(t.sub)
 	f := e.AcceptedFact()
 	f.Policies = looked.policies()
+	t.s.once.mark(&f)
 	facts := []journal.Fact{f}
 	if t.sub.Held != "" && t.direct == nil {
 		held := e.Fact(journal.Held, e.Accepted)

@@ -100,6 +100,10 @@ type Submission struct {
 	Session    string   `json:"session,omitempty"`
 	Policies   []string `json:"policies,omitempty"` // that looked at it, in their order
 	Bounce     bool     `json:"bounce,omitempty"`   // a notification of this server's own
+	// Once is a digest of the user and of the key that it gave the request, by which an Accepted is found; OnceSum is one of all
+	// that the request held.
+	Once    string `json:"once,omitempty"`
+	OnceSum string `json:"once_sum,omitempty"`
 }
 
 // Visit is an attempt at a lane: part of Deferred, Delivered, Failed and Expired.

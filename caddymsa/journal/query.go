@@ -20,6 +20,7 @@ type Query struct {
 	Since     time.Time // at or after
 	Until     time.Time // before
 	HopID     string    // the next hop's queue id
+	Once      string    // of an Accepted
 	Text      string    // a part of Text, Answer or Reply, in any case
 	// Before is where an earlier answer ended: only older facts. Empty: from the latest on.
 	Before Position
@@ -36,6 +37,7 @@ func (q *Query) Match(f *Fact) bool {
 		len(q.What) > 0 && !slices.Contains(q.What, f.What),
 		!q.Since.IsZero() && f.Time.Before(q.Since),
 		!q.Until.IsZero() && !f.Time.Before(q.Until),
+		q.Once != "" && f.once() != q.Once,
 		q.HopID != "" && (f.Visit == nil || f.HopID != q.HopID),
 		q.Text != "" && !f.says(strings.ToLower(q.Text)):
 		return false
@@ -43,10 +45,10 @@ func (q *Query) Match(f *Fact) bool {
 	return true
 }
 
-// Keys are the names by which the fact is found, each once: its message, the notification about it, its user and
+// Keys are the names by which the fact is found, each once: its message, the notification about it, its Once, its user and
 // all addresses, folded.
 func (f *Fact) Keys() []string {
-	keys := append(make([]string, 0, 4+len(f.Recipients)), f.ID, f.Notification, Fold(f.User), Fold(f.Sender))
+	keys := append(make([]string, 0, 5+len(f.Recipients)), f.ID, f.Notification, f.once(), Fold(f.User), Fold(f.Sender))
 	for _, r := range f.Recipients {
 		keys = append(keys, Fold(r))
 	}
@@ -60,12 +62,19 @@ func (f *Fact) Keys() []string {
 
 // Keys are what Fact.Keys has of each fact that the query asks for, the rarest first; none: any fact may meet it.
 func (q *Query) Keys() (keys []string) {
-	for _, key := range []string{q.ID, Fold(q.Recipient), Fold(q.Address), Fold(q.Sender), Fold(q.User)} {
+	for _, key := range []string{q.ID, q.Once, Fold(q.Recipient), Fold(q.Address), Fold(q.Sender), Fold(q.User)} {
 		if key != "" {
 			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+func (f *Fact) once() string {
+	if f.Submission == nil {
+		return ""
+	}
+	return f.Once
 }
 
 func (f *Fact) hasRecipient(folded string) bool {

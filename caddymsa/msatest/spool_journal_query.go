@@ -24,7 +24,11 @@ func (s *spoolTest) testJournalQueries() {
 		}
 		a.Facts = append(a.Facts, f)
 	}
-	add(journal.Accepted, "Q1", 4*time.Hour, func(f *journal.Fact) { f.User = "Alice@Example.org"; f.Sender = "Alice@EXAMPLE.org" })
+	add(journal.Accepted, "Q1", 4*time.Hour, func(f *journal.Fact) {
+		f.User = "Alice@Example.org"
+		f.Sender = "Alice@EXAMPLE.org"
+		f.Submission = &journal.Submission{Once: "0a1b", OnceSum: "2c"}
+	})
 	add(journal.Deferred, "Q1", 3*time.Hour, func(f *journal.Fact) { f.Text = "451 Grey listed, come again" })
 	add(journal.Accepted, "Q2", 2*time.Hour, func(f *journal.Fact) {
 		f.User, f.Sender, f.Recipients = "carol", "", []string{"x@example.com", "dave@bücher.example"}
@@ -62,6 +66,10 @@ func (s *spoolTest) testJournalQueries() {
 		s.wantTold(journal.Query{Since: now.Add(-3 * time.Hour), Until: now.Add(-time.Hour)}, "deferred Q1", "accepted Q2")
 		s.wantTold(journal.Query{HopID: "4XyZ"}, "failed Q2")
 		s.wantTold(journal.Query{HopID: "4xyz"})
+		s.wantTold(journal.Query{Once: "0a1b"}, "accepted Q1")
+		s.wantTold(journal.Query{Once: "0A1b"})
+		s.wantTold(journal.Query{Once: "2c"})
+		s.wantTold(journal.Query{Once: "0a1b", User: "carol"})
 		s.wantTold(journal.Query{Text: "GREY listed"}, "deferred Q1")
 		s.wantTold(journal.Query{Text: "mailbox UNAVAILABLE"}, "failed Q2")
 		s.wantTold(journal.Query{Text: "grey_listed"})

@@ -74,14 +74,15 @@ func New(nc net.Conn, b Backend, implicitTLS bool, o Options) *Conn {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &Conn{backend: b, options: o, implicit: implicitTLS, raw: nc, nc: nc, id: newID(), settings: new(Settings)}
+	c := &Conn{backend: b, options: o, implicit: implicitTLS, raw: nc, nc: nc, id: NewID(), settings: new(Settings)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.started = o.Now()
 	c.in.conn, c.out.conn = c, c
 	return c
 }
 
-func newID() string {
+// NewID names a session in the log.
+func NewID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])
 	return hex.EncodeToString(b[:])

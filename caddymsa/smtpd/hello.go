@@ -92,6 +92,6 @@ func printableName(arg string) string {
 	return string(name)
 }
 
-func (c *Conn) messageSize() int64 { return orDefault(c.settings.MessageSize, 52428800) }
+func (c *Conn) messageSize() int64 { return c.settings.messageSize() }
 
-func (c *Conn) maxRecipients() int { return orDefault(c.settings.Recipients, 1000) }
+func (c *Conn) maxRecipients() int { return c.settings.recipients() }

@@ -30,7 +30,7 @@ func (c *Conn) cmdMAIL(arg string) error {
 	}
 	opts := &MailOptions{ExactPath: from.Exact}
 	for _, p := range params {
-		if err := c.mailParam(opts, p); err != nil {
+		if err := setMailParam(opts, p, c.settings.Priority); err != nil {
 			return c.badParam(p, err)
 		}
 	}
@@ -38,7 +38,7 @@ func (c *Conn) cmdMAIL(arg string) error {
 		return c.no(553, code(5, 6, 7), textNeedsUTF8)
 	}
 	if opts.Size > c.messageSize() {
-		return c.no(552, code(5, 3, 4), "Message exceeds the size limit")
+		return c.no(errTooLarge.Code, errTooLarge.EnhancedCode, errTooLarge.Message)
 	}
 	lowered := opts.Priority > c.settings.Priority
 	opts.Priority = min(opts.Priority, c.settings.Priority)
@@ -55,8 +55,9 @@ func (c *Conn) cmdMAIL(arg string) error {
 	return nil
 }
 
-// mailParam sets one parameter. errUnknownParam: RFC 5321 section 4.1.1.11 wants 555.
-func (c *Conn) mailParam(o *MailOptions, p param) error {
+// setMailParam sets one parameter; priority is the highest, zero where there is none. errUnknownParam: RFC 5321
+// section 4.1.1.11 wants 555.
+func setMailParam(o *MailOptions, p param, priority int) error {
 	switch p.name {
 	case "SIZE":
 		return p.size(&o.Size)
@@ -99,7 +100,7 @@ func (c *Conn) mailParam(o *MailOptions, p param) error {
 		o.EnvelopeID = value
 		return err
 	case "MT-PRIORITY": // RFC 6710
-		if c.settings.Priority == 0 {
+		if priority == 0 {
 			return errUnknownParam
 		}
 		n, err := strconv.Atoi(p.value)
@@ -144,7 +145,7 @@ func (c *Conn) cmdRCPT(arg string) error {
 	}
 	if c.recipients >= c.maxRecipients() {
 		c.refusedRcpts++
-		return c.no(452, code(4, 5, 3), "Too many recipients, send the rest in another transaction")
+		return c.no(452, code(4, 5, 3), textTooManyRecipients)
 	}
 	if err := c.tx.Rcpt(c.ctx, to, opts); err != nil {
 		c.refusedRcpts++
@@ -193,17 +194,28 @@ func rcptParam(o *RcptOptions, p param) error {
 
 // badAddress tells what is wrong in grammar from what is not complete.
 func (c *Conn) badAddress(err error, enhanced smtp.EnhancedCode, what string) error {
-	if errors.Is(err, mailaddr.ErrNotQualified) { // no bad command: a list may have many of these
-		return c.no(554, enhanced, what+" is not complete: write local-part@domain.example")
+	r := addressReply(err, enhanced, what)
+	if r.Code == 554 { // no bad command: a list may have many of these
+		return c.no(r.Code, r.EnhancedCode, r.Message)
+	}
+	return c.bad(r.Code, r.EnhancedCode, r.Message)
+}
+
+func addressReply(err error, enhanced smtp.EnhancedCode, what string) *smtp.SMTPError {
+	if errors.Is(err, mailaddr.ErrNotQualified) {
+		return &smtp.SMTPError{Code: 554, EnhancedCode: enhanced, Message: what + " is not complete: write local-part@domain.example"}
 	}
 	text := err.Error()
 	if err == mailaddr.ErrSyntax {
 		text = "malformed"
 	}
-	return c.bad(501, enhanced, what+": "+text)
+	return &smtp.SMTPError{Code: 501, EnhancedCode: enhanced, Message: what + ": " + text}
 }
 
-const textNeedsUTF8 = "An address in UTF-8 needs SMTPUTF8"
+const (
+	textNeedsUTF8         = "An address in UTF-8 needs SMTPUTF8"
+	textTooManyRecipients = "Too many recipients, send the rest in another transaction"
+)
 
 func cutPrefixFold(s, prefix string) (string, bool) {
 	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {

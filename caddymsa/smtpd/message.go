@@ -11,12 +11,9 @@ import (
 // body: it counts them, looks at their line ends, and remembers why the message
 // will be refused while the rest of it is read.
 type message struct {
-	conn   *Conn
-	body   Body // nil once it is committed or aborted
-	lines  newlines
-	size   int64 // octets that came
-	stored int64 // octets that were stored; more than came when normalizing
-	limit  int64
+	conn *Conn
+	body Body // nil once it is committed or aborted
+	intake
 
 	spell    time.Time     // when reading went on
 	spent    time.Duration // reading before that
@@ -32,40 +29,23 @@ func (c *Conn) begin() (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &message{conn: c, body: body, limit: c.messageSize(),
-		lines: newlines{normalize: c.settings.NormalizeNewlines}}, nil
+	return &message{conn: c, body: body, intake: c.settings.intake()}, nil
 }
 
 // doomed is a message of which every octet is dropped.
 func (c *Conn) doomed(refusal error) *message {
-	return &message{conn: c, refusal: refusal, limit: c.messageSize()}
+	return &message{conn: c, refusal: refusal, intake: c.settings.intake()}
 }
 
 // write takes the next octets.
 func (m *message) write(p []byte) {
-	m.size += int64(len(p))
-	if m.refusal != nil || len(p) == 0 {
+	if m.refusal != nil {
+		m.size += int64(len(p))
 		return
 	}
-	p, err := m.lines.check(p)
-	if err == nil {
-		err = m.store(p)
-	}
-	if err != nil {
+	if err := m.take(p, m.body); err != nil {
 		m.refuse(err)
 	}
-}
-
-func (m *message) store(p []byte) error {
-	m.stored += int64(len(p))
-	if max(m.size, m.stored) > m.limit {
-		return errTooLarge
-	}
-	if len(p) == 0 {
-		return nil
-	}
-	_, err := m.body.Write(p)
-	return err
 }
 
 // refuse gives the body up; the reply comes at the message's end.
@@ -88,11 +68,7 @@ func (m *message) abort(cause error) {
 func (m *message) commit() error {
 	c := m.conn
 	if m.refusal == nil {
-		p, err := m.lines.end()
-		if err == nil {
-			err = m.store(p)
-		}
-		if err != nil {
+		if err := m.last(m.body); err != nil {
 			m.refuse(err)
 		}
 	}

@@ -27,12 +27,8 @@ func (m *message) wait() {
 	m.conn.waitUntil(m.conn.deadline(orDefault(m.conn.settings.Data, defaultData)))
 }
 
-// tooSlow tells whether a body trickles.
-func (m *message) tooSlow() bool {
-	rate := orDefault(m.conn.settings.DataRate, defaultDataRate)
-	elapsed := m.spent + m.conn.options.Now().Sub(m.spell)
-	return rate > 0 && elapsed > orDefault(m.conn.settings.DataGrace, defaultDataGrace) && m.size < rate*int64(elapsed/time.Second)
-}
+// elapsed is for how long the client has had to send its octets.
+func (m *message) elapsed() time.Duration { return m.spent + m.conn.options.Now().Sub(m.spell) }
 
 // blocked ends the session if the body must not go on, else it is nil.
 func (m *message) blocked() error {
@@ -43,7 +39,7 @@ func (m *message) blocked() error {
 		// The answer to DATA: with 421 alone the client would send the same again.
 		c.reply(552, code(5, 3, 4), errTooLarge.Message)
 		return c.close421(code(4, 3, 0), "Closing the connection", EndRefused)
-	case m.tooSlow():
+	case m.tooSlow(c.settings, m.elapsed()):
 		m.abort(errors.New("the message came too slowly"))
 		return c.close421(code(4, 4, 2), "Message comes too slowly, closing the connection", EndTimeout)
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/emersion/go-smtp"
 )
 
 // param is one parameter of MAIL or RCPT (RFC 5321 section 4.1.2, Mail-parameters).
@@ -72,10 +74,15 @@ func (p param) size(into *int64) error {
 
 // badParam tells the parameters that are not known from those that are wrong.
 func (c *Conn) badParam(p param, err error) error {
+	r := paramReply(p, err)
+	return c.bad(r.Code, r.EnhancedCode, r.Message)
+}
+
+func paramReply(p param, err error) *smtp.SMTPError {
 	if errors.Is(err, errUnknownParam) {
-		return c.bad(555, code(5, 5, 4), "Parameter "+p.name+" is not recognized")
+		return &smtp.SMTPError{Code: 555, EnhancedCode: code(5, 5, 4), Message: "Parameter " + p.name + " is not recognized"}
 	}
-	return c.bad(501, code(5, 5, 4), err.Error())
+	return &smtp.SMTPError{Code: 501, EnhancedCode: code(5, 5, 4), Message: err.Error()}
 }
 
 // printable tells whether a decoded value can stand in a header field: no controls, and beyond ASCII

@@ -124,6 +124,7 @@ type Reply struct {
 	Code     int
 	Enhanced smtp.EnhancedCode
 	Text     string
+	ID       string // the message's, where it names one
 }
 
 // MailOptions are the parameters of MAIL FROM.

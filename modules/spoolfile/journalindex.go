@@ -65,6 +65,9 @@ func (x *indexer) add(seq uint64, octets int, facts []journal.Fact) {
 		x.summary.add(nanos(f.Time))
 		x.raw(low, f.ID)
 		x.raw(low, f.Notification)
+		if f.Submission != nil {
+			x.raw(low, f.Once)
+		}
 		x.name(low, f.User)
 		x.name(low, f.Sender)
 		for _, r := range f.Recipients {

@@ -70,6 +70,8 @@ const (
 	tagHopID
 	tagStatus
 	tagCopy
+	tagOnce
+	tagOnceSum
 )
 
 // factCoder writes and reads facts: what visits all fields does both.
@@ -127,6 +129,10 @@ func (c *factCoder) fact(f *journal.Fact) {
 		c.text(tagCopy, &v.Copy)
 	}
 	c.flag(tagCarried, &f.Carried)
+	if s := f.Submission; s != nil {
+		c.text(tagOnce, &s.Once)
+		c.text(tagOnceSum, &s.OnceSum)
+	}
 	c.end()
 }
 

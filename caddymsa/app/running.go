@@ -12,6 +12,7 @@ import (
 func (app *App) run() {
 	servers := make(map[string]any, len(app.Servers))
 	for name, srv := range app.Servers {
+		srv.noteListeners()
 		servers[name] = srv
 	}
 	app.leave = running.Push(app, servers)

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
@@ -77,6 +78,7 @@ type Server struct {
 	log       *zap.Logger
 	lines     places.Lines // of its settings, where they are known
 	addresses []listenAddress
+	listeners []running.Listener // what they are bound to, once started
 	wrappers  []wrapper
 	policies  *policies
 	routes    lookup // numbers in Routes

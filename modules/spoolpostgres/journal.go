@@ -46,13 +46,13 @@ func (s *Store) journalOff() bool {
 	return l != nil && l.Off
 }
 
-// insertFacts writes facts, whose parameters (factRows.args) begin with that number: CTE f of a statement. Positions
-// are given in their order, and while the entry is locked that they tell of. Their rows in msa_fact_key, which would take
-// longer than all else here, come later and many at once: see count.
+// insertFacts writes facts, whose parameters (factRows.args) begin with that number: CTEs f and k of a statement. Positions
+// are given in their order, and while the entry is locked that they tell of.
 func insertFacts(from string, first int) string {
 	return fmt.Sprintf(`f AS (INSERT INTO msa_fact (time, what, keys, octets, fact)
 		SELECT w.time, w.what, w.keys::bigint[], w.octets, w.fact FROM %sunnest($%d::bigint[], $%d::text[], $%d::text[], $%d::int[], $%d::text[]) WITH ORDINALITY AS w(time, what, keys, octets, fact, n)
-		ORDER BY w.n)`, from, first, first+1, first+2, first+3, first+4)
+		ORDER BY w.n RETURNING pos, keys),
+	k AS (INSERT INTO msa_fact_key (key, pos) SELECT unnest(keys), pos FROM f)`, from, first, first+1, first+2, first+3, first+4)
 }
 
 // Statements for facts alone, and for those of an entry that is there.
@@ -192,10 +192,7 @@ func (s *Store) Facts(ctx context.Context, q *journal.Query, yield func(*journal
 		args[3] = nanos(q.Until)
 	}
 	if keys := q.Keys(); len(keys) > 0 {
-		from = `SELECT f.* FROM (
-			(SELECT pos FROM msa_fact WHERE pos > (SELECT counted FROM msa_journal) AND pos < $1 AND $9 = ANY(keys) ORDER BY pos DESC LIMIT $2)
-			UNION ALL (SELECT pos FROM msa_fact_key WHERE key = $9 AND pos < $1 AND pos <= (SELECT counted FROM msa_journal) ORDER BY pos DESC LIMIT $2)
-			ORDER BY pos DESC LIMIT $2) k JOIN msa_fact f ON f.pos = k.pos`
+		from = "SELECT f.* FROM (SELECT pos FROM msa_fact_key WHERE key = $9 AND pos < $1 ORDER BY pos DESC LIMIT $2) k JOIN msa_fact f ON f.pos = k.pos"
 		args = append(args, hash(keys[0]))
 	}
 	statement := "WITH w AS MATERIALIZED (" + from + `) SELECT pos, fact FROM w WHERE time >= $3 AND time < $4 AND ($5 OR what = ANY($6))

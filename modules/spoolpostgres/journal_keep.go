@@ -14,11 +14,10 @@ import (
 )
 
 const (
-	keepEvery  = 5 * time.Second // the limits are looked after, and what has come is counted
-	noteEvery  = time.Second     // notes are written
-	forgetting = 1000            // facts that are forgotten in one transaction
-	counting   = 5000            // facts that are counted in one
-	purging    = 1000            // facts that Purge looks at in one
+	keepEvery  = 10 * time.Second // the limits are looked after
+	noteEvery  = time.Second      // notes are written
+	forgetting = 1000             // facts that are forgotten in one transaction
+	purging    = 1000             // facts that Purge looks at in one
 )
 
 // Note implements journal.Noter.
@@ -107,14 +106,13 @@ func (s *Store) forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for more := true; more && !s.closed(); {
-		more = false
-		if err := s.keeping(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
-			more, err = countSome(ctx, tx, sure)
-			return err
-		}); err != nil {
-			return err
-		}
+	if err := s.keeping(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE msa_journal j SET facts = j.facts + n.facts, octets = j.octets + n.octets, counted = $1
+			FROM (SELECT count(*) AS facts, coalesce(sum(octets), 0) AS octets FROM msa_fact WHERE pos > (SELECT counted FROM msa_journal) AND pos <= $1) n
+			WHERE j.counted < $1`, sure)
+		return err
+	}); err != nil {
+		return err
 	}
 	for l != nil && l == s.facts.limits.Load() && !s.closed() {
 		more := false
@@ -126,29 +124,6 @@ func (s *Store) forget(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// lockJournal keeps Purge and the nodes' keepers from one another: a key is neither written for what Purge has just
-// taken away, nor missed.
-const lockJournal = "SELECT counted FROM msa_journal FOR UPDATE"
-
-// countSome sums up the next facts up to a position, and writes what finds them: a search looks at all that are not
-// counted. It tells whether there may be more.
-func countSome(ctx context.Context, tx pgx.Tx, sure int64) (more bool, err error) {
-	var counted, end int64
-	if err := tx.QueryRow(ctx, lockJournal).Scan(&counted); err != nil || counted >= sure {
-		return false, err
-	}
-	err = tx.QueryRow(ctx, "SELECT coalesce((SELECT pos FROM msa_fact WHERE pos > $1 AND pos <= $2 ORDER BY pos OFFSET $3 LIMIT 1), $2)", counted, sure, counting-1).Scan(&end)
-	if err != nil {
-		return false, err
-	}
-	// A journal of a former version, and Purge, have written keys of what is not counted.
-	_, err = tx.Exec(ctx, `WITH n AS MATERIALIZED (SELECT pos, keys, octets FROM msa_fact WHERE pos > $1 AND pos <= $2),
-		k AS (INSERT INTO msa_fact_key (key, pos) SELECT unnest(keys), pos FROM n ORDER BY 1, 2 ON CONFLICT DO NOTHING)
-		UPDATE msa_journal j SET facts = j.facts + n.facts, octets = j.octets + n.octets, counted = $2
-		FROM (SELECT count(*) AS facts, coalesce(sum(octets), 0) AS octets FROM n) n`, counted, end)
-	return end < sure, err
 }
 
 // forgetSome takes away the oldest facts, and tells whether there may be more to take.
@@ -260,9 +235,6 @@ func (s *Store) Purge(ctx context.Context, address string) (n int, err error) {
 
 // purgeSome does so in the next facts, and returns where they end; 0: there are none.
 func purgeSome(ctx context.Context, tx db, address string, after int64) (changed int, last int64, err error) {
-	if _, err := tx.Exec(ctx, lockJournal); err != nil {
-		return 0, 0, err
-	}
 	rows, err := tx.Query(ctx, "SELECT pos, keys, fact FROM msa_fact WHERE pos > $1 ORDER BY pos LIMIT $2", after, purging)
 	if err != nil {
 		return 0, 0, err

@@ -375,7 +375,6 @@ func (l *lease) committed(ctx context.Context, tx db) (there bool, err error) {
 	if len(l.unsure) == 0 {
 		return false, nil
 	}
-	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM msa_fact WHERE pos > (SELECT counted FROM msa_journal) AND $1 = ANY(keys) AND fact = ANY($2))
-		OR EXISTS (SELECT 1 FROM msa_fact_key k JOIN msa_fact f ON f.pos = k.pos WHERE k.key = $1 AND f.fact = ANY($2))`, hash(l.entry.ID), l.unsure).Scan(&there)
+	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_fact_key k JOIN msa_fact f ON f.pos = k.pos WHERE k.key = $1 AND f.fact = ANY($2))", hash(l.entry.ID), l.unsure).Scan(&there)
 	return there, err
 }

@@ -56,6 +56,7 @@ var catalogue = map[string]Program{
 	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
 	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
 	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
+	"xmldom":           {Program: "node", Package: "node-xmldom", Args: []string{"-e", `new (require("@xmldom/xmldom").DOMParser)(); console.log("xmldom works")`}, Env: []string{NodePath}, Says: []string{"xmldom works"}},
 }
 
 // dovecot is Dovecot with one of its programs, which are of packages of their own.

@@ -55,11 +55,7 @@ func insertFacts(from string, first int) string {
 	k AS (INSERT INTO msa_fact_key (key, pos) SELECT unnest(keys), pos FROM f)`, from, first, first+1, first+2, first+3, first+4)
 }
 
-// Statements for facts alone, and for those of an entry that is there.
-var (
-	addFacts   = "WITH " + insertFacts("", 1) + " SELECT 1"
-	addFactsOf = "WITH " + insertFacts("(SELECT 1 FROM msa_entry WHERE key = $1) e, ", 2) + " SELECT 1"
-)
+var addFacts = "WITH " + insertFacts("", 1) + " SELECT 1"
 
 // factRows are facts as arrays that go with one statement.
 type factRows struct {
@@ -102,13 +98,6 @@ func (r *factRows) args() []any { return []any{r.times, r.whats, r.keys, r.octet
 func (r *factRows) queue(b *pgx.Batch) {
 	if len(r.times) > 0 {
 		b.Queue(addFacts, r.args()...)
-	}
-}
-
-// queueOf is queue for facts of an entry that may have been deleted meanwhile.
-func (r *factRows) queueOf(b *pgx.Batch, key int64) {
-	if len(r.times) > 0 {
-		b.Queue(addFactsOf, append([]any{key}, r.args()...)...)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
@@ -317,6 +316,12 @@ func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
 	return err
 }
 
+// Statements that take away the job which a lease is of, if it still is, and tell of it in the journal, if the entry is there.
+var (
+	takeJob        = "WITH m AS (DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4 RETURNING 1)"
+	takeJobAndTell = takeJob + ", " + insertFacts("(SELECT 1 FROM msa_entry WHERE key = $1) e, ", 5) + " SELECT count(*) FROM m"
+)
+
 func (l *lease) record(ctx context.Context, tx *transaction, r *queue.Record, facts, ofDeleted *factRows, told *[]*draft) error {
 	e := &change{tx: tx, turns: &l.s.turns, key: l.key}
 	if committed, err := l.committed(ctx, tx); err != nil {
@@ -326,9 +331,12 @@ func (l *lease) record(ctx context.Context, tx *transaction, r *queue.Record, fa
 	}
 	var mine int64
 	err := e.lock(ctx, func(b *pgx.Batch) {
-		b.Queue("DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4", l.key, l.number, l.owner, l.token).
-			Exec(func(tag pgconn.CommandTag) error { mine = tag.RowsAffected(); return nil })
-		facts.queueOf(b, l.key)
+		count := func(row pgx.Row) error { return row.Scan(&mine) }
+		if len(facts.times) == 0 {
+			b.Queue(takeJob+" SELECT count(*) FROM m", l.key, l.number, l.owner, l.token).QueryRow(count)
+		} else {
+			b.Queue(takeJobAndTell, append([]any{l.key, l.number, l.owner, l.token}, facts.args()...)...).QueryRow(count)
+		}
 	})
 	switch {
 	case errors.Is(err, queue.ErrNotFound) && l.owner != l.s.owner.Load():

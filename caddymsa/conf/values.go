@@ -231,12 +231,17 @@ const maxSize = 1 << 50
 
 // Size is a setting in octets, which may have a unit: 4096, 64KiB, 50MB.
 func Size[T ~int | ~int64](name string, into *T) Setting {
-	return value(name, func(text string) error {
-		n, err := humanize.ParseBytes(text)
-		if err != nil || n == 0 || n > maxSize || strings.ContainsAny(text, "+-,") {
-			return fmt.Errorf("%q is not a size (for example 4096, 64KiB or 50MB)", text)
-		}
-		*into = T(n)
-		return nil
+	return value(name, func(text string) (err error) {
+		*into, err = parseSize[T](text)
+		return err
 	})
+}
+
+// parseSize reads one.
+func parseSize[T ~int | ~int64](text string) (T, error) {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n == 0 || n > maxSize || strings.ContainsAny(text, "+-,") {
+		return 0, fmt.Errorf("%q is not a size (for example 4096, 64KiB or 50MB)", text)
+	}
+	return T(n), nil
 }

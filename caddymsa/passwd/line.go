@@ -153,6 +153,12 @@ func (u *User) parseExtra(field string) error {
 		if err := checkExtra(f, key, hasValue); err != nil {
 			return err
 		}
+		if name, ok := strings.CutPrefix(key, attributePrefix); ok {
+			if err := u.addAttribute(name, value); err != nil {
+				return err
+			}
+			continue
+		}
 		switch key {
 		case "nologin", "fail": // whatever the value, as in Dovecot
 			u.Disabled = true
@@ -176,6 +182,23 @@ func (u *User) parseExtra(field string) error {
 			}
 		}
 	}
+	return nil
+}
+
+// attributePrefix is what extra fields that are attributes begin with.
+const attributePrefix = "attr_"
+
+func (u *User) addAttribute(name, value string) error {
+	if name == "" || value == "" {
+		return fmt.Errorf("%s%s: a name and a value are required, as in attr_per_hour=100", attributePrefix, name)
+	}
+	if _, twice := u.Attributes[name]; twice {
+		return fmt.Errorf("%s%s is specified twice", attributePrefix, name)
+	}
+	if u.Attributes == nil {
+		u.Attributes = make(map[string]string)
+	}
+	u.Attributes[name] = value
 	return nil
 }
 

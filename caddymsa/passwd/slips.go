@@ -48,6 +48,9 @@ func checkPlaces(fields []string) error {
 func isOurs(word string) (key string, ok bool) {
 	key, _, hasValue := strings.Cut(word, "=")
 	key, _, _ = strings.Cut(key, ":")
+	if strings.HasPrefix(key, attributePrefix) {
+		return key, hasValue
+	}
 	return key, slices.Contains(ours, key) && (hasValue || key == word)
 }
 

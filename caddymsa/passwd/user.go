@@ -26,6 +26,9 @@ type User struct {
 	// an address.
 	Addresses []mailaddr.Pattern
 
+	// Attributes are facts for policies and matchers.
+	Attributes map[string]string
+
 	// AllowNets and AllowLocal are where the user may come from: networks, and
 	// unix sockets. With neither there is no restriction.
 	AllowNets  []netip.Prefix

@@ -25,12 +25,13 @@ const (
 	RecipientDomain = "msa.recipient.domain" // its domain, as lower-case A-labels
 	QueueID         = "msa.queue_id"
 	RemoteIP        = "msa.remote_ip"
+	Attribute       = "msa.identity.attributes." // and a name: what the auth backend says of the user
 )
 
 // prefix is what our names begin with; no other provider is asked for those.
 const prefix = "msa."
 
-var all = []string{User, Sender, Recipient, RecipientLocal, RecipientDomain, QueueID, RemoteIP}
+var all = []string{User, Sender, Recipient, RecipientLocal, RecipientDomain, QueueID, RemoteIP, Attribute + "NAME"}
 
 // Values are what placeholders stand for.
 type Values struct {
@@ -39,13 +40,15 @@ type Values struct {
 	Recipient string // without angle brackets
 	QueueID   string
 	RemoteIP  string
+
+	Attributes map[string]string
 }
 
 // Of returns the values for one recipient of an entry.
 func Of(e *queue.Entry, r *queue.Recipient) Values {
 	return Values{
 		User: e.User, Sender: e.Sender, Recipient: r.Complete(),
-		QueueID: e.ID, RemoteIP: e.RemoteIP,
+		QueueID: e.ID, RemoteIP: e.RemoteIP, Attributes: e.Attributes,
 	}
 }
 
@@ -70,6 +73,9 @@ func (v *Values) value(name string, c names.Case) string {
 		return v.QueueID
 	case RemoteIP:
 		return v.RemoteIP
+	}
+	if attribute, ok := strings.CutPrefix(name, Attribute); ok {
+		return c.Key(v.Attributes[attribute])
 	}
 	return ""
 }
@@ -169,7 +175,8 @@ func known(name string) bool {
 			return true
 		}
 	}
-	return false
+	attribute, ok := strings.CutPrefix(name, Attribute)
+	return ok && attribute != ""
 }
 
 // Expand returns the text with its values, each as it is. Use a Path for paths.

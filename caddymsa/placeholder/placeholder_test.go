@@ -5,6 +5,7 @@ import (
 
 	"errors"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 
 var some = Values{
 	User: "alice", Sender: "Bob@Example.ORG", Recipient: `"a b"@BÜCHER.example`,
-	QueueID: "Q1", RemoteIP: "192.0.2.1",
+	QueueID: "Q1", RemoteIP: "192.0.2.1", Attributes: map[string]string{"org": "Acme"},
 }
 
 func env(name string) (string, error) {
@@ -36,6 +37,8 @@ func TestExpand(t *testing.T) {
 		`\{msa.user\} \\ \x`:         `{msa.user} \ \x`,
 		"{env.DIR}/{msa.user}":       "/srv/{msa.user}/alice", // never twice
 		"{msa.user}{msa.queue_id}-x": "aliceQ1-x",
+
+		"{msa.identity.attributes.org}|{msa.identity.attributes.none}": "Acme|",
 	} {
 		tpl, err := Parse(in, env)
 		if err != nil {
@@ -155,7 +158,7 @@ func TestPathQuotedLocal(t *testing.T) {
 func TestOf(t *testing.T) {
 	e := &queue.Entry{ID: "Q", User: "u", Sender: "s@e.org", RemoteIP: "::1"}
 	got := Of(e, &queue.Recipient{Address: "Postmaster", Route: "postmaster@e.org"})
-	if want := (Values{"u", "s@e.org", "postmaster@e.org", "Q", "::1"}); got != want {
+	if want := (Values{User: "u", Sender: "s@e.org", Recipient: "postmaster@e.org", QueueID: "Q", RemoteIP: "::1"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -144,7 +144,7 @@ func (b *Backend) Lookup(_ context.Context, peer caddymsa.Peer, user string) (ca
 }
 
 func (b *Backend) identity(u *passwd.User) caddymsa.Identity {
-	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Case: b.fold}
+	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Attributes: u.Attributes, Case: b.fold}
 }
 
 // whyNot says why a user, who may be nil, is refused; otherwise if it is not for the user itself.

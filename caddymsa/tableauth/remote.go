@@ -12,10 +12,7 @@ import (
 )
 
 // Record is a user as it was fetched.
-type Record struct {
-	passwd.User
-	Attributes map[string]string
-}
+type Record struct{ passwd.User }
 
 // Fetch returns the user of that name, or nil if there is none, and says in Record.Name how it is
 // spelled. An error means that it cannot tell. name satisfies passwd.CheckName.

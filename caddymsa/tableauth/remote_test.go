@@ -38,7 +38,8 @@ func record(t *testing.T, name, password string) *tableauth.Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tableauth.Record{User: u, Attributes: map[string]string{"dept": "sales"}}
+	u.Attributes = map[string]string{"dept": "sales"}
+	return &tableauth.Record{User: u}
 }
 
 func remote(t *testing.T, d *directory, cache *authcache.Cache) *tableauth.Remote {

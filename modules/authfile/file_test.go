@@ -36,6 +36,36 @@ func usersFile(t testing.TB, text string) string {
 	return path
 }
 
+// Attributes are whatever a line says, also in a session that is open.
+func TestAttributes(t *testing.T) {
+	path := usersFile(t, "alice:{PLAIN}secret::::::attr_per_hour=250 attr_org=acme userdb_mail=x\nbob:{PLAIN}secret\n")
+	f, err := provision(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := f.VerifyPassword(context.Background(), caddymsa.Peer{}, "alice", "secret")
+	if err != nil || len(id.Attributes) != 2 || id.Attributes["org"] != "acme" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	msatest.Tariff(t, id, "per_hour", 250)
+	if err := os.WriteFile(path, []byte("alice:{PLAIN}secret::::::attr_per_hour=300\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Reload(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := f.Lookup(context.Background(), caddymsa.Peer{}, "alice")
+	if err != nil || again.Fingerprint != id.Fingerprint {
+		t.Error("another tariff is another credential:", err)
+	}
+	msatest.Tariff(t, again, "per_hour", 300)
+	for _, line := range []string{"alice:{PLAIN}secret::::::attr_=1", "alice:{PLAIN}secret::::::attr_a=", "alice:{PLAIN}secret::::::attr_a=1 attr_a=2", "alice:{PLAIN}secret:attr_a=1", "alice:{PLAIN}secret attr_a=1"} {
+		if _, err := provision(t, usersFile(t, line+"\n")); err == nil {
+			t.Error("no error: " + line)
+		}
+	}
+}
+
 //
 func TestConformance(t *testing.T) {
 	f, err := provision(t, usersFile(t, "# users\nalice@example.org:{PLAIN}secret\n"))

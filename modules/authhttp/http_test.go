@@ -74,6 +74,7 @@ func TestVerify(t *testing.T) {
 			if err != nil || id.User != "alice@example.org" || len(id.Addresses) != 2 || id.Fingerprint != "1" {
 				t.Errorf("%+v, %v", id, err)
 			}
+			msatest.Tariff(t, id, "uid", 1000)
 			for name, want := range map[string]string{"department": "sales", "uid": "1000", "admin": "true", "groups": `["a","b"]`} {
 				if id.Attributes[name] != want {
 					t.Errorf("%s: %q", name, id.Attributes[name])

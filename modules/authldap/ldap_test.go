@@ -219,6 +219,11 @@ func TestIdentity(t *testing.T) {
 	if id.Attributes["employeeType"] != "staff" || id.Attributes["departmentNumber"] != "42,7" || len(id.Attributes) != 2 {
 		t.Errorf("attributes %v", id.Attributes)
 	}
+	s.set(t, "alice", "departmentNumber", "100") // a tariff
+	if id, err = l.VerifyPassword(ctx, peer, "alice", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	msatest.Tariff(t, id, "departmentNumber", 100)
 	for address, want := range map[string]bool{
 		"alice@example.org": true, "alice.liddell@example.org": true, "Alice.Liddell@example.org": true, "any@alice.example.org": true,
 		"bob@example.org": false, "alice@example.com": false,

@@ -86,7 +86,7 @@ func (p *provider) token(opaque bool) string {
 // backend is one that knows no keys yet.
 func (p *provider) backend(introspection bool) *OAuth {
 	p.t.Helper()
-	o := &OAuth{Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(2 * time.Second), now: time.Now}
+	o := &OAuth{AttributeClaims: []string{"per_hour"}, Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(2 * time.Second), now: time.Now}
 	if introspection {
 		o.Introspection = &Introspection{ClientID: idp.Audience, ClientSecret: idp.Secret}
 	}
@@ -118,6 +118,9 @@ func TestProvider(t *testing.T) {
 		if err == nil && id.User != idp.Email {
 			t.Error(id)
 		}
+		if err == nil {
+			msatest.Tariff(t, id, "per_hour", 250)
+		}
 		return err
 	})
 	msatest.Tokens(t, signed, idp.Email, token)
@@ -126,7 +129,13 @@ func TestProvider(t *testing.T) {
 		t.Error("an opaque token where signed ones are wanted:", err)
 	}
 	token = p.token(true)
-	eventually(t, "an opaque token", func() error { _, err := verify(opaque, "", token); return err })
+	eventually(t, "an opaque token", func() error {
+		id, err := verify(opaque, "", token)
+		if err == nil {
+			msatest.Tariff(t, id, "per_hour", 250)
+		}
+		return err
+	})
 	if err := idp.Revoke(p.address, token); err != nil {
 		t.Fatal(err)
 	}

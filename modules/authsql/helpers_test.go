@@ -106,6 +106,7 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 			t.Errorf("%+v, %v", id, err)
 		}
 	})
+	t.Run("tariff", func(t *testing.T) { tariff(t, db, s, hash, "s3cret") })
 	t.Run("refused", func(t *testing.T) {
 		for _, name := range append([]string{"off@example.org", "locked@example.org", "far@example.org"}, hostile...) {
 			unknown(t, s, name, "secret")
@@ -144,6 +145,24 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 }
 
 // unknown wants a refusal by each interface.
+// tariff has a column of numbers say how much the user may submit.
+func tariff(t *testing.T, db *sql.DB, s *SQL, name, password string) {
+	t.Helper()
+	execute(t, db, "CREATE TABLE msa_tariffs (plan VARCHAR(20), per_hour INTEGER, share DECIMAL(9,1))", "INSERT INTO msa_tariffs VALUES ('gold', 250, 1000.0)")
+	s = must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, Query: "SELECT u.username, u.password, t.plan, t.per_hour, t.share FROM msa_users u, msa_tariffs t WHERE u.username = {user}"})
+	for _, ask := range []func() (caddymsa.Identity, error){
+		func() (caddymsa.Identity, error) { return s.VerifyPassword(context.Background(), peer, name, password) },
+		func() (caddymsa.Identity, error) { return s.Lookup(context.Background(), peer, name) },
+	} {
+		id, err := ask()
+		if err != nil || id.Attributes["plan"] != "gold" {
+			t.Fatalf("%+v, %v", id, err)
+		}
+		msatest.Tariff(t, id, "per_hour", 250)
+		msatest.Tariff(t, id, "share", 1000)
+	}
+}
+
 func unknown(t *testing.T, s *SQL, name, password string) {
 	t.Helper()
 	ctx := context.Background()

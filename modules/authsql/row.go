@@ -208,7 +208,8 @@ func (f *facts) user(name string) (*tableauth.Record, error) {
 		return nil, fmt.Errorf("user %q: %w", name, err)
 	}
 	u.Disabled = u.Disabled || f.disabled
-	return &tableauth.Record{User: u, Attributes: f.attributes}, nil
+	u.Attributes = f.attributes
+	return &tableauth.Record{User: u}, nil
 }
 
 // text is a value of a database; NULL is empty.

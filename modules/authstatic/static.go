@@ -45,6 +45,8 @@ type User struct {
 	Password string `json:"password,omitempty"`
 	// Addresses that the user may send as, beside a name that is an address.
 	Addresses []string `json:"addresses,omitempty"`
+	// Attributes of the user, for policies and matchers.
+	Attributes map[string]string `json:"attributes,omitempty"`
 	// Disabled users are treated as unknown.
 	Disabled bool `json:"disabled,omitempty"`
 }
@@ -107,6 +109,7 @@ func (u User) parse() (passwd.User, error) {
 		}
 	}
 	parsed.Disabled = parsed.Disabled || u.Disabled
+	parsed.Attributes = u.Attributes
 	return parsed, nil
 }
 
@@ -124,7 +127,7 @@ func parseUser(args []string) (User, error) {
 		}
 		_, password, _ := strings.Cut(line, ":")
 		password, _, _ = strings.Cut(password, ":")
-		user := User{Name: u.Name, Password: password}
+		user := User{Name: u.Name, Password: password, Attributes: u.Attributes}
 		for _, a := range u.Addresses {
 			user.Addresses = append(user.Addresses, a.String())
 		}

@@ -1,5 +1,5 @@
 // Package matchers has the matchers for policies and routes: recipient_domain,
-// sender_domain, user and remote_ip. Each takes a list of values and matches if one
+// sender_domain, user, attribute and remote_ip. Each takes a list of values and matches if one
 // of them does.
 package matchers
 

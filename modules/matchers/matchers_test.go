@@ -41,6 +41,13 @@ func TestMatch(t *testing.T) {
 		{new(User), "user alice bob", queue.Entry{User: "bob"}, queue.Recipient{}, true},
 		{new(User), "user alice", queue.Entry{User: "Alice"}, queue.Recipient{}, true}, // names fold
 		{new(User), "user alice", queue.Entry{User: "alicia"}, queue.Recipient{}, false},
+		{new(Attribute), "attribute plan gold platinum", queue.Entry{Attributes: map[string]string{"plan": "Gold"}}, queue.Recipient{}, true},
+		{new(Attribute), "attribute plan gold {\n case exact\n}", queue.Entry{Attributes: map[string]string{"plan": "Gold"}}, queue.Recipient{}, false},
+		{new(Attribute), "attribute groups staff", queue.Entry{Attributes: map[string]string{"groups": "mail, staff"}}, queue.Recipient{}, true},
+		{new(Attribute), "attribute groups staff", queue.Entry{Attributes: map[string]string{"groups": "nostaff"}}, queue.Recipient{}, false},
+		{new(Attribute), "attribute groups staff", queue.Entry{}, queue.Recipient{}, false},
+		{new(Attribute), "attribute plan", queue.Entry{Attributes: map[string]string{"plan": "x"}}, queue.Recipient{}, true},
+		{new(Attribute), "attribute plan", queue.Entry{Attributes: map[string]string{"plan": ""}}, queue.Recipient{}, false},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "192.0.2.7"}, queue.Recipient{}, true},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "2001:db8::1"}, queue.Recipient{}, true},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24", queue.Entry{RemoteIP: "198.51.100.1"}, queue.Recipient{}, false},

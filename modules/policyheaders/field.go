@@ -34,7 +34,7 @@ func parseField(text string) (field, error) {
 	}
 	// A message goes to all of its recipients, who may not know of one another.
 	if strings.Contains(value, "{"+placeholder.Recipient) {
-		return field{}, errors.New("there is not one {msa.recipient} of a message; there are {msa.user}, {msa.sender}, {msa.queue_id} and {msa.remote_ip}")
+		return field{}, errors.New("there is not one {msa.recipient} of a message; there are {msa.user}, {msa.sender}, {msa.queue_id}, {msa.remote_ip} and {msa.identity.attributes.NAME}")
 	}
 	t, err := placeholder.Parse(strings.TrimSpace(value), func(name string) (string, error) {
 		return conf.Expand("{" + name + "}")

@@ -34,7 +34,7 @@ type Headers struct {
 	// but one. Default: none.
 	AddMissing []string `json:"add_missing,omitempty"`
 	// Prepend are fields, "Name: value", that are put before every message, the first one on top. Values
-	// may have {msa.user}, {msa.sender}, {msa.queue_id} and {msa.remote_ip}; other placeholders are
+	// may have {msa.user}, {msa.sender}, {msa.queue_id}, {msa.remote_ip} and {msa.identity.attributes.NAME}; other placeholders are
 	// resolved once, when the config is loaded. They are folded, and encoded (RFC 2047) where they
 	// cannot stand as they are. Default: none.
 	Prepend []string `json:"prepend,omitempty"`

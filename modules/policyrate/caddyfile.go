@@ -9,30 +9,32 @@ import (
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	policy [@matcher] rate_limit {
-//		messages   <count>
-//		recipients <count>
-//		bytes      <size>
+//		messages   <amount>
+//		recipients <amount>
+//		bytes      <amount>
 //		window     <duration>
+//		per        <duration>|message { <amounts> }
 //		burst      <percent>
-//		by         user | network | sender_domain | recipient_domain | server
+//		by         user | network | sender_domain | recipient_domain | server | {msa.identity.attributes.NAME}
 //		reject
 //		case       fold | exact
 //		name       <name>
 //		redis <address> { ... }, or spool { ... }: see sharing.Sharing
 //	}
+//
+// An amount is a number or a size, or {msa.identity.attributes.NAME} and one for those who have no such attribute.
 func (p *RateLimit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	return conf.Block(d, append([]conf.Setting{
-		conf.Count("messages", &p.Messages),
-		conf.Count("recipients", &p.Recipients),
-		conf.Size("bytes", &p.Bytes),
+	settings := append(amounts(&p.Messages, &p.Recipients, &p.Bytes),
 		conf.Value("window", &p.Window),
+		conf.Each("per", p.readPer),
 		conf.Count("burst", &p.Burst),
-		conf.Word("by", &p.By, by...),
+		conf.WordOrAttribute("by", &p.By, by...),
 		conf.Flag("reject", &p.Reject),
 		conf.Value("case", &p.Case),
 		conf.Text("name", &p.Name),
-	}, p.Settings()...)...)
+	)
+	return conf.Block(d, append(settings, p.Settings()...)...)
 }
 
 // Interface guard

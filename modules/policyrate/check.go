@@ -22,6 +22,9 @@ type taken struct {
 
 // CheckSender counts the message, and foretells what its SIZE will cost.
 func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) error {
+	if err := p.checkMessage(s, octets, s.DeclaredSize); err != nil {
+		return err
+	}
 	if p.By == byRecipientDomain {
 		return nil
 	}
@@ -37,6 +40,9 @@ func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) err
 
 // CheckRecipient counts the recipient.
 func (p *RateLimit) CheckRecipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
+	if err := p.checkMessage(s, recipients, int64(len(s.Entry.Recipients))+1); err != nil {
+		return err
+	}
 	owner := p.owner(s, r)
 	if err := p.countMessage(ctx, s, owner); err != nil {
 		return err
@@ -46,6 +52,9 @@ func (p *RateLimit) CheckRecipient(ctx context.Context, s *caddymsa.Submission, 
 
 // CheckMessage counts the octets, for each owner once.
 func (p *RateLimit) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	if err := p.checkMessage(s, octets, m.Size); err != nil {
+		return err
+	}
 	owners := make(map[string]bool)
 	if p.By != byRecipientDomain {
 		owners[p.owner(s, nil)] = true
@@ -111,37 +120,80 @@ func (p *RateLimit) owner(s *caddymsa.Submission, r *queue.Recipient) string {
 	case byServer:
 		return s.Entry.Server
 	}
-	return p.Case.Key(s.Identity.User)
+	if value := s.Identity.Attributes[p.attribute]; p.attribute != "" && value != "" {
+		return p.Case.Key(value)
+	}
+	user := p.Case.Key(s.Identity.User)
+	if p.attribute != "" { // who has none is alone
+		return byUser + "\x00" + user
+	}
+	return user
 }
 
-// take takes n of a resource from the owner's bucket; peek only looks.
+// take takes n of a resource from the owner's bucket of each level, or from none; peek only looks.
 func (p *RateLimit) take(ctx context.Context, s *caddymsa.Submission, resource, owner string, n int64, peek bool) error {
-	r, limited := p.rates[resource]
-	if !limited || n == 0 {
+	if n == 0 {
 		return nil
 	}
-	if n > r.burst { // it never fits
-		return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: resource,
-			Text: fmt.Sprintf("Too much at once: %d %s, where %d are allowed", n, resource, r.burst)}
+	var wanted []want
+	for _, l := range p.levels {
+		r, limited, err := l.rate(resource, s, p.Burst)
+		switch {
+		case err != nil:
+			return err
+		case !limited:
+		case r.limit == 0:
+			return nothing(resource)
+		case n > r.burst: // it never fits
+			return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: resource,
+				Text: fmt.Sprintf("Too much at once: %d %s, where %d are allowed", n, resource, r.burst)}
+		default:
+			wanted = append(wanted, want{rate: r, key: l.prefix + resource + "\x00" + owner, cost: r.cost(n)})
+		}
 	}
-	key, cost := resource+"\x00"+owner, r.cost(n)
-	drawn, wait, err := p.draw(ctx, s, key, cost, r.depth(), peek)
+	if len(wanted) == 0 {
+		return nil
+	}
+	drawn, full, err := p.draw(ctx, s, wanted, peek)
 	if err != nil {
 		return err
 	}
-	if wait <= 0 {
+	if full == nil {
 		if !peek {
 			t := p.taken(s)
-			t.all = append(t.all, drawn)
+			t.all = append(t.all, drawn...)
 		}
 		return nil
 	}
 	refusal := &caddymsa.Refusal{Code: 450, Status: smtp.EnhancedCode{4, 7, 1}, Rule: resource,
-		Text: fmt.Sprintf("Too many %s: %d in %v are allowed, come back in %.0f s", resource, r.limit, short(r.window), math.Ceil(wait.Seconds()))}
+		Text: fmt.Sprintf("Too many %s: %d in %v are allowed, come back in %.0f s", resource, full.limit, short(full.window), math.Ceil(full.wait.Seconds()))}
 	if p.Reject {
 		refusal.Code, refusal.Status = 550, smtp.EnhancedCode{5, 7, 1}
 	}
 	return refusal
+}
+
+// nothing refuses a user of whom the backend says that there may be none.
+func nothing(resource string) error {
+	return &caddymsa.Refusal{Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: resource, Text: "No " + resource + " are allowed"}
+}
+
+// checkMessage checks the amounts of one message.
+func (p *RateLimit) checkMessage(s *caddymsa.Submission, resource string, n int64) error {
+	most, limited, err := p.perMessage[resource].Of(s.Identity.User, s.Identity.Attributes)
+	switch {
+	case err != nil:
+		return err
+	case !limited || n <= most:
+		return nil
+	case most == 0:
+		return nothing(resource)
+	case resource == recipients:
+		return &caddymsa.Refusal{Code: 452, Status: smtp.EnhancedCode{4, 5, 3}, Rule: "per_message",
+			Text: fmt.Sprintf("Too many recipients: a message may have %d, send the rest in another transaction", most)}
+	}
+	return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "per_message",
+		Text: fmt.Sprintf("Message of %d octets is too large: %d are allowed", n, most)}
 }
 
 // short is 1h and not 1h0m0s.

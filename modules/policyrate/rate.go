@@ -24,20 +24,27 @@ func init() {
 // is taken comes back steadily, so that a burst may be followed by a steady stream. Over the
 // limit the client hears 450 4.7.1 with when to come back, or 550 5.7.1. What is refused,
 // by whatever policy, is given back. There is no limit without this policy (R-16).
+//
+// Amounts are numbers, or attributes of who submits: see conf.Amount.
 type RateLimit struct {
-	// Messages, Recipients and Bytes are how many there may be in a window. At least one is required;
-	// zero: no limit.
-	Messages   int64 `json:"messages,omitempty"`
-	Recipients int64 `json:"recipients,omitempty"`
-	Bytes      int64 `json:"bytes,omitempty"`
-	// Window is the time. Required.
+	// Messages, Recipients and Bytes are how many there may be in a window. At least one is required, here, in Per or
+	// in PerMessage; zero: no limit.
+	Messages   conf.Amount `json:"messages,omitempty"`
+	Recipients conf.Amount `json:"recipients,omitempty"`
+	Bytes      conf.Amount `json:"bytes,omitempty"`
+	// Window is the time. Required with one of these.
 	Window conf.Duration `json:"window,omitempty"`
+	// Per are more windows, such as a day beside an hour: what is submitted has to be within the amounts of each.
+	Per []Level `json:"per,omitempty"`
+	// PerMessage are the most of one message.
+	PerMessage *PerMessage `json:"per_message,omitempty"`
 	// Burst is how much of a window's amount may come at once, in percent. Default: 100.
 	Burst int64 `json:"burst,omitempty"`
 	// By is whose limit it is: each user (the default), network (the client's IPv4 address or IPv6
-	// /64), sender_domain or recipient_domain; or all together: server.
+	// /64), sender_domain or recipient_domain; all who have one value of an attribute, as in
+	// {msa.identity.attributes.org}, or who has none alone; or all together: server.
 	By string `json:"by,omitempty"`
-	// Case is how names of users compare: fold, without regard to case, or exact. Default fold.
+	// Case is how names of users, and values of attributes, compare: fold, without regard to case, or exact. Default fold.
 	Case names.Case `json:"case,omitempty"`
 	// Reject says that clients should not try again: 550 5.7.1.
 	Reject bool `json:"reject,omitempty"`
@@ -47,11 +54,13 @@ type RateLimit struct {
 	// Where several nodes share the buckets. Default: this process.
 	sharing.Sharing
 
-	rates  map[string]rate // by resource
-	shared *sharing.Counts // nil: the buckets are this process'
-	local  *table
-	now    func() time.Time
-	log    *zap.Logger
+	levels     []level
+	perMessage map[string]*conf.Allowance // by resource
+	attribute  string                     // whose values have a bucket each
+	shared     *sharing.Counts            // nil: the buckets are this process'
+	local      *table
+	now        func() time.Time
+	log        *zap.Logger
 }
 
 // Resources, which are rules too.
@@ -86,11 +95,8 @@ func (p *RateLimit) Provision(ctx caddy.Context) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("rate_limit: %w", err)
 	}
-	p.rates = make(map[string]rate)
-	for name, limit := range map[string]int64{messages: p.Messages, recipients: p.Recipients, octets: p.Bytes} {
-		if limit > 0 {
-			p.rates[name] = rate{limit: limit, burst: max(1, limit*p.Burst/100), window: time.Duration(p.Window)}
-		}
+	if err := p.resolve(); err != nil {
+		return fmt.Errorf("rate_limit: %w", err)
 	}
 	v, _, err := tables.LoadOrNew(p.id(), func() (caddy.Destructor, error) { return newTable(), nil })
 	if err != nil {
@@ -104,14 +110,8 @@ func (p *RateLimit) Provision(ctx caddy.Context) error {
 }
 
 func (p *RateLimit) check() error {
-	if p.Messages < 0 || p.Recipients < 0 || p.Bytes < 0 || p.Burst < 0 || p.Burst > 10000 {
-		return errors.New("limits must not be negative, and burst is from 1 to 10000 percent")
-	}
-	if p.Messages+p.Recipients+p.Bytes == 0 {
-		return errors.New("messages, recipients or bytes is required, as in: messages 60")
-	}
-	if p.Window <= 0 {
-		return errors.New("a window is required, as in: window 1m")
+	if p.Burst < 0 || p.Burst > 10000 {
+		return errors.New("burst is from 1 to 10000 percent")
 	}
 	if p.Burst == 0 {
 		p.Burst = 100
@@ -119,7 +119,8 @@ func (p *RateLimit) check() error {
 	if p.By == "" {
 		p.By = byUser
 	}
-	if err := conf.OneOf(p.By, by...); err != nil {
+	p.attribute, _ = conf.Attribute(p.By)
+	if err := conf.OneOfOrAttribute(p.By, by...); err != nil {
 		return fmt.Errorf("by: %w", err)
 	}
 	return nil
@@ -130,7 +131,11 @@ func (p *RateLimit) id() string {
 	if p.Name != "" {
 		return p.By + ":" + p.Name
 	}
-	return fmt.Sprintf("%s:%d:%d:%d:%v:%d", p.By, p.Messages, p.Recipients, p.Bytes, time.Duration(p.Window), p.Burst)
+	id := fmt.Sprintf("%s:%s:%s:%s:%v:%d", p.By, p.Messages.Literal(), p.Recipients.Literal(), p.Bytes.Literal(), time.Duration(p.Window), p.Burst)
+	for _, l := range p.Per {
+		id += fmt.Sprintf(":%s:%s:%s:%v", l.Messages.Literal(), l.Recipients.Literal(), l.Bytes.Literal(), time.Duration(l.Window))
+	}
+	return id
 }
 
 // Cleanup gives the buckets up.

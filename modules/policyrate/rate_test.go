@@ -50,7 +50,7 @@ func submit(p *RateLimit, user string, octets int, end bool, to ...string) *cadd
 
 // there is no limit but the operator's, and it refills steadily.
 func TestMessages(t *testing.T) {
-	p, clock := open(t, &RateLimit{Messages: 60, Window: conf.Duration(time.Minute), Burst: 50})
+	p, clock := open(t, &RateLimit{Messages: "60", Window: conf.Duration(time.Minute), Burst: 50})
 	taken := func(user string) (n int) {
 		for submit(p, user, 10, true, "bob@example.net") == nil {
 			n++
@@ -79,7 +79,7 @@ func TestMessages(t *testing.T) {
 
 // What is not accepted costs nothing.
 func TestGivenBack(t *testing.T) {
-	p, _ := open(t, &RateLimit{Messages: 2, Recipients: 4, Bytes: 100, Window: conf.Duration(time.Hour)})
+	p, _ := open(t, &RateLimit{Messages: "2", Recipients: "4", Bytes: "100", Window: conf.Duration(time.Hour)})
 	for range 10 {
 		if r := submit(p, "alice", 50, false, "a@example.net", "b@example.net"); r != nil {
 			t.Fatal(r)
@@ -100,7 +100,7 @@ func TestGivenBack(t *testing.T) {
 
 // Octets are foretold by SIZE, counted at the end, and what never fits is refused for good.
 func TestBytes(t *testing.T) {
-	p, clock := open(t, &RateLimit{Bytes: 1000, Window: conf.Duration(time.Minute), Reject: true})
+	p, clock := open(t, &RateLimit{Bytes: "1000", Window: conf.Duration(time.Minute), Reject: true})
 	if r := submit(p, "alice", 600, true, "bob@example.net"); r != nil {
 		t.Fatal(r)
 	}
@@ -127,7 +127,7 @@ func TestBytes(t *testing.T) {
 func TestBy(t *testing.T) {
 	check := func(by string, change func(s *caddymsa.Submission), to string, same bool) {
 		t.Helper()
-		p, _ := open(t, &RateLimit{Messages: 1, Window: conf.Duration(time.Hour), By: by})
+		p, _ := open(t, &RateLimit{Messages: "1", Window: conf.Duration(time.Hour), By: by})
 		for i, want := range []bool{true, !same} {
 			s := msatest.NewSubmission("alice", "alice@example.org")
 			if i == 1 {
@@ -160,7 +160,7 @@ func TestBy(t *testing.T) {
 
 // A message to several domains counts once for each.
 func TestRecipientDomains(t *testing.T) {
-	p, _ := open(t, &RateLimit{Messages: 2, Bytes: 100, Window: conf.Duration(time.Hour), By: "recipient_domain"})
+	p, _ := open(t, &RateLimit{Messages: "2", Bytes: "100", Window: conf.Duration(time.Hour), By: "recipient_domain"})
 	if r := submit(p, "alice", 60, true, "a@one.example", "b@one.example", "c@two.example"); r != nil {
 		t.Fatal(r)
 	}
@@ -180,7 +180,7 @@ func TestRecipientDomains(t *testing.T) {
 
 // Sessions side by side have one limit.
 func TestConcurrent(t *testing.T) {
-	p, _ := open(t, &RateLimit{Messages: 100, Window: conf.Duration(time.Hour)})
+	p, _ := open(t, &RateLimit{Messages: "100", Window: conf.Duration(time.Hour)})
 	var accepted atomic.Int32
 	var working sync.WaitGroup
 	for i := range 64 {
@@ -204,11 +204,11 @@ func TestConcurrent(t *testing.T) {
 
 // A reload keeps what was taken.
 func TestReload(t *testing.T) {
-	first, _ := open(t, &RateLimit{Messages: 1, Window: conf.Duration(time.Hour), Name: "mine"})
+	first, _ := open(t, &RateLimit{Messages: "1", Window: conf.Duration(time.Hour), Name: "mine"})
 	if r := submit(first, "alice", 1, true, "bob@example.net"); r != nil {
 		t.Fatal(r)
 	}
-	second, _ := open(t, &RateLimit{Messages: 2, Window: conf.Duration(time.Hour), Name: "mine"})
+	second, _ := open(t, &RateLimit{Messages: "2", Window: conf.Duration(time.Hour), Name: "mine"})
 	_ = first.Cleanup()
 	first.local = nil
 	n := 0
@@ -237,19 +237,19 @@ func TestBoundedKeys(t *testing.T) {
 
 func TestConformance(t *testing.T) {
 	msatest.Policy(t, func(t testing.TB) any {
-		p, _ := open(t, &RateLimit{Messages: 1000, Bytes: 1 << 40, Window: conf.Duration(time.Hour)})
+		p, _ := open(t, &RateLimit{Messages: "1000", Bytes: "1099511627776", Window: conf.Duration(time.Hour)})
 		return p
 	}, msatest.PolicyCase{Name: "within"})
 	msatest.Policy(t, func(t testing.TB) any {
-		p, _ := open(t, &RateLimit{Recipients: 1, Window: conf.Duration(time.Hour)})
+		p, _ := open(t, &RateLimit{Recipients: "1", Window: conf.Duration(time.Hour)})
 		return p
 	}, msatest.PolicyCase{Name: "over", Recipients: []string{"a@example.net", "b@example.net"}, Code: 450, Status: smtp.EnhancedCode{4, 7, 1}, Rule: "recipients"})
 }
 
 func TestBadConfig(t *testing.T) {
 	window := conf.Duration(time.Minute)
-	for _, p := range []*RateLimit{{}, {Messages: 1}, {Messages: -1, Window: window}, {Window: window}, {Messages: 1, Window: window, By: "moon"}, {Messages: 1, Window: window, Burst: 20000},
-		{Messages: 1, Window: window, Sharing: sharing.Sharing{Redis: &sharing.Redis{}}}, {Messages: 1, Window: window, Sharing: sharing.Sharing{Redis: &sharing.Redis{Address: "x:1", OnFailure: "panic"}}}, {Messages: 1, Window: window, Sharing: sharing.Sharing{Spool: &sharing.Spool{Timeout: -1}}}} {
+	for _, p := range []*RateLimit{{}, {Messages: "1"}, {Messages: "-1", Window: window}, {Window: window}, {Messages: "1", Window: window, By: "moon"}, {Messages: "1", Window: window, Burst: 20000},
+		{Messages: "1", Window: window, Sharing: sharing.Sharing{Redis: &sharing.Redis{}}}, {Messages: "1", Window: window, Sharing: sharing.Sharing{Redis: &sharing.Redis{Address: "x:1", OnFailure: "panic"}}}, {Messages: "1", Window: window, Sharing: sharing.Sharing{Spool: &sharing.Spool{Timeout: -1}}}} {
 		if err := p.Provision(msatest.Context(t)); err == nil {
 			t.Errorf("%+v: no error", p)
 		}
@@ -258,7 +258,7 @@ func TestBadConfig(t *testing.T) {
 }
 
 func BenchmarkSubmission(b *testing.B) {
-	p, _ := open(b, &RateLimit{Messages: 1 << 40, Recipients: 1 << 40, Bytes: 1 << 50, Window: conf.Duration(time.Hour)})
+	p, _ := open(b, &RateLimit{Messages: "1099511627776", Recipients: "1099511627776", Bytes: "1125899906842624", Window: conf.Duration(time.Hour)})
 	m := msatest.NewMessage("x")
 	b.ReportAllocs()
 	for b.Loop() {

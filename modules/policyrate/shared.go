@@ -16,28 +16,72 @@ type token struct {
 	local bool
 }
 
-// draw takes a token from its bucket, or says how long to wait. With peek it takes nothing. While nobody answers where nodes share
-// them, this node's own buckets count, unless the operator wants something else.
-func (p *RateLimit) draw(ctx context.Context, s *caddymsa.Submission, key string, cost, depth time.Duration, peek bool) (t token, wait time.Duration, err error) {
-	t = token{key, cost, true}
+// want is what a level's bucket is asked for.
+type want struct {
+	rate
+	key  string
+	cost time.Duration
+	wait time.Duration // until it is there
+}
+
+// draw takes a token from each bucket, or from none if one is empty, which it returns with how long to wait. With peek it takes nothing.
+// While nobody answers where nodes share them, this node's own buckets count, unless the operator wants something else.
+func (p *RateLimit) draw(ctx context.Context, s *caddymsa.Submission, wanted []want, peek bool) (drawn []token, full *want, err error) {
 	if p.shared == nil {
-		return t, p.local.take(key, cost, depth, p.now(), peek), nil
+		drawn, full = p.drawLocal(wanted, peek)
+		return drawn, full, nil
 	}
-	found, err := p.shared.Count(ctx, s.Counter, counts.Change{Key: p.sharedKey(key), Add: cost.Microseconds(), Max: depth.Microseconds(), Look: peek})
+	changes := make([]counts.Change, len(wanted))
+	for i, w := range wanted {
+		changes[i] = counts.Change{Key: p.sharedKey(w.key), Add: w.cost.Microseconds(), Max: w.depth().Microseconds(), Look: peek}
+	}
+	found, err := p.shared.Count(ctx, s.Counter, changes...)
 	switch {
-	case err == nil && found[0].Full:
-		over := found[0].Level + cost.Microseconds() - depth.Microseconds()
-		return t, time.Duration(max(1, over)) * time.Microsecond, nil
 	case err == nil:
-		t.local = false
-		return t, 0, nil
+		for i := range wanted {
+			w := &wanted[i]
+			if !found[i].Full {
+				drawn = append(drawn, token{key: w.key, cost: w.cost})
+				continue
+			}
+			w.wait = time.Duration(max(1, found[i].Level+w.cost.Microseconds()-w.depth().Microseconds())) * time.Microsecond
+			full = longer(full, w)
+		}
+		if full != nil && !peek {
+			p.giveBack(s.Counter, drawn)
+		}
+		return drawn, full, nil
 	case p.shared.OnFailure == sharing.FailAccept:
-		t.cost = 0
-		return t, 0, nil
+		return nil, nil, nil
 	case p.shared.OnFailure == sharing.FailTempfail:
-		return t, 0, err
+		return nil, nil, err
 	}
-	return t, p.local.take(key, cost, depth, p.now(), peek), nil
+	drawn, full = p.drawLocal(wanted, peek)
+	return drawn, full, nil
+}
+
+func (p *RateLimit) drawLocal(wanted []want, peek bool) (drawn []token, full *want) {
+	for i := range wanted {
+		w := &wanted[i]
+		w.wait = p.local.take(w.key, w.cost, w.depth(), p.now(), peek || full != nil)
+		if w.wait > 0 {
+			full = longer(full, w)
+		} else if full == nil {
+			drawn = append(drawn, token{key: w.key, cost: w.cost, local: true})
+		}
+	}
+	if full != nil && !peek {
+		p.giveBack(nil, drawn)
+	}
+	return drawn, full
+}
+
+// longer is the one to wait for; a may be nil.
+func longer(a, b *want) *want {
+	if a != nil && a.wait >= b.wait {
+		return a
+	}
+	return b
 }
 
 // giveBack puts tokens back where they came from. If nobody answers there, they come back by themselves with time.

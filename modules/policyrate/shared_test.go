@@ -13,7 +13,7 @@ import (
 
 // node is a policy of one of several nodes, in its own process as it were.
 func node(t *testing.T, counter *msatest.MemCounter, onFailure string) (try func(accepted bool) error) {
-	p, _ := open(t, &RateLimit{Messages: 5, Window: conf.Duration(time.Hour), Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{OnFailure: onFailure, Timeout: conf.Duration(20 * time.Millisecond)}}})
+	p, _ := open(t, &RateLimit{Messages: "5", Window: conf.Duration(time.Hour), Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{OnFailure: onFailure, Timeout: conf.Duration(20 * time.Millisecond)}}})
 	p.local = newTable()
 	return func(accepted bool) error {
 		s := msatest.NewSubmission("alice", "")

@@ -13,13 +13,15 @@ import (
 //		allow_file      <files...>
 //		deny            <patterns...>
 //		deny_file       <files...>
-//		max_per_message <count>
-//		max_per_day     <count>
+//		max_per_message <amount>
+//		max_per_day     <amount>
 //		timezone        <name>
 //		name            <name>
 //		case            fold|exact
 //		redis <address> { ... }, or spool { ... }: see sharing.Sharing
 //	}
+//
+// An amount is a number, or {msa.identity.attributes.NAME} and a number for those who have no such attribute; such a placeholder is a pattern too.
 func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	return conf.Block(d, append([]conf.Setting{
@@ -27,8 +29,8 @@ func (p *Recipients) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Lists("allow_file", &p.AllowFiles),
 		conf.Lists("deny", &p.Deny),
 		conf.Lists("deny_file", &p.DenyFiles),
-		conf.Count("max_per_message", &p.MaxPerMessage),
-		conf.Count("max_per_day", &p.MaxPerDay),
+		conf.AmountOf("max_per_message", conf.Pieces, &p.MaxPerMessage),
+		conf.AmountOf("max_per_day", conf.Pieces, &p.MaxPerDay),
 		conf.Value("case", &p.Case),
 		conf.Text("timezone", &p.Timezone),
 		conf.Text("name", &p.Name),

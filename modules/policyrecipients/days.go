@@ -47,11 +47,11 @@ func (d *days) of(day string) map[string]int {
 }
 
 // take counts one more, if that is within limit.
-func (d *days) take(day, user string, limit int) bool {
+func (d *days) take(day, user string, limit int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	users := d.of(day)
-	if users[user] >= limit {
+	if int64(users[user]) >= limit {
 		return false
 	}
 	users[user]++
@@ -84,8 +84,12 @@ type reserved struct {
 // countDay counts a recipient at once, so that sessions side by side have one limit, and gives
 // back what did not become a recipient of an accepted message.
 func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission) error {
-	if p.MaxPerDay == 0 {
-		return nil
+	most, limited, err := p.perDay.Of(s.Identity.User, s.Identity.Attributes)
+	if err != nil || !limited {
+		return err
+	}
+	if most == 0 {
+		return none("max_per_day")
 	}
 	now := p.now().In(p.zone)
 	user := p.Case.Key(s.Identity.User)
@@ -93,14 +97,14 @@ func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission) error
 	if res == nil {
 		res = &reserved{day: now.Format(time.DateOnly)}
 	}
-	taken, err := p.take(ctx, s.Counter, res, user)
+	taken, err := p.take(ctx, s.Counter, res, user, most)
 	if err != nil {
 		return err
 	}
 	if !taken {
 		tomorrow := time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, p.zone)
 		return refuse(450, smtp.EnhancedCode{4, 7, 1}, "max_per_day",
-			fmt.Sprintf("Too many recipients today: %d are allowed, come back %s", p.MaxPerDay, tomorrow.Format("Mon 2 Jan 15:04 MST")))
+			fmt.Sprintf("Too many recipients today: %d are allowed, come back %s", most, tomorrow.Format("Mon 2 Jan 15:04 MST")))
 	}
 	if s.Value(p) == nil {
 		s.SetValue(p, res)

@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
@@ -30,8 +34,10 @@ func readSet(r io.Reader, name string, c names.Case) (*mailaddr.Set, error) {
 
 // list is what the configuration says and what its files say.
 type list struct {
-	written *mailaddr.Set
-	files   []*watch.File[*mailaddr.Set]
+	name       string
+	written    *mailaddr.Set
+	attributes []string // of who submits, with more patterns
+	files      []*watch.File[*mailaddr.Set]
 }
 
 // openList is nil where there is no such list.
@@ -39,8 +45,16 @@ func (p *Recipients) openList(name string, patterns, paths []string) (*list, err
 	if len(patterns)+len(paths) == 0 {
 		return nil, nil
 	}
-	l := &list{written: &mailaddr.Set{Case: p.Case}}
+	l := &list{name: name, written: &mailaddr.Set{Case: p.Case}}
 	for _, text := range patterns {
+		if strings.HasPrefix(text, "{") {
+			attribute, ok := conf.Attribute(text)
+			if !ok {
+				return nil, fmt.Errorf("%s: %s is not a pattern, nor a placeholder {msa.identity.attributes.NAME}", name, text)
+			}
+			l.attributes = append(l.attributes, attribute)
+			continue
+		}
 		if err := l.written.Add(text); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -55,16 +69,41 @@ func (p *Recipients) openList(name string, patterns, paths []string) (*list, err
 	return l, nil
 }
 
-func (l *list) has(a mailaddr.Address) bool {
+// has is false where there is no list. An error says that an attribute cannot be understood.
+func (l *list) has(s *caddymsa.Submission, a mailaddr.Address) (bool, error) {
+	if l == nil {
+		return false, nil
+	}
 	if l.written.Has(a) {
-		return true
+		return true, nil
 	}
 	for _, f := range l.files {
 		if f.Load().Has(a) {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	if len(l.attributes) == 0 {
+		return false, nil
+	}
+	set, err := l.ofUser(s)
+	return err == nil && set.Has(a), err
+}
+
+// ofUser are the patterns that attributes hold, which are read once a submission.
+func (l *list) ofUser(s *caddymsa.Submission) (*mailaddr.Set, error) {
+	if set, ok := s.Value(l).(*mailaddr.Set); ok {
+		return set, nil
+	}
+	set := &mailaddr.Set{Case: l.written.Case}
+	for _, attribute := range l.attributes {
+		for _, text := range strings.FieldsFunc(s.Identity.Attributes[attribute], func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+			if err := set.Add(text); err != nil {
+				return nil, fmt.Errorf("%s: attribute %s of the user: %w", l.name, attribute, err)
+			}
+		}
+	}
+	s.SetValue(l, set)
+	return set, nil
 }
 
 func (l *list) close() (err error) {

@@ -2,6 +2,7 @@
 package policyrecipients
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -29,7 +31,8 @@ func init() {
 // of a day, 450 4.7.1 with when to come back.
 //
 // Lists hold domains (example.org, *.example.org, *) and addresses (bob@example.org with its
-// plus-addresses, *@*.example.org). However long they are, a look-up takes the same time.
+// plus-addresses, *@*.example.org), and placeholders for attributes of who submits that hold such, separated by commas or
+// spaces: {msa.identity.attributes.partners}. However long they are, a look-up takes the same time.
 type Recipients struct {
 	// Allow are the recipients that are taken; all others are refused. Default: all are taken.
 	Allow []string `json:"allow,omitempty"`
@@ -46,10 +49,10 @@ type Recipients struct {
 	Case names.Case `json:"case,omitempty"`
 
 	// MaxPerMessage is the most recipients of a message. Default: the server's limit.
-	MaxPerMessage int `json:"max_per_message,omitempty"`
+	MaxPerMessage conf.Amount `json:"max_per_message,omitempty"`
 	// MaxPerDay is the most recipients that a user's accepted messages may have in a day. The
 	// count outlives reloads, and restarts where nodes share it. Default: any number.
-	MaxPerDay int `json:"max_per_day,omitempty"`
+	MaxPerDay conf.Amount `json:"max_per_day,omitempty"`
 	// Timezone is whose midnight ends the day. Default: UTC.
 	Timezone string `json:"timezone,omitempty"`
 	// Name tells the daily counts of several such policies apart. Those of the same name share one.
@@ -58,6 +61,8 @@ type Recipients struct {
 	sharing.Sharing
 
 	allow, deny *list
+	perMessage  *conf.Allowance
+	perDay      *conf.Allowance
 	zone        *time.Location
 	now         func() time.Time
 	days        *days
@@ -73,11 +78,14 @@ func (*Recipients) CaddyModule() caddy.ModuleInfo {
 // Provision reads the lists.
 func (p *Recipients) Provision(ctx caddy.Context) (err error) {
 	p.log, p.now = terminal.Logger(ctx.Logger()), time.Now
-	switch {
-	case len(p.Allow)+len(p.AllowFiles)+len(p.Deny)+len(p.DenyFiles)+p.MaxPerMessage+p.MaxPerDay == 0:
+	if p.perMessage, err = p.MaxPerMessage.Resolve("max_per_message", conf.Pieces, p.log); err != nil {
+		return fmt.Errorf("recipients: %w", err)
+	}
+	if p.perDay, err = p.MaxPerDay.Resolve("max_per_day", conf.Pieces, p.log); err != nil {
+		return fmt.Errorf("recipients: %w", err)
+	}
+	if len(p.Allow)+len(p.AllowFiles)+len(p.Deny)+len(p.DenyFiles) == 0 && p.perMessage == nil && p.perDay == nil {
 		return errors.New("recipients: nothing is limited; set allow, deny, max_per_message or max_per_day")
-	case p.MaxPerMessage < 0 || p.MaxPerDay < 0:
-		return errors.New("recipients: max_per_message and max_per_day must not be negative")
 	}
 	if p.zone, err = time.LoadLocation(p.Timezone); err != nil {
 		return fmt.Errorf("recipients: timezone: %w", err)
@@ -91,10 +99,10 @@ func (p *Recipients) Provision(ctx caddy.Context) (err error) {
 	if p.shared, err = p.Open("recipients", p.log); err != nil {
 		return fmt.Errorf("recipients: %w", err)
 	}
-	if p.shared != nil && p.MaxPerDay == 0 {
+	if p.shared != nil && p.perDay == nil {
 		return errors.New("recipients: redis and spool are for the count of max_per_day, which is not set")
 	}
-	if p.MaxPerDay > 0 {
+	if p.perDay != nil {
 		v, _, err := dayCounts.LoadOrNew(p.key(), func() (caddy.Destructor, error) { return new(days), nil })
 		if err != nil {
 			return err
@@ -118,20 +126,31 @@ func (p *Recipients) CheckRecipient(ctx context.Context, s *caddymsa.Submission,
 	if err != nil {
 		return err
 	}
-	if p.deny != nil && p.deny.has(a) {
-		return refuse(550, smtp.EnhancedCode{5, 7, 1}, "deny", "Recipient is not allowed: "+a.Exact)
+	if denied, err := p.deny.has(s, a); err != nil || denied {
+		return cmp.Or(err, refuse(550, smtp.EnhancedCode{5, 7, 1}, "deny", "Recipient is not allowed: "+a.Exact))
 	}
-	if p.allow != nil && !p.allow.has(a) {
-		return refuse(550, smtp.EnhancedCode{5, 7, 1}, "allow", "Recipient is not allowed: "+a.Exact)
+	if allowed, err := p.allow.has(s, a); p.allow != nil && (err != nil || !allowed) {
+		return cmp.Or(err, refuse(550, smtp.EnhancedCode{5, 7, 1}, "allow", "Recipient is not allowed: "+a.Exact))
 	}
-	if p.MaxPerMessage > 0 && len(s.Entry.Recipients) >= p.MaxPerMessage {
-		return refuse(452, smtp.EnhancedCode{4, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send the rest in another transaction", p.MaxPerMessage))
+	most, limited, err := p.perMessage.Of(s.Identity.User, s.Identity.Attributes)
+	switch {
+	case err != nil:
+		return err
+	case limited && most == 0:
+		return none("max_per_message")
+	case limited && int64(len(s.Entry.Recipients)) >= most:
+		return refuse(452, smtp.EnhancedCode{4, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send the rest in another transaction", most))
 	}
 	return p.countDay(ctx, s)
 }
 
 func refuse(code int, status smtp.EnhancedCode, rule, text string) error {
 	return &caddymsa.Refusal{Code: code, Status: status, Rule: rule, Text: text}
+}
+
+// none refuses a user of whom the backend says that there may be none.
+func none(rule string) error {
+	return refuse(550, smtp.EnhancedCode{5, 7, 1}, rule, "No recipients are allowed")
 }
 
 // Interface guards

@@ -31,7 +31,7 @@ func open(t testing.TB, p *Recipients) *Recipients {
 func TestConformance(t *testing.T) {
 	refused := smtp.EnhancedCode{5, 7, 1}
 	msatest.Policy(t, func(t testing.TB) any {
-		return open(t, &Recipients{Allow: []string{"example.net", "*.example.com", "boss@example.org"}, Deny: []string{"secret@example.net", "@no.example.com"}, MaxPerMessage: 2})
+		return open(t, &Recipients{Allow: []string{"example.net", "*.example.com", "boss@example.org"}, Deny: []string{"secret@example.net", "@no.example.com"}, MaxPerMessage: "2"})
 	},
 		msatest.PolicyCase{Name: "domain"},
 		msatest.PolicyCase{Name: "subdomain", Recipients: []string{"x@a.example.com", "boss+tag@EXAMPLE.org"}},
@@ -53,7 +53,7 @@ func TestPostmaster(t *testing.T) {
 
 // A day's count is of accepted messages, holds for all sessions together and ends at midnight.
 func TestPerDay(t *testing.T) {
-	p := open(t, &Recipients{MaxPerDay: 50, Timezone: "Europe/Amsterdam", Name: t.Name()})
+	p := open(t, &Recipients{MaxPerDay: "50", Timezone: "Europe/Amsterdam", Name: t.Name()})
 	now := time.Date(2026, 11, 23, 22, 30, 0, 0, time.UTC) // 23:30 there
 	p.now = func() time.Time { return now }
 	submit := func(user string, n int, accepted bool) (taken int, err error) {
@@ -93,7 +93,7 @@ func TestPerDay(t *testing.T) {
 		t.Errorf("another user has %d left", n)
 	}
 	// Another configuration with the same limit goes on counting.
-	next := open(t, &Recipients{MaxPerDay: 60, Timezone: "Europe/Amsterdam", Name: t.Name()})
+	next := open(t, &Recipients{MaxPerDay: "60", Timezone: "Europe/Amsterdam", Name: t.Name()})
 	next.now = p.now
 	p, before := next, p
 	_ = before.Cleanup()
@@ -113,7 +113,7 @@ func TestPerDayCase(t *testing.T) {
 		c    names.Case
 		code int
 	}{{names.Folded, 450}, {names.Exact, 0}} {
-		p := open(t, &Recipients{MaxPerDay: 1, Case: tt.c, Name: t.Name()})
+		p := open(t, &Recipients{MaxPerDay: "1", Case: tt.c, Name: t.Name()})
 		for _, user := range []string{"bob", "Bob"} {
 			s := msatest.NewSubmission(user, "")
 			r := queue.Recipient{Address: "carol@example.net"}
@@ -186,7 +186,7 @@ func bad(t testing.TB, p *Recipients) string {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, p := range []*Recipients{{}, {Allow: []string{"a@b@c"}}, {MaxPerDay: -1, Deny: []string{"x"}}, {MaxPerDay: 1, Timezone: "Mars"}, {AllowFiles: []string{"/nonexistent/list"}}} {
+	for _, p := range []*Recipients{{}, {Allow: []string{"a@b@c"}}, {MaxPerDay: "-1", Deny: []string{"x"}}, {MaxPerDay: "1", Timezone: "Mars"}, {AllowFiles: []string{"/nonexistent/list"}}} {
 		bad(t, p)
 	}
 }

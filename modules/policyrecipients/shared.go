@@ -14,9 +14,9 @@ const keepDay = 48 * time.Hour
 
 // take counts one more recipient of the day, if that is within the limit. While nobody answers where nodes share the count, this node
 // goes on alone from what it knows of it, unless the operator wants something else.
-func (p *Recipients) take(ctx context.Context, counter counts.Counter, res *reserved, user string) (taken bool, err error) {
+func (p *Recipients) take(ctx context.Context, counter counts.Counter, res *reserved, user string, most int64) (taken bool, err error) {
 	if p.shared != nil {
-		found, err := p.shared.Count(ctx, counter, p.change(res.day, user, 1))
+		found, err := p.shared.Count(ctx, counter, p.change(res.day, user, 1, most))
 		switch {
 		case err == nil:
 			p.days.note(res.day, user, int(found[0].Level))
@@ -30,7 +30,7 @@ func (p *Recipients) take(ctx context.Context, counter counts.Counter, res *rese
 			return false, err
 		}
 	}
-	if !p.days.take(res.day, user, p.MaxPerDay) {
+	if !p.days.take(res.day, user, most) {
 		return false, nil
 	}
 	res.local++
@@ -44,10 +44,10 @@ func (p *Recipients) giveBack(counter counts.Counter, res *reserved, user string
 		n -= local
 	}
 	if n = min(n, res.shared); n > 0 {
-		_ = p.shared.Return(counter, p.change(res.day, user, -n))
+		_ = p.shared.Return(counter, p.change(res.day, user, -n, 0))
 	}
 }
 
-func (p *Recipients) change(day, user string, n int) counts.Change {
-	return counts.Change{Key: strings.Join([]string{p.key(), day, user}, "\x00"), Add: int64(n), Max: int64(p.MaxPerDay), Keep: keepDay}
+func (p *Recipients) change(day, user string, n int, most int64) counts.Change {
+	return counts.Change{Key: strings.Join([]string{p.key(), day, user}, "\x00"), Add: int64(n), Max: most, Keep: keepDay}
 }

@@ -14,7 +14,7 @@ import (
 
 // node is a policy of one of several nodes, in its own process as it were. It submits to so many recipients and returns how many were taken.
 func node(t *testing.T, counter *msatest.MemCounter, onFailure string) (submit func(n int, accepted bool) (taken int, err error)) {
-	p := open(t, &Recipients{MaxPerDay: 10, Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{OnFailure: onFailure, Timeout: conf.Duration(20 * time.Millisecond)}}})
+	p := open(t, &Recipients{MaxPerDay: "10", Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{OnFailure: onFailure, Timeout: conf.Duration(20 * time.Millisecond)}}})
 	p.days = new(days)
 	return func(n int, accepted bool) (taken int, err error) {
 		s := msatest.NewSubmission("alice", "")
@@ -67,7 +67,7 @@ func TestSharedHangs(t *testing.T) {
 
 // A message that lasts beyond midnight does not have the counts of the new day begin anew.
 func TestMidnightInMidMessage(t *testing.T) {
-	p := open(t, &Recipients{MaxPerDay: 1, Name: t.Name()})
+	p := open(t, &Recipients{MaxPerDay: "1", Name: t.Name()})
 	now := time.Date(2026, 11, 23, 23, 59, 0, 0, time.UTC)
 	p.now = func() time.Time { return now }
 	check := func(s *caddymsa.Submission) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -22,8 +23,10 @@ func init() {
 // MAIL when SIZE= says so, at the end of data otherwise. The server's limit of message_size, which
 // EHLO announces, holds for everybody and comes first.
 type Size struct {
-	// Max is the most octets in a message, as submitted. Required.
-	Max int64 `json:"max,omitempty"`
+	// Max is the most octets in a message, as submitted: a number, or an attribute of who submits (see conf.Amount). Required.
+	Max conf.Amount `json:"max,omitempty"`
+
+	max *conf.Allowance
 }
 
 // CaddyModule returns the Caddy module information.
@@ -31,9 +34,12 @@ func (*Size) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "msa.policies.size", New: func() caddy.Module { return new(Size) }}
 }
 
-// Validate refuses what would refuse every message.
-func (p *Size) Validate() error {
-	if p.Max <= 0 {
+// Provision refuses what would refuse every message.
+func (p *Size) Provision(ctx caddy.Context) (err error) {
+	if p.max, err = p.Max.Resolve("max", conf.Octets, terminal.Logger(ctx.Logger())); err != nil {
+		return fmt.Errorf("size: %w", err)
+	}
+	if p.max == nil {
 		return errors.New("size: max is required, in octets, such as 10485760")
 	}
 	return nil
@@ -41,33 +47,34 @@ func (p *Size) Validate() error {
 
 // CheckSender heeds what the client said of the size (RFC 1870 section 6.1).
 func (p *Size) CheckSender(_ context.Context, s *caddymsa.Submission) error {
-	return p.check(s.DeclaredSize)
+	return p.check(s, s.DeclaredSize)
 }
 
 // CheckMessage counts.
-func (p *Size) CheckMessage(_ context.Context, _ *caddymsa.Submission, m *caddymsa.Message) error {
-	return p.check(m.Size)
+func (p *Size) CheckMessage(_ context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	return p.check(s, m.Size)
 }
 
-func (p *Size) check(size int64) error {
-	if size <= p.Max {
-		return nil
+func (p *Size) check(s *caddymsa.Submission, size int64) error {
+	most, limited, err := p.max.Of(s.Identity.User, s.Identity.Attributes)
+	if err != nil || !limited || size <= most {
+		return err
 	}
 	return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "max",
-		Text: fmt.Sprintf("Message of %d octets is too large: %d are allowed", size, p.Max)}
+		Text: fmt.Sprintf("Message of %d octets is too large: %d are allowed", size, most)}
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
-//	policy [@matcher] size <max>
+//	policy [@matcher] size <max>|{msa.identity.attributes.NAME} [<max>]
 func (p *Size) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	return conf.Parse(d, conf.Size("size", &p.Max))
+	return conf.Parse(d, conf.AmountOf("size", conf.Octets, &p.Max))
 }
 
 // Interface guards
 var (
-	_ caddy.Validator        = (*Size)(nil)
+	_ caddy.Provisioner      = (*Size)(nil)
 	_ caddymsa.SenderPolicy  = (*Size)(nil)
 	_ caddymsa.MessagePolicy = (*Size)(nil)
 	_ caddyfile.Unmarshaler  = (*Size)(nil)

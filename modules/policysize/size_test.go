@@ -9,13 +9,23 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
+
+func open(t testing.TB, most conf.Amount) *Size {
+	t.Helper()
+	p := &Size{Max: most}
+	if err := p.Provision(msatest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
 
 //
 func TestConformance(t *testing.T) {
 	fits := "Subject: x\r\n\r\n" + strings.Repeat("x", 1000-14)
-	msatest.Policy(t, func(testing.TB) any { return &Size{Max: 1000} },
+	msatest.Policy(t, func(t testing.TB) any { return open(t, "1000") },
 		msatest.PolicyCase{Name: "small"},
 		msatest.PolicyCase{Name: "just", Message: fits},
 		msatest.PolicyCase{Name: "one too many", Message: fits + "x", Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "max"},
@@ -24,7 +34,7 @@ func TestConformance(t *testing.T) {
 
 // What SIZE= says is refused at once; nothing said is nothing refused.
 func TestDeclared(t *testing.T) {
-	p := &Size{Max: 1000}
+	p := open(t, "1000")
 	for size, ok := range map[int64]bool{0: true, 1000: true, 1001: false, 1 << 62: false} {
 		s := msatest.NewSubmission("alice", "alice@example.org")
 		s.DeclaredSize = size
@@ -33,7 +43,7 @@ func TestDeclared(t *testing.T) {
 			t.Errorf("%d: %v", size, err)
 		}
 	}
-	if (&Size{}).Validate() == nil {
+	if (&Size{}).Provision(msatest.Context(t)) == nil {
 		t.Error("no limit, no error")
 	}
 }

@@ -33,7 +33,7 @@ func init() {
 type Maildir struct {
 	// Path is the Maildir, the directory that holds new, cur and tmp. Required.
 	// It may contain {msa.user}, {msa.sender}, {msa.recipient},
-	// {msa.recipient.local}, {msa.recipient.domain}, {msa.queue_id} and
+	// {msa.recipient.local}, {msa.recipient.domain}, {msa.queue_id}, {msa.identity.attributes.NAME} and
 	// {msa.remote_ip}, each alone between two slashes. Domains become lower-case
 	// A-labels, local parts lose their quoting. A recipient is refused if a value is
 	// empty, begins with a dot, contains a slash or a control character, or is

@@ -80,7 +80,7 @@ func (s *store) ClientCredentialsTokenRequest(_ context.Context, id string, scop
 
 // GetPrivateClaimsFromScopes implements op.Storage.
 func (s *store) GetPrivateClaimsFromScopes(_ context.Context, _, _ string, scopes []string) (map[string]any, error) {
-	return map[string]any{"email": Email, "email_verified": true, "scope": strings.Join(scopes, " "), "addresses": []string{"@example.net"}}, nil
+	return map[string]any{"email": Email, "email_verified": true, "scope": strings.Join(scopes, " "), "addresses": []string{"@example.net"}, "per_hour": 250}, nil
 }
 
 // SetIntrospectionFromToken implements op.Storage: an error means that the token is not active.
@@ -91,6 +91,7 @@ func (s *store) SetIntrospectionFromToken(_ context.Context, r *oidc.Introspecti
 		return fmt.Errorf("token %s of %s was revoked", tokenID, subject)
 	}
 	r.Subject, r.Audience, r.Expiration = subject, oidc.Audience{Audience}, oidc.FromTime(time.Now().Add(time.Hour))
+	r.Claims = map[string]any{"per_hour": 250}
 	r.Email, r.Scope = Email, oidc.SpaceDelimitedArray{Scope}
 	return nil
 }

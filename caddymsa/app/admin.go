@@ -27,7 +27,8 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
-		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout(), TLS: srv.tlsConfig}
+		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout(), TLS: srv.tlsConfig,
+			Listeners: srv.listeners, Keys: srv.keyRecords(), Egress: srv.egress(), KeepsKey: srv.keepsKey()}
 		for _, b := range srv.Auth.backends {
 			s.Backends = append(s.Backends, admin.Backend{ID: b.id, Module: b.module, Reload: b.reload})
 		}

@@ -78,7 +78,7 @@ type Server struct {
 	log       *zap.Logger
 	lines     places.Lines // of its settings, where they are known
 	addresses []listenAddress
-	listeners []running.Listener // what they are bound to, once started
+	listeners running.Listeners // what they are bound to, once started
 	wrappers  []wrapper
 	policies  *policies
 	routes    lookup // numbers in Routes

@@ -40,39 +40,15 @@ func (h *Handler) account(w http.ResponseWriter, asciiDomain string) (*account, 
 		a.outgoing = append(a.outgoing, s.server)
 	}
 	if len(h.SMTP) == 0 {
-		a.outgoing = reachable(d)
+		for _, l := range d.Listeners.Reachable() {
+			a.outgoing = append(a.outgoing, server{protocol: smtp, host: d.Hostname, port: l.Address.Port(), implicit: l.ImplicitTLS})
+		}
 	}
 	if len(a.outgoing) == 0 {
 		h.log.Debug("the server listens on no TCP port; add smtp to say where clients reach it", zap.String("server", h.Server))
 		return nil, errNoWord
 	}
 	return a, nil
-}
-
-// reachable are the ports of a server's that mail programs can use: those on loopback only if there are no others, implicit
-// TLS first (RFC 8314 section 3).
-func reachable(d running.Description) (all []server) {
-	loopback := func(l running.Listener) bool { return l.Address.Addr().IsLoopback() }
-	listeners := d.Listeners
-	if !slices.ContainsFunc(listeners, func(l running.Listener) bool { return !loopback(l) }) {
-		loopback = func(running.Listener) bool { return false }
-	}
-	for _, l := range listeners {
-		s := server{protocol: smtp, host: d.Hostname, port: l.Address.Port(), implicit: l.ImplicitTLS}
-		if !loopback(l) && !slices.Contains(all, s) {
-			all = append(all, s)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b server) int {
-		switch {
-		case a.implicit == b.implicit:
-			return cmp.Compare(a.port, b.port)
-		case a.implicit:
-			return -1
-		}
-		return 1
-	})
-	return all
 }
 
 // passwords tells whether a password as it is logs in: what PLAIN and LOGIN send.

@@ -262,6 +262,9 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.reload()
+	if all := p.KeyRecords(); len(all) != 1 || all[0].Domain != "example.org" || all[0].Selector != "s" || all[0].Text == before || !strings.HasPrefix(all[0].Text, "v=DKIM1; k=ed25519; p=") {
+		t.Errorf("published are %+v", all)
+	}
 	if (*p.signers.Load())[0].record == before || len(verify(t, p, sign(t, p, "From: a@example.org\r\n\r\nx\r\n"))) != 1 {
 		t.Error("the new key does not sign")
 	}

@@ -31,6 +31,7 @@ func init() {
 //	GET  /msa/lanes                    lists the lanes, with what waits there and why
 //	GET  /msa/notify                   says how far others were told what became of messages
 //	POST /msa/lane-actions/<action>    pause, resume or probe
+//	GET  /msa/dns                      says what records in DNS are made of
 //	GET  /msa/health                   says whether messages can be accepted, and why not
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
 //	POST /msa/spool/move               takes messages from one spool to another
@@ -55,6 +56,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/journal-actions/purge", Handler: post(purgeJournals)},
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
 		{Pattern: "/msa/notify", Handler: get(serveNotify)},
+		{Pattern: "/msa/dns", Handler: get(serveDNS)},
 		{Pattern: "/msa/spool/check", Handler: get(serveSpoolCheck)},
 		{Pattern: "/msa/health", Handler: caddy.AdminHandlerFunc(serveHealth)},
 		{Pattern: "/msa/spool/move", Handler: caddy.AdminHandlerFunc(serveSpoolMove)},

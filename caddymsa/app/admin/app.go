@@ -5,14 +5,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 )
 
 // App is the app, as far as the admin API needs it.
@@ -68,6 +71,10 @@ type Server struct {
 	Realms         []string      // of DIGEST-MD5
 	Timeout        time.Duration // of a question to a backend
 	TLS            *tls.Config   // of its handshakes; nil before they begin
+	Listeners      running.Listeners
+	Keys           []caddymsa.KeyRecord // that its policies sign with
+	Egress         []netip.Addr         // that its mail comes from, as far as that is known
+	KeepsKey       bool                 // when its certificate is renewed
 }
 
 // Backend is an auth backend.

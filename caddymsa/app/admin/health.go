@@ -89,10 +89,28 @@ func (p *Part) tryDraft(ctx context.Context) error {
 
 var errSeen = errors.New("the certificate was seen")
 
-// certificate has the server shake hands with itself, as for a client that asks for its hostname.
+// certificate tells what is wrong with the one that clients see.
 func (s *Server) certificate(ctx context.Context) error {
-	if s.TLS == nil {
+	leaf, err := s.leaf(ctx)
+	now := time.Now()
+	switch {
+	case err != nil:
+		return err
+	case leaf == nil:
 		return nil
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("the certificate for %s has expired on %s", s.Hostname, leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("the certificate for %s is valid from %s on", s.Hostname, leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// leaf has the server shake hands with itself, as for a client that asks for its hostname. It is nil before
+// there is TLS.
+func (s *Server) leaf(ctx context.Context) (leaf *x509.Certificate, err error) {
+	if s.TLS == nil {
+		return nil, nil
 	}
 	near, far := net.Pipe()
 	defer near.Close()
@@ -100,7 +118,6 @@ func (s *Server) certificate(ctx context.Context) error {
 		defer far.Close()
 		_ = tls.Server(far, s.TLS).HandshakeContext(ctx)
 	}()
-	var leaf *x509.Certificate
 	client := tls.Client(near, &tls.Config{
 		ServerName:         s.Hostname,
 		InsecureSkipVerify: true, // whoever signed it: it is ours
@@ -112,15 +129,8 @@ func (s *Server) certificate(ctx context.Context) error {
 			return errSeen
 		},
 	})
-	err := client.HandshakeContext(ctx)
-	now := time.Now()
-	switch {
-	case leaf == nil:
-		return fmt.Errorf("there is no certificate for %s (%w)", s.Hostname, err)
-	case now.After(leaf.NotAfter):
-		return fmt.Errorf("the certificate for %s has expired on %s", s.Hostname, leaf.NotAfter.UTC().Format(time.RFC3339))
-	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("the certificate for %s is valid from %s on", s.Hostname, leaf.NotBefore.UTC().Format(time.RFC3339))
+	if err := client.HandshakeContext(ctx); leaf == nil {
+		return nil, fmt.Errorf("there is no certificate for %s (%w)", s.Hostname, err)
 	}
-	return nil
+	return leaf, nil
 }

@@ -50,7 +50,7 @@ func (t *transaction) once(srv *Server) *queue.Once {
 	return t.sub.Once
 }
 
-var errNoMemory = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 5, 4}, Message: "Requests with an Idempotency-Key are not served here, since there is no journal"}
+var errNoMemory = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 3, 3}, Message: "Requests with an Idempotency-Key are not served here, since there is no journal"}
 
 // keysUnderWay has the digests of requests that are.
 var keysUnderWay sync.Map

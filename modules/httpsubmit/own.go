@@ -1,0 +1,38 @@
+package httpsubmit
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/running"
+)
+
+var errTooLate = fault(http.StatusConflict, 550, smtp.EnhancedCode{5, 7, 1}, "Nothing of the message is left to take back")
+
+// show tells what became of a message of the client's own.
+func show(ctx context.Context, own running.Own, w http.ResponseWriter, id string) error {
+	return tell(w)(own.Message(ctx, id))
+}
+
+// takeBack has one not be delivered any more.
+func takeBack(ctx context.Context, own running.Own, w http.ResponseWriter, id string) error {
+	return tell(w)(own.TakeBack(ctx, id))
+}
+
+func tell(w http.ResponseWriter) func(m *running.Message, err error) error {
+	return func(m *running.Message, err error) error {
+		switch {
+		case errors.Is(err, running.ErrNoMessage):
+			return errNotFound
+		case errors.Is(err, running.ErrTooLate):
+			return errTooLate
+		case err != nil:
+			return err
+		}
+		write(w, "application/json", http.StatusOK, m)
+		return nil
+	}
+}

@@ -24,40 +24,46 @@ func TestAdapt(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
 			t.Parallel()
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			caddyfile, want, found := strings.Cut(string(text), "\n----------")
-			if !found {
-				t.Fatal("no line of dashes")
-			}
-			command := "adapt"
-			if rest, ok := strings.CutPrefix(want, " validate\n"); ok {
-				command, want = "validate", rest
-			}
-			got, ok := caddy(t, command, caddyfile+"\n")
-			if want = strings.TrimSpace(want); *update && want == "" {
-				head, _, _ := strings.Cut(string(text)[len(caddyfile)+1:], "\n")
-				if !ok {
-					got = adaptError(t, got)
-				}
-				if err := os.WriteFile(file, []byte(caddyfile+"\n"+head+"\n"+got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if strings.HasPrefix(want, "{") {
-				compareJSON(t, got, want)
-				return
-			}
-			if ok {
-				t.Fatalf("no error, but:\n%s", got)
-			}
-			if want == "" || !strings.Contains(got, want) {
-				t.Errorf("error:\n%s\nwant:\n%s", got, want)
-			}
+			golden(t, binary, file)
 		})
+	}
+}
+
+// golden compares one file, with what a binary makes of it.
+func golden(t *testing.T, binary, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caddyfile, want, found := strings.Cut(string(text), "\n----------")
+	if !found {
+		t.Fatal("no line of dashes")
+	}
+	command := "adapt"
+	if rest, ok := strings.CutPrefix(want, " validate\n"); ok {
+		command, want = "validate", rest
+	}
+	got, ok := caddyOf(t, binary, command, caddyfile+"\n")
+	if want = strings.TrimSpace(want); *update && want == "" {
+		head, _, _ := strings.Cut(string(text)[len(caddyfile)+1:], "\n")
+		if !ok {
+			got = adaptError(t, got)
+		}
+		if err := os.WriteFile(file, []byte(caddyfile+"\n"+head+"\n"+got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if strings.HasPrefix(want, "{") {
+		compareJSON(t, got, want)
+		return
+	}
+	if ok {
+		t.Fatalf("no error, but:\n%s", got)
+	}
+	if want == "" || !strings.Contains(got, want) {
+		t.Errorf("error:\n%s\nwant:\n%s", got, want)
 	}
 }
 
@@ -81,6 +87,11 @@ func adaptError(t *testing.T, stderr string) string {
 
 // caddy runs a command on a Caddyfile and returns its output, or its error.
 func caddy(t *testing.T, command, caddyfile string) (string, bool) {
+	t.Helper()
+	return caddyOf(t, binary, command, caddyfile)
+}
+
+func caddyOf(t *testing.T, binary, command, caddyfile string) (string, bool) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {

@@ -40,7 +40,11 @@ func TestDocumentedConfigurations(t *testing.T) {
 				}
 				block = "{\n\tmsa msa.example.org {\n" + block + "\t}\n}\n"
 			}
-			if out, ok := caddy(t, "adapt", block); !ok {
+			with := binary
+			if filepath.Base(page) == "layer4.md" {
+				with = layer4Binary(t)
+			}
+			if out, ok := caddyOf(t, with, "adapt", block); !ok {
 				t.Errorf("%s:\n%s\n%s", page, block, out)
 			}
 		}

@@ -207,6 +207,8 @@ func (app *App) Start() (err error) {
 			}
 			app.bindings = append(app.bindings, b)
 		}
+		srv.handed = bindHanded(srv)
+		app.bindings = append(app.bindings, srv.handed)
 	}
 	app.events.start()
 	app.started = true

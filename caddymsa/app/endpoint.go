@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"runtime/debug"
@@ -19,10 +20,10 @@ import (
 // configurations, and the sessions on them do.
 var endpoints = caddy.NewUsagePool()
 
-// endpoint is a socket with the sessions on it. The newest binding says what
-// happens to them.
+// endpoint is a socket with the sessions on it, or where connections are handed over (handed.go). The
+// newest binding says what happens to them.
 type endpoint struct {
-	ln       net.Listener
+	ln       net.Listener // nil where connections are handed over
 	bindings stack[*binding]
 	accept   sync.Once
 
@@ -50,7 +51,7 @@ func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error)
 		if err != nil {
 			return nil, err
 		}
-		return &endpoint{ln: ln, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}, nil
+		return newEndpoint(ln), nil
 	})
 	if err != nil {
 		return nil, err
@@ -59,10 +60,16 @@ func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error)
 	return b, nil
 }
 
+func newEndpoint(ln net.Listener) *endpoint {
+	return &endpoint{ln: ln, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}
+}
+
 // push puts the binding in charge.
 func (b *binding) push() {
 	b.ep.bindings.push(b)
-	b.ep.accept.Do(func() { go b.ep.acceptLoop() })
+	if b.ep.ln != nil {
+		b.ep.accept.Do(func() { go b.ep.acceptLoop() })
+	}
 }
 
 // release takes the binding away. The socket closes with the last one, and then
@@ -105,6 +112,9 @@ func (ep *endpoint) Destruct() error {
 	}
 	if len(ep.conns) == 0 {
 		close(ep.empty)
+	}
+	if ep.ln == nil {
+		return nil
 	}
 	return ep.ln.Close()
 }
@@ -156,36 +166,35 @@ func (ep *endpoint) acceptLoop() {
 		case b == nil:
 			_ = nc.Close()
 		default:
-			go ep.serve(nc, b)
+			go ep.serve(&arrival{nc: nc, implicit: b.implicit, wrappers: b.srv.wrappers}, b)
 		}
 		pause = 0
 	}
 }
 
 // serve runs one connection from its first byte to its last.
-func (ep *endpoint) serve(nc net.Conn, b *binding) {
-	srv := b.srv
+func (ep *endpoint) serve(a *arrival, b *binding) {
+	srv, nc := b.srv, a.nc
 	defer func() {
 		if p := recover(); p != nil { // a wrapper's; the engine sees to those of sessions
 			srv.log.Error("a connection ended by a panic", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			_ = nc.Close()
 		}
 	}()
-	a := &arrival{nc: nc}
 	limits := srv.gateLimits()
-	balancer := srv.isBalancer(nc.RemoteAddr())
+	balancer := a.isBalancer()
 	var network netip.Prefix // none, until a balancer has said whose connection it is
 	if !balancer {
 		network = caddymsa.ClientNetwork(clientIP(nc.RemoteAddr()))
 	}
 	v, refused := srv.gate.Enter(network, limits, a.makeRoom)
 	if refused != "" {
-		b.refuse(nc, clientIP(nc.RemoteAddr()), refused)
+		a.refuse(nc, srv, clientIP(nc.RemoteAddr()), refused)
 		return
 	}
 	defer v.Leave()
-	if len(srv.wrappers) > 0 {
-		wrapped, err := srv.wrap(nc)
+	if len(a.wrappers) > 0 {
+		wrapped, err := a.wrap()
 		if err != nil {
 			if srv.gate.Samples.Stranger(srv.log, "listener wrapper", network) {
 				srv.log.Info("a listener wrapper kept a connection", zap.Stringer(fieldRemoteIP, clientIP(nc.RemoteAddr())), zap.Error(err))
@@ -198,11 +207,11 @@ func (ep *endpoint) serve(nc net.Conn, b *binding) {
 	if balancer {
 		ip := clientIP(nc.RemoteAddr()) // waits for the PROXY header
 		if refused := v.Move(caddymsa.ClientNetwork(ip), limits); refused != "" {
-			b.refuse(nc, ip, refused)
+			a.refuse(nc, srv, ip, refused)
 			return
 		}
 	}
-	c := smtpd.New(nc, ep, b.implicit, smtpd.Options{Authenticated: v.Authenticated})
+	c := smtpd.New(nc, ep, a.implicit, smtpd.Options{Authenticated: v.Authenticated, TLS: a.tls})
 	if !ep.join(c) {
 		_ = nc.Close()
 		return
@@ -215,16 +224,6 @@ func (ep *endpoint) serve(nc net.Conn, b *binding) {
 	c.Serve()
 }
 
-// refuse turns a client away that is over a limit.
-func (b *binding) refuse(nc net.Conn, ip netip.Addr, limit string) {
-	b.srv.tellRefused(ip, limit)
-	if b.implicit { // nothing can be said before the handshake, which would cost what the limit guards
-		_ = nc.Close()
-		return
-	}
-	smtpd.Refuse(nc, "Too many connections, try again later")
-}
-
 // tellRefused tells of a client that was turned away.
 func (srv *Server) tellRefused(ip netip.Addr, limit string) {
 	if srv.gate.Samples.Stranger(srv.log, "connection refused: "+limit, caddymsa.ClientNetwork(ip)) {
@@ -235,11 +234,24 @@ func (srv *Server) tellRefused(ip netip.Addr, limit string) {
 
 // arrival is a connection that may have to make room for others, before it is a session as after.
 type arrival struct {
-	nc net.Conn // as accepted
+	nc       net.Conn             // as accepted
+	implicit bool                 // TLS from the first byte
+	tls      *tls.ConnectionState // of a handshake that was made before
+	wrappers []wrapper            // that it has to pass
 
 	mu      sync.Mutex
 	c       *smtpd.Conn
 	leaving bool
+}
+
+// refuse turns a client away that is over a limit.
+func (a *arrival) refuse(nc net.Conn, srv *Server, ip netip.Addr, limit string) {
+	srv.tellRefused(ip, limit)
+	if a.implicit { // nothing can be said before the handshake, which would cost what the limit guards
+		_ = nc.Close()
+		return
+	}
+	smtpd.Refuse(nc, "Too many connections, try again later")
 }
 
 func (a *arrival) makeRoom() {

@@ -20,7 +20,7 @@ func TestDrainShutsAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ep := &endpoint{ln: ln, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}
+		ep := newEndpoint(ln)
 		b := &binding{ep: ep}
 		ep.bindings.push(b)
 		bindings = append(bindings, b)

@@ -88,6 +88,7 @@ type Server struct {
 	hashKey   []byte
 	engine    *smtpd.Settings
 	gate      *gate.Gate
+	handed    *binding // of connections that something else accepts
 	tlsApp    *caddytls.TLS
 }
 

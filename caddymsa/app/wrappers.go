@@ -68,10 +68,10 @@ func (srv *Server) checkWrapper(raw json.RawMessage, last bool) (*proxyRules, er
 // wrap runs the wrappers over one connection, each on a listener that has nothing else: which
 // connection came of which is then known, and a wrapper that fails harms that one only. With
 // proxy_protocol it may wait for the header.
-func (srv *Server) wrap(nc net.Conn) (net.Conn, error) {
-	peer := nc.RemoteAddr()
-	var ln net.Listener = &oneConn{nc: nc}
-	for _, w := range srv.wrappers {
+func (a *arrival) wrap() (net.Conn, error) {
+	peer := a.nc.RemoteAddr()
+	var ln net.Listener = &oneConn{nc: a.nc}
+	for _, w := range a.wrappers {
 		if w.proxy != nil && !w.proxy.trusts(peer) {
 			ln = unproxied{ln, w.proxy.policy(peer)}
 			continue
@@ -82,12 +82,12 @@ func (srv *Server) wrap(nc net.Conn) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrappedConn{wrapped, nc}, nil
+	return wrappedConn{wrapped, a.nc}, nil
 }
 
-// isBalancer tells whether a peer may say who its client is.
-func (srv *Server) isBalancer(peer net.Addr) bool {
-	return slices.ContainsFunc(srv.wrappers, func(w wrapper) bool { return w.proxy != nil && w.proxy.trusts(peer) })
+// isBalancer tells whether the peer may say who its client is.
+func (a *arrival) isBalancer() bool {
+	return slices.ContainsFunc(a.wrappers, func(w wrapper) bool { return w.proxy != nil && w.proxy.trusts(a.nc.RemoteAddr()) })
 }
 
 // oneConn is a listener of one connection.

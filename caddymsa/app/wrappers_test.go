@@ -19,8 +19,8 @@ func (brokenWrapper) Accept() (net.Conn, error) { return nil, errors.New("broken
 func TestBrokenWrapper(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
-	srv := &Server{wrappers: []wrapper{{brokenWrapper{}, nil}}}
-	if nc, err := srv.wrap(b); err == nil {
+	broken := &arrival{nc: b, wrappers: []wrapper{{brokenWrapper{}, nil}}}
+	if nc, err := broken.wrap(); err == nil {
 		t.Error("wrapped", nc)
 	}
 }

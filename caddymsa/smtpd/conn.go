@@ -24,6 +24,9 @@ type Options struct {
 	Authenticated func()
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// TLS is the state of a handshake that was made before, on the connection as it is handed to New; nil
+	// where there was none.
+	TLS *tls.ConnectionState
 }
 
 // Conn is one client's connection. Serve owns it; the methods that others may call
@@ -76,7 +79,7 @@ func New(nc net.Conn, b Backend, implicitTLS bool, o Options) *Conn {
 	}
 	c := &Conn{backend: b, options: o, implicit: implicitTLS, raw: nc, nc: nc, id: NewID(), settings: new(Settings)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.started = o.Now()
+	c.started, c.tlsState = o.Now(), o.TLS
 	c.in.conn, c.out.conn = c, c
 	return c
 }
@@ -187,7 +190,7 @@ func (c *Conn) run() error {
 		return c.turnedAway(err)
 	}
 	c.session = session
-	if c.implicit {
+	if c.implicit && c.tlsState == nil {
 		if err := c.handshake(); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ var endpoints = caddy.NewUsagePool()
 // endpoint is a socket with the sessions on it, or where connections are handed over (handed.go). The
 // newest binding says what happens to them.
 type endpoint struct {
-	ln       net.Listener // nil where connections are handed over
+	ln       net.Listener
 	bindings stack[*binding]
 	accept   sync.Once
 
@@ -67,9 +67,7 @@ func newEndpoint(ln net.Listener) *endpoint {
 // push puts the binding in charge.
 func (b *binding) push() {
 	b.ep.bindings.push(b)
-	if b.ep.ln != nil {
-		b.ep.accept.Do(func() { go b.ep.acceptLoop() })
-	}
+	b.ep.accept.Do(func() { go b.ep.acceptLoop() })
 }
 
 // release takes the binding away. The socket closes with the last one, and then
@@ -112,9 +110,6 @@ func (ep *endpoint) Destruct() error {
 	}
 	if len(ep.conns) == 0 {
 		close(ep.empty)
-	}
-	if ep.ln == nil {
-		return nil
 	}
 	return ep.ln.Close()
 }

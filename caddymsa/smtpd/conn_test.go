@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -171,6 +172,25 @@ func TestNewAsksNothing(t *testing.T) {
 	x.play("S: 220 *\nC: QUIT\nS: 221 *\nEOF")
 	if x.end(); x.conn.RemoteAddr() == nil || x.conn.LocalAddr() == nil || len(x.conn.ID()) != 16 {
 		t.Error("no addresses or id")
+	}
+}
+
+// A handshake that was made before counts as one of implicit TLS does: EHLO comes first, and nothing is
+// announced or refused as in clear text.
+func TestTLSBefore(t *testing.T) {
+	server, raw := socketPair(t)
+	within := tls.Server(server, serverTLS())
+	client := tls.Client(raw, clientTLS())
+	go func() { _ = client.Handshake() }()
+	if err := within.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	state := within.ConnectionState()
+	x := attach(t, newBackend(), within, client, false, Options{TLS: &state})
+	x.play("S: 220 msa.example.test ESMTP\nC: AUTH PLAIN\nS: 503 5.5.1 *\nC: EHLO a\nS: 250-msa.example.test\nS: 250-PIPELINING\nS: 250-SIZE *\nS: 250-8BITMIME\nS: 250-AUTH PLAIN*\nS: ...\n" +
+		"C: STARTTLS\nS: 503 5.5.1 TLS is active already\nC: " + login + "\nS: 235 *\nC: QUIT\nS: 221 *\nEOF")
+	if x.end(); x.conn.TLS() != &state {
+		t.Error("another TLS state")
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdspool"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmduser"
 	_ "github.com/caddy-msa/caddy-msa/modules/httpautoconfig"
+	_ "github.com/caddy-msa/caddy-msa/modules/httpconsole"
 	_ "github.com/caddy-msa/caddy-msa/modules/httpsubmit"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapfile"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapregexp"

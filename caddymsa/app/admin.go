@@ -17,6 +17,8 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	calling(ctx, "admin.api.msa", "request")
 	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool,
 		Notifiers: notifierStatus, Journal: app.Journal.limits(),
+		InForce: app.inForce,
+		Tallies: admin.Tallies{Rates: &rates, Refusals: &refusals},
 		Held: func(e *queue.Entry, reason, by string) {
 			app.events.emit(eventHeld, func() map[string]any { return heldEvent(e, reason, by) })
 		}}
@@ -28,7 +30,8 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		srv := app.Servers[name]
 		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout(), TLS: srv.tlsConfig,
-			Listeners: srv.listeners, Keys: srv.keyRecords(), Egress: srv.egress(), KeepsKey: srv.keepsKey()}
+			Listeners: srv.listeners, Keys: srv.keyRecords(), Egress: srv.egress(), KeepsKey: srv.keepsKey(),
+			Gate: srv.gate, Throttle: &srv.Auth.Throttle}
 		for _, b := range srv.Auth.backends {
 			s.Backends = append(s.Backends, admin.Backend{ID: b.id, Module: b.module, Reload: b.reload})
 		}

@@ -161,6 +161,11 @@ func (x *exchange) logFailure(srv *Server, err error) {
 	}
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, result).Inc()
 	metrics.refusals.WithLabelValues(srv.name, "AUTH", "stranger").Inc()
+	rule := x.reason(err)
+	if rule == "" && result != "refused" {
+		rule = result
+	}
+	x.s.tallyRefusal(srv, &refusal{moment: "AUTH", user: x.user, reply: toReply(err), cause: err.Error()}, rule)
 	if x.s.allowed(srv, "AUTH "+result) {
 		srv.log.Log(level, text, x.fields(err)...)
 		srv.app.events.emit(eventRefused, func() map[string]any {

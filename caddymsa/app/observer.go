@@ -14,6 +14,7 @@ type observer struct{ store *store }
 
 // Attempted implements queue.Observer.
 func (o observer) Attempted(a *queue.Attempt) {
+	tallyAttempt(a)
 	route := cmp.Or(a.Route, a.Copy, "none")
 	metrics.attemptSeconds.WithLabelValues(route).Observe(a.Duration.Seconds())
 	for _, r := range a.Results {

@@ -97,6 +97,7 @@ func (s *session) tellRefusal(srv *Server, r *refusal) bool {
 		client = "user"
 	}
 	metrics.refusals.WithLabelValues(srv.name, r.moment, client).Inc()
+	s.tallyRefusal(srv, r, "")
 	if s.login != nil && r.isOfMail() {
 		if d := srv.app.delivery; d.journal() != nil {
 			d.journal().Note(s.refusedFact(srv, r))

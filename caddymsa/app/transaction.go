@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/tally"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -166,6 +167,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	}
 	t.s.accepted++
 	metrics.messages.WithLabelValues(srv.name, "accepted").Inc()
+	rates.Count(time.Now(), tally.Accepted, 1)
 	metrics.acceptedOctets.WithLabelValues(srv.name).Add(float64(e.Size))
 	fields := t.s.appendFields(t.fields())
 	srv.log.Info("message accepted", append(fields, zap.String(fieldQueueID, e.ID))...)

@@ -136,6 +136,12 @@ type LaneInfo struct {
 	Oldest  time.Time // when the oldest message with a job there was accepted
 }
 
+// Roomy is what a Spool can be besides: it knows how much room is left.
+type Roomy interface {
+	// Room is how many octets are free where the spool is, of how many, and how many of them are not used for messages.
+	Room() (free, total, reserve int64, err error)
+}
+
 // MessageOpener is what a Spool can be besides: it shows a message to the operator.
 type MessageOpener interface {
 	// OpenMessage reads a message, whoever has it leased.

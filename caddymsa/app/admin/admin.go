@@ -32,6 +32,10 @@ func init() {
 //	GET  /msa/notify                   says how far others were told what became of messages
 //	POST /msa/lane-actions/<action>    pause, resume or probe
 //	GET  /msa/dns                      says what records in DNS are made of
+//	GET  /msa/now                      says how it goes: rates, spools, certificates
+//	GET  /msa/servers                  tells the configuration in force, without its secrets
+//	GET  /msa/guesses                  says who was refused lately, and who is blocked
+//	POST /msa/guess-actions/lift       lifts a block
 //	GET  /msa/health                   says whether messages can be accepted, and why not
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
 //	POST /msa/spool/move               takes messages from one spool to another
@@ -57,6 +61,10 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
 		{Pattern: "/msa/notify", Handler: get(serveNotify)},
 		{Pattern: "/msa/dns", Handler: get(serveDNS)},
+		{Pattern: "/msa/servers", Handler: get(serveServers)},
+		{Pattern: "/msa/now", Handler: get(serveNow)},
+		{Pattern: "/msa/guesses", Handler: get(serveGuesses)},
+		{Pattern: "/msa/guess-actions/lift", Handler: post(liftBlock)},
 		{Pattern: "/msa/spool/check", Handler: get(serveSpoolCheck)},
 		{Pattern: "/msa/health", Handler: caddy.AdminHandlerFunc(serveHealth)},
 		{Pattern: "/msa/spool/move", Handler: caddy.AdminHandlerFunc(serveSpoolMove)},

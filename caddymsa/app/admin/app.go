@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/tally"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
@@ -39,8 +41,18 @@ type Part struct {
 	Notifiers func() []adminapi.Notifier
 	// Journal is how much is kept of what became of messages.
 	Journal journal.Limits
+	// InForce is the configuration.
+	InForce func() (*adminapi.Servers, error)
+	// Tallies are what happened lately.
+	Tallies Tallies
 	// Held is told of a message that the operator has put on hold.
 	Held func(e *queue.Entry, reason, by string)
+}
+
+// Tallies are what this process counted.
+type Tallies struct {
+	Rates    *tally.Rates
+	Refusals *tally.Refusals
 }
 
 // Store is a spool and the queue that empties it.
@@ -75,6 +87,8 @@ type Server struct {
 	Keys           []caddymsa.KeyRecord // that its policies sign with
 	Egress         []netip.Addr         // that its mail comes from, as far as that is known
 	KeepsKey       bool                 // when its certificate is renewed
+	Gate           *gate.Gate
+	Throttle       *gate.Throttle
 }
 
 // Backend is an auth backend.

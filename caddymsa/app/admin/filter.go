@@ -17,10 +17,11 @@ import (
 type filter struct {
 	user, sender, recipient, server, state, cause, lane string
 	older, newer                                        time.Time
+	words                                               []string // each is somewhere in it
 }
 
-// parseFilter reads the words of a filter: user and server (both whole, the user in any case), sender, recipient and error (parts,
-// whose case does not matter), state (queued, held, dead), older and newer (than a duration).
+// parseFilter reads the words of a filter: user and server (both whole, the user in any case), sender (<> for notifications), recipient and error (parts,
+// whose case does not matter), word (a part of any of these or of the id; several must all be there), state (queued, held, dead), older and newer (than a duration).
 func parseFilter(q url.Values) (*filter, error) {
 	f := &filter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
 		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
@@ -31,6 +32,10 @@ func parseFilter(q url.Values) (*filter, error) {
 	}
 	for name := range q {
 		switch name {
+		case "word":
+			for _, word := range q[name] {
+				f.words = append(f.words, strings.ToLower(word))
+			}
 		case "user", "server", "state", "sender", "recipient", "error", "lane", "after", "limit":
 		case "older", "newer":
 			age, err := conf.ParseDuration(q.Get(name))
@@ -44,7 +49,7 @@ func parseFilter(q url.Values) (*filter, error) {
 				f.newer = at
 			}
 		default:
-			return nil, fmt.Errorf("unknown filter %q; there are user, server, state, sender, recipient, error, lane, older and newer", name)
+			return nil, fmt.Errorf("unknown filter %q; there are user, server, state, sender, recipient, error, lane, word, older and newer", name)
 		}
 	}
 	return f, nil
@@ -53,14 +58,26 @@ func parseFilter(q url.Values) (*filter, error) {
 func (f *filter) match(m *queue.EntryView) bool {
 	e := m.Entry
 	return (f.user == "" || names.Same(e.User, f.user)) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
-		(f.sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
+		(f.sender == "" || f.sender == "<>" && e.Sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
 		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
 		(f.lane == "" || slices.ContainsFunc(m.Jobs, func(j queue.Job) bool { return j.Pending() && j.Lane == f.lane })) &&
 		(f.recipient == "" || slices.ContainsFunc(e.Recipients, func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Address), f.recipient) })) &&
+		!slices.ContainsFunc(f.words, func(word string) bool { return !says(m, word) }) &&
 		(f.cause == "" || slices.ContainsFunc(m.Jobs, f.failed))
 }
 
 // failed tells whether a recipient of the job, or of the copy that it is of, has the error.
 func (f *filter) failed(j queue.Job) bool {
 	return slices.ContainsFunc(j.Recipients, func(r queue.Recipient) bool { return strings.Contains(strings.ToLower(r.Error), f.cause) })
+}
+
+// says tells whether a word is anywhere in what is known of a message.
+func says(m *queue.EntryView, word string) bool {
+	has := func(text string) bool { return strings.Contains(strings.ToLower(text), word) }
+	e := m.Entry
+	return has(e.ID) || has(e.User) || has(e.Sender) || has(e.RemoteIP) || has(e.Helo) || has(m.Status.Held) ||
+		slices.ContainsFunc(e.Recipients, func(r queue.Recipient) bool { return has(r.Address) }) ||
+		slices.ContainsFunc(m.Jobs, func(j queue.Job) bool {
+			return j.Pending() && has(j.Lane) || slices.ContainsFunc(j.Recipients, func(r queue.Recipient) bool { return has(r.Error) })
+		})
 }

@@ -70,16 +70,22 @@ func (p *Part) history(ctx context.Context, h *historyQuery) (*adminapi.HistoryP
 // excerpt is what a journal has for a page.
 type excerpt struct {
 	name, spool string
-	facts       []*journal.Fact // the latest first
-	cut         bool            // there are more
+	facts       []*journal.Fact  // the latest first
+	cut         bool             // there are more
+	looked      journal.Position // where a look for words ended for want of time
 }
 
 // read reads what a page can take.
 func (e *excerpt) read(ctx context.Context, reader journal.Reader, h *historyQuery) error {
 	q := h.Query
 	q.Before = h.places[e.name]
+	began := time.Now()
 	return reader.Facts(ctx, &q, func(f *journal.Fact) bool {
 		if !h.match(f) {
+			if len(h.words) > 0 && time.Since(began) > scanTime {
+				e.looked, e.cut = f.Position, true
+				return false
+			}
 			return true
 		}
 		if len(e.facts) == h.limit {
@@ -103,6 +109,9 @@ func mergedHistory(all []*excerpt, h *historyQuery) *adminapi.HistoryPage {
 		var next *excerpt
 		for _, e := range all {
 			if len(e.facts) == 0 && e.cut { // what it has more may come next
+				if e.looked != "" {
+					told[e.name] = e.looked
+				}
 				page.Next = told.String()
 				return page
 			}

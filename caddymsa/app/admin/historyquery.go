@@ -20,6 +20,7 @@ type historyQuery struct {
 	nobody        bool   // with the reverse path <> only
 	limit         int
 	places        places // where the page begins
+	words         []string
 }
 
 // historyParameters read a value each.
@@ -32,8 +33,12 @@ var historyParameters = map[string]func(h *historyQuery, value string, now time.
 	"hop_id":    func(h *historyQuery, value string, _ time.Time) error { h.HopID = value; return nil },
 	"error":     func(h *historyQuery, value string, _ time.Time) error { h.Text = value; return nil },
 	"server":    func(h *historyQuery, value string, _ time.Time) error { h.server = value; return nil },
-	"spool":     func(h *historyQuery, value string, _ time.Time) error { h.spool = value; return nil },
-	"state":     func(h *historyQuery, value string, _ time.Time) error { return h.addKinds(value) },
+	"word": func(h *historyQuery, value string, _ time.Time) error {
+		h.words = append(h.words, strings.ToLower(value))
+		return nil
+	},
+	"spool": func(h *historyQuery, value string, _ time.Time) error { h.spool = value; return nil },
+	"state": func(h *historyQuery, value string, _ time.Time) error { return h.addKinds(value) },
 	"since": func(h *historyQuery, value string, now time.Time) (err error) {
 		h.Since, err = parseMoment(value, now)
 		return err
@@ -65,7 +70,7 @@ func parseHistory(q url.Values, now time.Time) (*historyQuery, error) {
 		switch {
 		case !known:
 			return nil, fmt.Errorf("unknown parameter %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(historyParameters)), ", "))
-		case len(q[name]) > 1 && name != "state":
+		case len(q[name]) > 1 && name != "state" && name != "word":
 			return nil, fmt.Errorf("%s: it is specified twice", name)
 		}
 		for _, value := range q[name] {
@@ -148,5 +153,22 @@ func parseMoment(text string, now time.Time) (at time.Time, err error) {
 
 // match is what a journal does not look at itself.
 func (h *historyQuery) match(f *journal.Fact) bool {
-	return (h.server == "" || f.Server == h.server) && (!h.nobody || f.Sender == "" && f.ID != "")
+	return (h.server == "" || f.Server == h.server) && (!h.nobody || f.Sender == "" && f.ID != "") &&
+		!slices.ContainsFunc(h.words, func(word string) bool { return !factSays(f, word) })
 }
+
+// factSays tells whether a word is anywhere in a fact.
+func factSays(f *journal.Fact, word string) bool {
+	has := func(text string) bool { return strings.Contains(strings.ToLower(text), word) }
+	if has(f.ID) || has(f.User) || has(f.Sender) || has(f.Text) || has(f.Reply) || has(f.Policy) || has(f.By) || has(f.Notification) || slices.ContainsFunc(f.Recipients, has) {
+		return true
+	}
+	if s := f.Submission; s != nil && (has(s.RemoteIP) || has(s.Helo) || has(s.EnvelopeID) || has(s.Session)) {
+		return true
+	}
+	v := f.Visit
+	return v != nil && (has(v.Lane) || has(v.Host) || has(v.Address) || has(v.Answer) || has(v.HopID))
+}
+
+// scanTime is for how long a journal is looked through for words, which no index finds; the next page goes on.
+const scanTime = 500 * time.Millisecond

@@ -25,9 +25,12 @@ func OperatorOf(ctx context.Context) string {
 	return name
 }
 
-// operatorOf is who sends a request to the admin API: a client certificate's subject, where Caddy has asked for one (remote
-// administration); else the name that the client says, which nothing proves; else "admin".
+// operatorOf is who sends a request: whom WithOperator named; a client certificate's subject, where Caddy's admin endpoint has asked
+// for one (remote administration); else the name that the client says, which nothing proves; else "admin".
 func operatorOf(r *http.Request) string {
+	if name := OperatorOf(r.Context()); name != "" {
+		return name
+	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		c := r.TLS.PeerCertificates[0]
 		if subject := caddymsa.ReplyLine(c.Subject.String()); subject != "" {

@@ -124,6 +124,13 @@ func (g *Gate) crowded(l Limits) (leaving []*visitor) {
 	return leaving
 }
 
+// Connections is how many clients are there.
+func (g *Gate) Connections() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.connections
+}
+
 func (g *Gate) count(v *visitor) {
 	v.counted = true
 	g.connections++

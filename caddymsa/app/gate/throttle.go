@@ -128,6 +128,7 @@ type failures struct {
 	level   float64
 	at      time.Time // when it was level
 	blocked time.Time // until then
+	user    string    // whom it is about, once it is blocked
 	asked   int       // questions under way
 	freed   chan struct{}
 }
@@ -169,6 +170,7 @@ type Claim struct {
 	g        *guard
 	throttle *Throttle
 	network  netip.Prefix
+	user     string
 	keys     []guardKey
 	over     bool
 }
@@ -179,7 +181,7 @@ func (g *guard) Claim(ctx context.Context, t *Throttle, ip netip.Addr, user stri
 	if !t.applies(ip) {
 		return nil, nil
 	}
-	c := &Claim{g: g, throttle: t, network: caddymsa.ClientNetwork(ip)}
+	c := &Claim{g: g, throttle: t, network: caddymsa.ClientNetwork(ip), user: user}
 	c.keys = []guardKey{{network: c.network}}
 	if user != "" {
 		c.keys = append(c.keys, keyOf(c.network, user))
@@ -313,6 +315,9 @@ func (c *Claim) Refused() (delay time.Duration, blocks string) {
 				blocks = "network"
 			case full && blocks == "":
 				blocks = "user"
+			}
+			if full && k.kind == byUser {
+				c.g.counts[k].user = shortened(c.user)
 			}
 		}
 	})

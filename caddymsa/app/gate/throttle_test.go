@@ -35,7 +35,7 @@ func (g guardTest) question(config *Throttle, ip netip.Addr, user string) *Claim
 	if !config.applies(ip) {
 		return nil
 	}
-	c := &Claim{g: g.guard, throttle: config, network: caddymsa.ClientNetwork(ip)}
+	c := &Claim{g: g.guard, throttle: config, network: caddymsa.ClientNetwork(ip), user: user}
 	c.keys = []guardKey{{network: c.network}, keyOf(c.network, user)}
 	for _, k := range c.keys {
 		g.countOf(config, k).asked++

@@ -14,6 +14,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/authsql"
 	_ "github.com/caddy-msa/caddy-msa/modules/authstatic"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdauth"
+	_ "github.com/caddy-msa/caddy-msa/modules/cmddns"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdqueue"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdspool"

@@ -1,0 +1,224 @@
+package cmddns
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck/dnstest"
+)
+
+var update = flag.Bool("update", false, "write what the command prints into testdata")
+
+// running is what the admin API says unless a test says otherwise.
+func running() adminapi.DNSServer {
+	return adminapi.DNSServer{
+		Name: "msa.example.org", Hostname: "msa.example.org", Ports: []adminapi.DNSPort{{Port: 465, ImplicitTLS: true}, {Port: 587}},
+		Certificate: &adminapi.DNSCertificate{SPKI: strings.Repeat("0a", 32), NotAfter: time.Date(2027, 2, 3, 0, 0, 0, 0, time.UTC), KeepsKey: true},
+		Keys: []adminapi.DNSKey{{Domain: "example.org", Selector: "ed", Text: "v=DKIM1; k=ed25519; p=MTIz"}, {Domain: "example.org", Selector: "rsa", Text: "v=DKIM1; k=rsa; p=" + strings.Repeat("MTIz", 90)},
+			{Domain: "example.net", Selector: "ed", Text: "v=DKIM1; k=ed25519; p=MTIz"}},
+		Egress: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")},
+	}
+}
+
+// web is what Caddy adapts of a site with msa_autoconfig and one with an MTA-STS policy.
+const web = `{"srv0": {"routes": [
+	{"match": [{"host": ["autoconfig.example.org", "Autodiscover.example.org"]}], "handle": [{"handler": "subroute", "routes": [
+		{"handle": [{"handler": "msa_autoconfig", "server": "msa.example.org", "domains": ["example.org", "*.example.net"]}]}]}]},
+	{"match": [{"host": ["mta-sts.example.org"]}], "handle": [{"handler": "subroute", "routes": [
+		{"match": [{"path": ["/.well-known/mta-sts.txt"]}], "handle": [{"handler": "static_response", "body": "version: STSv1\nmode: enforce\nmx: mx.example.org\nmax_age: 604800\n"}]}]}]}
+]}}`
+
+// admin is an admin API.
+func admin(t *testing.T, sites string, servers ...adminapi.DNSServer) (address string) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/msa/dns":
+			_ = json.NewEncoder(w).Encode(adminapi.DNS{Servers: servers})
+		case r.URL.Path == "/config/apps/http/servers" && sites != "":
+			_, _ = w.Write([]byte(sites))
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+func command(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newCommand()
+	cmd.SetContext(t.Context())
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	cmd.SilenceErrors = true
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+// What is printed is a zone file, with a comment for what is not known.
+func TestPrint(t *testing.T) {
+	policy := filepath.Join(t.TempDir(), "policy")
+	if err := os.WriteFile(policy, []byte("version: STSv1\nmode: none\nmax_age: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bare := adminapi.DNSServer{Name: "msa\x1b[2J", Hostname: "msa.provider.example", Ports: []adminapi.DNSPort{}, Egress: []netip.Addr{netip.MustParseAddr("10.0.0.7")}}
+	rotating := running()
+	rotating.Certificate.KeepsKey = false
+	for name, c := range map[string]struct {
+		sites  string
+		server adminapi.DNSServer
+		args   []string
+	}{
+		"everything":   {web, running(), []string{"example.org"}},
+		"nothing":      {"", bare, []string{"example.org"}},
+		"another_zone": {web, rotating, []string{"sales.example.net.", "--egress", "198.51.100.0/24,include:_spf.example.com"}},
+		"published":    {web, running(), []string{"EXAMPLE.org", "--submissions-port", "0", "--submission-port", "2587", "--web", "www.example.org", "--mta-sts", policy}},
+		"idn":          {"", running(), []string{"münchen.example", "--egress", "2001:db8::1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := command(t, append(c.args, "--address", admin(t, c.sites, c.server))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".zone")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil || got != string(want) {
+				t.Errorf("%v, printed\n%s", err, got)
+			}
+			zone := dns.NewZoneParser(strings.NewReader(got), "", "")
+			for rr, ok := zone.Next(); ok; rr, ok = zone.Next() {
+				if strings.ContainsAny(rr.String(), "\x1b") {
+					t.Error(rr)
+				}
+			}
+			if zone.Err() != nil {
+				t.Error(zone.Err())
+			}
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	other := running()
+	other.Name = "other"
+	address := admin(t, "", running(), other)
+	for want, args := range map[string][]string{
+		"choose one with --server: msa.example.org, other": {"example.org"},
+		`no server "x"`:                     {"example.org", "--server", "x"},
+		`"a b":`:                            {"a b"},
+		`"[192.0.2.1]": it is not a domain`: {"[192.0.2.1]"},
+		`--egress: "nonsense"`:              {"example.org", "--egress", "nonsense"},
+		"70000 is not a port":               {"example.org", "--server", "other", "--submission-port", "70000"},
+		"no such file":                      {"example.org", "--server", "other", "--mta-sts", "/nonexistent"},
+	} {
+		if _, err := command(t, append(args, "--address", address)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, not %s", err, want)
+		}
+	}
+}
+
+// What is printed fits when it is published; each deviation is named.
+func TestCheck(t *testing.T) {
+	address := admin(t, web, running())
+	args := []string{"example.org", "--egress", "198.51.100.1", "--address", address}
+	printed, err := command(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	published := []string{"msa.example.org. A 192.0.2.1"}
+	zone := dns.NewZoneParser(strings.NewReader(printed), "", "")
+	for rr, ok := zone.Next(); ok; rr, ok = zone.Next() {
+		published = append(published, rr.String())
+	}
+	// with says what is in the place of a record that begins so.
+	with := func(begins string, instead ...string) []string {
+		return append(slices.DeleteFunc(slices.Clone(published), func(s string) bool { return strings.HasPrefix(s, begins) }), instead...)
+	}
+	for name, c := range map[string]struct {
+		published []string
+		state     string // of the record that deviates
+		says      string
+	}{
+		"all":               {published, "", ""},
+		"other priorities":  {with("_submissions", "_submissions._tcp.example.org. SRV 5 5 465 MSA.example.org."), "", ""},
+		"another beside":    {with("_submissions", "_submissions._tcp.example.org. SRV 1 1 465 b.example.", "_submissions._tcp.example.org. SRV 1 1 465 msa.example.org."), "", ""},
+		"address for alias": {with("autoconfig", "autoconfig.example.org. A 192.0.2.1"), "", ""},
+		"wider SPF":         {with("example.org", `example.org. TXT "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.0/24 ip6:2001:db8::/32 mx -all"`), "", ""},
+		"DKIM spelled":      {with("ed._domainkey", `ed._domainkey.example.org. TXT "k=ed25519;p=MTIz"`), "", ""},
+		"next key":          {append(slices.Clone(published), "_465._tcp.msa.example.org. TLSA 3 1 1 00"), "", ""},
+		"no SRV":            {with("_submissions"), "missing", "_submissions._tcp.example.org."},
+		"another port":      {with("_submission.", "_submission._tcp.example.org. SRV 5 5 25 msa.example.org."), "differs", "5 5 25 msa.example.org."},
+		"autoconfig gone":   {with("autoconfig"), "missing", "autoconfig.example.org."},
+		"elsewhere":         {with("autoconfig", "autoconfig.example.org. A 203.0.113.1"), "differs", "203.0.113.1"},
+		"old key":           {with("_587", "_587._tcp.msa.example.org. TLSA 3 1 1 00"), "differs", "3 1 1 00"},
+		"another DKIM":      {with("ed._domainkey", `ed._domainkey.example.org. TXT "k=ed25519;p=NDU2"`), "differs", "p=NDU2"},
+		"two DKIM":          {append(slices.Clone(published), `ed._domainkey.example.org. TXT "k=ed25519;p=NDU2"`), "differs", "p=NDU2"},
+		"no SPF":            {with("example.org", `example.org. TXT "hello"`), "missing", "v=spf1"},
+		"narrow SPF":        {with("example.org", `example.org. TXT "v=spf1 ip4:192.0.2.7 -all"`), "differs", "ip4:198.51.100.1"},
+		"two SPF":           {append(slices.Clone(published), `example.org. TXT "v=spf1 -all"`), "differs", "v=spf1 -all"},
+		"old policy":        {with("_mta-sts", `_mta-sts.example.org. TXT "v=STSv1; id=old"`), "differs", "id=old"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := command(t, append(args, "--check", "--resolver", dnstest.Serve(t, c.published...))...)
+			if c.state == "" {
+				if err != nil || strings.Contains(got, "differs") || strings.Contains(got, "missing") || strings.Count(got, "\n") != len(published)-1 {
+					t.Errorf("%v\n%s", err, got)
+				}
+				return
+			}
+			i := strings.Index(got, c.state+" ")
+			if err == nil || !strings.Contains(err.Error(), "1 of ") || i < 0 || !strings.Contains(got[i:], c.says) {
+				t.Errorf("%v\n%s", err, got)
+			}
+		})
+	}
+}
+
+// A name server that fails does not make records missing.
+func TestCheckUnknown(t *testing.T) {
+	s := running()
+	got, err := command(t, "example.broken", "--egress", "192.0.2.7", "--address", admin(t, "", s), "--check", "--resolver", dnstest.Serve(t))
+	if err == nil || !strings.Contains(got, "unknown  _submissions._tcp.example.broken.") || !strings.Contains(got, "SERVFAIL") {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
+// A service that is not there is said not to be.
+func TestCheckAbsent(t *testing.T) {
+	s := running()
+	s.Ports = s.Ports[:1]
+	s.Keys, s.Egress = nil, nil
+	tlsa := "_465._tcp.msa.example.org. TLSA 3 1 1 " + s.Certificate.SPKI
+	srv := "_submissions._tcp.example.org. SRV 0 1 465 msa.example.org."
+	for name, c := range map[string]struct {
+		record string
+		fits   bool
+	}{
+		"absent": {"x.example. A 192.0.2.1", true}, "root": {"_submission._tcp.example.org. SRV 0 0 0 .", true}, "there": {"_submission._tcp.example.org. SRV 0 1 587 msa.example.org.", false},
+	} {
+		got, err := command(t, "example.org", "--address", admin(t, "", s), "--check", "--resolver", dnstest.Serve(t, tlsa, srv, c.record))
+		if (err == nil) != c.fits {
+			t.Errorf("%s: %v\n%s", name, err, got)
+		}
+	}
+}

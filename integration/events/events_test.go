@@ -17,6 +17,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-msa/caddy-msa"
+	"github.com/caddy-msa/caddy-msa/integration/bench/least"
 )
 
 func init() { caddy.RegisterModule(handler{}) }
@@ -40,12 +41,12 @@ const config = `{
 	"storage": {"module": "file_system", "root": "$DIR/caddy"},
 	"logging": {"logs": {"default": {"level": "ERROR"}}},
 	"apps": {
-		"pki": {"certificate_authorities": {"local": {"install_trust": false}}},
 		"events": {"subscriptions": [{"events": ["message_accepted", "message_refused", "message_delivered", "message_deferred", "message_expired", "message_failed", "message_bounced", "message_held", "message_told"],
 			"handlers": [{"handler": "msa_test"}]}]},
 		"msa": {
 			"servers": {"msa.example.test": {
-				"hostname": "msa.example.test", "listen_tls": ["$ADDRESS"], "issuers": [{"module": "internal"}],
+				"hostname": "msa.example.test", "listen_tls": ["$ADDRESS"],
+				"certificates": [{"certificate": "$DIR/cert.pem", "key": "$DIR/cert.key"}],
 				"auth": {"backends": [{"module": "file", "path": "$DIR/users"}], "mechanisms": ["PLAIN"]},
 				"policies": [{"policy": {"module": "size", "max": 1000}}],
 				"routes": [
@@ -65,6 +66,16 @@ func TestEvents(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/users", []byte("alice@example.org:{PLAIN}secret\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	// An issuer tells of its certificate while Caddy's events app begins, which is a race in v2.11.9.
+	cert, key, err := least.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"cert.pem": cert, "cert.key": key} {
+		if err := os.WriteFile(dir+"/"+name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := caddy.Load([]byte(strings.NewReplacer("$DIR", dir, "$ADDRESS", address).Replace(config)), true); err != nil {
 		t.Fatal(err)

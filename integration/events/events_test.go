@@ -80,7 +80,12 @@ func TestEvents(t *testing.T) {
 	if err := caddy.Load([]byte(strings.NewReplacer("$DIR", dir, "$ADDRESS", address).Replace(config)), true); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = caddy.Stop() })
+	t.Cleanup(func() {
+		_ = caddy.Stop()
+		for len(got) > 0 { // what came after the last that was waited for
+			<-got
+		}
+	})
 
 	want := func(name string, data map[string]string) caddy.Event {
 		t.Helper()

@@ -33,6 +33,7 @@ require (
 	github.com/prometheus/client_golang v1.24.1
 	github.com/rclone/gofakes3 v0.0.4
 	github.com/redis/go-redis/v9 v9.23.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/smallstep/pkcs7 v0.2.3
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10

@@ -1,0 +1,318 @@
+package httpsubmit
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/mail"
+	"strings"
+	"testing"
+
+	gomessage "github.com/emersion/go-message"
+	gomail "github.com/emersion/go-message/mail"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+)
+
+var asJSON = map[string]string{"Content-Type": "application/json; charset=utf-8"}
+
+// A document becomes the message that it says, read by another library.
+func TestDocument(t *testing.T) {
+	f, h := serve(t)
+	w := ask(t, h, "POST", "/send/?envid=e1", `{
+		"from": {"name": "Zoë \"Z\" Müller, Ltd.", "address": "alice@example.org"},
+		"to": ["bob@example.net", "Carol \\ \"C\" <carol@example.net>", {"name": "=?utf-8?q?x?=", "address": "dave@example.net"}],
+		"cc": "Erin <erin@example.net>", "bcc": ["bob@example.net", "frank@example.net"], "reply_to": "desk@example.org",
+		"subject": "Grüße aus Köln: `+strings.Repeat("überlang ", 40)+`",
+		"text": "hällo\n.\r\nFrom here\rand\nlong `+strings.Repeat("x", 1200)+`", "html": "<p>hällo <img src=\"cid:logo@x\">",
+		"attachments": [
+			{"filename": "Übersicht 2026.pdf", "type": "application/pdf; name=other", "content": "JVBERi0K\nAA=="},
+			{"type": "image/png", "content_id": "logo@x", "content": "iVBORw=="},
+			{"filename": "a\"b.txt", "type": "text/plain; charset=utf-8", "content": "w6Q="}],
+		"headers": {"X-Order": ["1", "2"], "In-Reply-To": "<a@b>", "List-Unsubscribe": "<https://example.org/u?x=1>", "Comments": "ä  \t b"}
+	}`, asJSON)
+	if w.Code != 202 {
+		t.Fatal(w.Code, w.Body)
+	}
+	m := f.last(t)
+	if m.from != "alice@example.org" || strings.Join(m.to, " ") != "bob@example.net carol@example.net dave@example.net erin@example.net frank@example.net" || m.options.EnvelopeID != "e1" || m.options.UTF8 {
+		t.Errorf("%+v", m.options)
+	}
+	if strings.Contains(m.body, "frank") || strings.Contains(strings.ToLower(m.body), "\nbcc") || strings.Contains(strings.ReplaceAll(m.body, "\r\n", ""), "\r") || strings.Contains(strings.ReplaceAll(m.body, "\r\n", ""), "\n") || !strings.HasSuffix(m.body, "\r\n") {
+		t.Errorf("%q", m.body)
+	}
+	for line := range strings.SplitSeq(m.body, "\r\n") {
+		if len(line) > 998 || strings.ContainsFunc(line, func(r rune) bool { return r >= 0x7f }) {
+			t.Errorf("line of %d octets: %q", len(line), line)
+		}
+	}
+	r, err := gomail.CreateReader(strings.NewReader(m.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"From": `Zoë "Z" Müller, Ltd.|alice@example.org`, "To": `|bob@example.net Carol \ "C"|carol@example.net =?utf-8?q?x?=|dave@example.net`,
+		"Cc": "Erin|erin@example.net", "Reply-To": "|desk@example.org"} {
+		list, err := r.Header.AddressList(name)
+		var got []string
+		for _, a := range list {
+			got = append(got, a.Name+"|"+a.Address)
+		}
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if subject, err := r.Header.Subject(); subject != "Grüße aus Köln: "+strings.TrimSpace(strings.Repeat("überlang ", 40)) || err != nil {
+		t.Errorf("%q, %v", subject, err)
+	}
+	if c, _ := r.Header.Text("Comments"); c != "ä b" || r.Header.Get("In-Reply-To") != "<a@b>" || len(r.Header.Values("X-Order")) != 2 || r.Header.Get("List-Unsubscribe") != "<https://example.org/u?x=1>" {
+		t.Errorf("%q %v", c, r.Header.Map())
+	}
+	if date, err := r.Header.Date(); err != nil || date.IsZero() {
+		t.Error(err)
+	}
+	if id, err := r.Header.MessageID(); err != nil || !strings.HasSuffix(id, "@example.org") {
+		t.Error(id, err)
+	}
+	got := walk(t, m.body)
+	want := []string{"multipart/mixed ", "multipart/alternative ", "text/plain  hällo\r\n.\r\nFrom here\r\nand\r\nlong " + strings.Repeat("x", 1200), "multipart/related ", `text/html  <p>hällo <img src="cid:logo@x">`,
+		"image/png inline <logo@x> \x89PNG", "application/pdf attachment;Übersicht 2026.pdf %PDF-\n\x00", "text/plain attachment;a\"b.txt ä"}
+	if strings.Join(got, "\n--\n") != strings.Join(want, "\n--\n") {
+		t.Errorf("%q\nwanted\n%q", got, want)
+	}
+}
+
+// walk has each entity of a message in a line.
+func walk(t testing.TB, text string) (all []string) {
+	t.Helper()
+	e, err := gomessage.Read(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.Walk(func(_ []int, e *gomessage.Entity, err error) error {
+		if err != nil {
+			return err
+		}
+		kind, params, err := e.Header.ContentType()
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(kind, "multipart/") {
+			all = append(all, kind+" ")
+			return nil
+		}
+		if params["name"] != "" {
+			t.Error("a name in Content-Type")
+		}
+		b, err := io.ReadAll(e.Body)
+		disposition, dp, _ := mime.ParseMediaType(e.Header.Get("Content-Disposition"))
+		if dp["filename"] != "" {
+			disposition += ";" + dp["filename"]
+		}
+		if id := e.Header.Get("Content-Id"); id != "" {
+			disposition += " " + id
+		}
+		all = append(all, kind+" "+disposition+" "+string(b))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// What is left out leaves no part.
+func TestPlainDocuments(t *testing.T) {
+	f, h := serve(t)
+	for body, want := range map[string]string{
+		`{"from":"a@example.org","to":"b@example.net","text":"x"}`:                                                                "text/plain  x\r\n",
+		`{"from":"a@example.org","to":"b@example.net","html":"x\n"}`:                                                              "text/html  x\r\n",
+		`{"from":"a@example.org","to":"b@example.net","text":"x","html":"y"}`:                                                     "multipart/alternative |text/plain  x|text/html  y",
+		`{"from":"a@example.org","to":"b@example.net","attachments":[{"content":"eA=="}]}`:                                        "application/octet-stream attachment x",
+		`{"from":"a@example.org","to":"b@example.net","text":"x","attachments":[{"content_id":"c","content":"eA=="}]}`:            "multipart/mixed |text/plain  x|application/octet-stream attachment <c> x",
+		`{"from":"a@example.org","to":"b@example.net","text":"","headers":{"Message-ID":"<own@example.org>"},"cc":null,"bcc":[]}`: "text/plain  ",
+	} {
+		w := ask(t, h, "POST", "/send/", body, asJSON)
+		if w.Code != 202 {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+			continue
+		}
+		if got := strings.Join(walk(t, f.last(t).body), "|"); got != want {
+			t.Errorf("%s: %q", body, got)
+		}
+		if n := strings.Count(f.last(t).body, "Message-Id:"); n != 1 {
+			t.Errorf("%d Message-Ids", n)
+		}
+	}
+	ask(t, h, "POST", "/send/", `{"from":"a@example.org","to":"Renée <ré@bücher.example>","text":"x"}`, asJSON)
+	if m := f.last(t); !m.options.UTF8 || !strings.Contains(m.body, "<ré@bücher.example>") || m.to[0] != "ré@bücher.example" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Nothing that a client writes becomes a field of its own, or somebody else's.
+func TestHostileDocuments(t *testing.T) {
+	f, h := serve(t)
+	with := func(more string) string {
+		return `{"from":"a@example.org","to":"b@example.net","text":"x",` + more + `}`
+	}
+	long := strings.Repeat("x", 1000)
+	for name, tt := range map[string]struct {
+		body   string
+		status int
+	}{
+		"line end in subject":     {with(`"subject":"a\r\nBcc: x@example.com"`), 422},
+		"LF in subject":           {with(`"subject":"a\nBcc: x@example.com"`), 422},
+		"CR in subject":           {with(`"subject":"a\rBcc: x@example.com"`), 422},
+		"NUL in subject":          {with(`"subject":"a\u0000"`), 422},
+		"NEL in subject":          {with(`"subject":"a\u0085b"`), 422},
+		"line separator":          {with(`"subject":"a\u2028b"`), 422},
+		"a word without end":      {with(`"subject":"` + long + `"`), 422},
+		"long subject":            {with(`"subject":"` + strings.Repeat("x ", 5000) + `"`), 422},
+		"line end in a name":      {`{"from":{"name":"a\r\nBcc: x","address":"a@example.org"},"text":"x"}`, 422},
+		"line end in an address":  {`{"from":"a@example.org\r\nBcc: x","text":"x"}`, 422},
+		"two addresses in one":    {`{"from":"a@example.org","to":"b@example.net, c@example.net","text":"x"}`, 422},
+		"address behind a name":   {`{"from":"a@example.org","to":"b@example.net <c@example.net>, <d@example.net>","text":"x"}`, 202},
+		"no domain":               {`{"from":"alice","text":"x"}`, 422},
+		"empty address":           {`{"from":"","text":"x"}`, 422},
+		"no from":                 {`{"to":"b@example.net","text":"x"}`, 422},
+		"nothing":                 {`{"from":"a@example.org","to":"b@example.net"}`, 422},
+		"nobody":                  {`{"from":"a@example.org","text":"x"}`, 400},
+		"Received":                {with(`"headers":{"Received":"x"}`), 422},
+		"Bcc":                     {with(`"headers":{"bCC":"x@example.org"}`), 422},
+		"Return-Path":             {with(`"headers":{"Return-Path":"<x@example.org>"}`), 422},
+		"From":                    {with(`"headers":{"From":"x@example.org"}`), 422},
+		"Sender":                  {with(`"headers":{"Sender":"x@example.org"}`), 422},
+		"Resent-From":             {with(`"headers":{"Resent-From":"x@example.org"}`), 422},
+		"Content-Type":            {with(`"headers":{"Content-Type":"text/html"}`), 422},
+		"DKIM-Signature":          {with(`"headers":{"DKIM-Signature":"x"}`), 422},
+		"Authentication-Results":  {with(`"headers":{"Authentication-Results":"x"}`), 422},
+		"a name with a colon":     {with(`"headers":{"X: y\r\nBcc":"x"}`), 422},
+		"a name with a space":     {with(`"headers":{"Bcc ":"x"}`), 422},
+		"an empty name":           {with(`"headers":{"":"x"}`), 422},
+		"a name beyond ASCII":     {with(`"headers":{"Ä":"x"}`), 422},
+		"a long name":             {with(`"headers":{"` + long + `":"x"}`), 422},
+		"line end in a value":     {with(`"headers":{"X":"a\r\nBcc: x"}`), 422},
+		"an empty value":          {with(`"headers":{"X":" \t "}`), 422},
+		"two Message-IDs":         {with(`"headers":{"Message-ID":"<a@b> <c@d>"}`), 422},
+		"References of something": {with(`"headers":{"References":"<a@b> c"}`), 422},
+		"many headers":            {with(`"headers":{"X":["` + strings.Repeat(`a","`, 100) + `a"]}`), 422},
+		"not base64":              {with(`"attachments":[{"content":"*"}]`), 422},
+		"half base64":             {with(`"attachments":[{"content":"eA"}]`), 422},
+		"base64 and more":         {with(`"attachments":[{"content":"eA==eA=="}]`), 422},
+		"a path":                  {with(`"attachments":[{"content":"","filename":"../x"}]`), 422},
+		"line end in a filename":  {with(`"attachments":[{"content":"","filename":"x\r\nBcc: y"}]`), 422},
+		"line end in a type":      {with(`"attachments":[{"content":"","type":"a/b;\r\nBcc: y"}]`), 422},
+		"a multipart":             {with(`"attachments":[{"content":"","type":"multipart/mixed; boundary=x"}]`), 422},
+		"a message":               {with(`"attachments":[{"content":"","type":"message/rfc822"}]`), 422},
+		"no type":                 {with(`"attachments":[{"content":"","type":"pdf"}]`), 422},
+		"a charset":               {with(`"attachments":[{"content":"","type":"text/plain; charset=koi8-r"}]`), 422},
+		"a content id":            {with(`"attachments":[{"content":"","content_id":"a>\r\nBcc: x"}]`), 422},
+		"misspelled":              {with(`"bccc":"x@example.net"`), 400},
+		"misspelled mailbox":      {`{"from":{"addres":"a@example.org"},"text":"x"}`, 400},
+		"a number":                {with(`"subject":1`), 400},
+		"not JSON":                {"{", 400},
+		"two documents":           {with(`"subject":"a"`) + with(`"subject":"b"`), 400},
+		"a list":                  {"[]", 400},
+		"null":                    {"null", 422},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := len(f.messages)
+			w := ask(t, h, "POST", "/send/", tt.body, asJSON)
+			if w.Code != tt.status || len(f.messages) > n != (tt.status == 202) {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+			if strings.Contains(w.Body.String(), "httpsubmit.") {
+				t.Errorf("names of ours: %s", w.Body)
+			}
+		})
+	}
+	if w := ask(t, h, "POST", "/send/?to=b@example.net", with(`"subject":""`), asJSON); w.Code != 400 {
+		t.Error(w.Code, w.Body)
+	}
+	h.JSONSize = 100
+	if w := ask(t, h, "POST", "/send/", with(`"subject":"`+long+`"`), asJSON); w.Code != 413 {
+		t.Error(w.Code, w.Body)
+	}
+	if w := askWith(t, h, "POST", "/send/", slowly{strings.NewReader(with(`"subject":"` + long + `"`))}, asJSON); w.Code != 413 {
+		t.Error(w.Code, w.Body)
+	}
+}
+
+// What all hold together is bounded.
+func TestMemory(t *testing.T) {
+	_, h := serve(t)
+	if !memory.TryAcquire(inMemory) {
+		t.Fatal("something is held")
+	}
+	w := ask(t, h, "POST", "/send/", `{"from":"a@example.org","to":"b@example.net","text":"x"}`, asJSON)
+	memory.Release(inMemory)
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Error(w.Code, w.Body)
+	}
+	if w := ask(t, h, "POST", "/send/", `{"from":"a@example.org","to":"b@example.net","text":"x"}`, asJSON); w.Code != 202 {
+		t.Error(w.Code, w.Body)
+	}
+}
+
+// Whatever the document says, what is made of it has the addresses that it says, and is read alike by others.
+func FuzzDocument(f *testing.F) {
+	for _, s := range []string{
+		`{"from":"a@example.org","to":["Bob <b@example.net>",{"name":"ä","address":"c@example.net"}],"subject":"x y","text":"z","html":"<p>","attachments":[{"filename":"ü","content":"eA==","content_id":"i"}],"headers":{"X-A":"b","Y":["ä"]}}`,
+		`{"from":{"name":"\"\\","address":"\"a b\"@example.org"},"bcc":"x@example.net","text":"\r.\n"}`,
+		`{"from":"a@example.org","to":"\"x <y\" <b@example.net>","cc":"(c) <c@example.net>","reply_to":"; <d@example.net>","text":""}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := readDocument(b)
+		if err != nil {
+			return
+		}
+		m, err := d.prepare()
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := m.write(&out); err != nil {
+			t.Fatal(err)
+		}
+		text := out.String()
+		if bare := strings.ReplaceAll(text, "\r\n", ""); strings.ContainsAny(bare, "\r\n\x00") {
+			t.Fatalf("bare line ends: %q", text)
+		}
+		h, err := message.ReadHeader(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Count("From") != 1 || h.Count("Bcc") != 0 || h.Count("Subject") > 1 || h.Count("Message-Id") != 1 || h.Count("Received") != 0 || h.Count("Content-Type") != 1 {
+			t.Fatalf("%q", text)
+		}
+		for name, list := range map[string]mailboxes{"From": {*d.From}, "To": d.To, "Cc": d.Cc, "Reply-To": d.ReplyTo} {
+			read, err := h.Mailboxes(name)
+			if err != nil || len(read) != len(list) {
+				t.Fatalf("%s: %v, %v: %q", name, read, err, text)
+			}
+			for i := range list {
+				if read[i].Exact != list[i].Exact {
+					t.Fatalf("%s: %v became %v", name, list[i].Exact, read[i].Exact)
+				}
+			}
+		}
+		if !m.utf8 {
+			head, _, _ := strings.Cut(text, "\r\n\r\n")
+			if strings.ContainsFunc(head, func(r rune) bool { return r >= 0x7f }) {
+				t.Fatalf("octets beyond ASCII: %q", head)
+			}
+			if from, err := mail.ParseAddress(h.Values("From")[0]); err == nil && from.Address != d.From.Exact && !strings.Contains(d.From.Exact, `"`) && !strings.Contains(d.From.Exact, "[") {
+				t.Fatalf("%q is read as %q by others", d.From.Exact, from.Address)
+			}
+		}
+		want := 1
+		if len(m.body.parts) > 0 {
+			want = 2
+		}
+		if n := len(walk(t, text)); n < want {
+			t.Fatalf("%d entities: %q", n, text)
+		}
+	})
+}

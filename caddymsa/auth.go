@@ -42,6 +42,8 @@ type DigestCredential struct {
 	HA1      *[16]byte // MD5(user:realm:password)
 	Password string    // used when HA1 is nil
 	Identity Identity
+	// Refused is why the client is refused if its response fits, such as an application password that has expired. Nil: it is not.
+	Refused error
 }
 
 // SCRAMStore serves SCRAM-SHA-256 and SCRAM-SHA-256-PLUS.
@@ -158,11 +160,13 @@ var (
 	ErrWrongPassword = fmt.Errorf("%w: wrong password", ErrCredentials)
 	ErrDisabled      = fmt.Errorf("%w: the user is disabled", ErrCredentials)
 	ErrNotFromThere  = fmt.Errorf("%w: the user may not come from this address", ErrCredentials)
+	// ErrExpired is of a right application password whose time is over.
+	ErrExpired = fmt.Errorf("%w: the application password has expired", ErrCredentials)
 	// ErrNoCredential is of a user who has stored nothing that the mechanism needs.
 	ErrNoCredential = fmt.Errorf("%w: nothing is stored of the user that this mechanism needs", ErrCredentials)
 )
 
-// Reason is a word for why an ErrCredentials refuses: "unknown", "wrong", "disabled", "address" or
+// Reason is a word for why an ErrCredentials refuses: "unknown", "wrong", "disabled", "address", "expired" or
 // "no_credential"; or empty, if the backend did not say.
 func Reason(err error) string {
 	for _, r := range reasons {
@@ -178,7 +182,7 @@ var reasons = []struct {
 	err  error
 	word string
 }{
-	{ErrDisabled, "disabled"}, {ErrNotFromThere, "address"}, {ErrWrongPassword, "wrong"}, {ErrNoCredential, "no_credential"}, {ErrUnknownUser, "unknown"},
+	{ErrDisabled, "disabled"}, {ErrNotFromThere, "address"}, {ErrExpired, "expired"}, {ErrWrongPassword, "wrong"}, {ErrNoCredential, "no_credential"}, {ErrUnknownUser, "unknown"},
 }
 
 // MoreTelling returns the one of two refusals that tells an operator more: what one backend says of a user counts
@@ -210,6 +214,9 @@ type Peer struct {
 type Identity struct {
 	// User is the name it is known by, in the log and as {msa.user}.
 	User string
+	// AppPassword is the label of the application password that was used. Empty: it was another proof. A backend that says so
+	// knows the name User+AppPassword in Lookup: the user as long as that password stands.
+	AppPassword string
 	// Addresses are those that it may send as, beside User itself where that is
 	// an address.
 	Addresses []mailaddr.Pattern
@@ -220,6 +227,14 @@ type Identity struct {
 	// Case is how the backend compares names: with Exact, Bob@example.org is not bob@example.org's
 	// to send as.
 	Case names.Case
+}
+
+// LoginName is the name to look the identity up by.
+func (i Identity) LoginName() string {
+	if i.AppPassword != "" {
+		return i.User + "+" + i.AppPassword
+	}
+	return i.User
 }
 
 // MaySendAs tells whether a is one of the identity's own addresses.

@@ -212,6 +212,7 @@ func tellFact(f *journal.Fact, alias map[string]string) string {
 	say("user", f.User)
 	if s := f.Submission; s != nil {
 		say("mechanism", s.Mechanism)
+		say("app_password", s.AppPassword)
 		say("helo", s.Helo)
 		say("body", s.Body)
 		say("envid", s.EnvelopeID)

@@ -86,7 +86,7 @@ func (x *exchange) checkDigest(r *sasl.DigestResponse) error {
 		}
 		for _, c := range candidates {
 			if c.HA1 != nil && r.Matches(*c.HA1) || c.HA1 == nil && r.MatchesPassword(c.Password) {
-				return c.Identity, nil
+				return c.Identity, c.Refused
 			}
 		}
 		return caddymsa.Identity{}, caddymsa.ErrWrongPassword

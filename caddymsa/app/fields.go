@@ -5,6 +5,7 @@ const (
 	fieldSession    = "session"
 	fieldRemoteIP   = "remote_ip"
 	fieldUser       = "user"
+	fieldApp        = "app_password"
 	fieldMechanism  = "mechanism"
 	fieldReason     = "reason"
 	fieldBackend    = "backend"

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
@@ -17,6 +19,15 @@ type login struct {
 	backend   *backend
 	revision  uint64 // of the backend's data, when it was asked
 	since     time.Time
+}
+
+// appendFields name the user in a log line, and the application password that was used.
+func (l *login) appendFields(f []zap.Field) []zap.Field {
+	f = append(f, zap.String(fieldUser, l.identity.User))
+	if l.identity.AppPassword != "" {
+		f = append(f, zap.String(fieldApp, l.identity.AppPassword))
+	}
+	return f
 }
 
 // stillStands asks the backend again if it, or its data, may have changed since.
@@ -39,7 +50,7 @@ func (s *session) stillStands(ctx context.Context, srv *Server) error {
 	}
 	calling(ctx, "auth "+b.id, string(caddymsa.CapLookup))
 	identity, err := within(ctx, srv.Auth.timeout(), func(ctx context.Context) (caddymsa.Identity, error) {
-		return again.Lookup(ctx, s.peer(srv), l.identity.User)
+		return again.Lookup(ctx, s.peer(srv), l.identity.LoginName())
 	})
 	switch {
 	case errors.Is(err, caddymsa.ErrCredentials):

@@ -147,6 +147,7 @@ func (s *session) refusedFact(srv *Server, r *refusal) journal.Fact {
 		Recipients: r.rcpts, Count: len(r.rcpts), Text: queue.OneLine(r.cause), Visit: r.visit,
 		Moment: r.moment, Reply: caddymsa.ReplyText(r.reply), Policy: r.policy}
 	if r.sub == nil {
+		e.AppPassword = s.login.identity.AppPassword
 		e.Session, e.Helo, e.Mechanism, e.TLS = s.client.ID(), s.client.Helo(), s.login.mechanism, s.tlsText()
 		if s.ip.IsValid() {
 			e.RemoteIP = s.ip.String()

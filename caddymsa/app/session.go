@@ -155,6 +155,8 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		Mechanism:  s.login.mechanism,
 		User:       s.login.identity.User,
 		Attributes: s.login.identity.Attributes,
+
+		AppPassword: s.login.identity.AppPassword,
 	}
 	if s.ip.IsValid() {
 		e.RemoteIP = s.ip.String()
@@ -188,7 +190,7 @@ func (s *session) fields() []zap.Field { return s.appendFields(make([]zap.Field,
 func (s *session) appendFields(f []zap.Field) []zap.Field {
 	f = append(f, zap.String(fieldSession, s.client.ID()), zap.Stringer(fieldRemoteIP, s.ip))
 	if s.login != nil {
-		f = append(f, zap.String(fieldUser, s.login.identity.User))
+		f = s.login.appendFields(f)
 	}
 	return f
 }
@@ -205,7 +207,7 @@ func (s *session) Close(end smtpd.End) {
 		fields = append(fields, zap.String("tls", text))
 	}
 	if s.login != nil {
-		fields = append(fields, zap.String(fieldUser, s.login.identity.User), zap.String(fieldMechanism, s.login.mechanism))
+		fields = append(s.login.appendFields(fields), zap.String(fieldMechanism, s.login.mechanism))
 	}
 	if len(end.Tried) > 0 && s.client.TLS() == nil {
 		fields = append(fields, zap.Strings("tried", end.Tried))

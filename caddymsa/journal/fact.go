@@ -104,6 +104,8 @@ type Submission struct {
 	// that the request held.
 	Once    string `json:"once,omitempty"`
 	OnceSum string `json:"once_sum,omitempty"`
+	// AppPassword is the label of the application password that the user had logged in with.
+	AppPassword string `json:"app_password,omitempty"`
 }
 
 // Visit is an attempt at a lane: part of Deferred, Delivered, Failed and Expired.

@@ -236,7 +236,7 @@ func (s *spoolTest) testJournalWhole() {
 	whole := journal.Fact{
 		Time: time.Now().UTC().Round(0), What: journal.Failed, ID: "Q1", Server: "msa.example.org", User: `al"ice\` + "\x01", Sender: "", Recipients: []string{"bob@bücher.example", `"a\" b"@example.com`}, Count: 12,
 		Text:         "550 5.1.1 no such user \x00 'quoted'; %s <&> \u2028 🙂",
-		Submission:   &journal.Submission{Size: 1 << 40, Body: "8BITMIME", EnvelopeID: "x", Priority: -3, RemoteIP: "2001:db8::1", Helo: "[192.0.2.1]", ClientTLS: "TLS 1.3", Mechanism: "PLAIN", Session: "s1", Policies: []string{"a", "b"}, Bounce: true},
+		Submission:   &journal.Submission{Size: 1 << 40, Body: "8BITMIME", EnvelopeID: "x", Priority: -3, RemoteIP: "2001:db8::1", Helo: "[192.0.2.1]", ClientTLS: "TLS 1.3", Mechanism: "PLAIN", AppPassword: "phone", Session: "s1", Policies: []string{"a", "b"}, Bounce: true},
 		Visit:        &journal.Visit{Route: "r", Lane: "l", Attempt: 3, Host: "mx", Address: "192.0.2.2:25", TLS: "t", Answer: "550 no", HopID: "4X", Code: 550, Status: "5.1.1", Duration: 3 * time.Second, Next: spoolNoon, Copy: "archive"},
 		Notification: "N1", By: "root", Moment: "RCPT", Reply: "550", Policy: "p",
 	}

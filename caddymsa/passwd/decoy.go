@@ -49,12 +49,18 @@ type profile struct {
 func newDecoys(users []*User) (d decoys) {
 	password, scram := map[string]int{}, map[string]int{}
 	for _, u := range users {
-		if u.Disabled || len(u.Credentials) == 0 {
+		if u.Disabled || len(u.all()) == 0 {
 			continue
 		}
 		d.password.count(password, passwordCost(u), u)
 		if key, ok := scramCost(u); ok {
 			d.scram.count(scram, key, u)
+		}
+		for i := range u.Apps { // by name+label
+			app := u.with(&u.Apps[i])
+			if key, ok := scramCost(app); ok {
+				d.scram.count(scram, key, app)
+			}
 		}
 	}
 	return d
@@ -62,8 +68,9 @@ func newDecoys(users []*User) (d decoys) {
 
 // passwordCost names what the time of checking a user's password depends on.
 func passwordCost(u *User) string {
-	costs := make([]string, len(u.Credentials))
-	for i, c := range u.Credentials {
+	all := u.all()
+	costs := make([]string, len(all))
+	for i, c := range all {
 		costs[i] = c.method().cost()
 	}
 	return strings.Join(costs, ",")
@@ -124,5 +131,5 @@ func (d decoys) decoy(secret []byte, name string) *User {
 	if like == nil {
 		return &User{Name: name, decoy: true}
 	}
-	return &User{Name: name, Credentials: like.Credentials, decoy: true}
+	return &User{Name: name, Credentials: like.all(), decoy: true}
 }

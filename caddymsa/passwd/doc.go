@@ -16,6 +16,7 @@
 //	addresses=a@example.org,@example.net   what the user may send as (mailaddr.Pattern); ours
 //	allow_nets=192.0.2.0/24,2001:db8::1    where the user may come from; "local" is a unix socket
 //	attr_org=acme                          an attribute, for policies and matchers; ours
+//	app_password=phone;{SCHEME}value       a further secret, for one device (AppPassword); ours
 //	nologin, fail                          the user is disabled
 //
 // Fields that change who may log in, and that would be unsafe to ignore, make

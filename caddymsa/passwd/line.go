@@ -166,6 +166,10 @@ func (u *User) parseExtra(field string) error {
 			if err := u.parseNets(value); err != nil {
 				return fmt.Errorf("allow_nets: %w", err)
 			}
+		case "app_password":
+			if err := u.AddAppPassword(value); err != nil {
+				return err
+			}
 		case "addresses":
 			if !hasValue || value == "" {
 				return errors.New("addresses: empty; write addresses=a@example.org,@example.net")

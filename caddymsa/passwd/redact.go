@@ -29,8 +29,17 @@ func (u User) String() string {
 	for _, c := range u.Credentials {
 		s += " " + c.String()
 	}
+	for _, a := range u.Apps {
+		s += " app_password=" + a.String()
+	}
 	return s
 }
+
+// Format prints what String returns, whatever the verb.
+func (a AppPassword) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, a.String()) }
+
+// MarshalJSON returns what String does, as a JSON string.
+func (a AppPassword) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
 
 // Format prints what String returns, whatever the verb.
 func (u User) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, u.String()) }
@@ -43,7 +52,7 @@ func (u User) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{
 		"name": u.Name, "credentials": u.Credentials, "disabled": u.Disabled,
-		"addresses": addresses, "allow_nets": u.AllowNets, "allow_local": u.AllowLocal,
+		"app_passwords": u.Apps, "addresses": addresses, "allow_nets": u.AllowNets, "allow_local": u.AllowLocal,
 	})
 }
 

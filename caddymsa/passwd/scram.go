@@ -44,7 +44,7 @@ func (u *User) SCRAM(salt func(name string) []byte) (key sasl.SCRAMCredential, o
 func (t *Table) SCRAM(secret []byte, name string, from netip.Addr) (sasl.SCRAMCredential, *User, error) {
 	name = t.fold.Key(name)                      // a decoy is the same in any spelling, as a user is
 	decoy := t.decoys.scram.choose(secret, name) // in any case, for the time it takes
-	return scram(secret, name, t.byName[name].active(from), decoy)
+	return scram(secret, name, t.find(name).soleApp().active(from), decoy)
 }
 
 // scram returns the key of u, or a decoy's like that of decoy; both may be nil.
@@ -68,6 +68,14 @@ func scram(secret []byte, name string, u, decoy *User) (sasl.SCRAMCredential, *U
 	}
 	key := sasl.DecoySCRAM(secret, name, like.Iterations, len(like.Salt))
 	return key, nil, nil
+}
+
+// soleApp is the user as it is with the only secret that it has, if that is an application password. u may be nil.
+func (u *User) soleApp() *User {
+	if u != nil && len(u.Credentials) == 0 && len(u.Apps) == 1 {
+		return u.with(&u.Apps[0])
+	}
+	return u
 }
 
 // scramSalt is the salt of a clear password.

@@ -40,7 +40,7 @@ func NewSeen(like *User) *Seen {
 
 // add remembers what a user's checks cost.
 func (s *Seen) add(u *User) {
-	if u == nil || u.Disabled || len(u.Credentials) == 0 {
+	if u == nil || u.Disabled || len(u.all()) == 0 {
 		return
 	}
 	sum := sha256.Sum256([]byte(u.Name))
@@ -110,11 +110,11 @@ func (s *Seen) now() decoys {
 // Check is Table.Check for a user that was fetched; nil means that there is none of that name.
 func (s *Seen) Check(ctx context.Context, secret []byte, name string, u *User, password string, from netip.Addr) (*User, error) {
 	s.add(u)
-	return check(ctx, u.active(from), s.now().decoy(secret, name), password)
+	return check(ctx, u.active(from), s.now().decoy(secret, name), password, from)
 }
 
 // SCRAM is Table.SCRAM for a user that was fetched; nil means that there is none of that name.
 func (s *Seen) SCRAM(secret []byte, name string, u *User, from netip.Addr) (sasl.SCRAMCredential, *User, error) {
 	s.add(u)
-	return scram(secret, name, u.active(from), s.now().scram.choose(secret, name))
+	return scram(secret, name, u.soleApp().active(from), s.now().scram.choose(secret, name))
 }

@@ -11,7 +11,7 @@ import (
 // without the limits that were written for it. Errors repeat no password.
 
 // ours are the extra fields that have a meaning here.
-var ours = []string{"addresses", "allow_nets", "nologin", "fail"}
+var ours = []string{"addresses", "allow_nets", "nologin", "app_password", "fail"}
 
 // checkPlaces finds extra fields that are not in the eighth field, and a password that is more than one.
 func checkPlaces(fields []string) error {
@@ -59,7 +59,7 @@ func checkExtra(field, key string, hasValue bool) error {
 	if !hasValue && strings.Contains(field, "@") {
 		return fmt.Errorf("%q is not an extra field; addresses are separated by commas without spaces", field)
 	}
-	for _, name := range ours[:3] { // fail is near to mail
+	for _, name := range ours[:4] { // fail is near to mail
 		most := 2
 		if name == "nologin" {
 			most = 1

@@ -147,9 +147,24 @@ func (t *Table) All() iter.Seq[*User] {
 // Lookup returns the user of that name, disabled or not, or nil.
 func (t *Table) Lookup(name string) *User { return t.byName[t.fold.Key(name)] }
 
+// find is Lookup for the name that a client gives, which may be name+label.
+func (t *Table) find(name string) *User {
+	if u := t.Lookup(name); u != nil {
+		return u
+	}
+	if user, label, ok := SplitLabel(name); ok {
+		return t.Lookup(user).With(label)
+	}
+	return nil
+}
+
+// Find returns the user of a name as clients give it: of name+label, where nobody else is called that, as it is with that application
+// password alone. It may be disabled; nil if there is none.
+func (t *Table) Find(name string) *User { return t.find(name) }
+
 // active returns the user if it may log in from there, or nil, which u may be too.
 func (u *User) active(from netip.Addr) *User {
-	if u == nil || u.Disabled || !u.AllowedFrom(from) {
+	if u == nil || u.Disabled || !u.AllowedFrom(from) || u.app != nil && u.app.refused(from) != nil {
 		return nil
 	}
 	return u
@@ -160,23 +175,29 @@ func (u *User) active(from netip.Addr) *User {
 // Addr is a unix socket) or has another password: all of these take the time of
 // some real user's wrong password, chosen with secret. An error means
 // that the password could not be checked, for instance because ctx ended while
-// it waited: of the schemes that need much memory only a few run at a time.
+// it waited: of the schemes that need much memory only a few run at a time. Or it is ErrAppExpired or ErrAppNetwork, which
+// refuse the user like a wrong password. The user is what With returns where it was an application password.
 func (t *Table) Check(ctx context.Context, secret []byte, name, password string, from netip.Addr) (*User, error) {
 	name = t.fold.Key(name)
 	decoy := t.Decoy(secret, name) // chosen in any case, for the time it takes
-	return check(ctx, t.byName[name].active(from), decoy, password)
+	return check(ctx, t.find(name).active(from), decoy, password, from)
 }
 
 // check checks the password of u, or of the decoy in its place.
-func check(ctx context.Context, u, decoy *User, password string) (*User, error) {
-	if u == nil || len(u.Credentials) == 0 {
+func check(ctx context.Context, u, decoy *User, password string, from netip.Addr) (*User, error) {
+	if u == nil || len(u.all()) == 0 {
 		u = decoy
 	}
-	ok, err := u.verify(ctx, password)
-	if err != nil || !ok {
+	found, err := u.match(ctx, password)
+	if found == nil {
 		return nil, err
 	}
-	return u, nil
+	if found.app != nil {
+		if err := found.app.refused(from); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // DigestCandidate is what a DIGEST-MD5 response may be compared with.
@@ -191,7 +212,7 @@ type DigestCandidate struct {
 // name alone since it is hashed with it, or a clear password, then the user called user@realm. Disabled users have none. Whether the
 // realm was offered and the user may come from there is for the caller to check.
 func (t *Table) DigestCandidates(user, realm string) (list []DigestCandidate) {
-	list = t.Lookup(user).DigestCandidates(user, realm)
+	list = t.find(user).DigestCandidates(user, realm)
 	if realm != "" {
 		list = append(list, t.Lookup(user+"@"+realm).DigestCandidates(user, realm)...)
 	}
@@ -211,6 +232,9 @@ func (u *User) DigestCandidates(user, realm string) (list []DigestCandidate) {
 		if m, ok := c.method().(*clear); ok {
 			list = append(list, DigestCandidate{User: u, Password: m.password})
 		}
+	}
+	for i := range u.Apps {
+		list = append(list, u.with(&u.Apps[i]).DigestCandidates(user, realm)...)
 	}
 	return list
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
 // User is one line of a users file.
@@ -21,6 +22,9 @@ type User struct {
 	// Credentials are the stored passwords; any of them will do. Without one
 	// the user cannot log in with a password.
 	Credentials []Credential
+
+	// Apps are further secrets, each of which has a name.
+	Apps []AppPassword
 
 	// Addresses are those that the user may send as, beside Name where that is
 	// an address.
@@ -43,6 +47,9 @@ type User struct {
 
 	barred bool // Disabled for want of a credential of use, and for nothing else
 
+	app  *AppPassword // that Credentials are of, in what With returns,
+	base *User        // of this user
+
 	decoy bool   // never verifies
 	sum   uint64 // of its line
 }
@@ -56,18 +63,40 @@ func (u *User) Verify(password string) (bool, error) {
 }
 
 func (u *User) verify(ctx context.Context, password string) (bool, error) {
+	found, err := u.match(ctx, password)
+	return found != nil, err
+}
+
+// match returns the user, or what With returns for the application password that it is. A wrong
+// password takes the time of all of them, also if only one may match.
+func (u *User) match(ctx context.Context, password string) (*User, error) {
 	all := forms(password)
 	var failed error
-	for _, c := range u.Credentials {
-		ok, err := c.verify(ctx, all)
-		if err != nil {
-			failed = err
+	try := func(credentials []Credential) bool {
+		for _, c := range credentials {
+			ok, err := c.verify(ctx, all)
+			if err != nil {
+				failed = err
+			}
+			if ok && !u.decoy {
+				return true
+			}
 		}
-		if ok && !u.decoy {
-			return true, nil
+		return false
+	}
+	base := u
+	if u.base != nil {
+		base = u.base
+	}
+	if try(base.Credentials) && u.app == nil {
+		return u, nil
+	}
+	for i := range base.Apps {
+		if a := &base.Apps[i]; try(a.Credentials) && (u.app == nil || u.app == a) {
+			return base.with(a), nil
 		}
 	}
-	return false, failed
+	return nil, failed
 }
 
 // AllowedFrom reports whether the user may come from ip; the zero Addr is a
@@ -110,6 +139,9 @@ func (u *User) Fingerprint() string {
 		mac.Write([]byte{1})
 	} else {
 		mac.Write([]byte{0})
+	}
+	if u.app != nil {
+		mac.Write([]byte(names.Fold(u.app.Label)))
 	}
 	for _, c := range u.Credentials {
 		stored := c.secret().stored

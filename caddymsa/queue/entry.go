@@ -32,6 +32,8 @@ type Entry struct {
 	Helo      string `json:"helo,omitempty"`      // the client's EHLO name
 	Mechanism string `json:"mechanism,omitempty"` // of the log-in
 
+	AppPassword string `json:"app_password,omitempty"` // label of the one that the user logged in with
+
 	// Recipients as they were accepted. What became of them is in the jobs.
 	Recipients []Recipient `json:"recipients"`
 }

@@ -44,7 +44,7 @@ func (e *Entry) AcceptedFact() journal.Fact {
 // Submission is how the entry came in.
 func (e *Entry) Submission() *journal.Submission {
 	return &journal.Submission{Size: e.Size, Body: e.Body, EnvelopeID: e.EnvelopeID, Priority: e.Priority, RemoteIP: e.RemoteIP, Helo: e.Helo,
-		ClientTLS: e.TLS, Mechanism: e.Mechanism, Session: e.Session, Bounce: e.Bounce}
+		ClientTLS: e.TLS, Mechanism: e.Mechanism, AppPassword: e.AppPassword, Session: e.Session, Bounce: e.Bounce}
 }
 
 // keepsFacts tells whether there is a journal to write for.

@@ -4,6 +4,7 @@ package tableauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -79,27 +80,71 @@ func (b *Backend) Survey(c caddymsa.Capability, realms []string) (users, without
 // VerifyPassword implements caddymsa.PasswordVerifier.
 func (b *Backend) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, password string) (caddymsa.Identity, error) {
 	now := b.current.Load()
-	key := b.cache.Key(now.number, b.fold.Key(name), password)
-	if b.cache.Has(key) {
-		// What is not a matter of the password is asked every time.
-		if u := now.table.Lookup(name); u != nil && !u.Disabled && u.AllowedFrom(peer.IP) {
-			return b.identity(u), nil
-		}
+	u := now.table.Find(name)
+	if known := b.remembered(now.number, u, password, peer.IP); known != nil {
+		return b.identity(known), nil
 	}
 	leave, err := Enter(ctx)
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}
-	u, err := now.table.Check(ctx, b.secret, name, password, peer.IP)
+	found, err := now.table.Check(ctx, b.secret, name, password, peer.IP)
 	leave()
 	if err != nil {
-		return caddymsa.Identity{}, err
+		return caddymsa.Identity{}, refusal(err)
 	}
-	if u == nil {
-		return caddymsa.Identity{}, whyNot(now.table.Lookup(name), peer.IP, caddymsa.ErrWrongPassword)
+	if found == nil {
+		return caddymsa.Identity{}, whyNot(u, peer.IP, caddymsa.ErrWrongPassword)
 	}
-	b.cache.Add(key)
-	return b.identity(u), nil
+	b.cache.Add(b.key(now.number, found, password))
+	return b.identity(found), nil
+}
+
+func (b *Backend) key(number uint64, u *passwd.User, password string) authcache.Key {
+	return b.cache.Key(number, cacheName(u), password)
+}
+
+// cacheName tells a user's secrets apart.
+func cacheName(u *passwd.User) string {
+	if a := u.App(); a != nil {
+		return u.Name + "\x00" + a.Label
+	}
+	return u.Name
+}
+
+// remembered is the user whose password was right a moment ago, u or with one of its application passwords; or nil. What is not a matter of the
+// password is asked every time.
+func (b *Backend) remembered(number uint64, u *passwd.User, password string, from netip.Addr) *passwd.User {
+	if b.cache == nil || u == nil {
+		return nil
+	}
+	return Each(u, func(one *passwd.User) bool {
+		return b.cache.Has(b.key(number, one, password)) && whyNot(one, from, nil) == nil
+	})
+}
+
+// Each returns the first of a user and what it is with each of its application passwords that is as wanted, or nil.
+func Each(u *passwd.User, wanted func(*passwd.User) bool) *passwd.User {
+	if wanted(u) {
+		return u
+	}
+	for i := range u.Apps {
+		if one := u.With(u.Apps[i].Label); wanted(one) {
+			return one
+		}
+	}
+	return nil
+}
+
+// refusal is what an error of a check is: an application password that may not be used is refused like a wrong one.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, passwd.ErrAppExpired):
+		return caddymsa.ErrExpired
+	case errors.Is(err, passwd.ErrAppNetwork):
+		return caddymsa.ErrNotFromThere
+	}
+	return err
 }
 
 // DigestCredentials implements caddymsa.DigestStore.
@@ -108,11 +153,11 @@ func (b *Backend) DigestCredentials(_ context.Context, peer caddymsa.Peer, user,
 	table := b.current.Load().table
 	for _, c := range table.DigestCandidates(user, realm) {
 		if c.User.AllowedFrom(peer.IP) {
-			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: b.identity(c.User)})
+			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: b.identity(c.User), Refused: whyNot(c.User, peer.IP, nil)})
 		}
 	}
 	if len(all) == 0 {
-		u := table.Lookup(user)
+		u := table.Find(user)
 		if u == nil && realm != "" {
 			u = table.Lookup(user + "@" + realm)
 		}
@@ -129,14 +174,14 @@ func (b *Backend) SCRAMCredential(_ context.Context, peer caddymsa.Peer, user st
 	case err != nil:
 		return sasl.SCRAMCredential{}, caddymsa.Identity{}, err
 	case u == nil:
-		return key, caddymsa.Identity{}, whyNot(table.Lookup(user), peer.IP, caddymsa.ErrNoCredential)
+		return key, caddymsa.Identity{}, whyNot(table.Find(user), peer.IP, caddymsa.ErrNoCredential)
 	}
 	return key, b.identity(u), nil
 }
 
 // Lookup implements caddymsa.Lookuper.
 func (b *Backend) Lookup(_ context.Context, peer caddymsa.Peer, user string) (caddymsa.Identity, error) {
-	u := b.current.Load().table.Lookup(user)
+	u := b.current.Load().table.Find(user)
 	if err := whyNot(u, peer.IP, nil); err != nil {
 		return caddymsa.Identity{}, err
 	}
@@ -144,7 +189,16 @@ func (b *Backend) Lookup(_ context.Context, peer caddymsa.Peer, user string) (ca
 }
 
 func (b *Backend) identity(u *passwd.User) caddymsa.Identity {
-	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Attributes: u.Attributes, Case: b.fold}
+	return Identity(u, b.fold)
+}
+
+// Identity is who a user is, with the application password that it has logged in with.
+func Identity(u *passwd.User, fold names.Case) caddymsa.Identity {
+	id := caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Attributes: u.Attributes, Case: fold}
+	if a := u.App(); a != nil {
+		id.AppPassword = a.Label
+	}
+	return id
 }
 
 // whyNot says why a user, who may be nil, is refused; otherwise if it is not for the user itself.
@@ -158,7 +212,11 @@ func whyNot(u *passwd.User, from netip.Addr, otherwise error) error {
 		return caddymsa.ErrDisabled
 	case !u.AllowedFrom(from):
 		return caddymsa.ErrNotFromThere
-	case otherwise != nil && len(u.Credentials) == 0:
+	case u.App() != nil && u.App().Expired():
+		return caddymsa.ErrExpired
+	case u.App() != nil && !u.App().AllowedFrom(from):
+		return caddymsa.ErrNotFromThere
+	case otherwise != nil && len(u.Credentials)+len(u.Apps) == 0:
 		return caddymsa.ErrNoCredential
 	}
 	return otherwise

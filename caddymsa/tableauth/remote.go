@@ -2,6 +2,7 @@ package tableauth
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -23,6 +24,8 @@ type Fetch func(ctx context.Context, name string) (*Record, error)
 type Remote struct {
 	// Case is how names compare; it is set before the first question.
 	Case names.Case
+	// AppPasswords says that users may have some, so that name+label is a name: it is set before the first question.
+	AppPasswords bool
 
 	fetch  Fetch
 	seen   *passwd.Seen
@@ -43,7 +46,19 @@ func (r *Remote) user(ctx context.Context, name string) (*Record, error) {
 	if passwd.CheckName(name) != nil {
 		return nil, nil
 	}
-	return r.fetch(ctx, name)
+	rec, err := r.fetch(ctx, name)
+	user, label, ok := passwd.SplitLabel(name)
+	if !r.AppPasswords || !ok || err != nil {
+		return rec, err
+	}
+	base, err := r.fetch(ctx, user) // in any case, for the time it takes
+	if rec != nil || base == nil || err != nil {
+		return rec, err
+	}
+	if u := base.With(label); u != nil {
+		return &Record{User: *u}, nil
+	}
+	return nil, nil
 }
 
 // plain is the user without attributes, or nil.
@@ -54,10 +69,7 @@ func (rec *Record) plain() *passwd.User {
 	return &rec.User
 }
 
-func (r *Remote) identity(rec *Record) caddymsa.Identity {
-	u := &rec.User
-	return caddymsa.Identity{User: u.Name, Addresses: u.Addresses, Fingerprint: u.Fingerprint(), Attributes: rec.Attributes, Case: r.Case}
-}
+func (r *Remote) identity(u *passwd.User) caddymsa.Identity { return Identity(u, r.Case) }
 
 // VerifyPassword implements caddymsa.PasswordVerifier. The cache saves the hash, not the
 // question: what is remembered belongs to the stored credential, and ends with it.
@@ -66,13 +78,8 @@ func (r *Remote) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, p
 	if err != nil {
 		return caddymsa.Identity{}, err
 	}
-	known := rec != nil && !rec.Disabled && rec.AllowedFrom(peer.IP)
-	var key authcache.Key
-	if known && r.cache != nil {
-		key = r.cache.Key(0, rec.Name+"\x00"+rec.Fingerprint(), password)
-		if r.cache.Has(key) {
-			return r.identity(rec), nil
-		}
+	if known := r.remembered(rec.plain(), password, peer.IP); known != nil {
+		return r.identity(known), nil
 	}
 	leave, err := Enter(ctx)
 	if err != nil {
@@ -81,13 +88,27 @@ func (r *Remote) VerifyPassword(ctx context.Context, peer caddymsa.Peer, name, p
 	u, err := r.seen.Check(ctx, r.secret, r.Case.Key(name), rec.plain(), password, peer.IP)
 	leave()
 	if err != nil {
-		return caddymsa.Identity{}, err
+		return caddymsa.Identity{}, refusal(err)
 	}
 	if u == nil {
 		return caddymsa.Identity{}, whyNot(rec.plain(), peer.IP, caddymsa.ErrWrongPassword)
 	}
-	r.cache.Add(key)
-	return r.identity(rec), nil
+	r.cache.Add(r.key(u, password))
+	return r.identity(u), nil
+}
+
+func (r *Remote) key(u *passwd.User, password string) authcache.Key {
+	return r.cache.Key(0, u.Name+"\x00"+u.Fingerprint(), password)
+}
+
+// remembered is the user whose password was right a moment ago, u or with one of its application passwords; or nil.
+func (r *Remote) remembered(u *passwd.User, password string, from netip.Addr) *passwd.User {
+	if r.cache == nil || u == nil {
+		return nil
+	}
+	return Each(u, func(one *passwd.User) bool {
+		return whyNot(one, from, nil) == nil && r.cache.Has(r.key(one, password))
+	})
 }
 
 // DigestCredentials implements caddymsa.DigestStore. Both names that may be meant are asked for,
@@ -109,7 +130,7 @@ func (r *Remote) DigestCredentials(ctx context.Context, peer caddymsa.Peer, user
 			continue
 		}
 		for _, c := range rec.DigestCandidates(user, realm) {
-			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: r.identity(rec)})
+			all = append(all, caddymsa.DigestCredential{HA1: c.HA1, Password: c.Password, Identity: r.identity(c.User), Refused: whyNot(c.User, peer.IP, nil)})
 		}
 	}
 	if len(all) == 0 {
@@ -131,7 +152,7 @@ func (r *Remote) SCRAMCredential(ctx context.Context, peer caddymsa.Peer, name s
 	case u == nil:
 		return key, caddymsa.Identity{}, whyNot(rec.plain(), peer.IP, caddymsa.ErrNoCredential)
 	}
-	return key, r.identity(rec), nil
+	return key, r.identity(u), nil
 }
 
 // Lookup implements caddymsa.Lookuper.
@@ -143,7 +164,7 @@ func (r *Remote) Lookup(ctx context.Context, peer caddymsa.Peer, name string) (c
 	if err := whyNot(rec.plain(), peer.IP, nil); err != nil {
 		return caddymsa.Identity{}, err
 	}
-	return r.identity(rec), nil
+	return r.identity(&rec.User), nil
 }
 
 // Revision implements caddymsa.Revisioner. Nobody says when the data change, so it is another

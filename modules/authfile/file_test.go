@@ -15,8 +15,10 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
 func provision(t *testing.T, path string) (*File, error) {
@@ -34,6 +36,26 @@ func usersFile(t testing.TB, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// Several secrets of a user, each of which says which it was.
+func TestAppPasswords(t *testing.T) {
+	own, apps := msatest.StoredApps(t)
+	line := msatest.AppUser + ":" + own + "::::::addresses=a@example.org"
+	for _, a := range apps {
+		line += " app_password=" + passwd.FormatAppPassword(a.Label, a.Expires, a.Nets, a.Credentials)
+	}
+	for _, cache := range []conf.Duration{0, -1} {
+		f := &File{Path: usersFile(t, line+"\nbob@example.org:{PLAIN}x\n"), Cache: cache}
+		if err := f.Provision(msatest.Context(t)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Cleanup() })
+		msatest.AppPasswords(t, f)
+		if users, without := f.Survey(caddymsa.CapSCRAM, nil); users != 2 || without != 1 {
+			t.Errorf("of %d users %d cannot use SCRAM: with several secrets it fails for all but one", users, without)
+		}
+	}
 }
 
 // Attributes are whatever a line says, also in a session that is open.

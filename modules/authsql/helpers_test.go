@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,6 +129,7 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 			t.Error("a row that cannot be read:", err)
 		}
 	})
+	t.Run("app passwords", func(t *testing.T) { appPasswords(t, db, s) })
 	t.Run("changes", func(t *testing.T) {
 		before, err := s.Lookup(ctx, peer, clear)
 		if err != nil {
@@ -145,6 +148,42 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 }
 
 // unknown wants a refusal by each interface.
+const appTable = `CREATE TABLE msa_app_passwords (
+	username   VARCHAR(255) COLLATION NOT NULL,
+	label      VARCHAR(63) NOT NULL,
+	password   VARCHAR(1000) NOT NULL,
+	expires    VARCHAR(32),
+	allow_nets VARCHAR(1000),
+	PRIMARY KEY (username, label)
+)`
+
+// appPasswords are in a table of their own.
+func appPasswords(t *testing.T, db *sql.DB, s *SQL) {
+	own, apps := msatest.StoredApps(t)
+	collation := ""
+	if s.Driver == "mysql" { // which compares columns of one collation only
+		collation = "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+	}
+	var before string
+	if err := db.QueryRow("SELECT password FROM msa_users WHERE username = '" + msatest.AppUser + "'").Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	defer execute(t, db, "UPDATE msa_users SET password = '"+before+"' WHERE username = '"+msatest.AppUser+"'")
+	statements := []string{strings.Replace(appTable, "COLLATION", collation, 1), "UPDATE msa_users SET password = '" + own + "', disabled = FALSE WHERE username = '" + msatest.AppUser + "'"}
+	for _, a := range apps {
+		expires := "NULL"
+		if !a.Expires.IsZero() {
+			expires = "'" + a.Expires.UTC().Format(time.RFC3339) + "'"
+		}
+		statements = append(statements, fmt.Sprintf("INSERT INTO msa_app_passwords VALUES ('%s', '%s', '%s', %s, '%s')",
+			msatest.AppUser, a.Label, strings.Join(a.Credentials, " "), expires, strings.Join(a.Nets, ",")))
+	}
+	execute(t, db, statements...)
+	for _, cache := range []conf.Duration{0, conf.Duration(time.Hour)} {
+		msatest.AppPasswords(t, must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, AppPasswords: true, Cache: cache}))
+	}
+}
+
 // tariff has a column of numbers say how much the user may submit.
 func tariff(t *testing.T, db *sql.DB, s *SQL, name, password string) {
 	t.Helper()

@@ -31,11 +31,15 @@ type found struct {
 type facts struct {
 	passwords  []string
 	digests    []digest
+	apps       []app
 	addresses  []string
 	nets       []string
 	disabled   bool
 	attributes map[string]string
 }
+
+// app is an application password; several rows of one label are several credentials of it.
+type app struct{ label, password, expires, nets string }
 
 type digest struct{ realm, ha1 string }
 
@@ -109,12 +113,12 @@ func checkColumns(columns []string) error {
 		if slices.Contains(columns[:i], column) {
 			return fmt.Errorf("%w has two columns %q; name each with AS", errQuery, column)
 		}
-		proves = proves || column == "password" || column == "digest_ha1" || column == "scram"
+		proves = proves || column == "password" || column == "digest_ha1" || column == "scram" || column == "app_password"
 	}
 	if proves {
 		return nil
 	}
-	return fmt.Errorf("%w has no column password, digest_ha1 or scram", errQuery)
+	return fmt.Errorf("%w has no column password, digest_ha1, scram or app_password", errQuery)
 }
 
 func (f *found) add(row map[string]string) {
@@ -141,12 +145,15 @@ func (f *facts) add(row map[string]string) {
 	if d := (digest{row["realm"], row["digest_ha1"]}); d.ha1 != "" && !slices.Contains(f.digests, d) {
 		f.digests = append(f.digests, d)
 	}
+	if a := (app{row["app_label"], row["app_password"], row["app_expires"], row["app_allow_nets"]}); a.password != "" && !slices.Contains(f.apps, a) {
+		f.apps = append(f.apps, a)
+	}
 	f.addresses = appendList(f.addresses, row["addresses"])
 	f.nets = appendList(f.nets, row["allow_nets"])
 	f.disabled = f.disabled || isTrue(row["disabled"])
 	for column, value := range row {
 		switch column {
-		case "username", "password", "scram", "realm", "digest_ha1", "addresses", "allow_nets", "disabled":
+		case "username", "password", "scram", "realm", "digest_ha1", "addresses", "allow_nets", "disabled", "app_label", "app_password", "app_expires", "app_allow_nets":
 		default:
 			if f.attributes[column] == "" { // of several rows, the first that says something
 				f.attributes[column] = value
@@ -194,6 +201,12 @@ func (f *facts) user(name string) (*tableauth.Record, error) {
 			err = u.AddHA1(d.realm, d.ha1)
 		}
 	}
+	slices.SortFunc(f.apps, func(a, b app) int { return strings.Compare(a.label+"\x00"+a.password, b.label+"\x00"+b.password) })
+	for _, a := range f.apps {
+		if err == nil {
+			err = a.add(&u)
+		}
+	}
 	for _, a := range f.addresses {
 		if err == nil {
 			err = u.AddAddress(a)
@@ -210,6 +223,18 @@ func (f *facts) user(name string) (*tableauth.Record, error) {
 	u.Disabled = u.Disabled || f.disabled
 	u.Attributes = f.attributes
 	return &tableauth.Record{User: u}, nil
+}
+
+// add gives the user an application password. The column has one or several credentials, each after a space.
+func (a app) add(u *passwd.User) error {
+	var expires time.Time
+	if a.expires != "" {
+		var err error
+		if expires, err = passwd.ParseExpiry(a.expires); err != nil {
+			return fmt.Errorf("app_%w", err)
+		}
+	}
+	return u.AddAppPassword(passwd.FormatAppPassword(a.label, expires, appendList(nil, a.nets), strings.Split(strings.ReplaceAll(a.password, " {", "\x00{"), "\x00")))
 }
 
 // text is a value of a database; NULL is empty.

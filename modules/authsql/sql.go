@@ -28,12 +28,16 @@ func init() {
 
 // DefaultQuery asks the table that docs/auth-sql.md makes. MySQL's compares without regard to case by
 // its collation, and uses its index for that.
-func DefaultQuery(driver string, c names.Case) string {
-	where := "lower(username) = lower({user})"
+func DefaultQuery(driver string, c names.Case, appPasswords bool) string {
+	where := "lower(u.username) = lower({user})"
 	if driver == "mysql" || c == names.Exact {
-		where = "username = {user}"
+		where = "u.username = {user}"
 	}
-	return "SELECT username, password, addresses, allow_nets, disabled FROM msa_users WHERE " + where
+	if appPasswords {
+		return "SELECT u.username, u.password, u.addresses, u.allow_nets, u.disabled, a.label AS app_label, a.password AS app_password, a.expires AS app_expires, a.allow_nets AS app_allow_nets " +
+			"FROM msa_users u LEFT JOIN msa_app_passwords a ON a.username = u.username WHERE " + where
+	}
+	return "SELECT username, password, addresses, allow_nets, disabled FROM msa_users u WHERE " + where
 }
 
 // Defaults of settings.
@@ -53,6 +57,8 @@ const defaultDecoy = "ARGON2ID SCRAM-SHA-256"
 //	scram        a SCRAM-SHA-256 key: iterations,salt,StoredKey,ServerKey
 //	addresses    that the user may send as, separated by commas or spaces, or one a row
 //	allow_nets   that the user may come from, written likewise
+//	app_label    of an application password, one a row; with
+//	app_password, app_expires, app_allow_nets
 //	disabled     anything but NULL, 0, false, no, n, f, off and an empty text
 //
 // Any other becomes an attribute of the identity. Every login asks the database, and so does
@@ -76,6 +82,10 @@ type SQL struct {
 	// stand without quotes. For a name with capitals it is asked again in lower case. Default: the table
 	// msa_users of the documentation.
 	Query string `json:"query,omitempty"`
+
+	// AppPasswords has the default query ask the table msa_app_passwords too, and says of a query of your own that it has the columns
+	// app_*: users may log in with name+label.
+	AppPasswords bool `json:"app_passwords,omitempty"`
 
 	// Timeout of a question, and of making a connection. Default 5s.
 	Timeout conf.Duration `json:"timeout,omitempty"`
@@ -127,7 +137,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	s.Remote = tableauth.NewRemote(s.fetch(src), src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
-	s.Remote.Case = s.Case
+	s.Remote.Case, s.Remote.AppPasswords = s.Case, s.AppPasswords
 	if _, err := src.fetch(ctx, s.Case, "nobody@invalid"); err != nil {
 		if src.mistaken(err) {
 			return err
@@ -168,7 +178,7 @@ func (s *SQL) resolve() (options, error) {
 		return o, errors.New("dsn is required, as in sql sqlite /var/lib/msa/users.db")
 	}
 	if o.query == "" {
-		o.query = DefaultQuery(o.Driver, s.Case)
+		o.query = DefaultQuery(o.Driver, s.Case, s.AppPasswords)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
@@ -203,6 +213,7 @@ func (s *SQL) Cleanup() error {
 //	sql postgres|mysql|sqlite <dsn> {
 //		password    <password>
 //		query       <query>
+//		app_passwords
 //		timeout     <duration>
 //		concurrency <number>
 //		cache       <duration>|off
@@ -220,6 +231,7 @@ func (s *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return conf.Block(d,
 		conf.Value("password", &s.Password),
 		conf.Text("query", &s.Query),
+		conf.Flag("app_passwords", &s.AppPasswords),
 		conf.Value("timeout", &s.Timeout),
 		conf.Count("concurrency", &s.Concurrency),
 		conf.DurationOr("cache", &s.Cache, "off", 0),

@@ -66,7 +66,7 @@ func show(w io.Writer, e *adminapi.Entry) {
 	fmt.Fprintf(w, "%s  %s\n", p.st.plain(bold, printable(e.ID)), e.State)
 	p.line("accepted", stamp(e.Accepted)+" ("+age(time.Since(e.Accepted))+" ago) by "+e.Server)
 	p.submission(e.User, e.Sender, &journal.Submission{Size: e.Size, Body: e.Body, EnvelopeID: e.EnvelopeID, Priority: e.Priority, RemoteIP: e.RemoteIP, Helo: e.Helo,
-		ClientTLS: e.TLS, Mechanism: e.Mechanism, Session: e.Session})
+		ClientTLS: e.TLS, Mechanism: e.Mechanism, AppPassword: e.AppPassword, Session: e.Session})
 	p.waiting(e)
 	for _, v := range e.History {
 		fmt.Fprintln(w, historyLine(p.st, v, e))
@@ -76,6 +76,7 @@ func show(w io.Writer, e *adminapi.Entry) {
 // submission prints how a message came in.
 func (p printed) submission(user, sender string, s *journal.Submission) {
 	p.line("user", strings.TrimSpace(user+"  "+s.Mechanism))
+	p.line("app password", s.AppPassword)
 	p.line("client", strings.TrimSpace(s.RemoteIP+"  "+s.Helo+"  "+s.ClientTLS))
 	p.line("session", s.Session)
 	p.line("sender", bracket(sender))

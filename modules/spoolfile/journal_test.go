@@ -16,7 +16,7 @@ func acceptedFact(id string, n int) journal.Fact {
 	return journal.Fact{Time: noon.Add(time.Duration(n) * time.Second), What: journal.Accepted, ID: id, Server: "msa.example.org",
 		User: fmt.Sprintf("user%d@example.org", n%1000), Sender: fmt.Sprintf("user%d@example.org", n%1000), Recipients: []string{fmt.Sprintf("rcpt%d@example.net", n%5000)}, Count: 1,
 		Submission: &journal.Submission{Size: 4096, Body: "8BITMIME", RemoteIP: "192.0.2.17", Helo: "client.example.org",
-			ClientTLS: "TLS 1.3 TLS_AES_128_GCM_SHA256", Mechanism: "PLAIN", Session: "6B1E0C", Policies: []string{"senders", "rspamd"}}}
+			ClientTLS: "TLS 1.3 TLS_AES_128_GCM_SHA256", Mechanism: "PLAIN", AppPassword: "phone", Session: "6B1E0C", Policies: []string{"senders", "rspamd"}}}
 }
 
 func deliveredFact(id string, n int) journal.Fact {

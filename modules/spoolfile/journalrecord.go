@@ -72,6 +72,7 @@ const (
 	tagCopy
 	tagOnce
 	tagOnceSum
+	tagAppPassword
 )
 
 // factCoder writes and reads facts: what visits all fields does both.
@@ -132,6 +133,7 @@ func (c *factCoder) fact(f *journal.Fact) {
 	if s := f.Submission; s != nil {
 		c.text(tagOnce, &s.Once)
 		c.text(tagOnceSum, &s.OnceSum)
+		c.text(tagAppPassword, &s.AppPassword)
 	}
 	c.end()
 }

@@ -15,6 +15,9 @@ type Program struct {
 // NodePath is where Debian's packages of Node are.
 const NodePath = "NODE_PATH=/usr/share/nodejs"
 
+// JavaMailPath are the archives of JavaMail and of Rhino, which runs scripts in Java.
+const JavaMailPath = "/usr/share/java/js.jar:/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
+
 // NPMPath is where .ci/run installs packages of npm.
 const NPMPath = "NODE_PATH=/usr/local/lib/msa-npm/node_modules"
 
@@ -23,6 +26,7 @@ const EximDir = "/usr/local/lib/msa-exim"
 
 // catalogue of programs by the names that tests ask for.
 var catalogue = map[string]Program{
+	"alertmanager":       {Program: "prometheus-alertmanager", Package: "prometheus-alertmanager", Args: []string{"--version"}, Says: []string{"alertmanager, version"}},
 	"clamav-milter":      {Program: "clamav-milter", Package: "clamav-milter", Args: []string{"--version"}, Says: []string{"clamav-milter"}},
 	"clamd":              {Program: "clamd", Package: "clamav-daemon", Args: []string{"--version"}, Says: []string{"ClamAV"}},
 	"curl":               {Program: "curl", Package: "curl", Args: []string{"--version"}, Says: []string{"curl", "smtps", "SSL"}},
@@ -38,6 +42,7 @@ var catalogue = map[string]Program{
 	"haproxy":            {Program: "haproxy", Package: "haproxy", Args: []string{"-v"}, Says: []string{"HAProxy version"}, Dirs: []string{"/usr/sbin"}},
 	"initdb":             {Program: "initdb", Package: "postgresql", Dirs: []string{"/usr/lib/postgresql/*/bin"}, Args: []string{"--version"}, Says: []string{"PostgreSQL"}},
 	"ldapmodify":         {Program: "ldapmodify", Package: "ldap-utils", Args: []string{"-VV"}, Says: []string{"ldapmodify"}},
+	"javamail":           {Program: "java", Package: "default-jre-headless libmail-java librhino-java", Args: []string{"-cp", JavaMailPath, "org.mozilla.javascript.tools.shell.Main", "-e", `Packages.javax.mail.Session.getInstance(new java.util.Properties()); print("javamail works")`}, Says: []string{"javamail works"}},
 	"mariadb-install-db": {Program: "mariadb-install-db", Package: "mariadb-server", Args: []string{"--help"}, Says: []string{"--datadir"}},
 	"mariadbd":           {Program: "mariadbd", Package: "mariadb-server", Args: []string{"--no-defaults", "--version"}, Says: []string{"MariaDB"}},
 	"msmtp":              {Program: "msmtp", Package: "msmtp", Args: []string{"--version"}, Says: []string{"msmtp version", "TLS/SSL library", "GNU SASL"}},
@@ -45,11 +50,13 @@ var catalogue = map[string]Program{
 	"opendkim":           {Program: "opendkim", Package: "opendkim", Args: []string{"-V"}, Says: []string{"OpenDKIM Filter"}},
 	"openssl":            {Program: "openssl", Package: "openssl", Args: []string{"version"}, Says: []string{"OpenSSL"}},
 	"perl-mime":          {Program: "perl", Package: "libemail-mime-perl libmime-tools-perl", Args: []string{"-MEmail::MIME", "-MMIME::Parser", "-e", `print "perl works"`}, Says: []string{"perl works"}},
+	"phpmailer":          {Program: "php", Package: "php-cli libphp-phpmailer", Args: []string{"-r", `require "/usr/share/php/libphp-phpmailer/autoload.php"; new PHPMailer\PHPMailer\PHPMailer(); echo "phpmailer works";`}, Says: []string{"phpmailer works"}},
 	"postfix":            {Program: "postfix", Package: "postfix", By: "postconf", Args: []string{"-d", "mail_version"}, Says: []string{"mail_version = "}, Files: []string{"/usr/lib/postfix/sbin/master"}},
 	"python3":            {Program: "python3", Package: "python3", Args: []string{"-c", `import email, json, smtplib, ssl; print("python works")`}, Says: []string{"python works"}},
 	"python3-dkim":       {Program: "python3", Package: "python3-dkim python3-nacl", Args: []string{"-c", `import dkim, nacl; print("dkim works")`}, Says: []string{"dkim works"}},
 	"redis-server":       {Program: "redis-server", Package: "redis-server", Args: []string{"--version"}, Says: []string{"Redis server"}},
 	"rspamd":             {Program: "rspamd", Package: "rspamd", Args: []string{"--version"}, Says: []string{"Rspamd"}},
+	"ruby-mail":          {Program: "ruby", Package: "ruby-mail", Args: []string{"-e", `require "mail"; require "net/smtp"; puts "ruby mail works"`}, Says: []string{"ruby mail works"}},
 	"slapd":              {Program: "slapd", Package: "slapd", Dirs: []string{"/usr/local/libexec", "/usr/libexec"}, Args: []string{"-VV"}, Says: []string{"OpenLDAP"}},
 	"smtptest":           {Program: "smtptest", Package: "cyrus-clients", Dirs: []string{"/usr/lib/cyrus/bin"}, Args: []string{"-h"}, Says: []string{"Usage: smtptest"}},
 	"strace":             {Program: "strace", Package: "strace", Args: []string{"-V"}, Says: []string{"strace -- version"}},

@@ -133,7 +133,11 @@ func (ep *endpoint) inCharge() *Server {
 
 // NewSession begins a client's session.
 func (ep *endpoint) NewSession(c *smtpd.Conn) (smtpd.Session, error) {
-	return newSession(ep, c), nil
+	s := newSession(ep, c)
+	if srv := ep.inCharge(); srv != nil {
+		s.standing.begin(srv.name)
+	}
+	return s, nil
 }
 
 // acceptLoop hands each client to the binding in charge. It never waits for one.
@@ -214,8 +218,6 @@ func (ep *endpoint) serve(a *arrival, b *binding) {
 	defer ep.part(c)
 	a.begin(c)
 	metrics.connections.WithLabelValues(srv.name).Inc()
-	metrics.openSessions.WithLabelValues(srv.name).Inc()
-	defer metrics.openSessions.WithLabelValues(srv.name).Dec()
 	c.Serve()
 }
 

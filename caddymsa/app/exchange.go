@@ -101,6 +101,7 @@ func (x *exchange) succeeded() error {
 	}
 	defer leave()
 	x.s.login = x.login
+	x.s.standing.set(stateIdle)
 	x.claim.Accepted()
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, "ok").Inc()
 	srv.log.Debug("authenticated", append(x.s.fields(), zap.String(fieldMechanism, x.mechanism),
@@ -151,7 +152,11 @@ func (x *exchange) settle(cause error) {
 // logFailure also counts it in the metrics.
 func (x *exchange) logFailure(srv *Server, err error) {
 	result, level, text := "refused", zap.WarnLevel, "authentication failed"
-	switch {
+	switch reason := x.reason(err); {
+	case reason != "":
+		result = reason
+	case toReply(err) == errAuthSyntax, toReply(err) == errInitialResponse:
+		result = "malformed"
 	case errors.Is(err, gate.ErrThrottled):
 		result, level, text = "blocked", zap.InfoLevel, "authentication refused: blocked"
 	case errors.Is(err, caddymsa.ErrBusy):
@@ -160,16 +165,17 @@ func (x *exchange) logFailure(srv *Server, err error) {
 		result, level, text = "cannot_tell", zap.ErrorLevel, "authentication could not be decided"
 	}
 	metrics.auth.WithLabelValues(srv.name, x.mechanism, result).Inc()
-	metrics.refusals.WithLabelValues(srv.name, "AUTH", "stranger").Inc()
+	refused := &refusal{moment: "AUTH", user: x.user, reply: toReply(err), cause: err.Error()}
+	refused.count(srv, "stranger")
 	rule := x.reason(err)
 	if rule == "" && result != "refused" {
 		rule = result
 	}
-	x.s.tallyRefusal(srv, &refusal{moment: "AUTH", user: x.user, reply: toReply(err), cause: err.Error()}, rule)
+	x.s.tallyRefusal(srv, refused, rule)
 	if x.s.allowed(srv, "AUTH "+result) {
 		srv.log.Log(level, text, x.fields(err)...)
 		srv.app.events.emit(eventRefused, func() map[string]any {
-			return x.s.refusedEvent(srv, &refusal{moment: "AUTH", user: x.user, reply: toReply(err)})
+			return x.s.refusedEvent(srv, refused)
 		})
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -127,24 +125,4 @@ func laneText(name string) string {
 		}
 		return c
 	}, name)
-}
-
-// collectLanes measures the lanes by route, since their destinations are as many as there are domains.
-func (s *store) collectLanes(values chan<- prometheus.Metric) {
-	lanes, err := s.queue.Lanes(context.Background())
-	if err != nil {
-		return
-	}
-	waiting, states := make(map[string]int), map[string]int{queue.LaneUp: 0, queue.LaneDown: 0, queue.LanePaused: 0}
-	for i := range lanes {
-		route, _, _ := strings.Cut(lanes[i].Name, "/")
-		waiting[route] += lanes[i].Waiting
-		states[lanes[i].State]++
-	}
-	for route, n := range waiting {
-		values <- prometheus.MustNewConstMetric(laneWaiting, prometheus.GaugeValue, float64(n), s.key, route)
-	}
-	for state, n := range states {
-		values <- prometheus.MustNewConstMetric(lanesByState, prometheus.GaugeValue, float64(n), s.key, state)
-	}
 }

@@ -12,13 +12,32 @@ import (
 // observer turns what the queue does into metrics and Caddy events.
 type observer struct{ store *store }
 
+// laneKind is what goes through a lane, for metrics.
+func laneKind(a *queue.Attempt) string {
+	switch {
+	case a.Copy != "":
+		return "copy"
+	case a.Entry.Bounce:
+		return "bounce"
+	}
+	return "route"
+}
+
 // Attempted implements queue.Observer.
-func (o observer) Attempted(a *queue.Attempt) {
+func (o observer) Attempted(a *queue.Attempt) { o.attempted(a, laneKind(a)) }
+
+func (o observer) attempted(a *queue.Attempt, kind string) {
 	tallyAttempt(a)
 	route := cmp.Or(a.Route, a.Copy, "none")
 	metrics.attemptSeconds.WithLabelValues(route).Observe(a.Duration.Seconds())
 	for _, r := range a.Results {
-		metrics.attempts.WithLabelValues(route, string(r.Outcome)).Inc()
+		metrics.attempts.WithLabelValues(route, kind, string(r.Outcome)).Inc()
+		switch {
+		case r.Outcome == queue.OutcomeDelivered:
+			metrics.deliverySeconds.WithLabelValues(route, kind).Observe(age(a.Entry.Accepted))
+		case errors.Is(r.Err, queue.ErrExpired):
+			metrics.expired.WithLabelValues(route, kind).Inc()
+		}
 	}
 	if a.Copy != "" && slices.ContainsFunc(a.Results, func(r queue.Result) bool { return r.Outcome == queue.OutcomeFailed }) {
 		metrics.copiesFailed.WithLabelValues(a.Copy).Inc()
@@ -32,13 +51,17 @@ func (o observer) GaveUp(e *queue.Entry, failed []*queue.Recipient, bounce, reas
 		return about(e, addresses(failed), map[string]any{"bounce": bounce, "reason": reason})
 	}
 	o.emit(eventFailed, data)
-	if bounce != "" {
+	if bounce == "" {
+		metrics.untold.WithLabelValues(e.Server).Add(float64(len(failed)))
+	} else {
+		metrics.notifications.WithLabelValues(e.Server, string(dsn.Failed)).Inc()
 		o.emit(eventBounced, data)
 	}
 }
 
 // Told implements queue.Observer.
 func (o observer) Told(e *queue.Entry, action dsn.Action, rcpts []*queue.Recipient, id string) {
+	metrics.notifications.WithLabelValues(e.Server, string(action)).Inc()
 	o.emit(eventTold, func() map[string]any {
 		return about(e, addresses(rcpts), map[string]any{"bounce": id, "action": string(action)})
 	})

@@ -64,6 +64,9 @@ type QueueConfig struct {
 	// Probe is the wait before a lane that is down is tried again, and the longest to which that
 	// wait grows, doubled with each failure. Default 15s, 5m.
 	Probe []conf.Duration `json:"probe,omitempty"`
+	// LaneSeries is for how many lanes there are metrics of their own: those that are not up first, then those with the
+	// most that waits. Default 100; negative: none.
+	LaneSeries int `json:"lane_series,omitempty"`
 
 	schedule queue.Schedule // the same, as the queue wants it
 	settings queue.Settings
@@ -84,6 +87,9 @@ func (q *QueueConfig) provision() error {
 	}
 	if q.Workers == 0 {
 		q.Workers = 256
+	}
+	if q.LaneSeries == 0 {
+		q.LaneSeries = 100
 	}
 	if q.DeadLetters < 0 {
 		return errors.New("dead_letters: must not be negative; leave it out to keep none")

@@ -27,6 +27,7 @@ type refusal struct {
 	reply  *smtp.SMTPError
 	cause  string
 	policy string
+	rule   string // of the policy
 	user   string // as claimed, where nobody has authenticated
 	visit  *journal.Visit
 }
@@ -47,8 +48,8 @@ func (s *session) refuse(srv *Server, r refusal, err error, fields ...zap.Field)
 	fields = append(fields, s.fields()...)
 	fields = append(fields, zap.String(fieldReply, caddymsa.ReplyText(r.reply)), zap.Error(err))
 	if policy, ok := errors.AsType[*policyError](err); ok {
-		r.policy = policy.policy
-		fields = append(fields, zap.String(fieldPolicy, policy.policy), zap.String("rule", policy.rule()))
+		r.policy, r.rule = policy.policy, policy.rule()
+		fields = append(fields, zap.String(fieldPolicy, policy.policy), zap.String("rule", r.rule))
 	}
 	if direct, ok := errors.AsType[*directError](err); ok {
 		r.visit = direct.visit
@@ -96,7 +97,7 @@ func (s *session) tellRefusal(srv *Server, r *refusal) bool {
 	if s.login != nil {
 		client = "user"
 	}
-	metrics.refusals.WithLabelValues(srv.name, r.moment, client).Inc()
+	r.count(srv, client)
 	s.tallyRefusal(srv, r, "")
 	if s.login != nil && r.isOfMail() {
 		if d := srv.app.delivery; d.journal() != nil {
@@ -109,6 +110,11 @@ func (s *session) tellRefusal(srv *Server, r *refusal) bool {
 		srv.app.events.emit(eventRefused, func() map[string]any { return s.refusedEvent(srv, r) })
 	}
 	return allowed
+}
+
+// count counts it in the metrics.
+func (r *refusal) count(srv *Server, client string) {
+	metrics.refusals.WithLabelValues(srv.name, r.moment, client, r.policy, rules.of(r.rule), strconv.Itoa(r.reply.Code/100)).Inc()
 }
 
 // isOfMail tells whether somebody wanted to send something.

@@ -47,6 +47,7 @@ type session struct {
 	open     *caddymsa.Submission // the transaction's
 	once     *once                // of a request that can be sent again
 	accepted int                  // messages
+	standing standing
 	refused  int
 }
 
@@ -137,6 +138,7 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 		return nil, s.refuse(srv, refusal{moment: "MAIL", sub: t.sub, size: opts.Size}, err, zap.String(fieldSender, from.Exact))
 	}
 	s.open = t.sub
+	s.standing.set(stateTransaction)
 	return t, nil
 }
 
@@ -197,6 +199,7 @@ func (s *session) appendFields(f []zap.Field) []zap.Field {
 
 // Close writes the session's one line.
 func (s *session) Close(end smtpd.End) {
+	s.standing.end(end.Reason)
 	fields := []zap.Field{
 		zap.String("reason", end.Reason),
 		zap.Duration("duration", time.Since(s.started)),

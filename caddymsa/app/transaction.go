@@ -313,6 +313,7 @@ func remedyFor(cause error) []zap.Field {
 // of it, and least of all a message that is durable.
 func (t *transaction) end(srv *Server, accepted bool) {
 	t.s.open = nil
+	t.s.standing.set(stateIdle)
 	defer func() {
 		if p := recover(); p != nil {
 			srv.log.Error("a policy panicked at the end of a submission", append(t.s.fields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)

@@ -50,7 +50,7 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 	}
 	a := &queue.Attempt{Entry: e, Route: t.direct.name, Lane: route.Lane, Duration: time.Since(start),
 		Results: []queue.Result{{Recipient: r, Err: err, Outcome: queue.OutcomeOf(err), Answer: d.AnswerOf(r)}}}
-	observer{t.store}.Attempted(a)
+	observer{t.store}.attempted(a, "unqueued")
 	visit := visitOf(a)
 	if err == nil {
 		r.State = queue.Delivered

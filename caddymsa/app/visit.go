@@ -56,9 +56,10 @@ func (srv *Server) Admit(c *running.Client) (running.Visitor, error) {
 		return nil, errCrowded
 	}
 	metrics.connections.WithLabelValues(srv.name).Inc()
-	metrics.openSessions.WithLabelValues(srv.name).Inc()
+	s.standing.begin(srv.name)
+	s.standing.set(stateTLS)
 	return &visit{session: s, authenticated: place.Authenticated, leave: func() {
-		metrics.openSessions.WithLabelValues(srv.name).Dec()
+		s.standing.end(endRequest)
 		place.Leave()
 		underWay.end()
 	}}, nil

@@ -72,6 +72,9 @@ type Stat struct {
 	Octets  int64     `json:"octets"`
 	Oldest  time.Time `json:"oldest,omitzero"`
 	Dropped int64     `json:"dropped"` // facts that Note dropped, since the start
+	// Waiting facts were given to Note and are not written yet, the oldest since then; zero: none.
+	Waiting int       `json:"waiting,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
 	// End is after all that Follow would return now: where a follower begins that is to hear of what is new only. It is
 	// not "", even where nothing was ever kept: so a follower that begins there is known to have begun.
 	End Position `json:"-"`

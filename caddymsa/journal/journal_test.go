@@ -142,8 +142,8 @@ func TestNotes(t *testing.T) {
 	for range 100 {
 		n.Add(noon, f)
 	}
-	if got := len(n.Take()); got != fit || n.Dropped() != int64(100-fit) {
-		t.Errorf("%d were kept and %d dropped, %d fit", got, n.Dropped(), fit)
+	if got := len(n.Take()); got != fit || n.Stat().Dropped != int64(100-fit) {
+		t.Errorf("%d were kept and %d dropped, %d fit", got, n.Stat().Dropped, fit)
 	}
 	back := noon.Add(-time.Hour)
 	n.Add(back, f) // a clock that was set back brings nothing

@@ -21,6 +21,7 @@ type Notes struct {
 	waiting []Fact
 	budget  float64 // octets
 	at      time.Time
+	since   time.Time // the oldest waits
 	dropped int64
 }
 
@@ -44,6 +45,9 @@ func (n *Notes) Add(now time.Time, facts ...Fact) {
 		if err != nil || len(n.waiting) >= noteWaiting || n.budget < float64(len(text)) {
 			n.dropped++
 			continue
+		}
+		if len(n.waiting) == 0 {
+			n.since = now
 		}
 		n.budget -= float64(len(text))
 		n.waiting = append(n.waiting, facts[i])
@@ -77,11 +81,15 @@ func (n *Notes) Take() []Fact {
 	return all
 }
 
-// Dropped is how many were not kept.
-func (n *Notes) Dropped() int64 {
+// Stat is how many wait, since when, and how many were not kept.
+func (n *Notes) Stat() (s Stat) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.dropped
+	s.Dropped, s.Waiting = n.dropped, len(n.waiting)
+	if s.Waiting > 0 {
+		s.Since = n.since
+	}
+	return s
 }
 
 // Drop counts facts that could not be written.

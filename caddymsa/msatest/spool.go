@@ -78,6 +78,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"List", (*spoolTest).testList},
 		{"Lanes", (*spoolTest).testLanes},
 		{"Notify", (*spoolTest).testNotify},
+		{"Tally", (*spoolTest).testTally},
 		{"Once", (*spoolTest).testOnce},
 		{"Moved", (*spoolTest).testMoved},
 

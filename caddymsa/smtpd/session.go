@@ -94,6 +94,12 @@ type Session interface {
 	Close(end End)
 }
 
+// Securer is what a Session can be besides: it hears of each TLS handshake, with the error of one that failed.
+// After one that succeeded Conn.TLS has what was agreed on.
+type Securer interface {
+	Secured(err error)
+}
+
 // Transaction is a message on its way in, from MAIL to the end of data.
 type Transaction interface {
 	// Rcpt adds a recipient, or refuses it.

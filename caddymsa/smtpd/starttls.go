@@ -56,6 +56,7 @@ func (c *Conn) handshake() error {
 		done <- conn.HandshakeContext(context.WithoutCancel(c.ctx))
 	}()
 	if err := <-done; err != nil {
+		c.secured(err)
 		return c.handshakeFailed(err)
 	}
 	state := conn.ConnectionState()
@@ -64,7 +65,14 @@ func (c *Conn) handshake() error {
 	_ = conn.SetDeadline(time.Time{})
 	c.mu.Unlock()
 	c.tlsState, c.silent = &state, false
+	c.secured(nil)
 	return nil
+}
+
+func (c *Conn) secured(err error) {
+	if s, ok := c.session.(Securer); ok {
+		s.Secured(err)
+	}
 }
 
 // armHandshake sets the deadline, and lets MakeRoom interrupt.

@@ -72,7 +72,7 @@ func (s *Store) remedy() zap.Field { return zap.String("remedy", "caddy msa spoo
 
 // spoil marks a message that cannot be read: it waits for the operator, and stops nobody else.
 func (s *Store) spoil(e *entry, err error) {
-	e.set(entryBroken, true)
+	s.schedule.mark(e, entryBroken, true)
 	e.set(entryProven, false)
 	s.damage.mu.Lock()
 	if s.damage.messages == nil {

@@ -45,7 +45,7 @@ func (s *Store) Stat(ctx context.Context) (stat journal.Stat, err error) {
 		if err != nil {
 			return stat, err
 		}
-		stat := journal.Stat{Dropped: s.book.notes.Dropped()}
+		stat := s.book.notes.Stat()
 		stat.Facts, stat.Octets = sh.size()
 		last := eng.seq.committed.Load()
 		end := place{seq: last, index: maxIndex}

@@ -52,7 +52,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 			if !errors.Is(err, queue.ErrNotFound) {
 				s.spoil(j.e, err)
 			}
-			j.e.set(entryBroken, true)
+			s.schedule.mark(j.e, entryBroken, true)
 			for other := range j.e.all() {
 				if other.lease == nil {
 					s.schedule.unsettle(other)

@@ -107,7 +107,7 @@ func (s *Store) happen(p *pending) {
 	}
 	e.set(entryStatus, e.is(entryStatus) || !p.status.IsZero())
 	if s.problem(e.id) == "" {
-		e.set(entryBroken, false)
+		s.schedule.mark(e, entryBroken, false)
 	}
 	s.schedule.follow(e, p.status)
 }

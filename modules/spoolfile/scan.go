@@ -85,7 +85,7 @@ func (s *Store) begin(e *entry, status *queue.Status, now time.Time) {
 	if ahead := now.Add(notesWait); status.NotesDue.After(ahead) { // the clock was
 		status.NotesDue = now
 	}
-	e.set(entryHeld, status.Held != "")
+	s.schedule.mark(e, entryHeld, status.Held != "")
 	for j := range e.jobs() {
 		if j.lease == nil {
 			s.schedule.settle(j)

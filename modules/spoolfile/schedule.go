@@ -33,6 +33,8 @@ const (
 	entryGone   // it was deleted while somebody had a pointer to it
 	entrySummed // sum is known; versions before did not write it
 	entryProven // its octets were written, or read, by this process
+	entryDead   // it is a dead letter
+	entryKnown  // it is in the schedule
 )
 
 func (e *entry) is(flag uint32) bool { return e.flags.Load()&flag != 0 }
@@ -42,6 +44,40 @@ func (e *entry) set(flag uint32, on bool) {
 		e.flags.Or(flag)
 	} else {
 		e.flags.And(^flag)
+	}
+}
+
+// states counts messages by what is to become of them. What is neither is queued.
+type states struct{ held, dead atomic.Int64 }
+
+// of is the count that a message with these flags belongs to, or nil.
+func (t *states) of(flags uint32) *atomic.Int64 {
+	switch {
+	case flags&entryKnown == 0, flags&entryGone != 0:
+		return nil
+	case flags&(entryHeld|entryBroken) != 0:
+		return &t.held
+	case flags&entryDead != 0:
+		return &t.dead
+	}
+	return nil
+}
+
+// mark sets a flag that the counts of states go by.
+func (s *schedule) mark(e *entry, flag uint32, on bool) {
+	var before, after uint32
+	if on {
+		before = e.flags.Or(flag)
+		after = before | flag
+	} else {
+		before = e.flags.And(^flag)
+		after = before &^ flag
+	}
+	if c := s.states.of(before); c != nil {
+		c.Add(-1)
+	}
+	if c := s.states.of(after); c != nil {
+		c.Add(1)
 	}
 }
 
@@ -69,6 +105,7 @@ type job struct {
 type schedule struct {
 	mu        sync.Mutex
 	entries   index
+	states    states
 	many      map[*entry]*jobIndex // of those with many jobs that were asked about
 	lanes     map[string]*lane
 	nameless  *lane
@@ -282,12 +319,13 @@ func (s *schedule) reserve(e *entry) bool {
 		return false
 	}
 	s.entries.put(e)
+	s.mark(e, entryKnown, true)
 	return true
 }
 
 // remove drops an entry with its jobs. Those that are leased stay with their workers.
 func (s *schedule) remove(e *entry) {
-	e.set(entryGone, true)
+	s.mark(e, entryGone, true)
 	delete(s.many, e)
 	for j := range e.all() {
 		if j.lease == nil {
@@ -330,7 +368,7 @@ func (s *schedule) follow(e *entry, status *queue.Status) {
 				}
 			}
 		}
-		e.set(entryHeld, held)
+		s.mark(e, entryHeld, held)
 		if !held {
 			for j := range e.jobs() {
 				if j.lease == nil {
@@ -339,7 +377,9 @@ func (s *schedule) follow(e *entry, status *queue.Status) {
 			}
 		}
 	}
-	special, ok := status.Special(s.open(e))
+	open, copies := s.open(e)
+	s.mark(e, entryDead, open == 0 && !status.Dead.IsZero())
+	special, ok := status.Special(open, copies)
 	have := s.special(e)
 	if have != nil && have.lease == nil {
 		s.unsettle(have)

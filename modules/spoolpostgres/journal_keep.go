@@ -208,7 +208,8 @@ func (s *Store) Stat(ctx context.Context) (stat journal.Stat, err error) {
 		}
 		return err
 	})
-	stat.Dropped = s.facts.notes.Dropped()
+	noted := s.facts.notes.Stat()
+	stat.Dropped, stat.Waiting, stat.Since = noted.Dropped, noted.Waiting, noted.Since
 	return stat, err
 }
 

@@ -121,11 +121,12 @@ func (c *Set) expiry(file string) (time.Time, bool) {
 // Collector says how long the certificates of files are still valid.
 type Collector struct{}
 
-var expirySeconds = prometheus.NewDesc("caddy_msa_certificate_expiry_seconds", "Seconds until the certificate of a file expires; negative when it has.", []string{"server", "certificate"}, nil)
+// ExpirySeconds is the metric; the certificate is a file, or "managed" for what Caddy obtains.
+var ExpirySeconds = prometheus.NewDesc("caddy_msa_certificate_expiry_seconds", "Seconds until a certificate expires, of a file or managed by Caddy; negative when it has.", []string{"server", "certificate"}, nil)
 
 // Describe implements prometheus.Collector.
 func (Collector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- expirySeconds
+	descriptions <- ExpirySeconds
 }
 
 // Collect implements prometheus.Collector.
@@ -134,7 +135,7 @@ func (Collector) Collect(values chan<- prometheus.Metric) {
 	defer inUse.Unlock()
 	for k, c := range inUse.files {
 		if end, ok := c.expiry(k.file); ok {
-			values <- prometheus.MustNewConstMetric(expirySeconds, prometheus.GaugeValue, time.Until(end).Seconds(), k.server, k.file)
+			values <- prometheus.MustNewConstMetric(ExpirySeconds, prometheus.GaugeValue, time.Until(end).Seconds(), k.server, k.file)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func init() {
 //		timeouts   { <timeout> <duration> }
 //
 //		# of the app, in one of the blocks only:
-//		queue        { retry <durations...> ; expire <duration> ; warn <duration> ; dead_letters <duration> ; show_content ; workers <n> }
+//		queue        { retry <durations...> ; expire <duration> ; warn <duration> ; dead_letters <duration> ; show_content ; workers <n> ; lane_series <n>|off }
 //		spool        <spool> ...
 //		journal      off | { keep <duration> ; max_size <size> ; off }
 //		grace_period <duration>

@@ -69,7 +69,22 @@ func (p *serverParser) queue(d *caddyfile.Dispenser) error {
 		conf.Flag("show_content", &q.ShowContent),
 		conf.Count("workers", &q.Workers),
 		conf.Durations("probe", &q.Probe),
+		laneSeries(&q.LaneSeries),
 	)...)
+}
+
+// laneSeries is a number of lanes, or off.
+func laneSeries(into *int) conf.Setting {
+	return conf.Func("lane_series", func(d *caddyfile.Dispenser) error {
+		if d.CountRemainingArgs() == 1 && d.NextArg() {
+			if d.Val() == "off" {
+				*into = -1
+				return nil
+			}
+			d.Prev()
+		}
+		return conf.Parse(d, conf.Count("lane_series", into))
+	})
 }
 
 // retrySettings are what the app's queue and a route's have in common.

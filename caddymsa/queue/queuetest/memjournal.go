@@ -229,7 +229,8 @@ func (s *MemSpool) Stat(ctx context.Context) (journal.Stat, error) {
 	}
 	defer s.mu.Unlock()
 	s.trim()
-	stat := journal.Stat{Facts: int64(len(s.journal.facts)), Dropped: s.notes.Dropped(), End: position(s.journal.latest)}
+	stat := s.notes.Stat()
+	stat.Facts, stat.End = int64(len(s.journal.facts)), position(s.journal.latest)
 	for i := range s.journal.facts {
 		stat.Octets += int64(len(s.journal.facts[i].text))
 	}

@@ -169,3 +169,29 @@ func (s *MemSpool) Size(ctx context.Context) (messages int, octets int64, err er
 	}
 	return len(s.byID), octets, nil
 }
+
+// Tally implements queue.Tallier.
+func (s *MemSpool) Tally(ctx context.Context) (t queue.Tally, err error) {
+	if err := s.enter(ctx); err != nil {
+		return t, err
+	}
+	defer s.mu.Unlock()
+	for _, m := range s.byID {
+		v := m.view()
+		switch {
+		case v.Status.Held != "":
+			t.Held++
+			continue
+		case v.DeadLetter():
+			t.Dead++
+		}
+		due := v.Next()
+		if special, ok := v.Status.Special(v.Open(), 0); ok && !v.StatusLeased && (due.IsZero() || special.Due.Before(due)) {
+			due = special.Due
+		}
+		if !due.IsZero() && (t.Next.IsZero() || due.Before(t.Next)) {
+			t.Next = due
+		}
+	}
+	return t, nil
+}

@@ -75,8 +75,13 @@ func TestQueueCommands(t *testing.T) {
 	s.await("the first attempt", func() bool { return strings.Contains(s.mustMSA("queue", "show", first), "connection refused") })
 
 	_, metrics := s.adminRequest(http.MethodGet, "/metrics", "")
-	if !regexp.MustCompile(`(?m)^caddy_msa_spool_messages\{spool="file:[^"]*/spool"\} 3$`).MatchString(metrics) {
-		t.Errorf("metrics:\n%s", metrics)
+	for _, want := range []string{
+		`spool_messages\{spool="file:[^"]*/spool"\} 3`, `spool_up\{spool="file:[^"]*/spool"\} 1`, `queue_messages\{spool="file:[^"]*/spool",state="queued"\} 3`,
+		`spool_free_octets\{.*\} [1-9].*`, `spool_reserve_octets\{.*\} [1-9].*`, `certificate_expiry_seconds\{certificate="managed",server="` + hostname + `"\} [1-9].*`,
+	} {
+		if !regexp.MustCompile(`(?m)^caddy_msa_` + want + `$`).MatchString(metrics) {
+			t.Errorf("without %s, the metrics are:\n%s", want, metrics)
+		}
 	}
 
 	out := s.mustMSA("queue", "list")

@@ -192,6 +192,9 @@ func (x *exchange) fields(err error) []zap.Field {
 // reason is for the operator: why the client was refused.
 func (x *exchange) reason(err error) string {
 	word := caddymsa.Reason(err)
+	if _, token := errors.AsType[*sasl.TokenRefusal](err); token && word == "" {
+		return caddymsa.Reason(caddymsa.ErrWrongPassword)
+	}
 	if word == "" && errors.Is(err, caddymsa.ErrCredentials) && x.login != nil {
 		return caddymsa.Reason(caddymsa.ErrWrongPassword) // SCRAM: there is such a user
 	}

@@ -48,6 +48,8 @@ type world struct {
 	handler   func()        // of events
 	ended     []bool        // what policies heard of ends
 	wrapped   int           // connections
+	measures  measures      // of the spool
+	notify    error         // of the notifier
 }
 
 // delivered is a copy that reached the sink.

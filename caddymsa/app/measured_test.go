@@ -58,9 +58,9 @@ func (d measuredDisk) measures() measures {
 	return d.w.measures
 }
 
-func (d measuredDisk) Room() (free, reserve int64, err error) {
+func (d measuredDisk) Room() (free, total, reserve int64, err error) {
 	m := d.measures()
-	return m.free, m.reserve, nil
+	return m.free, 2 * m.free, m.reserve, nil
 }
 
 func (d measuredDisk) Engine() queue.Engine { return d.measures().engine }

@@ -105,11 +105,13 @@ func (app *App) Provision(ctx caddy.Context) (err error) {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	events, err := ctx.App("events")
+	eventsApp, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("events app: %w", err)
 	}
-	app.events = newEvents(ctx, events.(*caddyevents.App), app.log)
+	if app.events, err = newEvents(ctx, eventsApp.(*caddyevents.App), app.log); err != nil {
+		return fmt.Errorf("events app: %w", err)
+	}
 
 	if err := app.loadSpool(ctx); err != nil {
 		return app.setting(fmt.Errorf("spool: %w", err))

@@ -42,6 +42,9 @@ type events struct {
 
 	handling atomic.Value // the name of the event that handlers are called with
 
+	ready   chan struct{} // closed when all apps have started
+	isReady sync.Once
+
 	mu      sync.RWMutex
 	closed  bool
 	waiting chan event
@@ -53,8 +56,28 @@ type event struct {
 	data map[string]any
 }
 
-func newEvents(ctx caddy.Context, app *caddyevents.App, log *zap.Logger) *events {
-	return &events{app: app, ctx: ctx, log: log, waiting: make(chan event, maxEvents), done: make(chan struct{})}
+func newEvents(ctx caddy.Context, app *caddyevents.App, log *zap.Logger) (*events, error) {
+	ev := &events{app: app, ctx: ctx, log: log, waiting: make(chan event, maxEvents), done: make(chan struct{}), ready: make(chan struct{})}
+	return ev, app.On("started", ev)
+}
+
+// Handle implements caddyevents.Handler for Caddy's event that all apps have started. The events app makes its
+// subscriptions when it starts, which may be after this one, and must not be asked about them meanwhile.
+func (ev *events) Handle(context.Context, caddy.Event) error {
+	ev.begin()
+	return nil
+}
+
+func (ev *events) begin() { ev.isReady.Do(func() { close(ev.ready) }) }
+
+// wanted tells whether anybody may want an event.
+func (ev *events) wanted(name string) bool {
+	select {
+	case <-ev.ready:
+		return ev.app.ShouldEmit(name)
+	default:
+		return true
+	}
 }
 
 // start begins to hand on. An events that was not started keeps nothing back: nothing is emitted
@@ -62,6 +85,7 @@ func newEvents(ctx caddy.Context, app *caddyevents.App, log *zap.Logger) *events
 func (ev *events) start() {
 	go func() {
 		defer close(ev.done)
+		<-ev.ready
 		for e := range ev.waiting {
 			ev.hand(e)
 		}
@@ -81,7 +105,7 @@ func (ev *events) hand(e event) {
 
 // emit hands an event on if anybody wants it. When handlers cannot keep up, it is dropped.
 func (ev *events) emit(name string, data func() map[string]any) {
-	if ev == nil || !ev.app.ShouldEmit(name) {
+	if ev == nil || !ev.wanted(name) {
 		return
 	}
 	ev.mu.RLock()
@@ -111,6 +135,7 @@ func (ev *events) stop(ctx context.Context) {
 	if already {
 		return
 	}
+	ev.begin() // if another app did not start
 	select {
 	case <-ev.done:
 	case <-ctx.Done():

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,11 +17,7 @@ import (
 
 // withLayer4 is a binary that has caddy-l4 and the handler for it too. It is built once.
 var withLayer4 = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "caddy-msa-layer4")
-	if err != nil {
-		return "", err
-	}
-	out := filepath.Join(dir, "caddy")
+	out := filepath.Join(buildDir, "caddy-layer4")
 	return out, run("..", nil, "go", "build", "-o", out, "./xcaddy/layer4")
 })
 

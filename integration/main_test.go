@@ -18,11 +18,15 @@ import (
 // binary is a Caddy with this repository's modules, built once for all tests.
 var binary string
 
+// buildDir is where it is, and what else tests build once.
+var buildDir string
+
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "caddy-msa-integration")
 	if err != nil {
 		panic(err)
 	}
+	buildDir = dir
 	began := time.Now()
 	if binary = os.Getenv("MSA_BINARY"); binary == "" {
 		if binary, err = build(dir); err != nil {

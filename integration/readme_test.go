@@ -124,16 +124,6 @@ func TestDocumentedTLS(t *testing.T) {
 	s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("tls"))
 }
 
-// The unit keeps the environment, and the secrets in it, out of the journal.
-func TestUnitPrintsNoEnvironment(t *testing.T) {
-	t.Parallel()
-	for line := range strings.Lines(read(t, "../xcaddy/caddy-msa.service")) {
-		if strings.HasPrefix(line, "Exec") && strings.Contains(line, "--environ") {
-			t.Error(line)
-		}
-	}
-}
-
 // The modules of the README's table are those of the binary.
 func TestListModules(t *testing.T) {
 	t.Parallel()

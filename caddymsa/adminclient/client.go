@@ -146,12 +146,16 @@ func IsRefused(err error, status int) bool {
 // answered is what the server said, which is JSON when it is the admin API's.
 func answered(address, status, body string) error {
 	var said struct {
-		Error string `json:"error"`
+		Error   string   `json:"error"`
+		Reasons []string `json:"reasons"` // of /msa/health
 	}
 	switch {
 	case json.Unmarshal([]byte(body), &said) == nil && said.Error != "":
 		code, _ := strconv.Atoi(status)
 		return &Refused{code, said.Error}
+	case said.Error == "" && len(said.Reasons) > 0:
+		code, _ := strconv.Atoi(status)
+		return &Refused{code, strings.Join(said.Reasons, "; ")}
 	case status == "404":
 		return fmt.Errorf("what answers at %s has no mail submission server: it is not Caddy's admin API, or Caddy was built without caddy-msa", address)
 	}

@@ -1,5 +1,7 @@
 package installed
 
+import "strings"
+
 // Program is a client or server that tests talk to.
 type Program struct {
 	Program string   // its file's name
@@ -20,6 +22,9 @@ const JavaMailPath = "/usr/share/java/js.jar:/usr/share/java/javax.mail.jar:/usr
 
 // NPMPath is where .ci/run installs packages of npm.
 const NPMPath = "NODE_PATH=/usr/local/lib/msa-npm/node_modules"
+
+// NPMPackage is where one of them is.
+func NPMPackage(name string) string { return strings.TrimPrefix(NPMPath, "NODE_PATH=") + "/" + name }
 
 // EximDir is where .ci/run unpacks Exim, which cannot be installed beside Postfix.
 const EximDir = "/usr/local/lib/msa-exim"
@@ -62,9 +67,11 @@ var catalogue = map[string]Program{
 	"slapd":              {Program: "slapd", Package: "slapd", Dirs: []string{"/usr/local/libexec", "/usr/libexec"}, Args: []string{"-VV"}, Says: []string{"OpenLDAP"}},
 	"smtptest":           {Program: "smtptest", Package: "cyrus-clients", Dirs: []string{"/usr/lib/cyrus/bin"}, Args: []string{"-h"}, Says: []string{"Usage: smtptest"}},
 	"strace":             {Program: "strace", Package: "strace", Args: []string{"-V"}, Says: []string{"strace -- version"}},
+	"dockerfilelint":     {Program: "node", Package: "npm's dockerfilelint (installed by .ci/run)", Args: []string{"-e", `require("dockerfilelint"); console.log("dockerfilelint works")`}, Env: []string{NPMPath}, Says: []string{"dockerfilelint works"}},
 	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
 	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
 	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
+	"systemd-analyze":  {Program: "systemd-analyze", Package: "systemd", Args: []string{"--version"}, Says: []string{"systemd 2"}},
 	"xmldom":           {Program: "node", Package: "node-xmldom", Args: []string{"-e", `new (require("@xmldom/xmldom").DOMParser)(); console.log("xmldom works")`}, Env: []string{NodePath}, Says: []string{"xmldom works"}},
 }
 

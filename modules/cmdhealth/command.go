@@ -1,0 +1,48 @@
+// Package cmdhealth is `caddy msa health`: whether the running server can accept messages, for health checks.
+package cmdhealth
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+)
+
+func init() {
+	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand()) })
+}
+
+func newCommand() *cobra.Command {
+	a := new(adminclient.Admin)
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Says whether the running server can accept messages",
+		Long: `Says whether the running server can accept messages: the spool takes them, and each server has a certificate
+that is valid now. It is for health checks that run a command, as those of containers; others can ask the admin
+API, GET /msa/health.
+
+Exit code: 0 when messages can be accepted, 1 otherwise, with the reasons.`,
+		Example: `  caddy msa health
+  caddy msa health --config /etc/caddy-msa/Caddyfile`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			var h adminapi.Health
+			err := a.Get("/msa/health", &h)
+			if adminclient.IsRefused(err, http.StatusServiceUnavailable) {
+				return fmt.Errorf("messages cannot be accepted: %w", err)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")
+			return err
+		},
+	}
+	a.Flags(cmd.Flags())
+	return cmd
+}

@@ -5,9 +5,11 @@ import (
 	"time"
 )
 
-// DNS is what the answer to GET /msa/dns has of each server: what records in DNS are made of.
+// DNS is the answer to GET /msa/dns: what records in DNS are made of.
 type DNS struct {
 	Servers []DNSServer `json:"servers"`
+	// Machine has the addresses of the machine that others can see.
+	Machine []netip.Addr `json:"machine,omitempty"`
 }
 
 // DNSServer is a server, by name.

@@ -47,7 +47,7 @@ func admin(t *testing.T, sites string, servers ...adminapi.DNSServer) (address s
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == "/msa/dns":
-			_ = json.NewEncoder(w).Encode(adminapi.DNS{Servers: servers})
+			_ = json.NewEncoder(w).Encode(adminapi.DNS{Servers: servers, Machine: []netip.Addr{netip.MustParseAddr("198.51.100.9")}})
 		case r.URL.Path == "/config/apps/http/servers" && sites != "":
 			_, _ = w.Write([]byte(sites))
 		default:
@@ -79,11 +79,14 @@ func TestPrint(t *testing.T) {
 	bare := adminapi.DNSServer{Name: "msa\x1b[2J", Hostname: "msa.provider.example", Ports: []adminapi.DNSPort{}, Egress: []netip.Addr{netip.MustParseAddr("10.0.0.7")}}
 	rotating := running()
 	rotating.Certificate.KeepsKey = false
+	unbound := running()
+	unbound.Egress = nil
 	for name, c := range map[string]struct {
 		sites  string
 		server adminapi.DNSServer
 		args   []string
 	}{
+		"unbound":      {"", unbound, []string{"example.org"}},
 		"everything":   {web, running(), []string{"example.org"}},
 		"nothing":      {"", bare, []string{"example.org"}},
 		"another_zone": {web, rotating, []string{"sales.example.net.", "--egress", "198.51.100.0/24,include:_spf.example.com"}},
@@ -216,7 +219,7 @@ func TestCheckAbsent(t *testing.T) {
 	}{
 		"absent": {"x.example. A 192.0.2.1", true}, "root": {"_submission._tcp.example.org. SRV 0 0 0 .", true}, "there": {"_submission._tcp.example.org. SRV 0 1 587 msa.example.org.", false},
 	} {
-		got, err := command(t, "example.org", "--address", admin(t, "", s), "--check", "--resolver", dnstest.Serve(t, tlsa, srv, c.record))
+		got, err := command(t, "example.org", "--address", admin(t, "", s), "--check", "--resolver", dnstest.Serve(t, tlsa, srv, `example.org. TXT "v=spf1 ip4:198.51.100.9 -all"`, c.record))
 		if (err == nil) != c.fits {
 			t.Errorf("%s: %v\n%s", name, err, got)
 		}

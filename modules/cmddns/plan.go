@@ -22,6 +22,7 @@ type plan struct {
 	server adminapi.DNSServer
 	web    string // host of the web sites
 	egress []string
+	public []netip.Addr // of the machine
 	sites  []site
 	policy string // of MTA-STS
 }
@@ -170,6 +171,12 @@ func (p *plan) spf() (s section) {
 		if term := spfTerm(netip.PrefixFrom(ip, ip.BitLen())); !slices.Contains(terms, term) {
 			terms = append(terms, term)
 		}
+	}
+	if len(terms) == 0 && len(p.server.Egress) == 0 && len(p.public) > 0 {
+		for _, ip := range p.public {
+			terms = append(terms, spfTerm(netip.PrefixFrom(ip, ip.BitLen())))
+		}
+		s.note("SPF: no route says where mail leaves from, so that it is the addresses of the machine: if it is not, say with --egress")
 	}
 	if len(terms) == 0 {
 		s.note("SPF: the addresses that mail leaves from are not known: name them with --egress, or a next hop that others run as in --egress include:_spf.example.net")

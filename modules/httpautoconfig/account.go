@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
@@ -45,7 +44,7 @@ func (h *Handler) account(w http.ResponseWriter, asciiDomain string) (*account, 
 		}
 	}
 	if len(a.outgoing) == 0 {
-		h.log.Debug("the server listens on no TCP port; add smtp to say where clients reach it", zap.String("server", h.Server))
+		h.warn("the server listens on no TCP port, so that mail programs are told nothing; add smtp to say where they reach it")
 		return nil, errNoWord
 	}
 	return a, nil

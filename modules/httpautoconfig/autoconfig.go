@@ -57,7 +57,7 @@ type Handler struct {
 	log          *zap.Logger
 	domains      []mailaddr.DomainPattern
 	certificates func(host string) []certmagic.Certificate
-	unsigned     sync.Once // of the warning
+	warned       sync.Map // texts that were logged
 }
 
 // CaddyModule returns the Caddy module information.
@@ -127,6 +127,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.serveMobileconfig(w, r)
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// warn logs what the operator has to see to, once for each configuration: strangers ask as often as they like.
+func (h *Handler) warn(text string) {
+	if _, before := h.warned.LoadOrStore(text, true); !before {
+		h.log.Warn(text, zap.String("server", h.Server))
+	}
 }
 
 // answers tells whether addresses of the domain are.

@@ -87,7 +87,8 @@ func (h *Handler) serveAutodiscover(w http.ResponseWriter, r *http.Request) erro
 		return refuseAutodiscover(w, http.StatusOK, codeNoProvider)
 	case err != nil:
 		return err
-	case !a.passwords(): // Outlook knows no other mechanism of ours
+	case !a.passwords():
+		h.warn("Outlook cannot log in by any mechanism that the server offers: it knows PLAIN and LOGIN")
 		return refuseAutodiscover(w, http.StatusOK, codeNoProvider)
 	}
 	response := &outlookResponse{DisplayName: address.String(), AccountType: "email", Action: "settings"}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 	"howett.net/plist"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
@@ -75,6 +74,7 @@ func (h *Handler) serveMobileconfig(w http.ResponseWriter, r *http.Request) erro
 	}
 	p, err := a.profile(address, h.login(address))
 	if err != nil {
+		h.warn("an iPhone or Mac asks for a profile, which needs imap or pop3, and PLAIN, LOGIN or DIGEST-MD5")
 		return err
 	}
 	text, err := plist.MarshalIndent(p, plist.XMLFormat, "\t")
@@ -83,9 +83,7 @@ func (h *Handler) serveMobileconfig(w http.ResponseWriter, r *http.Request) erro
 	}
 	body, err := h.sign(r, text)
 	if errors.Is(err, errNoCertificate) { // TLS ends before this Caddy
-		h.unsigned.Do(func() {
-			h.log.Warn("there is no certificate for the site that could sign; profiles are not signed", zap.String("host", r.Host))
-		})
+		h.warn("there is no certificate for the site that could sign; profiles are not signed")
 		body, err = text, nil
 	}
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/smallstep/pkcs7"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"howett.net/plist"
 )
 
@@ -88,5 +90,19 @@ func TestSigned(t *testing.T) {
 	}
 	if len(asked) == 0 || asked[0] != "autoconfig.example.org" {
 		t.Error(asked)
+	}
+}
+
+// Where there is no certificate the profile is not signed. The operator is told once, however often strangers ask.
+func TestUnsigned(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	h := site(t, msa, func(h *Handler) { h.log = zap.New(core) })
+	for range 3 {
+		if status, text := get(h, profileURL+"alice@example.org"); status != 200 || !strings.HasPrefix(text, "<?xml") {
+			t.Error(status, text)
+		}
+	}
+	if all := logs.All(); len(all) != 1 || !strings.Contains(all[0].Message, "not signed") {
+		t.Errorf("%+v", all)
 	}
 }

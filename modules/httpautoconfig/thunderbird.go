@@ -60,6 +60,7 @@ func (h *Handler) serveThunderbird(w http.ResponseWriter, r *http.Request) error
 	}
 	words := a.authentication()
 	if len(words) == 0 {
+		h.warn("mail programs that read Thunderbird's format cannot log in by any mechanism that the server offers")
 		return errNoWord
 	}
 	username := "%EMAILADDRESS%"

@@ -4,27 +4,36 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"net"
 	"net/http"
+	"net/netip"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 )
 
 // serveDNS says what records in DNS are made of.
 func serveDNS(w http.ResponseWriter, r *http.Request) error {
-	answer, err := withApp(r.Context(), func(ctx context.Context, p *Part) (answer adminapi.DNS, _ error) {
+	return answerJSON(w, r, func(ctx context.Context, p *Part) (answer adminapi.DNS, _ error) {
 		ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 		defer cancel()
 		for i := range p.Servers {
 			answer.Servers = append(answer.Servers, p.Servers[i].dns(ctx))
 		}
+		answer.Machine = publicAddresses()
 		return answer, nil
 	})
-	if err != nil {
-		return err
+}
+
+// publicAddresses are those of this machine that others can see.
+func publicAddresses() (all []netip.Addr) {
+	own, _ := net.InterfaceAddrs()
+	for _, a := range own {
+		p, err := netip.ParsePrefix(a.String())
+		if ip := p.Addr().Unmap(); err == nil && ip.IsGlobalUnicast() && !ip.IsPrivate() {
+			all = append(all, ip)
+		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(answer)
+	return all
 }
 
 func (s *Server) dns(ctx context.Context) adminapi.DNSServer {

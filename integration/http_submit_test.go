@@ -404,3 +404,29 @@ func residentPeak(t testing.TB, pid int) (kib int) {
 	}
 	return kib
 }
+
+// What docs/http-submission.md says to type works.
+func TestHTTPSubmitPage(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	dead := freeAddress(t) // nobody listens there
+	w := startSubmitSite(t, layout{msa: "deliver relay " + dead + " {\n\t\ttls off\n\t}"})
+	w.write("message.eml", letter("x")[:len(letter("x"))-len("\r\nHello.\r\n")]+"To: bob@example.net\r\nBcc: carol@example.net\r\n\r\nHello.\r\n")
+	w.write(".curlrc", "silent\nshow-error\ncacert = "+w.root()+"\nresolve = "+submitName+":"+port(w.https)+":127.0.0.1\n")
+	id := ""
+	blocks := fenced(t, "../docs/http-submission.md", "sh")
+	for _, block := range blocks {
+		script := strings.NewReplacer("https://mail.example.org/", "https://"+submitName+":"+port(w.https)+"/", "--user alice@example.org", "--user "+alice).Replace(block)
+		cmd := exec.Command("sh", "-e", "-c", script)
+		cmd.Dir, cmd.Env = w.dir, append(os.Environ(), "CURL_HOME="+w.dir, "HOME="+w.dir, "ID="+id)
+		out, err := cmd.CombinedOutput()
+		var a answer
+		if err != nil || json.Unmarshal(out, &a) != nil || a.ID == "" {
+			t.Fatalf("%v:\n%s\n%s", err, script, out)
+		}
+		id = a.ID
+	}
+	if len(blocks) != 5 {
+		t.Errorf("%d commands", len(blocks))
+	}
+}

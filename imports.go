@@ -15,6 +15,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/authstatic"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdauth"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmddns"
+	_ "github.com/caddy-msa/caddy-msa/modules/cmddoctor"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdhealth"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdqueue"
 	_ "github.com/caddy-msa/caddy-msa/modules/cmdsend"

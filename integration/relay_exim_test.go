@@ -68,19 +68,15 @@ plain:
   server_set_id = $auth2
 `
 
-// Exim as the next hop: over STARTTLS and AUTH, unaltered, with DSN parameters; what it refuses comes
-// back; stopped and killed within a transaction, everything arrives.
-func TestRelayExim(t *testing.T) {
+// newExim is Exim with a certificate and a configuration, in which $D is its directory, to be run.
+func newExim(t *testing.T, conf string) *daemon {
+	t.Helper()
 	needRoot(t)
 	program := need(t, "exim")
 	if _, err := user.Lookup("Debian-exim"); err != nil {
 		installed.Lack(t, "exim4-daemon-light (unpacked by .ci/run)", err)
 	}
-	address := freeAddress(t)
-	d := newDaemon(t, map[string]string{"mail/.keep": "", "spool/.keep": "", "log/.keep": ""}, program, "-C", "$D/conf", "-bdf", "-q1s")
-	for _, dir := range []string{"conf"} {
-		d.write(dir, string(bytes.ReplaceAll([]byte(eximConf), []byte("$PORT"), []byte(port(address)))))
-	}
+	d := newDaemon(t, map[string]string{"mail/.keep": "", "spool/.keep": "", "log/.keep": "", "conf": conf}, program, "-C", "$D/conf", "-bdf", "-q1s")
 	selfSigned(t, postfixName, filepath.Join(d.dir, "cert.pem"), filepath.Join(d.dir, "key.pem"))
 	mail, err := user.Lookup("mail")
 	if err != nil {
@@ -92,6 +88,14 @@ func TestRelayExim(t *testing.T) {
 		}
 	}
 	t.Setenv("LD_LIBRARY_PATH", eximDir+"/usr/lib/x86_64-linux-gnu:"+os.Getenv("LD_LIBRARY_PATH"))
+	return d
+}
+
+// Exim as the next hop: over STARTTLS and AUTH, unaltered, with DSN parameters; what it refuses comes
+// back; stopped and killed within a transaction, everything arrives.
+func TestRelayExim(t *testing.T) {
+	address := freeAddress(t)
+	d := newExim(t, strings.ReplaceAll(eximConf, "$PORT", port(address)))
 	d.serves = listening(address)
 	d.run()
 	t.Cleanup(func() {

@@ -16,7 +16,7 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 	}
 	calling(ctx, "admin.api.msa", "request")
 	part = &admin.Part{Log: app.log, Store: app.delivery.store.admin(), ShowContent: app.Queue.ShowContent, OpenSpool: app.openSpool,
-		Notifiers: notifierStatus, Journal: app.Journal.limits(),
+		SpoolModule: app.spool, Left: app.left, Notifiers: notifierStatus, Journal: app.Journal.limits(),
 		InForce: app.inForce,
 		Tallies: admin.Tallies{Rates: &rates, Refusals: &refusals},
 		Held: func(e *queue.Entry, reason, by string) {
@@ -35,6 +35,7 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 		for _, b := range srv.Auth.backends {
 			s.Backends = append(s.Backends, admin.Backend{ID: b.id, Module: b.module, Reload: b.reload})
 		}
+		s.Patient = srv.patient
 		part.Servers = append(part.Servers, s)
 	}
 	return ctx, part, leave, true

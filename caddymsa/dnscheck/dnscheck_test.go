@@ -139,6 +139,18 @@ func TestMTASTS(t *testing.T) {
 	}
 }
 
+type nowhere struct{}
+
+func (nowhere) RoundTrip(*http.Request) (*http.Response, error) { return nil, ErrNotFound }
+
+// A page whose host has no address is not the lack of a policy.
+func TestMTASTSWithoutHost(t *testing.T) {
+	r := resolver(t, `_mta-sts.a.example. TXT "v=STSv1; id=1"`)
+	if _, err := r.MTASTS(t.Context(), "a.example", &http.Client{Transport: nowhere{}}); err == nil || errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("version: STSv1\nmode: enforce\nmx: a\nmax_age: 1\n", "v=DKIM1; k=rsa; p=MTIz")
 	f.Fuzz(func(_ *testing.T, policy, record string) {

@@ -48,7 +48,10 @@ func (r *Resolver) MTASTS(ctx context.Context, domain string, client *http.Clien
 		return nil, fmt.Errorf("TXT of _mta-sts.%s: %q has no id", domain, found[0])
 	}
 	url := "https://mta-sts." + domain + "/.well-known/mta-sts.txt"
-	if err := p.fetch(ctx, client, url); err != nil {
+	switch err := p.fetch(ctx, client, url); {
+	case errors.Is(err, ErrNotFound): // which would say that there is no policy
+		return nil, fmt.Errorf("%s: mta-sts.%s has no address", url, domain)
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
 	return p, nil

@@ -38,6 +38,7 @@ func init() {
 //	POST /msa/guess-actions/lift       lifts a block
 //	GET  /msa/health                   says whether messages can be accepted, and why not
 //	GET  /msa/spool/check              reads the whole spool, and says what is not whole
+//	POST /msa/doctor                   says what is wrong, and what to do about it
 //	POST /msa/spool/move               takes messages from one spool to another
 //
 // There are no passwords in what it answers.
@@ -53,6 +54,7 @@ func (API) Routes() []caddy.AdminRoute {
 	routes := []caddy.AdminRoute{
 		{Pattern: "/msa/reload/auth", Handler: post(reloadAuth)},
 		{Pattern: "/msa/auth/test", Handler: post(testAuth)},
+		{Pattern: "/msa/doctor", Handler: post(examine)},
 		{Pattern: "/msa/queue", Handler: get(serveQueue)},
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
 		{Pattern: "/msa/history", Handler: get(serveHistory)},

@@ -45,6 +45,9 @@ type Part struct {
 	InForce func() (*adminapi.Servers, error)
 	// Tallies are what happened lately.
 	Tallies Tallies
+	// SpoolModule is what has opened the Store, and Left are spools that nobody has open, with messages in them perhaps.
+	SpoolModule any
+	Left        func() []string
 	// Held is told of a message that the operator has put on hold.
 	Held func(e *queue.Entry, reason, by string)
 }
@@ -89,6 +92,23 @@ type Server struct {
 	KeepsKey       bool                 // when its certificate is renewed
 	Gate           *gate.Gate
 	Throttle       *gate.Throttle
+	Patient        func() Patient
+}
+
+// Patient is what the doctor looks at of a server.
+type Patient struct {
+	Modules     []Examined // beside the backends
+	MessageSize int64
+	Connections int
+	Keys        []string       // files of the certificates' keys
+	Proxies     []netip.Prefix // that may say who their clients are
+	Behind      bool           // this machine is one of them
+}
+
+// Examined is a module, and how findings name it.
+type Examined struct {
+	Subject string
+	Module  any
 }
 
 // Backend is an auth backend.

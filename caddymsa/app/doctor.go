@@ -1,0 +1,75 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/admin"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/ledger"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// patient is what the doctor looks at of a server.
+func (srv *Server) patient() admin.Patient {
+	p := admin.Patient{MessageSize: srv.Limits.MessageSize, Connections: srv.Limits.Connections, Proxies: srv.balancers(),
+		Behind: srv.isBalancer(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})}
+	add := func(what string, module any) {
+		p.Modules = append(p.Modules, admin.Examined{Subject: fmt.Sprintf("server %s: %s", srv.name, what), Module: module})
+	}
+	for _, r := range srv.allRoutes() {
+		add("route "+r.name, plainSink(r.sink))
+	}
+	for _, c := range srv.Copies {
+		add("copy "+c.route.name, plainSink(c.route.sink))
+	}
+	for _, c := range srv.Policies {
+		if _, ok := c.module.(caddymsa.Examiner); ok { // most depend on nothing
+			add("policy "+c.name, c.module)
+		}
+	}
+	for _, f := range srv.Certificates {
+		if key, err := conf.Expand(f.Key); err == nil {
+			p.Keys = append(p.Keys, key)
+		}
+	}
+	return p
+}
+
+// plainSink is a sink without what we put around it.
+func plainSink(s queue.Sink) queue.Sink {
+	for {
+		switch wrapped := s.(type) {
+		case *mappedSink:
+			s = wrapped.sink
+		case *readdressed:
+			s = wrapped.sink
+		default:
+			return s
+		}
+	}
+}
+
+// balancers are the networks that may say who their clients are.
+func (srv *Server) balancers() (all []netip.Prefix) {
+	for _, w := range srv.wrappers {
+		if w.proxy != nil {
+			all = append(all, w.proxy.allow...)
+		}
+	}
+	return all
+}
+
+// left are spools that were left with messages, and that nobody has open.
+func (app *App) left() (keys []string) {
+	for _, key := range ledger.Remembered() {
+		if s, leave := joinStore(key); s != nil {
+			leave()
+			continue
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}

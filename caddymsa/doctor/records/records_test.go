@@ -1,0 +1,126 @@
+package records
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
+	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck/dnstest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
+)
+
+const key = "v=DKIM1; k=ed25519; p=MTIz"
+
+// right are the records of a domain that has all as it should be.
+var right = map[string]string{
+	"host": "msa.example.org. A 192.0.2.1", "submissions": "_submissions._tcp.example.org. SRV 0 1 465 MSA.example.org.", "submission": "_submission._tcp.example.org. SRV 0 1 587 msa.example.org.",
+	"dkim": `s1._domainkey.example.org. TXT "` + key + `"`, "spf": `example.org. TXT "v=spf1 ip4:192.0.2.0/24 -all"`, "mx": "example.org. MX 10 mx.example.org.", "sts": `_mta-sts.example.org. TXT "v=STSv1; id=1"`,
+}
+
+type policy string
+
+func (p policy) RoundTrip(*http.Request) (*http.Response, error) {
+	if p == "" {
+		return nil, errors.New("connection refused")
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
+}
+
+const enforce = policy("version: STSv1\nmode: enforce\nmx: mx.example.org\nmax_age: 86400\n")
+
+// zone has the right records, but for one.
+func zone(t *testing.T, name string, instead ...string) *Zone {
+	t.Helper()
+	records := instead
+	for n, r := range right {
+		if n != name {
+			records = append(records, r)
+		}
+	}
+	resolver, err := dnscheck.New(dnstest.Serve(t, records...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Zone{Resolver: resolver, Hostname: "msa.example.org", Ports: []Port{{587, false}, {465, true}}, Domains: []string{"example.org"}, Keys: []Key{{"example.org", "s1", key}},
+		Egress: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Web: &http.Client{Transport: enforce}}
+}
+
+func TestFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		record  string
+		instead []string
+		change  func(*Zone)
+		check   string
+		level   doctor.Level
+		text    string
+	}{
+		"no address":        {"host", nil, nil, "dns", doctor.Wrong, "has no address"},
+		"no domain":         {"", nil, func(z *Zone) { z.Domains = nil }, "dns", doctor.Skipped, "no domain is known"},
+		"no SRV":            {"submissions", nil, nil, "srv", doctor.Warn, "do not find the server"},
+		"SRV elsewhere":     {"submission", []string{"_submission._tcp.example.org. SRV 0 1 587 old.example.org."}, nil, "srv", doctor.Wrong, "to old.example.org, port 587"},
+		"SRV's port":        {"submissions", []string{"_submissions._tcp.example.org. SRV 0 1 4650 msa.example.org."}, nil, "srv", doctor.Wrong, "port 4650"},
+		"SRV of no port":    {"", nil, func(z *Zone) { z.Ports = z.Ports[:1] }, "srv", doctor.Wrong, "port 465"},
+		"no DKIM record":    {"dkim", nil, nil, "dkim", doctor.Wrong, "there is no such record"},
+		"another DKIM key":  {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=NDU2"`}, nil, "dkim", doctor.Wrong, "another key"},
+		"DKIM key revoked":  {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p="`}, nil, "dkim", doctor.Wrong, "was revoked"},
+		"two DKIM records":  {"", []string{`s1._domainkey.example.org. TXT "v=DKIM1; p=NDU2"`}, nil, "dkim", doctor.Wrong, "there are 2 records"},
+		"no DKIM at all":    {"dkim", []string{`s1._domainkey.example.org. TXT "hello"`}, nil, "dkim", doctor.Wrong, "not a DKIM record"},
+		"no SPF":            {"spf", nil, nil, "spf", doctor.Warn, "no SPF record"},
+		"two SPF":           {"", []string{`example.org. TXT "v=spf1 -all"`}, nil, "spf", doctor.Wrong, "there are 2 records"},
+		"SPF fails":         {"spf", []string{`example.org. TXT "v=spf1 ip4:198.51.100.1 -all"`}, nil, "spf", doctor.Wrong, "from 192.0.2.7"},
+		"SPF softly":        {"spf", []string{`example.org. TXT "v=spf1 ~all"`}, nil, "spf", doctor.Warn, "does not allow 192.0.2.7 (softfail)"},
+		"SPF is wrong":      {"spf", []string{`example.org. TXT "v=spf1 nonsense"`}, nil, "spf", doctor.Wrong, "cannot evaluate"},
+		"egress unknown":    {"", nil, func(z *Zone) { z.Egress = nil }, "spf", doctor.Skipped, "is not known"},
+		"no MTA-STS":        {"sts", nil, nil, "mta-sts", doctor.Skipped, "there is no policy"},
+		"MTA-STS, no page":  {"", nil, func(z *Zone) { z.Web.Transport = policy("") }, "mta-sts", doctor.Wrong, "connection refused"},
+		"MTA-STS's MX":      {"mx", []string{"example.org. MX 10 new.example.org."}, nil, "mta-sts", doctor.Wrong, "new.example.org"},
+		"MTA-STS's testing": {"mx", []string{"example.org. MX 10 new.example.org."}, func(z *Zone) { z.Web.Transport = policy(strings.Replace(string(enforce), "enforce", "testing", 1)) }, "mta-sts", doctor.Warn, "only tested"},
+		"DNS does not say":  {"", nil, func(z *Zone) { z.Domains = []string{"example.broken"} }, "spf", doctor.Warn, "SERVFAIL"},
+	} {
+		z := zone(t, c.record, c.instead...)
+		if c.change != nil {
+			c.change(z)
+		}
+		found := doctor.Run(t.Context(), z.Checks()...)
+		if !slices.ContainsFunc(found, func(f doctor.Finding) bool {
+			return f.Check == c.check && f.Level == c.level && strings.Contains(f.Text, c.text)
+		}) {
+			t.Errorf("%s: no %s %s: %q in %+v", name, c.level, c.check, c.text, found)
+		}
+		for _, f := range found {
+			if f.Level != doctor.OK && f.Remedy == "" {
+				t.Errorf("%s: no remedy: %+v", name, f)
+			}
+		}
+	}
+}
+
+func TestRight(t *testing.T) {
+	for _, f := range doctor.Run(t.Context(), zone(t, "").Checks()...) {
+		if f.Level != doctor.OK {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// Policies are fetched from where the resolver says.
+func TestDial(t *testing.T) {
+	z := zone(t, "", "mta-sts.example.org. A 127.0.0.1")
+	z.Web = nil
+	z.Checks()
+	conn, err := z.dial(t.Context(), "tcp", "mta-sts.example.org:1")
+	if err == nil {
+		_ = conn.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Error(err)
+	}
+	if _, err := z.dial(t.Context(), "tcp", "nowhere.example.org:1"); !errors.Is(err, dnscheck.ErrNotFound) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,61 @@
+package cmddoctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
+)
+
+// result is what --json prints.
+type result struct {
+	Worst    doctor.Level     `json:"worst"`
+	Findings []doctor.Finding `json:"findings"`
+}
+
+// report prints what was found, and returns an error if something is wrong.
+func (o *options) report(w io.Writer, found []doctor.Finding) error {
+	if o.json {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(result{doctor.Worst(found), append([]doctor.Finding{}, found...)}); err != nil {
+			return err
+		}
+	} else if err := o.list(w, found); err != nil {
+		return err
+	}
+	if wrong := doctor.Count(found, doctor.Wrong); wrong > 0 {
+		return fmt.Errorf("wrong: %d", wrong)
+	}
+	return nil
+}
+
+// list prints findings as lines, in order; what there is to do below each.
+func (o *options) list(w io.Writer, found []doctor.Finding) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range found {
+		if o.quiet && doctor.Compare(f.Level, doctor.Warn) < 0 {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", f.Level, terminal.Line(f.Check), terminal.Line(about(f)))
+		if f.Remedy != "" {
+			fmt.Fprintf(t, "\t\t-> %s\n", terminal.Line(f.Remedy))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d ok, %d skipped, %d to look at, %d wrong\n", doctor.Count(found, doctor.OK), doctor.Count(found, doctor.Skipped),
+		doctor.Count(found, doctor.Warn), doctor.Count(found, doctor.Wrong))
+	return err
+}
+
+func about(f doctor.Finding) string {
+	if f.Subject == "" {
+		return f.Text
+	}
+	return f.Subject + ": " + f.Text
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/admin"
@@ -14,8 +15,7 @@ import (
 
 // patient is what the doctor looks at of a server.
 func (srv *Server) patient() admin.Patient {
-	p := admin.Patient{MessageSize: srv.Limits.MessageSize, Connections: srv.Limits.Connections, Proxies: srv.balancers(),
-		Behind: srv.isBalancer(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})}
+	p := admin.Patient{MessageSize: srv.Limits.MessageSize, Connections: srv.Limits.Connections, Proxies: srv.balancers(), Behind: srv.believesThisMachine()}
 	add := func(what string, module any) {
 		p.Modules = append(p.Modules, admin.Examined{Subject: fmt.Sprintf("server %s: %s", srv.name, what), Module: module})
 	}
@@ -60,6 +60,12 @@ func (srv *Server) balancers() (all []netip.Prefix) {
 		}
 	}
 	return all
+}
+
+// believesThisMachine tells whether a client on this machine is taken for a balancer.
+func (srv *Server) believesThisMachine() bool {
+	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	return slices.ContainsFunc(srv.wrappers, func(w wrapper) bool { return w.proxy != nil && w.proxy.trusts(loopback) })
 }
 
 // left are spools that were left with messages, and that nobody has open.

@@ -2,11 +2,13 @@ package integration
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
@@ -60,7 +63,7 @@ func startConsole(t *testing.T, settings string) *console {
 		t.Fatal(err)
 	}
 	c.writeUsers("")
-	c.write("Caddyfile", c.caddyfile(layout{msa: `
+	c.write("Caddyfile", c.caddyfile(layout{auth: "auth {\n\t\tthrottle {\n\t\t\tfailures 3\n\t\t\tdelay 1ms\n\t\t}\n\t\tfile $DIR/users.passwd\n\t}", msa: `
 	@down recipient_domain down.example
 	deliver @down relay 127.0.0.1:9 {
 		tls off
@@ -374,5 +377,46 @@ func TestConsoleStream(t *testing.T) {
 	}
 	if err := lines.Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Debian's Chromium goes through every page, light and dark, narrow and wide, and through every action, with JavaScript and without.
+// CONSOLE_SHOTS is a directory that keeps the screenshots.
+func TestConsoleBrowser(t *testing.T) {
+	t.Parallel()
+	chromium, node := need(t, "chromium"), need(t, "axe")
+	c := startConsole(t, "actions\ncontent")
+	ids := c.seed()
+	c.guess(3)
+	for _, to := range []string{"plain-busy-1", "plain-busy-2"} {
+		c.mustSend(c.tlsConfig(), "alice@example.org", "alice@example.org", to+"@example.net", letter("for who has no JavaScript"))
+	}
+	shots := os.Getenv("CONSOLE_SHOTS")
+	if shots == "" {
+		shots = t.TempDir()
+	}
+	known, err := json.Marshal(ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(node, filepath.Join("clients", "console.js"), c.site, shots, string(known))
+	cmd.Env = append(os.Environ(), installed.NPMPath, "CHROMIUM="+chromium, "HOME="+c.dir)
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// guess has a stranger try passwords until its network is blocked for a user.
+func (c *console) guess(times int) {
+	c.t.Helper()
+	for range times {
+		talk, err := connect("tcp", c.implicit, c.tlsConfig())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		_ = all(func() error { return talk.do("250", "EHLO bot.example.com") }, func() error { return talk.login("carol@example.org", "123456") })
+		talk.close()
 	}
 }

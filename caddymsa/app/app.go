@@ -51,6 +51,7 @@ type App struct {
 
 	log        *zap.Logger
 	events     *events
+	loaded     json.RawMessage // as it was loaded, with its secrets
 	started    bool
 	ctx        caddy.Context
 	generation *generation
@@ -79,6 +80,9 @@ func (app *App) Provision(ctx caddy.Context) (err error) {
 		}
 	}()
 	app.ctx, app.log = ctx, terminal.Logger(ctx.Logger())
+	if app.loaded, err = json.Marshal(app); err != nil { // before modules are loaded, which forget their JSON
+		return err
+	}
 	app.generation = newGeneration()
 	if len(app.Servers) == 0 {
 		return fmt.Errorf("servers: at least one is required")

@@ -2,6 +2,7 @@
 package cmdsend
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/dialogue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
 )
 
@@ -58,7 +61,7 @@ Exit code: 0 when the server took the message, 1 when anything went wrong.`,
 			if err != nil {
 				return err
 			}
-			return send(&o, message, cmd.OutOrStdout())
+			return o.send(message, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()
@@ -143,4 +146,35 @@ func (o *options) message(stdin io.Reader, now time.Time) ([]byte, error) {
 		s += "\r\n"
 	}
 	return []byte(s), err
+}
+
+// send submits the message and prints what is said.
+func (o *options) send(message []byte, out io.Writer) error {
+	config, err := o.tlsConfig()
+	if err != nil {
+		return err
+	}
+	nc, err := net.DialTimeout("tcp", o.server, o.timeout)
+	if err != nil {
+		return err
+	}
+	client := dialogue.Client{TLS: config, Implicit: o.mode == "implicit", Helo: o.helo, Host: o.serverName, Timeout: o.timeout, User: o.user, Password: o.password, Token: o.token,
+		Certificate: o.cert != "", Mechanism: o.mechanism, Realm: o.realm, From: o.from, To: o.to}
+	return client.Send(nc, message, out)
+}
+
+func (o *options) tlsConfig() (*tls.Config, error) {
+	if (o.cert == "") != (o.key == "") {
+		return nil, errors.New("--cert and --key go together")
+	}
+	client := conf.TLSClient{ServerName: o.serverName, ClientCertificate: o.cert, ClientKey: o.key}
+	if o.ca != "" {
+		client.CA = []string{o.ca}
+	}
+	config, err := client.Config()
+	if err != nil {
+		return nil, err
+	}
+	config.InsecureSkipVerify = o.insecure // the operator's wish
+	return config, nil
 }

@@ -60,6 +60,9 @@ func init() {
 		{Name: "", Title: "Now", load: loadNow},
 		{Name: "messages", Title: "Messages", load: loadMessages, act: actOnMessages},
 		{Name: "lanes", Title: "Lanes", load: loadLanes, act: actOnLane},
+		{Name: "guesses", Title: "Guesses", load: loadGuesses, act: liftBlock},
+		{Name: "config", Title: "Configuration", load: loadConfig},
+		{Name: "try", Title: "Try", load: loadTry, act: try},
 	} {
 		add(p, true)
 	}

@@ -34,6 +34,7 @@ func init() {
 //	GET  /msa/dns                      says what records in DNS are made of
 //	GET  /msa/now                      says how it goes: rates, spools, certificates
 //	GET  /msa/servers                  tells the configuration in force, without its secrets
+//	POST /msa/try/message              submits a test message, and says what both sides said
 //	GET  /msa/guesses                  says who was refused lately, and who is blocked
 //	POST /msa/guess-actions/lift       lifts a block
 //	GET  /msa/health                   says whether messages can be accepted, and why not
@@ -63,6 +64,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/lanes", Handler: get(serveLanes)},
 		{Pattern: "/msa/notify", Handler: get(serveNotify)},
 		{Pattern: "/msa/dns", Handler: get(serveDNS)},
+		{Pattern: "/msa/try/message", Handler: post(tryMessage)},
 		{Pattern: "/msa/servers", Handler: get(serveServers)},
 		{Pattern: "/msa/now", Handler: get(serveNow)},
 		{Pattern: "/msa/guesses", Handler: get(serveGuesses)},

@@ -1,4 +1,5 @@
-package cmdsend
+// Package dialogue submits a message as a client does, and tells what both sides say.
+package dialogue
 
 import (
 	"crypto/tls"
@@ -13,34 +14,43 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
-// dialogue is a connection whose lines are printed as they go by.
+// Client is who submits.
+type Client struct {
+	TLS      *tls.Config
+	Implicit bool   // TLS from the first byte; else STARTTLS
+	Helo     string // the name to give in EHLO
+	Host     string // the server's name, for DIGEST-MD5
+	Timeout  time.Duration
+
+	User, Password, Token string
+	Certificate           bool   // TLS has one to log in with
+	Mechanism             string // empty: the best that both sides know
+	Realm                 string // for DIGEST-MD5; empty: the first offered
+
+	From string
+	To   []string
+}
+
+// dialogue is a connection whose lines are told as they go by.
 type dialogue struct {
-	o    *options
+	o    *Client
 	out  io.Writer
 	nc   net.Conn
 	text *textproto.Conn
 	auth []string // mechanisms that the server offers
 }
 
-// send submits message and prints what is said.
-func send(o *options, message []byte, out io.Writer) error {
-	config, err := o.tlsConfig()
-	if err != nil {
-		return err
-	}
-	nc, err := net.DialTimeout("tcp", o.server, o.timeout)
-	if err != nil {
-		return err
-	}
+// Send submits a message over a connection, which it closes, and writes what is said, a line each: "C: ...", "S: ..." and, of
+// TLS, "-- ...". Passwords are not among it.
+func (o *Client) Send(nc net.Conn, message []byte, out io.Writer) error {
 	d := &dialogue{o: o, out: out}
 	defer func() { d.nc.Close() }()
 	d.use(nc)
-	if o.mode == "implicit" {
-		if err := d.handshake(config); err != nil {
+	if o.Implicit {
+		if err := d.handshake(o.TLS); err != nil {
 			return err
 		}
 	}
@@ -50,11 +60,11 @@ func send(o *options, message []byte, out io.Writer) error {
 	if err := d.ehlo(); err != nil {
 		return err
 	}
-	if o.mode == "starttls" {
+	if !o.Implicit {
 		if _, err := d.command(220, "STARTTLS"); err != nil {
 			return err
 		}
-		if err := d.handshake(config); err != nil {
+		if err := d.handshake(o.TLS); err != nil {
 			return err
 		}
 		if err := d.ehlo(); err != nil {
@@ -69,29 +79,13 @@ func send(o *options, message []byte, out io.Writer) error {
 	return d.submit(message)
 }
 
-func (o *options) tlsConfig() (*tls.Config, error) {
-	if (o.cert == "") != (o.key == "") {
-		return nil, errors.New("--cert and --key go together")
-	}
-	client := conf.TLSClient{ServerName: o.serverName, ClientCertificate: o.cert, ClientKey: o.key}
-	if o.ca != "" {
-		client.CA = []string{o.ca}
-	}
-	config, err := client.Config()
-	if err != nil {
-		return nil, err
-	}
-	config.InsecureSkipVerify = o.insecure // the operator's wish
-	return config, nil
-}
-
 func (d *dialogue) use(nc net.Conn) {
 	d.nc, d.text = nc, textproto.NewConn(nc)
 }
 
 func (d *dialogue) handshake(config *tls.Config) error {
 	conn := tls.Client(d.nc, config)
-	_ = conn.SetDeadline(time.Now().Add(d.o.timeout))
+	_ = conn.SetDeadline(time.Now().Add(d.o.Timeout))
 	if err := conn.Handshake(); err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
@@ -115,7 +109,7 @@ func certificateNames(chain []*x509.Certificate) (names []string) {
 
 // read reads one reply and prints it. Another code than wanted is an error.
 func (d *dialogue) read(want int) (string, error) {
-	_ = d.nc.SetDeadline(time.Now().Add(d.o.timeout))
+	_ = d.nc.SetDeadline(time.Now().Add(d.o.Timeout))
 	code, text, err := d.text.ReadResponse(0)
 	var reply *textproto.Error
 	if err != nil && !errors.As(err, &reply) {
@@ -138,7 +132,7 @@ func (d *dialogue) read(want int) (string, error) {
 // command writes a line and reads its reply. What is shown of it may be less.
 func (d *dialogue) command(want int, line string, shown ...string) (string, error) {
 	fmt.Fprintf(d.out, "C: %s\n", append(shown, line)[0])
-	_ = d.nc.SetDeadline(time.Now().Add(d.o.timeout))
+	_ = d.nc.SetDeadline(time.Now().Add(d.o.Timeout))
 	if err := d.text.PrintfLine("%s", line); err != nil {
 		return "", err
 	}
@@ -146,7 +140,7 @@ func (d *dialogue) command(want int, line string, shown ...string) (string, erro
 }
 
 func (d *dialogue) ehlo() error {
-	text, err := d.command(250, "EHLO "+d.o.helo)
+	text, err := d.command(250, "EHLO "+d.o.Helo)
 	if err != nil {
 		return err
 	}
@@ -175,7 +169,7 @@ func (d *dialogue) authenticate() error {
 	}
 	for {
 		fmt.Fprintf(d.out, "C: %s\n", shown)
-		_ = d.nc.SetDeadline(time.Now().Add(d.o.timeout))
+		_ = d.nc.SetDeadline(time.Now().Add(d.o.Timeout))
 		if err := d.text.PrintfLine("%s", line); err != nil {
 			return err
 		}
@@ -224,10 +218,10 @@ func (d *dialogue) challenge() ([]byte, error) {
 
 // submit runs the transaction and says goodbye.
 func (d *dialogue) submit(message []byte) error {
-	if _, err := d.command(250, "MAIL FROM:<"+d.o.from+">"); err != nil {
+	if _, err := d.command(250, "MAIL FROM:<"+d.o.From+">"); err != nil {
 		return err
 	}
-	for _, to := range d.o.to {
+	for _, to := range d.o.To {
 		if _, err := d.command(250, "RCPT TO:<"+to+">"); err != nil {
 			return err
 		}

@@ -297,14 +297,14 @@ func TestConsoleActions(t *testing.T) {
 	}
 	act("lanes", url.Values{"do": {"pause nowhere"}}, "nowhere")
 	// What cannot be undone is asked about first, with how many they are.
-	if ask := act("messages", url.Values{"do": {"bounce"}, "id": {down}}, "bounce: 1 message?"); !strings.Contains(ask, `name="sure" value="1"`) {
+	if ask := act("messages", url.Values{"do": {"bounce"}, "id": {down}}, "Bounce 1 message?"); !strings.Contains(ask, `name="sure" value="1"`) {
 		t.Error(ask)
 	}
 	if s := state(down); !strings.Contains(s, `"state":"queued"`) {
 		t.Error("it was not sure:", s)
 	}
 	act("messages", url.Values{"do": {"bounce"}, "id": {down}, "sure": {"1"}, "reason": {"the domain is gone"}}, "1 message bounced.")
-	act("messages", url.Values{"do": {"delete"}, "all": {"1"}, "q": {"to:busy"}}, "delete: 1 message?")
+	act("messages", url.Values{"do": {"delete"}, "all": {"1"}, "q": {"to:busy"}}, "Delete 1 message?")
 	second := c.mustSend(c.tlsConfig(), "alice@example.org", "alice@example.org", "busy2@example.net", letter("second"))
 	act("messages", url.Values{"do": {"delete"}, "all": {"1"}, "q": {"to:busy"}, "sure": {"1"}}, "They are more than before")
 	act("messages", url.Values{"do": {"delete"}, "all": {"1"}, "q": {"to:busy"}, "sure": {"1"}, "until": {busy}}, "1 message deleted.")

@@ -26,8 +26,8 @@ var verbs = []verb{
 	{"release", "released", ""},
 	{"retry", "tried again", ""},
 	{"reroute", "rerouted", ""},
-	{"bounce", "bounced", "They are given up, and their senders are told, with your reason."},
-	{"delete", "deleted", "They are gone for good, and nobody is told."},
+	{"bounce", "bounced", "What was not delivered yet is given up, and the sender is told, with your reason."},
+	{"delete", "deleted", "What was not delivered yet is gone for good, and nobody is told."},
 }
 
 // question is asked before something is done that cannot be undone, or that is done with many.

@@ -52,9 +52,9 @@ func loadGuesses(v *visit) (any, error) {
 	}
 	p := &guessesPage{Blocks: answer.Blocks, All: len(rows), pager: paged(v, len(rows))}
 	p.Sums = []sums{
-		summed("Network", rows, func(r *adminapi.Refusals) string { return cmp.Or(r.Network, "local sockets") }),
-		summed("User", rows, func(r *adminapi.Refusals) string { return cmp.Or(r.User, "–") }),
-		summed("Rule", rows, func(r *adminapi.Refusals) string { return strings.TrimSpace(r.Moment + " " + r.Rule) }),
+		summed("network", rows, func(r *adminapi.Refusals) string { return cmp.Or(r.Network, "local sockets") }),
+		summed("user", rows, func(r *adminapi.Refusals) string { return cmp.Or(r.User, "–") }),
+		summed("rule", rows, func(r *adminapi.Refusals) string { return strings.TrimSpace(r.Moment + " " + r.Rule) }),
 	}
 	p.Rows = rows[p.First:p.Last]
 	return p, nil

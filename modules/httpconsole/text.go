@@ -56,7 +56,7 @@ func fromExact(s string) string {
 // functions are those of the templates.
 var functions = template.FuncMap{
 	"moment": moment, "bytes": octets, "exact": exact, "plural": plural, "lasted": lasted, "join": strings.Join, "add": func(a, b int) int { return a + b },
-	"bracket": bracket, "link": link, "orDash": func(s string) string { return cmp.Or(s, "–") }, "count": func(n int) string { return humanize.Comma(int64(n)) },
+	"path": reversePath, "capital": capital, "link": link, "orDash": func(s string) string { return cmp.Or(s, "–") }, "count": func(n int) string { return humanize.Comma(int64(n)) },
 	"lines": func(s string) []string { return strings.Split(s, "\n") }, "chip": chip,
 }
 
@@ -89,8 +89,10 @@ func lasted(d time.Duration) string {
 	return d.Round(10 * time.Millisecond).String()
 }
 
-// bracket is a path as in SMTP.
-func bracket(path string) string { return "<" + path + ">" }
+// reversePath is a sender, of which the empty one is <>.
+func reversePath(address string) string { return cmp.Or(address, "<>") }
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // link is a page with a query of names and values; empty values are left out.
 func link(page string, pairs ...string) string {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -39,6 +40,9 @@ func Config[T any](raw json.RawMessage) (any, error) {
 }
 
 var (
+	durationType      = reflect.TypeFor[conf.Duration]()
+	caddyDurationType = reflect.TypeFor[caddy.Duration]()
+
 	secretType = reflect.TypeFor[conf.Secret]()
 	rawType    = reflect.TypeFor[json.RawMessage]()
 )
@@ -52,6 +56,10 @@ func typed(v any, t reflect.Type, name string) any {
 	case string:
 		if t == secretType {
 			return secret(v)
+		}
+	case json.Number:
+		if n, err := v.Int64(); err == nil && n > 0 && (t == durationType || t == caddyDurationType) {
+			return time.Duration(n).String()
 		}
 	case map[string]any:
 		switch {

@@ -40,13 +40,14 @@ type config struct {
 	Header  map[string][]string `json:"header,omitempty"`
 	Command []string            `json:"command,omitempty"`
 	N       int64               `json:"n,omitempty"`
+	Wait    conf.Duration       `json:"wait,omitempty"`
 }
 
 // Whatever is made for a secret, is called one, or looks like one, is not shown; where it comes from is, and all else.
 func TestConfig(t *testing.T) {
 	for have, want := range map[string]string{
 		`{"things":[{"kind":"thing","key":"hunter2","inner":{"keys":["a","{env.KEY}",""]},"more":{"kind":"thing","key":"x"}}]}`: `{"things":[{"inner":{"keys":["REDACTED","{env.KEY}",""]},"key":"REDACTED","kind":"thing","more":{"key":"REDACTED","kind":"thing"}}]}`,
-		`{"things":[{"kind":"thing","deep":"x{env.KEY}"}],"n":12345678901234567}`:                                               `{"n":12345678901234567,"things":[{"deep":"REDACTED","kind":"thing"}]}`,
+		`{"things":[{"kind":"thing","deep":"x{env.KEY}"}],"n":12345678901234567,"wait":5000000000}`:                             `{"n":12345678901234567,"things":[{"deep":"REDACTED","kind":"thing"}],"wait":"5s"}`,
 		`{"named":{"thing":{"key":"x"},"other":{"key":"shown","password":"x"}},"by":{"a":{"key":"x"}}}`:                         `{"by":{"a":{"key":"REDACTED"}},"named":{"other":{"key":"shown","password":"REDACTED"},"thing":{"key":"REDACTED"}}}`,
 		`{"users":[{"name":"alice","password":"{ARGON2ID}$argon2id$..."}]}`:                                                     `{"users":[{"name":"alice","password":"REDACTED"}]}`,
 		`{"url":"postgres://msa:s3c@r:et@db.example.org/msa?password=x&sslmode=verify-full"}`:                                   `{"url":"postgres://msa:REDACTED@db.example.org/msa?password=REDACTED\u0026sslmode=verify-full"}`,

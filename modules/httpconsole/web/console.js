@@ -1,12 +1,16 @@
 // What makes the pages live. They work without it.
 "use strict";
 
-// Times are in the reader's zone; the title has them in UTC.
-const zone = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+// Times are in the reader's zone, those of today without the date; the title has the whole of them, in both.
+const day = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" }), clock = new Intl.DateTimeFormat("sv-SE", { timeStyle: "medium" });
 function localTimes(root) {
+	const today = day.format(new Date());
 	for (const t of root.querySelectorAll("time")) {
 		const at = new Date(t.dateTime);
-		if (!isNaN(at)) t.textContent = zone.format(at);
+		if (isNaN(at)) continue;
+		const whole = day.format(at) + " " + clock.format(at);
+		t.textContent = day.format(at) === today ? clock.format(at) : whole;
+		t.title = whole + " here, " + t.title;
 	}
 }
 
@@ -14,6 +18,7 @@ const live = document.getElementById("live");
 
 // swap puts in what has changed, and leaves what the reader has typed, chosen, opened and focused.
 function swap(html) {
+	waiting = undefined;
 	const fresh = new DOMParser().parseFromString(html, "text/html").body;
 	localTimes(fresh);
 	const key = e => e.name + "=" + (e.type === "checkbox" ? e.value : "");
@@ -35,8 +40,12 @@ function swap(html) {
 	if (again) again.focus({ preventScroll: true });
 }
 
-// busy tells whether the reader would be disturbed.
+// busy tells whether the reader would be disturbed: by a change under the pointer, or of what is being copied.
+let pressed = false, waiting;
+addEventListener("pointerdown", () => { pressed = true; });
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => { pressed = false; if (waiting && !busy()) swap(waiting); }, 300));
 function busy() {
+	if (pressed) return true;
 	const s = document.getSelection();
 	return s && !s.isCollapsed && live.contains(s.anchorNode);
 }
@@ -49,7 +58,7 @@ function listen() {
 	const q = new URLSearchParams(location.search);
 	q.set("of", of);
 	stream = new EventSource("events?" + q);
-	stream.onmessage = e => { if (!busy()) swap(e.data); };
+	stream.onmessage = e => { if (busy()) waiting = e.data; else swap(e.data); };
 	stream.onopen = () => document.documentElement.dataset.live = "yes";
 	stream.onerror = () => document.documentElement.dataset.live = "no";
 }

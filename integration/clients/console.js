@@ -141,8 +141,7 @@ async function act(browser, plain) {
 		await page.evaluate(() => { document.getElementById("q").value = ""; });
 		await page.type("#q", q);
 		if (plain) await press(page, "form.search button");
-		else await page.waitForFunction(q => location.search.includes(encodeURIComponent(q)), patience, q);
-		await page.waitForSelector("input[name=id]");
+		else await page.waitForFunction(() => document.querySelectorAll("input[name=id]").length === 1, patience); // what else there was is gone
 	};
 	const expect = async what => { const said = await text(page); check(said.includes(what), `${how}no "${what}" in ${said.slice(0, 900)}`); };
 	for (const [button, done] of [["hold", "1 message held."], ["release", "1 message released."], ["retry", "1 message tried again."], ["reroute", "1 message rerouted."]]) {

@@ -1,12 +1,88 @@
 package integration
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
+
+// The operator makes one by command, sees when it was last used, and revokes it, while the server runs.
+func TestAppPasswordCommand(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.write("users.passwd", "# staff\nalice@example.org:{PLAIN}secret\n")
+	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\tmechanisms PLAIN SCRAM-SHA-256\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}", msa: "\n\tdeliver discard"}))
+	s.run()
+	command := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command(binary, append(append([]string{"msa", "user"}, args...), "--address", s.admin)...)
+		out, err := cmd.Output() // without what is for people alone
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	secret := strings.TrimSpace(command("app-password", "add", "Alice@example.org", "phone", "--expires", "2999-01-01"))
+	c := s.open(t, "alice@example.org", secret)
+	if _, err := c.submit("alice@example.org", "bob@example.net", letter("app")); err != nil {
+		t.Fatal(err)
+	}
+	s.await("when it was last used", func() bool {
+		return regexp.MustCompile(`phone +2999-01-01T00:00:00Z +- +SCRAM-SHA-256 +20`).MatchString(command("show", "alice@example.org"))
+	})
+	if out := command("list"); !regexp.MustCompile(`alice@example.org +enabled +PLAIN +phone +.*/file`).MatchString(out) {
+		t.Error(out)
+	}
+	line := s.logged("a user was changed", `"app_password":"phone"`, `"action":"add-app-password"`)
+	if strings.Contains(line, secret) {
+		t.Error(line)
+	}
+	command("app-password", "revoke", "alice@example.org", "phone")
+	if err := c.do("421", "MAIL FROM:<alice@example.org>"); err != nil {
+		t.Error("revoked:", err)
+	}
+	own := s.open(t, "alice@example.org", "secret")
+	command("disable", "alice@example.org")
+	if err := own.do("421", "MAIL FROM:<alice@example.org>"); err != nil {
+		t.Error("disabled:", err)
+	}
+	if status, body := s.adminRequest("POST", "/msa/user-actions/enable", `{"user": "nobody@example.org"}`); status != 404 {
+		t.Error(status, body)
+	}
+	if status, body := s.adminRequest("GET", "/msa/user-actions/enable", ""); status != 405 {
+		t.Error(status, body)
+	}
+	if status, body := s.adminRequest("GET", "/msa/users/alice%40example.org?server=nowhere", ""); status != 404 || !strings.Contains(body, "there is no server") {
+		t.Error(status, body)
+	}
+	command("enable", "alice@example.org")
+	if code := s.authAs("alice@example.org", "secret"); code != "235" {
+		t.Error(code)
+	}
+	if text, err := os.ReadFile(filepath.Join(s.dir, "users.passwd")); err != nil || string(text) != "# staff\nalice@example.org:{PLAIN}secret\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// open is a session of a user.
+func (s *server) open(t *testing.T, user, secret string) *talker {
+	t.Helper()
+	c, err := connect("tcp", s.implicit, s.tlsConfig())
+	if err == nil {
+		err = all(func() error { return c.do("250", "EHLO client.example.org") }, func() error { return c.login(user, secret) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+	return c
+}
 
 // A fleet of devices has a password each: the log and the journal say which was used, and one that is revoked ends its
 // sessions and no other's.
@@ -25,19 +101,7 @@ func TestAppPasswords(t *testing.T) {
 	s.write("users.passwd", "alice@example.org:::::::"+phone+tablet+" app_password=old;expires=2026-01-01;{PLAIN}old-secret\n")
 	s.write("Caddyfile", s.caddyfile(l))
 	s.run()
-	open := func(user, secret string) *talker {
-		t.Helper()
-		c, err := connect("tcp", s.implicit, s.tlsConfig())
-		if err == nil {
-			err = all(func() error { return c.do("250", "EHLO client.example.org") }, func() error { return c.login(user, secret) })
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.close)
-		return c
-	}
-	one, two := open("alice@example.org", "phone-secret"), open("alice@example.org+tablet", "tablet-secret")
+	one, two := s.open(t, "alice@example.org", "phone-secret"), s.open(t, "alice@example.org+tablet", "tablet-secret")
 	for _, c := range []*talker{one, two} {
 		if _, err := c.submit("alice@example.org", "bob@example.net", letter("app")); err != nil {
 			t.Fatal(err)

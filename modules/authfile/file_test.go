@@ -58,6 +58,19 @@ func TestAppPasswords(t *testing.T) {
 	}
 }
 
+// The operator's changes are in the file, and count at once.
+func TestUsers(t *testing.T) {
+	path := usersFile(t, "# all\nalice@example.org:{PLAIN}x\nbob@example.org:{PLAIN}secret::::::attr_a=b\ncarol@example.org:{PLAIN}x\n")
+	f, err := provision(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msatest.Users(t, f)
+	if text, err := os.ReadFile(path); err != nil || string(text) != "# all\nalice@example.org:{PLAIN}x\ncarol@example.org:{PLAIN}x\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // Attributes are whatever a line says, also in a session that is open.
 func TestAttributes(t *testing.T) {
 	path := usersFile(t, "alice:{PLAIN}secret::::::attr_per_hour=250 attr_org=acme userdb_mail=x\nbob:{PLAIN}secret\n")

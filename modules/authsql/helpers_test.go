@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,7 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 		}
 	})
 	t.Run("app passwords", func(t *testing.T) { appPasswords(t, db, s) })
+	t.Run("users", func(t *testing.T) { users(t, db, s) })
 	t.Run("changes", func(t *testing.T) {
 		before, err := s.Lookup(ctx, peer, clear)
 		if err != nil {
@@ -181,6 +183,20 @@ func appPasswords(t *testing.T, db *sql.DB, s *SQL) {
 	execute(t, db, statements...)
 	for _, cache := range []conf.Duration{0, conf.Duration(time.Hour)} {
 		msatest.AppPasswords(t, must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, AppPasswords: true, Cache: cache}))
+	}
+}
+
+// users are changed by the default statements.
+func users(t *testing.T, db *sql.DB, s *SQL) {
+	insert(t, db, s.Driver, "bob@example.org", "{PLAIN}secret", "", "", false)
+	dsn := s.DSN
+	if s.Driver == "sqlite" {
+		dsn = "file:" + (&url.URL{Path: s.DSN}).EscapedPath() + "?mode=rw"
+	}
+	msatest.Users(t, must(t, &SQL{Driver: s.Driver, DSN: dsn, Password: s.Password, AppPasswords: true, Cache: conf.Duration(time.Hour)}))
+	own := must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, Query: "SELECT username, password FROM msa_users WHERE username = {user}"})
+	if _, err := own.ChangeUser(context.Background(), msatest.AppUser, passwd.Change{Disable: true}); !errors.Is(err, caddymsa.ErrNotChangeable) || !strings.Contains(err.Error(), "statements { disable") {
+		t.Errorf("a query of one's own and no statements: %v", err)
 	}
 }
 

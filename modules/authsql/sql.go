@@ -87,6 +87,11 @@ type SQL struct {
 	// app_*: users may log in with name+label.
 	AppPasswords bool `json:"app_passwords,omitempty"`
 
+	// Statements change users, by what they do: list, disable, enable, delete, rename, add_app_password and revoke_app_password. {user} is the name
+	// as it is stored, {to}, {label}, {password}, {expires} and {allow_nets} what is new, {after} the name that a list begins after. Several are
+	// one transaction. Default: those of the tables of the documentation, with the default query; else there are none.
+	Statements map[string][]string `json:"statements,omitempty"`
+
 	// Timeout of a question, and of making a connection. Default 5s.
 	Timeout conf.Duration `json:"timeout,omitempty"`
 
@@ -106,8 +111,9 @@ type SQL struct {
 
 	*tableauth.Remote `json:"-"`
 
-	key *options // of the source, if this holds one
-	log *zap.Logger
+	keeper *keeper
+	key    *options // of the source, if this holds one
+	log    *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -133,6 +139,9 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	}
 	s.key = &o
 	src := pooled.(*source)
+	if s.keeper, err = s.newKeeper(src); err != nil {
+		return err
+	}
 	if s.Password == "" && src.db.Literal(s.DSN) {
 		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
@@ -214,6 +223,9 @@ func (s *SQL) Cleanup() error {
 //		password    <password>
 //		query       <query>
 //		app_passwords
+//		statements {
+//			<what> <statement>
+//		}
 //		timeout     <duration>
 //		concurrency <number>
 //		cache       <duration>|off
@@ -232,6 +244,7 @@ func (s *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		conf.Value("password", &s.Password),
 		conf.Text("query", &s.Query),
 		conf.Flag("app_passwords", &s.AppPasswords),
+		conf.Sub("statements", s.statementSettings()...),
 		conf.Value("timeout", &s.Timeout),
 		conf.Count("concurrency", &s.Concurrency),
 		conf.DurationOr("cache", &s.Cache, "off", 0),

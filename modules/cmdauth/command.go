@@ -98,7 +98,7 @@ func show(w io.Writer, answers []adminapi.AuthTestAnswer) error {
 
 // reasons in words.
 var reasons = map[string]string{
-	"unknown": "unknown user", "wrong": "wrong password", "disabled": "disabled", "address": "not from this address", "no_credential": "nothing stored that would do",
+	"unknown": "unknown user", "wrong": "wrong password", "disabled": "disabled", "address": "not from this address", "expired": "the application password has expired", "no_credential": "nothing stored that would do",
 }
 
 func result(a adminapi.AuthTestAnswer) string {

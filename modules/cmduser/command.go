@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
+	"github.com/caddy-msa/caddy-msa/caddymsa/usersfile"
 )
 
 func init() {
@@ -65,7 +66,7 @@ name in that realm, which for this server is its hostname unless configured.`,
 				fold = names.Exact
 			}
 			if o.file != "" {
-				name = spelled(o.file, name, fold)
+				name = usersfile.SpelledIn(o.file, name, fold)
 			}
 			u, err := o.user(name, password)
 			if err != nil {
@@ -103,6 +104,7 @@ name in that realm, which for this server is its hostname unless configured.`,
 			return nil
 		},
 	}
+	cmd.AddCommand(manageCommands()...)
 	f := cmd.Flags()
 	f.StringVar(&o.file, "file", "", "users file to write to; made if it is missing")
 	f.StringVar(&o.sql, "sql", "", "print a statement for a database: postgres, mysql or sqlite")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/usersfile"
 )
 
 // user is what the command says of a user.
@@ -32,22 +33,17 @@ func (u user) edit(text string) (edited string, replaced bool, err error) {
 		return "", false, err
 	}
 	var b strings.Builder
-	for old := range strings.Lines(text) {
-		content := strings.TrimRight(old, "\r\n")
-		end := old[len(content):]
-		mark := ""
-		if b.Len() == 0 && strings.HasPrefix(content, byteOrderMark) {
-			mark, content = byteOrderMark, content[len(byteOrderMark):]
-		}
-		if name, _, _ := strings.Cut(content, ":"); name != u.name || replaced {
-			b.WriteString(old)
+	for old := range usersfile.Lines(text) {
+		if old.Name() != u.name || replaced {
+			b.WriteString(old.Whole())
 			continue
 		}
 		replaced = true
-		if content, err = u.update(content); err != nil {
+		content, err := u.update(old.Content)
+		if err != nil {
 			return "", false, err
 		}
-		b.WriteString(mark + content + end)
+		b.WriteString(old.Mark + content + old.End)
 	}
 	if replaced {
 		return b.String(), true, nil
@@ -59,8 +55,24 @@ func (u user) edit(text string) (edited string, replaced bool, err error) {
 	return b.String(), false, nil
 }
 
-// byteOrderMark is what editors on Windows begin a file with.
-const byteOrderMark = "\ufeff"
+// change is what happens to a users file.
+type change struct {
+	replaced bool // there was a line of that name
+	disabled bool // and what else it says keeps the user out
+}
+
+// write puts a user into a users file.
+func write(path string, u user) (done change, err error) {
+	table, err := usersfile.Edit(path, u.fold, func(text string) (edited string, err error) {
+		edited, done.replaced, err = u.edit(text)
+		return edited, err
+	})
+	if err != nil {
+		return change{}, err
+	}
+	done.disabled = table.Lookup(u.name).Disabled
+	return done, nil
+}
 
 // update changes the user's line.
 func (u user) update(line string) (string, error) {

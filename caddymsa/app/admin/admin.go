@@ -21,6 +21,8 @@ func init() {
 //
 //	POST /msa/reload/auth   reads the data of all auth backends again
 //	POST /msa/auth/test     says which backend accepts a user
+//	GET  /msa/users         lists the users of the backends that keep them here; /msa/users/<name> shows one
+//	POST /msa/user-actions/<action>    disable, enable, delete, rename, add-app-password or revoke-app-password
 //	GET  /msa/queue         lists the queue: ?after=&limit= and a filter
 //	GET  /msa/queue/<id>    shows a message's envelope, state and history
 //	GET  /msa/queue-content/<id>       the message, where show_content is set
@@ -42,7 +44,7 @@ func init() {
 //	POST /msa/doctor                   says what is wrong, and what to do about it
 //	POST /msa/spool/move               takes messages from one spool to another
 //
-// There are no passwords in what it answers.
+// There are no passwords in what it answers, but for an application password that it has just made.
 type API struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -56,6 +58,8 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/reload/auth", Handler: post(reloadAuth)},
 		{Pattern: "/msa/auth/test", Handler: post(testAuth)},
 		{Pattern: "/msa/doctor", Handler: post(examine)},
+		{Pattern: "/msa/users", Handler: get(serveUsers)},
+		{Pattern: "/msa/users/", Handler: get(serveUsers)},
 		{Pattern: "/msa/queue", Handler: get(serveQueue)},
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
 		{Pattern: "/msa/history", Handler: get(serveHistory)},
@@ -73,6 +77,9 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/health", Handler: caddy.AdminHandlerFunc(serveHealth)},
 		{Pattern: "/msa/spool/move", Handler: caddy.AdminHandlerFunc(serveSpoolMove)},
 		{Pattern: "/msa/queue-content/", Handler: get(serveMessage)},
+	}
+	for name := range userActions {
+		routes = append(routes, caddy.AdminRoute{Pattern: "/msa/user-actions/" + name, Handler: changeUser(name)})
 	}
 	for name := range laneActions {
 		routes = append(routes, caddy.AdminRoute{Pattern: "/msa/lane-actions/" + name, Handler: serveLaneAction(name)})

@@ -100,7 +100,7 @@ func (t *backendTest) digest(ctx context.Context, b caddymsa.DigestStore) {
 		}
 		for _, c := range candidates {
 			if t.q.Password == "" || fits(c, t.q.User, realm, t.q.Password) {
-				t.heard(t.yes(), c.Identity, nil, sasl.DigestMD5)
+				t.heard(t.yes(), c.Identity, c.Refused, sasl.DigestMD5)
 				return
 			}
 			err = caddymsa.ErrWrongPassword

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cmduser
+package usersfile
 
 import (
 	"fmt"

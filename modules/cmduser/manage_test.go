@@ -1,0 +1,106 @@
+package cmduser
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+)
+
+// All that the commands do with a file, without a server.
+func TestManageFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.passwd")
+	const before = "# staff\nalice@example.org:{PLAIN}x::::::attr_plan=gold allow_nets=192.0.2.0/24\nbob:{DIGEST-MD5.realm=R}0123456789abcdef0123456789abcdef\n"
+	if err := os.WriteFile(path, []byte(before), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	do := func(want string, args ...string) string {
+		t.Helper()
+		out, err := run(t, "", append(args, "--file", path)...)
+		if err != nil {
+			out += err.Error()
+		}
+		if !strings.Contains(out, want) {
+			t.Errorf("%v: %q, want %q", args, out, want)
+		}
+		return out
+	}
+	do("alice@example.org  enabled", "list")
+	do("alice@example.org is disabled", "disable", "Alice@example.org")
+	do("alice@example.org  disabled", "list")
+	do("alice@example.org is enabled", "enable", "alice@example.org")
+	out := do("log in as alice@example.org, or with SCRAM as alice@example.org+phone", "app-password", "add", "alice@example.org", "phone", "--expires", "2999-01-01", "--nets", "192.0.2.0/24,local", "--scheme", "SCRAM-SHA-256,DIGEST-MD5", "--realm", "R")
+	secret := regexp.MustCompile(`(?m)^[a-z0-9]{26,}$`).FindString(out)
+	text, _ := os.ReadFile(path)
+	table, err := passwd.Parse(strings.NewReader(string(text)), "")
+	if err != nil || secret == "" || strings.Contains(string(text), secret) {
+		t.Fatalf("%v, %q", err, text)
+	}
+	if ok, err := table.Lookup("alice@example.org").Verify(secret); !ok || err != nil {
+		t.Error("the secret does not fit:", err)
+	}
+	out = do("attribute   plan = gold", "show", "alice@example.org")
+	if !strings.Contains(out, "phone         2999-01-01T00:00:00Z  192.0.2.0/24 local  SCRAM-SHA-256 DIGEST-MD5.realm=R  -") || strings.Contains(out, "4096") {
+		t.Error(out)
+	}
+	do("specified twice", "app-password", "add", "alice@example.org", "PHONE")
+	do("phone of alice@example.org is revoked", "app-password", "revoke", "alice@example.org", "phone")
+	do("no application password", "app-password", "revoke", "alice@example.org", "phone")
+	do("old name", "rename", "bob", "robert")
+	do("is the same as", "rename", "robert", "alice@example.org")
+	do("robert was deleted", "delete", "robert")
+	do("no such user", "delete", "robert")
+	do("no such user", "show", "robert")
+	if text, _ := os.ReadFile(path); string(text) != strings.SplitAfterN(before, "\n", 3)[0]+strings.SplitAfterN(before, "\n", 3)[1] {
+		t.Errorf("%q", text)
+	}
+}
+
+// What the commands ask the server, and what they print of what it says.
+func TestManageServer(t *testing.T) {
+	const evil = "\x1b[2J"
+	summary := passwd.Summary{Name: "alice@example.org" + evil, Schemes: []string{"ARGON2ID"}, AppPasswords: []passwd.AppSummary{{Label: "phone", LastUsed: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), Expired: true, Expires: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}}}
+	for _, tt := range []struct {
+		args   []string
+		asked  string
+		answer any
+		want   string
+	}{
+		{[]string{"show", "a/b c"}, "GET /msa/users/a%2Fb%20c ", adminapi.User{Server: "main", Backend: "file", Summary: summary}, "2026-11-29T08:00:00Z"},
+		{[]string{"show", "alice", "--server", "main"}, "GET /msa/users/alice?server=main ", adminapi.User{Summary: summary}, "2026-01-01T00:00:00Z (expired)"},
+		{[]string{"list", "--backend", "sql"}, "GET /msa/users?backend=sql ", []adminapi.UserPage{{Server: "main", Backend: "sql", Users: []passwd.Summary{summary}, Error: "no answer" + evil}}, "Error: main/sql: no answer"},
+		{[]string{"disable", "alice"}, `POST /msa/user-actions/disable {"user":"alice"}`, adminapi.UserChanged{User: "Alice" + evil}, "is disabled"},
+		{[]string{"rename", "alice", "bob"}, `POST /msa/user-actions/rename {"user":"alice","to":"bob"}`, adminapi.UserChanged{User: "alice", Note: "a note"}, "alice is now bob\na note"},
+		{[]string{"app-password", "add", "alice", "phone", "--expires", "2999-01-01", "--nets", "local"}, `POST /msa/user-actions/add-app-password {"user":"alice","label":"phone","expires":"2999-01-01","allow_nets":["local"]}`, adminapi.UserChanged{User: "alice", Secret: "s3cret"}, "\ns3cret\n"},
+		{[]string{"app-password", "revoke", "alice", "phone"}, `POST /msa/user-actions/revoke-app-password {"user":"alice","label":"phone"}`, adminapi.UserChanged{User: "alice"}, "phone of alice is revoked"},
+	} {
+		asked := ""
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			asked = r.Method + " " + r.URL.RequestURI() + " " + string(body)
+			_ = json.NewEncoder(w).Encode(tt.answer)
+		}))
+		out, _ := run(t, "", append(tt.args, "--address", srv.Listener.Addr().String())...)
+		srv.Close()
+		if strings.TrimSpace(asked) != strings.TrimSpace(tt.asked) || !strings.Contains(out, tt.want) || strings.Contains(out, evil) {
+			t.Errorf("%v: asked %s\n%q, want %q", tt.args, asked, out, tt.want)
+		}
+	}
+	pages := map[string]adminapi.UserPage{"": {Server: "s", Backend: "b", Users: []passwd.Summary{{Name: "alice"}}, Next: "alice"}, "alice": {Server: "s", Backend: "b", Users: []passwd.Summary{{Name: "bob", Disabled: true}}}}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode([]adminapi.UserPage{pages[r.URL.Query().Get("after")]})
+	}))
+	defer srv.Close()
+	if out, err := run(t, "", "list", "--address", srv.Listener.Addr().String()); err != nil || !strings.Contains(out, "alice  enabled") || !strings.Contains(out, "bob    disabled") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

@@ -269,3 +269,90 @@ func TestContainers(t *testing.T) {
 		t.Errorf("only %d files are needed", needed)
 	}
 }
+
+// expand lists the system calls of a set of systemd's, or one that is named itself.
+func expand(t *testing.T, word string, into map[string]bool) {
+	t.Helper()
+	if !strings.HasPrefix(word, "@") {
+		into[word] = true
+		return
+	}
+	out, err := exec.Command("systemd-analyze", "syscall-filter", word).Output()
+	if err != nil {
+		t.Fatal(word, err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if words := strings.Fields(line); len(words) > 0 && words[0] != word && words[0][0] != '#' {
+			expand(t, words[0], into)
+		}
+	}
+}
+
+// The unit lets the server have the system calls that it makes as it starts, accepts, delivers to a directory and
+// to a program, reloads and ends.
+func TestUnitSystemCalls(t *testing.T) {
+	t.Parallel()
+	need(t, "systemd-analyze")
+	strace := need(t, "strace")
+	allowed := make(map[string]bool)
+	for line := range strings.Lines(read(t, "../xcaddy/caddy-msa.service")) {
+		text, filter := strings.CutPrefix(strings.TrimSpace(line), "SystemCallFilter=")
+		if !filter {
+			continue
+		}
+		list, denied := strings.CutPrefix(text, "~")
+		set := make(map[string]bool)
+		for _, word := range strings.Fields(list) {
+			expand(t, word, set)
+		}
+		for name := range set {
+			if denied {
+				delete(allowed, name)
+			} else {
+				allowed[name] = true
+			}
+		}
+	}
+
+	s := newServer(t)
+	// With -D the process is the server, and strace ends with it.
+	s.write("traced", "#!/bin/sh\nexec "+strace+" -D -f -qq -o "+s.dir+"/trace "+binary+" \"$@\"\n")
+	if err := os.Chmod(filepath.Join(s.dir, "traced"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.binary = filepath.Join(s.dir, "traced")
+	l := layout{msa: "@program recipient_domain program.example\n\tdeliver @program pipe tee $DIR/piped\n\tdeliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}"}
+	s.write("Caddyfile", s.caddyfile(l))
+	s.writeUsers("")
+	s.run()
+	trust := s.tlsConfig()
+	s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@example.net", letter("directory"))
+	s.mail("bob@example.net", 1)
+	s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@program.example", letter("program"))
+	s.await("the program to have the message", func() bool {
+		b, _ := os.ReadFile(filepath.Join(s.dir, "piped"))
+		return strings.Contains(string(b), "Subject: program")
+	})
+	if status, answer := s.load(s.caddyfile(l)); status != 200 {
+		t.Fatal(status, answer)
+	}
+	s.stop()
+
+	var calls map[string]bool
+	s.await("the end of the trace", func() bool {
+		trace := read(t, filepath.Join(s.dir, "trace"))
+		calls = make(map[string]bool)
+		for _, m := range regexp.MustCompile(`(?m)^[0-9]+ +(?:<\.\.\. )?([a-z0-9_]+)[( ]`).FindAllStringSubmatch(trace, -1) {
+			calls[m[1]] = true
+		}
+		return calls["exit_group"]
+	})
+	if !calls["accept4"] || !calls["execve"] || !calls["fdatasync"] && !calls["fsync"] {
+		t.Errorf("not all that a server does was traced: %v", calls)
+	}
+	for name := range calls {
+		if !allowed[name] {
+			t.Errorf("the unit refuses %s", name)
+		}
+	}
+}

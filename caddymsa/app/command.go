@@ -8,9 +8,17 @@ import (
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:      "msa",
-		Short:     "Works with the mail submission server",
-		Long:      "Commands of the mail submission server, one each below.",
+		Name:  "msa",
+		Short: "Works with the mail submission server",
+		Usage: "<command>",
+		Long: `Works with the mail submission server: sends a test message, steers what waits to be
+delivered, tells what became of a message, manages users.
+
+Most commands ask the running Caddy through its admin API. It is found at --address, or where the
+configuration named by --config says; without either it is Caddy's default, localhost:2019.
+
+"caddy completion" writes completions for your shell, and "caddy manpage" manual pages; both know
+these commands.`,
 		CobraFunc: caddymsa.AddCommands,
 	})
 }

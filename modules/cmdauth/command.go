@@ -38,14 +38,16 @@ func testCommand(a *adminclient.Admin) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test <user>",
 		Short: "Says which backend accepts a user, and with which mechanisms",
-		Long: `Asks each auth backend of the running server by itself, in the order in which
-they are asked, whether it accepts the user with the password, and which of the
-mechanisms offered would let the user in; or why it does not: the user is unknown or
-disabled, or the password is wrong, which clients are never told. A password that is not given is asked for;
-with --no-password the answer is what is known of the user. A bearer token comes from
-the environment variable MSA_TOKEN.
+		Long: `Asks each auth backend of the running server by itself, in their order, whether it
+accepts the user with the password, and which of the mechanisms offered would let
+the user in; or why it does not: the user is unknown or disabled, or the password
+is wrong, which clients are never told. The password is asked for, unless it comes
+from standard input; with --no-password the answer is what is known of the user. A
+bearer token comes from the environment variable MSA_TOKEN.
 
 Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
+		Example: `  caddy msa auth test alice@example.org
+  caddy msa auth test alice@example.org --no-password --server msa.example.org`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			cmd.SilenceUsage = true

@@ -50,8 +50,9 @@ names outside the domain are comments too, since they belong into another zone.
 
 SPF is made of the addresses that mail leaves from: those that routes bind to, and
 those given with --egress, which also takes networks and terms such as
-include:_spf.example.net for a next hop that others run; or else of the machine's own. MTA-STS is made of the policy
-that a site of this Caddy answers with for mta-sts.<domain>, or of --mta-sts <file>.
+include:_spf.example.net for a next hop that others run; or else of the machine's own.
+MTA-STS is made of the policy that a site of this Caddy answers with for
+mta-sts.<domain>, or of --mta-sts <file>.
 
 With --check each record is looked up and compared instead. Exit code: 0 when all
 of them fit, 1 otherwise.`,

@@ -21,9 +21,9 @@ func newCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Says whether the running server can accept messages",
-		Long: `Says whether the running server can accept messages: the spool takes them, and each server has a certificate
-that is valid now. It is for health checks that run a command, as those of containers; others can ask the admin
-API, GET /msa/health.
+		Long: `Says whether the running server can accept messages: the spool takes them, and each server
+has a certificate that is valid now. It is for health checks that run a command, such as those of
+containers; others can ask the admin API, GET /msa/health.
 
 Exit code: 0 when messages can be accepted, 1 otherwise, with the reasons.`,
 		Example: `  caddy msa health

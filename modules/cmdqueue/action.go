@@ -19,14 +19,16 @@ import (
 
 type action struct {
 	name, done, short, long string
-	final                   bool // cannot be taken back: asks first
+	flags                   string // of the examples
+	final                   bool   // cannot be taken back: asks first
 }
 
 var actions = []action{
 	{name: "hold", done: "held", short: "Keeps messages until they are released", long: "Nothing is tried and nothing expires while a message is held."},
 	{name: "release", done: "released", short: "Has held messages delivered now"},
 	{name: "retry", done: "to be tried now", short: "Has messages delivered now, dead letters included", long: "The time of a dead letter begins anew."},
-	{name: "reroute", done: "rerouted", short: "Gives messages to the routes of another server", long: "Within one server, change its routes instead: recipients are routed again at each attempt."},
+	{name: "reroute", done: "rerouted", short: "Gives messages to the routes of another server", flags: " --to msa.example.org",
+		long: "Within one server, change its routes instead:\nrecipients are routed again at each attempt."},
 	{name: "bounce", done: "to be bounced", short: "Gives messages up and tells their senders", long: "The sender reads the reason.", final: true},
 	{name: "delete", done: "deleted", short: "Deletes messages; nobody is told", final: true},
 }
@@ -43,10 +45,12 @@ func actionCommand(a *adminclient.Admin, act action) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   act.name + " <ids...> | --all [filter]",
 		Short: act.short,
-		Long: strings.TrimSpace(act.short + ". " + act.long + `
+		Long: strings.TrimSpace(act.short+". "+act.long) + `
 
-The messages are named by their ids, or are all that a filter lets through with --all.
-Exit code: 0 when it was done with all of them, 1 otherwise.`),
+The messages are named by their ids, or with --all are those that the filter lets through.
+Exit code: 0 when it was done with all of them, 1 otherwise.`,
+		Example: fmt.Sprintf(`  caddy msa queue %[1]s M8KGPHC0XVXD96SE%[2]s
+  caddy msa queue %[1]s --all --user alice@example.org --older 2h%[2]s`, act.name, act.flags),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if (len(ids) > 0) == all {
 				return errors.New("name messages by their ids, or use --all, with a filter or without")

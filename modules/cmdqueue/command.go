@@ -67,8 +67,9 @@ func (f filter) query() url.Values {
 
 func catCommand(a *adminclient.Admin) *cobra.Command {
 	return &cobra.Command{
-		Use:   "cat <id>",
-		Short: "Prints a message",
+		Use:     "cat <id>",
+		Short:   "Prints a message",
+		Example: "  caddy msa queue cat M8KGPHC0XVXD96SE | less",
 		Long: `Prints a message with the fields that were put before it. The configuration must
 allow it (show_content in its queue), and the server's log says that it was read. On a terminal,
 control characters are replaced; a pipe or a file gets the octets as they are.`,

@@ -48,7 +48,7 @@ func historyCommand() *cobra.Command {
 		Long: `Lists what happened to messages, the latest first: accepted, each attempt and the reply to it,
 delivered, failed, expired, bounced, held and released by whom, refused. It comes from the
 journal, which the server keeps for as long as its configuration says (journal { keep }, 7d
-by default). What is set must all be met; whole addresses and names are meant, in any case.
+by default). Conditions add up. Addresses and names must match whole, in either case.
 Subjects and texts of messages are not in it. "caddy msa trace <id>" tells one message's story.
 
 --address is a mail address here, of the sender or a recipient, and the admin API's is --admin;

@@ -18,7 +18,7 @@ import (
 )
 
 func journalCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "journal", Short: "Looks after what is kept of what became of messages"}
+	cmd := &cobra.Command{Use: "journal", Short: "Looks after the journal: what is kept of what became of messages"}
 	cmd.AddCommand(journalStatCommand(), purgeCommand())
 	return cmd
 }
@@ -26,9 +26,10 @@ func journalCommand() *cobra.Command {
 func journalStatCommand() *cobra.Command {
 	a, asJSON := new(adminclient.Admin), false
 	cmd := &cobra.Command{
-		Use:   "stat",
-		Short: "Says how much the journal keeps, since when, and its limits",
-		Args:  cobra.NoArgs,
+		Use:     "stat",
+		Short:   "Says how much the journal keeps, since when, and its limits",
+		Example: "  caddy msa journal stat",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
 			var j adminapi.Journals
@@ -124,7 +125,7 @@ func purgeCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "purge --address <mail address>",
-		Short: "Takes an address out of what is kept",
+		Short: "Takes an address out of the journal",
 		Long: `Takes a mail address out of the journal, wherever it is: as user, sender, recipient and
 operator, and in replies and errors. ` + "`(purged)`" + ` stands there then, and nobody can tell any more
 what it was. A user whose name is not an address is purged with --user. What the queue still

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,7 +25,7 @@ func lanesCommand(a *adminclient.Admin) *cobra.Command {
 		Long: `Lists the lanes. A lane is a route and the destination that its messages go to next, such
 as relay/smtp.example.net:587: what is known of it, such as that it cannot be reached, is
 known for all of them. Lanes of a spool that a former configuration left and that is
-being emptied are named with it; pause, resume and probe go for a lane in all spools.
+being emptied are named with it; pause, resume and probe are for a lane in all spools.
 With --json each line is a lane as JSON.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +39,7 @@ With --json each line is a lane as JSON.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
 	cmd.AddCommand(
-		laneCommand(a, "pause", "paused", "Has a lane take nothing until it is resumed", "Messages wait there, are warned of and expire. The server forgets it when it ends."),
+		laneCommand(a, "pause", "paused", "Has a lane take nothing until it is resumed", "Messages wait there, are warned of and expire.\nA server whose spool is local forgets it when it is started again."),
 		laneCommand(a, "resume", "resumed", "Has a paused lane take messages again", ""),
 		laneCommand(a, "probe", "to be tried now", "Has a lane that is down tried now", "The next message that waits there is sent."),
 	)
@@ -48,10 +49,11 @@ With --json each line is a lane as JSON.`,
 func laneCommand(a *adminclient.Admin, name, done, short, long string) *cobra.Command {
 	var request adminapi.LaneAction
 	cmd := &cobra.Command{
-		Use:   name + " <lane>",
-		Short: short,
-		Long:  short + ". " + long,
-		Args:  cobra.ExactArgs(1),
+		Use:     name + " <lane>",
+		Short:   short,
+		Long:    strings.TrimSpace(short + ". " + long),
+		Example: "  caddy msa queue lanes " + name + " relay/smtp.example.net:587",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			request.Lane = args[0]

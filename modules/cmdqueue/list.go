@@ -34,6 +34,8 @@ func listCommand(a *adminclient.Admin) *cobra.Command {
 		Long: `Lists messages in the order in which they were accepted, with what became of them so
 far. What was delivered is not in the queue any more; see "caddy msa trace". With --json
 each line is a message's envelope as JSON.`,
+		Example: `  caddy msa queue list --state held
+  caddy msa queue list --lane relay/smtp.example.net:587 --older 2h --limit 0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true

@@ -22,9 +22,10 @@ import (
 func showCommand(a *adminclient.Admin) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show <id>",
-		Short: "Shows a message's envelope, what became of it so far and when it is tried again",
-		Args:  cobra.ExactArgs(1),
+		Use:     "show <id>",
+		Short:   "Shows a message's envelope, what became of it so far and when it is tried again",
+		Example: "  caddy msa queue show M8KGPHC0XVXD96SE",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			if err := checkIDs(args); err != nil {

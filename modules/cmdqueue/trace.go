@@ -27,11 +27,12 @@ it and what became of those, how it ended, and what of it is still in the queue.
 the journal, as well for what was delivered last week, and needs no log file.
 
 With --log it is told by the log instead, which has the session's lines too: name its files (- for
-standard input, as in "journalctl -u caddy | caddy msa trace --log - <id>"). JSON and
-console format are read, compressed or not, also behind what journald, Docker or
-Kubernetes put before a line.
+standard input). JSON and console format are read, compressed or not, also behind what journald,
+Docker or Kubernetes put before a line.
 
-Exit code: 1 where nothing is known of the message.`,
+Exit code: 0 when something is known of the message, 1 otherwise.`,
+		Example: `  caddy msa trace M8KGPHC0XVXD96SE
+  journalctl -u caddy-msa | caddy msa trace M8KGPHC0XVXD96SE --log -`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
@@ -54,7 +55,7 @@ Exit code: 1 where nothing is known of the message.`,
 		},
 	}
 	a.Flags(cmd.Flags())
-	cmd.Flags().StringArrayVar(&names, "log", nil, "a log file, or - for standard input")
+	cmd.Flags().StringArrayVar(&names, "log", nil, "log file, or - for standard input")
 	return cmd
 }
 

@@ -44,7 +44,7 @@ ended. Broken off, by a crash too, the same command goes on where it was: no mes
 none is delivered twice. Until then a message that is on its way is held in both spools; --cancel
 has each stay where it is.
 
-Ends with 1 if a message could not be moved: it stays, and is delivered from where it is.`,
+Exit code: 0 when all were moved; 1 if a message was not: it stays, and is delivered from there.`,
 		Example: `  caddy msa spool move file:/var/spool/caddy-msa postgres://msa@db.example.org/msa`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -33,8 +33,12 @@ func spoolCommand() *cobra.Command {
 		Short: "Reads every message of the spool, and says which are not whole",
 		Long: `Reads every envelope and every octet of every message that waits to be delivered. Without
 a directory the running server does it, while it goes on, to spools of former
-configurations too; with one, a spool that no server uses is read. Ends with 1 if a message is not whole, or damage was set aside:
-'caddy msa spool salvage' gets what is left of it, 'caddy msa queue delete' takes it away.`,
+configurations too; with one, a spool that no server uses is read.
+
+Exit code: 0 when all messages are whole; 1 if one is not, or damage was set aside. "caddy msa
+spool salvage" gets what is left of a damaged message, "caddy msa queue delete" takes it away.`,
+		Example: `  caddy msa spool check
+  caddy msa spool check /var/spool/caddy-msa`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true

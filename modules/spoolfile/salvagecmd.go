@@ -27,14 +27,15 @@ it says what is left; with --to that is written to a directory: <queue id>.eml w
 message, and <queue id>.json with its envelope, what is damaged and whether the message is
 altered. Nothing is deleted: remove damaged/ in the spool when you have what you need.
 
-Ends with 0 if all messages are whole, and with 1 if some are not, or on an error.`,
-		Args: cobra.ExactArgs(1),
+Exit code: 0 if all messages are whole, 1 if some are not, or on an error.`,
+		Example: `  caddy msa spool salvage /var/spool/caddy-msa --to /root/salvaged`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			return salvageDirectory(cmd, args[0], to)
 		},
 	}
-	cmd.Flags().StringVar(&to, "to", "", "Directory for what is left of messages that are not whole")
+	cmd.Flags().StringVar(&to, "to", "", "directory for what is left of messages that are not whole")
 	return cmd
 }
 

@@ -111,6 +111,9 @@ func TestDoctorFaults(t *testing.T) {
 		mechanisms SCRAM-SHA-256 PLAIN
 		file $DIR/users.passwd
 		http http://` + freeAddress(t) + `/
+		oauth http://` + freeAddress(t) + `/ {
+			audience mail
+		}
 	}
 	listener_wrappers {
 		proxy_protocol {
@@ -140,11 +143,36 @@ func TestDoctorFaults(t *testing.T) {
 	deliver @f maildir $DIR/users.passwd/{msa.recipient}
 	@g recipient_domain g.example
 	deliver @g webhook http://` + freeAddress(t) + `/
+	@h recipient_domain h.example
+	deliver @h pipe $DIR/program
+	@i recipient_domain i.example
+	deliver @i directory $DIR/users.passwd/x
+	@j recipient_domain j.example
+	deliver @j nats nats://` + freeAddress(t) + ` {
+		subject mail
+	}
+	@k recipient_domain k.example
+	deliver @k s3 http://` + freeAddress(t) + ` bucket {
+		access_key a
+		secret_key {env.HOP_PASSWORD}
+		path_style
+	}
+	copy directory $DIR/users.passwd/y
+	policy clamav ` + freeAddress(t) + `
+	policy milter ` + freeAddress(t) + `
+	policy http http://` + freeAddress(t) + `/
 	deliver discard
 	limits {
 		message_size 1MiB
 	}`}))
+	s.write("program", "#!/bin/sh\n")
+	if err := os.Chmod(filepath.Join(s.dir, "program"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	s.run()
+	if err := os.Remove(filepath.Join(s.dir, "program")); err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{"spool/core": "", "left/store/CURRENT": "", "caddy/msa/spools/" + ledgerName("file:"+s.dir+"/left"): "file:" + s.dir + "/left\n"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(s.dir, name)), 0o700); err != nil {
 			t.Fatal(err)
@@ -181,6 +209,15 @@ func TestDoctorFaults(t *testing.T) {
 		{"mail store down", "routes", doctor.Wrong, "no such file"},
 		{"Maildir below a file", "routes", doctor.Wrong, "not a directory"},
 		{"webhook down", "routes", doctor.Wrong, "webhook"},
+		{"program gone", "routes", doctor.Wrong, "program"},
+		{"directory below a file", "routes", doctor.Wrong, "route directory: messages wait"},
+		{"copy's directory below a file", "routes", doctor.Wrong, "copy copy-directory: messages wait"},
+		{"broker down", "routes", doctor.Wrong, "route nats: messages wait"},
+		{"store down", "routes", doctor.Wrong, "route s3: messages wait"},
+		{"clamd down", "policies", doctor.Wrong, "clamd cannot be reached"},
+		{"milter down", "policies", doctor.Wrong, "milter cannot be reached"},
+		{"policy's service down", "policies", doctor.Wrong, "web service cannot be reached"},
+		{"issuer down", "backends", doctor.Wrong, "cannot be reached"},
 		{"wide balancers", "proxies", doctor.Wrong, "from 10.0.0.0/7 can pretend"},
 		{"proxy in the environment", "proxies", doctor.Warn, "HTTPS_PROXY is set"},
 		{"open spool", "spool", doctor.Warn, "can look into it (mode 0755)"},

@@ -197,3 +197,14 @@ func (b *Bucket) Each(ctx context.Context, begin string, yield func(name string,
 
 // IsMissing tells whether an error says that there is no such object.
 func IsMissing(err error) bool { return minio.ToErrorResponse(err).Code == minio.NoSuchKey }
+
+// Reach asks whether the bucket is there, with the account's own rights.
+func (b *Bucket) Reach(ctx context.Context) error {
+	switch there, err := b.client.BucketExists(ctx, b.Name); {
+	case err != nil:
+		return err
+	case !there:
+		return fmt.Errorf("there is no bucket %s", b.Name)
+	}
+	return nil
+}

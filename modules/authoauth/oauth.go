@@ -61,8 +61,10 @@ type OAuth struct {
 	log    *zap.Logger
 	now    func() time.Time
 	client *http.Client
-	verify func(ctx context.Context, token string) (claims, error)
-	cancel context.CancelFunc
+	// discovery is the issuer's.
+	discovery *discovery
+	verify    func(ctx context.Context, token string) (claims, error)
+	cancel    context.CancelFunc
 }
 
 // errRefused is for tokens that are not good, whatever the reason.
@@ -89,6 +91,7 @@ func (o *OAuth) Provision(ctx caddy.Context) (err error) {
 	}
 	o.client = newClient(config)
 	d := newDiscovery(o.Issuer, o.client, time.Duration(o.Timeout), o.now)
+	o.discovery = d
 	if o.Introspection != nil {
 		o.verify = (&introspector{config: o.Introspection, oauth: o, discovery: d}).verify
 	} else {

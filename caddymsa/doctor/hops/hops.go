@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -45,6 +46,12 @@ func Look(ctx context.Context, h *nexthop.Hop, subject, hello string, size int64
 }
 
 func announced(o *nexthop.Offer) (text string) {
+	if o.Size > 0 {
+		text += fmt.Sprintf("; up to %d octets", o.Size)
+	}
+	if o.Recipients > 0 {
+		text += fmt.Sprintf("; up to %d recipients at once", o.Recipients)
+	}
 	if !o.DSN {
 		text += "; without DSN, so that notifications of success come from this server"
 	}

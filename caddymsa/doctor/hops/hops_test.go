@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 		text, remedy  string
 	}{
 		"as it should be":  {level: doctor.OK, text: "takes messages (TLS 1.3"},
+		"limits":           {hop: func(h *hoptest.Hop) { h.Extensions = []string{"SIZE 104857600", "8BITMIME", "LIMITS RCPTMAX=50"} }, level: doctor.OK, text: "up to 104857600 octets; up to 50 recipients"},
 		"small messages":   {hop: func(h *hoptest.Hop) { h.Extensions = []string{"SIZE 1000", "8BITMIME"} }, level: doctor.Warn, text: "up to 1000 octets", remedy: "message_size"},
 		"no 8BITMIME":      {hop: func(h *hoptest.Hop) { h.Extensions = []string{"SIZE 52428800"} }, level: doctor.Warn, text: "does not offer 8BITMIME", remedy: "8BITMIME"},
 		"refused":          {address: "127.0.0.1:1", level: doctor.Wrong, text: "connection refused", remedy: "start the next hop"},

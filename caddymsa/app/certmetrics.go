@@ -1,7 +1,7 @@
 package app
 
 import (
-	"time"
+	"crypto/x509"
 
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,23 +33,19 @@ func (managedCertificates) Collect(values chan<- prometheus.Metric) {
 		for name, srv := range d.app.Servers {
 			if srv.manage && !seen[name] {
 				seen[name] = true
-				values <- prometheus.MustNewConstMetric(certs.ExpirySeconds, prometheus.GaugeValue, srv.certificateLeft().Seconds(), name, managed)
+				certs.Measure(values, srv.managedLeaf(), name, managed)
 			}
 		}
 		return true
 	})
 }
 
-// certificateLeft is how long the certificate for the hostname is valid, the latest of them if there are several.
-func (srv *Server) certificateLeft() time.Duration {
-	var end time.Time
+// managedLeaf is the certificate for the hostname, the one that is valid longest if there are several; nil if there is none.
+func (srv *Server) managedLeaf() (leaf *x509.Certificate) {
 	for _, c := range caddytls.AllMatchingCertificates(srv.Hostname) {
-		if c.Leaf != nil && c.Leaf.NotAfter.After(end) {
-			end = c.Leaf.NotAfter
+		if c.Leaf != nil && (leaf == nil || c.Leaf.NotAfter.After(leaf.NotAfter)) {
+			leaf = c.Leaf
 		}
 	}
-	if end.IsZero() {
-		return 0
-	}
-	return time.Until(end)
+	return leaf
 }

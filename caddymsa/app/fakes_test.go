@@ -331,7 +331,9 @@ func (f *fakeSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 		decide := w.sink
 		w.mu.Unlock()
 		if decide != nil {
-			if err := decide(ctx, d, rcpt); err != nil {
+			if err := decide(ctx, d, rcpt); queue.IsUnreachable(err) { // whoever it is for
+				return err
+			} else if err != nil {
 				d.Report(rcpt, err)
 				continue
 			}

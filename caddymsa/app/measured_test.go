@@ -173,7 +173,7 @@ func (in *instance) deposit(id, held string, accepted time.Time, lane string) {
 	if _, err := d.Write([]byte("body")); err != nil {
 		in.t.Fatal(err)
 	}
-	if err := d.Commit(context.Background(), &queue.Accept{Entry: e, Jobs: []queue.Job{j}, Held: held}); err != nil {
+	if err := d.Commit(context.Background(), &queue.Accept{Entry: e, Jobs: []queue.Job{j}, Held: held, Facts: []journal.Fact{e.AcceptedFact()}}); err != nil {
 		in.t.Fatal(err)
 	}
 }

@@ -75,6 +75,7 @@ func TestMetrics(t *testing.T) {
 	m.testNotify()
 	m.testSpool()
 	m.becomes("caddy_msa_certificate_expiry_seconds", above(60), "server", "main", "certificate", in.dir+"/cert.pem")
+	m.becomes("caddy_msa_certificate_lifetime_seconds", above(100*3600), "server", "main")
 	noAddress(t, scrape(t))
 	m.testDraining()
 

@@ -108,25 +108,39 @@ func (c *Set) unpublish() {
 	}
 }
 
-// expiry is when a file's certificate ends.
-func (c *Set) expiry(file string) (time.Time, bool) {
+// leaf is a file's certificate.
+func (c *Set) leaf(file string) *x509.Certificate {
 	for i, cert := range *c.certs.Load() {
 		if c.files[i].Certificate == file {
-			return cert.Leaf.NotAfter, true
+			return cert.Leaf
 		}
 	}
-	return time.Time{}, false
+	return nil
 }
 
 // Collector says how long the certificates of files are still valid.
 type Collector struct{}
 
-// ExpirySeconds is the metric; the certificate is a file, or "managed" for what Caddy obtains.
-var ExpirySeconds = prometheus.NewDesc("caddy_msa_certificate_expiry_seconds", "Seconds until a certificate expires, of a file or managed by Caddy; negative when it has.", []string{"server", "certificate"}, nil)
+var (
+	expirySeconds = prometheus.NewDesc("caddy_msa_certificate_expiry_seconds", "Seconds until a certificate expires, of a file or managed by Caddy; negative when it has.",
+		[]string{"server", "certificate"}, nil)
+	lifetimeSeconds = prometheus.NewDesc("caddy_msa_certificate_lifetime_seconds", "For how many seconds in all a certificate is valid.", []string{"server", "certificate"}, nil)
+)
+
+// Measure makes the metrics of a server's certificate; nil is one that there is not, which has expired.
+func Measure(values chan<- prometheus.Metric, leaf *x509.Certificate, server, name string) {
+	left, lifetime := 0.0, 0.0
+	if leaf != nil {
+		left, lifetime = time.Until(leaf.NotAfter).Seconds(), leaf.NotAfter.Sub(leaf.NotBefore).Seconds()
+	}
+	values <- prometheus.MustNewConstMetric(expirySeconds, prometheus.GaugeValue, left, server, name)
+	values <- prometheus.MustNewConstMetric(lifetimeSeconds, prometheus.GaugeValue, lifetime, server, name)
+}
 
 // Describe implements prometheus.Collector.
 func (Collector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- ExpirySeconds
+	descriptions <- expirySeconds
+	descriptions <- lifetimeSeconds
 }
 
 // Collect implements prometheus.Collector.
@@ -134,8 +148,8 @@ func (Collector) Collect(values chan<- prometheus.Metric) {
 	inUse.Lock()
 	defer inUse.Unlock()
 	for k, c := range inUse.files {
-		if end, ok := c.expiry(k.file); ok {
-			values <- prometheus.MustNewConstMetric(ExpirySeconds, prometheus.GaugeValue, time.Until(end).Seconds(), k.server, k.file)
+		if leaf := c.leaf(k.file); leaf != nil {
+			Measure(values, leaf, k.server, k.file)
 		}
 	}
 }

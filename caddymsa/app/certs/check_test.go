@@ -89,11 +89,13 @@ func TestCertificateMetric(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(Collector{})
 	families, err := reg.Gather()
-	if err != nil || len(families) != 1 || families[0].GetName() != "caddy_msa_certificate_expiry_seconds" {
+	if err != nil || len(families) != 2 || families[0].GetName() != "caddy_msa_certificate_expiry_seconds" || families[1].GetName() != "caddy_msa_certificate_lifetime_seconds" {
 		t.Fatal(families, err)
 	}
-	if v := families[0].Metric[0].GetGauge().GetValue(); v < 3500 || v > 3600 {
-		t.Error(v)
+	for _, f := range families {
+		if v := f.Metric[0].GetGauge().GetValue(); v < 3500 || v > 3601 {
+			t.Error(f.GetName(), v)
+		}
 	}
 	newer.unpublish()
 	if families, _ := reg.Gather(); len(families) != 0 {

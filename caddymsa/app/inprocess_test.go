@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -21,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,6 +234,11 @@ func (in *instance) adminWith(header http.Header, method, path, body string) (in
 		request.Header.Set("Content-Type", "application/json")
 	}
 	answer, err := client.Do(request)
+	for tries := 0; tries < 100 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); tries++ {
+		// It got to the admin server of the configuration before, which was just being closed.
+		request.Body, _ = request.GetBody()
+		answer, err = client.Do(request)
+	}
 	if err != nil {
 		in.t.Fatal(err)
 	}

@@ -94,8 +94,9 @@ func TestSpoolComesBack(t *testing.T) {
 		t.Errorf("a message of the former spool: %d %s", status, body)
 	}
 	in.mail.change(func() { in.mail.sink = nil })
-	if _, body := in.admin("POST", "/msa/queue-actions/retry", `{"ids": ["`+first+`", "`+second+`", "`+third+`"]}`); strings.Contains(body, "failed") {
-		t.Error(body)
+	// What was due by itself may be delivered by now, and is not found any more.
+	if status, body := in.admin("POST", "/msa/queue-actions/retry", `{"ids": ["`+first+`", "`+second+`", "`+third+`"]}`); status != 200 && !strings.Contains(body, "it was delivered") {
+		t.Error(status, body)
 	}
 	in.arrived(3)
 	in.emptied("b")

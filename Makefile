@@ -41,6 +41,7 @@ dist/caddy-msa-%:
 	mkdir -p dist
 	CGO_ENABLED=0 GOOS=$(OS) GOARCH=$(ARCH) go build -trimpath -buildvcs=true -ldflags "-s -w" -o $@ ./xcaddy
 	$(SBOM) bin -json -noserial -output $@.cdx.json $@
+	sed -i "s/^    \"timestamp\": \".*\"/    \"timestamp\": \"$$(date -u -d @$(SOURCE_DATE_EPOCH) +%FT%TZ)\"/" $@.cdx.json
 
 deb:
 	VERSION=$(VERSION) ARCH=$(ARCH) BINARY=dist/caddy-msa-$(VERSION)-linux-$(ARCH) $(NFPM) package -f xcaddy/deb/nfpm.yaml -p deb -t dist/

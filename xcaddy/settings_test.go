@@ -27,6 +27,9 @@ var severalTimes = map[string][]string{
 	"headers":         {"require", "add_missing", "prepend"},
 	"recipients":      {"allow", "allow_file", "deny", "deny_file"},
 	"sender_identity": {"addresses"},
+	"rate_limit":      {"per"},                                                                                      // an hour, a day, a message
+	"statements":      {"list", "disable", "enable", "delete", "rename", "add_app_password", "revoke_app_password"}, // one after the other
+	"msa_autoconfig":  {"domains", "imap", "pop3", "smtp"},
 	"time_window":     {"allow", "deny"},
 	"content":         {"require_headers", "forbid_headers", "allow_headers", "header", "media_types", "file_names", "archived_names", "charsets", "transfer_encodings", "smime", "defects"},
 	"auth":            {"client_cert", "dovecot", "file", "http", "ldap", "oauth", "sql", "static"}, // one backend is asked after the other
@@ -59,7 +62,7 @@ func TestSettings(t *testing.T) {
 				continue
 			}
 			opens := fields[len(fields)-1] == "{"
-			if len(parents) > 1 && !slices.Contains(caddys, parents[min(2, len(parents)-1)]) {
+			if len(parents) > 1 && ours(parents) && !slices.Contains(caddys, parents[min(2, len(parents)-1)]) {
 				if names := known[blocks[len(blocks)-1]]; names != nil {
 					names[name] = true
 				}
@@ -72,7 +75,7 @@ func TestSettings(t *testing.T) {
 				parents = append(parents, owner(fields))
 			}
 			var names []string
-			if len(parents) < 2 || !slices.Contains(caddys, name) {
+			if (ours(parents) || slices.Contains(handlers, name)) && (len(parents) < 2 || !slices.Contains(caddys, name)) {
 				names = file.names(lines, i, opens)
 			}
 			key := strings.Join(names, " ")
@@ -101,6 +104,14 @@ func TestSettings(t *testing.T) {
 			}
 		}
 	}
+}
+
+// handlers are those of web sites that are this server's.
+var handlers = []string{"msa", "msa_autoconfig", "msa_console", "msa_submit"}
+
+// ours tells whether a block is this server's, and not a web site's or another app's.
+func ours(blocks []string) bool {
+	return slices.ContainsFunc(blocks, func(block string) bool { return slices.Contains(handlers, block) })
 }
 
 // golden is a Caddyfile that adapts.
@@ -165,7 +176,7 @@ func (g golden) twice(t *testing.T, lines []string, at int, parent, name string)
 }
 
 // knownNames is how a block lists what it knows.
-var knownNames = regexp.MustCompile(`; known(?: settings)?: (.*), at `)
+var knownNames = regexp.MustCompile(`; known(?: settings)?: (.*?)(?:, at | at Caddyfile:)`)
 
 // names are those that a block knows, as its error has them.
 func (g golden) names(lines []string, at int, opens bool) []string {

@@ -208,7 +208,8 @@ func showCommand() *cobra.Command {
 		Use: "show <name>", Short: "Shows a user, without secrets",
 		Long: `Shows what is stored of a user, without secrets: schemes, addresses, networks, attributes, and
 application passwords with when a message was last accepted with each, as far as the journal goes back.`,
-		Args: cobra.ExactArgs(1),
+		Example: "  caddy msa user show alice@example.org",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			var u adminapi.User
@@ -278,6 +279,7 @@ func actionCommand(action, short, done string, change passwd.Change) *cobra.Comm
 	p := new(place)
 	cmd := &cobra.Command{
 		Use: action + " <name>", Short: short, Args: cobra.ExactArgs(1),
+		Example: "  caddy msa user " + action + " alice@example.org",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			answer, err := p.change(action, &adminapi.UserRequest{User: args[0]}, change)
@@ -306,7 +308,8 @@ func renameCommand() *cobra.Command {
 		Long: `Gives a user another name. Passwords stay, but for those of DIGEST-MD5, which are hashed with the
 name. Who could send as the old name, because that is an address, can no more unless --addresses of
 caddy msa user says so.`,
-		Args: cobra.ExactArgs(2),
+		Example: "  caddy msa user rename alice@example.org alice.jones@example.org",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			answer, err := p.change("rename", &adminapi.UserRequest{User: args[0], To: args[1]}, passwd.Change{Rename: args[1]})
@@ -367,6 +370,7 @@ func revokeAppCommand() *cobra.Command {
 	p := new(place)
 	cmd := &cobra.Command{
 		Use: "revoke <name> <label>", Short: "Revokes an application password, and ends the sessions that logged in with it", Args: cobra.ExactArgs(2),
+		Example: "  caddy msa user app-password revoke alice@example.org phone",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			answer, err := p.change("revoke-app-password", &adminapi.UserRequest{User: args[0], Label: args[1]}, passwd.Change{RevokeApp: args[1]})

@@ -52,6 +52,7 @@ var rows = []row{
 	{"sessions", (*bench).sessions},
 	{"single", (*bench).single},
 	{"many", (*bench).many},
+	{"http", (*bench).http},
 	{"large", (*bench).large},
 	{"idle", (*bench).idle},
 	{"start", (*bench).start},

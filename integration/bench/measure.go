@@ -28,6 +28,9 @@ type sample struct {
 // measure gives t one turn.
 func (b *bench) measure(t *target, o load.Options) (sample, error) {
 	o.Addr, o.User, o.Password = t.addr, user, password
+	if t.web != "" {
+		o.Addr, o.HTTP = t.web, true
+	}
 	relayed, cpu := b.sink.Messages(), t.cpu()
 	r, err := load.Run(b.ctx, o)
 	if err == nil {

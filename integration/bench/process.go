@@ -107,6 +107,7 @@ type target struct {
 	// delivers: what it accepts comes to an end elsewhere, and its queue is then empty. Of ours.
 	delivers bool
 	dir      string
+	web      string // host:port of a web site that takes the messages; empty: they come by SMTP
 	admin    string // of ours: host:port of the admin API
 	stop     func()
 	clean    func() // between turns

@@ -23,6 +23,7 @@ const (
 type Options struct {
 	Addr string // host:port of the server
 	TLS  string // StartTLS (default), Implicit or Plain
+	HTTP bool   // Addr is a web site's with HTTPS, which takes messages at /send/
 
 	User, Password string // for AUTH PLAIN; without User there is no AUTH
 	From, To       string // the envelope; default User, and someone at example.net
@@ -50,6 +51,8 @@ type prepared struct {
 	mail  string
 	rcpt  []string
 	hello string
+
+	request []byte // by HTTP
 }
 
 func (o Options) prepare() (*prepared, error) {
@@ -83,13 +86,19 @@ func (o Options) prepare() (*prepared, error) {
 		},
 	}
 	for i := range o.Recipients {
-		p.rcpt = append(p.rcpt, "RCPT TO:<"+strings.ReplaceAll(o.To, "%d", strconv.Itoa(i))+">\r\n")
+		p.rcpt = append(p.rcpt, "RCPT TO:<"+recipient(o.To, i)+">\r\n")
+	}
+	if o.HTTP {
+		p.request = p.post()
 	}
 	if o.User != "" {
 		p.auth = "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+o.User+"\x00"+o.Password)) + "\r\n"
 	}
 	return p, nil
 }
+
+// recipient is the address of a number.
+func recipient(to string, n int) string { return strings.ReplaceAll(to, "%d", strconv.Itoa(n)) }
 
 // forgetful is a session cache without a memory.
 type forgetful struct{}

@@ -65,11 +65,15 @@ func open(ctx context.Context, p *prepared, observe func(Phase, time.Time)) (*se
 }
 
 func (s *session) greet(began time.Time, observe func(Phase, time.Time)) error {
-	if s.p.TLS == Implicit {
+	if s.p.TLS == Implicit || s.p.HTTP {
 		if err := s.handshake(); err != nil {
 			return err
 		}
 		observe(TLS, began)
+	}
+	if s.p.HTTP {
+		observe(Connect, began)
+		return nil
 	}
 	if err := s.expect("connect", "220"); err != nil {
 		return err
@@ -114,6 +118,9 @@ func (s *session) handshake() error {
 
 // send submits one message.
 func (s *session) send(observe func(Phase, time.Time)) error {
+	if s.p.HTTP {
+		return s.sendHTTP(observe)
+	}
 	began := time.Now()
 	if err := s.command("mail", s.p.mail, "250"); err != nil {
 		return err
@@ -139,6 +146,9 @@ func (s *session) send(observe func(Phase, time.Time)) error {
 }
 
 func (s *session) quit() error {
+	if s.p.HTTP {
+		return s.nc.Close()
+	}
 	err := s.command("quit", "QUIT\r\n", "221")
 	s.nc.Close()
 	return err

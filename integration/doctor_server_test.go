@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -269,4 +270,36 @@ func ed25519Key(t *testing.T, file string) {
 func ledgerName(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:8])
+}
+
+// In the console the servers look at themselves: for who may act, with what is wrong first.
+func TestDoctorConsole(t *testing.T) {
+	t.Parallel()
+	c := startConsole(t, "actions")
+	if status, body := c.web("doctor", nil); status != http.StatusOK || !strings.Contains(body, `value="examine">Look`) || strings.Contains(body, "<table") {
+		t.Errorf("%d %s", status, body)
+	}
+	status, body := c.web("doctor", url.Values{"do": {"examine"}, "server": {hostname}, "domains": {"example.invalid"}})
+	safe(t, "doctor", body)
+	for _, want := range []string{"messages wait: 127.0.0.1:9", "connection refused", "start the next hop", "R-10", `<span class="chip bad">wrong</span>`, `<span class="chip good">ok</span>`, "example.invalid", "<option selected>" + hostname} {
+		if status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%d: no %q in %s", status, want, body)
+		}
+	}
+	if strings.Index(body, "messages wait") > strings.Index(body, "R-10") {
+		t.Error("what is wrong is not first")
+	}
+	for name, try := range map[string]func() (int, string){
+		"another site": func() (int, string) { return c.web("doctor", url.Values{"do": {"examine"}}, fromElsewhere) },
+		"nobody": func() (int, string) {
+			return c.web("../open/doctor", url.Values{"do": {"examine"}}, func(r *http.Request) { r.Header.Del("Authorization") })
+		},
+	} {
+		if status, body := try(); status != http.StatusForbidden {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if _, body := c.web("doctor", url.Values{"do": {"examine"}, "server": {"nobody"}}); !strings.Contains(body, "there is no server") {
+		t.Error(body)
+	}
 }

@@ -181,7 +181,10 @@ func records[T dns.RR](ctx context.Context, r *Resolver, name string, kind uint1
 func (r *Resolver) Addresses(ctx context.Context, host string) (all []netip.Addr, err error) {
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		found, failed := r.Records(ctx, host, kind)
-		if failed != nil && (err == nil || errors.Is(err, ErrNotFound)) {
+		if failed != nil && !errors.Is(failed, ErrNotFound) && len(all) == 0 {
+			return nil, failed // who does not answer one question does not answer the other
+		}
+		if failed != nil {
 			err = failed
 		}
 		for _, rr := range found {

@@ -63,6 +63,7 @@ func init() {
 		{Name: "guesses", Title: "Guesses", load: loadGuesses, act: liftBlock},
 		{Name: "config", Title: "Configuration", load: loadConfig},
 		{Name: "try", Title: "Try", load: loadTry, act: try},
+		{Name: "doctor", Title: "Doctor", load: loadDoctor, act: examine},
 	} {
 		add(p, true)
 	}

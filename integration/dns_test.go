@@ -21,7 +21,8 @@ func TestDNS(t *testing.T) {
 	}
 	s.write("dkim.pem", string(key))
 	sites := "https://autoconfig.example.test:" + port(freeAddress(t)) + ", https://autodiscover.example.test:" + port(freeAddress(t)) +
-		" {\n\tbind 127.0.0.1\n\ttls internal\n\tmsa_autoconfig " + hostname + " {\n\t\tdomains example.test\n\t}\n}\n"
+		" {\n\tbind 127.0.0.1\n\ttls internal\n\tmsa_autoconfig " + hostname + " {\n\t\tdomains example.test\n\t}\n}\n" +
+		"https://mta-sts.example.test:" + port(freeAddress(t)) + " {\n\tbind 127.0.0.1\n\ttls internal\n\trespond /.well-known/mta-sts.txt <<POLICY\n\t\tversion: STSv1\n\t\tmode: enforce\n\t\tmx: mx.example.test\n\t\tmax_age: 604800\n\t\tPOLICY 200\n}\n"
 	load := func(more string) {
 		t.Helper()
 		msa := "policy dkim {\n\t\tkey example.test ed $DIR/dkim.pem\n\t}\n\tbounces relay localhost:1 {\n\t\tbind 203.0.113.9\n\t}\n\t" + more
@@ -43,8 +44,8 @@ func TestDNS(t *testing.T) {
 	for rr, ok := zone.Next(); ok; rr, ok = zone.Next() {
 		published = append(published, rr.String())
 	}
-	// SRV of both services, autoconfig, autodiscover and its SRV, two TLSA, DKIM and SPF.
-	if zone.Err() != nil || len(published) != 1+9 || !strings.Contains(printed, " "+port(s.implicit)+" "+hostname+".\n") || !strings.Contains(printed, "ip4:203.0.113.9") {
+	// SRV of both services, autoconfig, autodiscover and its SRV, two TLSA, DKIM, SPF, and two of MTA-STS.
+	if zone.Err() != nil || len(published) != 1+11 || !strings.Contains(printed, " "+port(s.implicit)+" "+hostname+".\n") || !strings.Contains(printed, "ip4:203.0.113.9") {
 		t.Fatalf("%v, printed\n%s", zone.Err(), printed)
 	}
 	resolver := dnstest.Serve(t, published...)

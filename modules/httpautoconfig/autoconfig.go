@@ -168,7 +168,10 @@ func asked(r *http.Request, names ...string) (a mailaddr.Address, ok bool, err e
 	case len(all) > 1:
 		return a, false, caddyhttp.Error(http.StatusBadRequest, errors.New("more than one address"))
 	}
-	if a, err = mailaddr.Parse(all[0], true); err != nil {
+	if a, err = mailaddr.Parse(all[0], true); err != nil { // or a + that was not encoded became a space
+		a, err = mailaddr.Parse(strings.ReplaceAll(all[0], " ", "+"), true)
+	}
+	if err != nil {
 		return a, false, caddyhttp.Error(http.StatusBadRequest, errors.New("the address is not a mailbox"))
 	}
 	return a, true, nil

@@ -40,7 +40,7 @@ var msa = described{Hostname: "msa.example.org", Mechanisms: []string{sasl.SCRAM
 	Listeners: []running.Listener{listener("[::]:587", false), listener("[::]:465", true)}}
 
 // site is a handler with the server running.
-func site(t *testing.T, d described, change func(h *Handler)) *Handler {
+func site(t testing.TB, d described, change func(h *Handler)) *Handler {
 	t.Helper()
 	h := &Handler{Server: "msa", Domains: []string{"example.org", "*.example.net", "münchen.example"}, DisplayName: "Example & Sons",
 		IMAP: []*Service{{Address: "imap.example.org:993"}}, POP3: []*Service{{Address: "pop.example.org:110"}},

@@ -24,8 +24,11 @@ const (
 	codeNoProvider     = 601 // for the schema that is asked for
 )
 
-// maxRequest bounds what is read of a request, which has an address and a name in it.
-const maxRequest = 16 << 10
+// A request has an address and a name in it: this is how much of it is read, and for how long.
+const (
+	maxRequest     = 16 << 10
+	requestTimeout = 10 * time.Second
+)
 
 type autodiscoverRequest struct {
 	Addresses []string `xml:"Request>EMailAddress"`
@@ -74,6 +77,7 @@ type autodiscoverError struct {
 
 // serveAutodiscover answers errors in the format's own way, as Exchange does: with status 200, unless the domain is not listed.
 func (h *Handler) serveAutodiscover(w http.ResponseWriter, r *http.Request) error {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTimeout)) // where the server can
 	address, code := readAutodiscover(r)
 	if code != 0 {
 		return refuseAutodiscover(w, http.StatusOK, code)

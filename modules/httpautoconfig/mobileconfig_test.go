@@ -53,6 +53,11 @@ func TestMobileconfig(t *testing.T) {
 	if q := readProfile(t, hostile); q.Content[0].Address != `"</string>&"@example.org` {
 		t.Errorf("%+v", q)
 	}
+	for _, tagged := range []string{"alice+printer@example.org", "alice%2Bprinter@example.org"} {
+		if _, text := get(h, profileURL+tagged); readProfile(t, text).Content[0].Address != "alice+printer@example.org" {
+			t.Errorf("%s: %s", tagged, text)
+		}
+	}
 	pop := site(t, msa, func(h *Handler) { h.IMAP = nil })
 	_, text = get(pop, profileURL+"alice@example.org")
 	if m := readProfile(t, text).Content[0]; m.AccountType != "EmailTypePOP" || m.InPort != 110 {

@@ -321,6 +321,10 @@ func TestConsoleActions(t *testing.T) {
 			t.Errorf("no %s by admin in %s", what, story)
 		}
 	}
+	c.await("what was done with lanes in the journal", func() bool {
+		_, body := c.adminRequest(http.MethodGet, "/msa/history?state=paused,resumed,probed", "")
+		return strings.Count(body, `"by":"admin"`) == 3 && strings.Contains(body, "relay/127.0.0.1:9: moving house")
+	})
 	c.logged("queue action", `"action":"delete"`, `"by":"admin"`)
 	c.logged("lane action", `"action":"pause"`, `"by":"admin"`, "moving house")
 }

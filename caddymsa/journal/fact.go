@@ -27,10 +27,18 @@ const (
 	Deleted   Kind = "deleted"  // Recipients are those that waited; an attempt under way can still end in Delivered
 	Moved     Kind = "moved"    // to another spool, which has it from now on with its facts; Text names that
 	Refused   Kind = "refused"  // a user was refused; it has no message, and no commit to ride on: see Noter
+
+	// What an operator did with a lane or a network, or tried: without a message, as Refused. Text names it, By who it was.
+	Paused    Kind = "paused"
+	Resumed   Kind = "resumed"
+	Probed    Kind = "probed"
+	Unblocked Kind = "unblocked"
+	Tried     Kind = "tried" // a test message was submitted, or a log-in checked
 )
 
 // Kinds are all that there are, in the order of a message's life.
-var Kinds = []Kind{Accepted, Deferred, Delivered, Failed, Expired, Bounced, Told, Untold, Held, Released, Retried, Rerouted, Deleted, Moved, Refused}
+var Kinds = []Kind{Accepted, Deferred, Delivered, Failed, Expired, Bounced, Told, Untold, Held, Released, Retried, Rerouted, Deleted, Moved, Refused,
+	Paused, Resumed, Probed, Unblocked, Tried}
 
 // Final tells whether nothing follows such a fact for the recipients that it names.
 func (k Kind) Final() bool {

@@ -175,6 +175,12 @@ async function act(browser, plain) {
 	await page.type(form + "input[name=password]", "wrong");
 	await press(page, form + "button");
 	await expect("refused");
+	if (!plain) {
+		await page.type("section[aria-labelledby=try-doctor] input[name=domains]", "example.invalid");
+		await press(page, "section[aria-labelledby=try-doctor] button");
+		await expect("What to do");
+		await page.screenshot({ path: `${shots}/doctor-1280-light.png`, fullPage: true });
+	}
 	await page.goto(site + "guesses", { waitUntil: "load" });
 	if (await page.$("button[value^=lift]")) {
 		await press(page, "button[value^=lift]");

@@ -1,6 +1,7 @@
 package httpconsole
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ type messagesPage struct {
 // past is what a page of the journal says of one message, or of a refusal.
 type past struct {
 	ID, Sender, User string
-	Refused          bool
+	Refused          bool // or something else that is of no message
 	Recipients       []string
 	Count            int
 	Time             time.Time // of the latest fact
@@ -97,7 +98,7 @@ func grouped(facts []adminapi.HistoryFact) (all []*past) {
 		f := &facts[i].Fact
 		m := of[f.ID]
 		if m == nil || f.ID == "" {
-			m = &past{ID: f.ID, Refused: f.What == journal.Refused, Time: f.Time, Sender: f.Sender, User: f.User, Fact: f}
+			m = &past{ID: f.ID, Refused: f.ID == "", Time: f.Time, Sender: f.Sender, User: cmp.Or(f.User, f.By), Fact: f}
 			of[f.ID] = m
 			all = append(all, m)
 		}

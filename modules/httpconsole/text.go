@@ -111,11 +111,11 @@ func link(page string, pairs ...string) string {
 // chip is the class of a word that tells how it stands.
 func chip(state string) string {
 	switch state {
-	case "delivered", "up", "accepted", "told", "resumed", "released", "ready":
+	case "delivered", "up", "accepted", "told", "resumed", "released", "ready", "ok":
 		return "good"
-	case "failed", "expired", "refused", "down", "dead", "untold", "bounced", "cannot_tell":
+	case "failed", "expired", "refused", "down", "dead", "untold", "bounced", "cannot_tell", "wrong":
 		return "bad"
-	case "deferred", "held", "paused", "deleted", "blocked", "wrong", "unknown", "disabled":
+	case "deferred", "held", "paused", "deleted", "blocked", "unknown", "disabled", "warn":
 		return "warn"
 	}
 	return "plain"

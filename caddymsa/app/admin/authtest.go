@@ -9,9 +9,11 @@ import (
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
@@ -43,6 +45,8 @@ func testAuth(ctx context.Context, p *Part, q *adminapi.AuthTestRequest) ([]admi
 			all = append(all, t.answer)
 		}
 	}
+	p.Log.Info("log-in checked", zap.String("user", q.User), zap.Stringer("remote_ip", ip), zap.Bool("password", q.Password != ""), zap.String("by", OperatorOf(ctx)))
+	p.noteAlone(ctx, journal.Fact{What: journal.Tried, Server: q.Server, Text: "log-in of " + q.User})
 	return all, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // serveGuesses answers GET /msa/guesses.
@@ -52,6 +53,7 @@ func liftBlock(ctx context.Context, p *Part, request *adminapi.BlockLift) (*admi
 	}
 	p.Log.Info("block lifted", zap.String("network", request.Network), zap.String("server", request.Server), zap.Int("blocks", answer.Lifted),
 		zap.String("by", OperatorOf(ctx)), zap.String("reason", request.Reason))
+	p.noteAlone(ctx, journal.Fact{What: journal.Unblocked, Server: request.Server, Text: because(request.Network, request.Reason)})
 	return answer, nil
 }
 

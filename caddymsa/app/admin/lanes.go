@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -81,8 +82,12 @@ func serveLaneAction(name string) caddy.AdminHandlerFunc {
 		err := steerLane(ctx, p, name, a)
 		p.Log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("by", OperatorOf(ctx)), zap.String("reason", a.Reason), zap.Error(err))
 		if err != nil {
-			err = caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
+			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
 		}
-		return struct{}{}, err
+		p.noteAlone(ctx, journal.Fact{What: laneFacts[name], Text: because(a.Lane, a.Reason), Visit: &journal.Visit{Lane: a.Lane}})
+		return struct{}{}, nil
 	})
 }
+
+// laneFacts are what the journal says of actions.
+var laneFacts = map[string]journal.Kind{"pause": journal.Paused, "resume": journal.Resumed, "probe": journal.Probed}

@@ -54,6 +54,25 @@ func note(m *queue.EntryView, what journal.Kind, now time.Time, by, text string)
 	m.Facts = append(m.Facts, f)
 }
 
+// noteAlone has the journal keep what is done with something else than a message.
+func (p *Part) noteAlone(ctx context.Context, f journal.Fact) {
+	if p.Journal.Off {
+		return
+	}
+	if noter, ok := p.Spool.(journal.Noter); ok {
+		f.Time, f.By = time.Now(), OperatorOf(ctx)
+		noter.Note(f)
+	}
+}
+
+// because is what was done with it, and the reason, if there is one.
+func because(what, reason string) string {
+	if reason == "" {
+		return what
+	}
+	return what + ": " + reason
+}
+
 // deleted is the journal's last word about a message, of which nothing but the id is known where it cannot be read.
 func deleted(m *queue.EntryView, id string, now time.Time, a *request) journal.Fact {
 	f := journal.Fact{Time: now, What: journal.Deleted, ID: id}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/dialogue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 )
 
@@ -60,6 +62,7 @@ func tryMessage(ctx context.Context, p *Part, q *adminapi.TryMessage) (*adminapi
 	}
 	p.Log.Info("test message", zap.String("server", q.Server), zap.String("user", q.User), zap.String("sender", q.From), zap.Strings("recipients", q.To),
 		zap.String("queue_id", answer.ID), zap.String("by", OperatorOf(ctx)), zap.Error(err))
+	p.noteAlone(ctx, journal.Fact{What: journal.Tried, Server: q.Server, Sender: q.From, Recipients: q.To, Count: len(q.To), Text: because("test message as "+q.User, cmp.Or(answer.Error, answer.ID))})
 	return answer, nil
 }
 

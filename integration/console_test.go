@@ -388,7 +388,8 @@ func TestConsoleStream(t *testing.T) {
 // CONSOLE_SHOTS is a directory that keeps the screenshots.
 func TestConsoleBrowser(t *testing.T) {
 	t.Parallel()
-	chromium, node := need(t, "chromium"), need(t, "axe")
+	need(t, "chromium")
+	need(t, "axe")
 	c := startConsole(t, "actions\ncontent")
 	ids := c.seed()
 	c.guess(3)
@@ -403,11 +404,46 @@ func TestConsoleBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(node, filepath.Join("clients", "console.js"), c.site, shots, string(known))
-	cmd.Env = append(os.Environ(), installed.NPMPath, "CHROMIUM="+chromium, "HOME="+c.dir)
+	c.drive(shots, string(known))
+}
+
+// drive has Chromium go through the pages.
+func (c *console) drive(shots, ids string, more ...string) {
+	c.t.Helper()
+	cmd := exec.Command(need(c.t, "axe"), append([]string{filepath.Join("clients", "console.js"), c.site, shots, ids}, more...)...)
+	cmd.Env = append(os.Environ(), installed.NPMPath, "CHROMIUM="+need(c.t, "chromium"), "HOME="+c.dir)
 	out, err := cmd.CombinedOutput()
-	t.Logf("%s", out)
+	c.t.Logf("%s", out)
 	if err != nil {
+		c.t.Error(err)
+	}
+}
+
+// The README has a picture of an ordinary day; with -update the test writes it.
+func TestConsolePicture(t *testing.T) {
+	t.Parallel()
+	need(t, "chromium")
+	need(t, "axe")
+	c := startConsole(t, "actions")
+	for _, to := range []string{"bob@example.net", "sales@shop.example", "busy-office@example.com", "carol@down.example", "nobody@example.net", "grace@lab.example", "info@example.com"} {
+		c.mustSend(c.tlsConfig(), "alice@example.org", "alice@example.org", to, letter("Minutes of the meeting"))
+	}
+	c.await("what became of the messages", func() bool {
+		_, body := c.adminRequest(http.MethodGet, "/msa/history?state=deferred,delivered,failed&limit=1000", "")
+		return strings.Count(body, `"what":`) >= 8
+	})
+	shots := t.TempDir()
+	c.drive(shots, "{}", "readme")
+	picture, err := os.ReadFile(filepath.Join(shots, "readme.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("../docs/console.png", picture, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat("../docs/console.png"); err != nil {
 		t.Error(err)
 	}
 }

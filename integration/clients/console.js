@@ -1,6 +1,6 @@
 // Drives Debian's Chromium through the console: every page light and dark, narrow and wide; every action; live updates;
 // without JavaScript. What is wrong is on standard error, and in the exit code.
-// usage: console.js <site> <directory for screenshots> <ids of messages as JSON>
+// usage: console.js <site> <directory for screenshots> <ids of messages as JSON> [readme]
 const puppeteer = require("puppeteer-core");
 const axe = require("fs").readFileSync(require.resolve("axe-core"), "utf8");
 const [site, shots, ids] = [process.argv[2], process.argv[3], JSON.parse(process.argv[4])];
@@ -193,6 +193,14 @@ async function act(browser, plain) {
 (async () => {
 	const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb", "--hide-scrollbars"], protocolTimeout: 60000 });
 	try {
+		if (process.argv[5] === "readme") {
+			const page = await open(browser, { width: 1200 });
+			await page.setViewport({ width: 1200, height: 860 });
+			await page.goto(site + "messages", { waitUntil: "load" });
+			await page.waitForSelector("html[data-live=yes]");
+			await page.screenshot({ path: shots + "/readme.png" });
+			return;
+		}
 		await look(browser);
 		await keys(browser);
 		await live(browser);

@@ -32,6 +32,7 @@ func (app *App) EnterAdmin(parent context.Context) (ctx context.Context, part *a
 		s := admin.Server{Name: name, Hostname: srv.Hostname, Mechanisms: srv.Auth.offered(), Realms: srv.Auth.Realms, Timeout: srv.Auth.timeout(), TLS: srv.tlsConfig,
 			Listeners: srv.listeners, Keys: srv.keyRecords(), Egress: srv.egress(), KeepsKey: srv.keepsKey(),
 			Gate: srv.gate, Throttle: &srv.Auth.Throttle}
+		s.Quotas = srv.quotas
 		for _, b := range srv.Auth.backends {
 			s.Backends = append(s.Backends, admin.Backend{ID: b.id, Module: b.module, Reload: b.reload})
 		}

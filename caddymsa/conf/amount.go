@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
 )
 
 // Amount is how much there may be of something: a number, as in 100, or a placeholder for an attribute of who
@@ -210,6 +212,16 @@ func (a *Allowance) Of(user string, all map[string]string) (n int64, limited boo
 	}
 	a.tell(user, problem)
 	return a.fallback, true, nil
+}
+
+// Quota is what the amount leaves a user while nothing has been counted.
+func (a *Allowance) Quota(what, user string, all map[string]string) counts.Quota {
+	n, limited, err := a.Of(user, all)
+	q := counts.Quota{What: what, Per: "message", Unlimited: !limited, Allowed: n, Left: n}
+	if err != nil {
+		q.Problem = err.Error()
+	}
+	return q
 }
 
 // attributeAmount reads a value as directories and tokens have it: 100, 0 for nothing at all, 100.0, or a size.

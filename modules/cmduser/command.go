@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand()) })
+	caddymsa.RegisterCommand(func(msa *cobra.Command) { msa.AddCommand(newCommand(), quotaCommand()) })
 }
 
 // options are the command's flags.

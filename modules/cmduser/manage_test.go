@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -102,5 +103,43 @@ func TestManageServer(t *testing.T) {
 	defer srv.Close()
 	if out, err := run(t, "", "list", "--address", srv.Listener.Addr().String()); err != nil || !strings.Contains(out, "alice  enabled") || !strings.Contains(out, "bob    disabled") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What is left, in a table; what nobody can tell, below it.
+func TestQuota(t *testing.T) {
+	now := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
+	var out strings.Builder
+	err := showQuota(&out, []adminapi.UserQuota{{Server: "main", User: "alice", Backend: "file", Limits: []adminapi.PolicyQuota{
+		{Policy: "rate_limit", Quota: counts.Quota{What: "messages", Per: "1h", Allowed: 100, Left: 40, Back: now.Add(36 * time.Minute)}},
+		{Policy: "rate_limit", Sometimes: true, Quota: counts.Quota{What: "bytes", Per: "24h", Allowed: 1 << 30, Left: 1 << 29, By: "org acme"}},
+		{Policy: "rate_limit", LogOnly: true, Quota: counts.Quota{What: "messages", Per: "24h", Unlimited: true}},
+		{Policy: "recipients", Quota: counts.Quota{What: "recipients", Per: "day", Allowed: 5, Problem: "redis: no answer\x1b[2J"}},
+	}}}, now)
+	const want = `SERVER  POLICY      WHAT        PER  ALLOWED    LEFT       ALL BACK IN  OF
+main    rate_limit  messages    1h   100        40         36m0s        alice
+main    rate_limit  bytes       24h  1.0 GiB    512 MiB    -            org acme (some messages)
+main    rate_limit  messages    24h  unlimited  unlimited  -            alice (log only)
+main    recipients  recipients  day  5          ?          -            alice
+recipients: recipients per day: redis: no answer?[2J
+`
+	if err != nil || out.String() != want {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+	out.Reset()
+	if err := showQuota(&out, []adminapi.UserQuota{{Server: "main", User: "alice", Backend: "file"}}, now); err != nil || out.String() != "no policy limits how much the user may submit\n" {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	asked := ""
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.RequestURI()
+		_, _ = io.WriteString(w, "[]")
+	}))
+	defer srv.Close()
+	cmd := quotaCommand()
+	cmd.SetArgs([]string{"a/b", "--server", "main", "--ip", "192.0.2.1", "--address", srv.Listener.Addr().String()})
+	cmd.SetOut(io.Discard)
+	if err := cmd.Execute(); err != nil || asked != "/msa/quota/a%2Fb?ip=192.0.2.1&server=main" {
+		t.Error(asked, err)
 	}
 }

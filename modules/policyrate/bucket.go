@@ -39,20 +39,24 @@ const shards = 64
 // table has the buckets that are not full.
 type table struct {
 	seed   maphash.Seed
-	shards [shards]struct {
-		sync.Mutex
-		full map[string]int64
-	}
+	shards [shards]shard
+}
+
+type shard struct {
+	sync.Mutex
+	full map[string]int64
 }
 
 func newTable() *table { return &table{seed: maphash.MakeSeed()} }
+
+func (t *table) shard(key string) *shard { return &t.shards[maphash.String(t.seed, key)%shards] }
 
 // Destruct implements caddy.Destructor.
 func (*table) Destruct() error { return nil }
 
 // take takes from the bucket, or says how long to wait. With peek it takes nothing.
 func (t *table) take(key string, cost, depth time.Duration, now time.Time, peek bool) time.Duration {
-	s := &t.shards[maphash.String(t.seed, key)%shards]
+	s := t.shard(key)
 	s.Lock()
 	defer s.Unlock()
 	at := now.UnixNano()
@@ -88,7 +92,7 @@ func makeRoom(full map[string]int64, now int64) {
 
 // giveBack puts back what was taken for nothing.
 func (t *table) giveBack(key string, cost time.Duration, now time.Time) {
-	s := &t.shards[maphash.String(t.seed, key)%shards]
+	s := t.shard(key)
 	s.Lock()
 	defer s.Unlock()
 	if full, ok := s.full[key]; ok {

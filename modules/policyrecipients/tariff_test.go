@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 )
 
 // try submits to recipients and says which rules refused some of them.
@@ -60,6 +62,44 @@ func TestTariff(t *testing.T) {
 	for _, bad := range []*Recipients{{Allow: []string{"{msa.user}"}}, {MaxPerDay: "{msa.user}"}, {MaxPerMessage: "x"}} {
 		if err := bad.Provision(msatest.Context(t)); err == nil {
 			t.Errorf("%+v", bad)
+		}
+	}
+}
+
+// What is left of a day, for this node and for all that share the count.
+func TestQuotas(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		p := &Recipients{Name: fmt.Sprint(t.Name(), shared), MaxPerDay: "{msa.identity.attributes.per_day} 5", MaxPerMessage: "3"}
+		counter := new(msatest.MemCounter)
+		if shared {
+			p.Spool = &sharing.Spool{}
+		}
+		open(t, p)
+		ask := func(attributes map[string]string) (all []counts.Quota) {
+			s := msatest.NewSubmission("alice", "")
+			s.Identity.Attributes, s.Counter = attributes, counter
+			return p.Quotas(context.Background(), s)
+		}
+		s := msatest.NewSubmission("alice", "")
+		s.Counter = counter
+		for range 2 {
+			r := queue.Recipient{Address: "bob@example.net"}
+			if err := p.CheckRecipient(context.Background(), s, &r); err != nil {
+				t.Fatal(err)
+			}
+			s.Entry.Recipients = append(s.Entry.Recipients, r)
+		}
+		s.End(true)
+		for range 2 {
+			if all := ask(nil); len(all) != 2 || all[0].Left != 3 || all[0].Allowed != 5 || all[0].Per != "day" || all[0].Back.IsZero() || all[1].Left != 3 || all[1].Per != "message" {
+				t.Errorf("shared %v: %+v", shared, all)
+			}
+		}
+		if all := ask(map[string]string{"per_day": "unlimited"}); !all[0].Unlimited {
+			t.Errorf("%+v", all)
+		}
+		if all := ask(map[string]string{"per_day": "1"}); all[0].Left != 0 || all[0].Allowed != 1 {
+			t.Errorf("%+v", all)
 		}
 	}
 }

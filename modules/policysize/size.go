@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/counts"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
@@ -64,6 +65,11 @@ func (p *Size) check(s *caddymsa.Submission, size int64) error {
 		Text: fmt.Sprintf("Message of %d octets is too large: %d are allowed", size, most)}
 }
 
+// Quotas implements caddymsa.QuotaPolicy.
+func (p *Size) Quotas(_ context.Context, s *caddymsa.Submission) []counts.Quota {
+	return []counts.Quota{p.max.Quota("bytes", s.Identity.User, s.Identity.Attributes)}
+}
+
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	policy [@matcher] size <max>|{msa.identity.attributes.NAME} [<max>]
@@ -76,6 +82,7 @@ func (p *Size) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var (
 	_ caddy.Provisioner      = (*Size)(nil)
 	_ caddymsa.SenderPolicy  = (*Size)(nil)
+	_ caddymsa.QuotaPolicy   = (*Size)(nil)
 	_ caddymsa.MessagePolicy = (*Size)(nil)
 	_ caddyfile.Unmarshaler  = (*Size)(nil)
 )

@@ -23,6 +23,7 @@ func init() {
 //	POST /msa/auth/test     says which backend accepts a user
 //	GET  /msa/users         lists the users of the backends that keep them here; /msa/users/<name> shows one
 //	POST /msa/user-actions/<action>    disable, enable, delete, rename, add-app-password or revoke-app-password
+//	GET  /msa/quota/<user>  says what limits leave a user: ?server=&ip=
 //	GET  /msa/queue         lists the queue: ?after=&limit= and a filter
 //	GET  /msa/queue/<id>    shows a message's envelope, state and history
 //	GET  /msa/queue-content/<id>       the message, where show_content is set
@@ -60,6 +61,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{Pattern: "/msa/doctor", Handler: post(examine)},
 		{Pattern: "/msa/users", Handler: get(serveUsers)},
 		{Pattern: "/msa/users/", Handler: get(serveUsers)},
+		{Pattern: "/msa/quota/", Handler: get(serveQuota)},
 		{Pattern: "/msa/queue", Handler: get(serveQueue)},
 		{Pattern: "/msa/queue/", Handler: get(serveQueue)},
 		{Pattern: "/msa/history", Handler: get(serveHistory)},

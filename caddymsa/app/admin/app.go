@@ -93,6 +93,8 @@ type Server struct {
 	Gate           *gate.Gate
 	Throttle       *gate.Throttle
 	Patient        func() Patient
+	// Quotas is what its policies leave who comes from an address, which may be invalid.
+	Quotas func(ctx context.Context, id caddymsa.Identity, ip netip.Addr) []adminapi.PolicyQuota
 }
 
 // Patient is what the doctor looks at of a server.

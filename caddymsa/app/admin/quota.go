@@ -1,0 +1,97 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+)
+
+// serveQuota says what is left to a user: GET /msa/quota/<user>?server=&ip=.
+func serveQuota(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	for name := range q {
+		if name != "server" && name != "ip" {
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("unknown parameter %q; there are server and ip", name)}
+		}
+	}
+	name, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/msa/quota/"))
+	if err != nil || name == "" {
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("a user is required: /msa/quota/<user>")}
+	}
+	var ip netip.Addr
+	if text := q.Get("ip"); text != "" {
+		if ip, err = netip.ParseAddr(text); err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("ip: %q is not an IP address", text)}
+		}
+	}
+	answer, err := withApp(r.Context(), func(ctx context.Context, p *Part) ([]adminapi.UserQuota, error) {
+		return p.quotas(ctx, name, q.Get("server"), ip)
+	})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+func (p *Part) quotas(ctx context.Context, name, server string, ip netip.Addr) ([]adminapi.UserQuota, error) {
+	if server != "" && p.server(server) == nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", server, p.serverNames())}
+	}
+	var all []adminapi.UserQuota
+	for i := range p.Servers {
+		srv := &p.Servers[i]
+		if server != "" && srv.Name != server {
+			continue
+		}
+		id, backend, err := srv.lookUp(ctx, name)
+		if errors.Is(err, caddymsa.ErrUnknownUser) {
+			continue
+		}
+		if err != nil {
+			return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+		}
+		all = append(all, adminapi.UserQuota{Server: srv.Name, User: id.User, Backend: backend, Limits: srv.Quotas(ctx, id, ip)})
+	}
+	if len(all) == 0 {
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no backend knows a user %q, or the user is disabled", name)}
+	}
+	return all, nil
+}
+
+// lookUp asks the backends who a user is. Where none of them can look users up, it is one of that name without attributes.
+func (srv *Server) lookUp(ctx context.Context, name string) (id caddymsa.Identity, backend string, err error) {
+	able := false
+	for _, b := range srv.Backends {
+		l, ok := caddymsa.As[caddymsa.Lookuper](b.Module, caddymsa.CapLookup)
+		if !ok {
+			continue
+		}
+		able = true
+		asked, cancel := context.WithTimeout(ctx, srv.Timeout)
+		id, err := l.Lookup(asked, caddymsa.Peer{IP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Server: srv.Hostname, Session: "quota"}, name)
+		cancel()
+		switch {
+		case err == nil:
+			return id, b.ID, nil
+		case !errors.Is(err, caddymsa.ErrCredentials):
+			return id, "", fmt.Errorf("backend %s: %w", b.ID, err)
+		case errors.Is(err, caddymsa.ErrNotFromThere): // who may not come from here has a quota all the same, of no attributes that are known
+			return caddymsa.Identity{User: name}, b.ID, nil
+		}
+	}
+	if able {
+		return id, "", caddymsa.ErrUnknownUser
+	}
+	return caddymsa.Identity{User: name}, "", nil
+}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -344,9 +345,17 @@ func TestHTTPSubmitAstride(t *testing.T) {
 	if a := <-answered; a.status != 403 && a.status != 422 {
 		t.Errorf("%+v", a)
 	}
-	if a := w.ask(alice, "POST", sendTo("after@example.net"), strings.NewReader(letter("x"))); a.status != 202 {
+	// The process does not end before it.
+	rest, answered = begin("end@example.net")
+	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the end to begin", func() bool { return strings.Contains(w.log.String(), "shutting down apps") })
+	_ = rest.Close()
+	if a := <-answered; a.status != 202 {
 		t.Errorf("%+v", a)
 	}
+	<-w.exited
 }
 
 // 50 MiB go through without being held in memory.

@@ -30,13 +30,13 @@ func readHeader(body *bodyReader) (*header, error) {
 	for start := true; ; { // of a line
 		if next, err := r.Peek(2); start && (err != nil || next[0] == '\n' || next[0] == '\r' && next[1] == '\n') {
 			if err != nil && body.err != nil {
-				return nil, errLost
+				return nil, body.blame(body.err)
 			}
 			break
 		}
 		piece, err := r.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
-			return nil, errLost
+			return nil, body.blame(err)
 		}
 		if octets = append(octets, piece...); len(octets) > message.MaxHeader {
 			return nil, errHeaderSize

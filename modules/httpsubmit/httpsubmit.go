@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -73,10 +72,7 @@ func (h *Submit) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 }
 
 func (h *Submit) serve(w http.ResponseWriter, r *http.Request) error {
-	id := path.Base("/x" + r.URL.Path)
-	if strings.HasSuffix(r.URL.Path, "/") {
-		id = ""
-	}
+	id := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	switch {
 	case id == "openapi.json":
 		return describe(w, r)
@@ -101,7 +97,7 @@ func (h *Submit) serve(w http.ResponseWriter, r *http.Request) error {
 	defer visitor.Leave()
 	submitter, err := login(ctx, visitor, w, r, h.Server)
 	if err != nil {
-		drain(w, r, strangersBody)
+		drain(w, r, strangersBody, false)
 		return err
 	}
 	switch r.Method {

@@ -29,9 +29,9 @@ const (
 	drainTime     = 30 * time.Second
 )
 
-// drain reads on.
-func drain(w http.ResponseWriter, r *http.Request, most int64) {
-	if r.Body == nil || r.Body == http.NoBody || r.Header.Get("Expect") != "" { // it waits to be asked
+// drain reads on, unless nothing was read and the client waits to be asked for it.
+func drain(w http.ResponseWriter, r *http.Request, most int64, begun bool) {
+	if r.Body == nil || r.Body == http.NoBody || r.Header.Get("Expect") != "" && !begun {
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
@@ -50,7 +50,7 @@ func (h *Submit) post(ctx context.Context, s running.Submitter, w http.ResponseW
 	reply, err := h.submit(ctx, s, body)
 	if err != nil {
 		if !body.ended {
-			drain(w, r, clientsBody)
+			drain(w, r, clientsBody, body.begun)
 		}
 		return err
 	}
@@ -158,6 +158,7 @@ type bodyReader struct {
 	control  *http.ResponseController
 	patience time.Duration
 	sum      hash.Hash
+	begun    bool
 	ended    bool
 	err      error // of reading
 }
@@ -167,6 +168,7 @@ const firstPatience = time.Minute
 
 // Read implements io.Reader.
 func (b *bodyReader) Read(p []byte) (int, error) {
+	b.begun = true
 	wait := b.patience
 	if wait == 0 {
 		wait = firstPatience
@@ -184,14 +186,19 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+var errSiteLimit = fault(http.StatusRequestEntityTooLarge, 552, smtp.EnhancedCode{5, 3, 4}, "Request exceeds the size limit of the web site")
+
 var errLost = fault(http.StatusRequestTimeout, 421, smtp.EnhancedCode{4, 4, 2}, "The message did not come whole")
 
 // blame says of an error whether it was the client's, who may not be there any more.
 func (b *bodyReader) blame(err error) error {
-	if b.err != nil && errors.Is(err, b.err) {
-		return errLost
+	if b.err == nil || !errors.Is(err, b.err) {
+		return err
 	}
-	return err
+	if _, limited := errors.AsType[*http.MaxBytesError](err); limited { // of the site's request_body
+		return errSiteLimit
+	}
+	return errLost
 }
 
 // onceOf heeds an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header).

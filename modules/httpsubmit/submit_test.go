@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/emersion/go-smtp"
@@ -393,6 +394,23 @@ func TestNotRunning(t *testing.T) {
 	_, h := serve(t)
 	h.Server = "other.example.org"
 	if w := ask(t, h, "POST", "/send/"+envelope, letter, nil); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Error(w.Code, w.Body)
+	}
+}
+
+// A site's own limit is a limit, and a client that goes away has no answer to wait for.
+func TestBrokenOff(t *testing.T) {
+	for _, target := range []string{"/send/" + envelope, "/send/?envelope=header"} {
+		f, h := serve(t)
+		if w := askWith(t, h, "POST", target, http.MaxBytesReader(nil, io.NopCloser(strings.NewReader(letter)), 10), nil); w.Code != 413 || len(f.messages) > 0 {
+			t.Error(w.Code, w.Body)
+		}
+		if w := askWith(t, h, "POST", target, io.MultiReader(strings.NewReader(letter), iotest.ErrReader(io.ErrUnexpectedEOF)), nil); w.Code != 408 || len(f.messages) > 0 {
+			t.Error(w.Code, w.Body)
+		}
+	}
+	f, h := serve(t)
+	if w := askWith(t, h, "POST", "/send/", io.MultiReader(strings.NewReader(`{"from":"a@example.org"`), iotest.ErrReader(io.ErrUnexpectedEOF)), asJSON); w.Code != 408 || len(f.messages) > 0 {
 		t.Error(w.Code, w.Body)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // withLayer4 is a binary that has caddy-l4 and the handler for it too. It is built once.
@@ -43,7 +45,8 @@ func TestAdaptLayer4(t *testing.T) {
 
 // onePort is a web site and the server on one port, by SNI: in $PORT the layer4 app has the port and hands HTTPS
 // on, in $WEB the web site has it, with layer 4 in its listener wrappers. Both have routes by address too: a client
-// of 127.0.0.2 speaks in clear text, one of 127.0.0.3 sends the PROXY protocol first, and one of 127.0.0.4 has TLS from layer 4.
+// of 127.0.0.2 speaks in clear text, one of 127.0.0.3 sends the PROXY protocol first, one of 127.0.0.4 has TLS from layer 4, and one of
+// 127.0.0.5 says what it speaks by ALPN.
 const onePort = `
 	http_port 1 # for redirects, which nothing asks for
 	auto_https disable_redirects
@@ -90,6 +93,13 @@ const layer4Routes = `
 				}
 				msa msa.example.test
 			}
+			@alpn {
+				remote_ip 127.0.0.5
+				tls alpn smtp
+			}
+			route @alpn {
+				msa msa.example.test
+			}
 			@smtp tls sni msa.example.test
 			route @smtp {
 				msa msa.example.test
@@ -103,7 +113,7 @@ func startOnePort(t *testing.T, msa string) (s *server, l layout, addresses map[
 	s.binary = layer4Binary(t)
 	addresses = map[string]string{"the layer4 app": freeAddress(t), "a site's listener wrappers": freeAddress(t)}
 	web := addresses["a site's listener wrappers"]
-	l = layout{msa: msa, global: strings.NewReplacer("$PORT", addresses["the layer4 app"], "$WEB", web, "$ROUTES", layer4Routes).Replace(onePort)}
+	l = layout{msa: msa, auth: "auth {\n\t\tmechanisms SCRAM-SHA-256-PLUS PLAIN\n\t\tfile $DIR/users.passwd\n\t}", global: strings.NewReplacer("$PORT", addresses["the layer4 app"], "$WEB", web, "$ROUTES", layer4Routes).Replace(onePort)}
 	s.write("Caddyfile", s.caddyfile(l)+site(web))
 	s.writeUsers("")
 	s.run()
@@ -168,7 +178,8 @@ func TestOnePort(t *testing.T) {
 		// A client that says smtp, as RFC 7301's registry has it, is served either way.
 		smtp := trust.Clone()
 		smtp.NextProtos = []string{"smtp"}
-		received(letterFrom(t, s, from(t, "127.0.0.4", address), smtp, true, word+"-alpn"), "127.0.0.4")
+		received(letterFrom(t, s, from(t, "127.0.0.4", address), smtp, true, word+"-says-smtp"), "127.0.0.4")
+		received(letterFrom(t, s, from(t, "127.0.0.5", address), smtp, true, word+"-alpn"), "127.0.0.5")
 
 		// Nothing but four commands before TLS.
 		c, err := greeted(from(t, "127.0.0.2", address), nil)
@@ -193,6 +204,18 @@ func TestOnePort(t *testing.T) {
 			}
 			if err := c.do("503 5.5.1", "STARTTLS"); err != nil {
 				t.Error(way, err)
+			}
+			state := c.nc.(*tls.Conn).ConnectionState()
+			binding, err := sasl.TLSExporter(&state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := sasl.NewSCRAMPlusClient("alice@example.org", "secret", binding)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.auth(client, func() {}); err != nil {
+				t.Error(way, local, err)
 			}
 			c.close()
 		}

@@ -9,11 +9,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -49,6 +51,9 @@ type App struct {
 	// waits for the calls into modules and the deliveries that are under way. Default 30s.
 	GracePeriod conf.Duration `json:"grace_period,omitempty"`
 
+	// Tracing has spans made of each message's way for OpenTelemetry. Default: none.
+	Tracing *Tracing `json:"tracing,omitempty"`
+
 	log        *zap.Logger
 	events     *events
 	loaded     json.RawMessage // as it was loaded, with its secrets
@@ -64,6 +69,9 @@ type App struct {
 	routeNames map[string]bool
 	former     []*formerSpool // that are emptied by this configuration's routes
 	leave      func()         // ends what run began
+	tracer     trace.Tracer   // nil: nothing is traced
+
+	stoppedTracing sync.Once
 }
 
 // CaddyModule returns the Caddy module information.
@@ -191,6 +199,9 @@ func (app *App) Start() (err error) {
 			_ = app.Cleanup()
 		}
 	}()
+	if err = app.startTracing(); err != nil {
+		return app.setting(fmt.Errorf("tracing: %w", err))
+	}
 	if app.delivery, err = openStore(app, app.spool); err != nil {
 		return app.setting(fmt.Errorf("spool: %w", err))
 	}
@@ -281,6 +292,7 @@ func (app *App) release(ctx context.Context) {
 	if app.started {
 		app.events.stop(ctx)
 	}
+	app.stopTracing()
 	for _, srv := range app.Servers {
 		if srv != nil {
 			srv.stopTLS()

@@ -17,4 +17,11 @@ const (
 	fieldReply      = "reply"
 	fieldPolicy     = "policy"
 	fieldHint       = "hint"
+	fieldHelo       = "helo"
+	fieldTLS        = "tls"
+	fieldDuration   = "duration"
+	fieldRoutes     = "routes"
+	fieldHeld       = "held"
+	fieldPriority   = "priority"
+	fieldTraceID    = "trace_id"
 )

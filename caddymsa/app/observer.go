@@ -28,6 +28,7 @@ func (o observer) Attempted(a *queue.Attempt) { o.attempted(a, laneKind(a)) }
 
 func (o observer) attempted(a *queue.Attempt, kind string) {
 	tallyAttempt(a)
+	o.traceAttempt(a, kind)
 	route := cmp.Or(a.Route, a.Copy, "none")
 	metrics.attemptSeconds.WithLabelValues(route).Observe(a.Duration.Seconds())
 	for _, r := range a.Results {

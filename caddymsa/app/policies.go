@@ -243,6 +243,14 @@ func (p *PolicyConfig) message(ctx context.Context, s *caddymsa.Submission, m *c
 	return nil
 }
 
+// named is an error with the policy's name.
+func (p *PolicyConfig) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &policyError{policy: p.name, err: err}
+}
+
 // run calls check if the policy's matchers match, and puts the policy's name to
 // what it says.
 func (p *PolicyConfig) run(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient, m *caddymsa.Message, check func() error) error {
@@ -250,12 +258,14 @@ func (p *PolicyConfig) run(ctx context.Context, s *caddymsa.Submission, r *queue
 	ok, err := p.matchers.match(ctx, s, r, m)
 	if err == nil && ok {
 		calling(ctx, "policy "+p.name, "check")
+		done := step(ctx, "policy ", p.name)
 		err = p.traced(s, m, check)
+		done(p.named(err))
 	}
 	if err == nil {
 		return nil
 	}
-	err = &policyError{policy: p.name, err: err}
+	err = p.named(err)
 	if !p.LogOnly {
 		return err
 	}

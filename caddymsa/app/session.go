@@ -124,7 +124,9 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 	if err := s.stillStands(call, srv); err != nil {
 		return nil, s.refuse(srv, refusal{moment: "MAIL", sub: s.submission(srv, from, opts)}, err, zap.String(fieldSender, from.Exact))
 	}
-	t := &transaction{s: s, srv: srv, sub: s.submission(srv, from, opts)}
+	t := &transaction{s: s, srv: srv, began: time.Now(), sub: s.submission(srv, from, opts)}
+	t.beginSpan(srv)
+	call = t.traced(call)
 	decided := false
 	defer func() {
 		if !decided { // a policy panicked

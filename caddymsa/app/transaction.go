@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,10 @@ type transaction struct {
 	draft *heldDraft
 	size  int64
 	head  headerScan
-	told  bool // of the refusal, in the log
-	over  bool // it is decided what becomes of the message
+	span  *span     // nil: it is not traced
+	began time.Time // with MAIL
+	told  bool      // of the refusal, in the log
+	over  bool      // it is decided what becomes of the message
 	// routes are those of the recipients accepted so far.
 	routes []*RouteConfig
 	// direct is the route of a recipient whose message is delivered before the client is answered.
@@ -43,6 +46,7 @@ func (t *transaction) Rcpt(ctx context.Context, to mailaddr.Address, opts *smtpd
 		return err
 	}
 	defer leave()
+	call = t.traced(call)
 	r := queue.Recipient{Address: to.Exact, ORCPT: opts.ORCPT}
 	if to.IsPostmaster() {
 		r.Route = strings.ToLower(to.Exact) + "@" + srv.Hostname
@@ -143,6 +147,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 		return smtpd.Reply{}, err
 	}
 	defer leave()
+	call = t.traced(call)
 	defer t.giveUpInPanic()
 	e := t.sub.Entry
 	e.ID = newQueueID()
@@ -155,21 +160,21 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
 		t.forget()
 		metrics.messages.WithLabelValues(srv.name, "accepted_before").Inc()
-		fields := append(t.fields(), t.s.fields()...)
+		fields := t.s.appendFields(t.access())
 		srv.log.Info("message accepted before", append(fields, zap.String(fieldQueueID, before.ID))...)
 		return accepted(before.ID), nil
 	}
 	if err != nil {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "refused").Inc()
-		fields := append(t.fields(), zap.String(fieldQueueID, e.ID))
+		fields := append(t.access(), zap.String(fieldQueueID, e.ID))
 		return smtpd.Reply{}, t.s.refuse(srv, t.refusal(), err, fields...)
 	}
 	t.s.accepted++
 	metrics.messages.WithLabelValues(srv.name, "accepted").Inc()
 	rates.Count(time.Now(), tally.Accepted, 1)
 	metrics.acceptedOctets.WithLabelValues(srv.name).Add(float64(e.Size))
-	fields := t.s.appendFields(t.fields())
+	fields := t.s.appendFields(t.access())
 	srv.log.Info("message accepted", append(fields, zap.String(fieldQueueID, e.ID))...)
 	srv.app.events.emit(eventAccepted, func() map[string]any {
 		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
@@ -212,7 +217,10 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	calling(ctx, "spool", "Commit")
 	g := &routed{srv.app.delivery, t.routes}
 	accept := &queue.Accept{Entry: e, Header: header, Jobs: t.store.queue.Jobs(ctx, g, e), Held: t.sub.Held, Once: t.once(srv), Facts: t.facts(srv)}
-	if err := t.draft.Commit(context.WithoutCancel(ctx), accept); err != nil {
+	done := step(ctx, "commit", "")
+	err := t.draft.Commit(context.WithoutCancel(ctx), accept)
+	done(err)
+	if err != nil {
 		if before, ok := errors.AsType[*queue.BeforeError](err); ok {
 			return &caddymsa.AlreadyAccepted{ID: before.ID}
 		}
@@ -313,6 +321,7 @@ func remedyFor(cause error) []zap.Field {
 // of it, and least of all a message that is durable.
 func (t *transaction) end(srv *Server, accepted bool) {
 	t.s.open = nil
+	t.endSpan(accepted)
 	t.s.standing.set(stateIdle)
 	defer func() {
 		if p := recover(); p != nil {
@@ -348,6 +357,35 @@ func (t *transaction) forget() {
 func (t *transaction) fields() []zap.Field {
 	return append(make([]zap.Field, 0, 8), // with room for those of the session, and the queue id
 		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size))
+}
+
+// access are the fields of the one line that there is of a message which came whole, besides those of the session: all
+// that it may be looked for by.
+func (t *transaction) access() []zap.Field {
+	e := t.sub.Entry
+	f := append(make([]zap.Field, 0, 20), t.fields()...) // with room for what is added
+	f = append(f, zap.String(fieldMechanism, e.Mechanism), zap.String(fieldHelo, e.Helo), zap.String(fieldTLS, e.TLS),
+		zap.Duration(fieldDuration, time.Since(t.began)), zap.Strings(fieldRoutes, t.routeNames()))
+	if t.sub.Held != "" {
+		f = append(f, zap.String(fieldHeld, t.sub.Held))
+	}
+	if e.Priority != 0 {
+		f = append(f, zap.Int(fieldPriority, e.Priority))
+	}
+	if id := t.traceID(); id != "" {
+		f = append(f, zap.String(fieldTraceID, id))
+	}
+	return f
+}
+
+// routeNames are where the recipients go, each once.
+func (t *transaction) routeNames() (names []string) {
+	for _, r := range t.routes {
+		if !slices.Contains(names, r.name) {
+			names = append(names, r.name)
+		}
+	}
+	return names
 }
 
 func addressesOf(e *queue.Entry) []string {

@@ -83,7 +83,7 @@ func (a *attempt) draft(report *dsn.Report, at time.Time) (m MessageDraft, err e
 	}
 	e := &Entry{
 		ID: report.ID, Server: a.e.Server, Accepted: at, Size: counted.n, Bounce: true,
-		Body: "7BIT", SMTPUTF8: body.UTF8Header, Priority: a.e.Priority,
+		Body: "7BIT", SMTPUTF8: body.UTF8Header, Priority: a.e.Priority, Trace: a.e.Trace,
 		Recipients: []Recipient{{Address: a.e.Sender}},
 	}
 	if body.EightBit {

@@ -31,6 +31,8 @@ type Entry struct {
 	Session   string `json:"session,omitempty"`   // id of the session it came in, as in the log
 	Helo      string `json:"helo,omitempty"`      // the client's EHLO name
 	Mechanism string `json:"mechanism,omitempty"` // of the log-in
+	// Trace is the context of the acceptance's trace, as in the header field traceparent (W3C Trace Context). Empty: it is not traced.
+	Trace string `json:"trace,omitempty"`
 
 	AppPassword string `json:"app_password,omitempty"` // label of the one that the user logged in with
 

@@ -55,6 +55,7 @@ func init() {
 //		spool        <spool> ...
 //		journal      off | { keep <duration> ; max_size <size> ; off }
 //		grace_period <duration>
+//		tracing
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	msa := new(app.App)
@@ -179,6 +180,16 @@ func (p *serverParser) settings() []conf.Setting {
 				return d.Errf(ofTheApp, "grace_period")
 			}
 			return conf.Parse(d, conf.Value("grace_period", &p.app.GracePeriod))
+		}),
+		conf.Func("tracing", func(d *caddyfile.Dispenser) error {
+			if p.app.Tracing != nil {
+				return d.Errf(ofTheApp, "tracing")
+			}
+			p.app.Tracing = new(app.Tracing)
+			if d.NextArg() {
+				return d.Err("tracing takes no arguments: where spans go is said by environment variables, such as OTEL_EXPORTER_OTLP_ENDPOINT")
+			}
+			return conf.Block(d)
 		}),
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // UserKeeper is an optional interface of a backend whose users the operator can list and change.
 type UserKeeper interface {
-	// Users returns users in the order of their names as bytes compare, those behind a name, at most limit.
+	// Users returns users in an order of their names that is the backend's, those behind a name, at most limit.
 	Users(ctx context.Context, after string, limit int) ([]passwd.Summary, error)
 	// User returns one by the name that a client would give, or ErrUnknownUser.
 	User(ctx context.Context, name string) (passwd.Summary, error)

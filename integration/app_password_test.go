@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"database/sql"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	gosasl "github.com/emersion/go-sasl"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // The operator makes one by command, sees when it was last used, and revokes it, while the server runs.
@@ -82,6 +87,67 @@ func (s *server) open(t *testing.T, user, secret string) *talker {
 	}
 	t.Cleanup(c.close)
 	return c
+}
+
+// Each mechanism lets a device in with its own password, from a file and from a database, and the log says which it was.
+func TestAppPasswordMechanisms(t *testing.T) {
+	t.Parallel()
+	const auth = "auth {\n\t\tmechanisms SCRAM-SHA-256 DIGEST-MD5 PLAIN LOGIN\n\t\t%s\n\t\tthrottle off\n\t}"
+	for backend, setting := range map[string]string{
+		"file": "file $DIR/users.passwd",
+		"sql":  "sql sqlite \"file:$DIR/users.db?mode=rw\" {\n\t\t\tapp_passwords\n\t\t}",
+	} {
+		t.Run(backend, func(t *testing.T) {
+			s := newServer(t)
+			s.write("users.passwd", "alice@example.org:{PLAIN}secret\n")
+			db, err := sql.Open("sqlite", "file:"+filepath.Join(s.dir, "users.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			for _, statement := range []string{
+				"CREATE TABLE msa_users (username TEXT NOT NULL PRIMARY KEY, password TEXT NOT NULL, addresses TEXT NOT NULL DEFAULT '', allow_nets TEXT NOT NULL DEFAULT '', disabled BOOLEAN NOT NULL DEFAULT FALSE)",
+				"CREATE TABLE msa_app_passwords (username VARCHAR(255) NOT NULL, label VARCHAR(63) NOT NULL, password VARCHAR(1000) NOT NULL, expires VARCHAR(32), allow_nets VARCHAR(1000), PRIMARY KEY (username, label))",
+				"INSERT INTO msa_users (username, password) VALUES ('alice@example.org', '{PLAIN}secret')",
+			} {
+				if _, err := db.Exec(statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.write("Caddyfile", s.caddyfile(layout{auth: fmt.Sprintf(auth, setting), msa: "\n\tdeliver discard"}))
+			s.run()
+			add := exec.Command(binary, "msa", "user", "app-password", "add", "alice@example.org", "phone", "--scheme", "SCRAM-SHA-256,DIGEST-MD5", "--realm", hostname, "--address", s.admin)
+			out, err := add.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			secret := strings.TrimSpace(string(out))
+			scram, err := sasl.NewSCRAMClient("alice@example.org+phone", secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, client := range map[string]gosasl.Client{
+				"PLAIN": gosasl.NewPlainClient("", "alice@example.org", secret), "PLAIN with the label": gosasl.NewPlainClient("", "alice@example.org+phone", secret),
+				"LOGIN": sasl.NewLoginClient("alice@example.org", secret), "SCRAM-SHA-256": scram,
+				"DIGEST-MD5": sasl.NewDigestMD5Client("alice@example.org", secret, "", hostname),
+			} {
+				c, err := connect("tcp", s.implicit, s.tlsConfig())
+				if err == nil {
+					defer c.close()
+					err = all(func() error { return c.do("250", "EHLO client.example.org") }, func() error { return c.auth(client, func() {}) })
+				}
+				id := ""
+				if err == nil {
+					id, err = c.submit("alice@example.org", "bob@example.net", letter("app"))
+				}
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					continue
+				}
+				s.logged("message accepted", `"app_password":"phone"`, `"user":"alice@example.org"`, id)
+			}
+		})
+	}
 }
 
 // A fleet of devices has a password each: the log and the journal say which was used, and one that is revoked ends its

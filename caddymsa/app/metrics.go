@@ -24,7 +24,7 @@ var metrics = struct {
 		Help: "Sessions that are open, by state: clear (before TLS), tls (before AUTH), idle (between messages) or transaction."}, []string{"server", "state"}),
 	sessionsEnded:  counter("sessions_ended_total", "Sessions that have ended, by reason: quit, lost, timeout, tls and so on.", "server", "reason"),
 	handshakes:     counter("tls_handshakes_total", "TLS handshakes with clients, by version and cipher suite; both are empty for those that failed.", "server", "version", "cipher", "result"),
-	auth:           counter("auth_total", "AUTH exchanges: ok, wrong, unknown, disabled, address, no_credential, refused (the backend does not say why), malformed, blocked, busy or cannot_tell.", "server", "mechanism", "result"),
+	auth:           counter("auth_total", "AUTH exchanges: ok, wrong, unknown, disabled, address, expired, no_credential, refused (the backend does not say why), malformed, blocked, busy or cannot_tell.", "server", "mechanism", "result"),
 	authFailures:   counter("auth_backend_failures_total", "Questions that a backend could not answer.", "server", "backend"),
 	messages:       counter("messages_total", "Messages at the end of data: accepted, accepted_before or refused.", "server", "result"),
 	refusals:       counter("refusals_total", "Commands and messages that a client was refused, by the moment (MAIL, RCPT, DATA, BDAT, AUTH, EHLO or HELO), the client (user or stranger), the policy and its rule, and the class of the reply (4 or 5).", "server", "moment", "client", "policy", "rule", "class"),

@@ -151,6 +151,7 @@ func (m *moves) testAuth() {
 		{caddymsa.ErrUnknownUser, "535 5.7.8 Authentication credentials invalid", "unknown"},
 		{caddymsa.ErrDisabled, "535 5.7.8 Authentication credentials invalid", "disabled"},
 		{caddymsa.ErrNotFromThere, "535 5.7.8 Authentication credentials invalid", "address"},
+		{caddymsa.ErrExpired, "535 5.7.8 Authentication credentials invalid", "expired"},
 		{caddymsa.ErrNoCredential, "535 5.7.8 Authentication credentials invalid", "no_credential"},
 		{caddymsa.ErrCredentials, "535 5.7.8 Authentication credentials invalid", "refused"},
 		{caddymsa.ErrBusy, "454 4.7.0", "busy"},

@@ -143,3 +143,29 @@ func TestAllowance(t *testing.T) {
 		t.Errorf("%d lines: %v", len(told), told)
 	}
 }
+
+// Whatever is written, what is let through is what is read again, and no amount is below zero.
+func FuzzAmount(f *testing.F) {
+	f.Add("{msa.identity.attributes.per_hour} 100", "250")
+	f.Add("100", "unlimited")
+	f.Add("{msa.user}", "1e300")
+	f.Fuzz(func(t *testing.T, text, value string) {
+		if strings.Contains(text, "{file.") || strings.Contains(text, "{env.") {
+			return
+		}
+		for _, unit := range []Unit{Pieces, Octets} {
+			a, err := Amount(text).Resolve("x", unit, zap.NewNop())
+			if err != nil || a == nil {
+				continue
+			}
+			if n, _, err := a.Of("alice", map[string]string{a.attribute: value}); n < 0 || n > maxSize && unit == Octets {
+				t.Errorf("%q of %q: %d, %v", text, value, n, err)
+			}
+			b, err := json.Marshal(Amount(text))
+			var again Amount
+			if err != nil || json.Unmarshal(b, &again) != nil {
+				t.Errorf("%q: %s, %v", text, b, err)
+			}
+		}
+	})
+}

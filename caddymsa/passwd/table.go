@@ -188,16 +188,7 @@ func check(ctx context.Context, u, decoy *User, password string, from netip.Addr
 	if u == nil || len(u.all()) == 0 {
 		u = decoy
 	}
-	found, err := u.match(ctx, password)
-	if found == nil {
-		return nil, err
-	}
-	if found.app != nil {
-		if err := found.app.refused(from); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	return u.match(ctx, password, func(a *AppPassword) error { return a.refused(from) })
 }
 
 // DigestCandidate is what a DIGEST-MD5 response may be compared with.

@@ -1,6 +1,7 @@
 package passwd
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -63,15 +64,15 @@ func (u *User) Verify(password string) (bool, error) {
 }
 
 func (u *User) verify(ctx context.Context, password string) (bool, error) {
-	found, err := u.match(ctx, password)
+	found, err := u.match(ctx, password, func(*AppPassword) error { return nil })
 	return found != nil, err
 }
 
 // match returns the user, or what With returns for the application password that it is. A wrong
-// password takes the time of all of them, also if only one may match.
-func (u *User) match(ctx context.Context, password string) (*User, error) {
+// password takes the time of all of them, also if only one may match, and so does a right one that refuse says may not be used.
+func (u *User) match(ctx context.Context, password string, refuse func(*AppPassword) error) (*User, error) {
 	all := forms(password)
-	var failed error
+	var failed, refused error
 	try := func(credentials []Credential) bool {
 		for _, c := range credentials {
 			ok, err := c.verify(ctx, all)
@@ -93,10 +94,14 @@ func (u *User) match(ctx context.Context, password string) (*User, error) {
 	}
 	for i := range base.Apps {
 		if a := &base.Apps[i]; try(a.Credentials) && (u.app == nil || u.app == a) {
-			return base.with(a), nil
+			why := refuse(a)
+			if why == nil {
+				return base.with(a), nil
+			}
+			refused = why
 		}
 	}
-	return nil, failed
+	return nil, cmp.Or(refused, failed)
 }
 
 // AllowedFrom reports whether the user may come from ip; the zero Addr is a

@@ -34,6 +34,7 @@ var variables = []struct {
 	{"user", cel.StringType, caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.User, nil }},
 	{"attributes", cel.MapType(cel.StringType, cel.StringType), caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.Attributes, nil }},
 	{"mechanism", cel.StringType, caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.Mechanism, nil }},
+	{"app_password", cel.StringType, caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.AppPassword, nil }},
 	{"remote_ip", cel.StringType, caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.RemoteIP, nil }},
 	{"helo", cel.StringType, caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.Helo, nil }},
 	{"tls", cel.StringType, caddymsa.MomentConnection, func(v *vars) (any, error) { return v.e.TLS, nil }},

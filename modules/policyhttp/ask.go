@@ -31,6 +31,7 @@ type question struct {
 	User       string            `json:"user"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Mechanism  string            `json:"mechanism,omitempty"`
+	App        string            `json:"app_password,omitempty"` // the label of the one that was used
 	RemoteIP   string            `json:"remote_ip,omitempty"`
 	Helo       string            `json:"helo,omitempty"`
 	TLS        string            `json:"tls,omitempty"`
@@ -55,7 +56,7 @@ func about(r *queue.Recipient) *recipient {
 
 func newQuestion(moment string, s *caddymsa.Submission) *question {
 	e := s.Entry
-	q := &question{Version: 1, Moment: moment, QueueID: e.ID, Session: s.Session, Server: e.Server, User: e.User, Attributes: e.Attributes, Mechanism: e.Mechanism,
+	q := &question{Version: 1, Moment: moment, QueueID: e.ID, Session: s.Session, Server: e.Server, User: e.User, Attributes: e.Attributes, Mechanism: e.Mechanism, App: e.AppPassword,
 		RemoteIP: e.RemoteIP, Helo: s.Helo, TLS: e.TLS, Sender: e.Sender, SMTPUTF8: e.SMTPUTF8, Declared: s.DeclaredSize}
 	for i := range e.Recipients {
 		q.Recipients = append(q.Recipients, about(&e.Recipients[i]))

@@ -14,7 +14,7 @@ func TestTariff(t *testing.T) {
 		messages {msa.identity.attributes.per_hour} 1
 		window   1h
 		name     tariff
-		per message {
+		per_message {
 			recipients {msa.identity.attributes.rcpts} 1
 		}
 	}

@@ -12,8 +12,9 @@ import (
 //		messages   <amount>
 //		recipients <amount>
 //		bytes      <amount>
-//		window     <duration>
-//		per        <duration>|message { <amounts> }
+//		window      <duration>
+//		window      <duration> { <amounts> }
+//		per_message { <amounts> }
 //		burst      <percent>
 //		by         user | network | sender_domain | recipient_domain | server | {msa.identity.attributes.NAME}
 //		reject
@@ -26,8 +27,8 @@ import (
 func (p *RateLimit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	settings := append(amounts(&p.Messages, &p.Recipients, &p.Bytes),
-		conf.Value("window", &p.Window),
-		conf.Each("per", p.readPer),
+		conf.Each("window", p.readWindow),
+		conf.Func("per_message", p.readPerMessage),
 		conf.Count("burst", &p.Burst),
 		conf.WordOrAttribute("by", &p.By, by...),
 		conf.Flag("reject", &p.Reject),

@@ -44,9 +44,9 @@ func (p *RateLimit) resolve() (err error) {
 			return err
 		}
 	}
-	for _, l := range p.Per {
+	for _, l := range p.Windows {
 		if err := p.addLevel(l, time.Duration(l.Window).String()+"\x00"); err != nil {
-			return fmt.Errorf("per %s: %w", short(time.Duration(l.Window)), err)
+			return fmt.Errorf("window %s: %w", short(time.Duration(l.Window)), err)
 		}
 	}
 	if p.PerMessage != nil {
@@ -55,7 +55,7 @@ func (p *RateLimit) resolve() (err error) {
 			err = errors.New("recipients or bytes is required, as in: recipients 100")
 		}
 		if err != nil {
-			return fmt.Errorf("per message: %w", err)
+			return fmt.Errorf("per_message: %w", err)
 		}
 	}
 	if len(p.levels)+len(p.perMessage) == 0 {
@@ -112,38 +112,54 @@ func (l *level) rate(resource string, s *caddymsa.Submission, burst int64) (r ra
 	return rate{limit: n, burst: max(1, int64(float64(n)*float64(burst)/100)), window: l.window}, true, nil
 }
 
-// readPer reads a level. Syntax:
+// readWindow reads the policy's window or, with a block, a level. Syntax:
 //
-//	per <duration> {
+//	window <duration> {
 //		messages   <amount>
 //		recipients <amount>
 //		bytes      <amount>
 //	}
-//	per message {
-//		recipients <amount>
-//		bytes      <amount>
-//	}
-func (p *RateLimit) readPer(d *caddyfile.Dispenser) error {
-	var window string
-	if !d.AllArgs(&window) {
-		return d.Err("per takes a time, as in per 1d { ... }, or the word message")
-	}
-	if window == "message" {
-		if p.PerMessage != nil {
-			return d.Err("per message is specified twice")
-		}
-		p.PerMessage = new(PerMessage)
-		return conf.Block(d, conf.AmountOf("recipients", conf.Pieces, &p.PerMessage.Recipients), conf.AmountOf("bytes", conf.Octets, &p.PerMessage.Bytes))
+func (p *RateLimit) readWindow(d *caddyfile.Dispenser) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return d.Err("window takes a time, as in window 1h, and perhaps a block of amounts")
 	}
 	var l Level
-	if err := l.Window.UnmarshalText([]byte(window)); err != nil {
-		return d.Errf("per: %w, nor the word message", err)
+	if err := l.Window.UnmarshalText([]byte(text)); err != nil {
+		return d.Errf("window: %w", err)
+	}
+	if !hasBlock(d) {
+		if p.Window != 0 {
+			return d.Err("window is specified twice; further ones have their amounts in a block: window 1d { messages 1000 }")
+		}
+		p.Window = l.Window
+		return nil
 	}
 	if err := conf.Block(d, amounts(&l.Messages, &l.Recipients, &l.Bytes)...); err != nil {
 		return err
 	}
-	p.Per = append(p.Per, l)
+	p.Windows = append(p.Windows, l)
 	return nil
+}
+
+// hasBlock tells whether a block comes next.
+func hasBlock(d *caddyfile.Dispenser) bool {
+	if !d.Next() {
+		return false
+	}
+	defer d.Prev()
+	return d.Val() == "{"
+}
+
+// readPerMessage reads the most of one message. Syntax:
+//
+//	per_message {
+//		recipients <amount>
+//		bytes      <amount>
+//	}
+func (p *RateLimit) readPerMessage(d *caddyfile.Dispenser) error {
+	p.PerMessage = new(PerMessage)
+	return conf.Block(d, conf.AmountOf("recipients", conf.Pieces, &p.PerMessage.Recipients), conf.AmountOf("bytes", conf.Octets, &p.PerMessage.Bytes))
 }
 
 func amounts(m, r, b *conf.Amount) []conf.Setting {

@@ -27,15 +27,15 @@ func init() {
 //
 // Amounts are numbers, or attributes of who submits: see conf.Amount.
 type RateLimit struct {
-	// Messages, Recipients and Bytes are how many there may be in a window. At least one is required, here, in Per or
+	// Messages, Recipients and Bytes are how many there may be in a window. At least one is required, here, in Windows or
 	// in PerMessage; zero: no limit.
 	Messages   conf.Amount `json:"messages,omitempty"`
 	Recipients conf.Amount `json:"recipients,omitempty"`
 	Bytes      conf.Amount `json:"bytes,omitempty"`
 	// Window is the time. Required with one of these.
 	Window conf.Duration `json:"window,omitempty"`
-	// Per are more windows, such as a day beside an hour: what is submitted has to be within the amounts of each.
-	Per []Level `json:"per,omitempty"`
+	// Windows are more of them, such as a day beside an hour: what is submitted has to be within the amounts of each.
+	Windows []Level `json:"windows,omitempty"`
 	// PerMessage are the most of one message.
 	PerMessage *PerMessage `json:"per_message,omitempty"`
 	// Burst is how much of a window's amount may come at once, in percent. Default: 100.
@@ -132,7 +132,7 @@ func (p *RateLimit) id() string {
 		return p.By + ":" + p.Name
 	}
 	id := fmt.Sprintf("%s:%s:%s:%s:%v:%d", p.By, p.Messages.Literal(), p.Recipients.Literal(), p.Bytes.Literal(), time.Duration(p.Window), p.Burst)
-	for _, l := range p.Per {
+	for _, l := range p.Windows {
 		id += fmt.Sprintf(":%s:%s:%s:%v", l.Messages.Literal(), l.Recipients.Literal(), l.Bytes.Literal(), time.Duration(l.Window))
 	}
 	return id

@@ -49,11 +49,11 @@ func as(p *RateLimit, user string, attributes map[string]string, octets, recipie
 const tariffBlock = `
 	messages {msa.identity.attributes.per_hour} 3
 	window   1h
-	per 1d {
+	window 1d {
 		messages   {msa.identity.attributes.per_day} 5
 		recipients 40
 	}
-	per message {
+	per_message {
 		recipients {msa.identity.attributes.rcpts} 10
 		bytes      {msa.identity.attributes.size} 1kB
 	}`
@@ -117,7 +117,7 @@ func TestTariff(t *testing.T) {
 // What one level refuses, the other levels have not counted, though the message goes to others.
 func TestLevelsTakeTogether(t *testing.T) {
 	for _, shared := range []bool{false, true} {
-		p, later := tariff(t, "recipients 4\nwindow 1h\nper 1d {\n recipients 2\n}")
+		p, later := tariff(t, "recipients 4\nwindow 1h\nwindow 1d {\n recipients 2\n}")
 		var counter *msatest.MemCounter
 		if shared {
 			counter = new(msatest.MemCounter)
@@ -172,16 +172,21 @@ func TestByAttribute(t *testing.T) {
 
 func TestTariffConfig(t *testing.T) {
 	for block, want := range map[string]string{
-		"per 1d {\n messages 1\n}":                         "",
-		"per message {\n bytes 1MB\n}":                     "",
-		"per 1d":                                           "messages, recipients or bytes is required",
-		"per soon {\n messages 1\n}":                       "nor the word message",
-		"per message {\n messages 1\n}":                    "unknown setting",
-		"per message":                                      "recipients or bytes is required",
-		"per message {\n bytes 1\n}\nper message":          "per message is specified twice",
-		"messages 1\nwindow 1h\nper 60m {\n messages 2\n}": "there is this window already",
-		"messages 1\nwindow 1h\nby {msa.user}":             "nor {msa.identity.attributes.NAME}",
-		"messages {msa.identity.attribute.x}\nwindow 1h":   "write a number, or {msa.identity.attributes.NAME}",
+		"window 1d {\n messages 1\n}":                        "",
+		"per_message {\n bytes 1MB\n}":                       "",
+		"messages 1\nwindow 1d {\n messages 5\n}\nwindow 1h": "",
+		"window 1d {\n}":                                     "messages, recipients or bytes is required",
+		"window 1d":                                          "messages, recipients or bytes is required",
+		"window":                                             "window takes a time",
+		"window soon {\n messages 1\n}":                      "window:",
+		"messages 1\nwindow 1h\nwindow 1d":                   "window is specified twice; further ones",
+		"per_message {\n messages 1\n}":                      "unknown setting",
+		"per_message":                                        "recipients or bytes is required",
+		"per_message 1":                                      "settings stand in a block",
+		"per_message {\n bytes 1\n}\nper_message {\n bytes 2\n}": "per_message is specified twice",
+		"messages 1\nwindow 1h\nwindow 60m {\n messages 2\n}":    "there is this window already",
+		"messages 1\nwindow 1h\nby {msa.user}":                   "nor {msa.identity.attributes.NAME}",
+		"messages {msa.identity.attribute.x}\nwindow 1h":         "write a number, or {msa.identity.attributes.NAME}",
 	} {
 		p := &RateLimit{Name: t.Name()}
 		err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("rate_limit {\n" + block + "\n}"))

@@ -88,7 +88,7 @@ func ChangeText(text string, fold names.Case, name string, change passwd.Change)
 	var b strings.Builder
 	found, name := false, Spelled(text, name, fold)
 	for line := range Lines(text) {
-		if found || line.Name() != name {
+		if found || name == "" || line.Name() != name {
 			b.WriteString(line.Whole())
 			continue
 		}
@@ -123,8 +123,11 @@ const byteOrderMark = "\ufeff"
 // Whole is the line as it stands in the file.
 func (l Line) Whole() string { return l.Mark + l.Content + l.End }
 
-// Name is the user's, or what a comment begins with.
+// Name is the user's; empty where the line is none, such as a comment.
 func (l Line) Name() string {
+	if strings.HasPrefix(l.Content, "#") {
+		return ""
+	}
 	name, _, _ := strings.Cut(l.Content, ":")
 	return name
 }

@@ -26,8 +26,8 @@ type application struct {
 }
 
 var applications = []application{
-	{"WordPress (PHPMailer)", "phpmailer", "LOGIN", true, func(_ *testing.T, program string, a attempt) (string, error) {
-		return a.script(exec.Command(program, "clients/phpmailer.php"))
+	{"WordPress", "wordpress", "LOGIN", true, func(_ *testing.T, program string, a attempt) (string, error) {
+		return a.script(exec.Command("env", "WORDPRESS="+installed.WordPressDir, program, "clients/wordpress.php"))
 	}},
 	{"GitLab (Ruby's mail)", "ruby-mail", "LOGIN", true, func(_ *testing.T, program string, a attempt) (string, error) {
 		return a.script(exec.Command(program, "clients/rubymail.rb"))

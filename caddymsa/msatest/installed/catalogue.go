@@ -20,6 +20,9 @@ const NodePath = "NODE_PATH=/usr/share/nodejs"
 // JavaMailPath are the archives of JavaMail and of Rhino, which runs scripts in Java.
 const JavaMailPath = "/usr/share/java/js.jar:/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
 
+// WordPressDir is where .ci/run unpacks WordPress, of which no web server is needed.
+const WordPressDir = "/usr/local/lib/msa-wordpress"
+
 // NPMPath is where .ci/run installs packages of npm.
 const NPMPath = "NODE_PATH=/usr/local/lib/msa-npm/node_modules"
 
@@ -58,7 +61,6 @@ var catalogue = map[string]Program{
 	"opendkim":           {Program: "opendkim", Package: "opendkim", Args: []string{"-V"}, Says: []string{"OpenDKIM Filter"}},
 	"openssl":            {Program: "openssl", Package: "openssl", Args: []string{"version"}, Says: []string{"OpenSSL"}},
 	"perl-mime":          {Program: "perl", Package: "libemail-mime-perl libmime-tools-perl", Args: []string{"-MEmail::MIME", "-MMIME::Parser", "-e", `print "perl works"`}, Says: []string{"perl works"}},
-	"phpmailer":          {Program: "php", Package: "php-cli libphp-phpmailer", Args: []string{"-r", `require "/usr/share/php/libphp-phpmailer/autoload.php"; new PHPMailer\PHPMailer\PHPMailer(); echo "phpmailer works";`}, Says: []string{"phpmailer works"}},
 	"postfix":            {Program: "postfix", Package: "postfix", By: "postconf", Args: []string{"-d", "mail_version"}, Says: []string{"mail_version = "}, Files: []string{"/usr/lib/postfix/sbin/master"}},
 	"promtool":           {Program: "promtool", Package: "prometheus", Args: []string{"--version"}, Says: []string{"promtool, version"}},
 	"python3":            {Program: "python3", Package: "python3", Args: []string{"-c", `import email, json, smtplib, ssl; print("python works")`}, Says: []string{"python works"}},
@@ -75,6 +77,7 @@ var catalogue = map[string]Program{
 	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
 	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
 	"systemd-analyze":  {Program: "systemd-analyze", Package: "systemd", Args: []string{"--version"}, Says: []string{"systemd 2"}},
+	"wordpress":        {Program: "php", Package: "php-cli wordpress (unpacked by .ci/run)", Args: []string{"-r", `echo "PHP ", PHP_VERSION;`}, Says: []string{"PHP "}, Files: []string{WordPressDir + "/wp-includes/pluggable.php"}},
 	"xmldom":           {Program: "node", Package: "node-xmldom", Args: []string{"-e", `new (require("@xmldom/xmldom").DOMParser)(); console.log("xmldom works")`}, Env: []string{NodePath}, Says: []string{"xmldom works"}},
 }
 

@@ -460,3 +460,49 @@ func (c *console) guess(times int) {
 		talk.close()
 	}
 }
+
+// What is asked while configurations come and go is answered, by whichever is in charge.
+func TestConsoleAstrideReload(t *testing.T) {
+	t.Parallel()
+	c := startConsole(t, "actions")
+	config, err := os.ReadFile(filepath.Join(c.dir, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := c.mustSend(c.tlsConfig(), "alice@example.org", "alice@example.org", "busy@example.net", letter("astride"))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 6 {
+			text := strings.Replace(string(config), "retry 1h", fmt.Sprintf("retry %dh", i+2), 1)
+			if status, body := c.load(text); status != http.StatusOK {
+				t.Errorf("%d %s", status, body)
+			}
+		}
+	}()
+	does := []string{"hold", "release"}
+	for n, over := 0, false; !over; n++ {
+		select {
+		case <-done:
+			over = true
+		default:
+		}
+		r, err := http.NewRequest(http.MethodPost, c.site+"message?id="+id, strings.NewReader(url.Values{"do": {does[n%len(does)]}, "id": {id}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth("admin", "look")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil { // the socket of before may be closed with what was in its backlog
+			n--
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%v: %d %s", err, resp.StatusCode, body)
+		}
+	}
+}

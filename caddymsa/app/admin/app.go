@@ -140,14 +140,34 @@ func (p *Part) serverNames() []string {
 
 // withApp calls f with the app in charge at this moment, whose modules stay until f returns.
 func withApp[A any](ctx context.Context, f func(context.Context, *Part) (A, error)) (answer A, err error) {
+	var app App
+	for {
+		before := app
+		if app, err = inCharge(ctx); err != nil {
+			return answer, err
+		}
+		if app == before { // it takes nothing any more, and none has come after it
+			return answer, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the configuration is being replaced, try again")}
+		}
+		if entered, part, leave, ok := app.EnterAdmin(ctx); ok {
+			defer leave()
+			return f(entered, part)
+		}
+	}
+}
+
+// inCharge is the app that answers: of the configuration that Caddy runs or, for who asks within the process, the one that has
+// started last, which is the same but for the moments in which Caddy changes over.
+func inCharge(ctx context.Context) (App, error) {
+	if ctx.Value(inProcessKey{}) != nil {
+		if app, ok := running.App[App](); ok {
+			return app, nil
+		}
+		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the mail submission server is not running yet; try again in a moment")}
+	}
 	v, err := caddy.ActiveContext().AppIfConfigured("msa")
 	if err != nil {
-		return answer, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there is no mail submission server in the configuration that is running (the app msa)")}
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there is no mail submission server in the configuration that is running (the app msa)")}
 	}
-	ctx, part, leave, ok := v.(App).EnterAdmin(ctx)
-	if !ok {
-		return answer, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the configuration is being replaced, try again")}
-	}
-	defer leave()
-	return f(ctx, part)
+	return v.(App), nil
 }

@@ -29,12 +29,15 @@ func Serve(w http.ResponseWriter, r *http.Request, as running.Operator) error {
 	if handler == nil {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there is no " + r.URL.Path + " in the admin API")}
 	}
-	ctx := WithOperator(r.Context(), as.Name)
+	ctx := context.WithValue(WithOperator(r.Context(), as.Name), inProcessKey{}, true)
 	if as.Content {
 		ctx = context.WithValue(ctx, contentKey{}, true)
 	}
 	return handler.ServeHTTP(w, r.WithContext(ctx))
 }
+
+// inProcessKey is that a request did not come through Caddy's admin endpoint.
+type inProcessKey struct{}
 
 // contentKey is whether who asks may read messages.
 type contentKey struct{}

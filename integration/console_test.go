@@ -216,7 +216,7 @@ func TestConsole(t *testing.T) {
 		"message?id=" + ids["delivered"]:            {"bob@example.net", "laptop.example.org"},
 		"message?id=" + ids["failed"]:               {"No such user here", "Notification"},
 		"message?id=" + ids["hostile"]:              {"&lt;script&gt;", "⟨U+202E⟩"},
-		"source?id=" + ids["deferred"]:              {"&lt;b&gt;", "⟨U+202E⟩", "␛"},
+		"source?id=" + ids["deferred"]:              {"&lt;b&gt;", "⟨U+202E⟩", "⟨U+001B⟩"},
 		"lanes":                                     {"relay/127.0.0.1:9", "down", "Pause"},
 	} {
 		status, body := c.web(page, nil)

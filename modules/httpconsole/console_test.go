@@ -44,7 +44,7 @@ func (f fake) ServeAdmin(http.ResponseWriter, *http.Request, running.Operator) e
 func TestHostileErrors(t *testing.T) {
 	defer running.Push(fake{errHostile}, nil)()
 	body := get("/lanes").Body.String()
-	if strings.Count(body, "<script") != 1 || strings.ContainsAny(body, "\x1b\u202e") || !strings.Contains(body, "␛") || !strings.Contains(body, "⟨U+202E⟩") {
+	if strings.Count(body, "<script") != 1 || strings.ContainsAny(body, "\x1b\u202e") || !strings.Contains(body, "⟨U+001B⟩") || !strings.Contains(body, "⟨U+202E⟩") {
 		t.Error(body)
 	}
 }

@@ -28,10 +28,6 @@ func visibleHTML(html []byte) []byte {
 			b.WriteRune(utf8.RuneError)
 		case !hidden(r):
 			b.Write(html[:n])
-		case r < ' ':
-			b.WriteRune('\u2400' + r) // its picture
-		case r == 0x7f:
-			b.WriteRune('\u2421')
 		default:
 			fmt.Fprintf(&b, "⟨U+%04X⟩", r)
 		}

@@ -146,8 +146,7 @@ func (b *built) addHeaders(all headers) error {
 func areIDs(value string, one bool) bool {
 	ids := strings.Fields(value)
 	for _, id := range ids {
-		inner, ok := strings.CutPrefix(id, "<")
-		if inner, ok = strings.CutSuffix(inner, ">"); !ok || !isID(inner) {
+		if len(id) < 2 || id[0] != '<' || id[len(id)-1] != '>' || !isID(id[1:len(id)-1]) {
 			return false
 		}
 	}

@@ -37,6 +37,7 @@ type options struct {
 	egress         []string
 	resolver       string
 	timeout        time.Duration
+	thorough       bool
 	json, quiet    bool
 }
 
@@ -90,6 +91,7 @@ Exit code: 0 when nothing is wrong (warnings do not count), 1 otherwise.`,
 	f.StringSliceVar(&o.egress, "egress", nil, "IP addresses that mail leaves from, for SPF (default: this machine's, if they are public)")
 	f.StringVar(&o.resolver, "resolver", "", "name server to ask, as host:port (default: the system's)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "for each step")
+	f.BoolVar(&o.thorough, "thorough", false, "look too whether endless commands and lines are ended; some servers block addresses for them")
 	f.BoolVar(&o.json, "json", false, "print findings as JSON")
 	f.BoolVar(&o.quiet, "quiet", false, "print only what is wrong, or may be")
 	return cmd
@@ -128,7 +130,7 @@ func (o *options) complete(stdin io.Reader) (err error) {
 
 // target is what looks at a server from outside.
 func (o *options) target() (*outside.Target, error) {
-	t := &outside.Target{Hello: o.helo, Timeout: o.timeout}
+	t := &outside.Target{Hello: o.helo, Timeout: o.timeout, Thorough: o.thorough}
 	if o.user != "" {
 		t.Login = &outside.Login{User: o.user, Password: o.password}
 	}

@@ -115,6 +115,11 @@ func (e *examination) ofServer(s *Server, patient *Patient) []doctor.Check {
 		doctor.Func(func(context.Context) []doctor.Finding { return keyFiles(s.Name, patient.Keys) }),
 		doctor.Func(func(context.Context) []doctor.Finding { return believed(s.Name, patient.Proxies) }),
 	}
+	if len(s.Listeners) == 0 {
+		n := doctor.About("ports", "server "+s.Name)
+		n.Skip("look at it through what is in front, with --remote", "it listens on sockets that are no TCP ports, which are not looked at from outside")
+		checks = append(checks, doctor.Func(func(context.Context) []doctor.Finding { return n.Findings }))
+	}
 	for _, b := range s.Backends {
 		checks = append(checks, within(func(ctx context.Context) []doctor.Finding { return s.backend(ctx, b, x) }))
 	}

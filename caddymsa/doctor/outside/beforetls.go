@@ -41,6 +41,9 @@ func (p port) beforeTLS(ctx context.Context) []doctor.Finding {
 		p.refuses(ctx, most, i, min(i+atOnce, len(gated)))
 	}
 	p.skips(ctx, most)
+	if p.Thorough {
+		p.endures(ctx, most)
+	}
 	p.conclude(most)
 	return append(few.Findings, most.Findings...)
 }
@@ -98,17 +101,26 @@ func (p port) refuses(ctx context.Context, n *gateNotes, from, to int) {
 			c.quit()
 		}
 	}()
-	for _, g := range gated[from:to] {
+	asked := 0 // on this connection
+	for at := from; at < to; at++ {
+		g := gated[at]
 		if c == nil {
 			var err error
 			if c, err = p.hello(ctx); err != nil {
 				n.Skip(again, "no connection to say %s: %s", g.name, short(err.Error()))
 				return
 			}
+			asked = 0
 		}
 		r, err := c.ask(g.line)
 		if err == nil && r.code == 334 {
 			_, err = c.ask("*") // cancels
+		}
+		if asked++; r.code == 421 && asked > 1 { // it was one too many for the connection: that says nothing of the line
+			c.close()
+			c = nil
+			at--
+			continue
 		}
 		n.judge(p, g.name, g.harm, r, err)
 		if err != nil || r.code == 354 || r.code == 421 { // what is open would take the next line for something else
@@ -201,5 +213,41 @@ func (n *gateNotes) skip(c *conversation, name, text string) {
 	}
 	if r, err = c.reply(); err == nil && r.code != 221 {
 		n.Warn("have the server read what it refuses to its end", "%s is taken for more than one command before TLS: %s", name, r)
+	}
+}
+
+const (
+	// tooMany is how many lines no server should bear that are refused: 20 are usual.
+	tooMany = 40
+	// tooLong is how many octets no server should read of a line.
+	tooLong = 80 << 10
+)
+
+// endures looks whether strangers are shown out in the end. Others than this server may block the address for it.
+func (p port) endures(ctx context.Context, n *gateNotes) {
+	for _, g := range []struct {
+		name   string
+		strain func(*conversation) (reply, error)
+	}{
+		{fmt.Sprintf("%d commands that are refused", tooMany), func(c *conversation) (r reply, err error) {
+			for i := 0; i < tooMany && err == nil && r.code != 421; i++ {
+				r, err = c.ask("XDOCTOR")
+			}
+			return r, err
+		}},
+		{fmt.Sprintf("a line of more than %d octets", tooLong), func(c *conversation) (reply, error) {
+			_ = c.send(strings.Repeat("x", tooLong)) // it may hang up before it has heard all
+			return c.replyWithin(c.p.Quiet)
+		}},
+	} {
+		c, err := p.hello(ctx)
+		if err != nil {
+			n.Skip(again, "no connection for %s: %s", g.name, short(err.Error()))
+			return
+		}
+		if r, err := g.strain(c); err == nil && r.code != 421 || silent(err) {
+			n.Warn("have the server say 421 and hang up (Postfix: smtpd_hard_error_limit; Exim: smtp_accept_max_nonmail, smtp_max_unknown_commands)", "the connection goes on after %s", g.name)
+		}
+		c.close()
 	}
 }

@@ -39,6 +39,8 @@ type fake struct {
 	stays      bool              // open and silent, after a handshake that failed
 	proxy      bool              // a PROXY header is believed
 	hangsUp    bool              // on what is refused before TLS
+	few        int               // refused lines that end a connection; 0: none do
+	patient    bool              // a line may be as long as it likes
 	readsAhead bool              // BDAT's octets are commands
 	password   string
 	taken      []string // messages
@@ -79,6 +81,7 @@ type fakeSession struct {
 	r          *bufio.Reader
 	tls, hello bool
 	user       bool
+	refused    int
 }
 
 func (f *fake) converse(nc net.Conn) {
@@ -97,9 +100,27 @@ func (f *fake) converse(nc net.Conn) {
 	}
 	s.say(f.greeting)
 	for {
-		line, err := s.r.ReadString('\n')
+		line, err := s.readLine()
 		if err != nil || !s.command(strings.TrimRight(line, "\r\n")) {
 			return
+		}
+	}
+}
+
+// readLine says 421 to a line of more than 64 KiB.
+func (s *fakeSession) readLine() (string, error) {
+	var line []byte
+	for {
+		b, err := s.r.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		if line = append(line, b); b == '\n' {
+			return string(line), nil
+		}
+		if len(line) > 64<<10 && !s.patient {
+			s.say("421 4.7.0 Too long")
+			return "", io.EOF
 		}
 	}
 }
@@ -149,6 +170,10 @@ func (s *fakeSession) command(line string) bool {
 		}
 		if verb == "BDAT" && !s.readsAhead {
 			_, _ = io.CopyN(io.Discard, s.r, 6)
+		}
+		if s.refused++; s.few > 0 && s.refused > s.few {
+			s.say("421 4.7.0 Too many")
+			return false
 		}
 		s.say("530 5.7.0 Must issue a STARTTLS command first")
 	case verb == "EHLO":

@@ -103,7 +103,8 @@ func (t *Target) Whose(ctx context.Context) (found []doctor.Finding) {
 		n, speaks := p.reach(ctx)
 		if speaks && n.Clean() {
 			n.Findings = nil
-			n.Wrong("stop that server (systemctl disable --now postfix, for one) before Caddy starts, or give caddy-msa another address with listen", "another mail server answers there%s", listener(p.address))
+			n.Wrong("if it is this one, name its admin API with --address; else stop it (systemctl disable --now postfix, for one) before Caddy starts, or give caddy-msa another address with listen",
+				"a mail server answers there, of which nothing else is known%s", listener(p.address))
 		}
 		found = append(found, n.Findings...)
 	}

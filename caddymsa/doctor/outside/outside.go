@@ -29,6 +29,8 @@ type Target struct {
 	Ours bool
 	// Behind is set for a port that is behind a balancer which says the client's address by the PROXY protocol.
 	Behind bool
+	// Thorough looks too whether strangers who go on and on are shown out, for which some servers block an address.
+	Thorough bool
 	// Hello is the name to give in EHLO. Default: doctor.invalid.
 	Hello string
 	// Timeout bounds each step. Default: 10s.

@@ -25,9 +25,10 @@ func TestHealthy(t *testing.T) {
 	config := a.issue(nil)
 	starttls, implicit := newFake(config), newFake(config)
 	implicit.implicit = true
+	starttls.few = 2 // so that what comes next on a connection is one too many
 	leaf, _ := x509.ParseCertificate(config.Certificates[0].Certificate[0])
 	found := run(t, &Target{StartTLS: []string{starttls.serve(t)}, Implicit: []string{implicit.serve(t)}, Roots: a.pool, Fingerprint: Fingerprint(leaf),
-		Login: &Login{"alice", "secret"}, Submit: &Submit{"alice@example.org", "discard@example.org"}})
+		Login: &Login{"alice", "secret"}, Submit: &Submit{"alice@example.org", "discard@example.org"}, Thorough: true})
 	said := make(map[string]bool)
 	for _, f := range found {
 		said[f.Check] = true
@@ -91,6 +92,8 @@ func TestFaults(t *testing.T) {
 		"another code":                 {func(f *fake) { f.before["RSET"] = "503 5.5.1 No" }, "R-05", doctor.Warn, "refused before TLS, but not with 530: RSET (503)"},
 		"hangs up on a word":           {func(f *fake) { f.before["XDOCTOR"] = "close" }, "R-05", doctor.Warn, "these end the connection before TLS, where 530 is due and it goes on: an unknown word"},
 		"BDAT's octets are executed":   {func(f *fake) { f.readsAhead = true }, "R-05", doctor.Warn, "more than one command"},
+		"endless commands":             {func(*fake) {}, "R-05", doctor.Warn, "goes on after 40 commands"},
+		"endless lines":                {func(f *fake) { f.patient = true }, "R-05", doctor.Warn, "goes on after a line of more than 81920 octets"},
 		"injection":                    {func(f *fake) { f.executes = true }, "R-06", doctor.Wrong, "CVE-2011-0411"},
 		"injection in clear":           {func(f *fake) { f.clearly = true }, "R-06", doctor.Wrong, "executed"},
 		"in clear after the handshake": {func(f *fake) { f.goesOn = true }, "R-06", doctor.Wrong, "goes on in clear"},
@@ -117,7 +120,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			f := newFake(good)
 			c.plant(f)
-			found := run(t, &Target{StartTLS: []string{f.serve(t)}, Roots: a.pool, Login: &Login{"alice", "secret"}, Submit: &Submit{"alice@example.org", "discard@example.org"}})
+			found := run(t, &Target{StartTLS: []string{f.serve(t)}, Roots: a.pool, Thorough: strings.HasPrefix(name, "endless"), Login: &Login{"alice", "secret"}, Submit: &Submit{"alice@example.org", "discard@example.org"}})
 			expect(t, found, c.check, c.level, c.text)
 		})
 	}

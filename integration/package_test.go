@@ -137,7 +137,7 @@ func TestDebianPackage(t *testing.T) {
 	m.sh("echo secret | caddy-msa msa user alice@example.org --password-stdin --file /etc/caddy-msa/users.passwd")
 	m.want("stat -c '%a %U %G' /etc/caddy-msa/users.passwd", "640 root caddy-msa")
 	m.sh("sed -i s/msa.example.org/msa.example.test/ /etc/caddy-msa/Caddyfile")
-	asUser := "cd /; export HOME=/var/lib/caddy-msa XDG_DATA_HOME=/var/lib/caddy-msa XDG_CONFIG_HOME=/var/lib/caddy-msa; setpriv --reuid caddy-msa --regid caddy-msa --init-groups "
+	asUser := "cd /; export HOME=/var/lib/caddy-msa XDG_DATA_HOME=/var/lib/caddy-msa XDG_CONFIG_HOME=/var/lib/caddy-msa; exec setpriv --reuid caddy-msa --regid caddy-msa --init-groups "
 	m.sh(asUser + "caddy-msa validate --config /etc/caddy-msa/Caddyfile")
 	serve := func() (stop func()) {
 		t.Helper()
@@ -154,7 +154,10 @@ func TestDebianPackage(t *testing.T) {
 				return
 			}
 			stopped = true
-			_ = m.command("caddy-msa stop --config /etc/caddy-msa/Caddyfile").Run()
+			if out, err := m.command("caddy-msa stop --config /etc/caddy-msa/Caddyfile").CombinedOutput(); err != nil {
+				t.Errorf("stopping: %v\n%s", err, out)
+				_ = cmd.Process.Kill()
+			}
 			_ = cmd.Wait()
 		}
 		t.Cleanup(func() {

@@ -40,7 +40,8 @@ func newCommand() *cobra.Command {
 		Long: `Asks for a password and writes the user's line into a users file; without
 --file it prints the line. In a line that the user has already, in whatever case it spells the
 name, password and addresses, if any are given, are replaced; what else it says and all other
-lines stay as they are.
+lines stay as they are. A user whose name is one of the commands below is
+added under another name, and renamed.
 The server reads the file again by itself. With --sql it prints a statement for the
 table of msa.auth.sql instead.
 

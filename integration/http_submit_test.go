@@ -439,3 +439,16 @@ func TestHTTPSubmitPage(t *testing.T) {
 		t.Errorf("%d commands", len(blocks))
 	}
 }
+
+// A web site may have the server's own name, and its certificate: in whichever order the apps are provisioned, which is random.
+func TestWebSiteOfSameName(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.writeUsers("")
+	text := s.caddyfile(layout{global: "auto_https disable_redirects"}) + "https://" + hostname + ":" + port(freeAddress(t)) + strings.Replace(submitHandle, "{", "{\n\ttls internal", 1)
+	for range 8 {
+		if out, ok := caddy(t, "validate", text); !ok {
+			t.Fatal(out)
+		}
+	}
+}

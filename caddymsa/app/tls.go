@@ -84,9 +84,27 @@ func (srv *Server) automate(ctx caddy.Context) error {
 		}
 		issuers = []json.RawMessage{json.RawMessage(`{"module": "internal"}`)}
 	}
+	if srv.isIssuedAlike(issuers) {
+		return nil
+	}
 	return srv.tlsApp.AddAutomationPolicy(&caddytls.AutomationPolicy{
 		SubjectsRaw: []string{srv.Hostname},
 		IssuersRaw:  issuers,
+	})
+}
+
+// isIssuedAlike tells whether Caddy's own configuration, such as a web site's of the same name, has the same kinds of issuers for
+// the hostname: the TLS app refuses a second policy for it, if it is asked after this app was provisioned.
+func (srv *Server) isIssuedAlike(issuers []json.RawMessage) bool {
+	if srv.tlsApp.Automation == nil {
+		return false
+	}
+	return slices.ContainsFunc(srv.tlsApp.Automation.Policies, func(p *caddytls.AutomationPolicy) bool {
+		return slices.Contains(p.SubjectsRaw, srv.Hostname) && slices.EqualFunc(p.Issuers, issuers, func(have certmagic.Issuer, want json.RawMessage) bool {
+			var settings map[string]any
+			module, ok := have.(caddy.Module)
+			return ok && json.Unmarshal(want, &settings) == nil && len(settings) == 1 && settings["module"] == module.CaddyModule().ID.Name()
+		})
 	})
 }
 

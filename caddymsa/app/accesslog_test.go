@@ -1,0 +1,85 @@
+package app
+
+import (
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
+)
+
+// A message has one line with all that it may be looked for by, whether it was accepted, accepted before or refused.
+func TestAccessLine(t *testing.T) {
+	in := newInstance(t)
+	in.load(
+		with("policies", []any{map[string]any{"policy": map[string]any{"module": "fake", "world": in.mail.id}}}),
+		with("routes", []any{
+			map[string]any{"name": "net", "sink": in.fake("net"), "match": []any{map[string]any{"domain": []string{"example.net"}}}},
+			map[string]any{"name": "others", "sink": in.fake("others")},
+		}),
+		with("limits", map[string]any{"priority": 3}))
+	var answer error
+	in.mail.policy = func(moment string, s *caddymsa.Submission, _ *caddymsa.Message) error {
+		if moment != "message" {
+			return nil
+		}
+		if answer == nil {
+			s.Held = "looks odd"
+		}
+		return answer
+	}
+	all := []string{`"server":"main"`, `"session":"`, `"remote_ip":"`, `"user":"alice@example.org"`, `"sender":"alice@example.org"`,
+		`"recipients":["bob@example.net","carol@example.net","dave@example.com"]`, `"size":`, `"mechanism":"PLAIN"`, `"helo":"client.example"`,
+		`"tls":"TLS1.3 TLS_`, `"duration":`, `"routes":["net","others"]`, `"priority":2`, `"queue_id":"`}
+	c := in.session()
+	submit := func(reply string) {
+		c.do("MAIL FROM:<alice@example.org> MT-PRIORITY=2", "250")
+		for _, r := range []string{"bob@example.net", "carol@example.net", "dave@example.com"} {
+			c.do("RCPT TO:<"+r+">", "250")
+		}
+		c.do("DATA", "354")
+		c.send(letter + ".\r\n")
+		c.want(reply)
+	}
+	submit("250 2.0.0 Ok: queued as")
+	in.logged(append(all, `"msg":"message accepted"`, `"held":"looks odd"`)...)
+	in.mail.change(func() { answer = &caddymsa.AlreadyAccepted{ID: "FIRST"} })
+	submit("250 2.0.0 Ok: queued as FIRST")
+	in.logged(append(all, `"msg":"message accepted before"`, `"queue_id":"FIRST"`)...)
+	in.mail.change(func() { answer = caddymsa.Refuse("odd", "No") })
+	submit("550")
+	in.logged(append(all, `"msg":"message refused"`, `"reply":"550 5.7.1 No (fake: odd)"`, `"policy":"fake"`, `"rule":"odd"`)...)
+	in.await("one line each", func() bool {
+		return strings.Count(in.log(), `"msg":"message accepted"`) == 1 && strings.Count(in.log(), `"msg":"message accepted before"`) == 1 && strings.Count(in.log(), `"msg":"message refused"`) == 1
+	})
+}
+
+// BenchmarkAccessLine is what the line of a message costs, written to a file as Caddy does, and to nowhere.
+func BenchmarkAccessLine(b *testing.B) {
+	file, err := os.Create(b.TempDir() + "/log")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	for name, to := range map[string]io.Writer{"file": file, "nowhere": io.Discard} {
+		log := terminal.Logger(zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(to)), zap.InfoLevel)))
+		e := &queue.Entry{ID: "M8KJJ2M6ZSFV0R87", Server: "main", Sender: "alice@example.org", Recipients: []queue.Recipient{{Address: "bob@example.net"}},
+			Mechanism: "PLAIN", Helo: "client.example", TLS: "TLS1.3 TLS_AES_128_GCM_SHA256"}
+		tx := &transaction{sub: &caddymsa.Submission{Entry: e}, size: 4096, began: time.Now(), routes: []*RouteConfig{{name: "main"}}}
+		s := &session{ip: netip.MustParseAddr("192.0.2.1"), client: &request{id: "66cfc6b9f784bf63"}, login: &login{identity: caddymsa.Identity{User: "alice@example.org"}}}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				log.Info("message accepted", append(s.appendFields(tx.access()), zap.String(fieldQueueID, e.ID))...)
+			}
+		})
+	}
+}

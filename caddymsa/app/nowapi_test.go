@@ -115,7 +115,7 @@ func TestAdminTry(t *testing.T) {
 			t.Errorf("starttls %v: %+v", starttls, a)
 		}
 	}
-	if got := in.arrived(2); !strings.Contains(string(got[0].message), "Subject: hello\r\n") {
+	if got := in.arrived(2); !strings.Contains(got[0].message, "Subject: hello\r\n") {
 		t.Errorf("%s", got[0].message)
 	}
 	if a := try(adminapi.TryMessage{Server: "main", User: "alice@example.org", Password: "wrong", To: []string{"bob@example.net"}}); a.ID != "" || !strings.Contains(a.Error, "535") {

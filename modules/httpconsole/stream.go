@@ -69,7 +69,7 @@ func (v *visit) stream(w http.ResponseWriter) error {
 	var last [32]byte
 	end := time.NewTimer(streamLife)
 	defer end.Stop()
-	for look := time.Duration(0); ; {
+	for {
 		began := time.Now()
 		if v.load() == nil { // else the page stays as it is
 			html, err := v.render("live")
@@ -86,8 +86,7 @@ func (v *visit) stream(w http.ResponseWriter) error {
 		if out.Flush() != nil {
 			return nil
 		}
-		look = max(lookEvery, idleShare*time.Since(began))
-		timer := time.NewTimer(min(look, streamLife))
+		timer := time.NewTimer(min(max(lookEvery, idleShare*time.Since(began)), streamLife))
 		select {
 		case <-timer.C:
 		case <-end.C:

@@ -13,5 +13,5 @@ func fileSystem(dir string) string {
 	if unix.Statfs(dir, &s) != nil {
 		return ""
 	}
-	return fileSystems[int64(s.Type)&0xffffffff]
+	return fileSystems[int64(s.Type)&0xffffffff] //nolint:unconvert // 32 bits on some machines
 }

@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"net"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
@@ -79,12 +78,6 @@ func (t *Target) ports() (all []port) {
 }
 
 func (p port) about(check string) *doctor.Notes { return doctor.About(check, p.address) }
-
-// host is the address without its port.
-func (p port) host() string {
-	host, _, _ := net.SplitHostPort(p.address)
-	return host
-}
 
 // Checks are those of a target, in the order in which they are worth reading.
 func (t *Target) Checks() []doctor.Check {

@@ -14,7 +14,7 @@ func limit(which int) uint64 {
 	if unix.Getrlimit(which, &r) != nil {
 		return 0
 	}
-	const infinity = 1<<63 - 1 // or more, by system
+	const infinity = 1<<63 - 1                // or more, by system
 	if now := uint64(r.Cur); now < infinity { //nolint:unconvert // signed on some systems
 		return now
 	}

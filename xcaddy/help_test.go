@@ -6,17 +6,18 @@ import (
 	"testing"
 	"unicode"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
 // TestHelp reads the help of every command of caddy msa: it fits a terminal, says what a command does in a
 // sentence, shows how it is called, and what its exit code means where that is spoken of.
 func TestHelp(t *testing.T) {
-	root := &cobra.Command{Use: "msa"}
-	caddymsa.AddCommands(root)
+	msa := caddycmd.Commands()["msa"]
+	root := &cobra.Command{Use: "msa", Short: msa.Short, Long: msa.Long}
+	msa.CobraFunc(root)
+	readHelp(t, root)
 	n := 0
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {

@@ -27,7 +27,7 @@ var severalTimes = map[string][]string{
 	"headers":         {"require", "add_missing", "prepend"},
 	"recipients":      {"allow", "allow_file", "deny", "deny_file"},
 	"sender_identity": {"addresses"},
-	"rate_limit":      {"per"},                                                                                      // an hour, a day, a message
+	"rate_limit":      {"window"},                                                                                   // with a block: an hour, a day
 	"statements":      {"list", "disable", "enable", "delete", "rename", "add_app_password", "revoke_app_password"}, // one after the other
 	"msa_autoconfig":  {"domains", "imap", "pop3", "smtp"},
 	"time_window":     {"allow", "deny"},

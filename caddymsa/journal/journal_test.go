@@ -142,7 +142,10 @@ func TestNotes(t *testing.T) {
 	for range 100 {
 		n.Add(noon, f)
 	}
-	if got := len(n.Take()); got != fit || n.Stat().Dropped != int64(100-fit) {
+	if s := n.Stat(); s.Waiting != fit || !s.Since.Equal(noon) {
+		t.Errorf("%d wait since %v, want %d", s.Waiting, s.Since, fit)
+	}
+	if got := len(n.Take()); got != fit || n.Stat().Waiting != 0 || !n.Stat().Since.IsZero() || n.Stat().Dropped != int64(100-fit) {
 		t.Errorf("%d were kept and %d dropped, %d fit", got, n.Stat().Dropped, fit)
 	}
 	back := noon.Add(-time.Hour)

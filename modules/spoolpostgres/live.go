@@ -27,27 +27,28 @@ func (s *Store) live() {
 		case <-tick.C:
 		}
 		s.turns.idle(s)
-		if !s.down {
+		if !s.down.Load() {
 			s.count(s.life)
 		}
 		if time.Since(polled) >= poll {
 			polled = time.Now()
 			s.wake()
 		}
-		if time.Since(renewed) < s.lease/3-every/2 && !s.down {
+		if time.Since(renewed) < s.lease/3-every/2 && !s.down.Load() {
 			continue
 		}
 		renewed = time.Now()
 		if err := s.renew(); err != nil {
-			if !s.down && !s.closed() {
+			if !s.down.Load() && !s.closed() {
 				s.log.Error("the database is out of reach", zap.Error(err))
 			}
-			s.down = true
+			s.down.Store(true)
 			continue
 		}
-		if s.down {
+		if s.down.Load() {
 			s.log.Info("the database is back")
-			s.down, s.touch = false, time.Now()
+			s.touch = time.Now()
+			s.down.Store(false)
 			s.wake()
 		}
 		s.tidy()

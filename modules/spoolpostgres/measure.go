@@ -32,9 +32,7 @@ func (s *Store) Tally(ctx context.Context) (t queue.Tally, err error) {
 
 // Engine implements queue.EngineTeller.
 func (s *Store) Engine() queue.Engine {
-	s.mu.Lock()
-	e := queue.Engine{Up: !s.down && !s.closed()}
-	s.mu.Unlock()
+	e := queue.Engine{Up: !s.down.Load() && !s.closed()}
 	for _, p := range []struct {
 		name string
 		pool *pgxpool.Pool

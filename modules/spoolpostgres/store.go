@@ -141,8 +141,8 @@ type Store struct {
 	gone    chan struct{} // objects are to be removed
 
 	mu       sync.Mutex
-	disowned []string // messages whose client was told that they were not accepted
-	down     bool     // the last renewal failed
+	disowned []string    // messages whose client was told that they were not accepted
+	down     atomic.Bool // the last renewal failed
 	touch    time.Time
 }
 

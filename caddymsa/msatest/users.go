@@ -11,12 +11,12 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
-// Users is the suite of a backend whose users can be changed: it is caddymsa.UserKeeper, verifies passwords, and has bob@example.org, whose password
+// Users is the suite of a backend whose users can be changed: it is passwd.Keeper, verifies passwords, and has bob@example.org, whose password
 // is "secret", and others.
 func Users(t *testing.T, backend any) {
 	ctx, peer := context.Background(), caddymsa.Peer{IP: netip.MustParseAddr("127.0.0.1"), Server: AppRealm}
 	b := backend.(interface {
-		caddymsa.UserKeeper
+		passwd.Keeper
 		caddymsa.PasswordVerifier
 		caddymsa.Lookuper
 	})

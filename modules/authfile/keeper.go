@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/usersfile"
 )
 
-// Users implements caddymsa.UserKeeper.
+// Users implements passwd.Keeper.
 func (f *File) Users(_ context.Context, after string, limit int) (all []passwd.Summary, err error) {
 	var users []*passwd.User
 	for u := range f.file.Load().All() {
@@ -26,7 +26,7 @@ func (f *File) Users(_ context.Context, after string, limit int) (all []passwd.S
 	return all, nil
 }
 
-// User implements caddymsa.UserKeeper.
+// User implements passwd.Keeper.
 func (f *File) User(_ context.Context, name string) (passwd.Summary, error) {
 	u := f.file.Load().Lookup(name)
 	if u == nil {
@@ -35,7 +35,7 @@ func (f *File) User(_ context.Context, name string) (passwd.Summary, error) {
 	return u.Summary(), nil
 }
 
-// ChangeUser implements caddymsa.UserKeeper. The file is changed, which Caddy's user must be allowed to, and read again.
+// ChangeUser implements passwd.Keeper. The file is changed, which Caddy's user must be allowed to, and read again.
 func (f *File) ChangeUser(ctx context.Context, name string, change passwd.Change) (note string, err error) {
 	note, err = usersfile.Change(f.path, f.Case, name, change)
 	if errors.Is(err, usersfile.ErrUnknown) {
@@ -48,4 +48,4 @@ func (f *File) ChangeUser(ctx context.Context, name string, change passwd.Change
 }
 
 // Interface guard
-var _ caddymsa.UserKeeper = (*File)(nil)
+var _ passwd.Keeper = (*File)(nil)

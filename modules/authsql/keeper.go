@@ -85,7 +85,7 @@ func (k *keeper) queries(name string) ([]sqldb.Query, error) {
 	return nil, fmt.Errorf("%w: the query is your own, so say how in the setting statements { %s \"...\" } of sql", caddymsa.ErrNotChangeable, name)
 }
 
-// Users implements caddymsa.UserKeeper.
+// Users implements passwd.Keeper.
 func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.Summary, err error) {
 	q, err := s.keeper.queries(doList)
 	if err != nil {
@@ -121,7 +121,7 @@ func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.
 	return all, nil
 }
 
-// User implements caddymsa.UserKeeper.
+// User implements passwd.Keeper.
 func (s *SQL) User(ctx context.Context, name string) (passwd.Summary, error) {
 	rec, err := s.record(ctx, name)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *SQL) record(ctx context.Context, name string) (*tableauth.Record, error
 	return rec, err
 }
 
-// ChangeUser implements caddymsa.UserKeeper.
+// ChangeUser implements passwd.Keeper.
 func (s *SQL) ChangeUser(ctx context.Context, name string, change passwd.Change) (note string, err error) {
 	rec, err := s.record(ctx, name)
 	if err != nil {
@@ -223,4 +223,4 @@ func (s *SQL) readStatement(d *caddyfile.Dispenser) error {
 }
 
 // Interface guard
-var _ caddymsa.UserKeeper = (*SQL)(nil)
+var _ passwd.Keeper = (*SQL)(nil)

@@ -26,7 +26,7 @@ import (
 type keeper struct {
 	server, backend string
 	timeout         time.Duration
-	caddymsa.UserKeeper
+	passwd.Keeper
 }
 
 // keepers are those that are asked for, in the order in which the servers ask them. Servers that have the same backend are each named.
@@ -40,7 +40,7 @@ func (p *Part) keepers(server, backend string) (all []keeper, err error) {
 			if server != "" && srv.Name != server || backend != "" && b.ID != backend {
 				continue
 			}
-			if k, ok := b.Module.(caddymsa.UserKeeper); ok {
+			if k, ok := b.Module.(passwd.Keeper); ok {
 				all = append(all, keeper{srv.Name, b.ID, srv.Timeout, k})
 			} else {
 				others = append(others, b.ID)

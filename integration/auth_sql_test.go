@@ -94,5 +94,5 @@ func TestSQLUsers(t *testing.T) {
 	if code := s.authAs("alice@example.org", "secret"); code != "535" {
 		t.Error("a disabled user:", code)
 	}
-	s.logged("could not be decided", "SQLITE_BUSY")
+	s.logged("could not be decided", "sqlite: ") // and the cause: that it is locked or, on a busy machine, that there was no answer in time
 }

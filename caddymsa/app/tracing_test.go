@@ -59,7 +59,7 @@ func spansOf(id string) (children map[string][]string, traces map[string]bool, t
 		traces[s.SpanContext().TraceID().String()] = true
 		text += s.Name() + " " + s.Status().Description
 		for _, a := range s.Attributes() {
-			text += " " + string(a.Key) + "=" + a.Value.Emit()
+			text += " " + string(a.Key) + "=" + a.Value.String()
 		}
 	}
 	return children, traces, text

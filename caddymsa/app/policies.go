@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
@@ -30,6 +31,7 @@ type PolicyConfig struct {
 	module   any
 	name     string
 	log      *zap.Logger
+	gate     func() *gate.Gate // the server's, once it has started; it samples log lines
 }
 
 func (p *PolicyConfig) provision(ctx caddy.Context) error {
@@ -268,6 +270,9 @@ func (p *PolicyConfig) run(ctx context.Context, s *caddymsa.Submission, r *queue
 	err = p.named(err)
 	if !p.LogOnly {
 		return err
+	}
+	if p.gate != nil && !p.gate().Samples.Client(p.log, "policy would have refused: "+p.name, caddymsa.ClientNetwork(s.RemoteIP)) {
+		return nil
 	}
 	msg, reply := "policy would have refused", toReply(err)
 	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {

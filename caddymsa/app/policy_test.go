@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	logged "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -52,6 +54,23 @@ func (m fakeMatcher) Match(_ *queue.Entry, r *queue.Recipient) (bool, error) {
 		return r.Address == m.rcpt, nil
 	}
 	return m.yes, nil
+}
+
+// What a policy would have refused is not written for ever either: a client's network has so many lines a minute.
+func TestLogOnlySampled(t *testing.T) {
+	core, logs := logged.New(zap.DebugLevel)
+	g := gate.New()
+	p := &PolicyConfig{LogOnly: true, module: fakePolicy{asked: new([]string), err: errors.New("no")}, name: "fake", log: zap.New(core), gate: func() *gate.Gate { return g }}
+	s := &caddymsa.Submission{Entry: new(queue.Entry), RemoteIP: netip.MustParseAddr("192.0.2.1")}
+	const tries = 5000
+	for range tries {
+		if err := p.sender(t.Context(), s, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := logs.FilterMessage("policy would have refused").Len(); n == 0 || n == tries {
+		t.Errorf("%d lines of %d", n, tries)
+	}
 }
 
 // A policy runs at the earliest moment that it and its matchers allow.

@@ -209,6 +209,7 @@ func (srv *Server) provisionPolicies(ctx caddy.Context) error {
 			return fmt.Errorf("the %s policy is empty", places.Ordinal(n))
 		}
 		raw := p.PolicyRaw // which loading empties
+		p.gate = func() *gate.Gate { return srv.gate }
 		err := p.provision(ctx)
 		if err == nil {
 			err = srv.app.canCount(p.module)

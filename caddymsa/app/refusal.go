@@ -76,6 +76,7 @@ func (s *session) Refused(said smtpd.Refusal) {
 		return
 	}
 	s.refused++
+	said.Arg = withoutCredentials(said.Arg)
 	r := &refusal{moment: said.Verb, sub: s.open, reply: said.Reply, cause: said.Arg}
 	if said.Reason != said.Reply.Message {
 		r.cause = strings.TrimSpace(said.Reason + " " + said.Arg)

@@ -46,12 +46,6 @@ func (a *attempt) deadline(j *Job, s Schedule) time.Time {
 	return expires
 }
 
-// FirstDeadline is a job's when it is accepted.
-func FirstDeadline(e *Entry, j *Job, s Schedule) time.Time {
-	a := attempt{e: e, status: new(Status)}
-	return a.deadline(j, s)
-}
-
 func (a *attempt) wantsWarning(j *Job) bool {
 	return j.Copy == "" && a.nobodyToTell() == "" && slices.ContainsFunc(j.Recipients, func(r Recipient) bool { return r.State == Pending && r.wants("DELAY") })
 }

@@ -106,7 +106,7 @@ func CPU(roots ...int) (sum time.Duration) {
 
 // Memory of a process, in octets.
 type Memory struct {
-	Peak int64 // VmHWM: the most that was resident since ResetPeak, or the start
+	Peak int64 // VmHWM: the most that was resident since the start
 	RSS  int64 // resident now, the program's own pages included
 	Anon int64 // resident now, without what is mapped from files
 }
@@ -137,9 +137,4 @@ func ReadMemory(pid int) (m Memory, err error) {
 		*into = kib << 10
 	}
 	return m, nil
-}
-
-// ResetPeak makes the peak what is resident now.
-func ResetPeak(pid int) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }

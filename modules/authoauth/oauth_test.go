@@ -144,7 +144,11 @@ func TestToken(t *testing.T) {
 			if err != nil || id.User != "alice@example.org" || id.Attributes["groups"] != `["a","b"]` {
 				t.Errorf("%s, as %q: %+v, %v", name, user, id, err)
 			}
-			if len(id.Addresses) != map[bool]int{true: 2}[name == "addresses"] {
+			want := 0
+			if name == "addresses" {
+				want = 2
+			}
+			if len(id.Addresses) != want {
 				t.Errorf("%s: may send as %v", name, id.Addresses)
 			}
 		}

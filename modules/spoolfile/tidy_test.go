@@ -48,7 +48,11 @@ func TestRoomComesBack(t *testing.T) {
 		if full {
 			fs.avail.Store(uint64(defaultReserve) - 1)
 		}
-		for range messages - stay*map[bool]int{true: 1}[full] {
+		leave := 0
+		if full {
+			leave = stay
+		}
+		for range messages - leave {
 			l, _, err := s.Lease(background, noon, queue.Want{})
 			if err != nil {
 				t.Fatal(err)

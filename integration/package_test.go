@@ -31,6 +31,9 @@ func debian(t *testing.T, version string) string {
 		t.Fatal(err)
 	}
 	deb := filepath.Join(dir, "caddy-msa.deb")
+	if err := run("..", nil, "go", "run", nfpm, "--version"); err != nil {
+		installed.Lack(t, "nfpm, by go run", err) // without a network there is none
+	}
 	env := []string{"VERSION=" + version, "ARCH=" + runtime.GOARCH, "BINARY=" + binary, "SOURCE_DATE_EPOCH=1767225600"}
 	if err := run("..", env, "go", "run", nfpm, "package", "--config", path, "--packager", "deb", "--target", deb); err != nil {
 		t.Fatal(err)

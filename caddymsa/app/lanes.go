@@ -59,7 +59,7 @@ func (app *App) nameRoutes() error {
 			if r.name = r.Name; r.name == "" {
 				r.name = r.sinkName
 				if d := r.destination(); d != "" && sinks[r.sinkName] > 1 {
-					r.name += "/" + d
+					r.name += "/" + laneText(d)
 				}
 			}
 			app.routeNames[r.name] = true
@@ -111,18 +111,26 @@ func (r *RouteConfig) to(ctx context.Context, e *queue.Entry, rcpt *queue.Recipi
 	case queue.Destinations:
 		route.Destination = sink.Destination(e, rcpt)
 	}
-	if name := route.Destination.Name; name != "" && !strings.HasSuffix(route.Lane, "/"+name) {
-		route.Lane += "/" + laneText(name)
+	if name := laneText(route.Destination.Name); name != "" && !strings.HasSuffix(route.Lane, "/"+name) {
+		route.Lane += "/" + name
 	}
 	return route, err
 }
 
-// laneText makes a destination's name fit for a log line and a table.
+// maxLaneText is what PostgreSQL can index, and more than a table has room for.
+const maxLaneText = 200
+
+// laneText makes a destination's name fit for a log line, a table and a database.
 func laneText(name string) string {
-	return strings.Map(func(c rune) rune {
+	text := strings.Map(func(c rune) rune {
 		if c <= ' ' || c == 0x7f {
 			return '_'
 		}
 		return c
 	}, name)
+	if len(text) <= maxLaneText {
+		return text
+	}
+	sum := sha256.Sum256([]byte(name))
+	return strings.ToValidUTF8(text[:maxLaneText-17], "") + "~" + hex.EncodeToString(sum[:8])
 }

@@ -3,6 +3,7 @@ package sinkpipe
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -56,9 +57,10 @@ func (s *Pipe) Provision(caddy.Context) (err error) {
 	return nil
 }
 
-// Destination implements queue.Destinations.
+// Destination implements queue.Destinations. Its name has the arguments as they are configured: what {env.*} and {file.*}
+// stand for may be secret, and lanes are named in logs and metrics.
 func (s *Pipe) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
-	return queue.Destination{Name: s.program.Key(), Concurrency: s.Concurrency}
+	return queue.Destination{Name: strings.Join(append([]string{s.program.Path()}, s.Command[1:]...), " "), Concurrency: s.Concurrency}
 }
 
 // UnmarshalCaddyfile sets up the sink from Caddyfile tokens. Syntax:

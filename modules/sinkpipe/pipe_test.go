@@ -225,3 +225,15 @@ func TestBadConfig(t *testing.T) {
 		}
 	}
 }
+
+// A lane's name, which is in logs and metrics, has the arguments as they are configured: not what is secret of them.
+func TestDestinationTellsNoSecret(t *testing.T) {
+	t.Setenv("PIPE_TOKEN", "geheim")
+	s := &Pipe{Config: program.Config{Command: []string{"/bin/sh", "-c", "exit 0", "{env.PIPE_TOKEN}"}}}
+	if err := s.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	if name := s.Destination(nil, nil).Name; name != "/bin/sh -c exit 0 {env.PIPE_TOKEN}" {
+		t.Errorf("%q", name)
+	}
+}

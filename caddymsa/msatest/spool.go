@@ -45,6 +45,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"TurnsBetweenLanes", (*spoolTest).testTurnsBetweenLanes},
 		{"Priority", (*spoolTest).testPriority},
 		{"PriorityInLane", (*spoolTest).testPriorityInLane},
+		{"Probe", (*spoolTest).testProbe},
 		{"LaneLimit", (*spoolTest).testLaneLimit},
 		{"NewLane", (*spoolTest).testNewLane},
 		{"LaneChanges", (*spoolTest).testLaneChanges},

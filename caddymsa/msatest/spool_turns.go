@@ -152,6 +152,54 @@ func (s *spoolTest) testPriorityInLane() {
 	}
 }
 
+// A lane that is probed is so with another message each time, whatever their priorities.
+func (s *spoolTest) testProbe() {
+	at := spoolNoon
+	commit := func(id, user string, priority int) {
+		at = at.Add(time.Second)
+		a := inLane(id, user, "hop", at)
+		a.Entry.Accepted, a.Entry.Priority = at, priority
+		s.commit(a, "", nil)
+	}
+	try := func(state queue.LaneState) string {
+		s.Helper()
+		at = at.Add(time.Second)
+		s.SetLane("hop", state)
+		l := s.lease(at)
+		s.SetLane("hop", queue.LaneState{Probe: true})
+		r := deferred(l, at)
+		r.Jobs[0].Tried = at
+		s.record(l, r)
+		return l.Entry().ID
+	}
+	probe := queue.LaneState{Limit: 1, Probe: true}
+	commit("A", "alice", 5)
+	try(queue.LaneState{Limit: 1})
+	if got := try(probe); got != "A" {
+		s.Errorf("the probe was %s", got)
+	}
+	seen := make(map[string]int)
+	last := "A"
+	for i, late := range []string{"B", "", "C", "", "", "D", "", "", "", "", "", ""} { // messages that come meanwhile
+		if late != "" {
+			commit(late, map[string]string{"B": "bob", "C": "bob", "D": "alice"}[late], map[string]int{"D": 5}[late])
+		}
+		got := try(probe)
+		if got == last {
+			s.Errorf("the probe %d was %s, like that before", i, got)
+		}
+		last = got
+		seen[got]++
+	}
+	if len(seen) != 4 {
+		s.Errorf("the probes were %v", seen)
+	}
+	s.SetLane("hop", queue.LaneState{Limit: -1}) // it is up
+	if got, _ := s.leaseAll(at); len(got) != 4 || got[0] != "A" && got[0] != "D" {
+		s.Errorf("leased %q when the lane was up", got)
+	}
+}
+
 func (s *spoolTest) testLaneLimit() {
 	for i := range 10 {
 		s.commit(inLane(fmt.Sprintf("Q%d", i), "alice", "relay/a", spoolNoon), "", nil)

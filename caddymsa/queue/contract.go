@@ -49,6 +49,9 @@ type LaneState struct {
 	Limit int
 	// Proven: deliveries succeed there.
 	Proven bool
+	// Probe: the lane is down, and what is leased there is to find out whether it still is. So it is another job than the
+	// last, whatever their priorities, while there is one.
+	Probe bool
 }
 
 // NewLane is the state of a lane of which nothing was said yet.

@@ -158,12 +158,17 @@ func TestOneBounceThroughCrashes(t *testing.T) {
 	}
 }
 
-// The next probe of a lane that is down is another message: all of one priority have their turn.
+// The next probe of a lane that is down is another message: all have their turn, whatever their priorities.
 func TestNextProbeIsAnother(t *testing.T) {
 	s := newSink(func(context.Context, *queue.Delivery) error { return refused })
 	run(t, to(s), func(r *rig) {
 		for i := range 6 {
-			r.submit(fmt.Sprintf("Q%d", i), func(e *queue.Entry) { e.User = []string{"alice", "bob", "carol"}[i%3] }, "bob@example.net")
+			r.submit(fmt.Sprintf("Q%d", i), func(e *queue.Entry) {
+				e.User = []string{"alice", "bob", "carol"}[i%3]
+				if i == 0 {
+					e.Priority = 5
+				}
+			}, "bob@example.net")
 		}
 		r.Start()
 		r.after(time.Hour)

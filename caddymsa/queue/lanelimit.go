@@ -107,7 +107,7 @@ func (ls *lanes) tell(l *lane, at time.Time) {
 	if n > 0 {
 		n = max(0, n-len(l.direct)-l.own)
 	}
-	s := LaneState{Limit: n, Proven: l.proven()}
+	s := LaneState{Limit: n, Proven: l.proven(), Probe: l.failures > 0}
 	if s != l.told {
 		l.told = s
 		ls.spool.SetLane(l.name, s)

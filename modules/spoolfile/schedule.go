@@ -207,7 +207,7 @@ func (s *schedule) take(now time.Time, want queue.Want) (*job, time.Time) {
 	if j := s.turns.take(want.Proven); j != nil {
 		l := j.line0()
 		j.lease = &lease{counted: l}
-		l.leased++
+		l.leased, l.last = l.leased+1, j
 		s.deadlines.drop(j)
 		if j.listed {
 			j.lane.waiting--

@@ -20,7 +20,8 @@ const lowTurn = 8
 // with their users, who take turns: who has waited longest comes first, with what is due first of
 // what is due. Once a lane is full or closed its lines stand apart, in the lane: they are no
 // longer in anybody's way, and when it has room again the turn is the lane's, and in it that
-// of the user who has waited longest there. It stays so until the lane has nothing left that is due.
+// of the user who has waited longest there. It stays so until the lane has nothing left that is due. One that is probed
+// stands apart too.
 type turns struct {
 	levels [priorities][2]heapOf[*taker, byStamp] // users and lanes apart, by whether they are proven
 	users  map[userKey]*user
@@ -104,6 +105,7 @@ type lane struct {
 	count   uint32 // of the lane's own turns
 	head    *job   // its jobs in the order of their arrival
 	tail    *job
+	last    *job // that was leased
 	lines   heapOf[*line, byTurn]
 }
 
@@ -233,7 +235,7 @@ func (t *turns) drop(ln *line) {
 func (t *turns) refresh(l *lane) {
 	room := l.room()
 	switch {
-	case !room && !l.apart:
+	case (!room || l.state.Probe) && !l.apart:
 		l.apart = true
 		for _, ln := range l.lines.items {
 			t.detach(ln)
@@ -241,7 +243,7 @@ func (t *turns) refresh(l *lane) {
 		for i := len(l.lines.items)/2 - 1; i >= 0; i-- { // they have other stamps now
 			l.lines.down(i, l.lines.items[i])
 		}
-	case l.apart && room && len(l.lines.items) == 0:
+	case l.apart && room && !l.state.Probe && len(l.lines.items) == 0:
 		l.apart = false
 	}
 	take := l.apart && room && len(l.lines.items) > 0
@@ -300,17 +302,20 @@ func (t *turns) takeAt(level int, proven bool) *job {
 	}
 	n.stamp = t.now()
 	t.levels[n.level][n.proven].fix(n)
-	var ln *line
-	if n.user != nil {
-		ln = n.user.lines.items[0]
-	} else {
-		ln = n.lane.turn()
+	var j *job
+	switch {
+	case n.user != nil:
+		j = n.user.lines.items[0].jobs.items[0]
+	case n.lane.state.Probe:
+		j = n.lane.probe()
+	default:
+		j = n.lane.turn().jobs.items[0]
 	}
+	ln := j.line
 	ln.stamp = n.stamp
 	if n.lane != nil {
 		n.lane.lines.fix(ln)
 	}
-	j := ln.jobs.items[0]
 	t.remove(j)
 	j.line = ln
 	return j
@@ -329,4 +334,33 @@ func (l *lane) turn() *line {
 		}
 	}
 	return oldest
+}
+
+// probe is the job to probe the lane with: another than the last if there is one, of the line that has waited longest.
+func (l *lane) probe() *job {
+	var oldest *line
+	var probe *job
+	for _, ln := range l.lines.items {
+		if j := ln.besides(l.last); j != nil && (oldest == nil || ln.stamp < oldest.stamp) {
+			oldest, probe = ln, j
+		}
+	}
+	if probe == nil {
+		return l.last
+	}
+	return probe
+}
+
+// besides is the line's first job that is not the one given, nil if there is no other.
+func (ln *line) besides(j *job) *job {
+	first := ln.jobs.items
+	switch {
+	case first[0] != j:
+		return first[0]
+	case len(first) > 2 && (byDue{}).less(first[2], first[1]):
+		return first[2]
+	case len(first) > 1:
+		return first[1]
+	}
+	return nil
 }

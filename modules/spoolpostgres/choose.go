@@ -3,6 +3,7 @@ package spoolpostgres
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ type claim struct {
 	lane, user    string
 	rank          int16 // the priority, the highest first
 	due, deadline int64
+	tried         bool   // before: it is due later than it was accepted
 	lease         *lease // if it was handed out ahead
 	handed        bool
 }
@@ -40,6 +42,7 @@ func (t *turns) choose(s *Store, due []claim, now time.Time, want queue.Want) (c
 		}
 		return false
 	})
+	due = t.probes(due)
 	if len(t.served) > maxServed {
 		clear(t.served)
 	}
@@ -68,6 +71,29 @@ func (t *turns) choose(s *Store, due []claim, now time.Time, want queue.Want) (c
 		chosen = append(chosen, c)
 	}
 	return chosen
+}
+
+// probes leaves of what is due in lanes that are probed the one job whose turn it is: what was tried longest ago, by
+// whatever node. Its rank is the highest of theirs.
+func (t *turns) probes(due []claim) []claim {
+	first := make(map[string]claim)
+	rest := slices.DeleteFunc(due, func(c claim) bool {
+		if !t.lane(c.lane).Probe {
+			return false
+		}
+		best, found := first[c.lane]
+		if !found {
+			best = c
+		}
+		rank := min(best.rank, c.rank)
+		if best.tried && (!c.tried || c.due < best.due) || !best.tried && !c.tried && c.due < best.due {
+			best = c
+		}
+		best.rank = rank
+		first[c.lane] = best
+		return true
+	})
+	return slices.AppendSeq(rest, maps.Values(first))
 }
 
 func (t *turns) before(a, b *claim, low bool) bool {

@@ -44,14 +44,14 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 			}
 		}
 		if len(lanes) > 0 {
-			rows, err := db.Query(ctx, `SELECT c.key, c.number, c.token, l.lane, g.usr, g.rank, c.due, c.deadline FROM unnest($1::text[], $2::text[], $3::smallint[]) AS l(lane, usr, rank)
+			rows, err := db.Query(ctx, `SELECT c.key, c.number, c.token, l.lane, g.usr, g.rank, c.due, c.deadline, c.due > c.accepted FROM unnest($1::text[], $2::text[], $3::smallint[]) AS l(lane, usr, rank)
 				CROSS JOIN LATERAL (WITH RECURSIVE r AS (
 					(SELECT usr, rank, 1 AS n FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND (usr, rank) > (l.usr, l.rank) ORDER BY usr, rank LIMIT 1)
 					UNION ALL
 					SELECT x.usr, x.rank, r.n + 1 FROM r CROSS JOIN LATERAL (
 						SELECT usr, rank FROM msa_due WHERE owner IS NULL AND NOT held AND lane = l.lane AND (usr, rank) > (r.usr, r.rank) ORDER BY usr, rank LIMIT 1) x WHERE r.n < $6)
 					SELECT usr, rank FROM r) g
-				LEFT JOIN LATERAL (SELECT key, number, token, due, deadline FROM msa_due
+				LEFT JOIN LATERAL (SELECT key, number, token, due, deadline, accepted FROM msa_due
 					WHERE owner IS NULL AND NOT held AND lane = l.lane AND usr = g.usr AND rank = g.rank AND due <= $4 ORDER BY due, key, number LIMIT $5) c ON true
 				WHERE c.key IS NOT NULL OR $6 < $7 LIMIT $7`,
 				lanes, users, ranks, nanos(now), share, limit, enough)
@@ -61,7 +61,7 @@ func (t *turns) scan(ctx context.Context, s *Store, now time.Time, want queue.Wa
 			}
 			whole = whole && !more
 		}
-		rows, err := db.Query(ctx, `SELECT key, number, token, lane, usr, rank, due, deadline FROM msa_due
+		rows, err := db.Query(ctx, `SELECT key, number, token, lane, usr, rank, due, deadline, due > accepted FROM msa_due
 			WHERE owner IS NULL AND NOT held AND deadline <= $1 ORDER BY deadline LIMIT $2`, nanos(now), 2*batch)
 		due, err = collect(rows, err, due)
 		return err
@@ -98,16 +98,17 @@ func (t *turns) gather(rows pgx.Rows, err error, lanes []string, limit int) (due
 	}
 	var key, token, when, deadline *int64
 	var number *int32
+	var tried *bool
 	var c claim
 	last, count := make(map[string]place), make(map[string]int)
 	users := make(map[turn]bool)
-	_, err = pgx.ForEachRow(rows, []any{&key, &number, &token, &c.lane, &c.user, &c.rank, &when, &deadline}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&key, &number, &token, &c.lane, &c.user, &c.rank, &when, &deadline, &tried}, func() error {
 		if at := (place{c.user, c.rank}); count[c.lane] == 0 || last[c.lane] != at {
 			last[c.lane] = at
 			count[c.lane]++
 		}
 		if key != nil {
-			c.key, c.number, c.token, c.due, c.deadline = *key, *number, *token, *when, *deadline
+			c.key, c.number, c.token, c.due, c.deadline, c.tried = *key, *number, *token, *when, *deadline, *tried
 			due = append(due, c)
 			users[turn{c.user, c.lane}] = true
 		}
@@ -135,7 +136,7 @@ func collect(rows pgx.Rows, err error, all []claim) ([]claim, error) {
 		return nil, err
 	}
 	var c claim
-	_, err = pgx.ForEachRow(rows, []any{&c.key, &c.number, &c.token, &c.lane, &c.user, &c.rank, &c.due, &c.deadline}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&c.key, &c.number, &c.token, &c.lane, &c.user, &c.rank, &c.due, &c.deadline, &c.tried}, func() error {
 		all = append(all, c)
 		return nil
 	})

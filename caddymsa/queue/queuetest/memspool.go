@@ -48,7 +48,8 @@ type memStore struct {
 	conditions map[string]queue.LaneCondition
 	once       map[[32]byte]remembered
 	journal    memJournal
-	served     map[string]int // user, and user in lane, to the number of the turn that was last given
+	last       map[string]*memJob // that was leased in a lane
+	served     map[string]int     // user, and user in lane, to the number of the turn that was last given
 }
 
 type remembered struct {
@@ -72,7 +73,7 @@ type memJob struct {
 
 // NewMemSpool returns an empty spool.
 func NewMemSpool() *MemSpool {
-	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), once: make(map[[32]byte]remembered), conditions: make(map[string]queue.LaneCondition),
+	return (&MemSpool{memStore: &memStore{byID: make(map[string]*memEntry), served: make(map[string]int), last: make(map[string]*memJob), once: make(map[[32]byte]remembered), conditions: make(map[string]queue.LaneCondition),
 		journal: memJournal{cursors: make(map[string]int64), claimed: make(map[string]chan struct{})}}}).Node()
 }
 

@@ -3,6 +3,7 @@ package queuetest
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,9 +24,10 @@ func (s *MemSpool) SetLane(name string, state queue.LaneState) {
 
 // candidate is a job that may be leased.
 type candidate struct {
-	m   *memEntry
-	j   *memJob
-	due time.Time
+	m        *memEntry
+	j        *memJob
+	due      time.Time
+	priority int
 }
 
 // Lease implements queue.Spool.
@@ -66,7 +68,7 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (q
 			room := s.room(j.Lane, want)
 			switch {
 			case overdue, room && !j.Due.After(now):
-				due = append(due, candidate{m, j, j.Due})
+				due = append(due, candidate{m, j, j.Due, m.entry.Priority})
 			default:
 				for _, t := range []time.Time{j.Due, j.Deadline} {
 					if t.After(now) && (next.IsZero() || t.Before(next)) {
@@ -79,12 +81,13 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (q
 	if len(due) == 0 {
 		return nil, next, queue.ErrNoneDue
 	}
-	c := s.turn(due)
+	c := s.turn(s.probes(due))
 	l := &memLease{s: s, m: c.m, j: c.j, job: c.j.Clone(), status: c.m.status.Clone(), epoch: s.epoch, lost: make(chan struct{})}
 	if c.j.Number == 0 {
 		c.m.special = c.j
 	}
 	c.j.lease = l
+	s.last[c.j.Lane] = c.j
 	s.held[c.j.Lane]++
 	return l, time.Time{}, nil
 }
@@ -101,6 +104,29 @@ func (s *MemSpool) room(lane string, want queue.Want) bool {
 	return (state.Limit < 0 || s.held[lane] < state.Limit) && (state.Proven || !want.Proven)
 }
 
+// probes leaves of what is due in lanes that are probed the one that was tried longest ago, with the highest of their
+// priorities.
+func (s *MemSpool) probes(due []candidate) []candidate {
+	rest, first := []candidate(nil), make(map[string]candidate)
+	for _, c := range due {
+		best, found := first[c.j.Lane]
+		switch {
+		case !s.lanes[c.j.Lane].Probe:
+			rest = append(rest, c)
+			continue
+		case !found:
+			best = c
+		}
+		priority := max(best.priority, c.priority)
+		if s.last[c.j.Lane] == best.j || s.last[c.j.Lane] != c.j && cmp.Or(best.j.Tried.Compare(c.j.Tried), best.due.Compare(c.due)) > 0 {
+			best = c
+		}
+		best.priority = priority
+		first[c.j.Lane] = best
+	}
+	return slices.AppendSeq(rest, maps.Values(first))
+}
+
 // turn is the job of the highest priority whose user has waited longest there, or now and then the
 // one whose user has waited longest whatever its priority.
 func (s *MemSpool) turn(due []candidate) candidate {
@@ -110,7 +136,7 @@ func (s *MemSpool) turn(due []candidate) candidate {
 		return s.served[c.m.entry.User+"\x00"+c.j.Lane]
 	}
 	best := slices.MinFunc(due, func(a, b candidate) int {
-		priority := cmp.Compare(b.m.entry.Priority, a.m.entry.Priority)
+		priority := cmp.Compare(b.priority, a.priority)
 		if low {
 			priority = -priority
 		}

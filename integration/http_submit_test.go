@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -360,32 +362,92 @@ func TestHTTPSubmitAstride(t *testing.T) {
 	<-w.exited
 }
 
-// 50 MiB go through without being held in memory.
+// 50 MiB go through without being held in memory: as they are, as JSON with an attachment or a text, and several at once.
 func TestHTTPSubmitLarge(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("skipped: no Linux /proc")
 	}
 	t.Parallel()
 	w := startSubmitSite(t, layout{msa: "deliver discard"})
-	line := strings.Repeat("x", 76) + "\r\n"
-	body := func() io.Reader {
-		return io.MultiReader(strings.NewReader(letter("large")), io.LimitReader(&endless{text: line}, 50<<20-1000/int64(len(line))*int64(len(line))-int64(len(letter("large")))))
+	large := func(before, text string, size int64, after string) func() io.Reader {
+		return func() io.Reader {
+			return struct{ io.Reader }{io.MultiReader(strings.NewReader(before), io.LimitReader(&endless{text: text}, size/int64(len(text))*int64(len(text))), strings.NewReader(after))}
+		}
 	}
-	if a := w.ask(alice, "POST", sendTo("warm@example.net"), strings.NewReader(letter("x"))); a.status != 202 {
-		t.Fatalf("%+v", a)
-	}
-	before := residentPeak(t, w.cmd.Process.Pid)
-	began := time.Now()
-	for range 2 {
-		if a := w.ask(alice, "POST", sendTo("large@example.net"), struct{ io.Reader }{body()}); a.status != 202 {
+	const document = `{"from":"alice@example.org","to":"large@example.net",`
+	attached := large(document+`"attachments":[{"content":"`, "QUJDREVG", 45<<20, `","filename":"large.bin"}],"text":"x"}`) // 34 MiB, 46 in the message
+	warm := []string{"warm", "warmer", "hot", "hotter"}                                                                     // of buffers, and what Go keeps of them
+	for _, name := range warm {
+		if a := w.ask(alice, "POST", sendTo(name+"@example.net"), strings.NewReader(letter("x"))); a.status != 202 {
 			t.Fatalf("%+v", a)
 		}
 	}
-	grown := residentPeak(t, w.cmd.Process.Pid) - before
-	t.Logf("2 messages of 50 MiB in %s: the process grew by %d KiB", time.Since(began).Round(time.Millisecond), grown>>10)
-	if grown > 40<<20 {
-		t.Errorf("the process grew by %d KiB", grown>>10)
+	for name, bodies := range map[string][]func() io.Reader{
+		"as they are":   {large(letter("large"), strings.Repeat("x", 76)+"\r\n", 50<<20-2000, "")},
+		"an attachment": {attached},
+		"a text":        {large(document+`"text":"`, `0123456789\n`, 40<<20, `"}`)},
+		"several":       {attached, attached, attached, attached},
+	} {
+		before, began := residentPeak(t, w.cmd.Process.Pid), time.Now()
+		var all sync.WaitGroup
+		for _, body := range bodies {
+			all.Go(func() {
+				target, kind := "/send/", "application/json"
+				if name == "as they are" {
+					target, kind = sendTo("large@example.net"), "message/rfc822"
+				}
+				if a, err := w.try(alice, "POST", target, body(), "Content-Type", kind); err != nil || a.status != 202 {
+					t.Errorf("%s: %+v, %v", name, a, err)
+				}
+			})
+		}
+		all.Wait()
+		grown := residentPeak(t, w.cmd.Process.Pid) - before
+		t.Logf("%s: %s; the process grew by %d KiB", name, time.Since(began).Round(time.Millisecond), grown>>10)
+		if grown > 40<<20 {
+			t.Errorf("%s: the process grew by %d KiB", name, grown>>10)
+		}
 	}
+	over := large(document+`"attachments":[{"content":"`, "QUJDREVG", 53<<20, `"}]}`)
+	if a := w.ask(alice, "POST", "/send/", over(), "Content-Type", "application/json"); a.status != 413 || !strings.Contains(a.body, "5.3.4") {
+		t.Errorf("%+v", a)
+	}
+}
+
+// What a process that is killed had kept of messages that were not accepted is not there any more once it runs again.
+func TestHTTPSubmitKilled(t *testing.T) {
+	t.Parallel()
+	w := startSubmitSite(t, layout{msa: "deliver discard"})
+	files := func() (octets int64) {
+		if err := filepath.WalkDir(w.dir, func(path string, _ fs.DirEntry, err error) error {
+			if info, statErr := os.Lstat(path); err == nil && statErr == nil && info.Mode().IsRegular() && info.Size() >= 1<<20 {
+				octets += info.Size()
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return octets
+	}
+	before := files()
+	body, rest := io.Pipe()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := w.try(alice, "POST", "/send/", body, "Content-Type", "application/json")
+		answered <- err
+	}()
+	if _, err := io.Copy(rest, io.MultiReader(strings.NewReader(`{"from":"alice@example.org","to":"x@example.net","attachments":[{"content":"`), io.LimitReader(&endless{text: "QUJD"}, 16<<20))); err != nil {
+		t.Fatal(err)
+	}
+	w.await("what has come to be in a file", func() bool { return files() > before+8<<20 })
+	w.kill()
+	_ = rest.CloseWithError(io.ErrClosedPipe)
+	if <-answered == nil {
+		t.Error("it was answered")
+	}
+	w.client.CloseIdleConnections()
+	w.runWeb()
+	w.await("the file to be gone", func() bool { return files() <= before+1<<20 })
 }
 
 // endless repeats a text.

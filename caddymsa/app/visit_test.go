@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -93,6 +94,82 @@ func TestVisit(t *testing.T) {
 	a, b := facts[id], facts[bySMTP]
 	if a == nil || b == nil || a.User != b.User || a.Sender != b.Sender || a.Server != b.Server || a.Mechanism != b.Mechanism || len(a.Policies) != len(b.Policies) || a.Session == "" || a.RemoteIP != "192.0.2.7" {
 		t.Errorf("%+v %+v\n%+v %+v", a, a.Submission, b, b.Submission)
+	}
+}
+
+// What a request has kept for a while is in the spool's place, keeps that open, and is no message.
+func TestVisitScratch(t *testing.T) {
+	in := newInstance(t)
+	in.load()
+	v := in.visit("alice@example.org")
+	if b := v.Bounds(); b.Size != 50<<20 || b.Patience != 3*time.Minute || b.Rate != 100 || b.Grace != time.Minute {
+		t.Errorf("%+v", b)
+	}
+	s, err := v.Scratch(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := s.Write([]byte(letter)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		r, err := s.Reader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); err != nil || string(b) != strings.Repeat(letter, 3) {
+			t.Errorf("%q, %v", b, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	held := v.(*visit).inCharge().app.delivery.store
+	if n := held.beingReceived(); n != 1 {
+		t.Errorf("%d are being received", n)
+	}
+	s.Abort()
+	s.Abort()
+	if n, _, err := in.mail.spool.Size(context.Background()); n != 0 || err != nil || held.beingReceived() != 0 {
+		t.Errorf("%d messages, %d being received, %v", n, held.beingReceived(), err)
+	}
+}
+
+// Whatever of the spool panics: the request is refused, and the spool can be closed after it.
+func TestScratchPanics(t *testing.T) {
+	for at, moments := range map[string]int{"create": 0, "write": 1, "read": 2, "commit": 3} { // Abort is commit's
+		in := newInstance(t)
+		in.load()
+		v := in.visit("alice@example.org").(*visit)
+		b := &brittle{at: at}
+		st := v.inCharge().app.delivery.store
+		whole := st.spool
+		st.spool = b
+		reached := 0
+		s, err := v.Scratch(context.Background())
+		if err == nil {
+			reached++
+			_, err = s.Write([]byte(letter))
+		}
+		if err == nil {
+			reached++
+			var r io.ReadCloser
+			if r, err = s.Reader(); err == nil {
+				_, err = io.ReadAll(r)
+			}
+		}
+		if err == nil {
+			reached++
+		}
+		if s != nil {
+			s.Abort()
+		}
+		st.spool = whole
+		if reached != moments || (err == nil) != (at == "commit") || st.beingReceived() != 0 {
+			t.Errorf("%s: %v after %d, %d being received", at, err, reached, st.beingReceived())
+		}
 	}
 }
 

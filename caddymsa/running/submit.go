@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -51,6 +50,10 @@ type Submitter interface {
 	// Earlier tells what was accepted with a key of the user's, and keeps others with the same key out until release is
 	// called. It is not ok while another request with the key is under way. Nil: nothing was.
 	Earlier(ctx context.Context, key string) (first *Accepted, release func(), ok bool, err error)
+	// Bounds are those of a message's octets.
+	Bounds() smtpd.Bounds
+	// Scratch keeps octets until they can be written into a message, where the octets of messages are kept.
+	Scratch(ctx context.Context) (Scratch, error)
 	// Own gives access to the user's messages.
 	Own
 }
@@ -76,11 +79,18 @@ type Accepted struct {
 	Sum [32]byte
 }
 
+// Scratch is octets that are kept for a while, and survive nothing.
+type Scratch interface {
+	io.Writer
+	// Reader opens what has been written so far, from its start.
+	Reader() (io.ReadCloser, error)
+	// Abort leaves nothing of it.
+	Abort()
+}
+
 // Draft is a message on its way in. Commit or Abort ends it.
 type Draft interface {
 	io.Writer
-	// Patience is how long to wait for a client's next octets.
-	Patience() time.Duration
 	// Commit returns the reply that accepts the message, with its queue id: it is durable then.
 	Commit(ctx context.Context) (smtpd.Reply, error)
 	// Abort forgets it; after Commit, or again, it does nothing.

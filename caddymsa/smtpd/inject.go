@@ -59,6 +59,25 @@ func (e *RecipientsError) Unwrap() error {
 	return e.Refused[0].Err
 }
 
+// Bounds are those of a message's octets as they come.
+type Bounds struct {
+	Size     int64         // of the message
+	Patience time.Duration // for the next octets
+	// Rate is the least number of octets a second, after Grace. Zero or less: any.
+	Rate  int64
+	Grace time.Duration
+}
+
+// Bounds are what the settings say of a message.
+func (s *Settings) Bounds() Bounds {
+	return Bounds{s.messageSize(), orDefault(s.Data, defaultData), orDefault(s.DataRate, defaultDataRate), orDefault(s.DataGrace, defaultDataGrace)}
+}
+
+// TooSlow tells whether what came in so long is too little.
+func (b Bounds) TooSlow(octets int64, elapsed time.Duration) bool {
+	return b.Rate > 0 && elapsed > b.Grace && octets < b.Rate*int64(elapsed/time.Second)
+}
+
 // Inject begins a message of a client that has authenticated.
 func Inject(ctx context.Context, session Session, settings *Settings, e *Envelope) (*Injection, error) {
 	i := &Injection{session: session, settings: settings, now: time.Now, intake: settings.intake()}
@@ -169,9 +188,6 @@ func (i *Injection) refused(verb, arg string, r *smtp.SMTPError) error {
 }
 
 var errSlow = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 4, 2}, Message: "Message comes too slowly"}
-
-// Patience is how long to wait for the next octets.
-func (i *Injection) Patience() time.Duration { return orDefault(i.settings.Data, defaultData) }
 
 // Write takes the next octets of the message. After an error there is nothing more to come: the message is
 // refused.

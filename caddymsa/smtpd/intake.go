@@ -57,6 +57,5 @@ func (i *intake) store(p []byte, to io.Writer) error {
 
 // tooSlow tells whether a body trickles, which has come for so long.
 func (i *intake) tooSlow(s *Settings, elapsed time.Duration) bool {
-	rate := orDefault(s.DataRate, defaultDataRate)
-	return rate > 0 && elapsed > orDefault(s.DataGrace, defaultDataGrace) && i.size < rate*int64(elapsed/time.Second)
+	return s.Bounds().TooSlow(i.size, elapsed)
 }

@@ -2,11 +2,10 @@ package httpsubmit
 
 import (
 	"crypto/rand"
-	"encoding/base64"
-	"errors"
 	"io"
 	"mime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,33 +33,33 @@ type part struct {
 
 // prepare checks the document and puts the message's parts together.
 func (d *document) prepare() (*built, error) {
-	if d.From == nil {
+	if d.from == nil {
 		return nil, unprocessable("from is required")
 	}
-	if d.Text == nil && d.HTML == nil && len(d.Attachments) == 0 {
+	if d.text == nil && d.html == nil && len(d.attachments) == 0 {
 		return nil, unprocessable("text, html or attachments is required")
 	}
 	b := &built{}
 	own := []struct {
 		name string
 		list mailboxes
-	}{{"From", mailboxes{*d.From}}, {"To", d.To}, {"Cc", d.Cc}, {"Reply-To", d.ReplyTo}}
+	}{{"From", mailboxes{*d.from}}, {"To", d.to}, {"Cc", d.cc}, {"Reply-To", d.replyTo}}
 	for _, f := range own {
 		if err := b.addresses(f.name, f.list); err != nil {
 			return nil, err
 		}
 	}
-	subject, err := plainText("subject", d.Subject)
+	subject, err := plainText("subject", d.subject, maxValue)
 	if err != nil {
 		return nil, err
 	}
 	if subject != "" {
 		b.add("Subject", textValue(subject))
 	}
-	if err := b.addHeaders(d.Headers); err != nil {
+	if err := b.addHeaders(d.headers); err != nil {
 		return nil, err
 	}
-	b.complete(d.From)
+	b.complete(d.from)
 	b.body, err = d.parts()
 	return b, err
 }
@@ -102,44 +101,55 @@ func reserved(name string) bool {
 const (
 	maxHeaders   = 100
 	maxFieldName = 76
-	maxValue     = 8 << 10
+	maxValue     = 64 << 10
 )
 
 // addHeaders adds further fields, in the order of their names.
-func (b *built) addHeaders(all headers) error {
-	var names []string
-	total := 0
-	for name, list := range all {
-		if len(name) > maxFieldName || !message.IsName(name) {
-			return unprocessable("headers: a name is not that of a header field")
-		}
-		if reserved(name) {
-			return unprocessable("headers: %s is not yours to write here", name)
-		}
-		names = append(names, name)
-		if total += len(list); total > maxHeaders {
-			return unprocessable("headers: more than %d", maxHeaders)
-		}
+func (b *built) addHeaders(all []headerValue) error {
+	if len(all) > maxHeaders {
+		return unprocessable("headers: more than %d", maxHeaders)
 	}
-	slices.SortFunc(names, func(a, b string) int {
-		return strings.Compare(strings.ToLower(a)+"\x00"+a, strings.ToLower(b)+"\x00"+b)
-	})
-	for _, name := range names {
-		for _, value := range all[name] {
-			value, err := plainText("headers: "+name, value)
-			if err != nil {
-				return err
-			}
-			if value == "" {
-				return unprocessable("headers: %s is empty", name)
-			}
-			if isIDs := strings.EqualFold(name, "Message-ID"); (isIDs || strings.EqualFold(name, "In-Reply-To") || strings.EqualFold(name, "References")) && !areIDs(value, isIDs) {
-				return unprocessable("headers: %s is not made of <id@domain.example>", name)
-			}
-			b.add(name, textValue(value))
+	slices.SortStableFunc(all, func(a, b headerValue) int { return strings.Compare(strings.ToLower(a.name), strings.ToLower(b.name)) })
+	for _, h := range all {
+		value, err := h.check()
+		if err != nil {
+			return err
 		}
+		if once(h.name) && b.has(h.name) {
+			return unprocessable("headers: %s is specified twice", h.name)
+		}
+		b.add(h.name, textValue(value))
 	}
 	return nil
+}
+
+// check returns the value as it stands in the field.
+func (h *headerValue) check() (string, error) {
+	if len(h.name) > maxFieldName || !message.IsName(h.name) {
+		return "", unprocessable("headers: a name is not that of a header field")
+	}
+	if reserved(h.name) {
+		return "", unprocessable("headers: %s is not yours to write here", h.name)
+	}
+	value, err := plainText("headers: "+h.name, h.value, maxWord)
+	switch {
+	case err != nil:
+		return "", err
+	case value == "":
+		return "", unprocessable("headers: %s is empty", h.name)
+	case once(h.name) && !areIDs(value, strings.EqualFold(h.name, "Message-ID")):
+		return "", unprocessable("headers: %s is not made of <id@domain.example>", h.name)
+	}
+	return value, nil
+}
+
+// once tells whether a field holds ids of messages, and there may be one only (RFC 5322 section 3.6).
+func once(name string) bool {
+	return slices.ContainsFunc([]string{"Message-ID", "In-Reply-To", "References"}, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+func (b *built) has(name string) bool {
+	return slices.ContainsFunc(b.fields, func(f [2]string) bool { return strings.EqualFold(f[0], name) })
 }
 
 // areIDs tells whether a text is a list of message ids (RFC 5322 section 3.6.4), or one.
@@ -163,13 +173,14 @@ func isID(s string) bool {
 // complete adds what a client does.
 func (b *built) complete(from *mailbox) {
 	b.add("Date", time.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700"))
-	if !slices.ContainsFunc(b.fields, func(f [2]string) bool { return strings.EqualFold(f[0], "Message-ID") }) {
+	if !b.has("Message-ID") {
 		b.add("Message-ID", "<"+rand.Text()+"@"+from.ASCIIDomain()+">")
 	}
 }
 
 // plainText is one line without what has no place in a header. White space is one space each, as readers that unfold see it.
-func plainText(what, s string) (string, error) {
+// A word of more than longest octets can be written only if it is encoded.
+func plainText(what, s string, longest int) (string, error) {
 	if len(s) > maxValue {
 		return "", unprocessable("%s is longer than %d octets", what, maxValue)
 	}
@@ -179,15 +190,15 @@ func plainText(what, s string) (string, error) {
 		}
 	}
 	words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == '\t' })
-	if !needsWords(s) && slices.ContainsFunc(words, func(w string) bool { return len(w) > maxWord }) {
-		return "", unprocessable("%s has a word of more than %d characters", what, maxWord)
+	if !needsWords(s) && slices.ContainsFunc(words, func(w string) bool { return len(w) > longest }) {
+		return "", unprocessable("%s has a word of more than %d characters", what, longest)
 	}
 	return strings.Join(words, " "), nil
 }
 
 // textValue is a text as it stands in a header field.
 func textValue(s string) string {
-	if needsWords(s) {
+	if needsWords(s) || slices.ContainsFunc(strings.Fields(s), func(w string) bool { return len(w) > maxWord }) {
 		return encodeWords(s)
 	}
 	return s
@@ -196,23 +207,23 @@ func textValue(s string) string {
 // parts are text and HTML as alternatives, with what the HTML shows, and all else behind them.
 func (d *document) parts() (*part, error) {
 	var shown, attached []*part
-	for i := range d.Attachments {
-		p, err := d.Attachments[i].part(d.HTML != nil)
+	for i := range d.attachments {
+		p, err := d.attachments[i].part(d, "attachments["+strconv.Itoa(i)+"]")
 		if err != nil {
-			return nil, inAttachment(i, err)
+			return nil, err
 		}
-		if p.id != "" && d.HTML != nil {
+		if p.id != "" && d.html != nil {
 			shown = append(shown, p)
 		} else {
 			attached = append(attached, p)
 		}
 	}
 	var bodies []*part
-	if d.Text != nil {
-		bodies = append(bodies, textPart("plain", *d.Text))
+	if d.text != nil {
+		bodies = append(bodies, d.textPart("plain", *d.text))
 	}
-	if d.HTML != nil {
-		html := textPart("html", *d.HTML)
+	if d.html != nil {
+		html := d.textPart("html", *d.html)
 		bodies = append(bodies, group("multipart/related", append([]*part{html}, shown...)))
 	}
 	var all []*part
@@ -220,13 +231,6 @@ func (d *document) parts() (*part, error) {
 		all = append(all, group("multipart/alternative", bodies))
 	}
 	return group("multipart/mixed", append(all, attached...)), nil
-}
-
-func inAttachment(i int, err error) error {
-	if web, ok := errors.AsType[*webError](err); ok {
-		return unprocessable("attachment %d: %s", i+1, web.reply.Message)
-	}
-	return err
 }
 
 // group is its one part where there is but one.
@@ -237,68 +241,66 @@ func group(kind string, parts []*part) *part {
 	return &part{kind: kind + "; boundary=" + rand.Text(), parts: parts}
 }
 
-func textPart(kind, text string) *part {
-	return &part{kind: "text/" + kind + "; charset=utf-8", encoding: "quoted-printable", content: func(w io.Writer) error {
-		_, err := io.WriteString(w, text)
-		return err
-	}}
+func (d *document) textPart(kind string, text stretch) *part {
+	return &part{kind: "text/" + kind + "; charset=utf-8", encoding: "quoted-printable", content: d.copier(text)}
+}
+
+func (d *document) copier(s stretch) func(io.Writer) error {
+	return func(w io.Writer) error { return d.spill.copy(w, s) }
 }
 
 // part checks an attachment.
-func (a *attachment) part(related bool) (*part, error) {
-	kind := a.Type
-	if kind == "" {
-		kind = "application/octet-stream"
+func (a *attachment) part(d *document, where string) (*part, error) {
+	if a.content == nil {
+		return nil, unprocessable("%s.content is required", where)
 	}
-	media, params, err := mime.ParseMediaType(kind)
-	if _, _, slash := strings.Cut(media, "/"); err != nil || !slash {
-		return nil, unprocessable("type is not a media type, such as application/pdf")
-	}
-	if strings.HasPrefix(media, "multipart/") || strings.HasPrefix(media, "message/") { // RFC 2046 sections 5.1 and 5.2: not in base64
-		return nil, unprocessable("type must not be multipart or message")
-	}
-	if charset := strings.ToLower(params["charset"]); charset != "" && charset != "utf-8" && charset != "us-ascii" {
-		return nil, unprocessable("charset must be utf-8; leave it out, or send the message as message/rfc822")
-	}
-	delete(params, "name") // the file's is said once
-	if kind = mime.FormatMediaType(media, params); kind == "" {
-		return nil, unprocessable("type is not a media type, such as application/pdf")
-	}
-	name, err := plainText("filename", a.Filename)
+	kind, err := mediaType(where+".type", a.kind)
 	if err != nil {
 		return nil, err
 	}
-	if len(name) > 255 || strings.ContainsAny(name, `/\`) {
-		return nil, unprocessable("filename is too long, or a path")
+	name, err := plainText(where+".filename", a.filename, maxFilename)
+	if err != nil {
+		return nil, err
 	}
-	if a.ID != "" && !isID(a.ID) && !isID(a.ID+"@x") {
-		return nil, unprocessable("content_id may have letters, digits, and . _ - @")
+	if len(name) > maxFilename || strings.ContainsAny(name, `/\`) {
+		return nil, unprocessable("%s.filename is too long, or a path", where)
 	}
-	if n := base64Len(string(a.Content)); n < 0 {
-		return nil, unprocessable("content is not base64")
+	if a.id != "" && !isID(a.id) && !isID(a.id+"@x") {
+		return nil, unprocessable("%s.content_id may have letters, digits, and . _ - @", where)
 	}
 	disposition, fileName := "attachment", map[string]string{}
-	if related && a.ID != "" {
+	if d.html != nil && a.id != "" {
 		disposition = "inline"
 	}
 	if name != "" {
 		fileName["filename"] = name
 	}
-	return &part{kind: kind, disposition: mime.FormatMediaType(disposition, fileName), id: a.ID, encoding: "base64", content: a.Content.decode}, nil
+	return &part{kind: kind, disposition: mime.FormatMediaType(disposition, fileName), id: a.id, encoding: "base64", content: d.copier(*a.content)}, nil
 }
 
-// base64Len is the length of what is encoded; -1: it is not base64. Line ends are passed over.
-func base64Len(s string) int64 {
-	n, err := io.Copy(io.Discard, base64.NewDecoder(base64.StdEncoding, strings.NewReader(s)))
-	if err != nil {
-		return -1
+// maxFilename is what file systems have.
+const maxFilename = 255
+
+// mediaType is an attachment's.
+func mediaType(where, kind string) (string, error) {
+	if kind == "" {
+		kind = "application/octet-stream"
 	}
-	return n
-}
-
-func (s base64Text) decode(w io.Writer) error {
-	_, err := io.Copy(w, base64.NewDecoder(base64.StdEncoding, strings.NewReader(string(s))))
-	return err
+	media, params, err := mime.ParseMediaType(kind)
+	if _, _, slash := strings.Cut(media, "/"); err != nil || !slash {
+		return "", unprocessable("%s is not a media type, such as application/pdf", where)
+	}
+	if strings.HasPrefix(media, "multipart/") || strings.HasPrefix(media, "message/") { // RFC 2046 sections 5.1 and 5.2: not in base64
+		return "", unprocessable("%s must not be multipart or message", where)
+	}
+	if charset := strings.ToLower(params["charset"]); charset != "" && charset != "utf-8" && charset != "us-ascii" {
+		return "", unprocessable("%s: charset must be utf-8; leave it out, or send the message as message/rfc822", where)
+	}
+	delete(params, "name") // the file's is said once
+	if kind = mime.FormatMediaType(media, params); kind == "" {
+		return "", unprocessable("%s is not a media type, such as application/pdf", where)
+	}
+	return kind, nil
 }
 
 // write writes the message.

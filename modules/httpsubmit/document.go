@@ -1,15 +1,10 @@
 package httpsubmit
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"io"
-	"net/http"
 
 	"github.com/emersion/go-smtp"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
@@ -17,121 +12,163 @@ import (
 
 // document is a message as JSON.
 type document struct {
-	From        *mailbox     `json:"from"`
-	To          mailboxes    `json:"to"`
-	Cc          mailboxes    `json:"cc"`
-	Bcc         mailboxes    `json:"bcc"`
-	ReplyTo     mailboxes    `json:"reply_to"`
-	Subject     string       `json:"subject"`
-	Text        *string      `json:"text"`
-	HTML        *string      `json:"html"`
-	Attachments []attachment `json:"attachments"`
-	Headers     headers      `json:"headers"`
+	from        *mailbox
+	to, cc, bcc mailboxes
+	replyTo     mailboxes
+	subject     string
+	text, html  *stretch // nil: there is none
+	attachments []attachment
+	headers     []headerValue
+
+	spill *spill
 }
 
+// attachment is one.
 type attachment struct {
-	Filename string `json:"filename"`
-	// Type is a media type; application/octet-stream if it is left out.
-	Type string `json:"type"`
-	// Content in base64.
-	Content base64Text `json:"content"`
-	// ID by which the HTML shows it, as in <img src="cid:...">.
-	ID string `json:"content_id"`
+	filename string
+	kind     string // a media type; application/octet-stream if it is left out
+	content  *stretch
+	id       string // by which the HTML shows it, as in <img src="cid:...">
 }
 
-// base64Text is decoded when it is written.
-type base64Text string
-
-// headers are further header fields.
-type headers map[string]values
-
-// values is one value, or several.
-type values []string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (v *values) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		*v = make(values, 1)
-		return json.Unmarshal(b, &(*v)[0])
-	}
-	return json.Unmarshal(b, (*[]string)(v))
-}
-
-// inMemory bounds what all requests together hold of JSON.
-const inMemory = 64 << 20
-
-var memory = semaphore.NewWeighted(inMemory)
+// headerValue is a further header field.
+type headerValue struct{ name, value string }
 
 var errBusy = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Too many messages come as JSON, try again later"}
 
+// What a document takes in memory for each of these, beside their texts.
+const (
+	mailboxWeight    = 128
+	attachmentWeight = 1 << 10
+)
+
 // document takes a message as JSON.
 func (h *Submit) document(ctx context.Context, s running.Submitter, e *smtpd.Envelope, body *bodyReader, once *running.Once) (smtpd.Reply, error) {
-	size := h.JSONSize
-	if n := body.r.ContentLength; n > size {
-		return smtpd.Reply{}, h.tooLarge()
-	} else if n >= 0 {
-		size = n
+	most := s.Bounds().Size
+	if body.r.ContentLength > longest(most) {
+		return smtpd.Reply{}, errTooLarge
 	}
-	weight := min(max(size, 1), inMemory)
-	if !memory.TryAcquire(weight) {
-		return smtpd.Reply{}, errBusy
-	}
-	defer memory.Release(weight)
-	b, err := io.ReadAll(io.LimitReader(body, size+1))
-	switch {
-	case err != nil:
+	held := &budget{most: h.JSONSize}
+	defer held.release()
+	d := &document{spill: &spill{most: most, open: func() (running.Scratch, error) { return s.Scratch(ctx) }}}
+	defer d.spill.discard()
+	if err := d.read(newJSONReader(&atMost{body, longest(most)}, held.hold)); err != nil {
 		return smtpd.Reply{}, body.blame(err)
-	case int64(len(b)) > size:
-		return smtpd.Reply{}, h.tooLarge()
-	}
-	d, err := readDocument(b)
-	if err != nil {
-		return smtpd.Reply{}, err
 	}
 	m, err := d.prepare()
 	if err != nil {
 		return smtpd.Reply{}, err
 	}
-	e.Sender, e.Recipients, e.UTF8 = d.From.Exact, d.recipients(), e.UTF8 || m.utf8
+	e.Sender, e.Recipients, e.UTF8 = d.from.Exact, d.recipients(), e.UTF8 || m.utf8
 	return send(ctx, s, e, once, body, func(d running.Draft) error { return m.write(d) })
 }
 
-func (h *Submit) tooLarge() error {
-	return fault(http.StatusRequestEntityTooLarge, 552, smtp.EnhancedCode{5, 3, 4}, "A message as JSON may have %d octets; send what is larger as message/rfc822", h.JSONSize)
+// longest is how many octets the JSON of a message may have: it has about as many as the message. The rest is
+// for escapes and white space.
+func longest(message int64) int64 { return 2*message + 1<<20 }
+
+// atMost reads so many octets.
+type atMost struct {
+	r    io.Reader
+	left int64
 }
 
-// readDocument refuses what it does not know: a misspelled bcc must not get lost.
-func readDocument(b []byte) (*document, error) {
-	d := new(document)
-	decoder := json.NewDecoder(bytes.NewReader(b))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(d)
-	if err == nil {
-		if _, more := decoder.Token(); more != io.EOF {
-			err = errors.New("there is something behind its end")
-		}
+// Read implements io.Reader.
+func (a *atMost) Read(p []byte) (int, error) {
+	n, err := a.r.Read(p)
+	if a.left -= int64(n); a.left < 0 {
+		return 0, errTooLarge
 	}
-	if web, ok := errors.AsType[*webError](err); ok { // of a mailbox
-		return nil, web
-	}
+	return n, err
+}
+
+// read reads the document to the end of the request. What is not known is refused: a misspelled bcc must not get lost.
+func (d *document) read(j *jsonReader) error {
+	list := func(m *mailboxes) func() error { return func() error { return m.read(j) } }
+	err := j.object(map[string]func() error{
+		"from": func() (err error) {
+			d.from, err = readMailbox(j)
+			return err
+		},
+		"to":       list(&d.to),
+		"cc":       list(&d.cc),
+		"bcc":      list(&d.bcc),
+		"reply_to": list(&d.replyTo),
+		"subject":  j.into(&d.subject),
+		"text": func() (err error) {
+			d.text, err = d.body(j)
+			return err
+		},
+		"html": func() (err error) {
+			d.html, err = d.body(j)
+			return err
+		},
+		"attachments": func() error {
+			return j.list(func(int) error { return d.readAttachment(j) })
+		},
+		"headers": func() error { return j.members(func(name string) error { return d.readHeader(j, name) }) },
+	})
 	if err != nil {
-		return nil, bad("JSON cannot be read: %s", jsonError(err))
+		return err
 	}
-	return d, nil
+	return j.end()
 }
 
-// jsonError is the decoder's, without the names of our types.
-func jsonError(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return "a " + wrong.Value + " is not expected at " + wrong.Field
+// into reads a short text.
+func (j *jsonReader) into(s *string) func() error {
+	return func() (err error) {
+		*s, err = j.text(maxShort)
+		return err
 	}
-	return err.Error()
+}
+
+func (d *document) readAttachment(j *jsonReader) error {
+	if err := j.hold(attachmentWeight); err != nil {
+		return err
+	}
+	var a attachment
+	err := j.object(map[string]func() error{
+		"filename":   j.into(&a.filename),
+		"type":       j.into(&a.kind),
+		"content_id": j.into(&a.id),
+		"content": func() (err error) {
+			a.content, err = d.content(j)
+			return err
+		},
+	})
+	d.attachments = append(d.attachments, a)
+	return err
+}
+
+// readHeader reads one value, or several.
+func (d *document) readHeader(j *jsonReader, name string) error {
+	add := func(int) error {
+		value, err := j.text(maxShort)
+		d.headers = append(d.headers, headerValue{name, value})
+		return err
+	}
+	if null, err := j.null(); null || err != nil {
+		return err
+	}
+	return j.oneOrMore(add)
+}
+
+// oneOrMore reads a list, or what a list could have.
+func (j *jsonReader) oneOrMore(read func(n int) error) error {
+	first, err := j.next()
+	switch {
+	case err != nil:
+		return j.failed(err)
+	case first == '[':
+		return j.list(read)
+	}
+	return read(0)
 }
 
 // recipients are those of To, Cc and Bcc, each once.
 func (d *document) recipients() (all []string) {
 	seen := make(map[string]bool)
-	for _, list := range []mailboxes{d.To, d.Cc, d.Bcc} {
+	for _, list := range []mailboxes{d.to, d.cc, d.bcc} {
 		for _, m := range list {
 			if !seen[m.Exact] {
 				seen[m.Exact] = true

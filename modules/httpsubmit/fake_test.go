@@ -31,6 +31,8 @@ type fake struct {
 	first    map[string]*running.Accepted
 	own      map[string]*running.Message
 	admitted int
+	// Scratches and their readers that are open, and how many there have been.
+	scratches, readers, scratched, opened int
 }
 
 // sent is a message that was accepted.
@@ -52,7 +54,7 @@ var (
 func serve(t testing.TB) (*fake, *Submit) {
 	f := &fake{mechanisms: []string{"PLAIN", "OAUTHBEARER"}, first: make(map[string]*running.Accepted), own: make(map[string]*running.Message)}
 	t.Cleanup(running.Push(f, map[string]any{server: f}))
-	return f, &Submit{Server: server, JSONSize: 10 << 20, log: zap.NewNop()}
+	return f, &Submit{Server: server, JSONSize: 4 << 20, log: zap.NewNop()}
 }
 
 func (f *fake) no(moment, what string) error {
@@ -94,6 +96,58 @@ func (f *fake) Begin(ctx context.Context, e *smtpd.Envelope, once *running.Once)
 		return nil, err
 	}
 	return i, nil
+}
+
+func (f *fake) Bounds() smtpd.Bounds { return f.settings.Bounds() }
+
+// Scratch counts those that are open.
+func (f *fake) Scratch(context.Context) (running.Scratch, error) {
+	if err := f.no("scratch", ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.scratches++
+	f.scratched++
+	return &fakeScratch{f: f}, nil
+}
+
+type fakeScratch struct {
+	f *fake
+	b bytes.Buffer
+}
+
+func (s *fakeScratch) Write(p []byte) (int, error) {
+	if err := s.f.no("scratch write", ""); err != nil {
+		return 0, err
+	}
+	return s.b.Write(p)
+}
+
+func (s *fakeScratch) Reader() (io.ReadCloser, error) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.f.readers++
+	s.f.opened++
+	return &fakeReader{bytes.NewReader(s.b.Bytes()), s.f}, nil
+}
+
+func (s *fakeScratch) Abort() {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.f.scratches--
+}
+
+type fakeReader struct {
+	io.Reader
+	f *fake
+}
+
+func (r *fakeReader) Close() error {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	r.f.readers--
+	return nil
 }
 
 func (f *fake) Earlier(_ context.Context, key string) (*running.Accepted, func(), bool, error) {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"crypto/sha256"
 
@@ -74,8 +75,7 @@ func FuzzEnvelopeHeader(f *testing.F) {
 	f.Add([]byte("From: a@example.org\r\nBcc: b@example.net\r\n\t, c@example.net\r\nx\r\nTo: d@example.net\r\n\r\nBcc: body\r\n"))
 	f.Add([]byte(" Bcc: x@example.net\nbcc :y@example.net\n\nTo: z"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := httptest.NewRequest("POST", "/send/", strings.NewReader(string(b)))
-		h, err := readHeader(&bodyReader{r: r, control: http.NewResponseController(httptest.NewRecorder()), sum: sha256.New()})
+		h, err := readHeader(&bodyReader{r: requestOf(t, strings.NewReader(string(b))), control: noControl(), sum: sha256.New(), now: time.Now})
 		if err != nil {
 			return
 		}
@@ -108,3 +108,11 @@ func joined(h message.Header) (all []byte) {
 	}
 	return all
 }
+
+func requestOf(t testing.TB, body io.Reader) *http.Request {
+	t.Helper()
+	return httptest.NewRequest("POST", "/send/", body)
+}
+
+// noControl is of an answer that nobody waits for.
+func noControl() *http.ResponseController { return http.NewResponseController(httptest.NewRecorder()) }

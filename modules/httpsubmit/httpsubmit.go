@@ -2,12 +2,14 @@
 // those that come by SMTP.
 //
 // Reading order: httpsubmit.go (what is asked), security.go and login.go (by whom), post.go with envelope.go,
-// headerenvelope.go and document.go, build.go (a message), own.go (what became of it), problem.go (what is answered).
+// headerenvelope.go and document.go (JSON, with jsonreader.go, contents.go and spill.go), build.go (a message), own.go (what
+// became of it), problem.go (what is answered).
 package httpsubmit
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -37,8 +39,8 @@ func init() {
 type Submit struct {
 	// Server is the name of the msa server that takes the messages. Required.
 	Server string `json:"server,omitempty"`
-	// JSONSize is the most octets in a message that comes as JSON, which is held in memory. Those that come as
-	// message/rfc822 are not, and have the server's limit alone. Default: 10485760.
+	// JSONSize is how many octets are held in memory of a message that comes as JSON: names, addresses and header
+	// fields. Text, HTML and attachments are not held, and have the server's limit of a message alone. At most 67108864. Default: 4194304.
 	JSONSize int64 `json:"json_size,omitempty"`
 
 	log *zap.Logger
@@ -55,8 +57,11 @@ func (h *Submit) Provision(ctx caddy.Context) error {
 	if h.Server == "" {
 		return errors.New("msa_submit: the name of an msa server is required")
 	}
-	if err := conf.SetDefault(&h.JSONSize, 10<<20, "msa_submit: json_size"); err != nil {
+	if err := conf.SetDefault(&h.JSONSize, 4<<20, "msa_submit: json_size"); err != nil {
 		return err
+	}
+	if h.JSONSize > inMemory {
+		return fmt.Errorf("msa_submit: json_size: at most %d, which all messages together have", inMemory)
 	}
 	return running.Check(ctx, h.Server)
 }

@@ -1,9 +1,7 @@
 package httpsubmit
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -23,46 +21,50 @@ type mailbox struct {
 
 type mailboxes []mailbox
 
-// UnmarshalJSON takes one, or a list.
-func (m *mailboxes) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '[' {
-		return json.Unmarshal(b, (*[]mailbox)(m))
-	}
-	if string(b) == "null" {
-		return nil
-	}
-	*m = make(mailboxes, 1)
-	return json.Unmarshal(b, &(*m)[0])
+// read takes one, or a list.
+func (m *mailboxes) read(j *jsonReader) error {
+	return j.oneOrMore(func(int) error {
+		one, err := readMailbox(j)
+		if err == nil {
+			*m = append(*m, *one)
+		}
+		return err
+	})
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (m *mailbox) UnmarshalJSON(b []byte) error {
-	var object struct {
-		Address string `json:"address"`
-		Name    string `json:"name"`
+// readMailbox takes a text, or an object.
+func readMailbox(j *jsonReader) (*mailbox, error) {
+	if err := j.hold(mailboxWeight); err != nil {
+		return nil, err
 	}
-	if len(b) > 0 && b[0] == '"' {
-		var text string
-		if err := json.Unmarshal(b, &text); err != nil {
-			return err
-		}
-		object.Name, object.Address = splitMailbox(text)
-	} else if err := unmarshalStrict(b, &object); err != nil {
-		return err
+	var name, address string
+	first, err := j.next()
+	switch {
+	case err != nil:
+		return nil, j.failed(err)
+	case first == '{':
+		err = j.object(map[string]func() error{"name": j.into(&name), "address": j.into(&address)})
+	case first == '"':
+		address, err = j.text(maxShort)
+		name, address = splitMailbox(address)
+	default:
+		err = j.unexpected(first, "a text or an object")
 	}
-	a, err := mailaddr.Parse(object.Address, true)
+	if err != nil {
+		return nil, err
+	}
+	a, err := mailaddr.Parse(address, true)
 	switch {
 	case errors.Is(err, mailaddr.ErrNotQualified): // as the engine has it
-		return fault(http.StatusUnprocessableEntity, 554, smtp.EnhancedCode{5, 1, 3}, "Address is not complete: write local-part@domain.example")
+		return nil, fault(http.StatusUnprocessableEntity, 554, smtp.EnhancedCode{5, 1, 3}, "%s is not complete: write local-part@domain.example", j.where())
 	case err != nil:
-		return fault(http.StatusUnprocessableEntity, 501, smtp.EnhancedCode{5, 1, 3}, "Address is malformed: write local-part@domain.example, name <local-part@domain.example>, or an object with address and name")
+		return nil, fault(http.StatusUnprocessableEntity, 501, smtp.EnhancedCode{5, 1, 3}, "%s is malformed: write local-part@domain.example, name <local-part@domain.example>, or an object with address and name", j.where())
 	}
-	name, err := plainText("name of a mailbox", object.Name)
+	name, err = plainText("name in "+j.where(), name, maxWord)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m.Address, m.name = a, name
-	return nil
+	return &mailbox{a, name}, nil
 }
 
 // splitMailbox takes the angle brackets of the last word off. Nothing else is read into a text: a list has to be one.
@@ -129,11 +131,4 @@ func (m mailboxes) utf8() bool {
 		}
 	}
 	return false
-}
-
-// unmarshalStrict refuses what is not known.
-func unmarshalStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	return d.Decode(v)
 }

@@ -46,7 +46,8 @@ type receipt struct {
 
 // post takes a message.
 func (h *Submit) post(ctx context.Context, s running.Submitter, w http.ResponseWriter, r *http.Request) error {
-	body := &bodyReader{r: r, control: http.NewResponseController(w), sum: sha256.New()}
+	body := &bodyReader{r: r, control: http.NewResponseController(w), sum: sha256.New(), bounds: s.Bounds(), now: time.Now}
+	body.start = body.now()
 	reply, err := h.submit(ctx, s, body)
 	if err != nil {
 		if !body.ended {
@@ -142,7 +143,6 @@ func send(ctx context.Context, s running.Submitter, e *smtpd.Envelope, once *run
 			d.Abort(errors.New("the request broke off"))
 		}
 	}()
-	body.patience = d.Patience()
 	if err := write(d); err != nil {
 		d.Abort(err)
 		over = true
@@ -152,36 +152,37 @@ func send(ctx context.Context, s running.Submitter, e *smtpd.Envelope, once *run
 	return d.Commit(ctx)
 }
 
-// bodyReader reads a request's body, and keeps a sum of it. A client may pause for so long between two blocks.
+// bodyReader reads a request's body, and keeps a sum of it. A client may pause for so long between two blocks, and has
+// to be as fast as by SMTP.
 type bodyReader struct {
-	r        *http.Request
-	control  *http.ResponseController
-	patience time.Duration
-	sum      hash.Hash
-	begun    bool
-	ended    bool
-	err      error // of reading
+	r       *http.Request
+	control *http.ResponseController
+	bounds  smtpd.Bounds
+	now     func() time.Time
+	start   time.Time
+	octets  int64
+	sum     hash.Hash
+	begun   bool
+	ended   bool
+	err     error // of reading
 }
-
-// firstPatience is before it is known how long the server waits.
-const firstPatience = time.Minute
 
 // Read implements io.Reader.
 func (b *bodyReader) Read(p []byte) (int, error) {
 	b.begun = true
-	wait := b.patience
-	if wait == 0 {
-		wait = firstPatience
-	}
-	_ = b.control.SetReadDeadline(time.Now().Add(wait)) // some servers have none
+	_ = b.control.SetReadDeadline(b.now().Add(b.bounds.Patience)) // some servers have none
 	n, err := b.r.Body.Read(p)
 	b.sum.Write(p[:n])
+	b.octets += int64(n)
 	switch {
 	case err == io.EOF:
 		b.ended = true
 		_ = b.control.SetReadDeadline(time.Time{})
 	case err != nil:
 		b.err, b.ended = err, true
+	case b.bounds.TooSlow(b.octets, b.now().Sub(b.start)):
+		b.err, b.ended = errLost, true
+		return n, errLost
 	}
 	return n, err
 }

@@ -5,6 +5,7 @@ package caddymsa
 import (
 	_ "github.com/caddy-msa/caddy-msa/caddymsa/app"
 	_ "github.com/caddy-msa/caddy-msa/caddymsa/app/directive"
+	_ "github.com/caddy-msa/caddy-msa/modules/authapppassword"
 	_ "github.com/caddy-msa/caddy-msa/modules/authclientcert"
 	_ "github.com/caddy-msa/caddy-msa/modules/authdovecot"
 	_ "github.com/caddy-msa/caddy-msa/modules/authfile"

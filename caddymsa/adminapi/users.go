@@ -34,6 +34,8 @@ type UserRequest struct {
 	Expires string `json:"expires,omitempty"`
 	// AllowNets are where alone a new one may be used. Empty: anywhere.
 	AllowNets []string `json:"allow_nets,omitempty"`
+	// New makes the user in a backend app_passwords that cannot ask anybody whether there is one.
+	New bool `json:"new,omitempty"`
 	// Schemes to store a new one in. Default SCRAM-SHA-256.
 	Schemes []string `json:"schemes,omitempty"`
 }

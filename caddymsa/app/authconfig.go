@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
+	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
@@ -139,7 +140,27 @@ func (a *Auth) loadBackends(ctx caddy.Context) error {
 	for i, mod := range mods.([]any) {
 		a.backends[i].module = mod
 	}
+	for i, b := range a.backends {
+		if err := a.introduce(b); err != nil {
+			return a.srv.item("the "+places.Ordinal(i+1)+" auth backend", raws[i], err)
+		}
+	}
 	return nil
+}
+
+// introduce has a backend meet the others, if it needs them.
+func (a *Auth) introduce(b *backend) error {
+	companion, ok := b.module.(caddymsa.Companion)
+	if !ok {
+		return nil
+	}
+	var others []caddymsa.Neighbor
+	for _, other := range a.backends {
+		if other != b {
+			others = append(others, caddymsa.Neighbor{ID: other.id, Module: other.module})
+		}
+	}
+	return companion.Meet(others)
 }
 
 func (a *Auth) timeout() time.Duration { return time.Duration(a.Timeout) }

@@ -10,13 +10,15 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
-// Change is one change of a user, of which only one field is set.
+// Change is one change of a user, of which only one field is set, but for New.
 type Change struct {
 	Disable, Enable, Delete bool
 	// Rename gives the user another name.
 	Rename string
 	// AddApp adds an application password.
 	AddApp *NewApp
+	// New has AddApp make the user, if there is none: one who lives elsewhere.
+	New bool
 	// RevokeApp takes the one of that label away.
 	RevokeApp string
 }
@@ -61,11 +63,8 @@ func (c *Change) ApplyLine(line string) (edited, note string, err error) {
 		}
 		extra = dropWords(extra, func(key, _ string) bool { return key == "nologin" || key == "fail" })
 	case c.Rename != "":
-		if err := checkName(c.Rename); err != nil {
-			return "", "", fmt.Errorf("%w: %w", ErrRefused, err)
-		}
-		if strings.ContainsAny(c.Rename, ":") || strings.HasPrefix(c.Rename, "#") {
-			return "", "", fmt.Errorf(`%w: a user name in a users file contains no ":" and does not begin with "#"`, ErrRefused)
+		if err := CheckLineName(c.Rename); err != nil {
+			return "", "", err
 		}
 		fields[0] = c.Rename
 		fields[1], extra, note = dropDigests(fields[1], extra)
@@ -90,6 +89,17 @@ func (c *Change) ApplyLine(line string) (edited, note string, err error) {
 		return "", "", fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return edited, note, nil
+}
+
+// CheckLineName says why no line of a users file can begin with the name, in an ErrRefused.
+func CheckLineName(name string) error {
+	if err := CheckName(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if strings.ContainsAny(name, ":") || strings.HasPrefix(name, "#") {
+		return fmt.Errorf(`%w: a user name in a users file contains no ":" and does not begin with "#"`, ErrRefused)
+	}
+	return nil
 }
 
 // dropDigests leaves out what was hashed with the user's name.

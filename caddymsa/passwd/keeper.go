@@ -13,3 +13,10 @@ type Keeper interface {
 	// caddymsa.ErrUnknownUser, ErrNoApp, ErrRefused, caddymsa.ErrNotChangeable; any other says that nobody knows.
 	ChangeUser(ctx context.Context, name string, change Change) (note string, err error)
 }
+
+// AppKeeper is a Keeper that has application passwords alone, of users who live elsewhere.
+type AppKeeper interface {
+	Keeper
+	// Knows says how the name is spelled of a user who can be given an application password, or caddymsa.ErrUnknownUser.
+	Knows(ctx context.Context, name string) (spelled string, err error)
+}

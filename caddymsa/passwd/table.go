@@ -27,8 +27,12 @@ type Table struct {
 
 // Parse reads a users file. Blank lines and lines that begin with "#" are
 // skipped, line ends may be LF or CRLF. An error names the line. fold is how names compare: two that
-// are alike are an error, as is a file without users.
+// are alike are an error, as is a file without users unless it says so: see NoUsers.
 func Parse(r io.Reader, fold names.Case) (*Table, error) { return ParseAgain(r, fold, nil) }
+
+// NoUsers is the line of a users file that is to have none. A file that was cut off must not lock everybody out, so that
+// one without users is an error otherwise.
+const NoUsers = "# no users"
 
 // ParseAgain is Parse for a file that was read before. Users whose lines are what they were are those of the table
 // before, so that both together need little more memory than one.
@@ -37,8 +41,10 @@ func ParseAgain(r io.Reader, fold names.Case, before *Table) (*Table, error) {
 	var lines []int
 	in := textfile.NewReader(r, "")
 	in.Exact = true // passwords may have spaces of any kind
+	mayBeEmpty := false
 	for in.Next() {
 		line, n := in.Line(), in.Number()
+		mayBeEmpty = mayBeEmpty || string(bytes.TrimSpace(line)) == NoUsers
 		if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' {
 			continue
 		}
@@ -59,8 +65,8 @@ func ParseAgain(r io.Reader, fold names.Case, before *Table) (*Table, error) {
 	if err := in.Err(); err != nil {
 		return nil, err
 	}
-	if len(users) == 0 {
-		return nil, fmt.Errorf("line %d: the file ends and has no users; a line is name:{SCHEME}password", in.Number())
+	if len(users) == 0 && !mayBeEmpty {
+		return nil, fmt.Errorf("line %d: the file ends and has no users; a line is name:{SCHEME}password; if nobody is meant, write %q", in.Number(), NoUsers)
 	}
 	return newTable(users, fold, func(i int) string { return fmt.Sprintf("line %d", lines[i]) })
 }

@@ -3,6 +3,7 @@ package usersfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,6 +47,7 @@ func Edit(path string, fold names.Case, edit func(text string) (string, error)) 
 		if err != nil {
 			return nil, err
 		}
+		text = sayIfEmpty(text)
 		table, err := passwd.Parse(strings.NewReader(text), fold)
 		if err != nil {
 			return nil, unusable{path, err}
@@ -62,6 +64,32 @@ func Edit(path string, fold names.Case, edit func(text string) (string, error)) 
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", path, ErrBusy)
+}
+
+// sayIfEmpty has a text without users say that this is meant, and only such a text.
+func sayIfEmpty(text string) string {
+	var b strings.Builder
+	users, said, end := false, false, "\n"
+	for line := range Lines(text) {
+		users = users || strings.TrimSpace(line.Name()) != ""
+		end = cmp.Or(line.End, end)
+		if strings.TrimSpace(line.Content) == passwd.NoUsers {
+			said = true
+			b.WriteString(line.Mark)
+			continue
+		}
+		b.WriteString(line.Whole())
+	}
+	switch {
+	case users:
+		return b.String() // without the line
+	case said:
+		return text
+	}
+	if strings.TrimPrefix(text, byteOrderMark) != "" && !strings.HasSuffix(text, "\n") {
+		text += end
+	}
+	return text + passwd.NoUsers + end
 }
 
 // unusable is of a text that the server would refuse to read.
@@ -104,10 +132,28 @@ func ChangeText(text string, fold names.Case, name string, change passwd.Change)
 		note = said
 		b.WriteString(line.Mark + content + line.End)
 	}
-	if !found {
+	switch {
+	case !found && change.AddApp != nil && change.New:
+		return appendUser(text, name, change)
+	case !found:
 		return "", "", ErrUnknown
 	}
 	return b.String(), note, nil
+}
+
+// appendUser adds the line of a user who has nothing yet.
+func appendUser(text, name string, change passwd.Change) (edited, note string, err error) {
+	if err := passwd.CheckLineName(name); err != nil {
+		return "", "", err
+	}
+	line, note, err := change.ApplyLine(name + ":")
+	if err != nil {
+		return "", "", err
+	}
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	return text + line + "\n", note, nil
 }
 
 // Line is a line of a users file.

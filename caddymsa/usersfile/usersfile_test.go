@@ -58,9 +58,60 @@ func TestChange(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	one := file(t, "alice:{PLAIN}x\n")
-	if _, err := Change(one, names.Folded, "alice", passwd.Change{Delete: true}); err == nil || content(t, one) != "alice:{PLAIN}x\n" {
-		t.Error("a file without users was written:", err)
+}
+
+// A file whose last user was deleted says that this is meant: one without users is refused otherwise. Who is added next takes the line away.
+func TestLastUser(t *testing.T) {
+	for before, after := range map[string]string{
+		"alice:{PLAIN}x\n":                      "# no users\n",
+		"# staff\r\nalice:{PLAIN}x":             "# staff\r\n# no users\r\n",
+		"\ufeffalice:{PLAIN}x\r\n":              "\ufeff# no users\n",
+		"# no users\nalice:{PLAIN}x\n\n# end\n": "# no users\n\n# end\n",
+	} {
+		path := file(t, before)
+		if _, err := Change(path, names.Folded, "alice", passwd.Change{Delete: true}); err != nil || content(t, path) != after {
+			t.Errorf("%q: %v\n%q\n%q", before, err, content(t, path), after)
+		}
+		if _, err := Change(path, names.Folded, "alice", passwd.Change{Disable: true}); !errors.Is(err, ErrUnknown) {
+			t.Error(err)
+		}
+		table, err := Edit(path, names.Folded, func(text string) (string, error) { return text + "bob:{PLAIN}y\n", nil })
+		if err != nil || table.Len() != 1 || strings.Contains(content(t, path), "no users") {
+			t.Errorf("%v: %q", err, content(t, path))
+		}
+	}
+	if _, err := passwd.Parse(strings.NewReader("# staff\n\n"), names.Folded); err == nil || !strings.Contains(err.Error(), `if nobody is meant, write "# no users"`) {
+		t.Error(err)
+	}
+}
+
+// A user of another backend gets a line of its own with its first application password, under a name that a line can begin with.
+func TestNewUser(t *testing.T) {
+	app, _, err := passwd.MakeApp("alice@example.org", "phone", "", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range []string{"# no users\n", "bob:{PLAIN}y", ""} {
+		path := file(t, before)
+		if _, err := Change(path, names.Folded, "alice@example.org", passwd.Change{AddApp: app}); !errors.Is(err, ErrUnknown) {
+			t.Error(err)
+		}
+		for _, name := range []string{"a:b", "#a", "", " a", "a\nb"} {
+			if _, err := Change(path, names.Folded, name, passwd.Change{AddApp: app, New: true}); !errors.Is(err, passwd.ErrRefused) || content(t, path) != before {
+				t.Errorf("%q: %v, %q", name, err, content(t, path))
+			}
+		}
+		if _, err := Change(path, names.Folded, "alice@example.org", passwd.Change{AddApp: app, New: true}); err != nil {
+			t.Fatal(err)
+		}
+		got := content(t, path)
+		if before == "bob:{PLAIN}y" {
+			if !strings.HasPrefix(got, before+"\nalice@example.org:::::::app_password=phone;{SCRAM") {
+				t.Errorf("%q", got)
+			}
+		} else if !strings.HasPrefix(got, "alice@example.org:::::::app_password=phone;{SCRAM") {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

@@ -98,6 +98,9 @@ func (f *File) use(table *passwd.Table) {
 	if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&0o006 != 0 && runtime.GOOS != "windows" { // which has no such modes
 		f.log.Warn("users file is open to everyone on this machine; chmod o= it", zap.String("path", f.path))
 	}
+	if table.Len() == 0 {
+		f.log.Warn("the users file has no users, and says so; nobody can log in by it", zap.String("path", f.path))
+	}
 	f.complain(table)
 	f.Swap(table)
 }

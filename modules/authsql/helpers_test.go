@@ -182,7 +182,7 @@ func appPasswords(t *testing.T, db *sql.DB, s *SQL) {
 	}
 	execute(t, db, statements...)
 	for _, cache := range []conf.Duration{0, conf.Duration(time.Hour)} {
-		msatest.AppPasswords(t, must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, AppPasswords: true, Cache: cache}))
+		msatest.AppPasswords(t, must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, AppPasswords: AppPasswordsToo, Cache: cache}))
 	}
 }
 
@@ -193,7 +193,7 @@ func users(t *testing.T, db *sql.DB, s *SQL) {
 	if s.Driver == "sqlite" {
 		dsn = "file:" + (&url.URL{Path: s.DSN}).EscapedPath() + "?mode=rw"
 	}
-	msatest.Users(t, must(t, &SQL{Driver: s.Driver, DSN: dsn, Password: s.Password, AppPasswords: true, Cache: conf.Duration(time.Hour)}))
+	msatest.Users(t, must(t, &SQL{Driver: s.Driver, DSN: dsn, Password: s.Password, AppPasswords: AppPasswordsToo, Cache: conf.Duration(time.Hour)}))
 	own := must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, Query: "SELECT username, password FROM msa_users WHERE username = {user}"})
 	if _, err := own.ChangeUser(context.Background(), msatest.AppUser, passwd.Change{Disable: true}); !errors.Is(err, caddymsa.ErrNotChangeable) || !strings.Contains(err.Error(), "statements { disable") {
 		t.Errorf("a query of one's own and no statements: %v", err)

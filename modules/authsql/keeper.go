@@ -31,8 +31,22 @@ const (
 
 var doings = []string{doList, doDisable, doEnable, doDelete, doRename, doAddApp, doRevokeApp}
 
+const (
+	addApp    = "INSERT INTO msa_app_passwords (username, label, password, expires, allow_nets) VALUES ({user}, {label}, {password}, {expires}, {allow_nets})"
+	revokeApp = "DELETE FROM msa_app_passwords WHERE username = {user} AND lower(label) = lower({label})"
+)
+
 // defaultStatements are for the tables of the documentation.
-func defaultStatements(appPasswords bool) map[string][]string {
+func defaultStatements(apps AppPasswords) map[string][]string {
+	if apps == AppPasswordsOnly {
+		return map[string][]string{
+			doList:      {"SELECT DISTINCT username FROM msa_app_passwords WHERE username > {after} ORDER BY username"},
+			doDelete:    {"DELETE FROM msa_app_passwords WHERE username = {user}"},
+			doRename:    {"UPDATE msa_app_passwords SET username = {to} WHERE username = {user}"},
+			doAddApp:    {addApp},
+			doRevokeApp: {revokeApp},
+		}
+	}
 	all := map[string][]string{
 		doList:    {"SELECT username FROM msa_users WHERE username > {after} ORDER BY username"},
 		doDisable: {"UPDATE msa_users SET disabled = TRUE WHERE username = {user}"},
@@ -40,9 +54,9 @@ func defaultStatements(appPasswords bool) map[string][]string {
 		doDelete:  {"DELETE FROM msa_users WHERE username = {user}"},
 		doRename:  {"UPDATE msa_users SET username = {to} WHERE username = {user}"},
 	}
-	if appPasswords {
-		all[doAddApp] = []string{"INSERT INTO msa_app_passwords (username, label, password, expires, allow_nets) VALUES ({user}, {label}, {password}, {expires}, {allow_nets})"}
-		all[doRevokeApp] = []string{"DELETE FROM msa_app_passwords WHERE username = {user} AND lower(label) = lower({label})"}
+	if apps == AppPasswordsToo {
+		all[doAddApp] = []string{addApp}
+		all[doRevokeApp] = []string{revokeApp}
 		all[doDelete] = append(all[doDelete], "DELETE FROM msa_app_passwords WHERE username = {user}")
 		all[doRename] = append(all[doRename], "UPDATE msa_app_passwords SET username = {to} WHERE username = {user}")
 	}
@@ -144,6 +158,13 @@ func (s *SQL) record(ctx context.Context, name string) (*tableauth.Record, error
 // ChangeUser implements passwd.Keeper.
 func (s *SQL) ChangeUser(ctx context.Context, name string, change passwd.Change) (note string, err error) {
 	rec, err := s.record(ctx, name)
+	if errors.Is(err, caddymsa.ErrUnknownUser) && change.AddApp != nil && change.New {
+		var u passwd.User
+		if u, err = passwd.NewUser(name); err != nil {
+			return "", fmt.Errorf("%w: %w", passwd.ErrRefused, err)
+		}
+		rec = &tableauth.Record{User: u}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -193,7 +214,11 @@ func (s *SQL) mayRename(ctx context.Context, rec *tableauth.Record, to string) (
 	case err != nil && !errors.Is(err, caddymsa.ErrUnknownUser):
 		return "", err
 	}
-	for _, c := range rec.Credentials {
+	stored := slices.Clone(rec.Credentials)
+	for i := range rec.Apps {
+		stored = append(stored, rec.Apps[i].Credentials...)
+	}
+	for _, c := range stored {
 		if strings.HasPrefix(c.Scheme(), "DIGEST-MD5") {
 			note = "what is stored for DIGEST-MD5 was hashed with the old name and serves no more; give the user another password"
 		}

@@ -28,12 +28,15 @@ func init() {
 
 // DefaultQuery asks the table that docs/auth-sql.md makes. MySQL's compares without regard to case by
 // its collation, and uses its index for that.
-func DefaultQuery(driver string, c names.Case, appPasswords bool) string {
+func DefaultQuery(driver string, c names.Case, apps AppPasswords) string {
 	where := "lower(u.username) = lower({user})"
 	if driver == "mysql" || c == names.Exact {
 		where = "u.username = {user}"
 	}
-	if appPasswords {
+	switch apps {
+	case AppPasswordsOnly:
+		return "SELECT u.username, u.label AS app_label, u.password AS app_password, u.expires AS app_expires, u.allow_nets AS app_allow_nets FROM msa_app_passwords u WHERE " + where
+	case AppPasswordsToo:
 		return "SELECT u.username, u.password, u.addresses, u.allow_nets, u.disabled, a.label AS app_label, a.password AS app_password, a.expires AS app_expires, a.allow_nets AS app_allow_nets " +
 			"FROM msa_users u LEFT JOIN msa_app_passwords a ON a.username = u.username WHERE " + where
 	}
@@ -84,8 +87,8 @@ type SQL struct {
 	Query string `json:"query,omitempty"`
 
 	// AppPasswords has the default query ask the table msa_app_passwords too, and says of a query of your own that it has the columns
-	// app_*: users may log in with name+label.
-	AppPasswords bool `json:"app_passwords,omitempty"`
+	// app_*: users may log in with name+label. "only" asks that table alone, for msa.auth.app_passwords.
+	AppPasswords AppPasswords `json:"app_passwords,omitempty"`
 
 	// Statements change users, by what they do: list, disable, enable, delete, rename, add_app_password and revoke_app_password. {user} is the name
 	// as it is stored, {to}, {label}, {password}, {expires} and {allow_nets} what is new, {after} the name that a list begins after. Several are
@@ -146,7 +149,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
 	}
 	s.Remote = tableauth.NewRemote(s.fetch(src), src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
-	s.Remote.Case, s.Remote.AppPasswords = s.Case, s.AppPasswords
+	s.Remote.Case, s.Remote.AppPasswords = s.Case, s.AppPasswords != NoAppPasswords
 	if _, err := src.fetch(ctx, s.Case, "nobody@invalid"); err != nil {
 		if src.mistaken(err) {
 			return err
@@ -222,7 +225,7 @@ func (s *SQL) Cleanup() error {
 //	sql postgres|mysql|sqlite <dsn> {
 //		password    <password>
 //		query       <query>
-//		app_passwords
+//		app_passwords [only]
 //		statements {
 //			<what> <statement>
 //		}
@@ -243,7 +246,7 @@ func (s *SQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return conf.Block(d,
 		conf.Value("password", &s.Password),
 		conf.Text("query", &s.Query),
-		conf.Flag("app_passwords", &s.AppPasswords),
+		s.AppPasswords.setting("app_passwords"),
 		conf.Sub("statements", s.statementSettings()...),
 		conf.Value("timeout", &s.Timeout),
 		conf.Count("concurrency", &s.Concurrency),

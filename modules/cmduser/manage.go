@@ -347,7 +347,7 @@ func addAppCommand() *cobra.Command {
 					q.Schemes[i] = digestMD5 + ".realm=" + realm
 				}
 			}
-			answer, err := p.change(addApp, q, passwd.Change{})
+			answer, err := p.change(addApp, q, passwd.Change{New: q.New})
 			if err != nil {
 				return err
 			}
@@ -363,6 +363,7 @@ func addAppCommand() *cobra.Command {
 	f.StringSliceVar(&q.AllowNets, "nets", nil, "networks that it may be used from (default: any)")
 	f.StringSliceVar(&q.Schemes, "scheme", nil, "how it is stored: SCRAM-SHA-256 (the default), DIGEST-MD5, SHA512-CRYPT, ARGON2ID")
 	f.StringVar(&realm, "realm", "", "realm for DIGEST-MD5")
+	f.BoolVar(&q.New, "new", false, "make the user where there is none, without asking another backend who it is (app_passwords)")
 	return cmd
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -21,40 +20,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
-
-// keeper is a backend whose users can be listed and changed.
-type keeper struct {
-	server, backend string
-	timeout         time.Duration
-	passwd.Keeper
-}
-
-// keepers are those that are asked for, in the order in which the servers ask them. Servers that have the same backend are each named.
-func (p *Part) keepers(server, backend string) (all []keeper, err error) {
-	if server != "" && p.server(server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", server, p.serverNames())}
-	}
-	var others []string
-	for _, srv := range p.Servers {
-		for _, b := range srv.Backends {
-			if server != "" && srv.Name != server || backend != "" && b.ID != backend {
-				continue
-			}
-			if k, ok := b.Module.(passwd.Keeper); ok {
-				all = append(all, keeper{srv.Name, b.ID, srv.Timeout, k})
-			} else {
-				others = append(others, b.ID)
-			}
-		}
-	}
-	switch {
-	case len(all) > 0:
-		return all, nil
-	case len(others) > 0:
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: fmt.Errorf("the users of %s are kept elsewhere and changed there; those of file and sql are kept here", strings.Join(slices.Compact(others), ", "))}
-	}
-	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no backend %q", backend)}
-}
 
 // maxUsers is the most users of a page.
 const maxUsers = 200
@@ -121,31 +86,25 @@ func (p *Part) listUsers(ctx context.Context, q url.Values) (any, error) {
 
 // showUser finds the first backend that has a user.
 func (p *Part) showUser(ctx context.Context, name, server, backend string) (any, error) {
-	k, u, err := p.find(ctx, name, server, backend)
+	all, err := p.keepers(server, backend)
 	if err != nil {
 		return nil, err
 	}
+	k, u, err := find(ctx, all, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range all { // application passwords may be elsewhere
+		if other.server == k.server && other.backend != k.backend && isAppKeeper(other) {
+			asked, cancel := context.WithTimeout(ctx, other.timeout)
+			if more, err := other.User(asked, u.Name); err == nil {
+				u.AppPasswords = append(u.AppPasswords, more.AppPasswords...)
+			}
+			cancel()
+		}
+	}
 	p.lastUsed(ctx, &u)
 	return adminapi.User{Server: k.server, Backend: k.backend, Summary: u}, nil
-}
-
-func (p *Part) find(ctx context.Context, name, server, backend string) (keeper, passwd.Summary, error) {
-	all, err := p.keepers(server, backend)
-	if err != nil {
-		return keeper{}, passwd.Summary{}, err
-	}
-	for _, k := range all {
-		asked, cancel := context.WithTimeout(ctx, k.timeout)
-		u, err := k.User(asked, name)
-		cancel()
-		if err == nil {
-			return k, u, nil
-		}
-		if !errors.Is(err, caddymsa.ErrUnknownUser) {
-			return keeper{}, u, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("backend %s: %w", k.backend, err)}
-		}
-	}
-	return keeper{}, passwd.Summary{}, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no backend that keeps its users here has a user %q", name)}
 }
 
 // maxLooked is how many facts are looked at for when application passwords were last used.
@@ -177,6 +136,11 @@ func (p *Part) lastUsed(ctx context.Context, u *passwd.Summary) {
 	}
 }
 
+const (
+	addAppPassword    = "add-app-password"
+	revokeAppPassword = "revoke-app-password"
+)
+
 // userActions are what can be done with a user.
 var userActions = map[string]func(q *adminapi.UserRequest) (passwd.Change, string, error){
 	"disable": func(*adminapi.UserRequest) (passwd.Change, string, error) {
@@ -194,11 +158,11 @@ var userActions = map[string]func(q *adminapi.UserRequest) (passwd.Change, strin
 		}
 		return passwd.Change{Rename: q.To}, "", nil
 	},
-	"add-app-password": func(q *adminapi.UserRequest) (passwd.Change, string, error) {
+	addAppPassword: func(q *adminapi.UserRequest) (passwd.Change, string, error) {
 		app, secret, err := passwd.MakeApp(q.User, q.Label, q.Expires, q.AllowNets, q.Schemes)
 		return passwd.Change{AddApp: app}, secret, err
 	},
-	"revoke-app-password": func(q *adminapi.UserRequest) (passwd.Change, string, error) {
+	revokeAppPassword: func(q *adminapi.UserRequest) (passwd.Change, string, error) {
 		if q.Label == "" {
 			return passwd.Change{}, "", errors.New("label is required")
 		}
@@ -212,24 +176,25 @@ func changeUser(action string) caddy.AdminHandlerFunc {
 		if q.User == "" {
 			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("user: a name is required")}
 		}
-		k, u, err := p.find(ctx, q.User, q.Server, q.Backend)
+		k, name, err := p.findToChange(ctx, action, q)
 		if err != nil {
 			return nil, err
 		}
-		q.User = u.Name // as it is stored: it is hashed with some secrets
+		q.User = name // as it is stored: it is hashed with some secrets
 		change, secret, err := userActions[action](q)
 		if err != nil {
 			return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 		}
 		asked, cancel := context.WithTimeout(ctx, k.timeout)
 		defer cancel()
-		note, err := k.ChangeUser(asked, u.Name, change)
+		change.New = change.AddApp != nil && isAppKeeper(k)
+		note, err := k.ChangeUser(asked, name, change)
 		if err != nil {
 			return nil, caddy.APIError{HTTPStatus: changeStatus(err), Err: fmt.Errorf("backend %s: %w", k.backend, err)}
 		}
-		p.Log.Info("a user was changed", zap.String("action", action), zap.String("user", u.Name), zap.String("backend", k.backend),
+		p.Log.Info("a user was changed", zap.String("action", action), zap.String("user", name), zap.String("backend", k.backend),
 			zap.String("app_password", q.Label), zap.String("to", q.To), zap.String("by", OperatorOf(ctx)))
-		return &adminapi.UserChanged{Server: k.server, Backend: k.backend, User: u.Name, Label: q.Label, Secret: secret, Note: note}, nil
+		return &adminapi.UserChanged{Server: k.server, Backend: k.backend, User: name, Label: q.Label, Secret: secret, Note: note}, nil
 	})
 }
 

@@ -132,6 +132,7 @@ func conform(t *testing.T, db *sql.DB, s *SQL) {
 	})
 	t.Run("app passwords", func(t *testing.T) { appPasswords(t, db, s) })
 	t.Run("users", func(t *testing.T) { users(t, db, s) })
+	t.Run("application passwords alone", func(t *testing.T) { appPasswordsAlone(t, s) })
 	t.Run("changes", func(t *testing.T) {
 		before, err := s.Lookup(ctx, peer, clear)
 		if err != nil {
@@ -197,6 +198,61 @@ func users(t *testing.T, db *sql.DB, s *SQL) {
 	own := must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, Query: "SELECT username, password FROM msa_users WHERE username = {user}"})
 	if _, err := own.ChangeUser(context.Background(), msatest.AppUser, passwd.Change{Disable: true}); !errors.Is(err, caddymsa.ErrNotChangeable) || !strings.Contains(err.Error(), "statements { disable") {
 		t.Errorf("a query of one's own and no statements: %v", err)
+	}
+}
+
+// appPasswordsAlone are in their table without the users, who live elsewhere.
+func appPasswordsAlone(t *testing.T, s *SQL) {
+	ctx := context.Background()
+	dsn := s.DSN
+	if s.Driver == "sqlite" {
+		dsn = "file:" + (&url.URL{Path: s.DSN}).EscapedPath() + "?mode=rw"
+	}
+	b := must(t, &SQL{Driver: s.Driver, DSN: dsn, Password: s.Password, AppPasswords: AppPasswordsOnly})
+	const carol = "Carol@elsewhere.example"
+	app, secret, err := passwd.MakeApp(carol, "phone", "2999-01-01", []string{"127.0.0.0/8", "::1"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.ChangeUser(ctx, carol, passwd.Change{AddApp: app}); !errors.Is(err, caddymsa.ErrUnknownUser) {
+		t.Error(err)
+	}
+	if _, err := b.ChangeUser(ctx, carol, passwd.Change{AddApp: app, New: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.ChangeUser(ctx, carol, passwd.Change{AddApp: app, New: true}); !errors.Is(err, passwd.ErrRefused) {
+		t.Error(err)
+	}
+	if id, err := b.VerifyPassword(ctx, peer, "carol@elsewhere.example", secret); err != nil || id.User != carol || id.AppPassword != "phone" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	if _, id, err := b.SCRAMCredential(ctx, peer, carol+"+PHONE"); err != nil || id.AppPassword != "phone" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	has := func(name string) (n int) {
+		t.Helper()
+		page, err := b.Users(ctx, "", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range page {
+			if u.Name == name {
+				n += len(u.AppPasswords)
+			}
+		}
+		return n
+	}
+	if has(carol) != 1 {
+		t.Error("carol is not listed with an application password")
+	}
+	if _, err := b.ChangeUser(ctx, carol, passwd.Change{Disable: true}); !errors.Is(err, caddymsa.ErrNotChangeable) {
+		t.Error(err)
+	}
+	if _, err := b.ChangeUser(ctx, carol, passwd.Change{Rename: "carola@elsewhere.example"}); err != nil || has(carol) != 0 || has("carola@elsewhere.example") != 1 {
+		t.Error(err)
+	}
+	if _, err := b.ChangeUser(ctx, "carola@elsewhere.example", passwd.Change{Delete: true}); err != nil || has("carola@elsewhere.example") != 0 {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -385,19 +386,21 @@ func TestConsoleStream(t *testing.T) {
 }
 
 // Debian's Chromium goes through every page, light and dark, narrow and wide, and through every action, with JavaScript and without.
-// CONSOLE_SHOTS is a directory that keeps the screenshots.
+// CONSOLE_SHOTS is a directory that keeps the screenshots, and has them of the whole of each page.
 func TestConsoleBrowser(t *testing.T) {
 	t.Parallel()
 	need(t, "chromium")
 	need(t, "axe")
 	c := startConsole(t, "actions\ncontent")
 	ids := c.seed()
-	c.guess(3)
-	for _, to := range []string{"plain-busy-1", "plain-busy-2"} {
+	for _, from := range []string{"127.0.0.2", "127.0.0.3"} { // one block for each of those who lift
+		c.guess(from, 3)
+	}
+	for _, to := range []string{"plain-busy-1", "plain-busy-2", "plain-busy-3"} {
 		c.mustSend(c.tlsConfig(), "alice@example.org", "alice@example.org", to+"@example.net", letter("for who has no JavaScript"))
 	}
-	shots := os.Getenv("CONSOLE_SHOTS")
-	if shots == "" {
+	shots, kept := os.LookupEnv("CONSOLE_SHOTS")
+	if !kept {
 		shots = t.TempDir()
 	}
 	known, err := json.Marshal(ids)
@@ -410,7 +413,7 @@ func TestConsoleBrowser(t *testing.T) {
 // drive has Chromium go through the pages.
 func (c *console) drive(shots, ids string, more ...string) {
 	c.t.Helper()
-	cmd := exec.Command(need(c.t, "axe"), append([]string{filepath.Join("clients", "console.js"), c.site, shots, ids}, more...)...)
+	cmd := exec.Command(need(c.t, "axe"), append([]string{filepath.Join("clients", "console", "console.js"), c.site, shots, ids}, more...)...)
 	cmd.Env = append(os.Environ(), installed.NPMPath, "CHROMIUM="+need(c.t, "chromium"), "HOME="+c.dir)
 	out, err := cmd.CombinedOutput()
 	c.t.Logf("%s", out)
@@ -449,10 +452,15 @@ func TestConsolePicture(t *testing.T) {
 }
 
 // guess has a stranger try passwords until its network is blocked for a user.
-func (c *console) guess(times int) {
+func (c *console) guess(from string, times int) {
 	c.t.Helper()
+	dialer := &net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	for range times {
-		talk, err := connect("tcp", c.implicit, c.tlsConfig())
+		nc, err := dialer.Dial("tcp", c.implicit)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		talk, err := talkOver(nc, c.tlsConfig())
 		if err != nil {
 			c.t.Fatal(err)
 		}

@@ -31,6 +31,11 @@ func connect(network, address string, config *tls.Config) (*talker, error) {
 	if err != nil {
 		return nil, err
 	}
+	return talkOver(nc, config)
+}
+
+// talkOver reads the greeting of a connection that is open.
+func talkOver(nc net.Conn, config *tls.Config) (*talker, error) {
 	if config != nil {
 		nc = tls.Client(nc, config)
 	}

@@ -17,9 +17,10 @@ type DNSServer struct {
 	Name     string    `json:"name"`
 	Hostname string    `json:"hostname"`
 	Ports    []DNSPort `json:"ports"` // that clients reach, the preferred one first
-	// Certificate is the one that clients see; nil if there is none yet.
-	Certificate *DNSCertificate `json:"certificate,omitempty"`
-	Keys        []DNSKey        `json:"keys,omitempty"`
+	// Certificates are those that clients see, one for each kind of key that the server has: most clients the first one.
+	// There is none before there is TLS.
+	Certificates []DNSCertificate `json:"certificates,omitempty"`
+	Keys         []DNSKey         `json:"keys,omitempty"`
 	// Egress are addresses that mail leaves from, as far as routes name them.
 	Egress []netip.Addr `json:"egress,omitempty"`
 }

@@ -1,6 +1,12 @@
 package app
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -30,11 +36,44 @@ func TestDescribe(t *testing.T) {
 		t.Fatal(status, body)
 	}
 	s := answer.Servers[0]
-	if s.Name != "main" || s.Hostname != "msa.example.org" || len(s.Ports) != 1 || !s.Ports[0].ImplicitTLS || s.Certificate == nil || len(s.Certificate.SPKI) != 64 || !s.Certificate.KeepsKey {
+	if s.Name != "main" || s.Hostname != "msa.example.org" || len(s.Ports) != 1 || !s.Ports[0].ImplicitTLS || len(s.Certificates) != 1 || len(s.Certificates[0].SPKI) != 64 || !s.Certificates[0].KeepsKey {
 		t.Errorf("%s", body)
 	}
 	in.load()
 	if srv, ok := running.Server[running.Described]("main"); !ok || len(srv.Describe().Listeners) != 0 {
 		t.Error("the configuration before is told of")
+	}
+}
+
+// Where clients are shown one certificate or another, as they can take, all of them are told of: whoever checks by DANE must find
+// the one that it is shown.
+func TestDescribeCertificates(t *testing.T) {
+	in := newInstance(t)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.certify("rsa", rsaKey, func(*x509.Certificate) {}, "msa.example.org")
+	in.certificate("other", "other.example.org") // which nobody sees who asks for the hostname
+	var files []any
+	for _, name := range []string{"cert", "rsa", "other"} {
+		files = append(files, map[string]any{"certificate": in.dir + "/" + name + ".pem", "key": in.dir + "/" + name + ".key"})
+	}
+	in.load(with("listen_tls", []string{"127.0.0.1:0"}), with("certificates", files))
+	_, body := in.admin(http.MethodGet, "/msa/dns", "")
+	var have []string
+	for _, c := range jsonOf[adminapi.DNS](t, body).Servers[0].Certificates {
+		have = append(have, c.SPKI)
+	}
+	var want []string
+	for _, name := range []string{"cert", "rsa"} {
+		pair, err := tls.LoadX509KeyPair(in.dir+"/"+name+".pem", in.dir+"/"+name+".key")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprintf("%x", sha256.Sum256(pair.Leaf.RawSubjectPublicKeyInfo)))
+	}
+	if !slices.Equal(have, want) {
+		t.Errorf("%q, not %q", have, want)
 	}
 }

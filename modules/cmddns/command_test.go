@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write what the command prints into test
 func running() adminapi.DNSServer {
 	return adminapi.DNSServer{
 		Name: "msa.example.org", Hostname: "msa.example.org", Ports: []adminapi.DNSPort{{Port: 465, ImplicitTLS: true}, {Port: 587}},
-		Certificate: &adminapi.DNSCertificate{SPKI: strings.Repeat("0a", 32), NotAfter: time.Date(2027, 2, 3, 0, 0, 0, 0, time.UTC), KeepsKey: true},
+		Certificates: []adminapi.DNSCertificate{{SPKI: strings.Repeat("0a", 32), NotAfter: time.Date(2027, 2, 3, 0, 0, 0, 0, time.UTC), KeepsKey: true}},
 		Keys: []adminapi.DNSKey{{Domain: "example.org", Selector: "ed", Text: "v=DKIM1; k=ed25519; p=MTIz"}, {Domain: "example.org", Selector: "rsa", Text: "v=DKIM1; k=rsa; p=" + strings.Repeat("MTIz", 90)},
 			{Domain: "example.net", Selector: "ed", Text: "v=DKIM1; k=ed25519; p=MTIz"}},
 		Egress: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")},
@@ -78,14 +78,17 @@ func TestPrint(t *testing.T) {
 	}
 	bare := adminapi.DNSServer{Name: "msa\x1b[2J", Hostname: "msa.provider.example", Ports: []adminapi.DNSPort{}, Egress: []netip.Addr{netip.MustParseAddr("10.0.0.7")}}
 	rotating := running()
-	rotating.Certificate.KeepsKey = false
+	rotating.Certificates[0].KeepsKey = false
 	unbound := running()
 	unbound.Egress = nil
+	twoKeys := running()
+	twoKeys.Certificates = append(twoKeys.Certificates, adminapi.DNSCertificate{SPKI: strings.Repeat("0b", 32), NotAfter: time.Date(2027, 2, 3, 0, 0, 0, 0, time.UTC), KeepsKey: true})
 	for name, c := range map[string]struct {
 		sites  string
 		server adminapi.DNSServer
 		args   []string
 	}{
+		"two_keys":     {"", twoKeys, []string{"example.org"}},
 		"unbound":      {"", unbound, []string{"example.org"}},
 		"everything":   {web, running(), []string{"example.org"}},
 		"nothing":      {"", bare, []string{"example.org"}},
@@ -211,7 +214,7 @@ func TestCheckAbsent(t *testing.T) {
 	s := running()
 	s.Ports = s.Ports[:1]
 	s.Keys, s.Egress = nil, nil
-	tlsa := "_465._tcp.msa.example.org. TLSA 3 1 1 " + s.Certificate.SPKI
+	tlsa := "_465._tcp.msa.example.org. TLSA 3 1 1 " + s.Certificates[0].SPKI
 	srv := "_submissions._tcp.example.org. SRV 0 1 465 msa.example.org."
 	for name, c := range map[string]struct {
 		record string

@@ -116,20 +116,23 @@ func (p *plan) autoconfig() (s section) {
 	return s
 }
 
-// tlsa names the key of the certificate (RFC 7671, DANE-EE).
+// tlsa names the keys of the certificates that clients are shown (RFC 7671, DANE-EE): a server may have one for each kind of key.
 func (p *plan) tlsa() (s section) {
 	s.about = "The server's key, for clients that check it by DANE (RFC 7673); it counts only where the zone is signed"
-	c := p.server.Certificate
-	if c == nil {
+	if len(p.server.Certificates) == 0 {
 		s.note("TLSA: the server has no certificate for %s yet", p.server.Hostname)
 		return s
 	}
-	if !c.KeepsKey {
-		s.note("the certificate is renewed with another key, on %s at the latest: this record has to follow at once, so leave it out unless that is automatic, or have Caddy keep the key: reuse_private_keys in the TLS app's automation policy", c.NotAfter.UTC().Format(time.DateOnly))
+	for _, c := range p.server.Certificates {
+		if !c.KeepsKey {
+			s.note("the certificate is renewed with another key, on %s at the latest: this record has to follow at once, so leave it out unless that is automatic, or have Caddy keep the key: reuse_private_keys in the TLS app's automation policy", c.NotAfter.UTC().Format(time.DateOnly))
+		}
 	}
 	for _, port := range p.server.Ports {
 		name := fmt.Sprintf("_%d._tcp.%s", port.Port, p.server.Hostname)
-		s.add(sameKey, &dns.TLSA{Hdr: header(name, dns.TypeTLSA), Usage: 3, Selector: 1, MatchingType: 1, Certificate: c.SPKI})
+		for _, c := range p.server.Certificates {
+			s.add(sameKey, &dns.TLSA{Hdr: header(name, dns.TypeTLSA), Usage: 3, Selector: 1, MatchingType: 1, Certificate: c.SPKI})
+		}
 	}
 	return s
 }

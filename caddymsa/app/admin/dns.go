@@ -3,10 +3,12 @@ package admin
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 )
@@ -44,9 +46,23 @@ func (s *Server) dns(ctx context.Context) adminapi.DNSServer {
 	for _, k := range s.Keys {
 		d.Keys = append(d.Keys, adminapi.DNSKey{Domain: k.Domain, Selector: k.Selector, Text: k.Text})
 	}
-	if leaf, err := s.leaf(ctx); err == nil && leaf != nil {
+	for _, client := range clients {
+		leaf, err := s.shownTo(ctx, client)
+		if err != nil || leaf == nil { // it has no certificate for such clients
+			continue
+		}
 		sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-		d.Certificate = &adminapi.DNSCertificate{SPKI: hex.EncodeToString(sum[:]), NotAfter: leaf.NotAfter, KeepsKey: s.KeepsKey}
+		c := adminapi.DNSCertificate{SPKI: hex.EncodeToString(sum[:]), NotAfter: leaf.NotAfter, KeepsKey: s.KeepsKey}
+		if !slices.ContainsFunc(d.Certificates, func(have adminapi.DNSCertificate) bool { return have.SPKI == c.SPKI }) {
+			d.Certificates = append(d.Certificates, c)
+		}
 	}
 	return d
+}
+
+// clients are those that take any key, and those that take keys of one kind: a server may have a certificate for each.
+var clients = []*tls.Config{
+	{},
+	{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}},
+	{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}},
 }

@@ -106,9 +106,13 @@ func (s *Server) certificate(ctx context.Context) error {
 	return nil
 }
 
-// leaf has the server shake hands with itself, as for a client that asks for its hostname. It is nil before
-// there is TLS.
-func (s *Server) leaf(ctx context.Context) (leaf *x509.Certificate, err error) {
+// leaf is the certificate that clients see which ask for the hostname. It is nil before there is TLS.
+func (s *Server) leaf(ctx context.Context) (*x509.Certificate, error) {
+	return s.shownTo(ctx, new(tls.Config))
+}
+
+// shownTo has the server shake hands with itself, and returns what such a client is shown.
+func (s *Server) shownTo(ctx context.Context, as *tls.Config) (leaf *x509.Certificate, err error) {
 	if s.TLS == nil {
 		return nil, nil
 	}
@@ -120,6 +124,8 @@ func (s *Server) leaf(ctx context.Context) (leaf *x509.Certificate, err error) {
 	}()
 	client := tls.Client(near, &tls.Config{
 		ServerName:         s.Hostname,
+		MaxVersion:         as.MaxVersion,
+		CipherSuites:       as.CipherSuites,
 		InsecureSkipVerify: true, // whoever signed it: it is ours
 		VerifyPeerCertificate: func(chain [][]byte, _ [][]*x509.Certificate) (err error) {
 			if leaf, err = x509.ParseCertificate(chain[0]); err != nil {

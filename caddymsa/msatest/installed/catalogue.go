@@ -35,7 +35,7 @@ const EximDir = "/usr/local/lib/msa-exim"
 // catalogue of programs by the names that tests ask for.
 var catalogue = map[string]Program{
 	"alertmanager":       {Program: "prometheus-alertmanager", Package: "prometheus-alertmanager", Args: []string{"--version"}, Says: []string{"alertmanager, version"}},
-	"axe":                {Program: "node", Package: "npm's puppeteer-core and axe-core (installed by .ci/run)", Args: []string{"-e", `require("puppeteer-core"); require("axe-core"); console.log("both are there")`}, Env: []string{NPMPath}, Says: []string{"both are there"}},
+	"axe":                {Program: "node", Package: "npm's playwright-core and axe-core (installed by .ci/run)", Args: []string{"-e", `require("playwright-core"); require("axe-core"); console.log("both are there")`}, Env: []string{NPMPath}, Says: []string{"both are there"}},
 	"chromium":           {Program: "chromium", Package: "chromium", Args: []string{"--version"}, Says: []string{"Chromium"}},
 	"clamav-milter":      {Program: "clamav-milter", Package: "clamav-milter", Args: []string{"--version"}, Says: []string{"clamav-milter"}},
 	"clamd":              {Program: "clamd", Package: "clamav-daemon", Args: []string{"--version"}, Says: []string{"ClamAV"}},

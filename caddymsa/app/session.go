@@ -125,7 +125,7 @@ func (s *session) Mail(ctx context.Context, from mailaddr.Address, opts *smtpd.M
 		return nil, s.refuse(srv, refusal{moment: "MAIL", sub: s.submission(srv, from, opts)}, err, zap.String(fieldSender, from.Exact))
 	}
 	t := &transaction{s: s, srv: srv, began: time.Now(), sub: s.submission(srv, from, opts)}
-	t.beginSpan(srv)
+	t.beginSpan(ctx, srv)
 	call = t.traced(call)
 	decided := false
 	defer func() {

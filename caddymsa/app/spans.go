@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -28,12 +29,39 @@ type span struct {
 
 type spanKey struct{}
 
+// maxJoined is how many traces that clients name are joined in a second: who says that a trace is sampled decides
+// that there are spans of it. What is beyond has traces of its own, as if nothing had been said.
+const maxJoined = 100
+
+// joined are those of this second.
+var joined struct {
+	sync.Mutex
+	second int64
+	n      int
+}
+
+// parentOf is what the span of a transaction is below: of a request, the web server's span, or what the client named.
+func parentOf(ctx context.Context, now time.Time) context.Context {
+	parent := trace.SpanContextFromContext(ctx)
+	if parent.IsRemote() {
+		joined.Lock()
+		defer joined.Unlock()
+		if second := now.Unix(); second != joined.second {
+			joined.second, joined.n = second, 0
+		}
+		if joined.n++; joined.n > maxJoined {
+			return context.Background()
+		}
+	}
+	return trace.ContextWithSpanContext(context.Background(), parent)
+}
+
 // beginSpan is a transaction's from MAIL on.
-func (t *transaction) beginSpan(srv *Server) {
+func (t *transaction) beginSpan(ctx context.Context, srv *Server) {
 	if srv.app.tracer == nil {
 		return
 	}
-	_, s := srv.app.tracer.Start(context.Background(), "transaction", trace.WithSpanKind(trace.SpanKindServer),
+	_, s := srv.app.tracer.Start(parentOf(ctx, t.began), "transaction", trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("msa.server", srv.name), attribute.String("msa.session", t.s.client.ID()), attribute.String("msa.mechanism", t.s.login.mechanism)))
 	if !s.IsRecording() {
 		s.End()

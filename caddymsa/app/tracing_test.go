@@ -6,9 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -92,6 +94,72 @@ func TestTrace(t *testing.T) {
 	}
 	for trace := range traces {
 		in.logged("message accepted", id, `"trace_id":"`+trace+`"`)
+	}
+}
+
+// A message that comes by HTTP is part of its request's trace, with its delivery. What clients name is heeded so many
+// times a second; then, and where nothing valid is named, a message has a trace of its own.
+func TestTraceOfRequest(t *testing.T) {
+	tracing(t)
+	in := newInstance(t)
+	in.load(withAppField("tracing", map[string]any{}))
+	begin := func(id byte, remote bool, flags trace.TraceFlags) {
+		t.Helper()
+		parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{id}, SpanID: trace.SpanID{id}, TraceFlags: flags, Remote: remote})
+		d, err := in.visit("alice@example.org").Begin(trace.ContextWithSpanContext(t.Context(), parent), envelopeTo("bob@example.net"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Write([]byte(letter)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := func(id byte) (names string) {
+		collected.Lock()
+		defer collected.Unlock()
+		for _, s := range collected.spans {
+			if s.SpanContext().TraceID() == (trace.TraceID{id}) {
+				names += s.Name() + " "
+				if s.Name() == "transaction" && s.Parent().SpanID() != (trace.SpanID{id}) {
+					t.Errorf("below %s", s.Parent().SpanID())
+				}
+			}
+		}
+		return names
+	}
+	begin(1, true, trace.FlagsSampled)
+	begin(2, false, trace.FlagsSampled)
+	for _, id := range []byte{1, 2} {
+		in.await("its trace", func() bool {
+			return strings.Contains(of(id), "transaction") && strings.Contains(of(id), "attempt")
+		})
+	}
+	begin(3, true, 0) // the client keeps no spans: nor do we, unless OTEL_TRACES_SAMPLER says otherwise
+	now := time.Now()
+	joins := func(ctx context.Context) bool { return trace.SpanContextFromContext(parentOf(ctx, now)).IsValid() }
+	remote := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{4}, SpanID: trace.SpanID{4}, Remote: true}))
+	now = now.Add(time.Hour)
+	for n := range maxJoined {
+		if !joins(remote) {
+			t.Fatalf("only %d are joined", n)
+		}
+	}
+	if joins(remote) {
+		t.Errorf("more than %d are joined", maxJoined)
+	}
+	if now = now.Add(time.Second); !joins(remote) {
+		t.Error("none is joined in the next second")
+	}
+	if joins(t.Context()) {
+		t.Error("nothing was named")
+	}
+	begin(5, true, trace.FlagsSampled)
+	in.await("the latest", func() bool { return strings.Contains(of(5), "attempt") })
+	if of(3) != "" {
+		t.Error(of(3))
 	}
 }
 

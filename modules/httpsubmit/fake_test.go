@@ -12,6 +12,7 @@ import (
 
 	gosasl "github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
@@ -31,6 +32,7 @@ type fake struct {
 	first    map[string]*running.Accepted
 	own      map[string]*running.Message
 	admitted int
+	span     trace.SpanContext // of the latest message
 	// Scratches and their readers that are open, and how many there have been.
 	scratches, readers, scratched, opened int
 }
@@ -91,6 +93,7 @@ func (f *fake) Login(_ context.Context, mechanism string, response []byte) (runn
 }
 
 func (f *fake) Begin(ctx context.Context, e *smtpd.Envelope, once *running.Once) (running.Draft, error) {
+	f.span = trace.SpanContextFromContext(ctx)
 	i, err := smtpd.Inject(ctx, &fakeSession{f: f, once: once}, &f.settings, e)
 	if err != nil {
 		return nil, err

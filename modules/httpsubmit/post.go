@@ -17,6 +17,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/emersion/go-smtp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
@@ -48,7 +50,7 @@ type receipt struct {
 func (h *Submit) post(ctx context.Context, s running.Submitter, w http.ResponseWriter, r *http.Request) error {
 	body := &bodyReader{r: r, control: http.NewResponseController(w), sum: sha256.New(), bounds: s.Bounds(), now: time.Now}
 	body.start = body.now()
-	reply, err := h.submit(ctx, s, body)
+	reply, err := h.submit(inTrace(ctx, r), s, body)
 	if err != nil {
 		if !body.ended {
 			drain(w, r, clientsBody, body.begun)
@@ -58,6 +60,16 @@ func (h *Submit) post(ctx context.Context, s running.Submitter, w http.ResponseW
 	w.Header().Set("Location", location(r, reply.ID))
 	write(w, "application/json", http.StatusAccepted, receipt{reply.ID, strconv.Itoa(reply.Code) + " 2.0.0 " + reply.Text})
 	return nil
+}
+
+// inTrace has the context say whose span the message's is below: the web server's, if that traces, or else the one that the client
+// names (https://www.w3.org/TR/trace-context/). How far the latter is trusted is the msa server's to say.
+func inTrace(ctx context.Context, r *http.Request) context.Context {
+	parents := r.Header.Values("Traceparent")
+	if trace.SpanContextFromContext(ctx).IsValid() || len(parents) != 1 {
+		return ctx
+	}
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parents[0]})
 }
 
 // location is where what becomes of the message is told, as the client knows the place.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/emersion/go-smtp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 )
@@ -412,5 +413,42 @@ func TestBrokenOff(t *testing.T) {
 	f, h := serve(t)
 	if w := askWith(t, h, "POST", "/send/", io.MultiReader(strings.NewReader(`{"from":"a@example.org"`), iotest.ErrReader(io.ErrUnexpectedEOF)), asJSON); w.Code != 408 || len(f.messages) > 0 {
 		t.Error(w.Code, w.Body)
+	}
+}
+
+// A message is part of the trace that the web server has of its request, or else of the one that the client names.
+func TestTraceparent(t *testing.T) {
+	const client = "4bf92f3577b34da6a3ce929d0e0e4736"
+	ofServer := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	for name, tt := range map[string]struct {
+		headers []string
+		server  bool
+		want    string
+	}{
+		"none":              {nil, false, trace.TraceID{}.String()},
+		"sampled":           {[]string{"00-" + client + "-00f067aa0ba902b7-01"}, false, client},
+		"not sampled":       {[]string{"00-" + client + "-00f067aa0ba902b7-00"}, false, client},
+		"web server's":      {[]string{"00-" + client + "-00f067aa0ba902b7-01"}, true, trace.TraceID{1}.String()},
+		"two":               {[]string{"00-" + client + "-00f067aa0ba902b7-01", "00-" + client + "-00f067aa0ba902b8-01"}, false, trace.TraceID{}.String()},
+		"zeros":             {[]string{"00-00000000000000000000000000000000-00f067aa0ba902b7-01"}, false, trace.TraceID{}.String()},
+		"something else":    {[]string{"00-" + client + "-01\r\nX"}, false, trace.TraceID{}.String()},
+		"longer than it is": {[]string{"00-" + client + "-00f067aa0ba902b7-01" + strings.Repeat("x", 5000)}, false, trace.TraceID{}.String()},
+	} {
+		f, h := serve(t)
+		r := httptest.NewRequest("POST", "/send/"+envelope, strings.NewReader(letter))
+		r.RemoteAddr = "127.0.0.1:5"
+		r.SetBasicAuth("alice", "secret")
+		r.Header.Set("Content-Type", "message/rfc822")
+		r.Header["Traceparent"] = tt.headers
+		if tt.server {
+			r = r.WithContext(trace.ContextWithSpanContext(r.Context(), ofServer))
+		}
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != 202 {
+			t.Fatalf("%s: %d %s, %v", name, w.Code, w.Body, err)
+		}
+		if f.span.TraceID().String() != tt.want || f.span.IsValid() && f.span.IsRemote() == tt.server {
+			t.Errorf("%s: %+v", name, f.span)
+		}
 	}
 }

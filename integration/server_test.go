@@ -30,6 +30,7 @@ type server struct {
 	implicit string
 	admin    string
 	binary   string
+	env      []string // more of its environment, from the next run on
 	cmd      *exec.Cmd
 	exited   chan struct{}
 	log      *logBuffer
@@ -126,6 +127,7 @@ func (s *server) run() {
 	s.cmd = exec.Command(s.binary, "run", "--config", filepath.Join(s.dir, "Caddyfile"))
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+	s.cmd.Env = append(s.cmd.Env, s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {

@@ -38,7 +38,7 @@ func TestAccessLine(t *testing.T) {
 	}
 	all := []string{`"server":"main"`, `"session":"`, `"remote_ip":"`, `"user":"alice@example.org"`, `"sender":"alice@example.org"`,
 		`"recipients":["bob@example.net","carol@example.net","dave@example.com"]`, `"size":`, `"mechanism":"PLAIN"`, `"helo":"client.example"`,
-		`"tls":"TLS1.3 TLS_`, `"duration":`, `"routes":["net","others"]`, `"priority":2`, `"queue_id":"`}
+		`"tls":"TLS1.3 TLS_`, `"duration":`, `"recipient_count":3`, `"message_id":"<1@example.org>"`, `"routes":["net","others"]`, `"priority":2`, `"queue_id":"`}
 	c := in.session()
 	submit := func(reply string) {
 		c.do("MAIL FROM:<alice@example.org> MT-PRIORITY=2", "250")
@@ -46,11 +46,11 @@ func TestAccessLine(t *testing.T) {
 			c.do("RCPT TO:<"+r+">", "250")
 		}
 		c.do("DATA", "354")
-		c.send(letter + ".\r\n")
+		c.send("Message-ID:\r\n <1@example.org>\r\n" + letter + ".\r\n")
 		c.want(reply)
 	}
 	submit("250 2.0.0 Ok: queued as")
-	in.logged(append(all, `"msg":"message accepted"`, `"held":"looks odd"`)...)
+	in.logged(append(all, `"msg":"message accepted"`, `"held":"looks odd"`, `"policies":["fake: held"]`)...)
 	in.mail.change(func() { answer = &caddymsa.AlreadyAccepted{ID: "FIRST"} })
 	submit("250 2.0.0 Ok: queued as FIRST")
 	in.logged(append(all, `"msg":"message accepted before"`, `"queue_id":"FIRST"`)...)

@@ -13,6 +13,8 @@ const (
 	fieldSender     = "sender"
 	fieldRecipient  = "recipient"
 	fieldRecipients = "recipients"
+	fieldRcptCount  = "recipient_count"
+	fieldMessageID  = "message_id"
 	fieldSize       = "size"
 	fieldReply      = "reply"
 	fieldPolicy     = "policy"
@@ -22,6 +24,7 @@ const (
 	fieldDuration   = "duration"
 	fieldRoutes     = "routes"
 	fieldHeld       = "held"
+	fieldPolicies   = "policies"
 	fieldPriority   = "priority"
 	fieldTraceID    = "trace_id"
 )

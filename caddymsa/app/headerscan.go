@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 )
@@ -16,9 +17,14 @@ type headerScan struct {
 	octets   int64
 	fields   int
 	received int
-	line     int      // octets of the line so far
-	start    [10]byte // of the line
+	line     int            // octets of the line so far
+	start    [maxStart]byte // of the line
+	id       string         // the first Message-ID, for the log
+	idFolds  bool           // its value begins on the next line
 }
+
+// maxStart is how much of each line is looked at: of a Message-ID that is longer the log has the beginning.
+const maxStart = 256
 
 var (
 	errFirstLine = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0},
@@ -65,12 +71,23 @@ func (h *headerScan) endLine() {
 	case len(bytes.TrimRight(start, "\r")) == 0:
 		h.over = true
 	case isSpace(start[0]): // folded
+		if h.idFolds {
+			h.id, h.idFolds = string(bytes.TrimSpace(start)), false
+		}
 	default:
 		h.fields++
-		if len(start) >= 9 && bytes.EqualFold(start[:9], []byte("received:")) {
+		h.idFolds = false
+		if begins(start, "received:") {
 			h.received++
+		} else if h.id == "" && begins(start, "message-id:") {
+			h.id = string(bytes.TrimSpace(start[len("message-id:"):]))
+			h.idFolds = h.id == ""
 		}
 	}
+}
+
+func begins(line []byte, name string) bool {
+	return len(line) >= len(name) && strings.EqualFold(string(line[:len(name)]), name)
 }
 
 func isSpace(ch byte) bool { return ch == ' ' || ch == '\t' }

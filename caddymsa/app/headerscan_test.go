@@ -92,3 +92,29 @@ func BenchmarkHeaderScan(b *testing.B) {
 		})
 	}
 }
+
+// The log's line has the first Message-ID, folded or not, and no more than the beginning of one that is endless.
+func TestHeaderScanMessageID(t *testing.T) {
+	limits := &Limits{HeaderFields: 200, HeaderSize: 100_000, ReceivedFields: 100}
+	long := "<" + strings.Repeat("x", 1000) + ">"
+	for text, want := range map[string]string{
+		"Subject: x\r\nmessage-id: <1@a.example> \r\nMessage-ID: <2@a.example>\r\n\r\n": "<1@a.example>",
+		"Message-ID:\r\n\t<1@a.example>\r\n <2@a.example>\r\n\r\n":                      "<1@a.example>",
+		"Message-ID:\r\nMessage-ID: <2@a.example>\r\n\r\n":                              "<2@a.example>",
+		"Message-ID:\r\nSubject: x\r\n y\r\n\r\n":                                       "",
+		"Subject: x\r\n\r\nMessage-ID: <1@a.example>\r\n":                               "",
+		"Message-ID: " + long + "\r\n\r\n":                                              long[:maxStart-len("Message-ID: ")],
+	} {
+		for _, piece := range []int{1, 7, len(text)} {
+			h := headerScan{limits: limits}
+			for rest := text; rest != ""; rest = rest[min(piece, len(rest)):] {
+				if err := h.scan([]byte(rest[:min(piece, len(rest))])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if h.id != want {
+				t.Errorf("%q in pieces of %d: %q, want %q", text, piece, h.id, want)
+			}
+		}
+	}
+}

@@ -192,7 +192,7 @@ func (s *session) allowed(srv *Server, cause string) bool {
 func (s *session) fields() []zap.Field { return s.appendFields(make([]zap.Field, 0, 3)) }
 
 func (s *session) appendFields(f []zap.Field) []zap.Field {
-	f = append(f, zap.String(fieldSession, s.client.ID()), zap.Stringer(fieldRemoteIP, s.ip))
+	f = append(f, zap.String(fieldSession, s.client.ID()), zap.String(fieldRemoteIP, s.ip.String()))
 	if s.login != nil {
 		f = s.login.appendFields(f)
 	}

@@ -86,10 +86,28 @@ func (t *trail) policies() []string {
 		return nil
 	}
 	all := make([]string, len(t.looked))
-	for i, l := range t.looked {
-		if all[i] = l.policy; len(l.did) > 0 {
-			all[i] += ": " + strings.Join(l.did, ", ")
+	for i := range t.looked {
+		all[i] = t.looked[i].String()
+	}
+	return all
+}
+
+// did are those of the policies that did something.
+func (t *trail) did() (all []string) {
+	if t == nil {
+		return nil
+	}
+	for i := range t.looked {
+		if len(t.looked[i].did) > 0 {
+			all = append(all, t.looked[i].String())
 		}
 	}
 	return all
+}
+
+func (l *look) String() string {
+	if len(l.did) == 0 {
+		return l.policy
+	}
+	return l.policy + ": " + strings.Join(l.did, ", ")
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -160,8 +159,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
 		t.forget()
 		metrics.messages.WithLabelValues(srv.name, "accepted_before").Inc()
-		fields := t.s.appendFields(t.access())
-		srv.log.Info("message accepted before", append(fields, zap.String(fieldQueueID, before.ID))...)
+		t.logAccepted(srv, "message accepted before", before.ID)
 		return accepted(before.ID), nil
 	}
 	if err != nil {
@@ -174,8 +172,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	metrics.messages.WithLabelValues(srv.name, "accepted").Inc()
 	rates.Count(time.Now(), tally.Accepted, 1)
 	metrics.acceptedOctets.WithLabelValues(srv.name).Add(float64(e.Size))
-	fields := t.s.appendFields(t.access())
-	srv.log.Info("message accepted", append(fields, zap.String(fieldQueueID, e.ID))...)
+	t.logAccepted(srv, "message accepted", e.ID)
 	srv.app.events.emit(eventAccepted, func() map[string]any {
 		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
 	})
@@ -357,35 +354,6 @@ func (t *transaction) forget() {
 func (t *transaction) fields() []zap.Field {
 	return append(make([]zap.Field, 0, 8), // with room for those of the session, and the queue id
 		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size))
-}
-
-// access are the fields of the one line that there is of a message which came whole, besides those of the session: all
-// that it may be looked for by.
-func (t *transaction) access() []zap.Field {
-	e := t.sub.Entry
-	f := append(make([]zap.Field, 0, 20), t.fields()...) // with room for what is added
-	f = append(f, zap.String(fieldMechanism, e.Mechanism), zap.String(fieldHelo, e.Helo), zap.String(fieldTLS, e.TLS),
-		zap.Duration(fieldDuration, time.Since(t.began)), zap.Strings(fieldRoutes, t.routeNames()))
-	if t.sub.Held != "" {
-		f = append(f, zap.String(fieldHeld, t.sub.Held))
-	}
-	if e.Priority != 0 {
-		f = append(f, zap.Int(fieldPriority, e.Priority))
-	}
-	if id := t.traceID(); id != "" {
-		f = append(f, zap.String(fieldTraceID, id))
-	}
-	return f
-}
-
-// routeNames are where the recipients go, each once.
-func (t *transaction) routeNames() (names []string) {
-	for _, r := range t.routes {
-		if !slices.Contains(names, r.name) {
-			names = append(names, r.name)
-		}
-	}
-	return names
 }
 
 func addressesOf(e *queue.Entry) []string {

@@ -60,9 +60,12 @@ func safeFields(fields []zapcore.Field) []zapcore.Field {
 func safeField(f zapcore.Field) (safe zapcore.Field, changed bool) {
 	switch f.Type {
 	case zapcore.StringType:
+		if prints(f.String) {
+			return f, false
+		}
 		safe = f
 		safe.String = escaped(f.String)
-		return safe, safe.String != f.String
+		return safe, true
 	case zapcore.ByteStringType:
 		if text, ok := f.Interface.([]byte); ok && !prints(string(text)) {
 			return zapcore.Field{Key: f.Key, Type: zapcore.StringType, String: escaped(string(text))}, true
@@ -124,7 +127,17 @@ func harmless(r rune) bool {
 	return r < 0x7f || r == utf8.RuneError || unicode.IsPrint(r) || unicode.Is(unicode.Zs, r)
 }
 
+// prints tells whether all of a text is harmless. Nearly all that is logged is ASCII, and each line goes through here.
 func prints(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x7f {
+			return printsUnicode(s[i:])
+		}
+	}
+	return true
+}
+
+func printsUnicode(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0
 }
 

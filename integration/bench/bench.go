@@ -69,6 +69,7 @@ var rows = []row{
 	{"held", (*bench).held},
 	{"shared", (*bench).shared},
 	{"journal", (*bench).journal},
+	{"log", (*bench).log},
 }
 
 func rowNames() (names []string) {

@@ -26,6 +26,7 @@ import (
 	_ "github.com/caddy-msa/caddy-msa/modules/httpautoconfig"
 	_ "github.com/caddy-msa/caddy-msa/modules/httpconsole"
 	_ "github.com/caddy-msa/caddy-msa/modules/httpsubmit"
+	_ "github.com/caddy-msa/caddy-msa/modules/logbuffered"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapfile"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapregexp"
 	_ "github.com/caddy-msa/caddy-msa/modules/mapsql"

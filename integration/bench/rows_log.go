@@ -8,17 +8,20 @@ import (
 	"github.com/caddy-msa/caddy-msa/integration/bench/load"
 )
 
-// log: what the lines of the log cost on a message's way, end to end. Two of the same server take turns; one
-// writes its log as it does by default, here to a file, and the other nothing below ERROR.
+// log: what the lines of the log cost on a message's way, end to end. Three of the same server take turns: one writes its
+// log as it does by default, here to a file; one has it buffered; one writes nothing below ERROR.
 func (b *bench) log() error {
+	const plain, buffered, none = "log to a file", "log, buffered", "no log"
 	for _, c := range []struct {
 		work string
 		load load.Options
 	}{
-		{"the log: 100 messages of 4 KiB a session, 16 clients", load.Options{Clients: 16, Messages: 100}},
-		{"the log: a session for each message of 4 KiB, 16 clients", load.Options{Clients: 16}},
+		{"100 messages of 4 KiB a session, 16 clients", load.Options{Clients: 16, Messages: 100}},
+		{"a session for each message of 4 KiB, 16 clients", load.Options{Clients: 16}},
 	} {
-		targets, stop, err := b.startAll(b.startLogging("log to a file", ""), b.startLogging("no log", "log {\n\t\tlevel ERROR\n\t}"))
+		targets, stop, err := b.startAll(b.startLogging(plain, "log {\n\t\toutput file $DIR/log\n\t}"),
+			b.startLogging(buffered, "log {\n\t\toutput buffered {\n\t\t\twrap file $DIR/log\n\t\t}\n\t}"),
+			b.startLogging(none, "log {\n\t\tlevel ERROR\n\t}"))
 		if err == errLeftOut {
 			return nil
 		}
@@ -30,9 +33,12 @@ func (b *bench) log() error {
 		if err != nil {
 			return err
 		}
-		b.report.ratio(r, c.work, "rate >= 0.95 of that without", "log to a file", "no log", messageRate, true, .95)
-		b.report.ratio(r, c.work, "server CPU of a message <= 1.05 x that without", "log to a file", "no log",
-			func(s sample) float64 { return s.cpuPer(s.AllMessages) }, false, 1.05)
+		for _, of := range []string{plain, buffered} {
+			work := of + ": " + c.work
+			b.report.ratio(r, work, "rate >= 0.95 of that without", of, none, messageRate, true, .95)
+			b.report.ratio(r, work, "server CPU of a message <= 1.05 x that without", of, none,
+				func(s sample) float64 { return s.cpuPer(s.AllMessages) }, false, 1.05)
+		}
 	}
 	return nil
 }
@@ -41,7 +47,7 @@ func (b *bench) log() error {
 func (b *bench) startLogging(name, option string) starter {
 	return func() (*target, error) {
 		t, err := b.prepare(name, cheap, func(t *target) string {
-			return strings.Replace(b.oursText(t, b.cert+" "+b.key, "100"), "skip_install_trust", "skip_install_trust\n\t"+option, 1)
+			return strings.Replace(b.oursText(t, b.cert+" "+b.key, "100"), "skip_install_trust", "skip_install_trust\n\t"+strings.ReplaceAll(option, "$DIR", t.dir), 1)
 		})
 		if err != nil {
 			return nil, err

@@ -237,6 +237,7 @@ func (app *App) Start() (err error) {
 	}
 	app.run()
 	for _, srv := range app.Servers {
+		srv.beginMetrics()
 		srv.logStart()
 	}
 	app.logJournal()

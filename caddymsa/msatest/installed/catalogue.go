@@ -62,6 +62,7 @@ var catalogue = map[string]Program{
 	"openssl":            {Program: "openssl", Package: "openssl", Args: []string{"version"}, Says: []string{"OpenSSL"}},
 	"perl-mime":          {Program: "perl", Package: "libemail-mime-perl libmime-tools-perl", Args: []string{"-MEmail::MIME", "-MMIME::Parser", "-e", `print "perl works"`}, Says: []string{"perl works"}},
 	"postfix":            {Program: "postfix", Package: "postfix", By: "postconf", Args: []string{"-d", "mail_version"}, Says: []string{"mail_version = "}, Files: []string{"/usr/lib/postfix/sbin/master"}},
+	"prometheus":         {Program: "prometheus", Package: "prometheus", Args: []string{"--version"}, Says: []string{"prometheus, version"}},
 	"promtool":           {Program: "promtool", Package: "prometheus", Args: []string{"--version"}, Says: []string{"promtool, version"}},
 	"python3":            {Program: "python3", Package: "python3", Args: []string{"-c", `import email, json, smtplib, ssl; print("python works")`}, Says: []string{"python works"}},
 	"python3-dkim":       {Program: "python3", Package: "python3-dkim python3-nacl", Args: []string{"-c", `import dkim, nacl; print("dkim works")`}, Says: []string{"dkim works"}},

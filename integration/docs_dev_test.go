@@ -44,7 +44,7 @@ func TestMapOfFolders(t *testing.T) {
 		t.Errorf("the map names caddymsa/%s, which is not there", name)
 	}
 	for pkg := range dependencies(t, "modules/...") {
-		kind := regexp.MustCompile(`^(auth|matchers|policy|map|sink|notify|spool|cmd|http|layer4)`).FindString(strings.Split(pkg, "/")[4])
+		kind := regexp.MustCompile(`^(auth|matchers|policy|map|sink|notify|spool|cmd|log|http|layer4)`).FindString(strings.Split(pkg, "/")[4])
 		if kind == "" || !strings.Contains(text, "`"+kind) {
 			t.Errorf("the map does not name the kind of module that %s is", pkg)
 		}

@@ -9,13 +9,15 @@ import (
 	"os/exec"
 	osuser "os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/caddy-msa/caddy-msa/integration/bench/load"
+	"github.com/caddy-msa/caddy-msa/integration/bench/proc"
 )
 
 // database is a PostgreSQL of a row's own.
@@ -111,17 +113,17 @@ func (b *bench) shared() error {
 		return err
 	}
 	defer stopFiles()
-	rates := make(map[string][]float64)
-	turn := func(name string, targets []*target) error {
-		rate, err := b.together(targets, clients)
+	all := make(map[string][]sharing)
+	turn := func(name string, targets []*target, d *database) error {
+		s, err := b.together(targets, clients, d)
 		if err == nil {
-			progress("shared, %s: %.0f messages/s", name, rate)
-			rates[name] = append(rates[name], rate)
+			progress("shared, %s: %s", name, s)
+			all[name] = append(all[name], s)
 		}
 		return err
 	}
 	for range b.rounds {
-		if err := turn("file", files); err != nil {
+		if err := turn("file", files, nil); err != nil {
 			return err
 		}
 		for _, nodes := range []int{1, 2, 3} {
@@ -133,25 +135,71 @@ func (b *bench) shared() error {
 			if err != nil {
 				return err
 			}
-			err = turn(fmt.Sprint(nodes), targets)
+			err = turn(fmt.Sprint(nodes), targets, d)
 			stop()
 			if err != nil {
 				return err
 			}
 		}
 	}
-	median := func(name string) float64 {
-		all := slices.Sorted(slices.Values(rates[name]))
-		return all[len(all)/2]
+	of := func(name string, value func(sharing) float64) float64 {
+		var values []float64
+		for _, s := range all[name] {
+			values = append(values, value(s))
+		}
+		return median(values)
 	}
-	file, one := median("file"), median("1")
+	rate := func(s sharing) float64 { return s.rate }
+	file, one := of("file", rate), of("1", rate)
 	b.report.check(work, ">= 0.25 of spool file", fmt.Sprintf("%.2f (%.0f/s of %.0f/s)", one/file, one, file), one >= .25*file)
-	b.report.add("the same with nodes on one database", "figures", fmt.Sprintf("1: %.0f/s, 2: %.0f/s, 3: %.0f/s", one, median("2"), median("3")), "-")
+	b.report.add("the same with nodes on one database", "figures", fmt.Sprintf("1: %.0f/s, 2: %.0f/s, 3: %.0f/s", one, of("2", rate), of("3", rate)), "-")
+	for _, name := range []string{"file", "1", "2", "3"} {
+		b.report.note("shared, %s: a message is %.3f ms of a processor in the nodes, %.3f ms in the database, %.1f kB of WAL, %.2f transactions that write.", name,
+			of(name, func(s sharing) float64 { return s.nodes }), of(name, func(s sharing) float64 { return s.database }),
+			of(name, func(s sharing) float64 { return s.wal / 1000 }), of(name, func(s sharing) float64 { return s.writes }))
+	}
 	return nil
 }
 
+// sharing is what one turn of several nodes came to: the rate, and what a message took.
+type sharing struct {
+	rate            float64 // messages a second
+	nodes, database float64 // ms of a processor
+	wal, writes     float64 // octets, and transactions that write
+}
+
+func (s sharing) String() string {
+	return fmt.Sprintf("%.0f messages/s; a message: %.3f ms of a processor in the nodes, %.3f ms in the database, %.1f kB of WAL, %.2f transactions that write", s.rate, s.nodes, s.database, s.wal/1000, s.writes)
+}
+
+// written is how much the database has written, in octets of WAL, and the number that the next transaction gets.
+func (b *bench) written(d *database) (wal, next float64, err error) {
+	c, err := pgx.Connect(b.ctx, d.dsn)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = c.Close(b.ctx) }()
+	err = c.QueryRow(b.ctx, "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8, pg_snapshot_xmax(pg_current_snapshot())::text::float8").Scan(&wal, &next)
+	return wal, next, err
+}
+
 // together loads several nodes at once, and returns at what rate what they accepted was delivered too.
-func (b *bench) together(targets []*target, clients int) (float64, error) {
+func (b *bench) together(targets []*target, clients int, d *database) (s sharing, err error) {
+	nodes := func() (sum time.Duration) {
+		for _, t := range targets {
+			sum += t.cpu()
+		}
+		return sum
+	}
+	used := nodes()
+	var ofDatabase time.Duration
+	var wal, writes float64
+	if d != nil {
+		ofDatabase = proc.CPU(d.pid)
+		if wal, writes, err = b.written(d); err != nil {
+			return s, err
+		}
+	}
 	relayed, began := b.sink.Messages(), time.Now()
 	results, failed := make([]*load.Result, len(targets)), make([]error, len(targets))
 	var group sync.WaitGroup
@@ -161,21 +209,31 @@ func (b *bench) together(targets []*target, clients int) (float64, error) {
 		})
 	}
 	group.Wait()
-	all := 0
+	sent := 0
 	for i := range targets {
 		if failed[i] != nil {
-			return 0, failed[i]
+			return s, failed[i]
 		}
 		if len(results[i].Failed) > 0 {
 			progress("shared, %s: %v", targets[i].name, results[i].Failed)
 		}
-		all += results[i].AllMessages
+		sent += results[i].AllMessages
 	}
-	if all == 0 {
-		return 0, errors.New("no message was accepted")
+	if sent == 0 {
+		return s, errors.New("no message was accepted")
 	}
-	if _, err := b.drained(relayed + int64(all)); err != nil {
-		return 0, err
+	if _, err := b.drained(relayed + int64(sent)); err != nil {
+		return s, err
 	}
-	return float64(all) / time.Since(began).Seconds(), nil
+	n := float64(sent)
+	s.rate, s.nodes = n/time.Since(began).Seconds(), ms(nodes()-used)/n
+	if d != nil {
+		s.database = ms(proc.CPU(d.pid)-ofDatabase) / n
+		nowWAL, nowWrites, err := b.written(d)
+		if err != nil {
+			return s, err
+		}
+		s.wal, s.writes = (nowWAL-wal)/n, (nowWrites-writes)/n
+	}
+	return s, nil
 }

@@ -3,9 +3,7 @@ package spoolpostgres
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
@@ -137,11 +135,10 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	if err := d.put(ctx, a); err != nil {
 		return err
 	}
-	err := d.s.tx(ctx, func(ctx context.Context, tx *transaction) error { return d.store(ctx, tx, a) },
-		func(ctx context.Context) (there bool, err error) {
-			err = d.s.quick.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_entry WHERE id = $1)", a.Entry.ID).Scan(&there)
-			return there, err
-		})
+	m, err := d.message(a)
+	if err == nil {
+		err = d.s.accept(ctx, m)
+	}
 	switch {
 	case errors.Is(err, errUncertain) && a.Once != nil:
 		// The client may be told that it was accepted when it comes again: were it deleted by then, it would be lost.
@@ -156,124 +153,6 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 		d.s.changed()
 	}
 	return err
-}
-
-// acceptMessage stores all that there is of a message but what is beyond the first piece.
-var acceptMessage = `WITH e AS (INSERT INTO msa_entry (id, entry, status, next, octets, object) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING key),
-	s AS (INSERT INTO msa_sum SELECT 1, $5::bigint FROM e),
-	b AS (INSERT INTO msa_body (key, n, data) SELECT key, 0, $7::bytea FROM e WHERE $7::bytea IS NOT NULL),
-	j AS (INSERT INTO msa_job (key, number, job) SELECT e.key, w.number, w.job FROM e, unnest($8::int[], $9::bytea[]) AS w(number, job)),
-	d AS (INSERT INTO msa_due (key, number, id, usr, rank, lane, due, deadline, accepted, held, copied)
-		SELECT e.key, w.number, $1, $10, $11, w.lane, w.due, w.deadline, $12, $13, w.copied FROM e, unnest($8::int[], $14::boolean[], $15::text[], $16::bigint[], $17::bigint[], $18::boolean[]) AS w(number, pending, lane, due, deadline, copied) WHERE w.pending),
-	` + insertFacts("e, ", 19) + " SELECT key FROM e"
-
-// store writes the message in a transaction.
-func (d *draft) store(ctx context.Context, tx *transaction, a *queue.Accept) error {
-	if d.err != nil {
-		return d.err
-	}
-	if a.Entry.ID == "" {
-		return errors.New("the entry has no id")
-	}
-	entry, err := json.Marshal(a.Entry)
-	if err != nil {
-		return err
-	}
-	jobs := a.Jobs
-	if jobs == nil {
-		jobs = []queue.Job{queue.NewJob(a.Entry)}
-	}
-	e := &change{tx: tx, turns: &d.s.turns, entry: a.Entry, status: &queue.Status{Held: a.Held}, next: 1, octets: int64(len(a.Header)) + d.size, due: make(map[int]bool), copies: make(map[int]bool)}
-	var status []byte
-	if a.Held != "" {
-		if status, err = json.Marshal(e.status); err != nil {
-			return err
-		}
-	}
-	if a.Once != nil {
-		if err := remember(ctx, tx, a); err != nil {
-			return err
-		}
-	}
-	next := 1
-	for i := range jobs {
-		next = max(next, jobs[i].Number+1)
-	}
-	var object *string
-	if d.object != "" {
-		object = &d.object
-	}
-	var w waiting
-	for i := range jobs {
-		j := jobs[i].Clone()
-		if j.Number == 0 {
-			j.Number = next
-			next++
-		}
-		j.Leased = false
-		if err := w.add(j); err != nil {
-			return err
-		}
-	}
-	var first []byte // piece of the message
-	body := io.MultiReader(bytes.NewReader(a.Header), d.body())
-	if d.object == "" {
-		first = make([]byte, min(chunk, e.octets))
-		if _, err := io.ReadFull(body, first); err != nil && len(first) > 0 {
-			return err
-		}
-	}
-	facts, err := d.s.rows(a.Facts)
-	if err != nil {
-		return err
-	}
-	b := new(pgx.Batch)
-	b.Queue(acceptMessage, append([]any{
-		a.Entry.ID, entry, status, next + len(jobs), e.octets, object, first, w.numbers, w.jobs,
-		a.Entry.User, -a.Entry.Priority, nanos(a.Entry.Accepted), a.Held != "", w.pending, w.lanes, w.due, w.deadlines, w.copied}, facts.args()...)...).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&e.key) })
-	err = tx.SendBatch(ctx, b).Close()
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("entry %s exists already", a.Entry.ID)
-	}
-	if err != nil || d.object != "" {
-		return err
-	}
-	for n := 1; int64(n)*chunk < e.octets; n++ {
-		data := make([]byte, min(chunk, e.octets-int64(n)*chunk))
-		if _, err := io.ReadFull(body, data); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, "INSERT INTO msa_body (key, n, data) VALUES ($1, $2, $3)", e.key, n, data); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// waiting are a new message's jobs, as arrays that go with one statement.
-type waiting struct {
-	numbers        []int32
-	jobs           [][]byte
-	pending        []bool
-	copied         []bool
-	lanes          []string
-	due, deadlines []int64
-}
-
-func (w *waiting) add(j *queue.Job) error {
-	text, err := json.Marshal(j)
-	if err != nil {
-		return err
-	}
-	deadline := int64(never)
-	if !j.Deadline.IsZero() {
-		deadline = nanos(j.Deadline)
-	}
-	w.numbers, w.jobs, w.pending = append(w.numbers, int32(j.Number)), append(w.jobs, text), append(w.pending, j.Pending()) //nolint:gosec // it is small
-	w.lanes, w.due, w.deadlines = append(w.lanes, j.Lane), append(w.due, nanos(j.Due)), append(w.deadlines, deadline)
-	w.copied = append(w.copied, j.Copy != "")
-	return nil
 }
 
 // Abort leaves nothing of the message.

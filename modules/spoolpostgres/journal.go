@@ -46,19 +46,28 @@ func (s *Store) journalOff() bool {
 	return l != nil && l.Off
 }
 
-// insertFacts writes facts, whose parameters (factRows.args) begin with that number: CTEs f and k of a statement. Positions
-// are given in their order, and while the entry is locked that they tell of.
+// insertFacts writes facts, whose parameters (factRows.args) begin with that number: CTEs f and k of a statement. They are of what from
+// has, by its number n; empty: all are. Positions are given in their order, and while the entry is locked that they tell of.
 func insertFacts(from string, first int) string {
-	return fmt.Sprintf(`f AS (INSERT INTO msa_fact (time, what, keys, octets, fact)
-		SELECT w.time, w.what, w.keys::bigint[], w.octets, w.fact FROM %sunnest($%d::bigint[], $%d::text[], $%d::text[], $%d::int[], $%d::text[]) WITH ORDINALITY AS w(time, what, keys, octets, fact, n)
-		ORDER BY w.n RETURNING pos, keys),
-	k AS (INSERT INTO msa_fact_key (key, pos) SELECT unnest(keys), pos FROM f)`, from, first, first+1, first+2, first+3, first+4)
+	of := ""
+	if from != "" {
+		of = from + " o JOIN "
+	}
+	facts := fmt.Sprintf("unnest($%d::int[], $%d::bigint[], $%d::text[], $%d::text[], $%d::int[], $%d::text[]) WITH ORDINALITY AS w(part, time, what, keys, octets, fact, n)",
+		first, first+1, first+2, first+3, first+4, first+5)
+	if of != "" {
+		facts += " ON w.part = o.n"
+	}
+	return `f AS (INSERT INTO msa_fact (time, what, keys, octets, fact)
+		SELECT w.time, w.what, w.keys::bigint[], w.octets, w.fact FROM ` + of + facts + ` ORDER BY w.n RETURNING pos, keys),
+	k AS (INSERT INTO msa_fact_key (key, pos) SELECT unnest(keys), pos FROM f)`
 }
 
 var addFacts = "WITH " + insertFacts("", 1) + " SELECT 1"
 
 // factRows are facts as arrays that go with one statement.
 type factRows struct {
+	parts  []int32 // of what they are
 	times  []int64
 	whats  []string
 	keys   []string // each an array
@@ -85,6 +94,7 @@ func (s *Store) rows(all []journal.Fact) (*factRows, error) {
 			return nil, err
 		}
 		keys := hashes(f)
+		r.parts = append(r.parts, 1)
 		r.times, r.whats, r.texts = append(r.times, nanos(f.Time)), append(r.whats, string(f.What)), append(r.texts, string(text))
 		r.keys = append(r.keys, array(keys))
 		r.octets = append(r.octets, int32(len(text)+factRow+keyRow*len(keys))) //nolint:gosec // a message is smaller by far
@@ -92,12 +102,21 @@ func (s *Store) rows(all []journal.Fact) (*factRows, error) {
 	return r, nil
 }
 
-func (r *factRows) args() []any { return []any{r.times, r.whats, r.keys, r.octets, r.texts} }
+// add takes over facts as those of a part.
+func (r *factRows) add(f *factRows, part int) {
+	for range f.times {
+		r.parts = append(r.parts, int32(part)) //nolint:gosec // there are few
+	}
+	r.times, r.whats, r.texts = append(r.times, f.times...), append(r.whats, f.whats...), append(r.texts, f.texts...)
+	r.keys, r.octets = append(r.keys, f.keys...), append(r.octets, f.octets...)
+}
 
-// queue adds the statement to those that go at once.
-func (r *factRows) queue(b *pgx.Batch) {
+func (r *factRows) args() []any { return []any{r.parts, r.times, r.whats, r.keys, r.octets, r.texts} }
+
+// atCommit has them written at the end of the transaction.
+func (r *factRows) atCommit(tx *transaction) {
 	if len(r.times) > 0 {
-		b.Queue(addFacts, r.args()...)
+		tx.atCommit(addFacts, r.args()...)
 	}
 }
 

@@ -9,10 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -214,16 +212,20 @@ func (l *lease) read(entry, status, job []byte, due int64) (err error) {
 }
 
 func decode(entry, status []byte) (*queue.Entry, *queue.Status, error) {
-	e, st := new(queue.Entry), new(queue.Status)
+	e := new(queue.Entry)
 	if err := json.Unmarshal(entry, e); err != nil {
 		return nil, nil, err
 	}
-	if status != nil {
-		if err := json.Unmarshal(status, st); err != nil {
-			return nil, nil, err
-		}
+	st, err := decodeStatus(status)
+	return e, st, err
+}
+
+func decodeStatus(status []byte) (*queue.Status, error) {
+	st := new(queue.Status)
+	if status == nil {
+		return st, nil
 	}
-	return e, st, nil
+	return st, json.Unmarshal(status, st)
 }
 
 // Release gives the job back unchanged.
@@ -252,137 +254,4 @@ func (l *lease) Release() {
 		return
 	}
 	s.changed()
-}
-
-// Record implements queue.Lease.
-func (l *lease) Record(ctx context.Context, r *queue.Record) (err error) {
-	defer func() {
-		for _, m := range r.Messages { // those that were committed take no notice
-			m.Draft.Abort()
-		}
-	}()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.s
-	if l.ended {
-		return queue.ErrLeaseEnded
-	}
-	if err := s.check(ctx); err != nil {
-		return err
-	}
-	for _, m := range r.Messages {
-		if d, ok := m.Draft.(*draft); !ok || d.s != s || d.ended {
-			return errEnded
-		}
-	}
-	for i := range r.Messages {
-		if err := r.Messages[i].Draft.(*draft).put(ctx, &r.Messages[i].Accept); err != nil {
-			return err
-		}
-	}
-	facts, err := s.rows(r.Facts)
-	if err != nil {
-		return err
-	}
-	ofDeleted, err := s.rows(journal.OfDeleted(r.Facts))
-	if err != nil {
-		return err
-	}
-	var told []*draft
-	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
-		told = nil
-		return l.record(ctx, tx, r, facts, ofDeleted, &told)
-	}, nil)
-	switch {
-	case err == nil:
-		for _, d := range told {
-			d.end()
-		}
-	case errors.Is(err, errUncertain):
-		l.unsure = append(l.unsure, facts.texts...)
-		return err
-	default:
-		for _, m := range r.Messages {
-			m.Draft.(*draft).unput()
-		}
-		if !errors.Is(err, queue.ErrLost) {
-			return err
-		}
-	}
-	l.ended = true
-	s.hands.remove(l)
-	s.changed()
-	s.objectsGone()
-	return err
-}
-
-// Statements that take away the job which a lease is of, if it still is, and tell of it in the journal, if the entry is there.
-var (
-	takeJob        = "WITH m AS (DELETE FROM msa_due WHERE key = $1 AND number = $2 AND owner = $3 AND token = $4 RETURNING 1)"
-	takeJobAndTell = takeJob + ", " + insertFacts("(SELECT 1 FROM msa_entry WHERE key = $1) e, ", 5) + " SELECT count(*) FROM m"
-)
-
-func (l *lease) record(ctx context.Context, tx *transaction, r *queue.Record, facts, ofDeleted *factRows, told *[]*draft) error {
-	e := &change{tx: tx, turns: &l.s.turns, key: l.key}
-	if committed, err := l.committed(ctx, tx); err != nil {
-		return err
-	} else if committed {
-		facts, ofDeleted = new(factRows), new(factRows)
-	}
-	var mine int64
-	err := e.lock(ctx, func(b *pgx.Batch) {
-		count := func(row pgx.Row) error { return row.Scan(&mine) }
-		if len(facts.times) == 0 {
-			b.Queue(takeJob+" SELECT count(*) FROM m", l.key, l.number, l.owner, l.token).QueryRow(count)
-		} else {
-			b.Queue(takeJobAndTell, append([]any{l.key, l.number, l.owner, l.token}, facts.args()...)...).QueryRow(count)
-		}
-	})
-	switch {
-	case errors.Is(err, queue.ErrNotFound) && l.owner != l.s.owner.Load():
-		return queue.ErrLost
-	case errors.Is(err, queue.ErrNotFound):
-		return ofDeleted.exec(ctx, tx) // the operator deleted it
-	case err != nil:
-		return err
-	case mine == 0:
-		return queue.ErrLost
-	}
-	jobs := e.status.Apply(r, l.status, e.next)
-	open := e.open()
-	for i := range jobs {
-		if _, waits := e.due[jobs[i].Number]; jobs[i].Pending() && (jobs[i].Number == 0 || !waits) {
-			open++
-		}
-	}
-	ends := r.Remove && (l.job.Kind != queue.Bury || e.status.Buries(open)) || e.status.Ended(open)
-	for i := range jobs {
-		if ends {
-			break // nothing is left of them
-		}
-		if err := e.put(ctx, &jobs[i]); err != nil {
-			return err
-		}
-	}
-	if err := e.finish(ctx, ends); err != nil {
-		return err
-	}
-	for i := range r.Messages {
-		m := &r.Messages[i]
-		d := m.Draft.(*draft)
-		if err := d.store(ctx, tx, &m.Accept); err != nil {
-			return err
-		}
-		*told = append(*told, d)
-	}
-	return nil
-}
-
-// committed tells whether a Record of which nobody could tell was committed after all: then its facts are there.
-func (l *lease) committed(ctx context.Context, tx db) (there bool, err error) {
-	if len(l.unsure) == 0 {
-		return false, nil
-	}
-	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM msa_fact_key k JOIN msa_fact f ON f.pos = k.pos WHERE k.key = $1 AND f.fact = ANY($2))", hash(l.entry.ID), l.unsure).Scan(&there)
-	return there, err
 }

@@ -114,7 +114,7 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 	}
 	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
 		e := &change{tx: tx, turns: &s.turns}
-		if err := e.lockID(ctx, id); err != nil {
+		if err := e.lock(ctx, id); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()
@@ -134,9 +134,7 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 		if err != nil {
 			return err
 		}
-		if err := facts.exec(ctx, tx); err != nil {
-			return err
-		}
+		facts.atCommit(tx)
 		e.status = &m.Status
 		for i := range m.Jobs {
 			j := m.Jobs[i].Clone()
@@ -148,11 +146,11 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 			case !known[j.Number]:
 				return fmt.Errorf("entry %s has no job %d", id, j.Number)
 			}
-			if err := e.put(ctx, j); err != nil {
+			if err := e.put(j); err != nil {
 				return err
 			}
 		}
-		return e.finish(ctx, false)
+		return e.finish(false)
 	}, nil)
 	if err != nil {
 		return 0, err
@@ -168,7 +166,7 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 	}
 	err = s.tx(ctx, func(ctx context.Context, tx *transaction) error {
 		e := &change{tx: tx, turns: &s.turns}
-		if err := e.lockID(ctx, id); err != nil {
+		if err := e.lock(ctx, id); err != nil {
 			return err
 		}
 		inFlight = e.inFlight()
@@ -184,7 +182,8 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 		if err != nil {
 			return err
 		}
-		e.removeWith(rows)
+		rows.atCommit(tx)
+		e.remove()
 		return nil
 	}, nil)
 	if err != nil {

@@ -136,6 +136,9 @@ type Store struct {
 	share share
 	facts facts
 
+	accepts group[*newMessage]
+	records group[*outcome]
+
 	bodies  *Bodies
 	cluster string        // the first part of the names of its objects
 	gone    chan struct{} // objects are to be removed
@@ -164,6 +167,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.share.init()
 	s.hands.length = o.Lease
 	s.facts.init()
+	s.accepts = group[*newMessage]{do: s.acceptGroup, octets: (*newMessage).size, key: (*newMessage).different}
+	s.records = group[*outcome]{do: s.recordGroup, octets: func(*outcome) int { return 0 }, key: func(o *outcome) any { return o.l.key }}
 	s.hands.ended = s.facts.claims.loseAll
 	ear, err := s.open(ctx, o)
 	if err != nil {

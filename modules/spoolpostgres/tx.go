@@ -68,6 +68,12 @@ func again(err error) bool {
 	return false
 }
 
+// isLockTimeout tells whether a group's transaction had to wait for somebody else for too long.
+func isLockTimeout(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "55P03"
+}
+
 // broken tells whether err is the connection's, rather than one of ours.
 func broken(err error) bool {
 	var connect *pgconn.ConnectError
@@ -82,11 +88,18 @@ func broken(err error) bool {
 // run several times. It takes no longer than the timeout, of which f has the first two thirds; COMMIT itself goes on until it ends. present tells, for
 // the case that the server has restarted, whether what f wrote can be seen; it may be nil.
 func (s *Store) tx(ctx context.Context, f func(ctx context.Context, tx *transaction) error, present func(context.Context) (bool, error)) (err error) {
-	until := time.Now().Add(s.timeout)
-	ctx, cancel := context.WithTimeout(ctx, s.timeout*2/3)
+	return s.txUntil(ctx, s.until(), false, f, present)
+}
+
+// until is when a transaction must have ended that begins now.
+func (s *Store) until() time.Time { return time.Now().Add(s.timeout) }
+
+// txUntil is tx with another end. One of a group waits for no lock for long.
+func (s *Store) txUntil(ctx context.Context, until time.Time, grouped bool, f func(ctx context.Context, tx *transaction) error, present func(context.Context) (bool, error)) (err error) {
+	ctx, cancel := context.WithDeadline(ctx, until.Add(-s.timeout/3))
 	defer cancel()
 	for range tries {
-		if err = s.once(ctx, until, f, present); err == nil || !again(err) || ctx.Err() != nil {
+		if err = s.once(ctx, until, grouped, f, present); err == nil || !again(err) || ctx.Err() != nil {
 			break
 		}
 		s.refresh(s.pool, err)
@@ -102,12 +115,12 @@ func (s *Store) failed(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *Store) once(ctx context.Context, until time.Time, f func(context.Context, *transaction) error, present func(context.Context) (bool, error)) error {
+func (s *Store) once(ctx context.Context, until time.Time, grouped bool, f func(context.Context, *transaction) error, present func(context.Context) (bool, error)) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	t := &transaction{conn: conn}
+	t := &transaction{conn: conn, grouped: grouped}
 	if err = f(ctx, t); err == nil {
 		err = ctx.Err()
 	}

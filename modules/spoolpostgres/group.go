@@ -11,7 +11,9 @@ import (
 const (
 	groupMost   = 64      // members of a group
 	groupOctets = 1 << 20 // of all members of a group, about
-	groupsOnce  = 2       // groups that are under way at the same time
+	// groupSlow is how long a group has been under way when another begins beside it, since the database, or a connection to it, takes its time.
+	groupSlow  = 20 * time.Millisecond
+	groupsOnce = 4 // that are under way at the same time
 	// groupLock is how long a group waits for somebody else's lock, such as that of a node that was stopped in the middle of a
 	// transaction: then each of its members goes alone, and only the one waits that has to.
 	groupLock = "2s"
@@ -29,6 +31,7 @@ type group[T any] struct {
 	mu      sync.Mutex
 	waiting []*joined[T]
 	running int
+	began   time.Time // the latest of those that run
 }
 
 // joined is one caller's part of a group.
@@ -44,10 +47,7 @@ func (g *group[T]) join(ctx context.Context, until time.Time, what T) error {
 	m := &joined[T]{what: what, until: until, done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, m)
-	if g.running < groupsOnce {
-		g.running++
-		go g.run()
-	}
+	g.begin()
 	g.mu.Unlock()
 	select {
 	case <-m.done:
@@ -65,20 +65,38 @@ func (g *group[T]) join(ctx context.Context, until time.Time, what T) error {
 	return m.err
 }
 
+// begin has a group begin, unless those who wait can as well go with the next.
+func (g *group[T]) begin() {
+	if len(g.waiting) == 0 || g.running == groupsOnce || g.running > 0 && time.Since(g.began) < groupSlow {
+		return
+	}
+	g.running, g.began = g.running+1, time.Now()
+	go g.run()
+}
+
+// run is one group, after which the next begins.
 func (g *group[T]) run() {
-	for {
-		some := g.take()
-		if len(some) == 0 {
-			return
-		}
+	slow := time.AfterFunc(groupSlow, g.next)
+	if some := g.take(); len(some) > 0 {
 		g.do(some)
 		for _, m := range some {
 			close(m.done)
 		}
 	}
+	slow.Stop()
+	g.mu.Lock()
+	g.running--
+	g.mu.Unlock()
+	g.next()
 }
 
-// take begins a group of those who wait, in their order.
+func (g *group[T]) next() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.begin()
+}
+
+// take is a group of those who wait, in their order.
 func (g *group[T]) take() (some []*joined[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,9 +113,6 @@ func (g *group[T]) take() (some []*joined[T]) {
 		some = append(some, m)
 		return true
 	})
-	if len(some) == 0 {
-		g.running--
-	}
 	return some
 }
 

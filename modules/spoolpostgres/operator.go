@@ -227,7 +227,8 @@ func (s *Store) Lanes(ctx context.Context, yield func(queue.LaneInfo) bool) erro
 // InLane implements queue.Operator.
 func (s *Store) InLane(ctx context.Context, lane, after string, limit int) (ids []string, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		rows, err := db.Query(ctx, "SELECT DISTINCT id FROM msa_due WHERE lane = $1 AND id > $2 AND number > 0 AND NOT held AND NOT handed ORDER BY id LIMIT $3", lane, after, limit)
+		rows, err := db.Query(ctx, `(SELECT DISTINCT id FROM msa_due WHERE owner IS NULL AND NOT held AND lane = $1 AND id > $2 AND number > 0 ORDER BY id LIMIT $3)
+			UNION SELECT id FROM msa_due WHERE owner IS NOT NULL AND NOT handed AND NOT held AND lane = $1 AND id > $2 AND number > 0 ORDER BY id LIMIT $3`, lane, after, limit)
 		if err != nil {
 			return err
 		}

@@ -80,6 +80,14 @@ CREATE TABLE msa_claim (follower text COLLATE "C" PRIMARY KEY, owner bigint NOT 
 -- How much there is up to a position, and on which server positions were given.
 CREATE TABLE msa_journal (facts bigint NOT NULL, octets bigint NOT NULL, counted bigint NOT NULL, server text NOT NULL) WITH (fillfactor = 50);
 INSERT INTO msa_journal VALUES (0, 0, 0, '');
+`, `
+-- Messages of up to 8 KB lie in their row: in pieces of 2 KB each would be five rows with an index of their own.
+ALTER TABLE msa_body SET (toast_tuple_target = 8160);
+-- What was due as soon as it was accepted is not waited for, and what is claimed is not looked for: neither is in an index.
+DROP INDEX msa_due_time;
+CREATE INDEX msa_due_time ON msa_due (due) WHERE owner IS NULL AND NOT held AND due > accepted;
+DROP INDEX msa_due_lane;
+CREATE INDEX msa_due_lane ON msa_due (lane, id) WHERE owner IS NULL AND NOT held;
 `}
 
 // migrateLock is the advisory lock of whoever changes tables, "msa" in ASCII.

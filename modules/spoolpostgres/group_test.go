@@ -63,6 +63,16 @@ func (g *recorded) expect(t *testing.T, want ...[]string) {
 	}
 }
 
+func (g *recorded) expectNone(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	g.group.mu.Lock()
+	defer g.group.mu.Unlock()
+	if g.running != 0 || len(g.waiting) != 0 {
+		t.Errorf("%d run, %d wait", g.running, len(g.waiting))
+	}
+}
+
 // Who comes first goes at once; who comes meanwhile goes with the next group, unless that has one of the kind already, or is full.
 func TestGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -83,9 +93,7 @@ func TestGroup(t *testing.T) {
 				t.Errorf("%.10s heard %.20s", what, err)
 			}
 		}
-		if g.running != 0 || len(g.waiting) != 0 {
-			t.Errorf("%d run, %d wait", g.running, len(g.waiting))
-		}
+		g.expectNone(t)
 	})
 }
 
@@ -121,10 +129,7 @@ func TestGroupSlow(t *testing.T) {
 		if err := <-last; err.Error() != "did last" {
 			t.Error(err)
 		}
-		synctest.Wait()
-		if g.running != 0 || len(g.waiting) != 0 {
-			t.Errorf("%d run, %d wait", g.running, len(g.waiting))
-		}
+		g.expectNone(t)
 	})
 }
 

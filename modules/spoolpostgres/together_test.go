@@ -35,7 +35,7 @@ func drafted(t *testing.T, s *Store, a *queue.Accept) *newMessage {
 	return m
 }
 
-// group has those be one group.
+// inOneGroup has them be one group.
 func inOneGroup[T any](s *Store, do func([]*joined[T]), all ...T) (errs []error) {
 	var some []*joined[T]
 	for _, what := range all {
@@ -95,7 +95,7 @@ func TestAcceptedTogether(t *testing.T) {
 	bad := map[string]*queue.Accept{"Q1": accept("Q1"), "R1": accept("R1")}
 	bad["R1"].Entry.User = "a\x00b" // no text of the database's
 	for id, a := range bad {
-		together := []*newMessage{drafted(t, s, accept("R0" + id)), drafted(t, s, a), drafted(t, s, accept("R2" + id))}
+		together := []*newMessage{drafted(t, s, accept("R0"+id)), drafted(t, s, a), drafted(t, s, accept("R2"+id))}
 		for i, err := range inOneGroup(s, s.acceptGroup, together...) {
 			if !errors.Is(err, errAlone) {
 				t.Errorf("%s, %d: %v", id, i, err)

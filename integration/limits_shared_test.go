@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,6 +93,13 @@ func limitsHold(t *testing.T, one, two *server, stop, resume func()) {
 		if code := s.authAs("bob@example.net", "hunter2"); code != "421" {
 			t.Errorf("the right password after four guesses: %s", code)
 		}
+	}
+	// Whoever is let in again on one node is on the other.
+	if status, body := one.adminRequest(http.MethodPost, "/msa/guess-actions/lift", `{"network": "127.0.0.1/32", "reason": "it was me"}`); status != http.StatusOK || !strings.Contains(body, `"lifted":1`) {
+		t.Errorf("%d %s", status, body)
+	}
+	for _, s := range nodes {
+		s.await("the lifting of the block", func() bool { return s.authAs("bob@example.net", "hunter2") == "235" })
 	}
 	// The store hangs: each node goes on alone, soon.
 	stop()

@@ -24,7 +24,7 @@ func (s *session) Auth(ctx context.Context, mechanism string) (gosasl.Server, er
 		return nil, err
 	}
 	defer leave()
-	if srv.gate.Blocked(&srv.Auth.Throttle, s.ip) {
+	if srv.gate.Blocked(ctx, &srv.Auth.Throttle, s.ip) {
 		return nil, x.failed(gate.ErrThrottled)
 	}
 	if proxy := x.proxied(srv); proxy != nil {

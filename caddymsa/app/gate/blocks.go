@@ -41,21 +41,22 @@ func (g *guard) Blocks() []Block {
 }
 
 // Lift forgets what a network and the users there were refused, and returns how many blocks that ended. Where nodes share the
-// counts, the shared ones are forgotten too; another node that has learnt of a block keeps to it until its end, or until it is lifted there.
+// counts, the shared ones are forgotten too, and the other nodes ask about their blocks again within liftsEvery. A block of a user
+// there of which only another node knows is lifted there.
 func (g *guard) Lift(t *Throttle, ip netip.Addr) (lifted int) {
 	network := caddymsa.ClientNetwork(ip)
 	g.mu.Lock()
 	now := g.clock()
-	var keys []guardKey
+	keys := []guardKey{{network: network}} // of which another node may know more
 	for k, f := range g.counts {
 		if k.network != network {
 			continue
 		}
-		if k.kind != unanswered {
+		if k.kind == byUser {
 			keys = append(keys, k)
-			if now.Before(f.blocked) {
-				lifted++
-			}
+		}
+		if k.kind != unanswered && now.Before(f.blocked) {
+			lifted++
 		}
 		f.level, f.blocked, f.user = 0, time.Time{}, ""
 		if f.asked == 0 {
@@ -63,12 +64,12 @@ func (g *guard) Lift(t *Throttle, ip netip.Addr) (lifted int) {
 		}
 	}
 	g.mu.Unlock()
-	if t.shared != nil && len(keys) > 0 {
+	if t.shared != nil {
 		var changes []counts.Change
 		for _, k := range keys {
 			changes = append(changes, counts.Change{Key: t.refusalsOf(k), Add: math.MinInt32 * int64(1e6)}, counts.Change{Key: t.blockOf(k), Add: math.MinInt32 * int64(1e6)})
 		}
-		_ = t.shared.Return(t.spool, changes...)
+		_ = t.shared.Return(t.spool, append(changes, t.lifts(1))...)
 	}
 	return lifted
 }

@@ -54,3 +54,47 @@ func TestBlocksOfNodes(t *testing.T) {
 		t.Error("blocked again at once:", blocks)
 	}
 }
+
+// A block that is lifted on one node is lifted on those that have learnt of it, a moment later; other blocks stay there. The store is not
+// asked for each client that is blocked.
+func TestLiftedElsewhere(t *testing.T) {
+	one, two, config, l, now := twoNodes(t, Throttle{NetworkFailures: 15})
+	for _, user := range []string{"alice", "bob"} { // which is the network's block too
+		for range 10 {
+			one.question(config, guesser, user).Refused()
+		}
+	}
+	for range 10 {
+		one.question(config, owner, "carol").Refused()
+	}
+	blocked := func(g guardTest, ip netip.Addr, user string) bool { return g.blocked(config, ip, user) }
+	if !blocked(two, guesser, "alice") || !blocked(two, guesser, "dave") || !blocked(two, owner, "carol") {
+		t.Fatal("the other node has not learnt of the blocks")
+	}
+	*now = now.Add(time.Minute)
+	if n := one.Lift(config, guesser); n != 3 {
+		t.Errorf("%d lifted", n)
+	}
+	asked := l.Asked()
+	if blocked(two, guesser, "alice") || two.Blocked(t.Context(), config, guesser) || blocked(two, guesser, "dave") {
+		t.Error("still blocked on the other node")
+	}
+	if _, blocks := two.tries(t, config, "alice"); blocks != "" {
+		t.Error("blocked again at once:", blocks)
+	}
+	for range 100 {
+		if !blocked(two, owner, "carol") {
+			t.Fatal("another block is lifted too")
+		}
+	}
+	if n := l.Asked() - asked; n > 8 {
+		t.Errorf("%d questions", n)
+	}
+	// While nobody answers, a block stays.
+	one.Lift(config, owner)
+	l.Hang(true)
+	*now = now.Add(time.Minute)
+	if !blocked(two, owner, "carol") {
+		t.Error("lifted by nobody's word")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,34 +49,81 @@ func (t *Throttle) sharedKey(what string, k guardKey) string {
 	return fmt.Sprintf("%s\x00%s\x00%s\x00%d\x00%x", t.server, what, k.network, k.kind, k.user)
 }
 
-// learn takes over what all nodes together have counted, in the place of what this one has: another may have let the user in since.
-func (c *Claim) learn(ctx context.Context) {
-	t := c.throttle
+// learn takes over what all nodes together have counted of keys, in the place of what this one has: another may have let the user in
+// since, or lifted a block.
+func (g *guard) learn(ctx context.Context, t *Throttle, keys []guardKey) {
 	if t.shared == nil {
 		return
 	}
-	var changes []counts.Change
-	for _, k := range c.keys {
+	changes := []counts.Change{t.lifts(0)} // before the blocks: if one is lifted meanwhile, they are asked about again
+	for _, k := range keys {
 		changes = append(changes, counts.Change{Key: t.refusalsOf(k)}, counts.Change{Key: t.blockOf(k)})
 	}
 	found, err := t.shared.Count(ctx, t.spool, changes...)
 	if err != nil {
 		return
 	}
-	c.g.mu.Lock()
-	defer c.g.mu.Unlock()
-	now := c.g.clock()
-	for i, k := range c.keys {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.clock()
+	g.lifts, g.liftsAsked, found = found[0].Level, now, found[1:]
+	for i, k := range keys {
 		refusals, block := found[2*i].Level, time.Duration(found[2*i+1].Level)*time.Microsecond
-		if refusals == 0 && block == 0 && c.g.counts[k] == nil {
+		if refusals == 0 && block == 0 && g.counts[k] == nil {
 			continue
 		}
-		f, limit := c.g.countOf(t, k), c.limit(k)
-		f.level, f.at = float64(refusals)/float64(t.unit(limit)), now
-		if until := now.Add(block); until.After(f.blocked) {
-			f.blocked = until
+		f := g.countOf(t, k)
+		f.level, f.at = float64(refusals)/float64(t.unit(t.limit(k))), now
+		if until := now.Add(block); until.After(f.blocked) || f.lifts != g.lifts {
+			f.blocked, f.lifts = until, g.lifts
 		}
 	}
+}
+
+// lifts is how often blocks have been lifted, on whichever node: a change of that count.
+func (t *Throttle) lifts(add int64) counts.Change {
+	return counts.Change{Key: t.server + "\x00lifts", Add: add, Keep: keepLifts}
+}
+
+const (
+	// keepLifts is how long the count of lifts is kept. When it begins again, each block is asked about once more than need be.
+	keepLifts = 24 * time.Hour
+	// liftsEvery is how often a node asks for it, however many come who are blocked, and how much longer than on the node where it was
+	// lifted a block lasts at most.
+	liftsEvery = time.Second
+)
+
+// confirm asks again about blocks of keys, if any have been lifted on another node since this one learnt of them.
+func (g *guard) confirm(ctx context.Context, t *Throttle, keys []guardKey) {
+	if t.shared == nil {
+		return
+	}
+	g.mu.Lock()
+	now := g.clock()
+	ask := now.Sub(g.liftsAsked) >= liftsEvery
+	if ask {
+		g.liftsAsked = now
+	}
+	g.mu.Unlock()
+	if ask {
+		found, err := t.shared.Count(ctx, t.spool, t.lifts(0))
+		if err != nil {
+			return
+		}
+		g.mu.Lock()
+		g.lifts = found[0].Level
+		g.mu.Unlock()
+	}
+	if g.outdated(keys) {
+		g.learn(ctx, t, keys)
+	}
+}
+
+// outdated tells whether blocks have been lifted since one of keys was learnt of.
+func (g *guard) outdated(keys []guardKey) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(keys, func(k guardKey) bool { return g.isBlocked(k) && g.counts[k].lifts != g.lifts })
 }
 
 // publish counts a refusal for other nodes, and returns how many there are of each key, with theirs.
@@ -86,7 +134,7 @@ func (c *Claim) publish(keys []guardKey) (refusals map[guardKey]float64) {
 	}
 	var changes []counts.Change
 	for _, k := range keys {
-		changes = append(changes, counts.Change{Key: t.refusalsOf(k), Add: t.unit(c.limit(k))})
+		changes = append(changes, counts.Change{Key: t.refusalsOf(k), Add: t.unit(t.limit(k))})
 	}
 	found, err := t.shared.Count(context.Background(), t.spool, changes...)
 	if err != nil {
@@ -94,7 +142,7 @@ func (c *Claim) publish(keys []guardKey) (refusals map[guardKey]float64) {
 	}
 	refusals = make(map[guardKey]float64)
 	for i, k := range keys {
-		refusals[k] = math.Ceil(float64(found[i].Level) / float64(t.unit(c.limit(k))))
+		refusals[k] = math.Ceil(float64(found[i].Level) / float64(t.unit(t.limit(k))))
 	}
 	return refusals
 }

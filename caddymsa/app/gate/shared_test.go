@@ -34,7 +34,7 @@ func (g guardTest) tries(t *testing.T, config *Throttle, user string) (delay tim
 	return c.Refused()
 }
 
-// Guesses on one node count on the others, as does a block; and nobody is asked about who is blocked.
+// Guesses on one node count on the others, as does a block; and however many come who are blocked, few questions are asked.
 func TestSharedRefusals(t *testing.T) {
 	one, two, config, l, now := twoNodes(t, Throttle{})
 	var last time.Duration
@@ -60,8 +60,8 @@ func TestSharedRefusals(t *testing.T) {
 			t.Fatal("not blocked any more")
 		}
 	}
-	if l.Asked() != asked {
-		t.Errorf("%d questions about who is blocked", l.Asked()-asked)
+	if n := l.Asked() - asked; n > 1 { // whether any block has been lifted
+		t.Errorf("%d questions about who is blocked", n)
 	}
 	*now = now.Add(time.Duration(config.Block))
 	if one.blocked(config, guesser, "alice") || two.blocked(config, guesser, "alice") {

@@ -97,6 +97,9 @@ type guard struct {
 
 	mu     sync.Mutex
 	counts map[guardKey]*failures
+	// Where nodes share the counts: how often blocks have been lifted, as far as is known here, and when that was asked.
+	lifts      int64
+	liftsAsked time.Time
 }
 
 func newGuard() *guard {
@@ -128,6 +131,7 @@ type failures struct {
 	level   float64
 	at      time.Time // when it was level
 	blocked time.Time // until then
+	lifts   int64     // how many blocks had been lifted then
 	user    string    // whom it is about, once it is blocked
 	asked   int       // questions under way
 	freed   chan struct{}
@@ -144,19 +148,22 @@ const (
 )
 
 // Blocked tells whether AUTH from there is not to be looked at, whoever the client says to be.
-func (g *guard) Blocked(t *Throttle, ip netip.Addr) bool {
-	if !t.applies(ip) {
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.isBlocked(guardKey{network: caddymsa.ClientNetwork(ip)})
+func (g *guard) Blocked(ctx context.Context, t *Throttle, ip netip.Addr) bool {
+	return t.applies(ip) && g.blocks(ctx, t, []guardKey{{network: caddymsa.ClientNetwork(ip)}})
 }
 
-func (g *guard) blocks(keys []guardKey) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.ContainsFunc(keys, g.isBlocked)
+// blocks tells whether one of keys is blocked. Who is not is not asked about.
+func (g *guard) blocks(ctx context.Context, t *Throttle, keys []guardKey) bool {
+	blocked := func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return slices.ContainsFunc(keys, g.isBlocked)
+	}
+	if !blocked() {
+		return false
+	}
+	g.confirm(ctx, t, keys)
+	return blocked()
 }
 
 func (g *guard) isBlocked(k guardKey) bool {
@@ -186,10 +193,10 @@ func (g *guard) Claim(ctx context.Context, t *Throttle, ip netip.Addr, user stri
 	if user != "" {
 		c.keys = append(c.keys, keyOf(c.network, user))
 	}
-	if g.blocks(c.keys) { // whoever is blocked has nobody asked
+	if g.blocks(ctx, t, c.keys) { // whoever is blocked has nobody asked
 		return nil, ErrThrottled
 	}
-	c.learn(ctx)
+	g.learn(ctx, t, c.keys)
 	for {
 		freed, err := c.try()
 		if freed == nil {
@@ -215,7 +222,7 @@ func (c *Claim) try() (freed <-chan struct{}, err error) {
 	}
 	for _, k := range c.keys {
 		f := c.g.countOf(c.throttle, k)
-		if f.asked > 0 && int(math.Ceil(f.now(c.g.clock(), c.throttle, c.limit(k))))+f.asked >= c.limit(k) {
+		if f.asked > 0 && int(math.Ceil(f.now(c.g.clock(), c.throttle, c.throttle.limit(k))))+f.asked >= c.throttle.limit(k) {
 			if f.freed == nil {
 				f.freed = make(chan struct{})
 			}
@@ -233,11 +240,11 @@ var ErrThrottled = errors.New("too many failed authentications from there")
 
 var errNotAsked = errors.New("not asked, as too many questions from there could not be answered")
 
-func (c *Claim) limit(k guardKey) int {
+func (t *Throttle) limit(k guardKey) int {
 	if k.kind == byUser {
-		return c.throttle.Failures
+		return t.Failures
 	}
-	return c.throttle.NetworkFailures
+	return t.NetworkFailures
 }
 
 // ended tells whether it is a claim of which nothing is to be counted any more, or never was.
@@ -305,7 +312,7 @@ func (c *Claim) Refused() (delay time.Duration, blocks string) {
 	c.end(func() {
 		c.answered()
 		for _, k := range c.keys {
-			d, full := c.g.count(c.throttle, k, c.limit(k), refusals[k])
+			d, full := c.g.count(c.throttle, k, c.throttle.limit(k), refusals[k])
 			delay = max(delay, d)
 			if full {
 				blocked = append(blocked, k)
@@ -384,7 +391,7 @@ func (g *guard) count(t *Throttle, k guardKey, limit int, least float64) (delay 
 	level := math.Ceil(f.level) // the limit's refusal counts though moments have passed
 	if level >= float64(limit) {
 		full = !now.Before(f.blocked)
-		f.blocked = now.Add(time.Duration(t.Block))
+		f.blocked, f.lifts = now.Add(time.Duration(t.Block)), g.lifts
 	}
 	over := min(max(0, level-float64(limit)/3), 10)
 	return time.Duration(over * float64(t.Delay)), full

@@ -296,7 +296,7 @@ func TestThrottleAbandoned(t *testing.T) {
 	for range 20 {
 		g.question(config, guesser, "alice").Abandoned()
 	}
-	if !g.guard.Blocked(config, guesser) || g.counts[keyOf(caddymsa.ClientNetwork(guesser), "alice")].level != 0 {
+	if !g.guard.Blocked(context.Background(), config, guesser) || g.counts[keyOf(caddymsa.ClientNetwork(guesser), "alice")].level != 0 {
 		t.Error("the network is not blocked, or the user is")
 	}
 }

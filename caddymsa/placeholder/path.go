@@ -19,6 +19,9 @@ const maxElement = 200
 // it says why and repeats no input.
 var ErrElement = errors.New("value cannot be a path element")
 
+// ErrAttribute is an ErrElement that is no fault of an address: it is about an attribute of who submits, such as one that is missing.
+var ErrAttribute = errors.New("attribute of the user")
+
 // Path is a template for a path on disk in which every value is exactly one
 // element, so that no two different values share a path and none leads out of
 // the base.
@@ -125,6 +128,9 @@ func (p *Path) Expand(v Values) (string, error) {
 		}
 		elements[i] = v.value(e.name, p.Case)
 		if err := checkElement(elements[i]); err != nil {
+			if strings.HasPrefix(e.name, Attribute) {
+				err = fmt.Errorf("%w: %w", ErrAttribute, err)
+			}
 			return "", fmt.Errorf("{%s}: %w: %w", e.name, ErrElement, err)
 		}
 	}

@@ -32,10 +32,8 @@ func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) err
 	if err := p.countMessage(ctx, s, owner); err != nil {
 		return err
 	}
-	if s.DeclaredSize > 0 {
-		return p.take(ctx, s, octets, owner, s.DeclaredSize, true)
-	}
-	return nil
+	// Without SIZE it is one octet, so that who may submit none hears it now.
+	return p.take(ctx, s, octets, owner, max(1, s.DeclaredSize), true)
 }
 
 // CheckRecipient counts the recipient.
@@ -184,10 +182,12 @@ func (p *RateLimit) checkMessage(s *caddymsa.Submission, resource string, n int6
 	switch {
 	case err != nil:
 		return err
-	case !limited || n <= most:
+	case !limited:
 		return nil
 	case most == 0:
 		return nothing(resource)
+	case n <= most:
+		return nil
 	case resource == recipients:
 		return &caddymsa.Refusal{Code: 452, Status: smtp.EnhancedCode{4, 5, 3}, Rule: "per_message",
 			Text: fmt.Sprintf("Too many recipients: a message may have %d, send the rest in another transaction", most)}

@@ -114,6 +114,35 @@ func TestTariff(t *testing.T) {
 	}
 }
 
+// Whoever may submit none of something hears it at the first moment, without SIZE too.
+func TestNothing(t *testing.T) {
+	for block, want := range map[string]string{
+		"bytes {msa.identity.attributes.n} 1kB\nwindow 1h":     "No bytes are allowed",
+		"per_message {\n bytes {msa.identity.attributes.n}\n}": "No bytes are allowed",
+		"messages {msa.identity.attributes.n} 1\nwindow 1h":    "No messages are allowed",
+	} {
+		p, _ := tariff(t, block)
+		s := msatest.NewSubmission("alice", "alice@example.org")
+		s.Identity.Attributes = map[string]string{"n": "0"}
+		err := p.CheckSender(context.Background(), s)
+		if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || r.Code != 550 || r.Text != want {
+			t.Errorf("%q: %v", block, err)
+		}
+	}
+}
+
+// What is left, and huge amounts, as a directory may have them.
+func TestHugeAmounts(t *testing.T) {
+	for value, want := range map[string]string{"1125899906842624": "", "1125899906842625": "552 per_message", "9223372036854775807": "552 per_message", "1e400": "552 per_message", "-1": "552 per_message"} {
+		p, _ := tariff(t, "bytes {msa.identity.attributes.n} 5\nwindow 1h\nname "+value+"\nper_message {\n bytes {msa.identity.attributes.n} 5\n}")
+		for range 3 {
+			if got := as(p, "alice", map[string]string{"n": value}, 10_000, 1); got != want {
+				t.Errorf("%s: %q, want %q", value, got, want)
+			}
+		}
+	}
+}
+
 // What one level refuses, the other levels have not counted, though the message goes to others.
 func TestLevelsTakeTogether(t *testing.T) {
 	for _, shared := range []bool{false, true} {

@@ -58,8 +58,13 @@ func (p *Size) CheckMessage(_ context.Context, s *caddymsa.Submission, m *caddym
 
 func (p *Size) check(s *caddymsa.Submission, size int64) error {
 	most, limited, err := p.max.Of(s.Identity.User, s.Identity.Attributes)
-	if err != nil || !limited || size <= most {
+	switch {
+	case err != nil || !limited:
 		return err
+	case most == 0: // as the backend says of a user: there is no message that small
+		return &caddymsa.Refusal{Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: "max", Text: "No messages are allowed"}
+	case size <= most:
+		return nil
 	}
 	return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "max",
 		Text: fmt.Sprintf("Message of %d octets is too large: %d are allowed", size, most)}

@@ -115,6 +115,11 @@ var errAddress = &smtp.SMTPError{
 	Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Address cannot name a mailbox here",
 }
 
+// errNotGiven is the answer to a user whose attributes, which the path has, make no path.
+var errNotGiven = &smtp.SMTPError{
+	Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Not allowed: your account has no mailboxes here",
+}
+
 // CheckRecipient refuses, at RCPT, a recipient whose address can name no Maildir, or that has none.
 func (m *Maildir) CheckRecipient(_ context.Context, e *queue.Entry, r *queue.Recipient) error {
 	values := placeholder.Of(e, r)
@@ -122,7 +127,10 @@ func (m *Maildir) CheckRecipient(_ context.Context, e *queue.Entry, r *queue.Rec
 		values.QueueID = "unknown"
 	}
 	path, err := m.path.Expand(values)
-	if err != nil {
+	switch {
+	case errors.Is(err, placeholder.ErrAttribute):
+		return errNotGiven
+	case err != nil:
 		return errAddress
 	}
 	if !m.Existing {

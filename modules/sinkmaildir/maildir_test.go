@@ -163,6 +163,18 @@ func TestCheckRecipient(t *testing.T) {
 	}
 }
 
+// Who lacks the attribute that the path has is told that it is the account, not the recipient.
+func TestCheckAttribute(t *testing.T) {
+	sink := newSink(t, "/nowhere/{msa.identity.attributes.org}/{msa.recipient.local}")
+	for value, want := range map[string]smtp.EnhancedCode{"acme": {}, "": {5, 7, 1}, "..": {5, 7, 1}, "a/b": {5, 7, 1}} {
+		err := sink.CheckRecipient(t.Context(), &queue.Entry{Attributes: map[string]string{"org": value}}, &queue.Recipient{Address: "bob@example.org"})
+		reply, _ := errors.AsType[*smtp.SMTPError](err)
+		if (err == nil) != (value == "acme") || err != nil && (reply == nil || reply.Code != 550 || reply.EnhancedCode != want) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
 // A recipient that makes no path fails alone.
 func TestMixed(t *testing.T) {
 	dir := t.TempDir()

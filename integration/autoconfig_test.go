@@ -3,6 +3,7 @@ package integration
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/tls"
 	"io"
 	"os"
 	"os/exec"
@@ -22,6 +23,15 @@ func autoconfigSite(t *testing.T, settings string) (s *server, site string) {
 		"https://autoconfig.example.org:"+port(site)+" {\n\ttls internal\n\tmsa_autoconfig "+hostname+" {\n\t\tdomains example.org\n\t\tdisplay_name \"Example & Sons\"\n\t\t"+settings+"\n\t}\n}\n")
 	s.writeUsers("")
 	s.run()
+	trust := s.tlsConfig()
+	trust.ServerName = "autoconfig.example.org"
+	s.await("the certificate of the site", func() bool {
+		conn, err := tls.Dial("tcp", site, trust)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
 	return s, site
 }
 
@@ -61,18 +71,12 @@ func TestAutoconfigThunderbird(t *testing.T) {
 	}
 }
 
-// thunderbirdModules takes what reads autoconfig out of an installed Thunderbird, or one that .ci/run unpacked.
+// thunderbirdModules takes what reads autoconfig out of an installed Thunderbird.
 func thunderbirdModules(t *testing.T) (dir string) {
 	t.Helper()
-	var archive *zip.ReadCloser
-	err := os.ErrNotExist
-	for _, path := range []string{"/usr/local/lib/msa-thunderbird/omni.ja", "/usr/lib/thunderbird/omni.ja"} {
-		if archive, err = zip.OpenReader(path); err == nil {
-			break
-		}
-	}
+	archive, err := zip.OpenReader("/usr/lib/thunderbird/omni.ja")
 	if err != nil {
-		installed.Lack(t, "thunderbird (unpacked by .ci/run)", err)
+		installed.Lack(t, "thunderbird", err)
 	}
 	defer archive.Close()
 	dir = t.TempDir()

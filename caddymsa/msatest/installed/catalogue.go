@@ -77,6 +77,7 @@ var catalogue = map[string]Program{
 	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
 	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
 	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
+	"thunderbird":      {Program: "thunderbird", Package: "thunderbird", Args: []string{"--version"}, Says: []string{"Thunderbird"}},
 	"systemd-analyze":  {Program: "systemd-analyze", Package: "systemd", Args: []string{"--version"}, Says: []string{"systemd 2"}},
 	"wordpress":        {Program: "php", Package: "php-cli wordpress (unpacked by .ci/run)", Args: []string{"-r", `echo "PHP ", PHP_VERSION;`}, Says: []string{"PHP "}, Files: []string{WordPressDir + "/wp-includes/pluggable.php"}},
 	"xmldom":           {Program: "node", Package: "node-xmldom", Args: []string{"-e", `new (require("@xmldom/xmldom").DOMParser)(); console.log("xmldom works")`}, Env: []string{NodePath}, Says: []string{"xmldom works"}},

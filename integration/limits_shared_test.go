@@ -83,6 +83,13 @@ func limitsHold(t *testing.T, one, two *server, stop, resume func()) {
 			t.Errorf("bob's sixth recipient: %q", reply)
 		}
 	}
+	for _, s := range nodes { // and each says so, of what both have counted
+		for _, user := range []string{"alice@example.org", "bob@example.net"} {
+			if status, body := s.adminRequest(http.MethodGet, "/msa/quota/"+user, ""); status != http.StatusOK || !strings.Contains(body, `"allowed":5,"left":0`) {
+				t.Errorf("quota of %s: %d %s", user, status, body)
+			}
+		}
+	}
 	// Two guesses on each node are four; then the right password is of no use on any of them.
 	for i := range 4 {
 		if code := nodes[i%2].authAs("bob@example.net", "guess"); code != "535" {

@@ -66,3 +66,55 @@ func TestQuota(t *testing.T) {
 		t.Error(status, body)
 	}
 }
+
+// Whose amounts they are is the backend's to say: of a user who may come from some networks alone with an address from there, and
+// where a backend cannot say it the answer does.
+func TestQuotaOfWhom(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.write("users.passwd", "alice@example.org:{PLAIN}secret::::::attr_per_hour=10 allow_nets=192.0.2.0/24\nbob@example.org:{PLAIN}secret::::::nologin\n")
+	config := layout{auth: "auth {\n\t\tfile $DIR/users.passwd\n\t\tthrottle off\n\t}", msa: `
+	policy rate_limit {
+		messages {msa.identity.attributes.per_hour} 5
+		window   1h
+	}
+	deliver discard`}
+	s.write("Caddyfile", s.caddyfile(config))
+	s.run()
+	quota := func(args ...string) (string, bool) {
+		t.Helper()
+		out, err := exec.Command(binary, append(append([]string{"msa", "quota"}, args...), "--address", s.admin)...).CombinedOutput()
+		return string(out), err == nil
+	}
+	for _, tt := range []struct {
+		args []string
+		ok   bool
+		want string
+	}{
+		{[]string{"alice@example.org", "--ip", "192.0.2.7"}, true, ` messages +1h +10 +10 `},
+		{[]string{"alice@example.org"}, true, ` messages +1h +5 +5 (?s:.*)ask again with an address`},
+		{[]string{"alice@example.org", "--ip", "192.0.2.7", "--json"}, true, `"backend":"file","limits":\[\{"policy":"rate_limit","what":"messages","per":"1h","allowed":10,"left":10`},
+		{[]string{"bob@example.org"}, false, `no backend knows a user "bob@example.org", or the user is disabled`},
+		{[]string{"nobody@example.org"}, false, `no backend knows`},
+		{[]string{"alice@example.org", "--server", "x"}, false, `there is no server "x"`},
+		{[]string{"alice@example.org", "--ip", "x"}, false, `"x" is not an IP address`},
+	} {
+		if out, ok := quota(tt.args...); ok != tt.ok || !regexp.MustCompile(tt.want).MatchString(out) {
+			t.Errorf("%q: %v\n%s\nwant %s", tt.args, ok, out, tt.want)
+		}
+	}
+	config.auth = "auth {\n\t\tfile $DIR/users.passwd\n\t\toauth https://login.example.org {\n\t\t\taudience msa\n\t\t}\n\t}"
+	if status, body := s.load(s.caddyfile(config)); status != 200 {
+		t.Fatal(status, body)
+	}
+	if out, ok := quota("carol@example.org"); !ok || !regexp.MustCompile(` messages +1h +5 +5 (?s:.*)oauth cannot look users up`).MatchString(out) {
+		t.Errorf("%v\n%s", ok, out)
+	}
+	config.msa = "\n\tdeliver discard"
+	if status, body := s.load(s.caddyfile(config)); status != 200 {
+		t.Fatal(status, body)
+	}
+	if out, ok := quota("carol@example.org"); !ok || out != "no policy limits how much the user may submit\n" {
+		t.Errorf("%v\n%s", ok, out)
+	}
+}

@@ -6,9 +6,11 @@ import "github.com/caddy-msa/caddy-msa/caddymsa/counts"
 type UserQuota struct {
 	Server string `json:"server"`
 	User   string `json:"user"`
-	// Backend that knows the user. Empty: none can look users up, so that amounts are those of a user without attributes.
+	// Backend that knows the user. Empty: none of those that can look users up does.
 	Backend string        `json:"backend,omitempty"`
 	Limits  []PolicyQuota `json:"limits"`
+	// Note is why the amounts are those of a user without attributes, whoever it is. Empty: they are the user's own.
+	Note string `json:"note,omitempty"`
 }
 
 // PolicyQuota is a limit of a policy.

@@ -102,7 +102,7 @@ func CheckLineName(name string) error {
 	return nil
 }
 
-// dropDigests leaves out what was hashed with the user's name.
+// dropDigests leaves out what was hashed with the user's name, and says what is gone with it.
 func dropDigests(password, extra string) (_, _, note string) {
 	isDigest := func(s string) bool { return strings.HasPrefix(upper(s), "{DIGEST-MD5") }
 	dropped := false
@@ -112,13 +112,14 @@ func dropDigests(password, extra string) (_, _, note string) {
 			password, dropped = joined, true
 		}
 	}
-	var words []string
+	var words, gone []string
 	for word := range strings.FieldsSeq(extra) {
 		head, stored, isApp := strings.Cut(word, ";{")
 		if isApp && strings.HasPrefix(word, "app_password=") {
 			kept := slices.DeleteFunc(strings.Split("{"+stored, ";{"), func(s string) bool { return isDigest("{" + strings.TrimPrefix(s, "{")) })
 			if len(kept) == 0 {
-				dropped = true
+				label, _, _ := strings.Cut(strings.TrimPrefix(head, "app_password="), ";")
+				gone, dropped = append(gone, label), true
 				continue
 			}
 			for i := range kept {
@@ -130,11 +131,18 @@ func dropDigests(password, extra string) (_, _, note string) {
 		}
 		words = append(words, word)
 	}
-	if dropped {
-		return password, strings.Join(words, " "), "what was stored for DIGEST-MD5 was hashed with the old name and is gone; give the user another password with: caddy msa user"
+	if !dropped {
+		return password, extra, ""
 	}
-	return password, extra, ""
+	note = digestsGone
+	if len(gone) > 0 {
+		note += "; application passwords that had nothing else are gone with it: " + strings.Join(gone, ", ")
+	}
+	return password, strings.Join(words, " "), note
 }
+
+// digestsGone is the note of a change that leaves what is stored for DIGEST-MD5 behind.
+const digestsGone = "what was stored for DIGEST-MD5 was hashed with the old name and is gone; give the user another password with: caddy msa user"
 
 func hasWord(extra, word string) bool { return slices.Contains(strings.Fields(extra), word) }
 
@@ -175,7 +183,7 @@ func MakeApp(user, label, expires string, nets, schemes []string) (app *NewApp, 
 			return nil, "", err
 		}
 		if !time.Now().Before(app.Expires) {
-			return nil, "", fmt.Errorf("expires: %s is over", expires)
+			return nil, "", fmt.Errorf("expires: %s is in the past", expires)
 		}
 	}
 	if err := new(User).parseNets(strings.Join(nets, ",")); len(nets) > 0 && err != nil {

@@ -103,6 +103,9 @@ func (u unusable) Unwrap() []error { return []error{passwd.ErrRefused, u.cause} 
 
 // Change makes a change in the line of a user.
 func Change(path string, fold names.Case, name string, change passwd.Change) (note string, err error) {
+	if _, err := os.Stat(path); err != nil && !(change.AddApp != nil && change.New) {
+		return "", err
+	}
 	_, err = Edit(path, fold, func(text string) (string, error) {
 		edited, said, err := ChangeText(text, fold, name, change)
 		note = said

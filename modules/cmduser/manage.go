@@ -1,6 +1,7 @@
 package cmduser
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,9 @@ func (p *place) table() (*passwd.Table, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", p.file)
+	}
 	table, err := passwd.Parse(f, p.fold())
 	if err != nil {
 		return nil, fmt.Errorf("%s, %w", p.file, err)
@@ -110,6 +114,7 @@ func manageCommands() []*cobra.Command {
 
 func listCommand() *cobra.Command {
 	p := new(place)
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "Lists users",
 		Long: `Lists the users of the running server's backends that keep their users themselves, file and
@@ -122,12 +127,13 @@ sql; or of a users file.`,
 				if err != nil {
 					return err
 				}
-				return list(cmd.OutOrStdout(), fileUsers(table))
+				return list(cmd.OutOrStdout(), fileUsers(table), asJSON)
 			}
-			return p.list(cmd.OutOrStdout())
+			return p.list(cmd.OutOrStdout(), asJSON)
 		},
 	}
 	p.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
 	return cmd
 }
 
@@ -141,7 +147,7 @@ func fileUsers(table *passwd.Table) []adminapi.UserPage {
 }
 
 // list asks page by page.
-func (p *place) list(w io.Writer) error {
+func (p *place) list(w io.Writer, asJSON bool) error {
 	var first []adminapi.UserPage
 	if err := p.admin.Get("/msa/users"+p.query(nil), &first); err != nil {
 		return err
@@ -160,10 +166,13 @@ func (p *place) list(w io.Writer) error {
 			page.Users, page.Error, next = append(page.Users, more[0].Users...), more[0].Error, more[0].Next
 		}
 	}
-	return list(w, first)
+	return list(w, first, asJSON)
 }
 
-func list(w io.Writer, pages []adminapi.UserPage) error {
+func list(w io.Writer, pages []adminapi.UserPage, asJSON bool) error {
+	if asJSON {
+		return listJSON(w, pages)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "USER\tSTATE\tPASSWORD\tAPP PASSWORDS\tBACKEND")
 	var failed error
@@ -175,12 +184,32 @@ func list(w io.Writer, pages []adminapi.UserPage) error {
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", terminal.Line(u.Name), state(u), dash(strings.Join(u.Schemes, " ")), dash(strings.Join(labels, " ")), dash(strings.TrimPrefix(page.Server+"/"+page.Backend, "/")))
 		}
-		if page.Error != "" {
-			failed = errors.Join(failed, fmt.Errorf("%s/%s: %s", terminal.Line(page.Server), terminal.Line(page.Backend), terminal.Line(page.Error)))
-		}
+		failed = errors.Join(failed, failure(page))
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	return failed
+}
+
+// failure is why a backend's users are not known, or not all of them.
+func failure(page adminapi.UserPage) error {
+	if page.Error == "" {
+		return nil
+	}
+	return fmt.Errorf("%s/%s: %s", terminal.Line(page.Server), terminal.Line(page.Backend), terminal.Line(page.Error))
+}
+
+// listJSON has a line for each user, as show has it.
+func listJSON(w io.Writer, pages []adminapi.UserPage) (failed error) {
+	lines := json.NewEncoder(terminal.Writer(w))
+	for _, page := range pages {
+		for _, u := range page.Users {
+			if err := lines.Encode(adminapi.User{Server: page.Server, Backend: page.Backend, Summary: u}); err != nil {
+				return err
+			}
+		}
+		failed = errors.Join(failed, failure(page))
 	}
 	return failed
 }
@@ -204,6 +233,7 @@ func dash(s string) string {
 
 func showCommand() *cobra.Command {
 	p := new(place)
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "show <name>", Short: "Shows a user, without secrets",
 		Long: `Shows what is stored of a user, without secrets: schemes, addresses, networks, attributes, and
@@ -228,11 +258,15 @@ application passwords with when a message was last accepted with each, as far as
 				}
 				u.Summary = found.Summary()
 			}
+			if asJSON {
+				return json.NewEncoder(terminal.Writer(cmd.OutOrStdout())).Encode(u)
+			}
 			show(cmd.OutOrStdout(), &u)
 			return nil
 		},
 	}
 	p.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
@@ -312,6 +346,9 @@ caddy msa user says so.`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if args[1] == "" {
+				return errors.New("the new name is required")
+			}
 			answer, err := p.change("rename", &adminapi.UserRequest{User: args[0], To: args[1]}, passwd.Change{Rename: args[1]})
 			if err != nil {
 				return err
@@ -334,6 +371,7 @@ those that a user has.`}
 func addAppCommand() *cobra.Command {
 	p, q := new(place), new(adminapi.UserRequest)
 	var realm string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "add <name> <label>", Short: "Makes an application password and shows it, once",
 		Example: "  caddy msa user app-password add alice@example.org phone --expires 2027-12-31\n" +
@@ -351,8 +389,12 @@ func addAppCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return json.NewEncoder(terminal.Writer(cmd.OutOrStdout())).Encode(answer)
+			}
+			name := terminal.Line(answer.User)
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s, which is not shown again; log in as %s, or with SCRAM as %s:\n",
-				terminal.Line(q.Label), terminal.Line(answer.User), terminal.Line(answer.User), terminal.Line(answer.User+"+"+q.Label))
+				terminal.Line(q.Label), name, name, name+"+"+terminal.Line(q.Label))
 			fmt.Fprintln(cmd.OutOrStdout(), answer.Secret)
 			return nil
 		},
@@ -363,6 +405,7 @@ func addAppCommand() *cobra.Command {
 	f.StringSliceVar(&q.AllowNets, "nets", nil, "networks that it may be used from (default: any)")
 	f.StringSliceVar(&q.Schemes, "scheme", nil, "how it is stored: SCRAM-SHA-256 (the default), DIGEST-MD5, SHA512-CRYPT, ARGON2ID")
 	f.StringVar(&realm, "realm", "", "realm for DIGEST-MD5")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
 	f.BoolVar(&q.New, "new", false, "make the user where there is none, without asking another backend who it is (app_passwords)")
 	return cmd
 }

@@ -60,9 +60,43 @@ func TestManageFile(t *testing.T) {
 	do("is the same as", "rename", "robert", "alice@example.org")
 	do("robert was deleted", "delete", "robert")
 	do("no such user", "delete", "robert")
+	do("the new name is required", "rename", "alice@example.org", "")
+	do("is in the past", "app-password", "add", "alice@example.org", "phone", "--expires", "2020-01-01")
+	for _, label := range []string{"", "a b", "a;b", "a/b", "x{y", "ünï", "a\nb", strings.Repeat("a", 64)} {
+		do("a label has 1 to 63", "app-password", "add", "alice@example.org", label)
+	}
+	for _, nets := range []string{"192.0.2.0/24;x", "192.0.2.0/24 nologin", "fe80::1%eth0", "2001:db8::/129"} {
+		do("is not a network", "app-password", "add", "alice@example.org", "phone", "--nets", nets)
+	}
+	do(`"label":"six","secret":"`, "app-password", "add", "alice@example.org", "six", "--nets", "2001:db8::/32,::1", "--json")
+	do(`"allow_nets":["2001:db8::/32","::1/128"]`, "show", "alice@example.org", "--json")
+	do(`{"server":"","backend":"","name":"alice@example.org"`, "list", "--json")
+	do("six of alice@example.org is revoked", "app-password", "revoke", "alice@example.org", "six")
 	do("no such user", "show", "robert")
 	if text, _ := os.ReadFile(path); string(text) != strings.SplitAfterN(before, "\n", 3)[0]+strings.SplitAfterN(before, "\n", 3)[1] {
 		t.Errorf("%q", text)
+	}
+}
+
+// A file that is missing or is none is told of, and not made, unless a user is.
+func TestManageNoFile(t *testing.T) {
+	dir := t.TempDir()
+	for path, want := range map[string]string{filepath.Join(dir, "nowhere"): "no such file", dir: "is not a regular file"} {
+		for _, args := range [][]string{{"list"}, {"show", "alice"}, {"disable", "alice"}, {"delete", "alice"}, {"rename", "alice", "bob"}, {"app-password", "add", "alice", "phone"}, {"app-password", "revoke", "alice", "phone"}} {
+			if out, err := run(t, "", append(args, "--file", path)...); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v of %s: %v\n%s", args, path, err, out)
+			}
+		}
+	}
+	if all, _ := filepath.Glob(filepath.Join(dir, "*")); len(all) != 0 {
+		t.Error(all)
+	}
+	path := filepath.Join(dir, "app-passwords")
+	if out, err := run(t, "", "app-password", "add", "alice", "phone", "--new", "--file", path); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info, err)
 	}
 }
 

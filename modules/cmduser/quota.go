@@ -1,6 +1,7 @@
 package cmduser
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 func quotaCommand() *cobra.Command {
 	var a adminclient.Admin
 	var server, ip string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "quota <user>",
 		Short: "Says how much a user may still submit",
@@ -45,12 +47,16 @@ node has counted. Policies that are for other users are left out.`,
 			if err := a.Get(path, &answer); err != nil {
 				return err
 			}
+			if asJSON {
+				return json.NewEncoder(terminal.Writer(cmd.OutOrStdout())).Encode(answer)
+			}
 			return showQuota(cmd.OutOrStdout(), answer, time.Now())
 		},
 	}
 	a.Flags(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&server, "server", "", "server, by its name in the configuration (default: all)")
-	cmd.Flags().StringVar(&ip, "ip", "", "address that the client comes from, for limits by network")
+	cmd.Flags().StringVar(&ip, "ip", "", "address that the client comes from, for limits by network and users who may come from some alone")
 	return cmd
 }
 
@@ -86,8 +92,8 @@ func showQuota(w io.Writer, all []adminapi.UserQuota, now time.Time) error {
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", terminal.Line(u.Server), terminal.Line(l.Policy), terminal.Line(l.What), terminal.Line(l.Per), allowed, left, back, terminal.Line(strings.Join(of, " ")))
 		}
-		if u.Backend == "" {
-			problems = append(problems, terminal.Line(u.Server)+": no backend can look users up; these are the amounts of a user without attributes")
+		if u.Note != "" {
+			problems = append(problems, terminal.Line(u.Server+": "+u.Note))
 		}
 	}
 	if limits == 0 {

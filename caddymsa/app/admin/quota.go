@@ -54,14 +54,14 @@ func (p *Part) quotas(ctx context.Context, name, server string, ip netip.Addr) (
 		if server != "" && srv.Name != server {
 			continue
 		}
-		id, backend, err := srv.lookUp(ctx, name)
+		id, backend, note, err := srv.lookUp(ctx, name, ip)
 		if errors.Is(err, caddymsa.ErrUnknownUser) {
 			continue
 		}
 		if err != nil {
 			return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
-		all = append(all, adminapi.UserQuota{Server: srv.Name, User: id.User, Backend: backend, Limits: srv.Quotas(ctx, id, ip)})
+		all = append(all, adminapi.UserQuota{Server: srv.Name, User: id.User, Backend: backend, Limits: srv.Quotas(ctx, id, ip), Note: note})
 	}
 	if len(all) == 0 {
 		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no backend knows a user %q, or the user is disabled", name)}
@@ -69,29 +69,34 @@ func (p *Part) quotas(ctx context.Context, name, server string, ip netip.Addr) (
 	return all, nil
 }
 
-// lookUp asks the backends who a user is. Where none of them can look users up, it is one of that name without attributes.
-func (srv *Server) lookUp(ctx context.Context, name string) (id caddymsa.Identity, backend string, err error) {
-	able := false
+// lookUp asks the backends who a user is. Where one of them can look nobody up, who is not known may be its user, and is one without
+// attributes. note says so.
+func (srv *Server) lookUp(ctx context.Context, name string, ip netip.Addr) (id caddymsa.Identity, backend, note string, err error) {
+	from := ip
+	if !from.IsValid() {
+		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	var blind []string
 	for _, b := range srv.Backends {
 		l, ok := caddymsa.As[caddymsa.Lookuper](b.Module, caddymsa.CapLookup)
 		if !ok {
+			blind = append(blind, b.ID)
 			continue
 		}
-		able = true
 		asked, cancel := context.WithTimeout(ctx, srv.Timeout)
-		id, err := l.Lookup(asked, caddymsa.Peer{IP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Server: srv.Hostname, Session: "quota"}, name)
+		id, err := l.Lookup(asked, caddymsa.Peer{IP: from, Server: srv.Hostname, Session: "quota"}, name)
 		cancel()
 		switch {
 		case err == nil:
-			return id, b.ID, nil
+			return id, b.ID, "", nil
 		case !errors.Is(err, caddymsa.ErrCredentials):
-			return id, "", fmt.Errorf("backend %s: %w", b.ID, err)
-		case errors.Is(err, caddymsa.ErrNotFromThere): // who may not come from here has a quota all the same, of no attributes that are known
-			return caddymsa.Identity{User: name}, b.ID, nil
+			return id, "", "", fmt.Errorf("backend %s: %w", b.ID, err)
+		case errors.Is(err, caddymsa.ErrNotFromThere):
+			return caddymsa.Identity{User: name}, b.ID, fmt.Sprintf("the user may not log in from %s, so that these are the amounts of a user without attributes; ask again with an address (--ip) from which the user may", from), nil
 		}
 	}
-	if able {
-		return id, "", caddymsa.ErrUnknownUser
+	if len(blind) > 0 {
+		return caddymsa.Identity{User: name}, "", fmt.Sprintf("%s cannot look users up; if it is one of those, these are the amounts of a user without attributes", strings.Join(blind, ", ")), nil
 	}
-	return caddymsa.Identity{User: name}, "", nil
+	return id, "", "", caddymsa.ErrUnknownUser
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"io"
 	"mime"
+	"net/mail"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,7 +93,7 @@ func (b *built) addresses(name string, list mailboxes) error {
 // document.
 func reserved(name string) bool {
 	name = strings.ToLower(name)
-	return slices.Contains([]string{"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "date", "mime-version", "return-path", "received",
+	return slices.Contains([]string{"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version", "return-path", "received",
 		"delivered-to", "dkim-signature", "domainkey-signature", "authentication-results", "received-spf", "x-original-to", "envelope-to"}, name) ||
 		slices.ContainsFunc([]string{"content-", "resent-", "arc-"}, func(p string) bool { return strings.HasPrefix(name, p) })
 }
@@ -137,15 +138,19 @@ func (h *headerValue) check() (string, error) {
 		return "", err
 	case value == "":
 		return "", unprocessable("headers: %s is empty", h.name)
+	case strings.EqualFold(h.name, "Date"):
+		if _, err := mail.ParseDate(value); err != nil {
+			return "", unprocessable("headers: Date is not one, such as Mon, 2 Jan 2006 15:04:05 +0100")
+		}
 	case once(h.name) && !areIDs(value, strings.EqualFold(h.name, "Message-ID")):
 		return "", unprocessable("headers: %s is not made of <id@domain.example>", h.name)
 	}
 	return value, nil
 }
 
-// once tells whether a field holds ids of messages, and there may be one only (RFC 5322 section 3.6).
+// once tells whether there may be only one field of the name (RFC 5322 section 3.6): Date, and those with ids of messages.
 func once(name string) bool {
-	return slices.ContainsFunc([]string{"Message-ID", "In-Reply-To", "References"}, func(n string) bool { return strings.EqualFold(n, name) })
+	return slices.ContainsFunc([]string{"Date", "Message-ID", "In-Reply-To", "References"}, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 func (b *built) has(name string) bool {
@@ -172,7 +177,9 @@ func isID(s string) bool {
 
 // complete adds what a client does.
 func (b *built) complete(from *mailbox) {
-	b.add("Date", time.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	if !b.has("Date") {
+		b.add("Date", time.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	}
 	if !b.has("Message-ID") {
 		b.add("Message-ID", "<"+rand.Text()+"@"+from.ASCIIDomain()+">")
 	}

@@ -149,6 +149,54 @@ func TestPlainDocuments(t *testing.T) {
 	}
 }
 
+// However long a subject is, the header's lines are not, and it is read as it was written.
+func TestSubjects(t *testing.T) {
+	f, h := serve(t)
+	for name, subject := range map[string]string{
+		"words":              strings.TrimSpace(strings.Repeat("folded ", 10_000/7)),
+		"beyond ASCII":       strings.Repeat("ü", 10_000),
+		"beyond the plane":   strings.Repeat("\U0001f600", 10_000),
+		"a word without end": strings.Repeat("x", 10_000),
+		"an encoded word":    "=?utf-8?q?x?= =?x",
+		"one":                "x",
+		"a colon":            "Re: x: y",
+	} {
+		if w := ask(t, h, "POST", "/send/", `{"from":"a@example.org","to":"b@example.net","text":"x","subject":"`+subject+`"}`, asJSON); w.Code != 202 {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			continue
+		}
+		r, err := gomail.CreateReader(strings.NewReader(f.last(t).body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Header.Subject(); got != subject || err != nil {
+			t.Errorf("%s: %.200q, %v", name, got, err)
+		}
+		for line := range strings.SplitSeq(f.last(t).body, "\r\n") {
+			if len(line) > 78 { // RFC 5322 section 2.1.1
+				t.Errorf("%s: a line of %d octets", name, len(line))
+			}
+		}
+	}
+}
+
+// A date and ids that a client gives are its message's.
+func TestGivenFields(t *testing.T) {
+	f, h := serve(t)
+	if w := ask(t, h, "POST", "/send/", `{"from":"a@example.org","to":"b@example.net","text":"x","headers":{"date":"Mon, 2 Jan 2006 15:04:05 +0100","Message-Id":"<1@example.org>","References":"<2@example.org> <3@example.org>"}}`, asJSON); w.Code != 202 {
+		t.Fatal(w.Code, w.Body)
+	}
+	head, err := message.ReadHeader(strings.NewReader(f.last(t).body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"Date": "Mon, 2 Jan 2006 15:04:05 +0100", "Message-ID": "<1@example.org>", "References": "<2@example.org> <3@example.org>"} {
+		if got := head.Values(name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // Nothing that a client writes becomes a field of its own, or somebody else's.
 func TestHostileDocuments(t *testing.T) {
 	f, h := serve(t)
@@ -230,6 +278,8 @@ func TestHostileDocuments(t *testing.T) {
 		"not base64":              {with(`"attachments":[{"content":"*"}]`), 400},
 		"half base64":             {with(`"attachments":[{"content":"eA"}]`), 400},
 		"base64 and more":         {with(`"attachments":[{"content":"eA==eA=="}]`), 400},
+		"not a date":              {with(`"headers":{"Date":"yesterday"}`), 422},
+		"two dates":               {with(`"headers":{"date":["Mon, 2 Jan 2006 15:04:05 +0100","Mon, 2 Jan 2006 15:04:05 +0100"]}`), 422},
 		"no content":              {with(`"attachments":[{"filename":"x"}]`), 422},
 		"a path":                  {with(`"attachments":[{"content":"","filename":"../x"}]`), 422},
 		"line end in a filename":  {with(`"attachments":[{"content":"","filename":"x\r\nBcc: y"}]`), 422},

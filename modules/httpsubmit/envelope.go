@@ -23,6 +23,8 @@ func query(raw string) (e *smtpd.Envelope, values url.Values, err error) {
 			return nil, nil, bad("The query has an unknown parameter; known are %s", strings.Join(parameters, ", "))
 		case len(all) > 1 && name != "to":
 			return nil, nil, bad("Parameter %s is specified twice", name)
+		case all[0] == "" && name != "from" && name != "to": // nor an empty one, which SMTP does not have
+			return nil, nil, bad("Parameter %s is empty", name)
 		}
 	}
 	e = &smtpd.Envelope{Sender: values.Get("from"), Recipients: values["to"], Body: values.Get("body"), Return: values.Get("ret"),

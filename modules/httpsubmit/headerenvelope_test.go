@@ -25,6 +25,13 @@ func TestEnvelopeHeader(t *testing.T) {
 		"all": {message: "Subject: x\r\nFROM: Alice <alice@example.org>\r\nBcc: c@example.net,\r\n\t\"D\" <d@example.net>\r\nto : bob@example.net\r\nCC: B <bob@example.net>, e@example.net\r\n\r\nBcc: stays\r\n",
 			status: 202, from: "alice@example.org", to: "bob@example.net e@example.net c@example.net d@example.net",
 			stored: "Subject: x\r\nFROM: Alice <alice@example.org>\r\nto : bob@example.net\r\nCC: B <bob@example.net>, e@example.net\r\n\r\nBcc: stays\r\n"},
+		"groups": {message: "From: a@example.org\r\nTo: Friends: b@example.net, \"C, D\" <c@example.net>;, d@example.net\r\nTo: Others:e@example.net;\r\nCc: nobody:;\r\nBcc: g:f@example.net;\r\n\r\n", status: 202, from: "a@example.org",
+			to:     "b@example.net c@example.net d@example.net e@example.net f@example.net",
+			stored: "From: a@example.org\r\nTo: Friends: b@example.net, \"C, D\" <c@example.net>;, d@example.net\r\nTo: Others:e@example.net;\r\nCc: nobody:;\r\n\r\n"},
+		"Bcc folded at once":     {message: "From: a@example.org\r\nBcc:\r\n b@example.net,\r\n\tc@example.net\r\nTo: d@example.net\r\n\r\n", status: 202, from: "a@example.org", to: "d@example.net b@example.net c@example.net", stored: "From: a@example.org\r\nTo: d@example.net\r\n\r\n"},
+		"an empty Bcc":           {message: "From: a@example.org\r\nBcc: \r\nTo: d@example.net\r\n\r\n", status: 202, from: "a@example.org", to: "d@example.net", stored: "From: a@example.org\r\nTo: d@example.net\r\n\r\n"},
+		"resent by":              {message: "From: a@example.org\r\nTo: c@example.net\r\nResent-From: d@example.net\r\n\r\n", status: 202, from: "a@example.org", to: "c@example.net"},
+		"resent, unseen":         {message: "From: a@example.org\r\nTo: c@example.net\r\nResent-Bcc: d@example.net\r\n\r\n", status: 422},
 		"no Bcc":                 {message: letter, status: 202, from: "alice@example.org", to: "bob@example.net"},
 		"header only":            {message: "From: a@example.org\r\nBcc: b@example.net\r\nTo: c@example.net\r\n", status: 202, from: "a@example.org", to: "c@example.net b@example.net", stored: "From: a@example.org\r\nTo: c@example.net\r\n"},
 		"Bcc at the end":         {message: "From: a@example.org\r\nTo: c@example.net\r\nBcc: b@example.net", status: 202, from: "a@example.org", to: "c@example.net b@example.net", stored: "From: a@example.org\r\nTo: c@example.net\r\n"},
@@ -75,7 +82,7 @@ func FuzzEnvelopeHeader(f *testing.F) {
 	f.Add([]byte("From: a@example.org\r\nBcc: b@example.net\r\n\t, c@example.net\r\nx\r\nTo: d@example.net\r\n\r\nBcc: body\r\n"))
 	f.Add([]byte(" Bcc: x@example.net\nbcc :y@example.net\n\nTo: z"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := readHeader(&bodyReader{r: requestOf(t, strings.NewReader(string(b))), control: noControl(), sum: sha256.New(), now: time.Now})
+		h, err := readHeader(&bodyReader{r: requestOf(t, strings.NewReader(string(b))), header: make(http.Header), control: noControl(), sum: sha256.New(), now: time.Now})
 		if err != nil {
 			return
 		}

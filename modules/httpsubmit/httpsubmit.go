@@ -70,6 +70,10 @@ func (h *Submit) Provision(ctx caddy.Context) error {
 // queue id.
 func (h *Submit) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	w.Header().Set("Cache-Control", "no-store")
+	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" { // until the body is asked for
+		// Go would wait for a body that the client does not send before it sends the refusal.
+		w.Header().Set("Connection", "close")
+	}
 	if err := h.serve(w, r); err != nil {
 		h.answer(w, err)
 	}
@@ -84,7 +88,7 @@ func (h *Submit) serve(w http.ResponseWriter, r *http.Request) error {
 	case id == "" && r.Method != http.MethodPost:
 		return notAllowed(w, http.MethodPost)
 	case id != "" && r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodDelete:
-		return notAllowed(w, http.MethodGet, http.MethodDelete)
+		return notAllowed(w, http.MethodGet, http.MethodHead, http.MethodDelete)
 	}
 	if err := secure(r); err != nil {
 		return err

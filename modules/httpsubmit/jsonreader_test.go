@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -138,7 +139,7 @@ func TestCutCharacters(t *testing.T) {
 func TestTrickle(t *testing.T) {
 	f, _ := serve(t)
 	now := time.Unix(0, 0)
-	body := &bodyReader{r: requestOf(t, iotest.OneByteReader(&endlessly{})), control: noControl(), sum: sha256.New(), bounds: f.Bounds(), start: now,
+	body := &bodyReader{r: requestOf(t, iotest.OneByteReader(&endlessly{})), header: make(http.Header), control: noControl(), sum: sha256.New(), bounds: f.Bounds(), start: now,
 		now: func() time.Time { now = now.Add(50 * time.Millisecond); return now }} // twice an octet
 	n, err := io.Copy(io.Discard, body)
 	if !errors.Is(err, errLost) || n < 500 || n > 700 { // a minute is grace

@@ -92,8 +92,9 @@ func (m *mailbox) String() string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(m.name) + `" <` + m.Exact + ">"
 }
 
-// wordOctets fit into an encoded word of 75 characters (RFC 2047 section 2).
-const wordOctets = 45
+// wordOctets make an encoded word of 60 characters (RFC 2047 section 2): so that one fits into a line behind the name
+// of a field, too.
+const wordOctets = 36
 
 // encodeWords encodes what is not ASCII, and what only looks like an encoded word, which the library leaves as it is.
 func encodeWords(s string) string {

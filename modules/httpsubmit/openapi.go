@@ -13,7 +13,7 @@ var description []byte
 // describe needs no login.
 func describe(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return notAllowed(w, http.MethodGet)
+		return notAllowed(w, http.MethodGet, http.MethodHead)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "public, max-age=3600")

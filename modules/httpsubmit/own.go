@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 
@@ -12,13 +13,27 @@ import (
 
 var errTooLate = fault(http.StatusConflict, 550, smtp.EnhancedCode{5, 7, 1}, "Nothing of the message is left to take back")
 
+// maxID is more than any queue id has.
+const maxID = 64
+
+// isQueueID tells whether there may be a message with that id: spools need not bear anything else.
+func isQueueID(id string) bool {
+	return len(id) <= maxID && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
 // show tells what became of a message of the client's own.
 func show(ctx context.Context, own running.Own, w http.ResponseWriter, id string) error {
+	if !isQueueID(id) {
+		return errNotFound
+	}
 	return tell(w)(own.Message(ctx, id))
 }
 
 // takeBack has one not be delivered any more.
 func takeBack(ctx context.Context, own running.Own, w http.ResponseWriter, id string) error {
+	if !isQueueID(id) {
+		return errNotFound
+	}
 	return tell(w)(own.TakeBack(ctx, id))
 }
 

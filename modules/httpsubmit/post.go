@@ -48,7 +48,7 @@ type receipt struct {
 
 // post takes a message.
 func (h *Submit) post(ctx context.Context, s running.Submitter, w http.ResponseWriter, r *http.Request) error {
-	body := &bodyReader{r: r, control: http.NewResponseController(w), sum: sha256.New(), bounds: s.Bounds(), now: time.Now}
+	body := &bodyReader{r: r, header: w.Header(), control: http.NewResponseController(w), sum: sha256.New(), bounds: s.Bounds(), now: time.Now}
 	body.start = body.now()
 	reply, err := h.submit(inTrace(ctx, r), s, body)
 	if err != nil {
@@ -95,10 +95,10 @@ func (h *Submit) submit(ctx context.Context, s running.Submitter, body *bodyRead
 	if err != nil {
 		return smtpd.Reply{}, err
 	}
-	if enc := body.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return smtpd.Reply{}, fault(http.StatusUnsupportedMediaType, 554, smtp.EnhancedCode{5, 6, 0}, "Content-Encoding is not supported: send the message as it is")
+	kind, err := contentType(body.r.Header)
+	if err != nil {
+		return smtpd.Reply{}, err
 	}
-	kind, _, _ := mime.ParseMediaType(body.r.Header.Get("Content-Type"))
 	switch kind {
 	case "message/rfc822", "message/global":
 		e.UTF8 = e.UTF8 || kind == "message/global" // RFC 6532 section 3.7
@@ -111,7 +111,28 @@ func (h *Submit) submit(ctx context.Context, s running.Submitter, body *bodyRead
 		}
 		return h.document(ctx, s, e, body, once)
 	}
-	return smtpd.Reply{}, fault(http.StatusUnsupportedMediaType, 554, smtp.EnhancedCode{5, 6, 0}, "Content-Type is message/rfc822 or application/json")
+	return smtpd.Reply{}, unsupported("Content-Type is message/rfc822 or application/json")
+}
+
+// contentType is the media type of what comes, as it is and in no other coding.
+func contentType(header http.Header) (string, error) {
+	for _, coding := range header.Values("Content-Encoding") {
+		if !strings.EqualFold(strings.TrimSpace(coding), "identity") {
+			return "", unsupported("Content-Encoding is not supported: send the message as it is")
+		}
+	}
+	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
+	switch charset := params["charset"]; {
+	case len(header.Values("Content-Type")) > 1 || err != nil && kind != "":
+		return "", unsupported("Content-Type cannot be read")
+	case kind == "application/json" && charset != "" && !strings.EqualFold(charset, "utf-8"):
+		return "", unsupported("JSON is in UTF-8") // RFC 8259 section 8.1
+	}
+	return kind, nil
+}
+
+func unsupported(text string) error {
+	return fault(http.StatusUnsupportedMediaType, 554, smtp.EnhancedCode{5, 6, 0}, "%s", text)
 }
 
 // whole takes a message as it is.
@@ -168,6 +189,7 @@ func send(ctx context.Context, s running.Submitter, e *smtpd.Envelope, once *run
 // to be as fast as by SMTP.
 type bodyReader struct {
 	r       *http.Request
+	header  http.Header // of the answer
 	control *http.ResponseController
 	bounds  smtpd.Bounds
 	now     func() time.Time
@@ -181,7 +203,10 @@ type bodyReader struct {
 
 // Read implements io.Reader.
 func (b *bodyReader) Read(p []byte) (int, error) {
-	b.begun = true
+	if !b.begun {
+		b.begun = true
+		b.header.Del("Connection")
+	}
 	_ = b.control.SetReadDeadline(b.now().Add(b.bounds.Patience)) // some servers have none
 	n, err := b.r.Body.Read(p)
 	b.sum.Write(p[:n])

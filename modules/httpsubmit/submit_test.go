@@ -1,10 +1,13 @@
 package httpsubmit
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -105,6 +108,23 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+// The words of a media type are without case, and may have parameters.
+func TestContentTypes(t *testing.T) {
+	for kind, body := range map[string]string{
+		"Message/RFC822": letter, "message/rfc822; charset=us-ascii": letter, "message/global;x=y": letter,
+		`APPLICATION/Json;charset="UTF-8"`: `{"from":"alice@example.org","to":"bob@example.net","text":"x"}`,
+	} {
+		_, h := serve(t)
+		target := "/send/" + envelope
+		if body != letter {
+			target = "/send/"
+		}
+		if w := ask(t, h, "POST", target, body, map[string]string{"Content-Type": kind, "Content-Encoding": "Identity"}); w.Code != 202 {
+			t.Errorf("%s: %d %s", kind, w.Code, w.Body)
+		}
+	}
+}
+
 // Every refusal has its status, and the words of SMTP.
 func TestRefusals(t *testing.T) {
 	policy := func(code int, enhanced smtp.EnhancedCode) error {
@@ -137,6 +157,11 @@ func TestRefusals(t *testing.T) {
 		"too large":                    {body: letter + strings.Repeat("x", 2000), status: 413, enhanced: "5.3.4"},
 		"content":                      {headers: map[string]string{"Content-Type": "text/plain"}, status: 415, enhanced: "5.6.0"},
 		"compressed":                   {headers: map[string]string{"Content-Encoding": "gzip"}, status: 415, enhanced: "5.6.0"},
+		"compressed twice":             {headers: map[string]string{"Content-Encoding": "identity, gzip"}, status: 415, enhanced: "5.6.0"},
+		"another charset":              {headers: map[string]string{"Content-Type": "application/json; charset=iso-8859-1"}, status: 415, enhanced: "5.6.0"},
+		"a broken parameter":           {headers: map[string]string{"Content-Type": "message/rfc822; charset"}, status: 415, enhanced: "5.6.0"},
+		"no content type":              {headers: map[string]string{"Content-Type": ""}, status: 415, enhanced: "5.6.0"},
+		"an empty parameter":           {target: "/send/" + envelope + "&notify=", status: 400, enhanced: "5.5.4"},
 		"key":                          {headers: map[string]string{"Idempotency-Key": "a\x01"}, status: 400, enhanced: "5.5.4"},
 		"key under way":                {headers: map[string]string{"Idempotency-Key": "busy"}, status: 409, enhanced: "4.3.0", retry: true},
 		"policy":                       {refuse: at("MAIL", policy(550, smtp.EnhancedCode{5, 7, 1})), status: 403, enhanced: "5.7.1"},
@@ -331,7 +356,8 @@ func TestOwn(t *testing.T) {
 		status         int
 	}{
 		{"GET", "/send/Q1", 200}, {"HEAD", "/send/Q1", 200}, {"GET", "/send/Q3", 404}, {"DELETE", "/send/Q1", 200}, {"DELETE", "/send/Q2", 409}, {"DELETE", "/send/Q3", 404},
-		{"POST", "/send/Q1", 405}, {"GET", "/send/", 405}, {"DELETE", "/send/", 405}, {"PUT", "/send/Q1", 405}, {"POST", "/send/openapi.json", 405},
+		{"POST", "/send/Q1", 405}, {"GET", "/send/", 405}, {"DELETE", "/send/", 405}, {"PUT", "/send/Q1", 405}, {"OPTIONS", "/send/", 405}, {"OPTIONS", "/send/Q1", 405}, {"HEAD", "/send/", 405},
+		{"GET", "/send/Q1%00", 404}, {"GET", "/send/%FF", 404}, {"DELETE", "/send/..%2fQ1", 200}, {"DELETE", "/send/Q1'", 404}, {"GET", "/send/" + strings.Repeat("Q", 100), 404}, {"POST", "/send/openapi.json", 405},
 	} {
 		if tt.method == "HEAD" {
 			continue // the recorder has a body where a server sends none
@@ -450,5 +476,52 @@ func TestTraceparent(t *testing.T) {
 		if f.span.TraceID().String() != tt.want || f.span.IsValid() && f.span.IsRemote() == tt.server {
 			t.Errorf("%s: %+v", name, f.span)
 		}
+	}
+}
+
+// Who waits to be asked for the body hears of a refusal at once, and is asked for what is wanted.
+func TestExpect(t *testing.T) {
+	f, h := serve(t)
+	f.settings.MessageSize = 1000
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = struct{ io.ReadCloser }{r.Body} // as Caddy wraps it
+		if err := h.ServeHTTP(w, r, nil); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer site.Close()
+	for name, tt := range map[string]struct {
+		headers string
+		length  int
+		want    string
+	}{
+		"clear":     {"X-Forwarded-For: 192.0.2.1\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n", 100, "HTTP/1.1 403 Forbidden\r\n"},
+		"stranger":  {"", 100, "HTTP/1.1 401 Unauthorized\r\n"},
+		"too large": {"Authorization: Basic YWxpY2U6c2VjcmV0\r\n", 5000, "HTTP/1.1 413 Request Entity Too Large\r\n"},
+		"wanted":    {"Authorization: Basic YWxpY2U6c2VjcmV0\r\n", len(letter), "HTTP/1.1 100 Continue\r\n"},
+	} {
+		conn, err := net.Dial("tcp", site.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "POST /send/%s HTTP/1.1\r\nHost: x\r\n%sContent-Type: message/rfc822\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", envelope, tt.headers, tt.length); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(conn)
+		line, err := r.ReadString('\n')
+		if line != tt.want {
+			t.Errorf("%s: %q, %v", name, line, err)
+		}
+		if name == "wanted" {
+			if _, err := io.WriteString(conn, letter); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = r.ReadString('\n')
+			response, err := http.ReadResponse(r, nil)
+			if err != nil || response.StatusCode != 202 || response.Close {
+				t.Error(response, err)
+			}
+		}
+		_ = conn.Close()
 	}
 }

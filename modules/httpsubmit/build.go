@@ -304,8 +304,8 @@ func mediaType(where, kind string) (string, error) {
 		return "", unprocessable("%s: charset must be utf-8; leave it out, or send the message as message/rfc822", where)
 	}
 	delete(params, "name") // the file's is said once
-	if kind = mime.FormatMediaType(media, params); kind == "" {
-		return "", unprocessable("%s is not a media type, such as application/pdf", where)
+	if kind = mime.FormatMediaType(media, params); kind == "" || len(kind) > maxWord {
+		return "", unprocessable("%s is not a media type, such as application/pdf, or too long", where)
 	}
 	return kind, nil
 }

@@ -286,6 +286,8 @@ func TestHostileDocuments(t *testing.T) {
 		"line end in a type":      {with(`"attachments":[{"content":"","type":"a/b;\r\nBcc: y"}]`), 422},
 		"a multipart":             {with(`"attachments":[{"content":"","type":"multipart/mixed; boundary=x"}]`), 422},
 		"a message":               {with(`"attachments":[{"content":"","type":"message/rfc822"}]`), 422},
+		"a long type":             {with(`"attachments":[{"content":"","type":"a/b; c=` + long + `"}]`), 422},
+		"a long filename":         {with(`"attachments":[{"content":"","filename":"` + strings.Repeat("ü", 200) + `"}]`), 422},
 		"no type":                 {with(`"attachments":[{"content":"","type":"pdf"}]`), 422},
 		"a charset":               {with(`"attachments":[{"content":"","type":"text/plain; charset=koi8-r"}]`), 422},
 		"a content id":            {with(`"attachments":[{"content":"","content_id":"a>\r\nBcc: x"}]`), 422},

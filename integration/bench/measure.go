@@ -29,7 +29,7 @@ type sample struct {
 func (b *bench) measure(t *target, o load.Options) (sample, error) {
 	o.Addr, o.User, o.Password = t.addr, user, password
 	if t.web != "" {
-		o.Addr, o.HTTP = t.web, true
+		o.Addr, o.HTTP, o.JSON = t.web, true, t.json
 	}
 	relayed, cpu := b.sink.Messages(), t.cpu()
 	r, err := load.Run(b.ctx, o)

@@ -108,6 +108,7 @@ type target struct {
 	delivers bool
 	dir      string
 	web      string // host:port of a web site that takes the messages; empty: they come by SMTP
+	json     bool   // as JSON
 	admin    string // of ours: host:port of the admin API
 	stop     func()
 	clean    func() // between turns

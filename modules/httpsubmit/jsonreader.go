@@ -25,7 +25,7 @@ type jsonReader struct {
 const (
 	maxMember  = 256 // octets of a member's name
 	maxShort   = 2 * maxValue
-	jsonBuffer = 32 << 10
+	jsonBuffer = 8 << 10
 )
 
 func newJSONReader(r io.Reader, hold func(int) error) *jsonReader {

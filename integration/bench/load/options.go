@@ -24,6 +24,7 @@ type Options struct {
 	Addr string // host:port of the server
 	TLS  string // StartTLS (default), Implicit or Plain
 	HTTP bool   // Addr is a web site's with HTTPS, which takes messages at /send/
+	JSON bool   // they come as JSON there
 
 	User, Password string // for AUTH PLAIN; without User there is no AUTH
 	From, To       string // the envelope; default User, and someone at example.net

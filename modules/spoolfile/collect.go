@@ -77,7 +77,7 @@ func collect(fs vfs.FS, dir string, closed []string, all bool) (*collection, err
 	for i := range c.tables {
 		t := &c.tables[i]
 		t.tableRead, err = readTable(fs, fs.PathJoin(dir, t.name), func(seq uint64, kind byte, key, value []byte) {
-			t.journal = t.journal || ofJournal(key) // no table has both, see journalApart
+			t.journal = t.journal || ofJournal(key) // no table has both, see apart
 			c.note(seq, kind, key, value, i)
 		})
 		if err != nil {

@@ -113,11 +113,24 @@ func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 		},
 	}
 	o.Experimental.ReadSamplingMultiplier = -1 // no compactions because of reads
-	o.Experimental.SpanPolicyFunc = journalApart
+	o.Experimental.SpanPolicyFunc = apart
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	return o
+}
+
+// apart has tables end where a kind of keys does. What is written of new messages has the highest ids: a table of one kind
+// of it overlaps none of what waits, which is not written again then. Nor is what was deleted of messages kept by facts, or
+// damaged with them.
+func apart(key []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	switch {
+	case ofJournal(key):
+		end = []byte{bookPrefix + 1}
+	case len(key) > 0:
+		end = []byte{key[0] + 1}
+	}
+	return policy, end, nil
 }
 
 // fail marks the engine as beyond use.

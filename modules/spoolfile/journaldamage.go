@@ -61,15 +61,6 @@ func (s *Store) roomForFacts() func() bool {
 	}
 }
 
-// journalApart has tables end where the journal's keys do: what is deleted of messages is not kept by facts in the same
-// table, nor does damage of a table concern both.
-func journalApart(key []byte) (policy pebble.SpanPolicy, end []byte, err error) {
-	if ofJournal(key) {
-		end = []byte{bookPrefix + 1}
-	}
-	return policy, end, nil
-}
-
 // checkJournal reads all records, and says how many are damaged.
 func (s *Store) checkJournal(ctx context.Context, found func(id, problem string)) error {
 	type page struct {

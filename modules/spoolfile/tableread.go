@@ -53,7 +53,7 @@ func readTable(fs vfs.FS, name string, f changeFunc) (read tableRead, err error)
 		}
 		return tableRead{lost: []lostKeys{{}}, err: err}, nil
 	}
-	blocks, failed := tableBlocks(b)
+	blocks, end, failed := tableBlocks(b)
 	if failed != nil {
 		read.err = failed
 		read.findBlocks(b, f)
@@ -64,12 +64,12 @@ func readTable(fs vfs.FS, name string, f changeFunc) (read tableRead, err error)
 	for _, h := range blocks {
 		octets, ok := h.octets(b)
 		if ok {
-			first, end, failed := readBlock(octets, f)
+			first, to, failed := readBlock(octets, f)
 			if ok = failed == nil; ok {
 				if losing {
 					read.lost[len(read.lost)-1].before = first
 				}
-				losing, last = false, end
+				losing, last = false, to
 			}
 		}
 		if !ok {
@@ -79,7 +79,7 @@ func readTable(fs vfs.FS, name string, f changeFunc) (read tableRead, err error)
 			}
 			read.err = fmt.Errorf("the block at octet %d is damaged", h.offset)
 			if !losing {
-				read.lost = append(read.lost, lostKeys{after: last})
+				read.lost = append(read.lost, lostKeys{after: last, before: end})
 			}
 			losing = true
 		}
@@ -118,8 +118,8 @@ func (h tableBlock) mended(b []byte) []byte {
 	return block[:h.length]
 }
 
-// tableBlocks reads from a table's index where its blocks are.
-func tableBlocks(b []byte) (blocks []tableBlock, err error) {
+// tableBlocks reads from a table's index where its blocks are, and which kinds of keys are behind all that it has.
+func tableBlocks(b []byte) (blocks []tableBlock, end []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
@@ -127,32 +127,42 @@ func tableBlocks(b []byte) (blocks []tableBlock, err error) {
 	}()
 	mem := vfs.NewMem() // may change what it is given to write, and does in builds with -race
 	if err := writeFile(mem, "table", bytes.Clone(b)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	file, err := mem.Open("table")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	src, err := sstable.NewSimpleReadable(file)
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, nil, errors.Join(err, file.Close())
 	}
 	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest}
 	o.EnsureDefaults()
 	r, err := sstable.NewReader(context.Background(), src, o.MakeReaderOptions())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer r.Close()
 	layout, err := r.Layout()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, h := range layout.Data {
 		blocks = append(blocks, tableBlock{h.Offset, h.Length})
 	}
 	slices.SortFunc(blocks, func(a, b tableBlock) int { return cmp.Compare(a.offset, b.offset) })
-	return blocks, nil
+	return blocks, endOf(r), nil
+}
+
+// endOf is the first kind of keys that is behind all of a table's; nil if none is.
+func endOf(r *sstable.Reader) []byte {
+	for kind := range 0xff {
+		if octets, err := r.EstimateDiskUsage([]byte{byte(kind)}, []byte{0xff}, sstable.NoReadEnv); err == nil && octets == 0 {
+			return []byte{byte(kind)}
+		}
+	}
+	return nil
 }
 
 // findBlocks reads the blocks of a table whose index cannot be read: they follow each other from the beginning, each with

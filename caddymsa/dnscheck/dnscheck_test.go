@@ -79,7 +79,8 @@ func TestSPF(t *testing.T) {
 func TestDKIMKey(t *testing.T) {
 	for record, want := range map[string]string{
 		"v=DKIM1; k=ed25519; p=MTIz": "ed25519 MTIz true", "p=MT Iz;": "rsa MTIz true", "v=DKIM1; p=": "rsa  true", "v=DKIM1": "  false", "p=MTIz; v=DKIM1": "  false",
-		"hello": "  false", "p=*": "  false",
+		"hello": "  false", "p=*": "  false", "h=sha1:sha256; s=tlsrpt:email; t=y; n=a note; p=MTIz": "rsa MTIz true", "s=*;p=MTIz": "rsa MTIz true",
+		"h=sha1; p=MTIz": "  false", "s=tlsrpt; p=MTIz": "  false",
 	} {
 		kind, key, ok := DKIMKey(record)
 		if !ok {

@@ -17,6 +17,8 @@ const (
 	SPFNone = string(spf.None)
 	SPFFail = string(spf.Fail)
 	SPFSoft = string(spf.SoftFail)
+
+	SPFTempError = string(spf.TempError)
 )
 
 // SPF evaluates a domain's policy for mail that comes from an address (RFC 7208): pass, fail, softfail, neutral, none, temperror or

@@ -80,7 +80,7 @@ func noService(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []
 	return found, fits && len(found) == 1 || errors.Is(err, dnscheck.ErrNotFound), err
 }
 
-// sameHost wants a name that leads where the target does, by whatever records.
+// sameHost wants a name that leads where the target does, by whatever records, and nowhere else.
 func sameHost(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []string, fits bool, err error) {
 	w := want.(*dns.CNAME)
 	have, err := r.Addresses(ctx, w.Hdr.Name)
@@ -93,9 +93,9 @@ func sameHost(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []s
 	}
 	for _, ip := range have {
 		found = append(found, ip.String())
-		fits = fits || slices.Contains(target, ip)
 	}
-	return found, fits, nil
+	elsewhere := slices.ContainsFunc(have, func(ip netip.Addr) bool { return !slices.Contains(target, ip) })
+	return found, !elsewhere, nil
 }
 
 // sameKey wants the key, perhaps beside the one that comes next.
@@ -118,38 +118,6 @@ func sameDKIM(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []s
 		fits = ok && len(found) == 1 && kind == wantKind && key == wantKey
 	}
 	return found, fits, err
-}
-
-// sameSPF wants a policy that lets each address pass, and has each of the other terms.
-func sameSPF(terms []string) compare {
-	return func(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []string, fits bool, err error) {
-		domain := want.Header().Name
-		found, err = r.SPFRecord(ctx, domain)
-		if err == nil && len(found) == 0 {
-			err = dnscheck.ErrNotFound
-		}
-		if err != nil || len(found) > 1 {
-			return found, false, err
-		}
-		for _, term := range terms {
-			ok := slices.Contains(strings.Fields(found[0]), term)
-			if ip, isIP := addressOf(term); !ok && isIP {
-				result, _ := r.SPF(ctx, strings.TrimSuffix(domain, "."), ip)
-				ok = result == dnscheck.SPFPass
-			}
-			if !ok {
-				return append(found, "which does not let "+term+" pass"), false, nil
-			}
-		}
-		return found, true, nil
-	}
-}
-
-// addressOf is the address of a term that is one address.
-func addressOf(term string) (netip.Addr, bool) {
-	_, text, _ := strings.Cut(term, ":")
-	ip, err := netip.ParseAddr(text)
-	return ip, err == nil
 }
 
 // samePolicy wants the id.

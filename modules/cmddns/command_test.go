@@ -143,6 +143,19 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A site is named by its operator's script, and asked under A-labels.
+func TestSitesOfIDN(t *testing.T) {
+	sites := `{"srv0": {"routes": [{"match": [{"host": ["autoconfig.MÜNCHEN.example", "*.münchen.example"]}], "handle": [
+		{"handler": "msa_autoconfig", "server": "msa.example.org", "domains": ["münchen.example"]},
+		{"handler": "static_response", "body": "version: STSv1\nmode: none\nmax_age: 1\n"}]}]}}`
+	got, err := command(t, "münchen.example", "--address", admin(t, sites, running()))
+	for _, name := range []string{"autoconfig", "autodiscover", "mta-sts"} {
+		if !strings.Contains(got, "\n"+name+".xn--mnchen-3ya.example.\t3600\tIN\tCNAME\tmsa.example.org.") {
+			t.Errorf("%v, no %s:\n%s", err, name, got)
+		}
+	}
+}
+
 // What is printed fits when it is published; each deviation is named.
 func TestCheck(t *testing.T) {
 	address := admin(t, web, running())
@@ -171,6 +184,17 @@ func TestCheck(t *testing.T) {
 		"address for alias": {with("autoconfig", "autoconfig.example.org. A 192.0.2.1"), "", ""},
 		"wider SPF":         {with("example.org", `example.org. TXT "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.0/24 ip6:2001:db8::/32 mx -all"`), "", ""},
 		"DKIM spelled":      {with("ed._domainkey", `ed._domainkey.example.org. TXT "k=ed25519;p=MTIz"`), "", ""},
+		"SPF in capitals":   {with("example.org", `example.org. TXT "v=SPF1 +IP4:192.0.2.7 " "IP4:198.51.100.0/25 ip6:2001:DB8::7 ?all"`), "", ""},
+		"SPF split":         {with("example.org", `example.org. TXT "v=spf1 ip4:192.0.2.7 ip4:198.51." "100.1 ip6:2001:db8::7 ~all"`), "", ""},
+		"DKIM by alias":     {with("ed._domainkey", "ed._domainkey.example.org. CNAME key.example.com.", `KEY.example.com. TXT "v=DKIM1; k=ed25519; " "p=MT Iz"`), "", ""},
+		"SRV by alias":      {with("_submissions", "_submissions._tcp.example.org. CNAME s.example.com.", "s.example.com. SRV 0 0 465 Msa.Example.Org."), "", ""},
+		"TLSA in capitals":  {with("_465", "_465._tcp.msa.example.org. TLSA 3 1 1 "+strings.Repeat("0A", 32)), "", ""},
+		"not everybody":     {with("example.org", `example.org. TXT "v=spf1 -ip4:203.0.113.6 ip4:192.0.2.7 ip4:198.51.100.1 ip6:2001:db8::7 include:x.broken ~all"`), "", ""},
+		"text beside SPF":   {append(slices.Clone(published), `example.org. TXT "google-site-verification=x"`, "example.org. MX 1 mx.example.org."), "", ""},
+		"behind all":        {with("example.org", `example.org. TXT "v=spf1 ip4:192.0.2.7 ip6:2001:db8::7 -all ip4:198.51.100.1"`), "differs", "ip4:198.51.100.1"},
+		"not let pass":      {with("example.org", `example.org. TXT "v=spf1 -ip4:198.51.100.1 ip4:192.0.2.7 ip6:2001:db8::7 ip4:198.51.100.1 ~all"`), "differs", "ip4:198.51.100.1"},
+		"elsewhere too":     {with("autoconfig", "autoconfig.example.org. A 192.0.2.1", "autoconfig.example.org. A 203.0.113.1"), "differs", "203.0.113.1"},
+		"DKIM for SHA-1":    {with("rsa._domainkey", strings.Replace(published[slices.IndexFunc(published, func(s string) bool { return strings.HasPrefix(s, "rsa._domainkey") })], "v=DKIM1;", "v=DKIM1; h=sha1;", 1)), "differs", "h=sha1"},
 		"next key":          {append(slices.Clone(published), "_465._tcp.msa.example.org. TLSA 3 1 1 00"), "", ""},
 		"no SRV":            {with("_submissions"), "missing", "_submissions._tcp.example.org."},
 		"another port":      {with("_submission.", "_submission._tcp.example.org. SRV 5 5 25 msa.example.org."), "differs", "5 5 25 msa.example.org."},
@@ -187,7 +211,7 @@ func TestCheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := command(t, append(args, "--check", "--resolver", dnstest.Serve(t, c.published...))...)
 			if c.state == "" {
-				if err != nil || strings.Contains(got, "differs") || strings.Contains(got, "missing") || strings.Count(got, "\n") != len(published)-1 {
+				if err != nil || strings.Contains(got, "differs") || strings.Contains(got, "missing") || strings.Count(got, "ok ") != len(published)-1 {
 					t.Errorf("%v\n%s", err, got)
 				}
 				return
@@ -225,6 +249,19 @@ func TestCheckAbsent(t *testing.T) {
 		got, err := command(t, "example.org", "--address", admin(t, "", s), "--check", "--resolver", dnstest.Serve(t, tlsa, srv, `example.org. TXT "v=spf1 ip4:198.51.100.9 -all"`, c.record))
 		if (err == nil) != c.fits {
 			t.Errorf("%s: %v\n%s", name, err, got)
+		}
+	}
+}
+
+// Terms that are no addresses are looked for among those that are heeded; a network may be part of a wider one.
+func TestHeededTerms(t *testing.T) {
+	const policy = "v=spf1 + -include:no.example +include:_SPF.example.net ip4:198.51.0.0/16 ip6:2001:db8::/32 ip4:x ~all include:late.example"
+	for term, want := range map[string]bool{
+		"include:_spf.example.net": true, "include:no.example": false, "include:late.example": false, "ip4:198.51.100.0/24": true, "ip4:198.0.0.0/8": false,
+		"ip4:198.51.0.0/16": true, "ip6:2001:db8:1::/48": true, "ip6:2001:db9::/48": false, "mx": false, "ip4:198.51.3.4": true,
+	} {
+		if got := has(heededTerms(policy), term); got != want {
+			t.Errorf("%s: %v", term, got)
 		}
 	}
 }

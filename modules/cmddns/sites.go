@@ -64,8 +64,16 @@ func texts(v any) (all []string) {
 	return all
 }
 
+// reachedBy tells whether the site is asked under a name, which is in A-labels.
 func (s site) reachedBy(host string) bool {
-	return len(s.hosts) == 0 || slices.ContainsFunc(s.hosts, func(h string) bool { return certmagic.MatchWildcard(host, strings.ToLower(h)) })
+	return len(s.hosts) == 0 || slices.ContainsFunc(s.hosts, func(h string) bool {
+		name, wild := strings.CutPrefix(h, "*.")
+		ascii, err := mailaddr.ASCIIDomain(name)
+		if wild {
+			ascii = "*." + ascii
+		}
+		return err == nil && certmagic.MatchWildcard(host, ascii)
+	})
 }
 
 // hasAutoconfig tells whether a site answers mail programs for the domain at the host.

@@ -156,27 +156,6 @@ func onlyGet(w http.ResponseWriter, r *http.Request) error {
 	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %s", r.Method))
 }
 
-// asked returns the address in one of the parameters of that name; ok is false if there is none.
-func asked(r *http.Request, names ...string) (a mailaddr.Address, ok bool, err error) {
-	var all []string
-	for _, name := range names {
-		all = append(all, r.URL.Query()[name]...)
-	}
-	switch {
-	case len(all) == 0 || len(all) == 1 && all[0] == "":
-		return a, false, nil
-	case len(all) > 1:
-		return a, false, caddyhttp.Error(http.StatusBadRequest, errors.New("more than one address"))
-	}
-	if a, err = mailaddr.Parse(all[0], true); err != nil { // or a + that was not encoded became a space
-		a, err = mailaddr.Parse(strings.ReplaceAll(all[0], " ", "+"), true)
-	}
-	if err != nil {
-		return a, false, caddyhttp.Error(http.StatusBadRequest, errors.New("the address is not a mailbox"))
-	}
-	return a, true, nil
-}
-
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)

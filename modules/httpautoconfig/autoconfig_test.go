@@ -273,3 +273,38 @@ func certificate(t *testing.T, until time.Time) certmagic.Certificate {
 	}
 	return certmagic.Certificate{Certificate: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}}
 }
+
+// The parameter may be spelled in any case, but is there once; an address is what was meant, or none.
+func TestAsked(t *testing.T) {
+	h := site(t, msa, nil)
+	for query, want := range map[string]string{
+		"EMAILADDRESS=alice@example.org": "alice@example.org", "Email=alice@example.org": "alice@example.org", "email=&email=alice@example.org": "alice@example.org",
+		"email=%2Balice%2Bx@example.org": "+alice+x@example.org", "email=+alice@example.org": "+alice@example.org", "email=%22a+b%22@example.org": `"a b"@example.org`,
+		"email=a@m%C3%BCnchen.example": "a@münchen.example", "email=a@xn--mnchen-3ya.example": "a@xn--mnchen-3ya.example",
+		"email=%20alice@example.org": "", "email=alice@example.org%0A": "", "email=a@b@example.org": "", "email=a@b.org&EMail=c@example.org": "", "email=%ff@example.org": "", "email=%zz": "",
+		"email=a%EF%BF%BF@example.org": "", "email=%EF%BF%BD@example.org": "", "email": "", "": "",
+	} {
+		status, text := get(h, "https://autoconfig.example.org/email.mobileconfig?"+query)
+		if want == "" {
+			if status != http.StatusBadRequest {
+				t.Errorf("%s: %d %s", query, status, text)
+			}
+			continue
+		}
+		if status != http.StatusOK || readProfile(t, text).Content[0].Address != want {
+			t.Errorf("%s: %d %s", query, status, text)
+		}
+	}
+}
+
+// What cannot be asked by a form or a bare link is refused by both of those who only read.
+func TestMethods(t *testing.T) {
+	h := site(t, msa, nil)
+	for _, path := range []string{"/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1.1.xml", "/email.mobileconfig?email=alice@example.org"} {
+		for method, want := range map[string]int{http.MethodGet: 200, http.MethodHead: 200, http.MethodPost: 405, http.MethodPut: 405, http.MethodOptions: 405} {
+			if status, _ := ask(h, httptest.NewRequest(method, "https://autoconfig.example.org"+path, strings.NewReader("x"))); status != want {
+				t.Errorf("%s %s: %d", method, path, status)
+			}
+		}
+	}
+}

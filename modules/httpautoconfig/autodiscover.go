@@ -128,7 +128,7 @@ func readAutodiscover(r *http.Request) (address mailaddr.Address, code int) {
 	if len(request.Schemas) == 1 && strings.TrimSpace(request.Schemas[0]) != nsOutlook {
 		return address, codeNoProvider // such as ActiveSync's
 	}
-	if address, err = mailaddr.Parse(strings.TrimSpace(request.Addresses[0]), true); err != nil {
+	if address, err = parseAddress(strings.TrimSpace(request.Addresses[0])); err != nil {
 		return address, codeInvalidRequest
 	}
 	return address, 0

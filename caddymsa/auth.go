@@ -137,6 +137,12 @@ type Surveyor interface {
 	Survey(c Capability, realms []string) (users, without int)
 }
 
+// Sampler is an optional interface of a backend that cannot know all of its users, but some.
+type Sampler interface {
+	// Sample counts as a Surveyor does, among at most most users. It may take a while: operators ask it, not clients.
+	Sample(ctx context.Context, c Capability, realms []string, most int) (users, without int, err error)
+}
+
 // Revisioner is an optional interface of a backend whose data changes without a
 // change of configuration: open sessions are looked up again when the number does.
 type Revisioner interface {

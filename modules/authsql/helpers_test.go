@@ -195,9 +195,47 @@ func users(t *testing.T, db *sql.DB, s *SQL) {
 		dsn = "file:" + (&url.URL{Path: s.DSN}).EscapedPath() + "?mode=rw"
 	}
 	msatest.Users(t, must(t, &SQL{Driver: s.Driver, DSN: dsn, Password: s.Password, AppPasswords: AppPasswordsToo, Cache: conf.Duration(time.Hour)}))
+	manageUnreadable(t, db, s.Driver, must(t, &SQL{Driver: s.Driver, DSN: dsn, Password: s.Password, AppPasswords: AppPasswordsToo}))
 	own := must(t, &SQL{Driver: s.Driver, DSN: s.DSN, Password: s.Password, Query: "SELECT username, password FROM msa_users WHERE username = {user}"})
 	if _, err := own.ChangeUser(context.Background(), msatest.AppUser, passwd.Change{Disable: true}); !errors.Is(err, caddymsa.ErrNotChangeable) || !strings.Contains(err.Error(), "statements { disable") {
 		t.Errorf("a query of one's own and no statements: %v", err)
+	}
+}
+
+// manageUnreadable has a user whose row nobody can read, who can be seen, disabled and deleted all the same; and counts those who can use SCRAM.
+func manageUnreadable(t *testing.T, db *sql.DB, driver string, b *SQL) {
+	ctx := context.Background()
+	all, withoutBefore, err := b.Sample(ctx, caddymsa.CapSCRAM, nil, 1000)
+	if err != nil || all == 0 {
+		t.Errorf("%d users, %v", all, err)
+	}
+	crypt, err := passwd.Generate("SHA512-CRYPT", "crypt@example.org", "secret", passwd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, db, driver, "crypt@example.org", crypt, "", "", false)
+	insert(t, db, driver, "garbled@example.org", "{PLAIN}x", "", "a@b@c", false)
+	if users, without, err := b.Sample(ctx, caddymsa.CapSCRAM, nil, 1000); err != nil || users != all+1 || without != withoutBefore+1 {
+		t.Errorf("%d of %d users cannot use SCRAM, before it were %d of %d: %v", without, users, withoutBefore, all, err)
+	}
+	if users, _, err := b.Sample(ctx, caddymsa.CapSCRAM, nil, 1); err != nil || users > 1 {
+		t.Errorf("more than were asked for: %d, %v", users, err)
+	}
+	if u, err := b.User(ctx, "garbled@example.org"); err != nil || u.Name != "garbled@example.org" || u.Problem == "" {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if _, err := b.VerifyPassword(ctx, peer, "garbled@example.org", "x"); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("what cannot be read is neither a yes nor a no:", err)
+	}
+	for _, c := range []passwd.Change{{Disable: true}, {Enable: true}, {Rename: "mended@example.org"}} {
+		if _, err := b.ChangeUser(ctx, "garbled@example.org", c); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	for _, name := range []string{"mended@example.org", "crypt@example.org"} {
+		if _, err := b.ChangeUser(ctx, name, passwd.Change{Delete: true}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

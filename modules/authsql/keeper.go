@@ -101,22 +101,7 @@ func (k *keeper) queries(name string) ([]sqldb.Query, error) {
 
 // Users implements passwd.Keeper.
 func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.Summary, err error) {
-	q, err := s.keeper.queries(doList)
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	err = s.keeper.src.db.Ask(ctx, q[0], func(string) string { return after }, func(rows *sql.Rows) error {
-		found = nil
-		for rows.Next() && len(found) < limit {
-			var name any
-			if err := rows.Scan(&name); err != nil {
-				return fmt.Errorf("list: %w; the statement returns one column, the name", err)
-			}
-			found = append(found, text(name))
-		}
-		return rows.Err()
-	})
+	found, err := s.names(ctx, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +120,26 @@ func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.
 	return all, nil
 }
 
+// names are those behind one, at most limit.
+func (s *SQL) names(ctx context.Context, after string, limit int) (found []string, err error) {
+	q, err := s.keeper.queries(doList)
+	if err != nil {
+		return nil, err
+	}
+	err = s.keeper.src.db.Ask(ctx, q[0], func(string) string { return after }, func(rows *sql.Rows) error {
+		found = nil
+		for rows.Next() && len(found) < limit {
+			var name any
+			if err := rows.Scan(&name); err != nil {
+				return fmt.Errorf("list: %w; the statement returns one column, the name", err)
+			}
+			found = append(found, text(name))
+		}
+		return rows.Err()
+	})
+	return found, err
+}
+
 // User implements passwd.Keeper.
 func (s *SQL) User(ctx context.Context, name string) (passwd.Summary, error) {
 	rec, err := s.record(ctx, name)
@@ -144,11 +149,15 @@ func (s *SQL) User(ctx context.Context, name string) (passwd.Summary, error) {
 	return rec.Summary(), nil
 }
 
+// record is a user for operators, who can see, disable and delete one whose rows cannot be read.
 func (s *SQL) record(ctx context.Context, name string) (*tableauth.Record, error) {
 	if passwd.CheckName(name) != nil {
 		return nil, caddymsa.ErrUnknownUser
 	}
 	rec, err := s.keeper.src.fetch(ctx, s.Case, name)
+	if bad, ok := errors.AsType[*unreadable](err); ok {
+		return &tableauth.Record{User: passwd.User{Name: bad.name, Problem: bad}}, nil
+	}
 	if err == nil && rec == nil {
 		err = caddymsa.ErrUnknownUser
 	}
@@ -192,7 +201,7 @@ func (s *SQL) ChangeUser(ctx context.Context, name string, change passwd.Change)
 		}
 	case change.RevokeApp != "":
 		do = doRevokeApp
-		if rec.With(change.RevokeApp) == nil {
+		if rec.With(change.RevokeApp) == nil && rec.Problem == nil {
 			return "", passwd.ErrNoApp
 		}
 	}

@@ -218,12 +218,21 @@ func (f *facts) user(name string) (*tableauth.Record, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("user %q: %w", name, err)
+		return nil, &unreadable{name, err}
 	}
 	u.Disabled = u.Disabled || f.disabled
 	u.Attributes = f.attributes
 	return &tableauth.Record{User: u}, nil
 }
+
+// unreadable is of a user whose rows say what nobody can understand.
+type unreadable struct {
+	name  string
+	cause error
+}
+
+func (u *unreadable) Error() string { return fmt.Sprintf("user %q: %v", u.name, u.cause) }
+func (u *unreadable) Unwrap() error { return u.cause }
 
 // add gives the user an application password. The column has one or several credentials, each after a space.
 func (a app) add(u *passwd.User) error {

@@ -111,7 +111,7 @@ func (s *Server) seen(ctx context.Context, patient *Patient) adminapi.DoctorServ
 func (e *examination) ofServer(s *Server, patient *Patient) []doctor.Check {
 	x := caddymsa.Examination{Hostname: s.Hostname, MessageSize: patient.MessageSize, Resolver: e.q.Resolver}
 	checks := []doctor.Check{
-		doctor.Func(func(context.Context) []doctor.Finding { return s.mechanisms() }),
+		doctor.Func(s.mechanisms),
 		doctor.Func(func(context.Context) []doctor.Finding { return keyFiles(s.Name, patient.Keys) }),
 		doctor.Func(func(context.Context) []doctor.Finding { return believed(s.Name, patient.Proxies) }),
 	}

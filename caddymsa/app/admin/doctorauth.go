@@ -13,7 +13,7 @@ import (
 )
 
 // mechanisms looks whether every user can use what is offered.
-func (s *Server) mechanisms() []doctor.Finding {
+func (s *Server) mechanisms(ctx context.Context) []doctor.Finding {
 	n := doctor.About("mechanisms", "server "+s.Name)
 	for _, m := range s.Mechanisms {
 		need := caddymsa.CapSCRAM
@@ -25,13 +25,10 @@ func (s *Server) mechanisms() []doctor.Finding {
 			continue
 		}
 		for _, b := range s.Backends {
-			surveyor, ok := b.Module.(caddymsa.Surveyor)
-			if !ok {
-				continue
-			}
-			if users, without := surveyor.Survey(need, s.Realms); without > 0 {
+			users, without, among := count(ctx, b.Module, need, s.Realms)
+			if without > 0 {
 				n.Warn("set their passwords again with all credentials (caddy msa user), or leave "+m+" out of auth { mechanisms ... }: clients that pick it are refused",
-					"%s is offered, and %d of %d users of backend %s have nothing stored that it needs", m, without, users, b.ID)
+					"%s is offered, and %d of %s%d users of backend %s have nothing stored that it needs", m, without, among, users, b.ID)
 			}
 		}
 	}
@@ -39,6 +36,22 @@ func (s *Server) mechanisms() []doctor.Finding {
 		n.OK("offered are %s", strings.Join(s.Mechanisms, ", "))
 	}
 	return n.Findings
+}
+
+// sampled is how many users of a database are looked at.
+const sampled = 200
+
+// count is of users who cannot use what the capability stands for: all of them, or the first ones. A backend that knows neither, or does
+// not answer, which is another finding's, counts none.
+func count(ctx context.Context, module any, c caddymsa.Capability, realms []string) (users, without int, among string) {
+	switch m := module.(type) {
+	case caddymsa.Surveyor:
+		users, without = m.Survey(c, realms)
+	case caddymsa.Sampler:
+		users, without, _ = m.Sample(ctx, c, realms, sampled)
+		among = "the first "
+	}
+	return users, without, among
 }
 
 // backend asks for a user whom nobody has: who answers works.

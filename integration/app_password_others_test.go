@@ -77,6 +77,24 @@ func appPasswordsOf(t *testing.T, p people) {
 		return strings.TrimSpace(out)
 	}
 	phone, tablet := add("phone"), add("tablet")
+	byAPI := func(action, body, want string) string {
+		t.Helper()
+		status, answer := s.adminRequest("POST", "/msa/user-actions/"+action, body)
+		if status != 200 || !strings.Contains(answer, want) {
+			t.Errorf("%s: %d %s", action, status, answer)
+		}
+		return answer
+	}
+	made := byAPI("add-app-password", `{"user": "ALICE@example.org", "label": "api", "expires": "2999-01-01", "allow_nets": ["127.0.0.0/8", "::1"]}`, `"user":"alice@example.org","label":"api","secret":"`)
+	_, made, _ = strings.Cut(made, `"secret":"`)
+	made, _, _ = strings.Cut(made, `"`)
+	if code := s.authAs("alice@example.org", made); code != "235" {
+		t.Error("made by the admin API:", code)
+	}
+	byAPI("revoke-app-password", `{"user": "alice@example.org", "label": "API"}`, `"user":"alice@example.org"`)
+	if code := s.authAs("alice@example.org", made); code != "535" {
+		t.Error("revoked by the admin API:", code)
+	}
 	login := func(client gosasl.Client) *talker {
 		t.Helper()
 		c, err := connect("tcp", s.implicit, s.tlsConfig())

@@ -61,7 +61,7 @@ func (*AppPasswords) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "msa.auth.app_passwords", New: func() caddy.Module { return new(AppPasswords) }}
 }
 
-var errNoStore = errors.New("a file or a database that holds them is required, as in file /etc/caddy/app-passwords")
+var errNoStore = errors.New("a file or a database that holds them is required, as in file /var/lib/caddy/app-passwords")
 
 // Provision loads the store.
 func (a *AppPasswords) Provision(ctx caddy.Context) error {

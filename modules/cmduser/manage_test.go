@@ -78,6 +78,40 @@ func TestManageFile(t *testing.T) {
 	}
 }
 
+// What list and show print, in full.
+func TestManageOutput(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.passwd")
+	const text = "bob@example.org:{PLAIN}x::::::nologin addresses=b@example.net,@example.com allow_nets=192.0.2.0/24,local attr_plan=gold attr_org=acme" +
+		" app_password=phone;expires=2026-01-31;nets=2001:db8::/32;{PLAIN}y app_password=tablet;{PLAIN}z\nalice:{PLAIN}x {SHA256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=\ncarol:{CRAM-MD5}x\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"list": `USER             STATE     PASSWORD      APP PASSWORDS  BACKEND
+alice            enabled   PLAIN SHA256  -              -
+bob@example.org  disabled  PLAIN         phone tablet   -
+carol            disabled  -             -              -
+`,
+		"show bob@example.org": `user        bob@example.org
+state       disabled
+password    PLAIN
+addresses   b@example.net @example.com
+networks    192.0.2.0/24 local
+attribute   org = acme
+attribute   plan = gold
+
+APP PASSWORD  EXPIRES                         NETWORKS       SCHEMES  LAST USED
+phone         2026-01-31T00:00:00Z (expired)  2001:db8::/32  PLAIN    -
+tablet        -                               -              PLAIN    -
+`,
+	} {
+		out, err := run(t, "", append(strings.Fields(name), "--file", path)...)
+		if err != nil || out != want {
+			t.Errorf("%s: %v\n%s\nwant\n%s", name, err, out, want)
+		}
+	}
+}
+
 // A file that is missing or is none is told of, and not made, unless a user is.
 func TestManageNoFile(t *testing.T) {
 	dir := t.TempDir()

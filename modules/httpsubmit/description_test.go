@@ -3,6 +3,7 @@ package httpsubmit
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -94,6 +95,41 @@ func asDescribed(t testing.TB, method, place string, w *httptest.ResponseRecorde
 	seen.Lock()
 	defer seen.Unlock()
 	seen.answers[method+" "+place+" "+status] = true
+}
+
+// documentAsDescribed holds a document that was accepted to the description.
+func documentAsDescribed(t testing.TB, r *strings.Reader) {
+	t.Helper()
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(r)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := schemaAt(t, "components", "schemas", "Document").Validate(document); err != nil {
+		t.Errorf("accepted, and not as described: %v", err)
+	}
+}
+
+// What is not as described is refused.
+func TestUndescribed(t *testing.T) {
+	_, h := serve(t)
+	for _, body := range []string{`{}`, `[]`, `null`, `{"from":"a@example.org"}`, `{"from":null,"to":"b@example.net","text":"x"}`, `{"from":"a@example.org","to":1,"text":"x"}`,
+		`{"from":"a@example.org","to":"b@example.net","text":[]}`, `{"from":"a@example.org","to":"b@example.net","text":"x","attachments":[{}]}`, `{"from":{"name":"x"},"to":"b@example.net","text":"x"}`,
+		`{"from":"a@example.org","to":"b@example.net","text":"x","priority":1}`, `{"from":"a@example.org","to":"b@example.net","text":"x","headers":{"X":1}}`} {
+		document, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schemaAt(t, "components", "schemas", "Document").Validate(document) == nil {
+			t.Errorf("%s is described", body)
+		}
+		if w := ask(t, h, "POST", "/send/", body, asJSON); w.Code < 400 {
+			t.Errorf("%s: %d", body, w.Code)
+		}
+	}
 }
 
 // What is described is what there is: the tests have had each answer.

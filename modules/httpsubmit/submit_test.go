@@ -63,6 +63,9 @@ func askWith(t testing.TB, h *Submit, method, target string, body io.Reader, hea
 		place = "/openapi.json"
 	}
 	asDescribed(t, method, place, w)
+	if text, ok := body.(*strings.Reader); ok && w.Code == 202 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		documentAsDescribed(t, text)
+	}
 	return w
 }
 

@@ -24,4 +24,6 @@ type Examination struct {
 	MessageSize int64
 	// Resolver is the name server to ask, host:port; empty: the system's.
 	Resolver string
+	// Domains are those that clients send as, as far as they are known.
+	Domains []string
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/admin"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/ledger"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -21,9 +23,15 @@ func (srv *Server) patient() admin.Patient {
 	}
 	for _, r := range srv.allRoutes() {
 		add("route "+r.name, plainSink(r.sink))
+		if m := mapOf(r.sink); m != nil {
+			add("address map of route "+r.name, m)
+		}
 	}
 	for _, c := range srv.Copies {
 		add("copy "+c.route.name, plainSink(c.route.sink))
+	}
+	for _, c := range srv.Notify {
+		add("notifier "+c.label, toldPatient{c})
 	}
 	for _, c := range srv.Policies {
 		if _, ok := c.module.(caddymsa.Examiner); ok { // most depend on nothing
@@ -31,11 +39,50 @@ func (srv *Server) patient() admin.Patient {
 		}
 	}
 	for _, f := range srv.Certificates {
-		if key, err := conf.Expand(f.Key); err == nil {
-			p.Keys = append(p.Keys, key)
+		certificate, failed := conf.Expand(f.Certificate)
+		if key, err := conf.Expand(f.Key); err == nil && failed == nil {
+			p.Certificates = append(p.Certificates, admin.CertificateFiles{Certificate: certificate, Key: key})
 		}
 	}
 	return p
+}
+
+// mapOf is the address map that a sink is behind, if what it depends on can be looked at; nil if not.
+func mapOf(s queue.Sink) caddymsa.Examiner {
+	for {
+		switch wrapped := s.(type) {
+		case *mappedSink:
+			m, _ := wrapped.addresses.(caddymsa.Examiner)
+			return m
+		case *readdressed:
+			s = wrapped.sink
+		default:
+			return nil
+		}
+	}
+}
+
+// toldPatient is a notifier, and how far it was told.
+type toldPatient struct{ c *NotifyConfig }
+
+// Examine implements caddymsa.Examiner.
+func (f toldPatient) Examine(ctx context.Context, x caddymsa.Examination) []doctor.Finding {
+	n := doctor.About("notifiers", x.Subject)
+	if examiner, ok := f.c.notifier.(caddymsa.Examiner); ok {
+		n.Findings = examiner.Examine(ctx, x)
+	}
+	for _, s := range notifierStatus() {
+		if s.Server != f.c.srv.name || s.Name != f.c.label || !s.Active {
+			continue
+		}
+		if s.Down {
+			n.Wrong("mend the receiver: it is told from where it was, in order (GET /msa/notify)", "%d events wait, since it does not take them: %s", s.Waiting, s.Error)
+		}
+		if s.Aside > 0 {
+			n.Warn("see the log for what the receiver says to them; they are tried again, and given up in the end", "the events of %d messages or users are refused while others are taken", s.Aside)
+		}
+	}
+	return n.Findings
 }
 
 // plainSink is a sink without what we put around it.

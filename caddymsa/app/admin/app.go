@@ -102,10 +102,14 @@ type Patient struct {
 	Modules     []Examined // beside the backends
 	MessageSize int64
 	Connections int
-	Keys        []string       // files of the certificates' keys
 	Proxies     []netip.Prefix // that may say who their clients are
 	Behind      bool           // this machine is one of them
+	// Certificates that are in files.
+	Certificates []CertificateFiles
 }
+
+// CertificateFiles are the paths of a certificate and its key.
+type CertificateFiles struct{ Certificate, Key string }
 
 // Examined is a module, and how findings name it.
 type Examined struct {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -67,6 +68,7 @@ func examine(ctx context.Context, p *Part, q *adminapi.DoctorRequest) (*adminapi
 	checks = append(checks, e.ofSpool()...)
 	checks = append(checks,
 		doctor.Func(func(context.Context) []doctor.Finding { return machine.Clock() }),
+		within(func(ctx context.Context) []doctor.Finding { return machine.ClockAgainst(ctx, machine.TimeServers()) }),
 		doctor.Func(func(context.Context) []doctor.Finding { return machine.CurrentLimits().Check(connections, size) }),
 		doctor.Func(func(context.Context) []doctor.Finding { return machine.Proxies(os.Environ()) }))
 	answer.Findings = doctor.Run(ctx, checks...)
@@ -109,10 +111,10 @@ func (s *Server) seen(ctx context.Context, patient *Patient) adminapi.DoctorServ
 
 // ofServer are the checks of one server.
 func (e *examination) ofServer(s *Server, patient *Patient) []doctor.Check {
-	x := caddymsa.Examination{Hostname: s.Hostname, MessageSize: patient.MessageSize, Resolver: e.q.Resolver}
+	x := caddymsa.Examination{Hostname: s.Hostname, MessageSize: patient.MessageSize, Resolver: e.q.Resolver, Domains: s.domains(e.q.Domains)}
 	checks := []doctor.Check{
 		doctor.Func(s.mechanisms),
-		doctor.Func(func(context.Context) []doctor.Finding { return keyFiles(s.Name, patient.Keys) }),
+		doctor.Func(func(context.Context) []doctor.Finding { return keyFiles(s.Name, patient.Certificates) }),
 		doctor.Func(func(context.Context) []doctor.Finding { return believed(s.Name, patient.Proxies) }),
 	}
 	if len(s.Listeners) == 0 {
@@ -126,7 +128,7 @@ func (e *examination) ofServer(s *Server, patient *Patient) []doctor.Check {
 	for _, m := range patient.Modules {
 		checks = append(checks, within(func(ctx context.Context) []doctor.Finding { return m.examine(ctx, x) }))
 	}
-	return append(checks, within(func(ctx context.Context) []doctor.Finding { return e.dns(ctx, s) }))
+	return append(checks, within(func(ctx context.Context) []doctor.Finding { return e.dns(ctx, s, patient) }))
 }
 
 // examine asks a module, if it can be asked.
@@ -145,14 +147,14 @@ func (m Examined) examine(ctx context.Context, x caddymsa.Examination) []doctor.
 }
 
 // dns are the records of the server's domains.
-func (e *examination) dns(ctx context.Context, s *Server) []doctor.Finding {
+func (e *examination) dns(ctx context.Context, s *Server, patient *Patient) []doctor.Finding {
 	n := doctor.About("dns", s.Hostname)
 	resolver, err := dnscheck.New(e.q.Resolver)
 	if err != nil {
 		n.Skip("name a name server with --resolver", "%v", err)
 		return n.Findings
 	}
-	z := &records.Zone{Resolver: resolver, Hostname: s.Hostname, Domains: slices.Clone(e.q.Domains), Egress: e.egress}
+	z := &records.Zone{Resolver: resolver, Hostname: s.Hostname, Domains: s.domains(e.q.Domains), Egress: e.egress, Behind: patient.Behind}
 	if len(z.Egress) == 0 {
 		z.Egress = public(s.Egress)
 	}
@@ -161,11 +163,27 @@ func (e *examination) dns(ctx context.Context, s *Server) []doctor.Finding {
 	}
 	for _, k := range s.Keys {
 		z.Keys = append(z.Keys, records.Key{Domain: k.Domain, Selector: k.Selector, Text: k.Text})
-		if !slices.Contains(z.Domains, k.Domain) {
-			z.Domains = append(z.Domains, k.Domain)
+	}
+	for _, m := range patient.Modules {
+		if d, ok := m.Module.(direct); ok && d.Direct() {
+			z.Direct = true
 		}
 	}
 	return doctor.Run(ctx, z.Checks()...)
+}
+
+// direct is a sink that may deliver straight to the servers of recipients' domains.
+type direct interface{ Direct() bool }
+
+// domains are those that were named, and those that messages are signed for.
+func (s *Server) domains(named []string) []string {
+	all := slices.Clone(named)
+	for _, k := range s.Keys {
+		if !slices.Contains(all, k.Domain) {
+			all = append(all, k.Domain)
+		}
+	}
+	return all
 }
 
 // public are those of the addresses that others can see, or else those of this machine.
@@ -186,11 +204,15 @@ func public(known []netip.Addr) (all []netip.Addr) {
 	return all
 }
 
-// keyFiles are private.
-func keyFiles(server string, files []string) []doctor.Finding {
+// keyFiles are private, and keys belong to their certificates: what is in the files now, which may not be what is in force.
+func keyFiles(server string, files []CertificateFiles) []doctor.Finding {
 	n := doctor.About("files", "server "+server)
 	for _, f := range files {
-		machine.Private(n, "the certificate's key", f)
+		machine.Private(n, "the certificate's key", f.Key)
+		if _, err := tls.LoadX509KeyPair(f.Certificate, f.Key); err != nil {
+			n.Wrong("put a certificate and its key into "+f.Certificate+" and "+f.Key+"; until then the pair of before stays in force, and Caddy does not start again",
+				"the certificate's files cannot be used together: %v", err)
+		}
 	}
 	return n.Findings
 }

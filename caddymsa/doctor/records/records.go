@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
@@ -22,6 +21,12 @@ type Zone struct {
 	Domains  []string // that clients send as
 	Keys     []Key    // that sign
 	Egress   []netip.Addr
+	// Direct: mail leaves straight for the servers of recipients' domains.
+	Direct bool
+	// Behind: a balancer is in front, to which addresses lead.
+	Behind bool
+	// Dial reaches the addresses of the name. Default: from here.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Web fetches MTA-STS policies. Default: one that asks the Resolver.
 	Web *http.Client
 }
@@ -43,7 +48,15 @@ func (z *Zone) Checks() []doctor.Check {
 	if z.Web == nil {
 		z.Web = &http.Client{Timeout: webTimeout, Transport: &http.Transport{DialContext: z.dial, DisableKeepAlives: true}}
 	}
+	if z.Dial == nil {
+		z.Dial = dialer
+	}
 	checks := []doctor.Check{doctor.Func(z.host)}
+	if z.Direct {
+		for _, ip := range z.Egress {
+			checks = append(checks, doctor.Func(func(ctx context.Context) []doctor.Finding { return z.reverse(ctx, ip) }))
+		}
+	}
 	for _, k := range z.Keys {
 		checks = append(checks, doctor.Func(func(ctx context.Context) []doctor.Finding { return z.key(ctx, k) }))
 	}
@@ -84,21 +97,4 @@ func (z *Zone) dial(ctx context.Context, network, address string) (net.Conn, err
 // unanswered notes that DNS did not say.
 func unanswered(n *doctor.Notes, err error) {
 	n.Warn("try again; see that the domain's name servers and the resolver answer", "%v", err)
-}
-
-// host looks whether clients find the server by its name.
-func (z *Zone) host(ctx context.Context) []doctor.Finding {
-	if z.Hostname == "localhost" || strings.HasSuffix(z.Hostname, ".localhost") { // which DNS has nothing to do with (RFC 6761)
-		return nil
-	}
-	n := doctor.About("dns", z.Hostname)
-	switch all, err := z.Resolver.Addresses(ctx, z.Hostname); {
-	case errors.Is(err, dnscheck.ErrNotFound):
-		n.Wrong("publish its address: "+z.Hostname+". A <address>, or call the server by a name that has one", "clients do not find the server: the name has no address")
-	case err != nil:
-		unanswered(n, err)
-	default:
-		n.OK("the name has the addresses %v", all)
-	}
-	return n.Findings
 }

@@ -1,8 +1,10 @@
 package records
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -19,7 +21,20 @@ const key = "v=DKIM1; k=ed25519; p=MTIz"
 // right are the records of a domain that has all as it should be.
 var right = map[string]string{
 	"host": "msa.example.org. A 192.0.2.1", "submissions": "_submissions._tcp.example.org. SRV 0 1 465 MSA.example.org.", "submission": "_submission._tcp.example.org. SRV 0 1 587 msa.example.org.",
-	"dkim": `s1._domainkey.example.org. TXT "` + key + `"`, "spf": `example.org. TXT "v=spf1 ip4:192.0.2.0/24 -all"`, "mx": "example.org. MX 10 mx.example.org.", "sts": `_mta-sts.example.org. TXT "v=STSv1; id=1"`,
+	"dkim": `s1._domainkey.example.org. TXT "` + key + `"`, "spf": `example.org. TXT "v=spf1 ip4:192.0.2.0/24 -all"`, "mx": "example.org. MX 10 mx.example.org.", "ptr": "7.2.0.192.in-addr.arpa. PTR out.example.org.", "ptr's name": "out.example.org. A 192.0.2.7",
+	"sts": `_mta-sts.example.org. TXT "v=STSv1; id=1"`,
+}
+
+// greeter has every address greet alike.
+func greeter(line string) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() {
+			_, _ = io.WriteString(server, line+"\r\n")
+			_, _ = io.Copy(io.Discard, server)
+		}()
+		return client, nil
+	}
 }
 
 type policy string
@@ -47,7 +62,7 @@ func zone(t *testing.T, name string, instead ...string) *Zone {
 		t.Fatal(err)
 	}
 	return &Zone{Resolver: resolver, Hostname: "msa.example.org", Ports: []Port{{587, false}, {465, true}}, Domains: []string{"example.org"}, Keys: []Key{{"example.org", "s1", key}},
-		Egress: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Web: &http.Client{Transport: enforce}}
+		Egress: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Direct: true, Dial: greeter("220 msa.example.org ESMTP"), Web: &http.Client{Transport: enforce}}
 }
 
 func TestFaults(t *testing.T) {
@@ -59,7 +74,19 @@ func TestFaults(t *testing.T) {
 		level   doctor.Level
 		text    string
 	}{
-		"no address":        {"host", nil, nil, "dns", doctor.Wrong, "has no address"},
+		"no address":     {"host", nil, nil, "dns", doctor.Wrong, "has no address"},
+		"another server": {"", nil, func(z *Zone) { z.Dial = greeter("220 old.example.org ESMTP") }, "dns", doctor.Wrong, "leads to another server, 192.0.2.1:587"},
+		"IPv6 is broken": {"", []string{"msa.example.org. AAAA 2001:db8::1"}, func(z *Zone) {
+			right := z.Dial
+			z.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if strings.HasPrefix(address, "[") {
+					return nil, errors.New("network is unreachable")
+				}
+				return right(ctx, network, address)
+			}
+		}, "dns", doctor.Warn, "[2001:db8::1]:587, which the name leads to, cannot be reached"},
+		"no PTR":            {"ptr", nil, nil, "ptr", doctor.Warn, "it has no name"},
+		"PTR elsewhere":     {"ptr's name", nil, nil, "ptr", doctor.Warn, `its name "out.example.org" does not have the address`},
 		"no domain":         {"", nil, func(z *Zone) { z.Domains = nil }, "dns", doctor.Skipped, "no domain is known"},
 		"no SRV":            {"submissions", nil, nil, "srv", doctor.Warn, "do not find the server"},
 		"SRV elsewhere":     {"submission", []string{"_submission._tcp.example.org. SRV 0 1 587 old.example.org."}, nil, "srv", doctor.Wrong, "to old.example.org, port 587"},

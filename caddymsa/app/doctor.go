@@ -75,11 +75,11 @@ func (f toldPatient) Examine(ctx context.Context, x caddymsa.Examination) []doct
 		if s.Server != f.c.srv.name || s.Name != f.c.label || !s.Active {
 			continue
 		}
-		if s.Down {
+		switch {
+		case s.Down:
 			n.Wrong("mend the receiver: it is told from where it was, in order (GET /msa/notify)", "%d events wait, since it does not take them: %s", s.Waiting, s.Error)
-		}
-		if s.Aside > 0 {
-			n.Warn("see the log for what the receiver says to them; they are tried again, and given up in the end", "the events of %d messages or users are refused while others are taken", s.Aside)
+		case s.Aside > 0:
+			n.Warn("mend the receiver, or correct where it is told; what it refuses is tried again, and given up in the end", "the events of %d messages or users are refused: %s", s.Aside, s.Error)
 		}
 	}
 	return n.Findings

@@ -2,12 +2,15 @@ package sinkrelay
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
@@ -154,6 +157,35 @@ func TestMXConfig(t *testing.T) {
 	} {
 		if err := r.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, have %v", want, err)
+		}
+	}
+}
+
+// The doctor connects to the exchangers of the domains that it is told of, since DNS alone says nothing of a network that
+// lets nobody out.
+func TestExamineMX(t *testing.T) {
+	h := hoptest.New(t, nil)
+	r := mxRelay(t, h, startDNS(t, "up.example. MX 10 mx.up.example.", "mx.up.example. A 127.0.0.1", "down.example. MX 10 mx.down.example.", "mx.down.example. A 127.0.0.9"))
+	if !r.Direct() {
+		t.Error("not direct")
+	}
+	for _, tt := range []struct {
+		domain string
+		level  doctor.Level
+		text   string
+	}{
+		{"", doctor.Skipped, "no domain is known"},
+		{"up.example", doctor.OK, "takes messages"},
+		{"down.example", doctor.Wrong, "connection refused"},
+		{"nowhere.example", doctor.Warn, "are not to be had"},
+	} {
+		x := caddymsa.Examination{Subject: "route relay", Hostname: "msa.example"}
+		if tt.domain != "" {
+			x.Domains = []string{tt.domain}
+		}
+		found := r.Examine(t.Context(), x)
+		if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Level == tt.level && strings.Contains(f.Text, tt.text) }) {
+			t.Errorf("%q: no %s %q in %+v", tt.domain, tt.level, tt.text, found)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -109,6 +110,37 @@ func TestContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if found := Look(ctx, nexthop.New("tcp", h.Addr, "localhost", &nexthop.Options{TLSMode: nexthop.TLSOff, Connect: time.Hour, Command: time.Hour, Data: time.Hour}), "", "", 0); len(found) != 1 || found[0].Level != doctor.Wrong {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A next hop that sends an octet now and then keeps nobody: the visit ends with its context.
+func TestDrip(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				for {
+					if _, err := conn.Write([]byte("2")); err != nil {
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			}()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	found := Look(ctx, nexthop.New("tcp", ln.Addr().String(), "127.0.0.1", &nexthop.Options{Greeting: time.Hour, Connect: time.Hour, Command: time.Hour}), "route relay", "msa.example.org", 0)
+	if len(found) != 1 || found[0].Level != doctor.Wrong || !strings.Contains(found[0].Remedy, "hangs") {
 		t.Errorf("%+v", found)
 	}
 }

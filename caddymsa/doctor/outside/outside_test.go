@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -218,4 +220,17 @@ func TestContext(t *testing.T) {
 	cancel()
 	target := &Target{StartTLS: []string{f.serve(t)}, Timeout: time.Hour}
 	expect(t, doctor.Run(ctx, target.Checks()...), "ports", doctor.Wrong, "")
+}
+
+// A web server has the port: it waits for the client to speak first, so that its greeting is waited for in vain.
+func TestWebServer(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	target := &Target{Hostname: fakeName, StartTLS: []string{web.Listener.Addr().String()}, Timeout: 2 * time.Second, Quiet: 100 * time.Millisecond}
+	found := doctor.Run(t.Context(), target.Checks()...)
+	expect(t, found, "ports", doctor.Wrong, "what answers is a web server")
+	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return strings.Contains(f.Remedy, "another program has the port") }) {
+		t.Errorf("%+v", found)
+	}
 }

@@ -53,6 +53,13 @@ func (p port) anotherServer() string {
 	return "name the host that the server calls itself, or have the server call itself as its clients do (Postfix: myhostname; Exim: primary_hostname)"
 }
 
+func (p port) anotherProgram() string {
+	if p.Ours {
+		return "another program has the port: stop it or have it listen elsewhere, or give caddy-msa another address with listen"
+	}
+	return "another program has the port, or what is in front (a balancer, a proxy for web sites) leads elsewhere: have it pass TCP through to the submission server"
+}
+
 // middlebox looks for what devices on the way make of STARTTLS.
 func (p port) middlebox(n *doctor.Notes, c *conversation) {
 	r, err := c.ehlo()
@@ -95,7 +102,7 @@ func (p port) unreachable(ctx context.Context, n *doctor.Notes, greeting reply, 
 	case silent(err):
 		p.mute(ctx, n)
 	case errors.Is(err, errNotSMTP):
-		n.Wrong(p.anotherServer(), "%s%s", short(err.Error()), listener(p.address))
+		n.Wrong(p.anotherProgram(), "%s%s", short(err.Error()), listener(p.address))
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		n.Wrong("the server's log says why: too many clients from this address, or an address that is not welcome", "it hangs up before the greeting")
 	default:
@@ -117,9 +124,15 @@ func (p port) otherWay(setting string) string {
 // mute looks whether a STARTTLS port that says nothing waits for TLS.
 func (p port) mute(ctx context.Context, n *doctor.Notes) {
 	p.implicit = true
-	if c, _, err := p.open(ctx); err == nil {
+	c, _, err := p.open(ctx)
+	var header tls.RecordHeaderError
+	switch {
+	case err == nil:
 		c.quit()
 		n.Wrong(p.otherWay("listen"), "R-01: it says nothing in clear: TLS begins with the first octet there")
+		return
+	case errors.As(err, &header) && strings.HasPrefix(string(header.RecordHeader[:]), "HTTP"):
+		n.Wrong(p.anotherProgram(), "what answers is a web server%s", listener(p.address))
 		return
 	}
 	n.Wrong("look at the server's log; something else may have the port"+listener(p.address), "it accepts connections and does not greet within %s", p.Timeout)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func (z *Zone) host(ctx context.Context) []doctor.Finding {
 func (z *Zone) leads(ctx context.Context, n *doctor.Notes, ip netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
-	p := z.Ports[0]
+	p := z.Ports[max(0, slices.IndexFunc(z.Ports, func(p Port) bool { return !p.Implicit }))] // which greets in clear
 	kind := "A"
 	if ip.Is6() {
 		kind = "AAAA"

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // Users is the suite of a backend whose users can be changed: it is passwd.Keeper, verifies passwords, and has bob@example.org, whose password
@@ -19,6 +20,7 @@ func Users(t *testing.T, backend any) {
 		passwd.Keeper
 		caddymsa.PasswordVerifier
 		caddymsa.Lookuper
+		caddymsa.SCRAMStore
 	})
 	const bob, robert = "bob@example.org", "robert@example.org"
 	logsIn := func(name, password string, want bool) {
@@ -83,6 +85,14 @@ func Users(t *testing.T, backend any) {
 	logsIn(bob, "secret", false)
 	logsIn(robert, "secret", true)
 	logsIn(robert, other, true)
+	if key, id, err := b.SCRAMCredential(ctx, peer, robert+"+tablet"); err != nil || id.User != robert || id.AppPassword != "tablet" {
+		t.Errorf("SCRAM under the new name: %+v, %v", id, err)
+	} else if made, err := sasl.NewSCRAMCredential(other, key.Salt, key.Iterations); err != nil || string(made.StoredKey) != string(key.StoredKey) {
+		t.Error("SCRAM under the new name has another key", err)
+	}
+	if _, _, err := b.SCRAMCredential(ctx, peer, bob+"+tablet"); !errors.Is(err, caddymsa.ErrCredentials) {
+		t.Error("SCRAM under the old name:", err)
+	}
 	change(robert, passwd.Change{Rename: AppUser}, passwd.ErrRefused) // who is there already
 	change(robert, passwd.Change{Delete: true}, nil)
 	logsIn(robert, "secret", false)

@@ -65,6 +65,7 @@ func defaultStatements(apps AppPasswords) map[string][]string {
 
 // keeper changes users by statements.
 type keeper struct {
+	ofOwn      bool // the query is the operator's, and so are the statements
 	statements map[string][]sqldb.Query
 	src        *source
 }
@@ -76,7 +77,7 @@ func (s *SQL) newKeeper(src *source) (*keeper, error) {
 		statements = defaultStatements(s.AppPasswords)
 		maps.Copy(statements, s.Statements)
 	}
-	k := &keeper{src: src, statements: make(map[string][]sqldb.Query)}
+	k := &keeper{ofOwn: s.Query != "", src: src, statements: make(map[string][]sqldb.Query)}
 	for _, name := range slices.Sorted(maps.Keys(statements)) {
 		if !slices.Contains(doings, name) {
 			return nil, fmt.Errorf("statements: %q is not known; there are %s", name, strings.Join(doings, ", "))
@@ -95,6 +96,9 @@ func (s *SQL) newKeeper(src *source) (*keeper, error) {
 func (k *keeper) queries(name string) ([]sqldb.Query, error) {
 	if q := k.statements[name]; len(q) > 0 {
 		return q, nil
+	}
+	if !k.ofOwn {
+		return nil, fmt.Errorf("%w: the default tables here have no place for it; say how in the setting statements { %s \"...\" } of sql", caddymsa.ErrNotChangeable, name)
 	}
 	return nil, fmt.Errorf("%w: the query is your own, so say how in the setting statements { %s \"...\" } of sql", caddymsa.ErrNotChangeable, name)
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -118,25 +116,35 @@ func (t *turns) claim(ctx context.Context, s *Store, chosen []claim) error {
 	// A change of the job has changed its token.
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	owner := s.owner.Load()
 	rows, err := s.pool.Query(ctx, `WITH me AS (SELECT id FROM msa_node WHERE id = $1 FOR SHARE), pick AS (
-		SELECT d.key, d.number FROM msa_due d JOIN unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token) ON d.key = w.key AND d.number = w.number AND d.token = w.token, me
-		WHERE d.owner IS NULL AND NOT d.held FOR UPDATE OF d SKIP LOCKED)
-		UPDATE msa_due d SET owner = $1, handed = false, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number`,
-		s.owner.Load(), keys, numbers, tokens)
+		SELECT d.key, d.number, w.n FROM msa_due d JOIN unnest($2::bigint[], $3::int[], $4::bigint[]) WITH ORDINALITY AS w(key, number, token, n) ON d.key = w.key AND d.number = w.number AND d.token = w.token, me
+		WHERE d.owner IS NULL AND NOT d.held FOR UPDATE OF d SKIP LOCKED),
+		h AS (UPDATE msa_due d SET owner = $1, handed = pick.n <= $6, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number, d.token, d.due, d.handed)
+		`+selectHanded, owner, keys, numbers, tokens, inLease, t.ahead(chosen))
 	if err != nil {
 		return s.failed(ctx, err)
 	}
-	got := make(map[[2]int64]bool)
-	var key int64
-	var number int32
-	if _, err := pgx.ForEachRow(rows, []any{&key, &number}, func() error { got[[2]int64{key, int64(number)}] = true; return nil }); err != nil {
+	got, err := s.handed(owner, rows)
+	if err != nil {
 		return s.failed(ctx, err)
 	}
 	for _, c := range chosen {
-		if got[[2]int64{c.key, int64(c.number)}] {
-			c.token++
+		if h, ok := got[[2]int64{c.key, int64(c.number)}]; ok {
+			c.token, c.lease, c.handed = h.token, h.lease, h.lease != nil
+			if c.lease != nil {
+				c.lease.lane = c.lane
+			}
 			t.claimed = append(t.claimed, c)
 		}
 	}
 	return nil
+}
+
+// ahead is how many of those are handed out at once: the first, and some more to a caller who comes again and again.
+func (t *turns) ahead(claims []claim) int {
+	if t.streak > batch {
+		return min(ahead, len(claims))
+	}
+	return 1
 }

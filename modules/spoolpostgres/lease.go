@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -151,42 +152,62 @@ type wholeMessage struct{ *bytes.Reader }
 
 func (wholeMessage) Close() error { return nil }
 
+// selectHanded is the end of a statement that has claimed jobs: h, of which those that were handed out come with all that there is to know. $5 is inLease.
+const selectHanded = `SELECT h.key, h.number, h.token, h.due, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h
+	LEFT JOIN msa_entry e ON e.key = CASE WHEN h.handed THEN h.key END
+	LEFT JOIN msa_job j ON j.key = e.key AND j.number = h.number LEFT JOIN msa_body b ON b.key = e.key AND b.n = 0 AND e.octets <= $5`
+
 // handOut makes claims leases; nil for those that are no longer this node's.
 func (s *Store) handOut(ctx context.Context, claims []claim) (leases []*lease, err error) {
 	leases = make([]*lease, len(claims))
 	keys, numbers, tokens := columns(claims)
-	at := make(map[[2]int64]int)
-	for i, c := range claims {
-		at[[2]int64{c.key, int64(c.number)}] = i
-	}
 	owner := s.owner.Load()
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		rows, err := db.Query(ctx, `WITH h AS (UPDATE msa_due d SET handed = true FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
-				WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1 RETURNING d.key, d.number, d.token, d.due)
-			SELECT h.key, h.number, h.token, h.due, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h JOIN msa_entry e ON e.key = h.key
-			LEFT JOIN msa_job j ON j.key = h.key AND j.number = h.number LEFT JOIN msa_body b ON b.key = h.key AND b.n = 0 AND e.octets <= $5`,
+			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1 RETURNING d.key, d.number, d.token, d.due, d.handed) `+selectHanded,
 			owner, keys, numbers, tokens, inLease)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			l := &lease{s: s, owner: owner, lost: make(chan struct{})}
-			var entry, status, job []byte
-			var due int64
-			if err := rows.Scan(&l.key, &l.number, &l.token, &due, &entry, &status, &l.octets, &l.object, &job, &l.small); err != nil {
-				return err
+		got, err := s.handed(owner, rows)
+		for i, c := range claims {
+			if leases[i] = got[[2]int64{c.key, int64(c.number)}].lease; leases[i] != nil {
+				leases[i].lane = c.lane
 			}
-			if err := l.read(entry, status, job, due); err != nil {
-				return err
-			}
-			i := at[[2]int64{l.key, int64(l.number)}]
-			l.lane = claims[i].lane
-			leases[i] = l
 		}
-		return rows.Err()
+		return err
 	})
 	return leases, err
+}
+
+// hand is a job that was claimed, with a lease if it was handed out.
+type hand struct {
+	token int64
+	lease *lease
+}
+
+// handed reads what selectHanded gives, by key and number.
+func (s *Store) handed(owner int64, rows pgx.Rows) (map[[2]int64]hand, error) {
+	defer rows.Close()
+	got := make(map[[2]int64]hand)
+	for rows.Next() {
+		l := &lease{s: s, owner: owner, lost: make(chan struct{})}
+		var entry, status, job []byte
+		var due int64
+		var octets *int64
+		if err := rows.Scan(&l.key, &l.number, &l.token, &due, &entry, &status, &octets, &l.object, &job, &l.small); err != nil {
+			return nil, err
+		}
+		h := hand{token: l.token}
+		if octets != nil {
+			l.octets, h.lease = *octets, l
+			if err := l.read(entry, status, job, due); err != nil {
+				return nil, err
+			}
+		}
+		got[[2]int64{l.key, int64(l.number)}] = h
+	}
+	return got, rows.Err()
 }
 
 func (l *lease) read(entry, status, job []byte, due int64) (err error) {

@@ -81,7 +81,7 @@ func (o *Options) prepare() error {
 	p["default_transaction_isolation"] = "read committed"
 	// Statements are about rows that an index finds, and are planned once: a table that was empty then would be read from end to end when it is large.
 	p["plan_cache_mode"], p["jit"] = "force_generic_plan", "off"
-	p["enable_seqscan"], p["enable_mergejoin"] = "off", "off"
+	p["enable_seqscan"], p["enable_mergejoin"], p["enable_hashjoin"] = "off", "off", "off"
 	if p["application_name"] == "" {
 		p["application_name"] = "caddy-msa"
 	}

@@ -206,10 +206,7 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 
 // handAhead hands out the first claim, and with it some more to a caller who comes again and again.
 func (t *turns) handAhead(ctx context.Context, s *Store) error {
-	n := 1
-	if t.streak > batch {
-		n = min(ahead, len(t.claimed))
-	}
+	n := t.ahead(t.claimed)
 	leases, err := s.handOut(ctx, t.claimed[:n])
 	if err != nil {
 		return err

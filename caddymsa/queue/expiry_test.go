@@ -105,7 +105,7 @@ func TestOneBounceThroughCrashes(t *testing.T) {
 			var armed atomic.Int32 // records until the next crash; negative: none
 			var dead atomic.Bool
 			crashes := 0
-			r.spool.Fault = func(op string, e *queue.Entry) error {
+			r.spool.SetFault(func(op string, e *queue.Entry) error {
 				if (op == "record" || op == "commit" && e.Bounce) && armed.Add(-1) == 0 {
 					dead.Store(true)
 				}
@@ -113,7 +113,7 @@ func TestOneBounceThroughCrashes(t *testing.T) {
 					return queue.ErrClosed
 				}
 				return nil
-			}
+			})
 			var rcpts []string
 			for i := range 1000 {
 				rcpts = append(rcpts, fmt.Sprintf("bob%d@d%d.example", i, i%300))

@@ -356,13 +356,13 @@ func TestCrashBeforeBounce(t *testing.T) {
 	bounces := newSink(nil)
 	run(t, bouncesTo(bounces, newSink(byAddress)), func(r *rig) {
 		var crashed atomic.Bool
-		r.spool.Fault = func(op string, e *queue.Entry) error {
+		r.spool.SetFault(func(op string, e *queue.Entry) error {
 			if op == "commit" && e.Bounce && !crashed.Swap(true) {
 				r.spool.Close()
 				return queue.ErrClosed
 			}
 			return nil
-		}
+		})
 		r.submit("Q1", nil, "gone@example.net")
 		r.Start()
 		r.after(time.Second)
@@ -380,12 +380,12 @@ func TestBounceCannotBeStored(t *testing.T) {
 	run(t, bouncesTo(bounces, s), func(r *rig) {
 		var full atomic.Bool
 		full.Store(true)
-		r.spool.Fault = func(op string, e *queue.Entry) error {
+		r.spool.SetFault(func(op string, e *queue.Entry) error {
 			if full.Load() && op == "commit" && e.Bounce {
 				return queue.ErrFull
 			}
 			return nil
-		}
+		})
 		r.submit("Q1", nil, "gone@example.net", "fine@example.net")
 		r.Start()
 		r.after(30 * time.Second)
@@ -407,12 +407,12 @@ func TestBounceCannotBeStored(t *testing.T) {
 func TestBounceOfUnreadableMessage(t *testing.T) {
 	bounces := newSink(nil)
 	run(t, bouncesTo(bounces, newSink(byAddress)), func(r *rig) {
-		r.spool.Fault = func(op string, e *queue.Entry) error {
+		r.spool.SetFault(func(op string, e *queue.Entry) error {
 			if op == "open" && e.ID == "Q1" {
 				return errors.New("the disk is broken")
 			}
 			return nil
-		}
+		})
 		r.submit("Q1", nil, "gone@example.net")
 		r.Start()
 		r.after(time.Second)

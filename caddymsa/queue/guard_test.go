@@ -188,7 +188,7 @@ func TestSpoolPanics(t *testing.T) {
 	bounces, s := newSink(nil), newSink(byAddress)
 	run(t, bouncesTo(bounces, s), func(r *rig) {
 		core, logs := observer.New(zapcore.DebugLevel)
-		b := &brittle{MemSpool: r.spool, called: make(map[string]bool)}
+		b := &brittle{MemSpool: r.memory(), called: make(map[string]bool)}
 		r.Queue = queue.New(b, r.host, r.options(core))
 		r.submit("Q1", nil, "gone@example.net", "fine@example.net")
 		r.submit("Q2", nil, "gone@example.net")

@@ -20,15 +20,34 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dsn"
+	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
+
+// testSpool is what a rig has for a spool.
+type testSpool interface {
+	queue.OpenSpool
+	queue.MessageOpener
+	journal.Journal
+	Submit(e *queue.Entry, message []byte, jobs ...queue.Job) error
+	// SetFault has the spool ask before it does something, as MemSpool.Fault says.
+	SetFault(fault func(op string, e *queue.Entry) error)
+	// Reopen opens the spool again, as it would be after a crash.
+	Reopen()
+}
+
+// newSpool makes the spool of a rig: one in memory, unless the tests are run on another (postgres_test.go).
+var newSpool = func(*testing.T) testSpool { return queuetest.NewMemSpool() }
+
+// memory is a rig's spool, for tests of what only one in memory can be made to do.
+func (r *rig) memory() *queuetest.MemSpool { return r.spool.(*queuetest.MemSpool) }
 
 // rig is a queue with all that is around it, in a bubble of its own time.
 type rig struct {
 	*testing.T
 	*queue.Queue
-	spool  *queuetest.MemSpool
+	spool  testSpool
 	host   *host
 	logs   *observer.ObservedLogs
 	events *events
@@ -41,7 +60,7 @@ func run(t *testing.T, route routeFunc, test func(*rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
-		r := &rig{T: t, spool: queuetest.NewMemSpool(), host: new(host), logs: logs, events: new(events), began: time.Now()}
+		r := &rig{T: t, spool: newSpool(t), host: new(host), logs: logs, events: new(events), began: time.Now()}
 		r.host.set(newGeneration(route))
 		r.Queue = queue.New(r.spool, r.host, r.options(core))
 		test(r)

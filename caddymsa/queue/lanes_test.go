@@ -403,19 +403,19 @@ func TestTwoNodes(t *testing.T) {
 		}
 		h := new(host)
 		h.set(newGeneration(to(two)))
-		other := queue.New(r.spool.Node(), h, queue.Options{})
+		other := queue.New(r.memory().Node(), h, queue.Options{})
 		other.Start()
 		r.after(time.Minute)
 		if len(two.all()) != 0 {
 			t.Error("two nodes at one job")
 		}
-		r.spool.Cut()
+		r.memory().Cut()
 		r.after(time.Minute)
 		if now, _ := one.atOnce(); now != 0 || len(two.all()) != 1 {
 			t.Errorf("%d attempts go on at the node that was cut off, %d were made by the other", now, len(two.all()))
 		}
 		r.mustLog(zap.WarnLevel, "the outcome of an attempt came too late: another node has taken over", 0)
-		r.spool.Heal()
+		r.memory().Heal()
 		r.after(time.Minute)
 		r.mustNotHave("Q1")
 		other.Stop(context.Background())
@@ -429,12 +429,12 @@ func TestDeadlinePutOff(t *testing.T) {
 	run(t, to(s), func(r *rig) {
 		r.host.g.schedule.Expire = time.Hour
 		var leases atomic.Int32
-		r.spool.Fault = func(op string, _ *queue.Entry) error {
+		r.spool.SetFault(func(op string, _ *queue.Entry) error {
 			if op == "lease" {
 				leases.Add(1)
 			}
 			return nil
-		}
+		})
 		r.Start()
 		r.submit("Q0", nil, "bob@example.net")
 		r.after(time.Second)

@@ -109,12 +109,12 @@ func TestDelayCannotBeStored(t *testing.T) {
 	run(t, bouncesTo(bounces, s), func(r *rig) {
 		r.host.g.schedule.Warn = time.Hour
 		var full atomic.Bool
-		r.spool.Fault = func(op string, _ *queue.Entry) error {
+		r.spool.SetFault(func(op string, _ *queue.Entry) error {
 			if op == "create" && full.Load() {
 				return queue.ErrFull
 			}
 			return nil
-		}
+		})
 		r.submit("Q1", nil, "busy@example.net")
 		full.Store(true)
 		r.Start()

@@ -336,12 +336,12 @@ func TestSpoolInTrouble(t *testing.T) {
 	run(t, to(s), func(r *rig) {
 		var broken atomic.Bool
 		broken.Store(true)
-		r.spool.Fault = func(op string, _ *queue.Entry) error {
+		r.spool.SetFault(func(op string, _ *queue.Entry) error {
 			if op == "lease" && broken.Load() {
 				return errors.New("the disk is broken")
 			}
 			return nil
-		}
+		})
 		r.submit("Q1", nil, "bob@example.net")
 		r.Start()
 		r.after(12 * time.Second)
@@ -381,12 +381,12 @@ func TestRecordFails(t *testing.T) {
 	run(t, to(s), func(r *rig) {
 		var broken atomic.Bool
 		broken.Store(true)
-		r.spool.Fault = func(op string, _ *queue.Entry) error {
+		r.spool.SetFault(func(op string, _ *queue.Entry) error {
 			if op == "record" && broken.Load() && len(s.all()) > 0 {
 				return errors.New("the disk is broken")
 			}
 			return nil
-		}
+		})
 		r.submit("Q1", nil, "bob@example.net")
 		r.Start()
 		r.after(4 * time.Second)

@@ -145,6 +145,9 @@ func (s *MemSpool) wake() {
 	}
 }
 
+// SetFault sets Fault.
+func (s *MemSpool) SetFault(fault func(op string, e *queue.Entry) error) { s.Fault = fault }
+
 func (s *MemSpool) fault(op string, e *queue.Entry) error {
 	if s.Fault != nil {
 		return s.Fault(op, e)

@@ -1,0 +1,107 @@
+//go:build postgres
+
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/modules/spoolpostgres"
+)
+
+// TestOnPostgres runs the queue's tests on PostgreSQL instead of a spool in memory. It is built with the tag postgres only, since it brings with it what
+// this package is built and tested without; TestQueuesOwnTests of modules/spoolpostgres runs it.
+func TestOnPostgres(t *testing.T) {
+	srv := postgres.Start(t)
+	var schemas atomic.Int32
+	before := newSpool
+	defer func() { newSpool = before }()
+	for _, c := range onPostgres {
+		t.Run(c.name, func(t *testing.T) {
+			var schema string
+			o := newOutside(func() (queue.OpenSpool, error) {
+				return spoolpostgres.Open(context.Background(), spoolpostgres.Options{DSN: srv.DSN(), Schema: schema, Node: "one", Timeout: 2 * time.Minute})
+			})
+			newSpool = func(*testing.T) testSpool { // in a bubble
+				schema = fmt.Sprint("q", schemas.Add(1))
+				o.notify, o.fault, o.lost = make(chan struct{}, 1), nil, nil
+				o.Reopen()
+				return o
+			}
+			began := time.Now()
+			c.test(t)
+			o.end()
+			t.Logf("%v", time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
+
+// onPostgres are the tests of one queue on one spool. What is not among them: tests of several nodes, which are made to lose touch (TestQueue and TestShared of
+// modules/spoolpostgres are about those); those that need hundreds or thousands of messages and lanes, or many crashes, which take minutes (DestinationDown, Concurrency, OneBounceThroughCrashes, InTimeWhateverTheLane,
+// ReloadWithoutLane, History, SmallerNotification, Isolation, OneBounceForManyLanes, ManySlowLanes, SilentLanesSetAside, SetAsideBound, LaneShare, Workers); NextProbeIsAnother, in which all is due at the same nanosecond since the
+// bubble's clock stands still; AcceptedInTheFuture, which the spool's poll in real time is for; and those that are about a spool that panics, has no notifier or is moved from (testMoved of msatest).
+var onPostgres = []struct {
+	name string
+	test func(*testing.T)
+}{
+	{"ExpiresWhileDown", TestExpiresWhileDown},
+	{"PartlyDown", TestPartlyDown},
+	{"WarnedInTime", TestWarnedInTime},
+	{"ProbeNow", TestProbeNow},
+	{"FactsOfAttempts", TestFactsOfAttempts},
+	{"FactsOfTheEnd", TestFactsOfTheEnd},
+	{"FactsOfOperators", TestFactsOfOperators},
+	{"FactsOfDeadLetters", TestFactsOfDeadLetters},
+	{"FactsOfHolds", TestFactsOfHolds},
+	{"FactsAreLinear", TestFactsAreLinear},
+	{"NoFacts", TestNoFacts},
+	{"RecipientsFareDifferently", TestRecipientsFareDifferently},
+	{"OneBounceForAllSinks", TestOneBounceForAllSinks},
+	{"Expire", TestExpire},
+	{"ExpiredIsTriedFirst", TestExpiredIsTriedFirst},
+	{"WhoIsTold", TestWhoIsTold},
+	{"ReturnFull", TestReturnFull},
+	{"BounceIsNotBounced", TestBounceIsNotBounced},
+	{"BounceWithoutRouteIsHeld", TestBounceWithoutRouteIsHeld},
+	{"NoRoute", TestNoRoute},
+	{"Panics", TestPanics},
+	{"TypedNil", TestTypedNil},
+	{"CrashBeforeBounce", TestCrashBeforeBounce},
+	{"BounceCannotBeStored", TestBounceCannotBeStored},
+	{"BounceOfUnreadableMessage", TestBounceOfUnreadableMessage},
+	{"SinksThatCannotBeCompared", TestSinksThatCannotBeCompared},
+	{"HostileReply", TestHostileReply},
+	{"RepliesWithAddresses", TestRepliesWithAddresses},
+	{"RepliesWithNumbers", TestRepliesWithNumbers},
+	{"ReloadInterrupts", TestReloadInterrupts},
+	{"ReloadGrace", TestReloadGrace},
+	{"PausedUntilExpiry", TestPausedUntilExpiry},
+	{"Evidence", TestEvidence},
+	{"Rate", TestRate},
+	{"Visit", TestVisit},
+	{"DeleteInFlight", TestDeleteInFlight},
+	{"DeadlinePutOff", TestDeadlinePutOff},
+	{"Success", TestSuccess},
+	{"Delay", TestDelay},
+	{"DelayCannotBeStored", TestDelayCannotBeStored},
+	{"RouteSchedule", TestRouteSchedule},
+	{"DeadLetters", TestDeadLetters},
+	{"Delivered", TestDelivered},
+	{"Leftovers", TestLeftovers},
+	{"Retries", TestRetries},
+	{"NobodyInCharge", TestNobodyInCharge},
+	{"ReloadAstrideAttempt", TestReloadAstrideAttempt},
+	{"InterruptedHalfWay", TestInterruptedHalfWay},
+	{"SlowSinkBlocksNobody", TestSlowSinkBlocksNobody},
+	{"Stop", TestStop},
+	{"StopLeavesSinkThatDoesNotEnd", TestStopLeavesSinkThatDoesNotEnd},
+	{"StopWithoutStart", TestStopWithoutStart},
+	{"SpoolInTrouble", TestSpoolInTrouble},
+	{"RecordFails", TestRecordFails},
+	{"RoutesThatShareALane", TestRoutesThatShareALane},
+}

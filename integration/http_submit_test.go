@@ -308,22 +308,25 @@ func TestHTTPSubmitAstride(t *testing.T) {
 	t.Parallel()
 	w := startSubmitSite(t, layout{global: "debug"})
 	logins := 0
-	begin := func(recipient string) (rest *io.PipeWriter, answered <-chan *answer) {
+	begins := func(target, kind, first string) (rest *io.PipeWriter, answered <-chan *answer) {
 		reader, writer := io.Pipe()
 		c := make(chan *answer, 1)
 		go func() {
-			a, err := w.try(alice, "POST", sendTo(recipient), reader)
+			a, err := w.try(alice, "POST", target, reader, "Content-Type", kind)
 			if err != nil {
 				a = &answer{body: err.Error()}
 			}
 			c <- a
 		}()
-		if _, err := io.WriteString(writer, letter("astride")); err != nil {
+		if _, err := io.WriteString(writer, first); err != nil {
 			t.Fatal(err)
 		}
 		logins++
 		w.await("its login", func() bool { return strings.Count(w.log.String(), `"msg":"authenticated"`) == logins })
 		return writer, c
+	}
+	begin := func(recipient string) (rest *io.PipeWriter, answered <-chan *answer) {
+		return begins(sendTo(recipient), "message/rfc822", letter("astride"))
 	}
 	load := func(l layout) {
 		l.global += "\n\tauto_https disable_redirects"
@@ -348,6 +351,20 @@ func TestHTTPSubmitAstride(t *testing.T) {
 	_ = rest.Close()
 	if a := <-answered; a.status != 403 && a.status != 422 {
 		t.Errorf("%+v", a)
+	}
+	// As JSON, of which much is in the spool's place already, and more comes.
+	half := strings.Repeat("QUJD", 100_000)
+	rest, answered = begins("/send/", "application/json", `{"from":"alice@example.org","to":"document@example.net","attachments":[{"content":"`+half)
+	load(layout{global: "debug"})
+	if _, err := io.WriteString(rest, half+`"}]}`); err != nil {
+		t.Fatal(err)
+	}
+	_ = rest.Close()
+	if a := <-answered; a.status != 202 {
+		t.Errorf("%+v", a)
+	}
+	if got := w.mail("document@example.net", 1)[0]; bytes.Count(got, []byte("QUJDQUJD")) < 90_000 {
+		t.Errorf("%d octets", len(got))
 	}
 	// The process does not end before it.
 	rest, answered = begin("end@example.net")

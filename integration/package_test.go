@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,15 +44,16 @@ func debian(t *testing.T, version string) string {
 
 // machine is this one with a file system and a network of its own: what is installed there is nowhere else.
 type machine struct {
-	t    *testing.T
-	pid  string
-	root string
+	t     *testing.T
+	pid   string
+	enter []string // the namespaces of that process that are entered
+	root  string
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	needRoot(t)
-	m := &machine{t: t, root: filepath.Join(t.TempDir(), "machine")}
+	m := &machine{t: t, enter: []string{"--mount", "--net"}, root: filepath.Join(t.TempDir(), "machine")}
 	cmd := exec.Command("unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", `
 		mkdir "$0" && mount -t tmpfs tmpfs "$0" && mkdir "$0/upper" "$0/work" "$0/root" &&
 		mount -t overlay overlay -o "lowerdir=/,upperdir=$0/upper,workdir=$0/work" "$0/root" && mount -t proc proc "$0/root/proc" &&
@@ -71,7 +73,7 @@ func newMachine(t *testing.T) *machine {
 		_ = cmd.Wait()
 	})
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		tell("skipped TestDebianPackage, for which the kernel has no overlay file systems here: %s", strings.TrimSpace(line))
+		tell("skipped %s, for which the kernel has no overlay file systems here: %s", t.Name(), strings.TrimSpace(line))
 		t.Skip(line)
 	}
 	m.pid = strconv.Itoa(cmd.Process.Pid)
@@ -80,7 +82,7 @@ func newMachine(t *testing.T) *machine {
 }
 
 func (m *machine) command(script string) *exec.Cmd {
-	cmd := exec.Command("nsenter", "--target", m.pid, "--mount", "--net", "--", "chroot", m.root, "sh", "-c", script)
+	cmd := exec.Command("nsenter", slices.Concat([]string{"--target", m.pid}, m.enter, []string{"--", "chroot", m.root, "sh", "-c", script})...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "HOME=/root"}
 	return cmd
 }

@@ -123,7 +123,8 @@ func reloadCommand(a *adminclient.Admin) *cobra.Command {
 		Short: "Has the running server read the data of its auth backends again",
 		Long: `Has the running server read the data of its auth backends again, and look up the
 users of open sessions at their next message. What cannot be read stays as it was.`,
-		Args: cobra.NoArgs,
+		Example: "  caddy msa auth reload",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
 			var done map[string][]string

@@ -45,8 +45,8 @@ func newCommand() *cobra.Command {
 		Long: `Prints, as lines of a zone file, the records that a domain needs so that mail programs
 find the running server and receivers trust what it sends: SRV for submission, autoconfig
 and autodiscover where a site has msa_autoconfig, TLSA, the DKIM keys in force, SPF and
-MTA-STS. What is not known is said in a comment, with what to do about it. Records of
-names outside the domain are comments too, since they belong into another zone.
+MTA-STS. What is missing is named in a comment, with what to do about it. Records of
+names outside the domain are comments too, since they belong in another zone.
 
 SPF is made of the addresses that mail leaves from: those that routes bind to, and
 those given with --egress, which also takes networks and terms such as
@@ -67,8 +67,8 @@ of them fit, 1 otherwise.`,
 	o.admin.Flags(f)
 	f.StringVar(&o.server, "server", "", "server, by its name in the configuration (default: the only one)")
 	f.StringSliceVar(&o.egress, "egress", nil, "addresses or networks that mail leaves from, as others see them, or SPF terms")
-	f.IntVar(&o.submissions, "submissions-port", asListened, "port with TLS from the first byte that clients reach, if it is another than the one listened on; 0: none")
-	f.IntVar(&o.submission, "submission-port", asListened, "port with STARTTLS that clients reach, if it is another than the one listened on; 0: none")
+	f.IntVar(&o.submissions, "submissions-port", asListened, "port with TLS from the first byte that clients reach, if it differs from the one listened on; 0: none")
+	f.IntVar(&o.submission, "submission-port", asListened, "port with STARTTLS that clients reach, if it differs from the one listened on; 0: none")
 	f.StringVar(&o.web, "web", "", "host that the web sites are reached at (default: the server's hostname)")
 	f.StringVar(&o.policy, "mta-sts", "", "file of the MTA-STS policy (default: what the site for mta-sts.<domain> answers)")
 	f.BoolVar(&o.check, "check", false, "compare with DNS")

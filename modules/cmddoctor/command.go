@@ -91,7 +91,7 @@ Exit code: 0 when nothing is wrong (warnings do not count), 1 otherwise.`,
 	f.StringSliceVar(&o.egress, "egress", nil, "IP addresses that mail leaves from, for SPF (default: this machine's, if they are public)")
 	f.StringVar(&o.resolver, "resolver", "", "name server to ask, as host:port (default: the system's)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "for each step")
-	f.BoolVar(&o.thorough, "thorough", false, "look too whether endless commands and lines are ended; some servers block addresses for them")
+	f.BoolVar(&o.thorough, "thorough", false, "also test whether endless commands and lines are cut off; some servers block addresses for that")
 	f.BoolVar(&o.json, "json", false, "print findings as JSON")
 	f.BoolVar(&o.quiet, "quiet", false, "print only what is wrong, or may be")
 	return cmd

@@ -25,7 +25,7 @@ type action struct {
 
 var actions = []action{
 	{name: "hold", done: "held", short: "Keeps messages until they are released", long: "Nothing is tried and nothing expires while a message is held."},
-	{name: "release", done: "released", short: "Has held messages delivered now"},
+	{name: "release", done: "released", short: "Releases held messages, which are delivered now"},
 	{name: "retry", done: "to be tried now", short: "Has messages delivered now, dead letters included", long: "The time of a dead letter begins anew."},
 	{name: "reroute", done: "rerouted", short: "Gives messages to the routes of another server", flags: " --to msa.example.org",
 		long: "Within one server, change its routes instead:\nrecipients are routed again at each attempt."},
@@ -47,7 +47,7 @@ func actionCommand(a *adminclient.Admin, act action) *cobra.Command {
 		Short: act.short,
 		Long: strings.TrimSpace(act.short+". "+act.long) + `
 
-The messages are named by their ids, or with --all are those that the filter lets through.
+The messages are named by their ids; with --all they are those that match the filter.
 Exit code: 0 when it was done with all of them, 1 otherwise.`,
 		Example: fmt.Sprintf(`  caddy msa queue %[1]s M8KGPHC0XVXD96SE%[2]s
   caddy msa queue %[1]s --all --user alice@example.org --older 2h%[2]s`, act.name, act.flags),
@@ -81,7 +81,7 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`,
 		},
 	}
 	f = newFilter(cmd.Flags())
-	cmd.Flags().BoolVar(&all, "all", false, "all messages that the filter lets through")
+	cmd.Flags().BoolVar(&all, "all", false, "all messages that match the filter")
 	cmd.Flags().StringVar(&request.Reason, "reason", "", "why, for the log and the message's history")
 	if act.final {
 		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")

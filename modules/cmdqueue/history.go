@@ -28,7 +28,7 @@ var historyFlags = [][2]string{
 	{"error", "only errors and replies that have this in them"},
 	{"server", "only of messages that this server accepted"},
 	{"spool", "only what is in the journal of this spool"},
-	{"before", "go on where an earlier page ended"},
+	{"before", "continue where an earlier page ended"},
 }
 
 // historyQuery are the flags of what is wanted.
@@ -48,7 +48,8 @@ func historyCommand() *cobra.Command {
 		Long: `Lists what happened to messages, the latest first: accepted, each attempt and the reply to it,
 delivered, failed, expired, bounced, held and released by whom, refused. It comes from the
 journal, which the server keeps for as long as its configuration says (journal { keep }, 7d
-by default). Conditions add up. Addresses and names must match whole, in either case.
+by default). What meets all conditions is listed. Addresses and names must match as a whole, in
+upper or lower case.
 Subjects and texts of messages are not in it. "caddy msa trace <id>" tells one message's story.
 
 --address is a mail address here, of the sender or a recipient, and the admin API's is --admin;
@@ -98,7 +99,7 @@ a fact as JSON.`,
 		f.String(flag[0], "", flag[1])
 	}
 	f.StringSliceVar(&h.states, "state", nil, "only these, such as failed,expired: "+kinds())
-	f.IntVar(&h.limit, "limit", 100, "most to list")
+	f.IntVar(&h.limit, "limit", 100, "how many to list at most")
 	f.BoolVar(&h.all, "all", false, "list all")
 	f.BoolVar(&h.json, "json", false, "print a JSON object a line")
 	a.FlagsBeside(f, &h.address, "only what has this mail address as sender or recipient")

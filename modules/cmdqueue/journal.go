@@ -127,10 +127,10 @@ func purgeCommand() *cobra.Command {
 		Use:   "purge --address <mail address>",
 		Short: "Takes an address out of the journal",
 		Long: `Takes a mail address out of the journal, wherever it is: as user, sender, recipient and
-operator, and in replies and errors. ` + "`(purged)`" + ` stands there then, and nobody can tell any more
-what it was. A user whose name is not an address is purged with --user. What the queue still
-has of messages, log files and backups are not touched, and what happens from now on is
-kept again. The server's log says that a purge was done, and by whom, without the address.
+operator, and in replies and errors. (purged) takes its place, and nothing recovers it. A user
+whose name is not an address is purged with --user. Messages in the queue, log files
+and backups are not touched, and what happens from now on is recorded as before. The
+server's log says that a purge was done, and by whom, without the address.
 
 --address is a mail address here; the admin API's is --admin.`,
 		Example: `  caddy msa journal purge --address bob@example.net`,

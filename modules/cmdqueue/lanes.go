@@ -27,7 +27,8 @@ as relay/smtp.example.net:587: what is known of it, such as that it cannot be re
 known for all of them. Lanes of a spool that a former configuration left and that is
 being emptied are named with it; pause, resume and probe are for a lane in all spools.
 With --json each line is a lane as JSON.`,
-		Args: cobra.NoArgs,
+		Example: "  caddy msa queue lanes",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
 			var answer adminapi.Lanes
@@ -39,9 +40,9 @@ With --json each line is a lane as JSON.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
 	cmd.AddCommand(
-		laneCommand(a, "pause", "paused", "Has a lane take nothing until it is resumed", "Messages wait there, are warned of and expire.\nA server whose spool is local forgets it when it is started again."),
+		laneCommand(a, "pause", "paused", "Stops deliveries to a lane until it is resumed", "Messages wait there: their senders are\ntold of the delay, and they expire as usual. With a local spool the pause ends\nwhen the server is started again."),
 		laneCommand(a, "resume", "resumed", "Has a paused lane take messages again", ""),
-		laneCommand(a, "probe", "to be tried now", "Has a lane that is down tried now", "The next message that waits there is sent."),
+		laneCommand(a, "probe", "to be tried now", "Tries a lane that is down, without waiting any longer", "The next message that waits there is sent."),
 	)
 	return cmd
 }

@@ -52,8 +52,8 @@ each line is a message's envelope as JSON.`,
 	}
 	f = newFilter(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
-	cmd.Flags().IntVar(&limit, "limit", 100, "most messages to list; 0 for all")
-	cmd.Flags().StringVar(&after, "after", "", "begin behind this id")
+	cmd.Flags().IntVar(&limit, "limit", 100, "how many messages to list at most; 0 for all")
+	cmd.Flags().StringVar(&after, "after", "", "begin after this id")
 	return cmd
 }
 

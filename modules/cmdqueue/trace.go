@@ -24,7 +24,7 @@ func traceCommand() *cobra.Command {
 		Long: `Tells what became of a message: how it came in, which policies looked at it, each attempt with
 host, TLS, reply and duration, what operators did with it, the notifications that were sent about
 it and what became of those, how it ended, and what of it is still in the queue. It comes from
-the journal, as well for what was delivered last week, and needs no log file.
+the journal, also for what was delivered last week, and needs no log file.
 
 With --log it is told by the log instead, which has the session's lines too: name its files (- for
 standard input). JSON and console format are read, compressed or not, also behind what journald,

@@ -23,7 +23,7 @@ import (
 
 func init() {
 	caddymsa.RegisterCommand(func(msa *cobra.Command) {
-		caddymsa.CommandGroup(msa, "spool", "Looks after the spool").AddCommand(moveCommand())
+		caddymsa.CommandGroup(msa, "spool", "Checks, moves and salvages spools").AddCommand(moveCommand())
 	})
 }
 
@@ -40,9 +40,9 @@ Environment variables and files can be named as in a Caddyfile: 'postgres:{env.M
 
 A spool that a running server has open is moved by that server, through its admin API, while it
 goes on; otherwise this command does it. A message that is being delivered is moved when the attempt has
-ended. Broken off, by a crash too, the same command goes on where it was: no message is lost and
-none is delivered twice. Until then a message that is on its way is held in both spools; --cancel
-has each stay where it is.
+ended. If a move is broken off, even by a crash, the same command continues where it was: no
+message is lost and none is delivered twice. Until then a message that is on its way is held in both
+spools; --cancel has each stay where it is.
 
 Exit code: 0 when all were moved; 1 if a message was not: it stays, and is delivered from there.`,
 		Example: `  caddy msa spool move file:/var/spool/caddy-msa postgres://msa@db.example.org/msa`,

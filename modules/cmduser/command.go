@@ -38,12 +38,11 @@ func newCommand() *cobra.Command {
 		Use:   "user <name>",
 		Short: "Adds a user to a users file, or gives one another password",
 		Long: `Asks for a password and writes the user's line into a users file; without
---file it prints the line. In a line that the user has already, in whatever case it spells the
-name, password and addresses, if any are given, are replaced; what else it says and all other
-lines stay as they are. A user whose name is one of the commands below is
-added under another name, and renamed.
-The server reads the file again by itself. With --sql it prints a statement for the
-table of msa.auth.sql instead.
+--file it prints the line. If the user has a line already, whether its name is in upper or
+lower case, the password in it is replaced, and the addresses if any are given; the rest
+of it and all other lines stay as they are. A user whose name is one of the commands below
+is added under another name and renamed. The server reads the file again by itself. With
+--sql it prints a statement for the table of msa.auth.sql instead.
 
 The schemes say which mechanisms the user can log in with: any serves PLAIN and
 LOGIN, SCRAM-SHA-256 serves SCRAM, DIGEST-MD5 serves DIGEST-MD5, PLAIN serves all.

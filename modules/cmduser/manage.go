@@ -33,10 +33,10 @@ type place struct {
 
 func (p *place) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&p.file, "file", "", "users file to look into and change, without the running server")
+	f.StringVar(&p.file, "file", "", "users file to work on, instead of asking the running server")
 	f.BoolVar(&p.caseExact, "case-exact", false, "with --file: names differ by case, as the server's setting case exact allows")
 	f.StringVar(&p.server, "server", "", "server, by its name in the configuration (default: any)")
-	f.StringVar(&p.backend, "backend", "", "backend of it, such as file or sql (default: the first that has the user)")
+	f.StringVar(&p.backend, "backend", "", "backend of that server, such as file or sql (default: the first that has the user)")
 	p.admin.Flags(f)
 }
 
@@ -117,8 +117,10 @@ func listCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "Lists users",
-		Long: `Lists the users of the running server's backends that keep their users themselves, file and
-sql; or of a users file.`,
+		Long: `Lists the users of the running server's backends that keep their own, file and sql; or with
+--file those of a users file.`,
+		Example: `  caddy msa user list
+  caddy msa user list --file users.passwd`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
@@ -340,8 +342,8 @@ func renameCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rename <name> <new name>", Short: "Gives a user another name",
 		Long: `Gives a user another name. Passwords stay, but for those of DIGEST-MD5, which are hashed with the
-name. Who could send as the old name, because that is an address, can no more unless --addresses of
-caddy msa user says so.`,
+name. A user who could send as the old name, because it is an address, no longer can, unless that
+address is given by caddy msa user --addresses.`,
 		Example: "  caddy msa user rename alice@example.org alice.jones@example.org",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -362,8 +364,8 @@ caddy msa user says so.`,
 
 func appCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "app-password", Short: "Makes and revokes application passwords",
-		Long: `An application password is a further secret of a user, for one device or program. show lists
-those that a user has.`}
+		Long: `An application password is an additional secret of a user, for one device or program.
+"caddy msa user show" lists those that a user has.`}
 	cmd.AddCommand(addAppCommand(), revokeAppCommand())
 	return cmd
 }

@@ -26,8 +26,8 @@ func quotaCommand() *cobra.Command {
 		Use:   "quota <user>",
 		Short: "Says how much a user may still submit",
 		Long: `Asks the running server how much its policies rate_limit, recipients and size allow a user, and how
-much of that is left: what nodes share by Redis or the spool is counted for all of them, else what this
-node has counted. Policies that are for other users are left out.`,
+much of that is left: limits that nodes share by Redis or the spool are counted over all nodes,
+others on this node alone. Policies that are for other users are left out.`,
 		Example: "  caddy msa quota alice@example.org",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -26,7 +26,8 @@ func newCommand() *cobra.Command {
 		Short: "Prints the version of the mail submission server",
 		Long: `Prints the version of the mail submission server, of Caddy and of Go. "caddy version" is
 Caddy's alone, and "caddy build-info" has all that the binary was built of.`,
-		Args: cobra.NoArgs,
+		Example: "  caddy msa version",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, _ := debug.ReadBuildInfo()
 			caddyVersion, _ := caddy.Version()

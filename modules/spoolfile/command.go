@@ -21,19 +21,19 @@ import (
 
 func init() {
 	caddymsa.RegisterCommand(func(msa *cobra.Command) {
-		caddymsa.CommandGroup(msa, "spool", "Looks after the spool").AddCommand(spoolCommand().Commands()...)
+		caddymsa.CommandGroup(msa, "spool", "Checks, moves and salvages spools").AddCommand(spoolCommand().Commands()...)
 	})
 }
 
 func spoolCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "spool", Short: "Looks after the spool"}
+	cmd := &cobra.Command{Use: "spool", Short: "Checks, moves and salvages spools"}
 	a := new(adminclient.Admin)
 	check := &cobra.Command{
 		Use:   "check [<directory>]",
 		Short: "Reads every message of the spool, and says which are not whole",
 		Long: `Reads every envelope and every octet of every message that waits to be delivered. Without
-a directory the running server does it, while it goes on, to spools of former
-configurations too; with one, a spool that no server uses is read.
+a directory the running server does it, without interrupting its work, for the spools of
+former configurations too; with one, a spool that no server uses is read.
 
 Exit code: 0 when all messages are whole; 1 if one is not, or damage was set aside. "caddy msa
 spool salvage" gets what is left of a damaged message, "caddy msa queue delete" takes it away.`,

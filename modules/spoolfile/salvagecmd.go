@@ -20,8 +20,8 @@ func salvageCommand() *cobra.Command {
 	var to string
 	cmd := &cobra.Command{
 		Use:   "salvage <directory> [--to <directory>]",
-		Short: "Recovers what can be had of a damaged spool",
-		Long: `Recovers what can be had of a spool that is damaged, which no server may have open. Messages that
+		Short: "Recovers what can be read of a damaged spool",
+		Long: `Recovers what can be read of a damaged spool, which no server may have open meanwhile. Messages that
 are whole go back into the spool and are delivered when the server starts. Of the others
 it says what is left; with --to that is written to a directory: <queue id>.eml with the
 message, and <queue id>.json with its envelope, what is damaged and whether the message is

@@ -20,6 +20,10 @@ func init() {
 // modulePath is what the module is called in go.mod, of this binary or of one that was built with xcaddy.
 const modulePath = "github.com/caddy-msa/caddy-msa"
 
+// linked is the version where Go cannot see it, since .git is not among the sources: in the image. xcaddy/Dockerfile has
+// the linker set it.
+var linked string
+
 func newCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -40,6 +44,9 @@ Caddy's alone, and "caddy build-info" has all that the binary was built of.`,
 // version is the module's, where the binary knows it: "(devel)" and the commit where it was built in a clone
 // without a tag.
 func version(info *debug.BuildInfo) string {
+	if linked != "" {
+		return linked
+	}
 	if info == nil {
 		return "(unknown)"
 	}

@@ -2,8 +2,10 @@ package cmdversion
 
 import (
 	"bytes"
+	"os"
 	"regexp"
 	"runtime/debug"
+	"strings"
 	"testing"
 )
 
@@ -27,6 +29,15 @@ func TestVersion(t *testing.T) {
 	}
 	if got := version(&debug.BuildInfo{Main: debug.Module{Path: "caddy"}}); got != "(unknown)" {
 		t.Error(got)
+	}
+	linked = "v1.2.6"
+	if got := version(nil); got != linked {
+		t.Error(got)
+	}
+	linked = ""
+	dockerfile, err := os.ReadFile("../../xcaddy/Dockerfile")
+	if err != nil || !strings.Contains(string(dockerfile), "-X "+modulePath+"/modules/cmdversion.linked=$VERSION") {
+		t.Error("the Dockerfile does not set the version", err)
 	}
 	var out bytes.Buffer
 	cmd := newCommand()

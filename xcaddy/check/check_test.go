@@ -15,7 +15,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
 	kustomize "sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
 
@@ -30,7 +32,7 @@ func decode(t *testing.T, document []byte) any {
 		t.Fatal(err)
 	}
 	types := map[string]any{
-		"v1 Namespace": new(corev1.Namespace), "apps/v1 Deployment": new(appsv1.Deployment), "v1 Service": new(corev1.Service),
+		"v1 Namespace": new(corev1.Namespace), "v1 ConfigMap": new(corev1.ConfigMap), "apps/v1 Deployment": new(appsv1.Deployment), "v1 Service": new(corev1.Service),
 		"policy/v1 PodDisruptionBudget": new(policyv1.PodDisruptionBudget), "kustomize.config.k8s.io/v1beta1 Kustomization": new(kustomize.Kustomization),
 	}
 	into, ok := types[kind.APIVersion+" "+kind.Kind]
@@ -62,7 +64,16 @@ func TestKubernetes(t *testing.T) {
 	var deployment *appsv1.Deployment
 	var service *corev1.Service
 	var budget *policyv1.PodDisruptionBudget
-	for document := range bytes.SplitSeq(read(t, "../kubernetes/caddy-msa.yaml"), []byte("\n---\n")) {
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../kubernetes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := built.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config *corev1.ConfigMap
+	for document := range bytes.SplitSeq(all, []byte("\n---\n")) {
 		switch d := decode(t, document).(type) {
 		case *appsv1.Deployment:
 			deployment = d
@@ -70,10 +81,19 @@ func TestKubernetes(t *testing.T) {
 			service = d
 		case *policyv1.PodDisruptionBudget:
 			budget = d
+		case *corev1.ConfigMap:
+			config = d
 		}
 	}
 	pod := deployment.Spec.Template.Spec
 	c := pod.Containers[0]
+	if !strings.HasPrefix(config.Name, "caddy-msa-") || config.Data["Caddyfile"] != string(read(t, "../kubernetes/Caddyfile")) {
+		t.Errorf("%+v", config)
+	}
+	// A tag that is not latest: the node's copy of the image is the one that is meant.
+	if _, tag, _ := strings.Cut(c.Image, ":"); tag == "" || tag == "latest" {
+		t.Errorf("the image is %s", c.Image)
+	}
 	if *deployment.Spec.Replicas != 3 {
 		t.Error("not three nodes")
 	}
@@ -105,7 +125,7 @@ func TestKubernetes(t *testing.T) {
 	volumes := make(map[string]bool)
 	for _, v := range pod.Volumes {
 		volumes[v.Name] = true
-		if v.ConfigMap != nil && v.ConfigMap.Name != k.ConfigMapGenerator[0].Name {
+		if v.ConfigMap != nil && v.ConfigMap.Name != config.Name {
 			t.Errorf("nobody makes %s", v.ConfigMap.Name)
 		}
 	}

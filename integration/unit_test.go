@@ -38,7 +38,12 @@ func (m *machine) boot() {
 		_ = cmd.Wait()
 		close(ended)
 	}()
+	outside := m.pid
 	m.t.Cleanup(func() {
+		// What systemd-nspawn has started outlives it: with its first process the whole machine ends.
+		if pid, err := strconv.Atoi(m.pid); err == nil && m.pid != outside {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 		_ = cmd.Process.Kill()
 		<-ended
 	})

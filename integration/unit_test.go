@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +24,15 @@ func (m *machine) boot() {
 	nspawn, err := exec.LookPath("systemd-nspawn")
 	if err != nil {
 		skip(err.Error())
+	}
+	// Two machines at once would have their services' processes in the same control groups.
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "caddy-msa-machine.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { _ = lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		m.t.Fatal(err)
 	}
 	log := new(logBuffer)
 	cmd := exec.Command("nsenter", "--target", m.pid, "--mount", "--net", "--", "sh", "-c", `

@@ -123,10 +123,14 @@ func (p *plan) tlsa() (s section) {
 		s.note("TLSA: the server has no certificate for %s yet", p.server.Hostname)
 		return s
 	}
+	var renewed time.Time // the first of those whose keys change
 	for _, c := range p.server.Certificates {
-		if !c.KeepsKey {
-			s.note("the certificate is renewed with another key, on %s at the latest: this record has to follow at once, so leave it out unless that is automatic, or have Caddy keep the key: reuse_private_keys in the TLS app's automation policy", c.NotAfter.UTC().Format(time.DateOnly))
+		if !c.KeepsKey && (renewed.IsZero() || c.NotAfter.Before(renewed)) {
+			renewed = c.NotAfter
 		}
+	}
+	if !renewed.IsZero() {
+		s.note("the certificate is renewed with another key, on %s at the latest: this record has to follow at once, so leave it out unless that is automatic, or have Caddy keep the key: reuse_private_keys in the TLS app's automation policy", renewed.UTC().Format(time.DateOnly))
 	}
 	for _, port := range p.server.Ports {
 		name := fmt.Sprintf("_%d._tcp.%s", port.Port, p.server.Hostname)

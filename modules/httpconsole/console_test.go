@@ -119,3 +119,16 @@ func FuzzSearch(f *testing.F) {
 		}
 	})
 }
+
+// Times within what we say of a lane are in the reader's zone, too; the rest of the text is text.
+func TestWithMoments(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "<b>": "&lt;b&gt;", "since 2026-13-29T14:19:10Z": "since 2026-13-29T14:19:10Z",
+		"down since 2026-11-29T14:19:10Z: <no>": `down since <time datetime="2026-11-29T14:19:10.000Z" title="2026-11-29 14:19:10 UTC">2026-11-29 14:19:10 UTC</time>: &lt;no&gt;`,
+		"2026-11-29T14:19:10.5+01:00":           `<time datetime="2026-11-29T13:19:10.500Z" title="2026-11-29 13:19:10 UTC">2026-11-29 13:19:10 UTC</time>`,
+	} {
+		if got := string(withMoments(text)); got != want {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -51,7 +52,7 @@ func fromExact(s string) string {
 
 // functions are those of the templates.
 var functions = template.FuncMap{
-	"moment": moment, "bytes": octets, "exact": exact, "plural": plural, "lasted": lasted, "join": strings.Join, "add": func(a, b int) int { return a + b },
+	"moment": moment, "withMoments": withMoments, "bytes": octets, "exact": exact, "plural": plural, "lasted": lasted, "join": strings.Join, "add": func(a, b int) int { return a + b },
 	"path": reversePath, "capital": capital, "link": link, "orDash": func(s string) string { return cmp.Or(s, "–") }, "count": func(n int) string { return humanize.Comma(int64(n)) },
 	"lines": func(s string) []string { return strings.Split(s, "\n") }, "chip": chip,
 }
@@ -63,6 +64,26 @@ func moment(t time.Time) template.HTML {
 	}
 	t = t.UTC()
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format("2006-01-02T15:04:05.000Z"), t.Format("2006-01-02 15:04:05 UTC"), t.Format("2006-01-02 15:04:05 UTC")))
+}
+
+// stamp is a time within a text of ours.
+var stamp = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`)
+
+// withMoments is a text whose times are moments.
+func withMoments(s string) template.HTML {
+	var b strings.Builder
+	end := 0
+	for _, at := range stamp.FindAllStringIndex(s, -1) {
+		t, err := time.Parse(time.RFC3339Nano, s[at[0]:at[1]])
+		if err != nil {
+			continue
+		}
+		b.WriteString(template.HTMLEscapeString(s[end:at[0]]))
+		b.WriteString(string(moment(t)))
+		end = at[1]
+	}
+	b.WriteString(template.HTMLEscapeString(s[end:]))
+	return template.HTML(b.String())
 }
 
 func octets(n int64) string { return humanize.IBytes(uint64(max(0, n))) }

@@ -38,6 +38,7 @@ func (srv *Server) patient() admin.Patient {
 			add("policy "+c.name, c.module)
 		}
 	}
+	add("throttle of auth", &srv.Auth.Throttle)
 	for _, f := range srv.Certificates {
 		certificate, failed := conf.Expand(f.Certificate)
 		if key, err := conf.Expand(f.Key); err == nil && failed == nil {

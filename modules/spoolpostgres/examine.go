@@ -33,7 +33,14 @@ func (p *PostgresSpool) Examine(ctx context.Context, x caddymsa.Examination) []d
 		}
 		took = min(took, time.Since(began))
 	}
+	var standby bool
+	if err := conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		n.Wrong(unreachable, "the database does not answer: %v", err)
+		return n.Findings
+	}
 	switch {
+	case standby:
+		n.Wrong("name the primary in the connection string, or all hosts with target_session_attrs=read-write", "the connection leads to a standby, which takes nothing")
 	case fsync != "on" || commit == "off":
 		n.Wrong("set fsync = on and synchronous_commit = on in postgresql.conf, or for the user", "accepted messages are lost when the database crashes: fsync is %s, synchronous_commit is %s", fsync, commit)
 	case took > far:

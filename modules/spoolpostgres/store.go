@@ -79,9 +79,7 @@ func (o *Options) prepare() error {
 	p["statement_timeout"], p["lock_timeout"] = "0", "0"
 	p["idle_in_transaction_session_timeout"] = "60000"
 	p["default_transaction_isolation"] = "read committed"
-	// Statements are about rows that an index finds, and are planned once: a table that was empty then would be read from end to end when it is large.
-	p["plan_cache_mode"], p["jit"] = "force_generic_plan", "off"
-	p["enable_seqscan"], p["enable_mergejoin"], p["enable_hashjoin"] = "off", "off", "off"
+	p["jit"] = "off"
 	if p["application_name"] == "" {
 		p["application_name"] = "caddy-msa"
 	}
@@ -196,6 +194,10 @@ func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) 
 	defer cancel()
 	durably := o.config.Copy()
 	durably.AfterConnect = s.renumber
+	// Its statements are about rows that an index finds, and are planned once: by a plan from when a table was empty it would be read from end to end when it is large.
+	p := durably.ConnConfig.RuntimeParams
+	p["plan_cache_mode"] = "force_generic_plan"
+	p["enable_seqscan"], p["enable_mergejoin"], p["enable_hashjoin"] = "off", "off", "off"
 	if s.pool, err = pgxpool.NewWithConfig(s.life, durably); err != nil {
 		return nil, err
 	}

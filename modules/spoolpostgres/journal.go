@@ -120,14 +120,6 @@ func (r *factRows) atCommit(tx *transaction) {
 	}
 }
 
-func (r *factRows) exec(ctx context.Context, tx db) error {
-	if len(r.times) == 0 {
-		return nil
-	}
-	_, err := tx.Exec(ctx, addFacts, r.args()...)
-	return err
-}
-
 // hash is what finds a name.
 func hash(name string) int64 {
 	sum := sha256.Sum256([]byte(name))

@@ -17,7 +17,6 @@ type outcome struct {
 	facts *factRows
 	// ofDeleted are the facts if the operator has deleted the entry.
 	ofDeleted *factRows
-	messages  []*newMessage
 
 	taken   bool // the job was still this lease's
 	deleted bool

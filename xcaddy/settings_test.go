@@ -32,7 +32,7 @@ var severalTimes = map[string][]string{
 	"msa_autoconfig":  {"domains", "imap", "pop3", "smtp"},
 	"time_window":     {"allow", "deny"},
 	"content":         {"require_headers", "forbid_headers", "allow_headers", "header", "media_types", "file_names", "archived_names", "charsets", "transfer_encodings", "smime", "defects"},
-	"auth":            {"client_cert", "dovecot", "file", "http", "ldap", "oauth", "sql", "static"}, // one backend is asked after the other
+	"auth":            {"app_passwords", "client_cert", "dovecot", "file", "http", "ldap", "oauth", "sql", "static"}, // one backend is asked after the other
 }
 
 // caddys are the directives whose blocks Caddy itself reads, and says what it thinks of what is in them.

@@ -83,9 +83,7 @@ INSERT INTO msa_journal VALUES (0, 0, 0, '');
 `, `
 -- Messages of up to 8 KB lie in their row: in pieces of 2 KB each would be five rows with an index of their own.
 ALTER TABLE msa_body SET (toast_tuple_target = 8160);
--- What was due as soon as it was accepted is not waited for, and what is claimed is not looked for: neither is in an index.
-DROP INDEX msa_due_time;
-CREATE INDEX msa_due_time ON msa_due (due) WHERE owner IS NULL AND NOT held AND due > accepted;
+-- What is claimed is not looked for.
 DROP INDEX msa_due_lane;
 CREATE INDEX msa_due_lane ON msa_due (lane, id) WHERE owner IS NULL AND NOT held;
 `}

@@ -251,13 +251,12 @@ func (t *turns) clock(ctx context.Context, s *Store, now time.Time) error {
 	return nil
 }
 
-// next is when the next job comes due, of those that were not due when they were accepted: those are only where another node's clock is ahead, and
-// the poll finds them.
+// next is when the next job comes due.
 func (s *Store) next(ctx context.Context, now time.Time) (next time.Time, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		var at *int64
 		if err := db.QueryRow(ctx, `SELECT least(
-			(SELECT min(due) FROM msa_due WHERE owner IS NULL AND NOT held AND due > accepted AND due > $1),
+			(SELECT min(due) FROM msa_due WHERE owner IS NULL AND NOT held AND due > $1),
 			(SELECT min(deadline) FROM msa_due WHERE owner IS NULL AND NOT held AND deadline > $1 AND deadline < $2))`, nanos(now), never).Scan(&at); err != nil {
 			return err
 		}

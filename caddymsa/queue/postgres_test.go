@@ -43,12 +43,16 @@ func TestOnPostgres(t *testing.T) {
 
 // onPostgres are the tests of one queue on one spool. What is not among them: tests of several nodes, which are made to lose touch (TestQueue and TestShared of
 // modules/spoolpostgres are about those); those that need hundreds or thousands of messages and lanes, or many crashes, which take minutes (DestinationDown, Concurrency, OneBounceThroughCrashes, InTimeWhateverTheLane,
-// ReloadWithoutLane, History, SmallerNotification, Isolation, OneBounceForManyLanes, ManySlowLanes, SilentLanesSetAside, SetAsideBound, LaneShare, Workers); NextProbeIsAnother, in which all is due at the same nanosecond since the
-// bubble's clock stands still; AcceptedInTheFuture, which the spool's poll in real time is for; and those that are about a spool that panics, has no notifier or is moved from (testMoved of msatest).
+// ReloadWithoutLane, History, SmallerNotification, OneBounceForManyLanes, ManySlowLanes, SilentLanesSetAside, SetAsideBound); NextProbeIsAnother, in which all is due at the same nanosecond since the
+// bubble's clock stands still; and those that are about a spool that panics, has no notifier or is moved from (testMoved of msatest).
 var onPostgres = []struct {
 	name string
 	test func(*testing.T)
 }{
+	{"AcceptedInTheFuture", TestAcceptedInTheFuture},
+	{"Isolation", TestIsolation},
+	{"LaneShare", TestLaneShare},
+	{"Workers", TestWorkers},
 	{"ExpiresWhileDown", TestExpiresWhileDown},
 	{"PartlyDown", TestPartlyDown},
 	{"WarnedInTime", TestWarnedInTime},

@@ -81,11 +81,7 @@ func TestDoctorDepends(t *testing.T) {
 	s.run()
 	args := []string{"--address", s.admin, "--ca", filepath.Join(s.dir, "cert.pem"), "--resolver", dns, "--domain", "example.org", "--egress", "192.0.2.1"}
 	found := examined(t, args...)
-	for _, f := range []struct {
-		fault, check string
-		level        doctor.Level
-		text         string
-	}{
+	allNamed(t, found, []planted{
 		{"nothing", "address maps", doctor.OK, "route by-file: it has 1 addresses"},
 		{"nothing", "address maps", doctor.OK, "route by-table: the database answers"},
 		{"nothing", "notifiers", doctor.OK, "notifier hook: the web service"},
@@ -94,9 +90,7 @@ func TestDoctorDepends(t *testing.T) {
 		{"IPv6 leads nowhere", "dns", doctor.Warn, fmt.Sprintf("[2001:db8::1]:%s, which the name leads to, cannot be reached", port(s.starttls))},
 		{"exchanger cannot be reached", "routes", doctor.Wrong, "exchanger of example.org: messages wait: "},
 		{"no name of the address that mail leaves from", "ptr", doctor.Warn, "192.0.2.1: many servers refuse mail from it"},
-	} {
-		named(t, found, f.fault, f.check, f.level, f.text)
-	}
+	})
 	if slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Check == "files" && f.Level != doctor.OK }) {
 		t.Errorf("files:\n%s", table(found))
 	}
@@ -132,18 +126,12 @@ func TestDoctorDepends(t *testing.T) {
 		found = examined(t, args...)
 		return slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Check == "notifiers" && strings.Contains(f.Text, "404") })
 	})
-	for _, f := range []struct {
-		fault, check string
-		level        doctor.Level
-		text         string
-	}{
+	allNamed(t, found, []planted{
 		{"map's file is broken", "address maps", doctor.Wrong, "route by-file: the file cannot be used: "},
 		{"map's table is gone", "address maps", doctor.Wrong, "route by-table: messages wait: the query actual fails"},
 		{"program is gone", "notifiers", doctor.Wrong, "notifier program: events wait"},
 		{"webhook answers 404", "notifiers", doctor.Warn, "404"},
 		{"another key on disk", "files", doctor.Wrong, "private key does not match"},
 		{"the name leads to another server", "dns", doctor.Wrong, "old.example.test"},
-	} {
-		named(t, found, f.fault, f.check, f.level, f.text)
-	}
+	})
 }

@@ -186,11 +186,7 @@ func TestDoctorFaults(t *testing.T) {
 	dns := dnstest.Serve(t, hostname+". CNAME gone.example.test.", `s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=MTIz"`, `example.org. TXT "v=spf1 -all"`, "_submission._tcp.example.org. SRV 0 1 587 old.example.test.",
 		`_mta-sts.example.org. TXT "v=STSv1; id=1"`)
 	found := examined(t, "--address", s.admin, "--resolver", dns, "--egress", "192.0.2.1", "--user", "alice@example.org", "--submit", "x@example.com")
-	for _, f := range []struct {
-		fault, check string
-		level        doctor.Level
-		text         string
-	}{
+	allNamed(t, found, []planted{
 		{"certificate has expired", "certificate", doctor.Wrong, "has expired"},
 		{"certificate of another name", "certificate", doctor.Wrong, "but for other.example.test"},
 		{"certificate signed by itself", "certificate", doctor.Wrong, "is signed by itself"},
@@ -232,9 +228,7 @@ func TestDoctorFaults(t *testing.T) {
 		{"SRV elsewhere", "srv", doctor.Wrong, "old.example.test"},
 		{"no SRV", "srv", doctor.Warn, "do not find the server"},
 		{"MTA-STS without a page", "mta-sts", doctor.Wrong, "mta-sts.example.org"},
-	} {
-		named(t, found, f.fault, f.check, f.level, f.text)
-	}
+	})
 	// What the console asks: the server looks at itself.
 	var answer struct {
 		Findings []doctor.Finding `json:"findings"`

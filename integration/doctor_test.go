@@ -45,6 +45,21 @@ func named(t *testing.T, found []doctor.Finding, fault, check string, level doct
 	}
 }
 
+// planted is a fault, and what has to be found of it.
+type planted struct {
+	fault, check string
+	level        doctor.Level
+	text         string
+}
+
+// allNamed is named for several faults.
+func allNamed(t *testing.T, found []doctor.Finding, faults []planted) {
+	t.Helper()
+	for _, f := range faults {
+		named(t, found, f.fault, f.check, f.level, f.text)
+	}
+}
+
 func table(found []doctor.Finding) string {
 	var b strings.Builder
 	for _, f := range found {

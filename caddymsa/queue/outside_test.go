@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
 
 // outside is a spool that lives outside of a test's bubble, in real time: within the bubble no time passes while it is asked. It
@@ -140,15 +141,7 @@ func (o *outside) Reopen() {
 }
 
 func (o *outside) Submit(e *queue.Entry, message []byte, jobs ...queue.Job) error {
-	d, err := o.Create(context.Background())
-	if err != nil {
-		return err
-	}
-	defer d.Abort()
-	if _, err := d.Write(message); err != nil {
-		return err
-	}
-	return d.Commit(context.Background(), &queue.Accept{Entry: e, Jobs: jobs})
+	return queuetest.Submit(o, e, message, jobs...)
 }
 
 type outsideDraft struct {

@@ -211,6 +211,11 @@ func (s *MemSpool) Before(ctx context.Context, digest [32]byte) (string, error) 
 
 // Submit stores an entry with its message and its jobs; without any it is unrouted.
 func (s *MemSpool) Submit(e *queue.Entry, message []byte, jobs ...queue.Job) error {
+	return Submit(s, e, message, jobs...)
+}
+
+// Submit is MemSpool.Submit for any spool.
+func Submit(s queue.Spool, e *queue.Entry, message []byte, jobs ...queue.Job) error {
 	d, err := s.Create(context.Background())
 	if err != nil {
 		return err

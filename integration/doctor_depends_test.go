@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +23,9 @@ import (
 // disk, of the name and of exchangers. Each is named with a remedy, and all is well before.
 func TestDoctorDepends(t *testing.T) {
 	t.Parallel()
-	taken := true
+	var refuses atomic.Bool
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !taken {
+		if refuses.Load() {
 			http.Error(w, "no such page", http.StatusNotFound)
 		}
 	}))
@@ -104,7 +105,7 @@ func TestDoctorDepends(t *testing.T) {
 	}
 	s.write("addresses.map", "logical@example.org\n")
 	signed(t, hostname, time.Now().Add(12*time.Hour), filepath.Join(s.dir, "other.pem"), filepath.Join(s.dir, "key.pem"))
-	taken = false
+	refuses.Store(true)
 	s.mustSend(&tls.Config{RootCAs: poolOf(t, filepath.Join(s.dir, "cert.pem")), ServerName: hostname}, "alice@example.org", "alice@example.org", "bob@example.net", "From: alice@example.org\r\nSubject: x\r\n\r\nHello\r\n")
 	other, err := net.Listen("tcp", "127.0.0.8:"+port(s.starttls))
 	if err != nil {
@@ -124,13 +125,15 @@ func TestDoctorDepends(t *testing.T) {
 	args[5] = dnstest.Serve(t, hostname+". A 127.0.0.8")
 	s.await("the webhook's refusal", func() bool {
 		found = examined(t, args...)
-		return slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Check == "notifiers" && strings.Contains(f.Text, "404") })
+		return slices.ContainsFunc(found, func(f doctor.Finding) bool {
+			return f.Check == "notifiers" && f.Level == doctor.Warn && strings.Contains(f.Text, "status 404")
+		})
 	})
 	allNamed(t, found, []planted{
 		{"map's file is broken", "address maps", doctor.Wrong, "route by-file: the file cannot be used: "},
 		{"map's table is gone", "address maps", doctor.Wrong, "route by-table: messages wait: the query actual fails"},
 		{"program is gone", "notifiers", doctor.Wrong, "notifier program: events wait"},
-		{"webhook answers 404", "notifiers", doctor.Warn, "404"},
+		{"webhook answers 404", "notifiers", doctor.Warn, "status 404"},
 		{"another key on disk", "files", doctor.Wrong, "private key does not match"},
 		{"the name leads to another server", "dns", doctor.Wrong, "old.example.test"},
 	})

@@ -61,7 +61,9 @@ func openEngine(fs vfs.FS, dir string, memTable uint64, coming *atomic.Int32, lo
 	go func() {
 		defer e.guard()
 		var err error
-		if e.db, err = pebble.Open(dir, e.options(memTable, log)); err == nil {
+		compactions := newScheduler()
+		if e.db, err = pebble.Open(dir, e.options(memTable, compactions, log)); err == nil {
+			compactions.start()
 			fatal := e.fail
 			e.fs.fatal.Store(&fatal)
 			if err = e.seq.open(e.db); err != nil {
@@ -85,7 +87,7 @@ func openEngine(fs vfs.FS, dir string, memTable uint64, coming *atomic.Int32, lo
 	return nil, e.cause
 }
 
-func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
+func (e *engine) options(memTable uint64, compactions pebble.CompactionScheduler, log *zap.Logger) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          e.fs,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -112,6 +114,7 @@ func (e *engine) options(memTable uint64, log *zap.Logger) *pebble.Options {
 			log.Error("damage in the spool's storage", zap.String("file", info.Path), zap.String("problem", firstLine(info.Details)))
 		},
 	}
+	o.Experimental.CompactionScheduler = compactions
 	o.Experimental.ReadSamplingMultiplier = -1 // no compactions because of reads
 	o.Experimental.SpanPolicyFunc = apart
 	for i := range o.Levels {

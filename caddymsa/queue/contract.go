@@ -145,6 +145,11 @@ type Roomy interface {
 	Room() (free, total, reserve int64, err error)
 }
 
+// Identifier is what a Spool can be besides that can be opened by several names: two that have the same identity keep the same messages.
+type Identifier interface {
+	Identity() string
+}
+
 // MessageOpener is what a Spool can be besides: it shows a message to the operator.
 type MessageOpener interface {
 	// OpenMessage reads a message, whoever has it leased.
@@ -281,6 +286,15 @@ func AsNotification(ctx context.Context) context.Context {
 
 // IsNotification tells whether ctx was marked so.
 func IsNotification(ctx context.Context) bool { return ctx.Value(notification{}) != nil }
+
+type moved struct{}
+
+// asMoved marks what is created and committed with ctx as taken from another spool. No client waits for an answer: what may or may not have
+// been committed must not be taken back, since the move goes on with it when it is called again.
+func asMoved(ctx context.Context) context.Context { return context.WithValue(ctx, moved{}, true) }
+
+// IsMoved tells whether ctx was marked so.
+func IsMoved(ctx context.Context) bool { return ctx.Value(moved{}) != nil }
 
 var (
 	// ErrNoneDue says that no job is due yet.

@@ -32,8 +32,8 @@ const moveWait = 100 * time.Millisecond
 // A message is held in the old spool, copied held, deleted in the old one, and only then released in the new
 // one: there is no moment at which both may deliver it. One that is being delivered is moved when the attempt has ended.
 func Move(ctx context.Context, from, to Place, told Mover) error {
-	if from.Name == to.Name {
-		return errors.New("both spools are the same")
+	if err := different(from, to); err != nil {
+		return err
 	}
 	opener, ok := from.Spool.(MessageOpener)
 	if !ok {
@@ -74,6 +74,9 @@ func Move(ctx context.Context, from, to Place, told Mover) error {
 
 // CancelMove ends a Move that was broken off, and has each message stay in the spool where it is now whole.
 func CancelMove(ctx context.Context, from, to Place, told Mover) error {
+	if err := different(from, to); err != nil {
+		return err
+	}
 	for after := ""; ; {
 		moving, last, err := marked(ctx, from.Spool, after, from.Name)
 		if err != nil {
@@ -94,6 +97,19 @@ func CancelMove(ctx context.Context, from, to Place, told Mover) error {
 		after = last
 	}
 	return (&move{from: from, to: to, told: func(string, error) {}}).resume(ctx)
+}
+
+// different refuses two names of one spool: each message would be deleted where it had just been put.
+func different(from, to Place) error {
+	one, ok := from.Spool.(Identifier)
+	two, both := to.Spool.(Identifier)
+	switch {
+	case from.Name == to.Name:
+		return errors.New("both spools are the same")
+	case ok && both && one.Identity() == two.Identity():
+		return fmt.Errorf("the spools %s and %s are the same, or one is a copy of the other", from.Name, to.Name)
+	}
+	return nil
 }
 
 type move struct {

@@ -48,6 +48,7 @@ func (m *move) write(ctx context.Context, v *EntryView) error {
 		return m.unreadable(ctx, v.Entry.ID, err)
 	}
 	defer message.Close()
+	ctx = asMoved(ctx)
 	draft, err := m.to.Spool.Create(ctx)
 	if err != nil {
 		return fmt.Errorf("spool %s: %w", m.to.Name, err)

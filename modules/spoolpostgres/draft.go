@@ -140,7 +140,7 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 		err = d.s.accept(ctx, m)
 	}
 	switch {
-	case errors.Is(err, errUncertain) && a.Once != nil:
+	case errors.Is(err, errUncertain) && (a.Once != nil || queue.IsMoved(ctx)):
 		// The client may be told that it was accepted when it comes again: were it deleted by then, it would be lost.
 	case errors.Is(err, errUncertain):
 		d.s.disown(a.Entry.ID)

@@ -51,7 +51,7 @@ func (s *Store) admit(ctx context.Context) error {
 	if queue.IsNotification(ctx) {
 		return nil
 	}
-	if *s.role.Load() == Deliver {
+	if *s.role.Load() == Deliver && !queue.IsMoved(ctx) {
 		return errDelivers
 	}
 	q := &s.quota

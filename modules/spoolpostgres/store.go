@@ -273,6 +273,9 @@ func (s *Store) check(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// Identity implements queue.Identifier. It is in the database: a copy of that has the same.
+func (s *Store) Identity() string { return "postgres " + s.cluster }
+
 // Notify implements queue.Notifier.
 func (s *Store) Notify() <-chan struct{} { return s.notify }
 
@@ -333,4 +336,5 @@ var (
 	_ queue.OpenSpool     = (*Store)(nil)
 	_ queue.Notifier      = (*Store)(nil)
 	_ queue.MessageOpener = (*Store)(nil)
+	_ queue.Identifier    = (*Store)(nil)
 )

@@ -16,7 +16,7 @@ func TestGracePeriod(t *testing.T) {
 	t.Parallel()
 	const grace = 12 * time.Second // twice of which is told from once on a busy machine too
 	deaf := filepath.Join(t.TempDir(), "caddy")
-	if err := run(".", nil, "go", "build", "-o", deaf, "./testdata/deaf"); err != nil {
+	if err := link(".", nil, deaf, "./testdata/deaf"); err != nil {
 		t.Fatal(err)
 	}
 	for _, end := range []string{"reload", "stop"} {

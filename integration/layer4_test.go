@@ -20,7 +20,7 @@ import (
 // withLayer4 is a binary that has caddy-l4 and the handler for it too. It is built once.
 var withLayer4 = sync.OnceValues(func() (string, error) {
 	out := filepath.Join(buildDir, "caddy-layer4")
-	return out, run("..", nil, "go", "build", "-o", out, "./xcaddy/layer4")
+	return out, link("..", nil, out, "./xcaddy/layer4")
 })
 
 func layer4Binary(t *testing.T) string {

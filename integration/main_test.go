@@ -73,7 +73,7 @@ func tell(format string, args ...any) {
 	fmt.Fprint(f, line)
 }
 
-// build makes the binary: in CI as operators do, by xcaddy; else by go build, which
+// build makes the binary: in CI as operators do, by xcaddy; else by go itself, which
 // makes the same of the same sources and needs nothing to be fetched.
 func build(dir string) (string, error) {
 	out := filepath.Join(dir, "caddy")
@@ -82,7 +82,7 @@ func build(dir string) (string, error) {
 		return "", err
 	}
 	if !inCI() {
-		return out, run(root, nil, "go", "build", "-o", out, "./xcaddy")
+		return out, link(root, nil, out, "./xcaddy")
 	}
 	// xcaddy comes as a requirement of a scratch module, since it is pinned there.
 	scratch := filepath.Join(dir, "xcaddy")
@@ -116,6 +116,11 @@ func build(dir string) (string, error) {
 		"XCADDY_GO_BUILD_FLAGS=-ldflags '-s -w'", // without -trimpath, so that go build's cache serves
 	}
 	return out, run(scratch, env, "./xcaddy", "build", "v2.11.9", "--with", "github.com/caddy-msa/caddy-msa="+root, "--output", out)
+}
+
+// link puts a program at a path. What was linked of the same sources before is in go run's cache, which go build -o does not look into.
+func link(dir string, env []string, out, program string) error {
+	return run(dir, env, "go", "run", "-ldflags", "-s -w", "-exec", "cp", program, out)
 }
 
 // run runs a command without the race detector that the tests themselves may have.

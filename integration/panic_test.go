@@ -12,7 +12,7 @@ import (
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "caddy")
-	if err := run(".", nil, "go", "build", "-o", binary, "./testdata/brittle"); err != nil {
+	if err := link(".", nil, binary, "./testdata/brittle"); err != nil {
 		t.Fatal(err)
 	}
 	s := newServer(t)

@@ -203,10 +203,12 @@ func awaitProbe(t testing.TB, what string, ok func() bool) {
 
 func awaitFor(t testing.TB, patience time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+	wait := 10 * time.Millisecond
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(wait) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
+		wait = min(wait*5/4, 100*time.Millisecond) // looking may be work
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -96,8 +95,8 @@ func TestWebhook(t *testing.T) {
 func startNATS(t *testing.T) (d *daemon, address string, js jetstream.JetStream) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "nats-server")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := link(".", nil, program, "github.com/nats-io/nats-server/v2"); err != nil {
+		t.Fatal(err)
 	}
 	address = freeAddress(t)
 	host, port, _ := net.SplitHostPort(address)

@@ -43,10 +43,14 @@ func startPebble(t testing.TB, lifetimes map[string]time.Duration) *pebble {
 	for _, args := range [][]string{
 		{"go", "mod", "init", "scratch"},
 		{"go", "get", pebbleModule + "/cmd/pebble@v2.10.1", pebbleModule + "/cmd/pebble-challtestsrv@v2.10.1"},
-		{"go", "build", "-o", ".", pebbleModule + "/cmd/pebble", pebbleModule + "/cmd/pebble-challtestsrv"},
 	} {
 		if err := run(dir, nil, args...); err != nil {
 			installed.Lack(t, "("+pebbleModule+", of the Go module proxy)", err)
+		}
+	}
+	for _, program := range []string{"pebble", "pebble-challtestsrv"} {
+		if err := link(dir, nil, filepath.Join(dir, program), pebbleModule+"/cmd/"+program); err != nil {
+			t.Fatal(err)
 		}
 	}
 	management, dns := freeAddress(t), freeAddress(t)

@@ -33,8 +33,18 @@ var (
 	}
 )
 
-// InCI tells whether a program that is missing fails a test instead of skipping it: CI=true.
+// InCI tells whether this is the gate, CI=true, where a program that is missing fails a test instead of skipping it and tests
+// repeat what they do as often as they can.
 func InCI() bool { return os.Getenv("CI") == "true" }
+
+// Rounds is how often a test repeats what it does: as often as it takes to find what is rare in CI, and elsewhere as often as it takes
+// to have done each thing that it does.
+func Rounds(inCI, elsewhere int) int {
+	if InCI() {
+		return inCI
+	}
+	return elsewhere
+}
 
 // Need returns the path of a program of the catalogue that works. Without one it skips the test, with
 // the Debian package that has it; in CI it fails.

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
-	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -69,16 +68,16 @@ func (s *Server) Serve(ln net.Listener) error {
 
 type session struct {
 	*Server
-	nc net.Conn
-	in input
+	nc  net.Conn
+	in  input
+	out []byte // replies that are to be written before more is read
 }
 
 func (s *Server) session(nc net.Conn) {
-	c := &session{Server: s, nc: nc, in: input{src: nc, buf: make([]byte, lineSpace)}}
+	c := &session{Server: s, nc: nc}
+	c.in = input{src: c, buf: make([]byte, lineSpace)}
 	defer func() { c.nc.Close() }()
-	if c.reply("220 localhost ESMTP\r\n") != nil {
-		return
-	}
+	c.reply("220 localhost ESMTP\r\n")
 	for {
 		line, err := c.in.line()
 		if err != nil {
@@ -90,10 +89,24 @@ func (s *Server) session(nc net.Conn) {
 	}
 }
 
-func (c *session) reply(text string) error {
-	_, err := io.WriteString(c.nc, text)
+// Read writes what there is to answer first: a group of commands is answered in one (RFC 2920 section 3.2).
+func (c *session) Read(p []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.nc.Read(p)
+}
+
+func (c *session) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	_, err := c.nc.Write(c.out)
+	c.out = c.out[:0]
 	return err
 }
+
+func (c *session) reply(text string) { c.out = append(c.out, text...) }
 
 var errQuit = errors.New("QUIT")
 
@@ -101,25 +114,34 @@ func (c *session) command(line []byte) error {
 	verb, arg, _ := bytes.Cut(line, []byte(" "))
 	switch string(bytes.ToUpper(verb)) {
 	case "EHLO":
-		return c.reply(c.hello())
+		c.reply(c.hello())
 	case "HELO":
-		return c.reply("250 localhost\r\n")
+		c.reply("250 localhost\r\n")
 	case "STARTTLS":
 		return c.starttls()
 	case "AUTH":
 		if _, response, _ := bytes.Cut(arg, []byte(" ")); c.o.User == "" || !bytes.Equal(response, c.plain) {
-			return c.reply("535 5.7.8 Wrong\r\n")
+			c.reply("535 5.7.8 Wrong\r\n")
+			break
 		}
-		return c.reply("235 2.7.0 Welcome\r\n")
+		c.reply("235 2.7.0 Welcome\r\n")
 	case "MAIL", "RCPT", "RSET", "NOOP":
-		return c.reply("250 2.0.0 OK\r\n")
+		c.reply("250 2.0.0 OK\r\n")
 	case "DATA":
 		return c.data()
 	case "QUIT":
-		_ = c.reply("221 2.0.0 Bye\r\n")
-		return errQuit
+		c.reply("221 2.0.0 Bye\r\n")
+		return c.leave()
+	default:
+		c.reply("500 5.5.1 Unknown\r\n")
 	}
-	return c.reply("500 5.5.1 Unknown\r\n")
+	return nil
+}
+
+// leave ends the session.
+func (c *session) leave() error {
+	_ = c.flush()
+	return errQuit
 }
 
 func (c *session) hello() string {
@@ -139,13 +161,15 @@ func (c *session) hello() string {
 
 func (c *session) starttls() error {
 	if c.o.TLS == nil {
-		return c.reply("502 5.5.1 No TLS\r\n")
+		c.reply("502 5.5.1 No TLS\r\n")
+		return nil
 	}
-	if err := c.reply("220 2.0.0 Ready\r\n"); err != nil {
+	c.reply("220 2.0.0 Ready\r\n")
+	if err := c.flush(); err != nil {
 		return err
 	}
 	tc := tls.Server(c.nc, c.o.TLS)
-	c.nc, c.in.src = tc, tc
+	c.nc = tc
 	return tc.Handshake()
 }
 
@@ -154,11 +178,8 @@ func (c *session) data() error {
 	if err != nil {
 		return err
 	}
-	err = c.reply("354 Go on\r\n")
-	if err == nil {
-		err = c.in.text(d)
-	}
-	if err != nil {
+	c.reply("354 Go on\r\n")
+	if err := c.in.text(d); err != nil {
 		d.abort()
 		return err
 	}
@@ -167,9 +188,9 @@ func (c *session) data() error {
 	}
 	time.Sleep(c.o.Delay)
 	c.messages.Add(1)
+	c.reply("250 2.0.0 Stored\r\n")
 	if c.o.Old {
-		_ = c.reply("250 2.0.0 Stored\r\n")
-		return errQuit
+		return c.leave()
 	}
-	return c.reply("250 2.0.0 Stored\r\n")
+	return nil
 }

@@ -78,6 +78,13 @@ func (r *report) ratio(c *contest, work, bar, of, to string, value func(sample) 
 	r.check(work, bar, measured, ok)
 }
 
+// figure takes a line that compares, without a bar.
+func (r *report) figure(c *contest, work, what, of, to string, value func(sample) float64) {
+	if got, ok := c.ratio(of, to, value); ok {
+		r.add(work, what, fmt.Sprintf("%.2f", got), "")
+	}
+}
+
 // raw takes a server's medians in a row.
 func (r *report) raw(row, name string, s []sample) {
 	p := func(ph load.Phase, share float64) float64 {

@@ -127,6 +127,11 @@ func TestMTASTS(t *testing.T) {
 		"html":    {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=1"`}, page(200, "text/html", good), "text/html"},
 		"no mx":   {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=1"`}, page(200, "text/plain", "version: STSv1\nmode: enforce\nmax_age: 1\n"), "names no mx"},
 		"no mode": {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=1"`}, page(200, "text/plain", "version: STSv1\nmax_age: 1\n"), "mode is"},
+		"id":      {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=2026-11-29"`}, nil, "1 to 32 letters and digits"},
+		"order":   {[]string{`_mta-sts.a.example. TXT "id=1; v=STSv1"`}, nil, "does not begin with v=STSv1;"},
+		"another": {[]string{`_mta-sts.a.example. TXT "v=spf1 -all"`}, nil, ErrNotFound.Error()},
+		"twice":   {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=1"`}, page(200, "text/plain", good+"mode: nonsense\nmax_age: x\n"), ""},
+		"age":     {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=1"`}, page(200, "text/plain", "version: STSv1\nmode: none\nmax_age: 1 week\n"), "not a number of seconds"},
 		"no age":  {[]string{`_mta-sts.a.example. TXT "v=STSv1; id=1"`}, page(200, "text/plain", "version: STSv1\nmode: none\n"), "max_age"},
 	} {
 		r := resolver(t, c.records...)
@@ -156,7 +161,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("version: STSv1\nmode: enforce\nmx: a\nmax_age: 1\n", "v=DKIM1; k=rsa; p=MTIz")
 	f.Fuzz(func(_ *testing.T, policy, record string) {
 		p := new(MTASTS)
-		if p.parse(strings.NewReader(policy)) == nil {
+		if p.parse(policy) == nil {
 			p.Covers("mx.example.org")
 		}
 		DKIMKey(record)

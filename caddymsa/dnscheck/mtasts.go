@@ -1,15 +1,18 @@
 package dnscheck
 
 import (
-	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // MTASTS is a domain's policy of how mail to it is protected (RFC 8461).
@@ -18,17 +21,37 @@ type MTASTS struct {
 	Mode   string // enforce, testing or none
 	MX     []string
 	MaxAge int // seconds
+
+	Text    string    // of the page
+	Changed time.Time // when the page says that it was last changed; zero: it does not
 }
+
+// ErrMTASTSRecord is of a record in DNS from which senders learn of no policy.
+var ErrMTASTSRecord = errors.New("senders learn of no policy from it")
 
 // maxPolicy is how much of a policy is read (RFC 8461 section 3.3).
 const maxPolicy = 64 << 10
 
-// MTASTS looks a domain's policy up: ErrNotFound if the domain has none. The client fetches it, and follows no redirects whatever
-// it is set to.
+// MTASTS looks a domain's policy up: ErrNotFound if no record says that the domain has one. The client fetches it, and follows
+// no redirects whatever it is set to.
 func (r *Resolver) MTASTS(ctx context.Context, domain string, client *http.Client) (*MTASTS, error) {
-	texts, err := r.TXT(ctx, "_mta-sts."+domain)
+	id, err := r.mtastsID(ctx, domain)
 	if err != nil {
 		return nil, err
+	}
+	p, err := MTASTSPage(ctx, domain, client)
+	if err != nil {
+		return nil, err
+	}
+	p.ID = id
+	return p, nil
+}
+
+// mtastsID is the id in the record of a domain (RFC 8461 section 3.1).
+func (r *Resolver) mtastsID(ctx context.Context, domain string) (string, error) {
+	texts, err := r.TXT(ctx, "_mta-sts."+domain)
+	if err != nil {
+		return "", err
 	}
 	var found []string
 	for _, t := range texts {
@@ -38,16 +61,32 @@ func (r *Resolver) MTASTS(ctx context.Context, domain string, client *http.Clien
 	}
 	switch len(found) {
 	case 0:
-		return nil, fmt.Errorf("TXT of _mta-sts.%s: none begins with v=STSv1; (%w)", domain, ErrNotFound)
+		for _, t := range texts {
+			if strings.Contains(strings.ToLower(t), "stsv1") { // another may be there for all names, such as SPF's
+				return "", fmt.Errorf("TXT of _mta-sts.%s: %q does not begin with v=STSv1; (%w)", domain, t, ErrMTASTSRecord)
+			}
+		}
+		return "", fmt.Errorf("TXT of _mta-sts.%s: none begins with v=STSv1; (%w)", domain, ErrNotFound)
 	case 1:
 	default:
-		return nil, fmt.Errorf("TXT of _mta-sts.%s: there are %d policies, so that senders take it that there is none", domain, len(found))
+		return "", fmt.Errorf("TXT of _mta-sts.%s: there are %d policies (%w)", domain, len(found), ErrMTASTSRecord)
 	}
-	p := &MTASTS{ID: tag(found[0], "id")}
-	if p.ID == "" {
-		return nil, fmt.Errorf("TXT of _mta-sts.%s: %q has no id", domain, found[0])
+	switch id := tag(found[0], "id"); {
+	case id == "":
+		return "", fmt.Errorf("TXT of _mta-sts.%s: %q has no id (%w)", domain, found[0], ErrMTASTSRecord)
+	case !identifier.MatchString(id):
+		return "", fmt.Errorf("TXT of _mta-sts.%s: the id %q is not one of 1 to 32 letters and digits (%w)", domain, id, ErrMTASTSRecord)
+	default:
+		return id, nil
 	}
+}
+
+var identifier = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
+
+// MTASTSPage fetches the policy of a domain, whether a record says that it has one or not.
+func MTASTSPage(ctx context.Context, domain string, client *http.Client) (*MTASTS, error) {
 	url := "https://mta-sts." + domain + "/.well-known/mta-sts.txt"
+	p := new(MTASTS)
 	switch err := p.fetch(ctx, client, url); {
 	case errors.Is(err, ErrNotFound): // which would say that there is no policy
 		return nil, fmt.Errorf("%s: mta-sts.%s has no address", url, domain)
@@ -55,6 +94,12 @@ func (r *Resolver) MTASTS(ctx context.Context, domain string, client *http.Clien
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
 	return p, nil
+}
+
+// PolicyID is the id that we give a policy: it changes with the text, whatever the ends of lines.
+func PolicyID(text string) string {
+	sum := sha256.Sum256([]byte(strings.Join(strings.Fields(text), " ")))
+	return hex.EncodeToString(sum[:10])
 }
 
 // tag is the value of a tag in a list such as v=STSv1; id=1.
@@ -86,43 +131,47 @@ func (p *MTASTS) fetch(ctx context.Context, client *http.Client, url string) err
 	case kind != "text/plain":
 		return fmt.Errorf("its type is %q, not text/plain", kind)
 	}
-	return p.parse(io.LimitReader(response.Body, maxPolicy))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxPolicy))
+	if err != nil {
+		return err
+	}
+	p.Text = string(text)
+	p.Changed, _ = http.ParseTime(response.Header.Get("Last-Modified"))
+	return p.parse(p.Text)
 }
 
-// parse reads a policy (RFC 8461 section 3.2).
-func (p *MTASTS) parse(text io.Reader) error {
-	lines := bufio.NewScanner(text)
-	version := ""
-	for lines.Scan() {
-		key, value, ok := strings.Cut(lines.Text(), ":")
-		if value = strings.TrimSpace(value); !ok {
-			continue
-		}
-		switch strings.TrimSpace(key) {
-		case "version":
-			version = value
-		case "mode":
-			p.Mode = value
-		case "mx":
+// parse reads a policy (RFC 8461 section 3.2). Of what is specified twice the first counts.
+func (p *MTASTS) parse(text string) error {
+	first := make(map[string]string)
+	for line := range strings.Lines(text) {
+		key, value, ok := strings.Cut(line, ":")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		if _, known := first[key]; ok && key == "mx" {
 			p.MX = append(p.MX, strings.ToLower(value))
-		case "max_age":
-			p.MaxAge, _ = strconv.Atoi(value)
+		} else if ok && !known {
+			first[key] = value
 		}
 	}
+	p.Mode = first["mode"]
+	age, err := strconv.ParseUint(first["max_age"], 10, 31)
+	p.MaxAge = int(age)
 	switch {
-	case lines.Err() != nil:
-		return lines.Err()
-	case version != "STSv1":
-		return fmt.Errorf("its version is %q, not STSv1", version)
+	case first["version"] != "STSv1":
+		return fmt.Errorf("its version is %q, not STSv1", first["version"])
 	case p.Mode != "enforce" && p.Mode != "testing" && p.Mode != "none":
 		return fmt.Errorf("its mode is %q, not enforce, testing or none", p.Mode)
 	case p.Mode != "none" && len(p.MX) == 0:
 		return errors.New("it names no mx")
-	case p.MaxAge <= 0:
+	case first["max_age"] == "":
 		return errors.New("it has no max_age")
+	case err != nil:
+		return fmt.Errorf("its max_age is %q, not a number of seconds up to %d", first["max_age"], MaxMTASTSAge)
 	}
 	return nil
 }
+
+// MaxMTASTSAge is for how many seconds a policy may be kept.
+const MaxMTASTSAge = 31557600
 
 // Covers tells whether the policy names a mail exchanger (RFC 8461 section 4.1).
 func (p *MTASTS) Covers(host string) bool {

@@ -2,8 +2,6 @@ package cmddns
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -14,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
 )
 
 // plan is what the records are made of.
@@ -235,8 +234,7 @@ func (p *plan) mtasts() (s section) {
 		s.note("MTA-STS: no site of this Caddy answers with a policy for mta-sts.%s, and none is named with --mta-sts", p.domain)
 		return s
 	}
-	sum := sha256.Sum256([]byte(strings.Join(strings.Fields(policy), " ")))
-	s.add(samePolicy, &dns.TXT{Hdr: header("_mta-sts."+p.domain, dns.TypeTXT), Txt: []string{"v=STSv1; id=" + hex.EncodeToString(sum[:10]) + ";"}})
+	s.add(samePolicy, &dns.TXT{Hdr: header("_mta-sts."+p.domain, dns.TypeTXT), Txt: []string{"v=STSv1; id=" + dnscheck.PolicyID(policy) + ";"}})
 	s.add(sameHost, &dns.CNAME{Hdr: header("mta-sts."+p.domain, dns.TypeCNAME), Target: dns.CanonicalName(cmp.Or(p.web, p.server.Hostname))})
 	return s
 }

@@ -60,15 +60,9 @@ func (m *Regexp) Provision(ctx caddy.Context) error {
 			}
 		}
 	}
-	for _, r := range m.Actuals {
-		if output := r.sample(); output != "" {
-			for _, again := range m.Actuals {
-				if again.re.MatchString(output) {
-					terminal.Logger(ctx.Logger()).Warn("an actual address is a logical one too; addresses are translated once, so that it stays as it is",
-						zap.String("replacement", r.Replacement), zap.String("pattern", again.Pattern))
-				}
-			}
-		}
+	for _, c := range m.chained() {
+		terminal.Logger(ctx.Logger()).Warn("an actual address is a logical one too; addresses are translated once, so that it stays as it is",
+			zap.String("replacement", c.first.Replacement), zap.String("pattern", c.second.Pattern))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
 	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck/dnstest"
@@ -45,6 +46,31 @@ func (p policy) RoundTrip(*http.Request) (*http.Response, error) {
 	}
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
 }
+
+// changed is a page that says when it was changed.
+type changed struct {
+	policy
+	at string
+}
+
+func (c changed) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := c.policy.RoundTrip(r)
+	if err == nil {
+		answer.Header.Set("Last-Modified", c.at)
+	}
+	return answer, err
+}
+
+// page has the domain's policy be another one.
+func page(p http.RoundTripper) func(*Zone) { return func(z *Zone) { z.Web.Transport = p } }
+
+// but is the policy with something else in it.
+func but(old, new string) func(*Zone) {
+	return page(policy(strings.Replace(string(enforce), old, new, 1)))
+}
+
+// sts is the record with another id.
+func sts(id string) []string { return []string{`_mta-sts.example.org. TXT "v=STSv1; id=` + id + `"`} }
 
 const enforce = policy("version: STSv1\nmode: enforce\nmx: mx.example.org\nmax_age: 86400\n")
 
@@ -85,29 +111,42 @@ func TestFaults(t *testing.T) {
 				return right(ctx, network, address)
 			}
 		}, "dns", doctor.Warn, "[2001:db8::1]:587, which the name leads to, cannot be reached"},
-		"no PTR":            {"ptr", nil, nil, "ptr", doctor.Warn, "it has no name"},
-		"PTR elsewhere":     {"ptr's name", nil, nil, "ptr", doctor.Warn, `its name "out.example.org" does not have the address`},
-		"no domain":         {"", nil, func(z *Zone) { z.Domains = nil }, "dns", doctor.Skipped, "no domain is known"},
-		"no SRV":            {"submissions", nil, nil, "srv", doctor.Warn, "do not find the server"},
-		"SRV elsewhere":     {"submission", []string{"_submission._tcp.example.org. SRV 0 1 587 old.example.org."}, nil, "srv", doctor.Wrong, "to old.example.org, port 587"},
-		"SRV's port":        {"submissions", []string{"_submissions._tcp.example.org. SRV 0 1 4650 msa.example.org."}, nil, "srv", doctor.Wrong, "port 4650"},
-		"SRV of no port":    {"", nil, func(z *Zone) { z.Ports = z.Ports[:1] }, "srv", doctor.Wrong, "port 465"},
-		"no DKIM record":    {"dkim", nil, nil, "dkim", doctor.Wrong, "there is no such record"},
-		"another DKIM key":  {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=NDU2"`}, nil, "dkim", doctor.Wrong, "another key"},
-		"DKIM key revoked":  {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p="`}, nil, "dkim", doctor.Wrong, "was revoked"},
-		"two DKIM records":  {"", []string{`s1._domainkey.example.org. TXT "v=DKIM1; p=NDU2"`}, nil, "dkim", doctor.Wrong, "there are 2 records"},
-		"no DKIM at all":    {"dkim", []string{`s1._domainkey.example.org. TXT "hello"`}, nil, "dkim", doctor.Wrong, "not a DKIM record"},
-		"no SPF":            {"spf", nil, nil, "spf", doctor.Warn, "no SPF record"},
-		"two SPF":           {"", []string{`example.org. TXT "v=spf1 -all"`}, nil, "spf", doctor.Wrong, "there are 2 records"},
-		"SPF fails":         {"spf", []string{`example.org. TXT "v=spf1 ip4:198.51.100.1 -all"`}, nil, "spf", doctor.Wrong, "from 192.0.2.7"},
-		"SPF softly":        {"spf", []string{`example.org. TXT "v=spf1 ~all"`}, nil, "spf", doctor.Warn, "does not allow 192.0.2.7 (softfail)"},
-		"SPF is wrong":      {"spf", []string{`example.org. TXT "v=spf1 nonsense"`}, nil, "spf", doctor.Wrong, "cannot evaluate"},
-		"egress unknown":    {"", nil, func(z *Zone) { z.Egress = nil }, "spf", doctor.Skipped, "is not known"},
-		"no MTA-STS":        {"sts", nil, nil, "mta-sts", doctor.Skipped, "there is no policy"},
-		"MTA-STS, no page":  {"", nil, func(z *Zone) { z.Web.Transport = policy("") }, "mta-sts", doctor.Wrong, "connection refused"},
-		"MTA-STS's MX":      {"mx", []string{"example.org. MX 10 new.example.org."}, nil, "mta-sts", doctor.Wrong, "new.example.org"},
-		"MTA-STS's testing": {"mx", []string{"example.org. MX 10 new.example.org."}, func(z *Zone) { z.Web.Transport = policy(strings.Replace(string(enforce), "enforce", "testing", 1)) }, "mta-sts", doctor.Warn, "only tested"},
-		"DNS does not say":  {"", nil, func(z *Zone) { z.Domains = []string{"example.broken"} }, "spf", doctor.Warn, "SERVFAIL"},
+		"no PTR":                      {"ptr", nil, nil, "ptr", doctor.Warn, "it has no name"},
+		"PTR elsewhere":               {"ptr's name", nil, nil, "ptr", doctor.Warn, `its name "out.example.org" does not have the address`},
+		"no domain":                   {"", nil, func(z *Zone) { z.Domains = nil }, "dns", doctor.Skipped, "no domain is known"},
+		"no SRV":                      {"submissions", nil, nil, "srv", doctor.Warn, "do not find the server"},
+		"SRV elsewhere":               {"submission", []string{"_submission._tcp.example.org. SRV 0 1 587 old.example.org."}, nil, "srv", doctor.Wrong, "to old.example.org, port 587"},
+		"SRV's port":                  {"submissions", []string{"_submissions._tcp.example.org. SRV 0 1 4650 msa.example.org."}, nil, "srv", doctor.Wrong, "port 4650"},
+		"SRV of no port":              {"", nil, func(z *Zone) { z.Ports = z.Ports[:1] }, "srv", doctor.Wrong, "port 465"},
+		"no DKIM record":              {"dkim", nil, nil, "dkim", doctor.Wrong, "there is no such record"},
+		"another DKIM key":            {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=NDU2"`}, nil, "dkim", doctor.Wrong, "another key"},
+		"DKIM key revoked":            {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p="`}, nil, "dkim", doctor.Wrong, "was revoked"},
+		"two DKIM records":            {"", []string{`s1._domainkey.example.org. TXT "v=DKIM1; p=NDU2"`}, nil, "dkim", doctor.Wrong, "there are 2 records"},
+		"no DKIM at all":              {"dkim", []string{`s1._domainkey.example.org. TXT "hello"`}, nil, "dkim", doctor.Wrong, "not a DKIM record"},
+		"no SPF":                      {"spf", nil, nil, "spf", doctor.Warn, "no SPF record"},
+		"two SPF":                     {"", []string{`example.org. TXT "v=spf1 -all"`}, nil, "spf", doctor.Wrong, "there are 2 records"},
+		"SPF fails":                   {"spf", []string{`example.org. TXT "v=spf1 ip4:198.51.100.1 -all"`}, nil, "spf", doctor.Wrong, "from 192.0.2.7"},
+		"SPF softly":                  {"spf", []string{`example.org. TXT "v=spf1 ~all"`}, nil, "spf", doctor.Warn, "does not allow 192.0.2.7 (softfail)"},
+		"SPF is wrong":                {"spf", []string{`example.org. TXT "v=spf1 nonsense"`}, nil, "spf", doctor.Wrong, "cannot evaluate"},
+		"egress unknown":              {"", nil, func(z *Zone) { z.Egress = nil }, "spf", doctor.Skipped, "is not known"},
+		"no MTA-STS":                  {"sts", nil, nil, "mta-sts", doctor.Skipped, "there is no policy"},
+		"MTA-STS, page but no record": {"sts", []string{"mta-sts.example.org. A 192.0.2.3"}, nil, "mta-sts", doctor.Warn, "no record says so"},
+		"MTA-STS, two records":        {"", sts("2"), nil, "mta-sts", doctor.Wrong, "there are 2 policies"},
+		"MTA-STS, malformed record":   {"sts", []string{`_mta-sts.example.org. TXT "v=STSV1; id=1"`}, nil, "mta-sts", doctor.Wrong, "does not begin with v=STSv1;"},
+		"MTA-STS, malformed id":       {"sts", sts("2026-11-29"), nil, "mta-sts", doctor.Wrong, "letters and digits"},
+		"MTA-STS, no page":            {"", nil, page(policy("")), "mta-sts", doctor.Wrong, "connection refused"},
+		"MTA-STS's MX":                {"mx", []string{"example.org. MX 10 new.example.org."}, nil, "mta-sts", doctor.Wrong, "new.example.org"},
+		"MTA-STS's MX, tested":        {"mx", []string{"example.org. MX 10 new.example.org."}, but("enforce", "testing"), "mta-sts", doctor.Warn, "only tested yet"},
+		"MTA-STS without MX":          {"mx", nil, nil, "mta-sts", doctor.Wrong, "senders do not deliver to example.org"},
+		"MTA-STS is tested":           {"", nil, but("enforce", "testing"), "mta-sts", doctor.Warn, "its mode is testing"},
+		"MTA-STS is none":             {"", nil, but("enforce", "none"), "mta-sts", doctor.Warn, "its mode is none"},
+		"MTA-STS's age is short":      {"", nil, but("86400", "3600"), "mta-sts", doctor.Warn, "only for 1h0m0s"},
+		"MTA-STS's age is long":       {"", nil, but("86400", "31557601"), "mta-sts", doctor.Warn, "31557600"},
+		"MTA-STS's age is no number":  {"", nil, but("86400", "1d"), "mta-sts", doctor.Wrong, "not a number"},
+		"MTA-STS's id is ours":        {"sts", sts(dnscheck.PolicyID("before")), nil, "mta-sts", doctor.Warn, "is that of another text"},
+		"MTA-STS's id is old":         {"sts", sts("20260101T000000Z"), page(changed{enforce, "Mon, 02 Mar 2026 10:00:00 GMT"}), "mta-sts", doctor.Warn, "after the time that the id 20260101T000000Z names"},
+		"MTA-STS's page is gone":      {"sts", []string{"mta-sts.example.org. A 192.0.2.3"}, page(policy("")), "mta-sts", doctor.Skipped, "there is no policy"},
+		"DNS does not say":            {"", nil, func(z *Zone) { z.Domains = []string{"example.broken"} }, "spf", doctor.Warn, "SERVFAIL"},
 	} {
 		z := zone(t, c.record, c.instead...)
 		if c.change != nil {
@@ -123,6 +162,48 @@ func TestFaults(t *testing.T) {
 			if f.Level != doctor.OK && f.Remedy == "" {
 				t.Errorf("%s: no remedy: %+v", name, f)
 			}
+		}
+	}
+}
+
+// Of ids that name no time, or one that is not before the page's, nothing is said; nor of a domain that takes no mail.
+func TestMTASTSRight(t *testing.T) {
+	const march = "Mon, 02 Mar 2026 10:00:00 GMT"
+	for name, c := range map[string]struct {
+		record  string
+		instead []string
+		change  func(*Zone)
+	}{
+		"ours":     {"sts", sts(dnscheck.PolicyID(strings.ReplaceAll(string(enforce), "\n", "\r\n"))), nil},
+		"the day":  {"sts", sts("20260302"), page(changed{enforce, march})},
+		"zone":     {"sts", sts("20260302T0000Z"), page(changed{enforce, march})},
+		"seconds":  {"sts", sts("1772445600"), page(changed{enforce, march})},
+		"later":    {"sts", sts("20260401000000Z"), page(changed{enforce, march})},
+		"a number": {"sts", sts("17"), page(changed{enforce, march})},
+		"a word":   {"sts", sts("20269999"), page(changed{enforce, march})},
+		"no date":  {"sts", sts("20200101"), page(changed{enforce, "yesterday"})},
+		"null MX":  {"mx", []string{"example.org. MX 0 ."}, nil},
+	} {
+		z := zone(t, c.record, c.instead...)
+		if c.change != nil {
+			c.change(z)
+		}
+		for _, f := range z.mtaSTS(t.Context(), "example.org") {
+			if f.Level != doctor.OK {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+	}
+}
+
+func TestIDTime(t *testing.T) {
+	for id, want := range map[string]string{
+		"20260302": "2026-03-03T00:00:00Z", "2026030207": "2026-03-03T00:00:00Z", "202603021015": "2026-03-02T10:16:00Z", "20260302101530": "2026-03-02T10:15:30Z", "20260302T101530Z": "2026-03-02T10:15:30Z", "20260302101530Z": "2026-03-02T10:15:30Z",
+		"1772445600": "2026-03-02T10:00:00Z", "1772445600123": "2026-03-02T10:00:00Z", "1": "", "abc": "", "99990101": "", "20150101": "", "20260302101530123456": "2026-03-02T10:15:30Z",
+	} {
+		at, ok := idTime(id)
+		if got := at.UTC().Format(time.RFC3339); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: %s %v, want %s", id, got, ok, want)
 		}
 	}
 }

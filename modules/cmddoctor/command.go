@@ -90,7 +90,7 @@ Exit code: 0 when nothing is wrong (warnings do not count), 1 otherwise.`,
 	f.StringSliceVar(&o.domains, "domain", nil, "domains that clients send as, to look at their records in DNS (default: those with a DKIM key)")
 	f.StringSliceVar(&o.egress, "egress", nil, "IP addresses that mail leaves from, for SPF (default: this machine's, if they are public)")
 	f.StringVar(&o.resolver, "resolver", "", "name server to ask, as host:port (default: the system's)")
-	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "for each step")
+	f.DurationVar(&o.timeout, "timeout", 0, "for all looks at a server from outside; what was not looked at by then is named (default 30s, with --thorough 2m)")
 	f.BoolVar(&o.thorough, "thorough", false, "also test whether endless commands and lines are cut off; some servers block addresses for that")
 	f.BoolVar(&o.json, "json", false, "print findings as JSON")
 	f.BoolVar(&o.quiet, "quiet", false, "print only what is wrong, or may be")
@@ -108,6 +108,8 @@ func (o *options) complete(stdin io.Reader) (err error) {
 		return errors.New("--server names a server of this machine, --remote another one: give one of them")
 	case o.submit != "" && o.user == "":
 		return errors.New("--submit goes with --user: only those who log in may submit")
+	case o.timeout < 0:
+		return fmt.Errorf("--timeout is a duration such as 30s, not %s", o.timeout)
 	case strings.ContainsAny(o.submit+o.from+o.helo, " \t\r\n<>"):
 		return errors.New("--submit, --from and --helo are an address or a name, without spaces and brackets")
 	}
@@ -130,7 +132,7 @@ func (o *options) complete(stdin io.Reader) (err error) {
 
 // target is what looks at a server from outside.
 func (o *options) target() (*outside.Target, error) {
-	t := &outside.Target{Hello: o.helo, Timeout: o.timeout, Thorough: o.thorough}
+	t := &outside.Target{Hello: o.helo, Limit: o.timeout, Thorough: o.thorough}
 	if o.user != "" {
 		t.Login = &outside.Login{User: o.user, Password: o.password}
 	}

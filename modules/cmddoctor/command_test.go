@@ -86,6 +86,7 @@ func TestRefused(t *testing.T) {
 	address, _ := admin(t)
 	for want, args := range map[string][]string{
 		"there is no server": {"--server", "nobody"}, "--tls is starttls or implicit": {"--remote", "a", "--tls", "x"}, "go with --remote": {"--tls", "implicit"}, "give one of them": {"--remote", "a", "--server", "b"},
+		"--timeout is a duration":   {"--timeout", "-1s"},
 		"--submit goes with --user": {"--submit", "a@example.org"}, "without spaces": {"--user", "a", "--submit", "a@example.org>\r\nRSET"}, "is not an IP address": {"--egress", "here"}, "is not a host": {"--remote", "smtp://a"},
 		"--ca": {"--remote", "a", "--ca", "/nowhere"}, "no certificate": {"--remote", "a", "--ca", os.DevNull},
 	} {

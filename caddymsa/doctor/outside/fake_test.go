@@ -43,7 +43,8 @@ type fake struct {
 	patient    bool              // a line may be as long as it likes
 	readsAhead bool              // BDAT's octets are commands
 	password   string
-	taken      []string // messages
+	heard      func(verb string) // is told of each command
+	taken      []string          // messages
 }
 
 func newFake(config *tls.Config) *fake {
@@ -140,6 +141,9 @@ func (s *fakeSession) list(lines []string) {
 func (s *fakeSession) command(line string) bool {
 	verb, rest, _ := strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
+	if s.heard != nil {
+		s.heard(verb)
+	}
 	said, given := s.before[verb]
 	if s.tls {
 		said, given = s.within[verb]

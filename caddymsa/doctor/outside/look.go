@@ -3,13 +3,17 @@ package outside
 import (
 	"context"
 	"crypto/x509"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 )
 
-// look looks at all ports at the same time, at each one thing after the other.
+// look looks at all ports at the same time, at each one thing after the other, for as long as there is time.
 func (t *Target) look(ctx context.Context) []doctor.Finding {
+	ctx, cancel := context.WithTimeout(ctx, t.Limit)
+	defer cancel()
 	ports := t.ports()
 	var mu sync.Mutex
 	shown := make(map[string]*x509.Certificate)
@@ -28,57 +32,110 @@ func (t *Target) look(ctx context.Context) []doctor.Finding {
 	return append(found, t.account(ctx, ports, found)...)
 }
 
+// step is a part of the look at a port, with the checks that it is about.
+type step struct {
+	checks  string
+	inClear bool // only of a port where TLS begins with STARTTLS
+	within  bool // only where TLS comes about
+	run     func(context.Context) []doctor.Finding
+}
+
 // look is at one port.
 func (p port) look(ctx context.Context, show func(*x509.Certificate)) (found []doctor.Finding) {
-	reached, speaks := p.reach(ctx)
-	found = reached.Findings
-	if !speaks {
-		return found
+	var reached, secure bool
+	steps := []step{
+		{"ports", false, false, func(ctx context.Context) []doctor.Finding {
+			n, speaks := p.reach(ctx)
+			reached = speaks
+			return n.Findings
+		}},
+		{"certificate", false, false, func(ctx context.Context) []doctor.Finding {
+			n, leaf := p.certificate(ctx)
+			secure = leaf != nil
+			show(leaf)
+			return n.Findings
+		}},
+		{"R-04, R-05", true, false, p.beforeTLS},
+		{"tls", false, true, noted(p.versions)},
+		{"R-06", true, true, noted(p.injection)},
+		{"R-07", false, true, noted(p.goesOn)},
+		{"R-08, R-09", false, true, p.announced},
+		{"R-10", false, true, noted(p.strangers)},
+		{"proxies", true, true, noted(p.proxied)},
 	}
-	shown, leaf := p.certificate(ctx)
-	show(leaf)
-	found = append(found, shown.Findings...)
-	if !p.implicit {
-		found = append(found, p.beforeTLS(ctx)...)
+	steps = slices.DeleteFunc(steps, func(s step) bool { return p.implicit && s.inClear })
+	for i, s := range steps {
+		if s.within && !secure {
+			continue
+		}
+		more := s.run(ctx)
+		if ctx.Err() != nil { // what was found in a conversation that was cut off says nothing of the server
+			return append(found, p.late(steps[i:])...)
+		}
+		if found = append(found, more...); !reached {
+			return found
+		}
 	}
-	if leaf == nil {
-		return found
-	}
-	found = append(found, p.versions(ctx).Findings...)
-	if !p.implicit {
-		found = append(found, p.injection(ctx).Findings...)
-	}
-	found = append(found, p.goesOn(ctx).Findings...)
-	found = append(found, p.announced(ctx)...)
-	found = append(found, p.strangers(ctx).Findings...)
-	return append(found, p.proxied(ctx).Findings...)
+	return found
 }
+
+func noted(check func(context.Context) *doctor.Notes) func(context.Context) []doctor.Finding {
+	return func(ctx context.Context) []doctor.Finding { return check(ctx).Findings }
+}
+
+// late names what there was no time for.
+func (p port) late(steps []step) []doctor.Finding {
+	var checks []string
+	for _, s := range steps {
+		checks = append(checks, s.checks)
+	}
+	n := p.about("ports")
+	n.Wrong(longer, "it is too slow: not looked at within %s: %s", p.Limit, strings.Join(checks, ", "))
+	return n.Findings
+}
+
+const longer = "give it longer (caddy msa doctor --timeout 5m); if clients wait as long, see why: the host's load, name servers that do not answer it, pauses before the greeting, the network between"
 
 // account logs in and submits, once: on the first port whose certificate is as it should be. A password goes nowhere else.
 func (t *Target) account(ctx context.Context, ports []port, found []doctor.Finding) []doctor.Finding {
 	if t.Login == nil && t.Submit == nil {
 		return nil
 	}
-	for _, p := range ports {
-		if !p.trusted(found) {
-			continue
-		}
-		var notes []doctor.Finding
-		if t.Login != nil {
-			n := p.logsIn(ctx)
-			notes = n.Findings
-			if !n.Clean() {
-				return notes
-			}
-		}
-		if t.Submit != nil {
-			notes = append(notes, p.submits(ctx).Findings...)
-		}
-		return notes
-	}
 	n := doctor.About("login", t.Hostname)
+	if ctx.Err() != nil {
+		n.Skip(longer, "not tried within %s: login and submission", t.Limit)
+		return n.Findings
+	}
+	for _, p := range ports {
+		if p.trusted(found) {
+			return p.account(ctx)
+		}
+	}
 	n.Skip("see the findings on the certificate", "no password is sent: no port shows a certificate that clients accept")
 	return n.Findings
+}
+
+// account is of the port that is trusted with the password.
+func (p port) account(ctx context.Context) (found []doctor.Finding) {
+	if p.Login != nil {
+		n := p.logsIn(ctx)
+		if ctx.Err() != nil {
+			n = p.about("login")
+			n.Wrong(longer, "it is too slow: the login was not complete within %s", p.Limit)
+		}
+		if found = n.Findings; !n.Clean() {
+			return found
+		}
+	}
+	if p.Submit != nil {
+		n := p.submits(ctx)
+		if ctx.Err() != nil {
+			n = p.about("submission")
+			n.Wrong(longer, "it is too slow: the submission was not complete within %s; the message may have been taken", p.Limit)
+		}
+		found = append(found, n.Findings...)
+	}
+	return found
 }
 
 // trusted tells whether a port was reached and its certificate found good.

@@ -34,6 +34,8 @@ type Target struct {
 	Hello string
 	// Timeout bounds each step. Default: 10s.
 	Timeout time.Duration
+	// Limit bounds all of them together: what was not looked at by then is named. Default: 30s, or 2m for a thorough look.
+	Limit time.Duration
 	// Quiet is how long to wait for what should not come. Default: 500ms.
 	Quiet time.Duration
 
@@ -51,6 +53,12 @@ func (t *Target) defaults() {
 	}
 	if t.Timeout == 0 {
 		t.Timeout = 10 * time.Second
+	}
+	if t.Limit == 0 {
+		t.Limit = 30 * time.Second
+		if t.Thorough {
+			t.Limit = 2 * time.Minute
+		}
 	}
 	if t.Quiet == 0 {
 		t.Quiet = 500 * time.Millisecond

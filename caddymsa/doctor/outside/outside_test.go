@@ -222,6 +222,50 @@ func TestContext(t *testing.T) {
 	expect(t, doctor.Run(ctx, target.Checks()...), "ports", doctor.Wrong, "")
 }
 
+// One that is too slow holds nobody up: what was not looked at is named, and nothing is said of what was cut off.
+func TestLimit(t *testing.T) {
+	a := newAuthority(t)
+	config := a.issue(nil)
+	mute, stops := newFake(config), newFake(config)
+	mute.mute, mute.implicit = true, true
+	target := &Target{Implicit: []string{mute.serve(t)}, Timeout: time.Hour, Limit: 50 * time.Millisecond, Login: &Login{"alice", "secret"}}
+	found := doctor.Run(t.Context(), target.Checks()...)
+	expect(t, found, "ports", doctor.Wrong, "not looked at within 50ms: ports, certificate, tls, R-07, R-08, R-09, R-10")
+	expect(t, found, "login", doctor.Skipped, "login and submission")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	stops.heard = func(verb string) {
+		if verb == "NOOP" {
+			cancel()
+		}
+	}
+	stops.before["NOOP"] = ""
+	target = &Target{StartTLS: []string{stops.serve(t)}, Roots: a.pool, Hostname: fakeName, Timeout: time.Hour, Limit: time.Hour}
+	found = doctor.Run(ctx, target.Checks()...)
+	expect(t, found, "certificate", doctor.OK, "R-03")
+	expect(t, found, "ports", doctor.Wrong, ": R-04, R-05, tls, R-06")
+	if slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Check == "R-04" }) {
+		t.Errorf("of R-04 nothing is known:\n%s", list(found))
+	}
+}
+
+// A login that is cut off is no wrong password.
+func TestLimitOfLogin(t *testing.T) {
+	a := newAuthority(t)
+	f := newFake(a.issue(nil))
+	f.ehlo[4] = "AUTH PLAIN"
+	f.within["AUTH"] = ""
+	ctx, cancel := context.WithCancel(t.Context())
+	p := port{&Target{Hostname: fakeName, Login: &Login{"alice", "secret"}, Timeout: time.Hour, Limit: time.Hour}, f.serve(t), false}
+	p.defaults()
+	f.heard = func(verb string) {
+		if verb == "AUTH" {
+			cancel()
+		}
+	}
+	expect(t, p.account(ctx), "login", doctor.Wrong, "not complete")
+}
+
 // A web server has the port: it waits for the client to speak first, so that its greeting is waited for in vain.
 func TestWebServer(t *testing.T) {
 	t.Parallel()

@@ -41,6 +41,14 @@ func TestAppPasswordCommand(t *testing.T) {
 	s.await("when it was last used", func() bool {
 		return regexp.MustCompile(`phone +2999-01-01T00:00:00Z +- +SCRAM-SHA-256 +20`).MatchString(command("show", "alice@example.org"))
 	})
+	command("rename", "alice@example.org", "alice.jones@example.org")
+	s.await("when it was last used, under the new name", func() bool {
+		return regexp.MustCompile(`phone +2999-01-01T00:00:00Z +- +SCRAM-SHA-256 +20`).MatchString(command("show", "alice.jones@example.org"))
+	})
+	if out, err := exec.Command(binary, "msa", "history", "--user", "alice.jones@example.org", "--address", "alice@example.org", "--json", "--admin", s.admin).CombinedOutput(); err != nil || !strings.Contains(string(out), `"renamed"`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	command("rename", "alice.jones@example.org", "alice@example.org")
 	if out := command("list"); !regexp.MustCompile(`alice@example.org +enabled +PLAIN +phone +.*/file`).MatchString(out) {
 		t.Error(out)
 	}

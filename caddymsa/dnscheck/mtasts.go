@@ -26,8 +26,12 @@ type MTASTS struct {
 	Changed time.Time // when the page says that it was last changed; zero: it does not
 }
 
-// ErrMTASTSRecord is of a record in DNS from which senders learn of no policy.
-var ErrMTASTSRecord = errors.New("senders learn of no policy from it")
+var (
+	// ErrMTASTSRecord is of a record in DNS from which senders learn of no policy.
+	ErrMTASTSRecord = errors.New("senders learn of no policy from it")
+	// ErrMTASTSPage is of a page that has no policy.
+	ErrMTASTSPage = errors.New("the policy cannot be had")
+)
 
 // maxPolicy is how much of a policy is read (RFC 8461 section 3.3).
 const maxPolicy = 64 << 10
@@ -89,9 +93,9 @@ func MTASTSPage(ctx context.Context, domain string, client *http.Client) (*MTAST
 	p := new(MTASTS)
 	switch err := p.fetch(ctx, client, url); {
 	case errors.Is(err, ErrNotFound): // which would say that there is no policy
-		return nil, fmt.Errorf("%s: mta-sts.%s has no address", url, domain)
+		return nil, fmt.Errorf("%w: %s: mta-sts.%s has no address", ErrMTASTSPage, url, domain)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", url, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrMTASTSPage, url, err)
 	}
 	return p, nil
 }

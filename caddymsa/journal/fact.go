@@ -34,11 +34,14 @@ const (
 	Probed    Kind = "probed"
 	Unblocked Kind = "unblocked"
 	Tried     Kind = "tried" // a test message was submitted, or a log-in checked
+
+	// What an operator did with a user. Renamed: User is the new name, Sender the one before.
+	Renamed Kind = "renamed"
 )
 
 // Kinds are all that there are, in the order of a message's life.
 var Kinds = []Kind{Accepted, Deferred, Delivered, Failed, Expired, Bounced, Told, Untold, Held, Released, Retried, Rerouted, Deleted, Moved, Refused,
-	Paused, Resumed, Probed, Unblocked, Tried}
+	Paused, Resumed, Probed, Unblocked, Tried, Renamed}
 
 // Final tells whether nothing follows such a fact for the recipients that it names.
 func (k Kind) Final() bool {

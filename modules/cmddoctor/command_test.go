@@ -57,7 +57,7 @@ func findings() []doctor.Finding {
 	return []doctor.Finding{
 		{Check: "spool", Subject: "file:/spool", Level: doctor.OK, Text: "it takes messages"},
 		{Check: "routes", Subject: "server msa.example.org: route relay", Level: doctor.Wrong, Text: "messages wait: connection refused" + evil, Remedy: "start the next hop"},
-		{Check: "clock", Level: doctor.Warn, Text: "nothing keeps it right", Remedy: "run a time service"},
+		{Check: "clock", Level: doctor.Warn, Text: "no time service keeps it right", Remedy: "run a time service"},
 		{Check: "spf", Subject: "example.org", Level: doctor.Skipped, Text: "which addresses it is to allow is not known", Remedy: "name them with --egress"},
 	}
 }
@@ -67,7 +67,7 @@ func TestReport(t *testing.T) {
 	address, asked := admin(t, findings()...)
 	for name, args := range map[string][]string{"all": nil, "quiet": {"--quiet"}, "json": {"--json"}} {
 		out, err := execute(t, append(args, "--address", address, "--domain", "example.org,example.net", "--egress", "192.0.2.1", "--resolver", "127.0.0.1:53")...)
-		if err == nil || err.Error() != "wrong: 1" || name != "json" && strings.Contains(out, evil[:1]) {
+		if err == nil || err.Error() != "one thing is wrong" || name != "json" && strings.Contains(out, evil[:1]) {
 			t.Errorf("%s: %v\n%q", name, err, out)
 		}
 		golden(t, name, out)

@@ -2,6 +2,7 @@ package cmddoctor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -27,10 +28,14 @@ func (o *options) report(w io.Writer, found []doctor.Finding) error {
 	} else if err := o.list(w, found); err != nil {
 		return err
 	}
-	if wrong := doctor.Count(found, doctor.Wrong); wrong > 0 {
-		return fmt.Errorf("wrong: %d", wrong)
+	switch wrong := doctor.Count(found, doctor.Wrong); wrong {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("one thing is wrong")
+	default:
+		return fmt.Errorf("%d things are wrong", wrong)
 	}
-	return nil
 }
 
 // list prints findings as lines, in order; what there is to do below each.

@@ -85,6 +85,8 @@ func gist(f *journal.Fact) string {
 		return strings.Join(words(f.Text, after("notification", f.Notification)), ", ")
 	case journal.Rerouted, journal.Moved:
 		return strings.Join(words(after("to", f.Text), after("by", f.By)), ", ")
+	case journal.Renamed:
+		return strings.Join(words("now "+f.User, after("by", f.By)), ", ")
 	case journal.Refused:
 		policy := after("policy", f.Policy)
 		if policy != "" && strings.HasPrefix(f.Text, policy) {

@@ -64,6 +64,16 @@ func (p *place) table() (*passwd.Table, error) {
 	return table, nil
 }
 
+// hasApps tells whether a user of the file has application passwords.
+func (p *place) hasApps(name string) bool {
+	table, err := p.table()
+	if err != nil {
+		return false
+	}
+	u := table.Lookup(name)
+	return u != nil && len(u.Apps) > 0
+}
+
 func (p *place) query(more url.Values) string {
 	q := maps.Clone(more)
 	if q == nil {
@@ -343,13 +353,17 @@ func renameCommand() *cobra.Command {
 		Use: "rename <name> <new name>", Short: "Gives a user another name",
 		Long: `Gives a user another name. Passwords stay, but for those of DIGEST-MD5, which are hashed with the
 name. A user who could send as the old name, because it is an address, no longer can, unless that
-address is given by caddy msa user --addresses.`,
+address is given by caddy msa user --addresses. When application passwords were last used is still known,
+unless the user is renamed with --file.`,
 		Example: "  caddy msa user rename alice@example.org alice.jones@example.org",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			if args[1] == "" {
 				return errors.New("the new name is required")
+			}
+			if p.file != "" && p.hasApps(args[0]) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "when the application passwords were last used is not known under the new name: a rename through the running server keeps that")
 			}
 			answer, err := p.change("rename", &adminapi.UserRequest{User: args[0], To: args[1]}, passwd.Change{Rename: args[1]})
 			if err != nil {

@@ -71,6 +71,8 @@ func TestManageFile(t *testing.T) {
 	do(`"label":"six","secret":"`, "app-password", "add", "alice@example.org", "six", "--nets", "2001:db8::/32,::1", "--json")
 	do(`"allow_nets":["2001:db8::/32","::1/128"]`, "show", "alice@example.org", "--json")
 	do(`{"server":"","backend":"","name":"alice@example.org"`, "list", "--json")
+	do("a rename through the running server keeps that", "rename", "alice@example.org", "anna@example.org")
+	do("is now alice", "rename", "anna@example.org", "alice@example.org")
 	do("six of alice@example.org is revoked", "app-password", "revoke", "alice@example.org", "six")
 	do("no such user", "show", "robert")
 	if text, _ := os.ReadFile(path); string(text) != strings.SplitAfterN(before, "\n", 3)[0]+strings.SplitAfterN(before, "\n", 3)[1] {

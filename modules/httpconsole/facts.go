@@ -29,6 +29,8 @@ func gist(f *journal.Fact) string {
 		return list(f.Text, v.Answer, before("said ", v.Host), before("by ", f.By))
 	case journal.Rerouted, journal.Moved:
 		return list(before("to ", f.Text), before("by ", f.By))
+	case journal.Renamed:
+		return list("now "+f.User, before("by ", f.By))
 	case journal.Refused:
 		return list(before(f.Moment+": ", f.Reply), f.Text, v.Answer, before("policy ", f.Policy), before("from ", s.RemoteIP), before("EHLO ", s.Helo))
 	}

@@ -44,11 +44,11 @@ func (f *FileSpool) room(n *doctor.Notes) {
 	case usage.AvailBytes < reserve:
 		n.Wrong(free, "messages are refused (452 4.3.1): %d MiB are free, and the reserve is %d MiB", usage.AvailBytes>>20, reserve>>20)
 	case usage.AvailBytes < 4*reserve:
-		n.Warn(free, "%d MiB are free, and at %d MiB messages are refused", usage.AvailBytes>>20, reserve>>20)
+		n.Warn(free, "%d MiB are free, and below %d MiB messages are refused", usage.AvailBytes>>20, reserve>>20)
 	case usage.TotalBytes > 0 && usage.AvailBytes < usage.TotalBytes/20:
 		n.Warn(free, "%d MiB are free, less than 5 %% of the disk", usage.AvailBytes>>20)
 	default:
-		n.OK("%d MiB are free; at %d MiB messages are refused", usage.AvailBytes>>20, reserve>>20)
+		n.OK("%d MiB are free; below %d MiB messages are refused", usage.AvailBytes>>20, reserve>>20)
 	}
 }
 

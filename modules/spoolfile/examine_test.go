@@ -24,7 +24,7 @@ func TestExamine(t *testing.T) {
 		"gone":            {func(f *FileSpool) { _ = os.RemoveAll(f.dir) }, doctor.Wrong, "the directory is gone"},
 		"open":            {func(f *FileSpool) { _ = os.Chmod(f.dir, 0o755) }, doctor.Warn, "can look into it (mode 0755)"},
 		"full":            {func(f *FileSpool) { f.Reserve = 1 << 60 }, doctor.Wrong, "messages are refused (452 4.3.1)"},
-		"nearly full":     {func(f *FileSpool) { f.Reserve = free(t, f.dir) / 2 }, doctor.Warn, "at "},
+		"nearly full":     {func(f *FileSpool) { f.Reserve = free(t, f.dir) / 2 }, doctor.Warn, "below "},
 		"strangers":       {func(f *FileSpool) { _ = os.WriteFile(filepath.Join(f.dir, "core.1234"), nil, 0o600) }, doctor.Warn, `"core.1234"`},
 	} {
 		f := &FileSpool{dir: t.TempDir(), Reserve: 1}

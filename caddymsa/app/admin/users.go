@@ -17,7 +17,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
-	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -107,35 +106,6 @@ func (p *Part) showUser(ctx context.Context, name, server, backend string) (any,
 	return adminapi.User{Server: k.server, Backend: k.backend, Summary: u}, nil
 }
 
-// maxLooked is how many facts are looked at for when application passwords were last used.
-const maxLooked = 5000
-
-// lastUsed asks the journals.
-func (p *Part) lastUsed(ctx context.Context, u *passwd.Summary) {
-	for _, store := range p.all() {
-		j, ok := store.Spool.(journal.Journal)
-		if !ok || len(u.AppPasswords) == 0 {
-			continue
-		}
-		seen := make(map[string]bool)
-		looked := 0
-		_ = j.Facts(ctx, &journal.Query{User: u.Name, What: []journal.Kind{journal.Accepted}}, func(f *journal.Fact) bool {
-			looked++
-			if f.Submission == nil || f.Submission.AppPassword == "" {
-				return looked < maxLooked
-			}
-			label := names.Fold(f.Submission.AppPassword)
-			seen[label] = true
-			for i := range u.AppPasswords {
-				if a := &u.AppPasswords[i]; names.Fold(a.Label) == label && a.LastUsed.Before(f.Time) {
-					a.LastUsed = f.Time
-				}
-			}
-			return looked < maxLooked && len(seen) < len(u.AppPasswords)
-		})
-	}
-}
-
 const (
 	addAppPassword    = "add-app-password"
 	revokeAppPassword = "revoke-app-password"
@@ -191,6 +161,9 @@ func changeUser(action string) caddy.AdminHandlerFunc {
 		note, err := k.ChangeUser(asked, name, change)
 		if err != nil {
 			return nil, caddy.APIError{HTTPStatus: changeStatus(err), Err: fmt.Errorf("backend %s: %w", k.backend, err)}
+		}
+		if change.Rename != "" {
+			p.noteAlone(ctx, journal.Fact{What: journal.Renamed, Server: k.server, User: change.Rename, Sender: name})
 		}
 		p.Log.Info("a user was changed", zap.String("action", action), zap.String("user", name), zap.String("backend", k.backend),
 			zap.String("app_password", q.Label), zap.String("to", q.To), zap.String("by", OperatorOf(ctx)))

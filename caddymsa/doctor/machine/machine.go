@@ -24,7 +24,7 @@ func clock(synchronized, known bool) []doctor.Finding {
 		n.OK("it is synchronized")
 	default:
 		n.Warn("run a time service: systemctl enable --now systemd-timesyncd, or chrony; in a container the host does",
-			"nothing keeps it right: certificates, tokens, DKIM signatures and the times in the journal depend on it")
+			"no time service keeps it right: certificates, tokens, DKIM signatures and the times in the journal depend on it")
 	}
 	return n.Findings
 }
@@ -45,7 +45,7 @@ const (
 func (l Limits) Check(connections int, messageSize int64) []doctor.Finding {
 	n := doctor.About("limits", "")
 	if want := uint64(connections)*filesOfClient + filesAside; l.Files != 0 && l.Files < want {
-		n.Warn("raise LimitNOFILE in the unit (systemctl edit caddy) or ulimit -n, or lower limits { connections }", "the process may open %d files, and %d clients with a message each take %d", l.Files, connections, want)
+		n.Warn("raise LimitNOFILE in the unit (systemctl edit caddy-msa, or caddy) or ulimit -n, or lower limits { connections }", "the process may open %d files, and the %d clients that limits let in at once need %d", l.Files, connections, want)
 	}
 	if l.FileSize != 0 && messageSize > 0 && l.FileSize < uint64(messageSize) {
 		n.Wrong("raise LimitFSIZE in the unit or ulimit -f", "the process may write files of %d octets, and messages may have %d", l.FileSize, messageSize)

@@ -26,7 +26,7 @@ func expect(t *testing.T, found []doctor.Finding, level doctor.Level, text strin
 
 func TestClock(t *testing.T) {
 	expect(t, clock(true, true), doctor.OK, "synchronized")
-	expect(t, clock(false, true), doctor.Warn, "nothing keeps it right")
+	expect(t, clock(false, true), doctor.Warn, "no time service keeps it right")
 	expect(t, clock(false, false), doctor.Skipped, "does not say")
 	if len(Clock()) != 1 {
 		t.Error("of this machine's clock nothing is said")

@@ -162,15 +162,15 @@ func (n *gateNotes) judge(p port, name, harm string, r reply, err error) {
 
 func (p port) conclude(n *gateNotes) {
 	for _, said := range []struct {
-		text  string
-		lines []string
+		text, remedy string
+		lines        []string
 	}{
-		{"taken before TLS, where 530 is due: %s", n.taken},
-		{"refused before TLS, but not with 530: %s", n.refused},
-		{"these end the connection before TLS, where 530 is due and it goes on: %s", n.ended},
+		{"taken before TLS, where 530 is due: %s", p.gate(), n.taken},
+		{"refused before TLS, but not with 530: %s", p.refusedOtherwise(), n.refused},
+		{"these end the connection before TLS, where 530 is due and it goes on: %s", p.refusedOtherwise(), n.ended},
 	} {
 		if len(said.lines) > 0 {
-			n.Warn(p.gate(), said.text, strings.Join(said.lines, ", "))
+			n.Warn(said.remedy, said.text, strings.Join(said.lines, ", "))
 		}
 	}
 	if n.Clean() {
@@ -183,6 +183,13 @@ func (p port) gate() string {
 		return "something in front answers in the place of caddy-msa: find it" + listener(p.address)
 	}
 	return "let nothing through before TLS (Postfix: smtpd_tls_security_level=encrypt and smtpd_tls_auth_only=yes; Exim: auth_advertise_hosts and acl_smtp_mail depending on $tls_in_cipher)"
+}
+
+func (p port) refusedOtherwise() string {
+	if p.Ours {
+		return p.gate()
+	}
+	return "leave it, unless a client of yours depends on 530, by which it hears that TLS is missing: they are refused, which is what counts"
 }
 
 // skips looks at lines that are too long, and at the octets behind BDAT, which are nobody's commands.
@@ -212,8 +219,15 @@ func (n *gateNotes) skip(c *conversation, name, text string) {
 		return
 	}
 	if r, err = c.reply(); err == nil && r.code != 221 {
-		n.Warn("have the server read what it refuses to its end", "%s is taken for more than one command before TLS: %s", name, r)
+		n.Warn(c.p.readOn(), "%s is taken for more than one command before TLS: %s", name, r)
 	}
+}
+
+func (p port) readOn() string {
+	if p.Ours {
+		return p.gate()
+	}
+	return "leave it, if the server does not announce CHUNKING, without which clients do not send BDAT: only an update of the server has it read to its end what it refuses"
 }
 
 const (

@@ -111,7 +111,7 @@ func (t *Target) account(ctx context.Context, ports []port, found []doctor.Findi
 			return p.account(ctx)
 		}
 	}
-	n.Skip("see the findings on the certificate", "no password is sent: no port shows a certificate that clients accept")
+	n.Skip("see the findings on ports and certificate", "no password is sent: no port shows a certificate that clients accept")
 	return n.Findings
 }
 

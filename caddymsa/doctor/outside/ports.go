@@ -90,7 +90,7 @@ func (p port) unreachable(ctx context.Context, n *doctor.Notes, greeting reply, 
 		}
 		n.Wrong(remedy, "nobody listens there: the connection is refused")
 	case greeting.code != 0 && greeting.code != 220:
-		n.Wrong("the reply says why: too many clients (raise limits, or find who they are), or this address is blocked", "it does not let clients in: %s", greeting)
+		n.Wrong("the reply says why: too many clients (raise limits, or find who they are), this address is blocked, or the port is for a balancer that sends PROXY headers: look at it through the balancer", "it does not let clients in: %s", greeting)
 	case p.implicit && errors.As(err, &header):
 		n.Wrong(p.otherWay("listen_tls"), "R-02: it does not begin with TLS, but answers in clear: %q", short(string(header.RecordHeader[:])))
 	case p.implicit && errors.Is(err, io.EOF), p.implicit && errors.Is(err, syscall.ECONNRESET):
@@ -135,5 +135,5 @@ func (p port) mute(ctx context.Context, n *doctor.Notes) {
 		n.Wrong(p.anotherProgram(), "what answers is a web server%s", listener(p.address))
 		return
 	}
-	n.Wrong("look at the server's log; something else may have the port"+listener(p.address), "it accepts connections and does not greet within %s", p.Timeout)
+	n.Wrong("look at the server's log; something else may have the port, or it is for a balancer that sends PROXY headers: look at it through the balancer"+listener(p.address), "it accepts connections and does not greet within %s", p.Timeout)
 }

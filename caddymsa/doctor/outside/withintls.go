@@ -29,7 +29,7 @@ func (p port) goesOn(ctx context.Context) *doctor.Notes {
 	case p.implicit:
 		n.Warn("have EHLO required first (Postfix: smtpd_helo_required=yes)", "with implicit TLS, AUTH before EHLO is due to get 503: %s", r)
 	case r.code == 503 || r.code == 530:
-		n.Warn("clients written after the specification's example do not say EHLO again: have them do so, or let them go on", "AUTH straight after the handshake, with no second EHLO, is refused: %s", r)
+		n.Warn("have clients send EHLO again after STARTTLS, as most do: those written after the specification's example do not, and cannot log in here", "AUTH straight after the handshake, with no second EHLO, is refused: %s", r)
 	default: // 501: a mechanism is missing
 		n.OK("a client may go on straight after the handshake, with no second EHLO")
 	}

@@ -27,8 +27,11 @@ func (z *Zone) mtaSTS(ctx context.Context, domain string) []doctor.Finding {
 	case errors.Is(err, dnscheck.ErrMTASTSRecord):
 		n.Wrong("publish one record: "+record, "%v", err)
 		return n.Findings
+	case errors.Is(err, dnscheck.ErrMTASTSPage):
+		n.Wrong("have the page answer with a policy (docs/dns.md has an example), or take the record away: senders who keep an older policy go by that", "%v", err)
+		return n.Findings
 	case err != nil:
-		n.Wrong("have the page answer with a policy (docs/dns.md has an example), or take the record away: senders who keep an older policy go by that", "the policy cannot be had: %v", err)
+		unanswered(n, err)
 		return n.Findings
 	}
 	z.exchangers(ctx, n, domain, p)

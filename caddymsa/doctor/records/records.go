@@ -96,5 +96,5 @@ func (z *Zone) dial(ctx context.Context, network, address string) (net.Conn, err
 
 // unanswered notes that DNS did not say.
 func unanswered(n *doctor.Notes, err error) {
-	n.Warn("try again; see that the domain's name servers and the resolver answer", "%v", err)
+	n.Warn("try again, or ask another name server with --resolver; see that the domain's name servers answer, and that this machine reaches one (/etc/resolv.conf)", "it cannot be looked at: %v", err)
 }

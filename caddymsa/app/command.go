@@ -12,7 +12,8 @@ func init() {
 		Short: "Works with the mail submission server",
 		Usage: "<command>",
 		Long: `Works with the mail submission server: sends a test message, steers what waits to be
-delivered, tells what became of a message, manages users.
+delivered, tells what became of a message, manages users and the DNS records that go with it.
+Where something is wrong, "caddy msa doctor" comes first: it looks for the cause and names the remedy.
 
 Most commands ask the running Caddy through its admin API. It is found at --address, or where the
 configuration named by --config says; without either it is Caddy's default, localhost:2019.

@@ -69,6 +69,9 @@ of them fit, 1 otherwise.`,
 	f.StringSliceVar(&o.egress, "egress", nil, "addresses or networks that mail leaves from, as others see them, or SPF terms")
 	f.IntVar(&o.submissions, "submissions-port", asListened, "port with TLS from the first byte that clients reach, if it differs from the one listened on; 0: none")
 	f.IntVar(&o.submission, "submission-port", asListened, "port with STARTTLS that clients reach, if it differs from the one listened on; 0: none")
+	for _, name := range []string{"submissions-port", "submission-port"} {
+		f.Lookup(name).DefValue = "0" // so that help does not print asListened, which nobody should write
+	}
 	f.StringVar(&o.web, "web", "", "host that the web sites are reached at (default: the server's hostname)")
 	f.StringVar(&o.policy, "mta-sts", "", "file of the MTA-STS policy (default: what the site for mta-sts.<domain> answers)")
 	f.BoolVar(&o.check, "check", false, "compare with DNS")

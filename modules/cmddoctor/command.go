@@ -61,6 +61,9 @@ MSA_PASSWORD, or asked for; and submits a message only with --submit, to the add
 that is named: give it a route that discards. A password goes only to a port
 whose certificate is good, and after a refusal it is not tried again.
 
+The look at a server from outside ends after --timeout: what was not looked at by then
+is named, and counts as wrong, since nothing is known of it.
+
 Exit code: 0 when nothing is wrong (warnings do not count), 1 otherwise.`,
 		Example: "  caddy msa doctor\n  caddy msa doctor --user alice@example.org --submit discard@example.org\n  caddy msa doctor --remote mail.example.net:587 --json",
 		Args:    cobra.NoArgs,

@@ -36,7 +36,7 @@ func (p *place) flags(cmd *cobra.Command) {
 	f.StringVar(&p.file, "file", "", "users file to work on, instead of asking the running server")
 	f.BoolVar(&p.caseExact, "case-exact", false, "with --file: names differ by case, as the server's setting case exact allows")
 	f.StringVar(&p.server, "server", "", "server, by its name in the configuration (default: any)")
-	f.StringVar(&p.backend, "backend", "", "backend of that server, such as file or sql (default: the first that has the user)")
+	f.StringVar(&p.backend, "backend", "", "backend of that server, such as file or sql (default: any; of several that have the user, the first)")
 	p.admin.Flags(f)
 }
 

@@ -146,7 +146,7 @@ func TestFaults(t *testing.T) {
 		"MTA-STS's id is ours":        {"sts", sts(dnscheck.PolicyID("before")), nil, "mta-sts", doctor.Warn, "is that of another text"},
 		"MTA-STS's id is old":         {"sts", sts("20260101T000000Z"), page(changed{enforce, "Mon, 02 Mar 2026 10:00:00 GMT"}), "mta-sts", doctor.Warn, "after the time that the id 20260101T000000Z names"},
 		"MTA-STS's page is gone":      {"sts", []string{"mta-sts.example.org. A 192.0.2.3"}, page(policy("")), "mta-sts", doctor.Skipped, "there is no policy"},
-		"MTA-STS, DNS does not say": {"", nil, func(z *Zone) { z.Domains = []string{"example.broken"} }, "mta-sts", doctor.Warn, "SERVFAIL"},
+		"MTA-STS, DNS does not say":   {"", nil, func(z *Zone) { z.Domains = []string{"example.broken"} }, "mta-sts", doctor.Warn, "SERVFAIL"},
 		"DNS does not say":            {"", nil, func(z *Zone) { z.Domains = []string{"example.broken"} }, "spf", doctor.Warn, "SERVFAIL"},
 	} {
 		z := zone(t, c.record, c.instead...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
@@ -19,13 +20,17 @@ type result struct {
 
 // report prints what was found, and returns an error if something is wrong.
 func (o *options) report(w io.Writer, found []doctor.Finding) error {
+	shown := append([]doctor.Finding{}, found...) // not nil, for JSON
+	if o.quiet {
+		shown = slices.DeleteFunc(shown, func(f doctor.Finding) bool { return doctor.Compare(f.Level, doctor.Warn) < 0 })
+	}
 	if o.json {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(result{doctor.Worst(found), append([]doctor.Finding{}, found...)}); err != nil {
+		if err := enc.Encode(result{doctor.Worst(found), shown}); err != nil {
 			return err
 		}
-	} else if err := o.list(w, found); err != nil {
+	} else if err := list(w, shown, found); err != nil {
 		return err
 	}
 	switch wrong := doctor.Count(found, doctor.Wrong); wrong {
@@ -38,13 +43,10 @@ func (o *options) report(w io.Writer, found []doctor.Finding) error {
 	}
 }
 
-// list prints findings as lines, in order; what there is to do below each.
-func (o *options) list(w io.Writer, found []doctor.Finding) error {
+// list prints findings as lines, in order; what there is to do below each; and how many there are of all of them.
+func list(w io.Writer, shown, found []doctor.Finding) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, f := range found {
-		if o.quiet && doctor.Compare(f.Level, doctor.Warn) < 0 {
-			continue
-		}
+	for _, f := range shown {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", f.Level, terminal.Line(f.Check), terminal.Line(about(f)))
 		if f.Remedy != "" {
 			fmt.Fprintf(t, "\t\t-> %s\n", terminal.Line(f.Remedy))

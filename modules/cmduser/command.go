@@ -36,7 +36,7 @@ func newCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "user <name>",
-		Short: "Adds users to a users file or gives them another password; lists, disables, renames and deletes users",
+		Short: "Adds, lists, disables, renames and deletes users; makes app passwords",
 		Long: `Asks for a password and writes the user's line into a users file; without
 --file it prints the line. If the user has a line already, whether its name is in upper or
 lower case, the password in it is replaced, and the addresses if any are given; the rest

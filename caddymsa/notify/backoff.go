@@ -33,25 +33,34 @@ type receiver struct {
 	failing  map[string]bool // the lanes that failed since then, some of them
 	since    time.Time       // of the first failure
 	told     time.Time       // the last success
+	counted  time.Time       // the last of failures
 	down     bool
 	until    time.Time // it is left alone, if down
 }
 
-// failed counts a failure of a lane that fails since then, and tells whether the receiver is down from now on.
-func (r *receiver) failed(now time.Time, lane string, began time.Time, f failure) (fell bool) {
-	if !r.down && !f.receiver && began.Before(r.told) {
+// failed counts a failure of a lane, asked at a time, and tells whether the receiver is down from now on. However many were asked at once
+// of a receiver that is down, they are one failure: else each outage would begin with the longest wait.
+func (r *receiver) failed(now, asked time.Time, l *lane, f failure) (fell bool) {
+	if !r.down && !f.receiver && l.since.Before(r.told) {
 		return false // it took others since
+	}
+	if r.down && asked.Before(r.counted) {
+		if after := now.Add(f.after); after.After(r.until) {
+			r.until = after
+		}
+		return false
 	}
 	if len(r.failing) == 0 {
 		r.since, r.failing = now, make(map[string]bool)
 	}
 	if len(r.failing) < refusedInRow {
-		r.failing[lane] = true
+		r.failing[l.key] = true
 	}
 	if f.refused && !r.down && len(r.failing) < refusedInRow {
 		return false
 	}
 	r.failures++
+	r.counted = now
 	if !r.down && !f.refused && !f.receiver && len(r.failing) == 1 {
 		return false // it may be this event
 	}

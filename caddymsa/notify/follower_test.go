@@ -238,6 +238,32 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// What was under way when the receiver went away has failed once, however much it was: it is asked again soon.
+func TestFailedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool(t)
+		s.o.Concurrency = 64
+		f := s.start()
+		s.r.say(func(context.Context, *Event) error {
+			time.Sleep(15 * time.Second)
+			return errDown
+		})
+		for i := range 64 {
+			s.add(fmt.Sprint("M", i), "1")
+		}
+		time.Sleep(15*time.Second + 500*time.Millisecond)
+		if n := s.r.attempts(); n != 64 || !f.Status().Down {
+			t.Fatalf("%d attempts", n)
+		}
+		s.r.say(nil)
+		time.Sleep(5 * time.Second)
+		if n := len(s.r.all()); n != 64 {
+			t.Errorf("%d were told", n)
+		}
+		stop(f)
+	})
+}
+
 // A receiver that asks for time gets it.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,7 +21,7 @@ func (t *tail) finish(r result) {
 		t.enqueue(l)
 		return
 	default:
-		t.failed(l, r.err, now)
+		t.failed(r, now)
 	}
 	t.next(l)
 }
@@ -48,8 +48,9 @@ func (t *tail) told(l *lane, now time.Time) {
 }
 
 // failed is a failure.
-func (t *tail) failed(l *lane, err error, now time.Time) {
+func (t *tail) failed(r result, now time.Time) {
 	t.observe(Failed)
+	l, err := r.lane, r.err
 	t.lastError = err.Error()
 	f, e := failureOf(err), l.items[0].event
 	if l.failures++; l.failures == 1 {
@@ -63,7 +64,7 @@ func (t *tail) failed(l *lane, err error, now time.Time) {
 	l.due = now.Add(max(backoff(l.failures, longest), f.after))
 	fell := false
 	if !t.ByUser {
-		fell = t.receiver.failed(now, l.key, l.since, f)
+		fell = t.receiver.failed(now, r.began, l, f)
 	}
 	fields := append(describe(e), zap.Error(err), zap.Int("failures", l.failures))
 	switch {

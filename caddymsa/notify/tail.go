@@ -50,8 +50,9 @@ type tail struct {
 }
 
 type result struct {
-	lane *lane
-	err  error
+	lane  *lane
+	began time.Time
+	err   error
 }
 
 func newTail(ctx context.Context, f *Follower) *tail {
@@ -270,9 +271,9 @@ func (t *tail) launch(l *lane) {
 	if l.failures > 0 {
 		t.trying++
 	}
-	e := l.items[0].event
+	e, began := l.items[0].event, time.Now()
 	go func() {
-		r := result{lane: l, err: errPanic}
+		r := result{lane: l, began: began, err: errPanic}
 		defer func() { t.results <- r }()
 		defer recovered(t.Log, &r.err)
 		r.err = t.Tell(t.ctx, e)

@@ -29,7 +29,7 @@ func TestAppPasswordsOfDirectories(t *testing.T) {
 		t.Parallel()
 		d := startDirectory(t)
 		appPasswordsOf(t, people{name: "ldap", attribute: "Liddell", password: "secret",
-			backend: "ldap " + d.url + " {\n base dc=example,dc=org\n user_attributes mail\n attributes sn\n timeout 1s\n}",
+			backend: "ldap " + d.url + " {\n base dc=example,dc=org\n user_attributes mail\n attributes sn\n timeout 30s\n}",
 			disable: func() { d.modify("dn: uid=alice,dc=example,dc=org\nchangetype: delete\n") },
 			stop: func() {
 				_ = d.cmd.Process.Kill()
@@ -41,7 +41,7 @@ func TestAppPasswordsOfDirectories(t *testing.T) {
 		users := map[string]webUser{"alice@example.org": {"secret": "secret", "fingerprint": "1", "attributes": map[string]string{"sn": "Liddell"}}}
 		w := startWeb(t, users)
 		appPasswordsOf(t, people{name: "http", attribute: "Liddell", password: "secret",
-			backend: "http http://" + w.addr + "/msa {\n bearer {file." + w.dir + "/token}\n timeout 1s\n}",
+			backend: "http http://" + w.addr + "/msa {\n bearer {file." + w.dir + "/token}\n timeout 30s\n}",
 			disable: func() {
 				users["alice@example.org"]["disabled"] = true
 				w.configure(users)
@@ -53,7 +53,7 @@ func TestAppPasswordsOfDirectories(t *testing.T) {
 		const users = "alice@example.org:{PLAIN}secret:1000:1000::/home/alice::userdb_sn=Liddell\nbob@example.org:{PLAIN}hunter2:1000:1000::/home/bob::\n"
 		d := startAuthDovecot(t, users)
 		appPasswordsOf(t, people{name: "dovecot", attribute: "Liddell", password: "secret",
-			backend: "dovecot " + d.dir + "/run/msa-client {\n userdb " + d.dir + "/run/msa-userdb\n attributes sn\n timeout 3s\n}",
+			backend: "dovecot " + d.dir + "/run/msa-client {\n userdb " + d.dir + "/run/msa-userdb\n attributes sn\n timeout 30s\n}",
 			disable: func() { d.setUsers(strings.Replace(users, "alice@", "somebody.else@", 1)) },
 			stop:    d.kill})
 	})
@@ -181,7 +181,7 @@ func TestAppPasswordsOfOAuth(t *testing.T) {
 		}
 		return err == nil
 	})
-	oauth := "oauth http://" + address + " {\n audience " + idp.Audience + "\n timeout 2s\n}"
+	oauth := "oauth http://" + address + " {\n audience " + idp.Audience + "\n timeout 30s\n}"
 	s := newServer(t)
 	s.write("app-passwords", "bob@example.org:::::::nologin\n")
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n throttle off\n app_passwords {\n file $DIR/app-passwords\n unchecked\n}\n" + oauth + "\n}",

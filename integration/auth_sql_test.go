@@ -16,7 +16,7 @@ import (
 func TestSQLUsers(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n sql sqlite $DIR/users.db {\n timeout 300ms\n}\n}"}))
+	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n sql sqlite $DIR/users.db {\n timeout 10s\n}\n}"}))
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.dir, "users.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -72,11 +72,7 @@ func TestSQLUsers(t *testing.T) {
 	if _, err := conn.ExecContext(context.Background(), "BEGIN EXCLUSIVE"); err != nil {
 		t.Fatal(err)
 	}
-	for _, user := range []string{"alice@example.org", "nobody@example.org"} {
-		if code := s.authAs(user, "secret"); code != "454" {
-			t.Errorf("%s while the database is locked: %s", user, code)
-		}
-	}
+	s.undecided("while the database is locked", "alice@example.org", "nobody@example.org")
 	if err := stays.do("451", "MAIL FROM:<alice@example.org>"); err != nil {
 		t.Error(err)
 	}

@@ -55,8 +55,6 @@ func startDocumentedCluster(t *testing.T) *documentedCluster {
 		}
 		return len(list.Contents)
 	}
-	t.Setenv("MSA_S3_SECRET", "s3cret-key")
-	t.Setenv("MSA_SPOOL_PASSWORD", "a-long-password")
 
 	shared := t.TempDir()
 	cert, key := filepath.Join(shared, "msa.pem"), filepath.Join(shared, "msa.key")
@@ -84,7 +82,7 @@ func startDocumentedCluster(t *testing.T) *documentedCluster {
 			{"bodies s3 https://s3.example.org queue {", "bodies s3 " + store.URL + " queue {\n\tinsecure_plaintext\n\tpath_style"},
 			{pageNet, testNet}, {"{env.MSA_NODE}", "{env.MSA_NODE}\n\tlease 3s\n\ttimeout 5s"},
 		}))
-		t.Setenv("MSA_NODE", fmt.Sprintf("msa%d", 1+i))
+		s.env = []string{fmt.Sprintf("MSA_NODE=msa%d", 1+i)}
 		s.run()
 		c.nodes, c.health = append(c.nodes, s), append(c.health, net.JoinHostPort(address, health))
 	}
@@ -143,6 +141,7 @@ func (c *documentedCluster) send(t *testing.T, message string) (id string) {
 
 // The example of docs/cluster.md runs, and survives what it says that it survives.
 func TestDocumentedCluster(t *testing.T) {
+	t.Parallel()
 	c := startDocumentedCluster(t)
 	await(t, "three nodes that can accept", func() bool { return c.ready() == 3 })
 	resp, err := http.Get("http://" + c.health[0] + "/config/")
@@ -190,7 +189,6 @@ func TestDocumentedCluster(t *testing.T) {
 	c.nodes[0].kill()
 	load(6)
 	await(t, "the balancer's knowing", func() bool { return c.ready() == 2 })
-	t.Setenv("MSA_NODE", "msa1")
 	c.nodes[0].run()
 	await(t, "three nodes that can accept", func() bool { return c.ready() == 3 })
 

@@ -124,9 +124,9 @@ func testCopiesTroubled(t *testing.T, spool string) {
 	copy lmtp unix/` + dovecot.socket + ` {
 		name store
 		to   bob@example.net
-		connect_timeout 2s
-		timeout     2s
-		end_timeout 4s
+		connect_timeout 10s
+		timeout     10s
+		end_timeout 10s
 	}
 	copy directory $DIR/disk/copies {
 		name disk
@@ -281,8 +281,8 @@ func testCopiesTroubled(t *testing.T, spool string) {
 // Postfix gets a copy of everything for one mailbox, as its own always_bcc would; a mailbox that it refuses is told of
 // to the operator and to nobody else.
 func TestCopyBcc(t *testing.T) {
+	t.Parallel()
 	p := startPostfix(t)
-	t.Setenv("RELAY_PASSWORD", postfixPass)
 	relay := func(name, to string) string {
 		return `
 	copy relay ` + p.address + ` {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // Accepted means durable (docs/dev/architecture.md, decision 5): under load the process is killed at
@@ -21,7 +23,8 @@ import (
 // delivered whole. What was not answered may be delivered, but never a half of it.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	const rounds, clients = 20, 6
+	const clients = 6
+	rounds := installed.Rounds(20, 6)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -136,7 +136,7 @@ func TestDovecotUsers(t *testing.T) {
 			userdb SOCKETS/msa-userdb
 			mechanisms SCRAM-SHA-256 DIGEST-MD5
 			addresses_field addresses
-			timeout 3s
+			timeout 30s
 		}
 	}`, "SOCKETS", d.dir+"/run")})
 	sent := 0

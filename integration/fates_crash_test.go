@@ -20,6 +20,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 )
 
@@ -260,7 +261,7 @@ func fateRounds() int {
 	if n, err := strconv.Atoi(os.Getenv("MSA_CRASH_ROUNDS")); err == nil {
 		return n
 	}
-	return 5
+	return installed.Rounds(5, 3)
 }
 
 // However often the process is killed, in its start as well, and its database, each message that was answered 250 has

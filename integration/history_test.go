@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
@@ -30,7 +31,8 @@ func octetsIn(t *testing.T, dir string) (n int64) {
 // reply or each with one of its own, grow neither the spool nor the log: an attempt is told with counts and places, not with all addresses.
 func TestHistoryIsSmall(t *testing.T) {
 	t.Parallel()
-	const messages, recipients, attempts = 10, 1000, 8
+	const recipients, attempts = 1000, 8
+	messages := installed.Rounds(10, 3)
 	for name, reply := range map[string]func(to string, n int64) string{
 		"one reply":      func(string, int64) string { return "450 4.2.1 Mailbox is busy, try again later" },
 		"with addresses": func(to string, _ int64) string { return "450 4.2.1 " + to + ": mailbox is busy, try again later" },

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // isDocument tells whether the message of a subject comes as JSON: every third.
@@ -79,7 +80,8 @@ func isWhole(octets []byte, subject string) error {
 // one message is accepted.
 func TestHTTPSubmitCrash(t *testing.T) {
 	t.Parallel()
-	const rounds, clients = 8, 4
+	const clients = 4
+	rounds := installed.Rounds(8, 3)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -41,6 +41,7 @@ var rules = []struct {
 }
 
 func TestImportDirection(t *testing.T) {
+	t.Parallel()
 	for _, rule := range rules {
 		for _, pattern := range rule.packages {
 			for pkg, deps := range dependencies(t, pattern) {
@@ -58,6 +59,7 @@ func TestImportDirection(t *testing.T) {
 
 // Nothing but the app itself and what is made of it depends on the app.
 func TestAppIsOnTop(t *testing.T) {
+	t.Parallel()
 	for pkg, deps := range dependencies(t, "caddymsa/...") {
 		if slices.Contains(deps, modulePath+"/caddymsa/app") && !strings.HasPrefix(pkg, modulePath+"/caddymsa/app/") {
 			t.Errorf("%s depends on the app, which loads modules by the contracts", pkg)
@@ -67,6 +69,7 @@ func TestAppIsOnTop(t *testing.T) {
 
 // What a module carries with it is what its tests link each time: a small one stays small.
 func TestContractsAreLight(t *testing.T) {
+	t.Parallel()
 	const most = 400
 	for _, pkg := range []string{"modules/policysize", "caddymsa/message"} {
 		for _, deps := range dependencies(t, pkg) {
@@ -79,6 +82,7 @@ func TestContractsAreLight(t *testing.T) {
 
 // Modules do not import one another: each can be left out or replaced.
 func TestModulesAreIndependent(t *testing.T) {
+	t.Parallel()
 	for pkg, deps := range dependencies(t, "modules/...") {
 		own := strings.Join(strings.Split(pkg, "/")[:5], "/")
 		for _, dep := range deps {

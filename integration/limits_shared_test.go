@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // sharedLimits is a node whose limits count where the others' do.
@@ -134,31 +136,37 @@ func TestLimitsInSpool(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Start(t)
 	var nodes []*server
-	for i := range 2 {
-		s := newServer(t)
-		s.writeUsers("")
-		file := "spool file " + s.dir + "/spool"
-		text := s.caddyfile(sharedLimits("spool"))
+	config := func(i int, where string) string {
+		file, text := "spool file "+nodes[i].dir+"/spool", nodes[i].caddyfile(sharedLimits(where))
 		if !strings.Contains(text, file) {
 			t.Fatal("the configuration has no spool to replace")
 		}
-		s.write("Caddyfile", strings.Replace(text, file, fmt.Sprintf("spool postgres %s {\n\tnode n%d\n\ttimeout %s\n}", srv.DSN(), i, clusterTimeout), 1))
-		s.run()
-		nodes = append(nodes, s)
+		return strings.Replace(text, file, fmt.Sprintf("spool postgres %s {\n\tnode n%d\n\ttimeout %s\n}", srv.DSN(), i, clusterTimeout), 1)
 	}
-	limitsHold(t, nodes[0], nodes[1], func() { srv.Signal(syscall.SIGSTOP) }, func() { srv.Signal(syscall.SIGCONT) })
+	for i := range 2 {
+		s := newServer(t)
+		s.writeUsers("")
+		nodes = append(nodes, s)
+		s.write("Caddyfile", config(i, "spool {\n\t\t\ttimeout 10s\n\t\t}"))
+		s.run()
+	}
+	limitsHold(t, nodes[0], nodes[1], func() {
+		nodes[0].mustLoad(config(0, "spool")) // with the default timeout
+		srv.Signal(syscall.SIGSTOP)
+	}, func() { srv.Signal(syscall.SIGCONT) })
 }
 
 // And where they share a Redis.
 func TestLimitsInRedis(t *testing.T) {
 	t.Parallel()
 	socket, redis := startRedis(t, t.TempDir())
-	l := sharedLimits("redis " + socket)
+	l := sharedLimits("redis " + socket + " {\n\t\t\ttimeout 10s\n\t\t}")
 	one, two := start(t, l), start(t, l)
 	limitsHold(t, one, two, func() {
+		one.mustLoad(one.caddyfile(sharedLimits("redis " + socket))) // with the default timeout
 		if err := redis.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		awaitStopped(t, redis.Process.Pid)
+		installed.AwaitStopped(t, redis.Process.Pid)
 	}, func() { _ = redis.Process.Signal(syscall.SIGCONT) })
 }

@@ -21,6 +21,14 @@ var binary string
 // buildDir is where it is, and what else tests build once.
 var buildDir string
 
+// environment is what the servers under test may read: t.Setenv is not for tests that run beside others.
+var environment = map[string]string{
+	"RELAY_PASSWORD":     postfixPass,
+	"S3_KEY":             "s3cret-key",
+	"MSA_S3_SECRET":      "s3cret-key",
+	"MSA_SPOOL_PASSWORD": "a-long-password",
+}
+
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "caddy-msa-integration")
 	if err != nil {
@@ -35,8 +43,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	tell("integration: binary built in %s", time.Since(began).Round(time.Second))
+	for name, value := range environment {
+		_ = os.Setenv(name, value)
+	}
 	// Most tests wait for processes rather than work.
-	_ = flag.Set("test.parallel", "6")
+	_ = flag.Set("test.parallel", "8")
 	code := m.Run()
 	if packages := installed.Lacking(); len(packages) > 0 {
 		tell("skipped tests for want of these Debian packages: %s", strings.Join(packages, ", "))

@@ -151,7 +151,7 @@ func TestNotifyWebhook(t *testing.T) {
 						accepted = append(accepted, id)
 						mu.Unlock()
 					}
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(time.Duration(installed.Rounds(20, 100)) * time.Millisecond)
 				}
 			})
 			pause := func() { time.Sleep(1500 * time.Millisecond) }

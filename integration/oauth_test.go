@@ -17,7 +17,7 @@ func TestOAuth(t *testing.T) {
 	address := freeAddress(t)
 	s := newServer(t)
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n\t\toauth http://" + address + " {\n\t\t\taudience " + idp.Audience + "\n\t\t\tscopes " + idp.Scope +
-		"\n\t\t\ttimeout 2s\n\t\t}\n\t}"}))
+		"\n\t\t\ttimeout 30s\n\t\t}\n\t}"}))
 	s.run()
 	send := func(mechanism, token, to string) (string, error) {
 		cmd := exec.Command(binary, "msa", "send", "--server", s.implicit, "--tls", "implicit", "--server-name", hostname, "--ca", s.root(),

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // act does something to messages by the admin API, and returns with which it was done.
@@ -34,7 +36,8 @@ func (s *server) act(action string, ids ...string) (done []string) {
 // that is held is delivered.
 func TestCrashOfOperator(t *testing.T) {
 	t.Parallel()
-	const rounds, clients = 8, 4
+	const clients = 4
+	rounds := installed.Rounds(8, 3)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

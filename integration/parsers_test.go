@@ -14,6 +14,7 @@ import (
 // no parser of a Caddyfile makes numbers, durations or sizes of words itself, and nobody else reads durations
 // and sizes at all.
 func TestParsersUseConf(t *testing.T) {
+	t.Parallel()
 	parsers := 0
 	for _, top := range []string{"../caddymsa", "../modules"} {
 		err := filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {

@@ -26,7 +26,7 @@ func TestClamAV(t *testing.T) {
 	c := startClamd(t)
 	s := start(t, layout{msa: `
 	policy clamav unix/` + c.socket + ` {
-		timeout 2s
+		timeout 10s
 	}`})
 	trust := s.tlsConfig()
 	end := func(message string) string { return s.endOfData(trust, message) }

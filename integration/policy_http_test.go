@@ -27,7 +27,7 @@ func TestHTTPPolicy(t *testing.T) {
 	}
 	d.run()
 	policy := func(key string) string {
-		return "policy http http://" + address + "/ {\n\t\tmoments recipient message\n\t\thmac_key " + key + "\n\t\ttimeout 1s\n\t}"
+		return "policy http http://" + address + "/ {\n\t\tmoments recipient message\n\t\thmac_key " + key + "\n\t\ttimeout 10s\n\t}"
 	}
 	s := start(t, layout{msa: policy(key)})
 	send := func(to, subject string) string {

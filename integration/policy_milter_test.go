@@ -129,11 +129,11 @@ func TestMilterClamAV(t *testing.T) {
 // rspamdConfig is a scanner in one process that knows two rules of ours and GTUBE, and few domains: those that it
 // comes with take it seconds of CPU time to compile, where nothing is kept of the last time.
 const rspamdConfig = `
-options { dns { nameserver = ["127.0.0.1:1"]; timeout = 0.1s; retransmits = 1; } url_tld = "$D/tld"; tempdir = "$D"; control_socket = "$D/control mode=0600"; pidfile = "$D/pid"; }
+options { task_timeout = 60s; dns { nameserver = ["127.0.0.1:1"]; timeout = 0.1s; retransmits = 1; } url_tld = "$D/tld"; tempdir = "$D"; control_socket = "$D/control mode=0600"; pidfile = "$D/pid"; }
 logging { type = "console"; level = "info"; }
 actions { reject = 15; add_header = 6; "soft reject" = null; greylist = null; }
 lua = "$D/rules.lua"
-worker "rspamd_proxy" { bind_socket = "$D/socket mode=0600"; milter = yes; timeout = 10s; count = 1; upstream "local" { default = yes; self_scan = yes; } }
+worker "rspamd_proxy" { bind_socket = "$D/socket mode=0600"; milter = yes; timeout = 60s; count = 1; upstream "local" { default = yes; self_scan = yes; } }
 `
 
 const rspamdRules = `
@@ -151,7 +151,7 @@ func TestMilterRspamd(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, map[string]string{"rspamd.conf": rspamdConfig, "rules.lua": rspamdRules, "tld": "com\nnet\norg\n"}, need(t, "rspamd"), "-f", "-i", "-u", "$USER", "-g", "$USER", "-c", "$D/rspamd.conf")
 	d.run()
-	s := start(t, layout{msa: "policy milter unix/" + d.socket + " {\n\t\ttimeout 10s\n\t\tend_timeout 10s\n\t}"})
+	s := start(t, layout{msa: "policy milter unix/" + d.socket + " {\n\t\ttimeout 30s\n\t\tend_timeout 30s\n\t}"})
 	trust := s.tlsConfig()
 	message := func(subject, text string) string {
 		return "From: alice@example.org\r\nTo: bob@example.net\r\nSubject: " + subject + "\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <" + subject + "@example.org>\r\n\r\n" + text + "\r\n"

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // startRedis is a redis-server on a unix socket, which can be stopped in its tracks.
@@ -35,7 +37,7 @@ func TestRateLimitRedis(t *testing.T) {
 		window   1h
 		name     shared
 		redis ` + socket + ` {
-			timeout 100ms
+			timeout 10s
 		}
 	}`}
 	one, two := start(t, config), start(t, config)
@@ -66,10 +68,12 @@ func TestRateLimitRedis(t *testing.T) {
 		}
 	}
 	// It hangs: this node's own buckets, at once.
+	config.msa = strings.Replace(config.msa, "timeout 10s", "timeout 100ms", 1)
+	one.mustLoad(one.caddyfile(config))
 	if err := redis.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	awaitStopped(t, redis.Process.Pid)
+	installed.AwaitStopped(t, redis.Process.Pid)
 	began := time.Now()
 	for range 5 {
 		one.mustSend(one.tlsConfig(), "alice@example.org", "alice@example.org", "bob@example.net", letter("alone"))

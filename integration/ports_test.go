@@ -40,6 +40,7 @@ func TestWellKnownPorts(t *testing.T) {
 
 // A reload narrows an address and widens it again, on one port.
 func TestReloadNarrowsAddress(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	_, port, _ := net.SplitHostPort(s.starttls)
 	narrow := s.starttls
@@ -59,6 +60,7 @@ func TestReloadNarrowsAddress(t *testing.T) {
 
 // A server whose port another process has does not start, and says which.
 func TestPortInUse(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	other := newServer(t)
 	other.starttls = s.starttls

@@ -58,7 +58,7 @@ func TestProxyProtocol(t *testing.T) {
 		listen_tls %s unix/$DIR/%s.sock
 		listener_wrappers {
 			proxy_protocol {
-				timeout 2s
+				timeout 30s
 				allow 127.0.0.1/32
 				fallback_policy %s
 			}
@@ -284,6 +284,7 @@ func TestReloadWithWrappers(t *testing.T) {
 // Who is not a balancer is greeted at once, however long a balancer may take for its header; and who
 // sends none counts as a stranger from the first moment on.
 func TestProxyStrangers(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	l := layout{msa: `listener_wrappers {
 			proxy_protocol {

@@ -16,7 +16,9 @@ func TestQuota(t *testing.T) {
 		messages {msa.identity.attributes.per_hour} 5
 		window   1h
 		name     shared
-		redis ` + socket + `
+		redis ` + socket + ` {
+			timeout 30s
+		}
 	}
 	@others user bob@example.org
 	policy @others rate_limit {

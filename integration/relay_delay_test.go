@@ -109,6 +109,7 @@ func TestRelayRoundTrips(t *testing.T) {
 
 // The next hop hears the server's hostname, not its name in the configuration.
 func TestRelayHello(t *testing.T) {
+	t.Parallel()
 	hop := hoptest.New(t, func(h *hoptest.Hop) { h.TLS = nil })
 	s := start(t, layout{msa: "deliver relay " + hop.Addr + " {\ntls off\n}\n"})
 	status, servers := s.adminRequest(http.MethodGet, "/config/apps/msa/servers", "")

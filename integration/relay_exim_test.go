@@ -76,7 +76,8 @@ func newExim(t *testing.T, conf string) *daemon {
 	if _, err := user.Lookup("Debian-exim"); err != nil {
 		installed.Lack(t, "exim4-daemon-light (unpacked by .ci/run)", err)
 	}
-	d := newDaemon(t, map[string]string{"mail/.keep": "", "spool/.keep": "", "log/.keep": "", "conf": conf}, program, "-C", "$D/conf", "-bdf", "-q1s")
+	d := newDaemon(t, map[string]string{"mail/.keep": "", "spool/.keep": "", "log/.keep": "", "conf": conf},
+		need(t, "env"), "LD_LIBRARY_PATH="+eximDir+"/usr/lib/x86_64-linux-gnu:"+os.Getenv("LD_LIBRARY_PATH"), program, "-C", "$D/conf", "-bdf", "-q1s")
 	selfSigned(t, postfixName, filepath.Join(d.dir, "cert.pem"), filepath.Join(d.dir, "key.pem"))
 	mail, err := user.Lookup("mail")
 	if err != nil {
@@ -87,13 +88,13 @@ func newExim(t *testing.T, conf string) *daemon {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	t.Setenv("LD_LIBRARY_PATH", eximDir+"/usr/lib/x86_64-linux-gnu:"+os.Getenv("LD_LIBRARY_PATH"))
 	return d
 }
 
 // Exim as the next hop: over STARTTLS and AUTH, unaltered, with DSN parameters; what it refuses comes
 // back; stopped and killed within a transaction, everything arrives.
 func TestRelayExim(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	d := newExim(t, strings.ReplaceAll(eximConf, "$PORT", port(address)))
 	d.serves = listening(address)
@@ -104,7 +105,6 @@ func TestRelayExim(t *testing.T) {
 			t.Logf("%s", logs)
 		}
 	})
-	t.Setenv("RELAY_PASSWORD", postfixPass)
 	s := start(t, layout{msa: `
 	@far recipient_domain example.net
 	deliver @far relay ` + address + ` {
@@ -112,10 +112,10 @@ func TestRelayExim(t *testing.T) {
 		ca ` + d.dir + `/cert.pem
 		auth ` + postfixUser + ` {env.RELAY_PASSWORD}
 		timeouts {
-			connect 1s
-			command 1s
-			data    1s
-			end     5s
+			connect 10s
+			command 10s
+			data    10s
+			end     10s
 		}
 	}
 	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
@@ -145,9 +145,9 @@ func TestRelayExim(t *testing.T) {
 	deliver relay ` + tapped.listener.Addr().String() + ` {
 		tls off
 		timeouts {
-			command 1s
-			data    1s
-			end     2s
+			command 10s
+			data    10s
+			end     10s
 		}
 	}
 	queue {

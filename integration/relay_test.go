@@ -19,9 +19,9 @@ func relaying(p *postfix) layout {
 		ca ` + p.certificate() + `
 		auth ` + postfixUser + ` {env.RELAY_PASSWORD}
 		timeouts {
-			connect 2s
-			command 2s
-			data 2s
+			connect 10s
+			command 10s
+			data 10s
 			end 10s
 		}
 	}
@@ -38,8 +38,8 @@ func relaying(p *postfix) layout {
 // Messages go on to a next hop over STARTTLS and AUTH, unaltered; while it is down or hangs they wait
 // and are in nobody's way; what it refuses comes back to the sender.
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	p := startPostfix(t)
-	t.Setenv("RELAY_PASSWORD", postfixPass)
 	s := start(t, relaying(p))
 	trust := s.tlsConfig()
 	send := func(from, to, message string) (id string) {
@@ -148,15 +148,16 @@ func TestRelay(t *testing.T) {
 
 // Postfix is stopped and killed within a transaction.
 func TestRelayPostfixWithin(t *testing.T) {
+	t.Parallel()
 	p := startPostfix(t)
 	tapped := newTap(t, "tcp", p.clear)
 	s := start(t, layout{msa: `
 	deliver relay ` + tapped.listener.Addr().String() + ` {
 		tls off
 		timeouts {
-			command 1s
-			data    1s
-			end     2s
+			command 10s
+			data    10s
+			end     10s
 		}
 	}
 	queue {

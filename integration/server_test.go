@@ -218,6 +218,14 @@ func (s *server) load(caddyfile string) (status int, answer string) {
 	return s.request(http.MethodPost, "/load", caddyfile, http.Header{"Content-Type": {"text/caddyfile"}, "Cache-Control": {"must-revalidate"}})
 }
 
+// mustLoad is load of what is right.
+func (s *server) mustLoad(caddyfile string) {
+	s.t.Helper()
+	if status, answer := s.load(caddyfile); status != http.StatusOK {
+		s.t.Fatal(status, answer)
+	}
+}
+
 // adminRequest asks the admin API in JSON.
 func (s *server) adminRequest(method, path, body string) (status int, answer string) {
 	s.t.Helper()

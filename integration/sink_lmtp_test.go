@@ -93,13 +93,14 @@ func TestLMTPDovecot(t *testing.T) {
 	s := start(t, layout{msa: `
 	@store recipient_domain example.net
 	deliver @store lmtp unix/` + d.socket + ` {
-		connect_timeout 1s
-		timeout     1s
-		end_timeout 2s
+		connect_timeout 10s
+		timeout     10s
+		end_timeout 10s
 	}
 	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
 	queue {
 		retry 300ms
+		probe 300ms 1s
 	}`})
 	trust := s.tlsConfig()
 	curl := need(t, "curl")
@@ -154,12 +155,13 @@ func TestLMTPDovecot(t *testing.T) {
 	tapped := newTap(t, "unix", d.socket)
 	s = start(t, layout{msa: `
 	deliver lmtp ` + tapped.listener.Addr().String() + ` {
-		connect_timeout 1s
-		timeout     1s
-		end_timeout 2s
+		connect_timeout 10s
+		timeout     10s
+		end_timeout 10s
 	}
 	queue {
 		retry 300ms
+		probe 300ms 1s
 	}`})
 	s.within(t, tapped, nextHop{
 		signal: d.signal, again: func() { d.run() },

@@ -84,13 +84,14 @@ func (w *wire) acts(toward string, b []byte) bool {
 
 // nats-server is killed, and stopped, between a publication and its acknowledgement: each message is in the stream once.
 func TestNATSBetween(t *testing.T) {
+	t.Parallel()
 	d, address, js := startNATS(t)
 	w := newWire(t, address)
 	s := start(t, layout{msa: `
 	deliver nats nats://` + w.Addr().String() + ` {
 		subject mail.incoming
 		stream  MAIL
-		timeout 1s
+		timeout 10s
 	}
 	queue {
 		retry 300ms

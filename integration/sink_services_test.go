@@ -78,11 +78,12 @@ func TestWebhook(t *testing.T) {
 	@hook recipient_domain hook.example
 	deliver @hook webhook http://` + address + `/ {
 		hmac_key ` + key + `
-		timeout 1s
+		timeout 10s
 	}
 	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}
 	queue {
 		retry 300ms
+		probe 300ms 1s
 	}`})
 	s.interrupted(d, "bob@hook.example", holds(d.dir+"/out", "*"))
 	s.mustSend(s.tlsConfig(), "alice@example.org", "alice@example.org", "nobody@hook.example", letter("refused"))
@@ -125,10 +126,11 @@ func TestNATS(t *testing.T) {
 	deliver nats nats://` + address + ` {
 		subject mail.incoming
 		stream  MAIL
-		timeout 1s
+		timeout 10s
 	}
 	queue {
 		retry 300ms
+		probe 300ms 1s
 	}`})
 	s.interrupted(d, "bob@example.net", func(subject string) bool {
 		stream, err := js.Stream(t.Context(), "MAIL")
@@ -151,13 +153,13 @@ func TestNATS(t *testing.T) {
 
 // An S3 server, gofakes3 in this process, verifies signatures and has each message as two objects.
 func TestS3(t *testing.T) {
+	t.Parallel()
 	backend := s3mem.New()
 	if err := backend.CreateBucket(t.Context(), "declarations"); err != nil {
 		t.Fatal(err)
 	}
 	store := httptest.NewServer(gofakes3.New(backend, gofakes3.WithV4Auth(map[string]string{"msa": "s3cret-key"})).Server())
 	defer store.Close()
-	t.Setenv("S3_KEY", "s3cret-key")
 	s := start(t, layout{msa: `
 	deliver s3 ` + store.URL + ` declarations {
 		prefix     in/
@@ -179,8 +181,8 @@ func TestS3(t *testing.T) {
 // R-18: clients know logical addresses, the next hop gets actual ones, the sender reads of logical
 // ones, and the log has both. Nothing that was translated is translated again.
 func TestAddressMap(t *testing.T) {
+	t.Parallel()
 	p := startPostfix(t)
-	t.Setenv("RELAY_PASSWORD", postfixPass)
 	s := newServer(t)
 	s.writeUsers("")
 	s.write("addresses.map", "desk@otpnet.example   bob@example.net\nclosed@otpnet.example nobody@example.net\nfirm@otpnet.example alice@example.org\nbob@example.net wrong@example.net\n")

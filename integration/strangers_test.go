@@ -11,14 +11,17 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // three hundred log-ins at the same moment from one address succeed, and so do their messages:
 // many people, or a load balancer, may stand behind one address.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	trust := s.tlsConfig()
-	const many = 300
+	many := installed.Rounds(300, 100)
 	var ready, done sync.WaitGroup
 	ready.Add(many)
 	begin := make(chan struct{})
@@ -53,6 +56,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // What a stranger repeats is bounded in answers, in lines of the log and in questions to a backend.
 func TestStrangersAreBounded(t *testing.T) {
+	t.Parallel()
 	asked := &counter{}
 	down, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -221,6 +225,7 @@ func (c *counter) count() int {
 
 // What keeps a client from submitting stands in the log, with the remedy.
 func TestHints(t *testing.T) {
+	t.Parallel()
 	s := start(t, layout{})
 	trust := s.tlsConfig()
 	say := func(address, text string) {

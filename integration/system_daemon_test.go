@@ -1,15 +1,16 @@
 package integration
 
 import (
-	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // daemon is a program of somebody else's that a test runs, kills and runs again.
@@ -18,7 +19,7 @@ type daemon struct {
 	dir    string // its own, with a short name as unix sockets want it
 	args   []string
 	socket string      // there when it serves
-	serves func() bool // when its socket is there, unless this says otherwise
+	serves func() bool // when it listens on its socket, unless this says otherwise
 	cmd    *exec.Cmd
 }
 
@@ -30,7 +31,13 @@ func newDaemon(t testing.TB, files map[string]string, args ...string) *daemon {
 		t.Fatal(err)
 	}
 	d := &daemon{t: t, dir: dir, socket: filepath.Join(dir, "socket")}
-	d.serves = func() bool { _, err := os.Stat(d.socket); return err == nil }
+	d.serves = func() bool { // its socket is there a moment before it listens on it
+		nc, err := net.Dial("unix", d.socket)
+		if err == nil {
+			_ = nc.Close()
+		}
+		return err == nil
+	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, a := range args {
 		d.args = append(d.args, d.expand(a))
@@ -99,28 +106,6 @@ func (d *daemon) signal(sig syscall.Signal) {
 	case syscall.SIGKILL:
 		_ = d.cmd.Wait()
 	case syscall.SIGSTOP:
-		awaitStopped(d.t, d.cmd.Process.Pid)
+		installed.AwaitStopped(d.t, d.cmd.Process.Pid)
 	}
-}
-
-// awaitStopped waits until every thread of a process and of its group has heard SIGSTOP: on a busy
-// machine one may go on for a while.
-func awaitStopped(t testing.TB, pid int) {
-	t.Helper()
-	await(t, "the process to stop", func() bool {
-		stats, _ := filepath.Glob("/proc/[0-9]*/task/*/stat")
-		for _, name := range stats {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				continue
-			}
-			// pid (name) state ppid pgrp ...
-			fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-			of := strings.Split(name, "/")[2]
-			if len(fields) > 2 && (fields[2] == strconv.Itoa(pid) || of == strconv.Itoa(pid)) && !strings.Contains("TtZX", fields[0]) {
-				return false
-			}
-		}
-		return true
-	})
 }

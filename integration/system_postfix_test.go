@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // postfix is a next hop: Debian's Postfix with a configuration and a queue of its own,
@@ -138,6 +140,9 @@ func (p *postfix) signal(sig syscall.Signal) {
 	p.t.Helper()
 	if pid := p.master(); pid != 0 {
 		p.must(syscall.Kill(-pid, sig))
+		if sig == syscall.SIGSTOP {
+			installed.AwaitStopped(p.t, pid)
+		}
 	}
 }
 

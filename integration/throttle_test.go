@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -31,6 +32,20 @@ func (s *server) authAs(user, password string) string {
 	}
 	s.t.Fatal(err)
 	return ""
+}
+
+// undecided has users log in, at once since each waits for whom the backend waits, who hear that nobody can tell.
+func (s *server) undecided(when string, users ...string) {
+	s.t.Helper()
+	var all sync.WaitGroup
+	for _, user := range users {
+		all.Go(func() {
+			if code := s.authAs(user, "secret"); code != "454" {
+				s.t.Errorf("%s %s: %s", user, when, code)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Guessing one user's password from one network is blocked there, whatever comes next; the

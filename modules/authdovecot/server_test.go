@@ -214,6 +214,9 @@ func (d *dovecot) signal(s syscall.Signal) {
 			d.t.Fatal(err)
 		}
 	}
+	if s == syscall.SIGSTOP {
+		installed.AwaitStopped(d.t, pids...)
+	}
 }
 
 func await(t testing.TB, what string, ok func() bool) {

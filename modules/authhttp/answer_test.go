@@ -109,7 +109,7 @@ func TestNoAnswer(t *testing.T) {
 			srv := httptest.NewServer(c.handler)
 			defer srv.Close()
 			for _, credentials := range []bool{false, true} {
-				settings := HTTP{Config: webcall.Config{URL: srv.URL + "/msa", Bearer: testBearer, HMACKey: testHMACKey}, Credentials: credentials, Timeout: conf.Duration(5 * time.Second)}
+				settings := HTTP{Config: webcall.Config{URL: srv.URL + "/msa", Bearer: testBearer, HMACKey: testHMACKey}, Credentials: credentials, Timeout: conf.Duration(30 * time.Second)}
 				if credentials {
 					settings.Decoy = []string{"PLAIN"}
 				}

@@ -149,7 +149,12 @@ func (s *pyService) kill(cmd *exec.Cmd) {
 	}
 }
 
-func (s *pyService) signal(sig syscall.Signal) { _ = s.cmd.Process.Signal(sig) }
+func (s *pyService) signal(sig syscall.Signal) {
+	_ = s.cmd.Process.Signal(sig)
+	if sig == syscall.SIGSTOP {
+		installed.AwaitStopped(s.t, s.cmd.Process.Pid)
+	}
+}
 
 // questions are those that the service has been asked.
 func (s *pyService) questions() (all []question) {

@@ -276,21 +276,7 @@ func (s *slapd) kill(t testing.TB) {
 func (s *slapd) stop(t testing.TB) {
 	t.Helper()
 	s.signal(t, syscall.SIGSTOP)
-	for {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
-		if err != nil || len(threads) == 0 {
-			t.Fatal("slapd is gone", err)
-		}
-		runs := false
-		for _, thread := range threads {
-			stat, _ := os.ReadFile(thread)
-			runs = runs || !bytes.Contains(stat, []byte(") T "))
-		}
-		if !runs {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
+	installed.AwaitStopped(t, s.cmd.Process.Pid)
 }
 
 // as runs f on a connection of the directory's master.

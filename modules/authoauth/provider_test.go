@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/modules/authoauth/idp"
 )
 
@@ -72,6 +73,9 @@ func (p *provider) signal(sig syscall.Signal) {
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		p.t.Fatal(err)
 	}
+	if sig == syscall.SIGSTOP {
+		installed.AwaitStopped(p.t, p.cmd.Process.Pid)
+	}
 }
 
 func (p *provider) token(opaque bool) string {
@@ -86,7 +90,7 @@ func (p *provider) token(opaque bool) string {
 // backend is one that knows no keys yet.
 func (p *provider) backend(introspection bool) *OAuth {
 	p.t.Helper()
-	o := &OAuth{AttributeClaims: []string{"per_hour"}, Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(2 * time.Second), now: time.Now}
+	o := &OAuth{AttributeClaims: []string{"per_hour"}, Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(10 * time.Second), now: time.Now}
 	if introspection {
 		o.Introspection = &Introspection{ClientID: idp.Audience, ClientSecret: idp.Secret}
 	}
@@ -160,7 +164,7 @@ func TestProviderStops(t *testing.T) {
 				t.Errorf("%s: %v", how, err)
 			}
 			if took := time.Since(since); took > 40*time.Second {
-				t.Errorf("%s: it took %v, with a time-out of 2 s", how, took)
+				t.Errorf("%s: it took %v, with a time-out of 10 s", how, took)
 			}
 			defer func() {
 				token := ""

@@ -49,7 +49,7 @@ func startMariaDB(t testing.TB) (*server, *sql.DB, SQL) {
 	execute(t, root, "CREATE DATABASE mail CHARACTER SET utf8mb4", "CREATE USER msa@localhost IDENTIFIED BY '"+strings.NewReplacer(`\`, `\\`, "'", "''").Replace(nasty)+"'", "GRANT ALL ON mail.* TO msa@localhost")
 	address := fmt.Sprintf("msa@tcp(127.0.0.1:%d)/mail", srv.port)
 	settings := SQL{Driver: "mysql", DSN: address, Password: conf.Secret(secretFile(t))}
-	source, err := sqldb.Open(sqldb.Options{Driver: "mysql", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
+	source, err := sqldb.Open(sqldb.Options{Driver: "mysql", DSN: address, Password: nasty, Timeout: 30 * time.Second, Connections: 10})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 	srv.start()
 	address := fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", srv.port)
 	settings := SQL{Driver: "postgres", DSN: address, Password: conf.Secret(secretFile(t))}
-	source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
+	source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 30 * time.Second, Connections: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("character set", func(t *testing.T) {
 		execute(t, db, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
 		address := strings.Replace(address, "/postgres", "/latin", 1)
-		source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 5 * time.Second, Connections: 10})
+		source, err := sqldb.Open(sqldb.Options{Driver: "postgres", DSN: address, Password: nasty, Timeout: 30 * time.Second, Connections: 10})
 		if err != nil {
 			t.Fatal(err)
 		}

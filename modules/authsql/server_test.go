@@ -89,8 +89,12 @@ func tree(pid int) []int {
 }
 
 func (s *server) signal(sig syscall.Signal) {
-	for _, pid := range tree(s.cmd.Process.Pid) {
+	pids := tree(s.cmd.Process.Pid)
+	for _, pid := range pids {
 		_ = syscall.Kill(pid, sig)
+	}
+	if sig == syscall.SIGSTOP {
+		installed.AwaitStopped(s.t, pids...)
 	}
 }
 

@@ -139,7 +139,7 @@ func TestFailures(t *testing.T) {
 	} {
 		d := startClamd(t, &clamd{answer: answer})
 		for onFailure, want := range map[string]int{"": 0, "refuse": 554, "accept": 250} {
-			p := open(t, &ClamAV{Addresses: []string{"unix/" + d.address}, OnFailure: onFailure, Timeout: conf.Duration(2 * time.Second)})
+			p := open(t, &ClamAV{Addresses: []string{"unix/" + d.address}, OnFailure: onFailure, Timeout: conf.Duration(30 * time.Second)})
 			if name == "hangs" {
 				p.Timeout = conf.Duration(100 * time.Millisecond)
 			}

@@ -153,7 +153,7 @@ func TestFailures(t *testing.T) {
 		"field": raw(`{"action":"accept","prepend":["X: a\r\nY: b"]}`), "field name": raw(`{"action":"accept","prepend":["no field"]}`), "two": raw(`{"action":"accept"} {"action":"refuse"}`), "long": raw(`{"action":"accept"}` + strings.Repeat(" ", maxAnswer)),
 	} {
 		for onFailure, want := range map[string]int{"": 0, "refuse": 554, "accept": 250} {
-			p := open(t, &HTTP{Config: webcall.Config{URL: url}, OnFailure: onFailure, Timeout: conf.Duration(time.Second)})
+			p := open(t, &HTTP{Config: webcall.Config{URL: url}, OnFailure: onFailure, Timeout: conf.Duration(30 * time.Second)})
 			if name == "slow" {
 				p.Timeout = conf.Duration(100 * time.Millisecond)
 			}

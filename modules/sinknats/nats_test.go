@@ -149,7 +149,7 @@ func TestFailures(t *testing.T) {
 	url := "nats://" + b.Addr().String()
 	t.Setenv("MSA_NATS", "s3cret")
 	sink := func(set func(*NATS)) *NATS {
-		s := &NATS{Config: natsclient.Config{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: conf.Duration(5 * time.Second)}}
+		s := &NATS{Config: natsclient.Config{URLs: []string{url}, Username: "msa", Password: "{env.MSA_NATS}", Timeout: conf.Duration(30 * time.Second)}}
 		set(s)
 		return open(t, s)
 	}

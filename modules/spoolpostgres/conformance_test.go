@@ -28,6 +28,7 @@ func open(t testing.TB, o Options) *Store {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	schemas := make(map[string]string)
 	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
@@ -39,6 +40,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestShared(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	var schemas atomic.Int32
 	msatest.Shared(t, func(t testing.TB) msatest.SharedSpool {
@@ -66,6 +68,7 @@ func TestShared(t *testing.T) {
 
 // The queue's tests in real time, on three nodes where they need them.
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	var schemas, nodes atomic.Int32
 	queuetest.Queue(t, func(t testing.TB) func() queue.OpenSpool {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestCounter(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	msatest.Counter(t, func(t testing.TB) counts.Counter {
 		s := open(t, Options{DSN: srv.DSN(), Node: "one"})
@@ -25,6 +26,7 @@ func TestCounter(t *testing.T) {
 
 // Who counts waits no longer than its context while the database hangs, and leases are renewed by other connections afterwards.
 func TestCountHangs(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -57,6 +59,7 @@ func TestCountHangs(t *testing.T) {
 
 // Counts that have passed are deleted, and of too many those that would end first.
 func TestCountsBounded(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()

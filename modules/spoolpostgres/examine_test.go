@@ -14,6 +14,7 @@ import (
 
 // A database that forgets, or is away, is named, with a remedy.
 func TestExamine(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	p := &PostgresSpool{DSN: srv.DSN()}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})

@@ -75,6 +75,7 @@ func (g *recorded) expectNone(t *testing.T) {
 
 // Who comes first goes at once; who comes meanwhile goes with the next group, unless that has one of the kind already, or is full.
 func TestGroup(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRecorded()
 		large := string(make([]byte, groupOctets)) // goes with nobody
@@ -99,6 +100,7 @@ func TestGroup(t *testing.T) {
 
 // A group that takes long does not keep others waiting; so many go beside each other and no more.
 func TestGroupSlow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRecorded()
 		var want [][]string
@@ -135,6 +137,7 @@ func TestGroupSlow(t *testing.T) {
 
 // A caller who gives up hears what became of its part all the same, if that is under way.
 func TestGroupGivenUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRecorded()
 		ctx, cancel := context.WithCancel(context.Background())

@@ -71,6 +71,7 @@ func execOn(t *testing.T, c *pgx.Conn, statement string) {
 // What commits late is told late, and nothing that got its position after it is told before; transactions that write no
 // facts, here or in another database, hold up nothing.
 func TestFollowWaits(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	srv.Exec(t, "CREATE DATABASE other")
 	for _, dsn := range []string{srv.DSN(), strings.Replace(srv.DSN(), "/postgres?", "/other?", 1)} {
@@ -116,6 +117,7 @@ func TestFollowWaits(t *testing.T) {
 
 // A place is good after a crash, on the standby and in a copy of the database, where nothing new comes before it.
 func TestPositionsSurvive(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	standby := srv.Standby()
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
@@ -203,6 +205,7 @@ func TestPositionsSurvive(t *testing.T) {
 
 // Nobody can tell whether an outcome was recorded, and it is recorded again: its fact is there once.
 func TestUncertainFacts(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	for _, when := range []byte{'b', 'a'} { // before the server has heard COMMIT, or after
 		t.Run(string(when), func(t *testing.T) {
@@ -252,6 +255,7 @@ func TestUncertainFacts(t *testing.T) {
 
 // A message whose client was told that it was not accepted is deleted, and the journal says so.
 func TestDisownedFacts(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: 3 * time.Second})
 	defer s.Close()
@@ -271,6 +275,7 @@ func TestDisownedFacts(t *testing.T) {
 
 // Each key of a fact goes with it.
 func TestForgottenKeys(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()

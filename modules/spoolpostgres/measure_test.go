@@ -11,6 +11,7 @@ import (
 
 // A node tells of its connections, and that it has lost touch with the database and found it again.
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Pool: 5, Lease: time.Second, Node: "one"})
 	defer s.Close()

@@ -17,6 +17,7 @@ import (
 
 // A spool that is named in two ways, by address and by name of its host for example, is not moved into itself: that would end in its being empty.
 func TestMoveToItself(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	one, two := open(t, Options{DSN: srv.DSN(), Node: "one"}), open(t, Options{DSN: srv.DSN(), Node: "two"})
 	defer one.Close()
@@ -47,6 +48,7 @@ func TestMoveToItself(t *testing.T) {
 // What is moved here and may or may not have been committed is not taken back as a client's message is: the move goes on
 // with it, and by then it is the only one.
 func TestMoveUncertain(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	var armed atomic.Bool

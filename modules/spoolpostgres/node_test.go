@@ -31,6 +31,7 @@ func await(t testing.TB, what string, ok func() bool) {
 // A node that accepts leases nothing and has no part in lanes; one that delivers takes notifications only. The role can
 // be changed while it is open.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	front, back := open(t, Options{DSN: srv.DSN(), Node: "front", Role: Accept}), open(t, Options{DSN: srv.DSN(), Node: "back", Role: Deliver})
 	defer front.Close()
@@ -71,6 +72,7 @@ func TestRoles(t *testing.T) {
 
 // What all nodes take together is bounded, notifications excepted.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	o := Options{DSN: srv.DSN(), Node: "one", MaxMessages: 3}
 	one := open(t, o)
@@ -102,6 +104,7 @@ func TestLimits(t *testing.T) {
 
 // A check finds what is not whole, and what would never be delivered.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -135,6 +138,7 @@ func TestCheck(t *testing.T) {
 
 // A database that says nothing makes nobody wait longer than the timeout.
 func TestSilentDatabase(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: 3 * time.Second})
 	defer s.Close()
@@ -159,6 +163,7 @@ func TestSilentDatabase(t *testing.T) {
 // While the database is away leases end for those who hold them, and for nobody else: others get their jobs one
 // lease length after its return, and an outcome that is known by then is recorded.
 func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	const lease = 3 * time.Second
 	p := newProxy(t, srv.Port)
@@ -209,6 +214,7 @@ func TestDatabaseAway(t *testing.T) {
 
 // Connections notice that the server's machine is gone.
 func TestDialer(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	o := Options{DSN: srv.DSN(), Node: "one", Timeout: 8 * time.Second}
 	if err := o.prepare(); err != nil {
@@ -239,6 +245,7 @@ func TestDialer(t *testing.T) {
 // What the primary has committed by itself, since it was killed while it waited for its standby, is not accepted: a
 // failover would lose it.
 func TestCommittedWithoutStandby(t *testing.T) {
+	t.Parallel()
 	primary := postgres.Start(t)
 	s := open(t, Options{DSN: primary.DSN(), Node: "one", Timeout: 6 * time.Second, Lease: 3 * time.Second})
 	defer s.Close()
@@ -265,6 +272,7 @@ func TestCommittedWithoutStandby(t *testing.T) {
 
 // A claim that was given up, and that the server did all the same when it came to it, holds up nothing.
 func TestLateClaim(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -299,6 +307,7 @@ func TestLateClaim(t *testing.T) {
 // A node that was killed and starts again has at once what it had in hand, and its part in lanes; one whose name a living process has
 // takes nothing from it.
 func TestStartsAgain(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	killed := open(t, Options{DSN: p.dsn(), Node: "one", Lease: time.Hour})
@@ -346,6 +355,7 @@ func TestStartsAgain(t *testing.T) {
 
 // Who opens the spool and delivers nothing, such as spool move, has no part in lanes.
 func TestNoPartWithoutQueue(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	mover, node := open(t, Options{DSN: srv.DSN(), Node: "mover"}), open(t, Options{DSN: srv.DSN(), Node: "node"})
 	defer mover.Close()

@@ -19,6 +19,7 @@ import (
 // Where nine of ten lanes are down, what is ready is found and not filtered: what a claim reads is a part of what waits. BenchmarkLarge says
 // how long that takes.
 func TestFindsWhatIsReady(t *testing.T) {
+	t.Parallel()
 	const messages, lanes, most = 20_000, 1000, 20_000 / 2
 	srv := postgres.Start(t)
 	first := open(t, Options{DSN: srv.DSN(), Node: "one"})
@@ -82,6 +83,7 @@ func TestFindsWhatIsReady(t *testing.T) {
 
 // A lane in which this node puts a job is in the list before it is made again, and stays there while a list may have missed it.
 func TestLanesHeardOf(t *testing.T) {
+	t.Parallel()
 	turns := new(turns)
 	turns.init()
 	now := time.Now()

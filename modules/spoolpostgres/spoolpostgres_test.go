@@ -50,6 +50,7 @@ func TestProvision(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]bool{
 		"postgres postgres://db/msa": true, "postgres": false, "postgres a b": false, "postgres a {\n	role accept\n	timeout 5s\n	max_messages 5\n	max_size 1GiB\n}": true, "postgres a {\n	roles accept\n}": false,
 		"postgres a {\n	lease soon\n}": false, "postgres a {\n	pool 4\n	node x\n	schema y\n	lease 1m\n}": true,

@@ -51,6 +51,7 @@ func inOneGroup[T any](s *Store, do func([]*joined[T]), all ...T) (errs []error)
 // Messages that are accepted together are one transaction: all of them are there, or none is and each goes alone, so that one that the database
 // does not take keeps no other from being accepted.
 func TestAcceptedTogether(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -139,6 +140,7 @@ func TestAcceptedTogether(t *testing.T) {
 
 // Of messages with the same digest one is accepted, whoever else goes with them; and who waits for somebody who was stopped before it said which keeps nobody else waiting.
 func TestDigestsTogether(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -219,6 +221,7 @@ func TestDigestsTogether(t *testing.T) {
 
 // Outcomes that are recorded together are one transaction: whoever has lost its lease, or finds its message deleted, keeps no other from being recorded.
 func TestRecordedTogether(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -263,6 +266,7 @@ func TestRecordedTogether(t *testing.T) {
 
 // A group's connection that breaks at COMMIT, before the server has it or after, changes nothing of what its clients are told.
 func TestCutTogether(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	var next atomic.Int32
@@ -287,22 +291,24 @@ func TestCutTogether(t *testing.T) {
 	if got := ids(t, s); !slices.Equal(got, want) {
 		t.Errorf("%q, wanted %q", got, want)
 	}
-	var group sync.WaitGroup
-	for range want {
-		l, _, err := s.Lease(context.Background(), time.Now(), queue.Want{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		group.Go(func() {
-			j := l.Job().Clone()
-			j.Recipients[0].State = queue.Delivered
-			next.CompareAndSwap(0, int32([]byte{'b', 'a', 0, 0}[l.Entry().ID[2]%4]))
-			if err := l.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}); err != nil {
-				t.Errorf("%s: %v", l.Entry().ID, err)
+	for round := range 8 {
+		next.Store(int32([]byte{'b', 'a'}[round%2])) // one loss, which a record outlives; however few of them go together
+		var group sync.WaitGroup
+		for range 10 {
+			l, _, err := s.Lease(context.Background(), time.Now(), queue.Want{})
+			if err != nil {
+				t.Fatal(err)
 			}
-		})
+			group.Go(func() {
+				j := l.Job().Clone()
+				j.Recipients[0].State = queue.Delivered
+				if err := l.Record(context.Background(), &queue.Record{At: time.Now(), Jobs: []queue.Job{*j}}); err != nil {
+					t.Errorf("%s: %v", l.Entry().ID, err)
+				}
+			})
+		}
+		group.Wait()
 	}
-	group.Wait()
 	if got := ids(t, s); len(got) != 0 {
 		t.Errorf("%q are left", got)
 	}

@@ -45,6 +45,7 @@ func ids(t *testing.T, s *Store) (all []string) {
 // A connection that breaks at COMMIT, before the server has it or after it has done it, changes
 // nothing of what the client is told: accepted once, and recorded once.
 func TestCutAtCommit(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	var next atomic.Int32 // the byte that the next COMMIT gets
@@ -88,6 +89,7 @@ func TestCutAtCommit(t *testing.T) {
 
 // What nobody can tell is not accepted, and if it was committed all the same it is taken back.
 func TestUncertain(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
 	var armed atomic.Bool
@@ -132,6 +134,7 @@ func TestUncertain(t *testing.T) {
 // PostgreSQL is killed and restarted under load from two nodes: what was accepted is delivered, what was
 // not is not there, and nothing is delivered twice but what was in flight.
 func TestKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	nodes := []*Store{open(t, Options{DSN: srv.DSN(), Node: "one", Lease: 3 * time.Second}), open(t, Options{DSN: srv.DSN(), Node: "two", Lease: 3 * time.Second})}
 	var mu sync.Mutex
@@ -229,6 +232,7 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // A server that would forget what it committed is refused, and a schema of a newer version too.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	o := Options{DSN: srv.DSN(), Node: "one"}
 	_ = open(t, o).Close()

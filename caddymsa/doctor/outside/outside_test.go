@@ -17,7 +17,7 @@ import (
 
 func run(t *testing.T, target *Target) []doctor.Finding {
 	t.Helper()
-	target.Hostname, target.Timeout, target.Quiet = fakeName, 5*time.Second, 100*time.Millisecond
+	target.Hostname, target.Timeout, target.Quiet = fakeName, 10*time.Second, 100*time.Millisecond
 	return doctor.Run(t.Context(), target.Checks()...)
 }
 
@@ -191,7 +191,7 @@ func TestFaultsOfPorts(t *testing.T) {
 			target := c.target()
 			target.Roots, target.Hostname = a.pool, fakeName
 			if target.Timeout == 0 {
-				target.Timeout = 5 * time.Second
+				target.Timeout = 10 * time.Second
 			}
 			target.Quiet = 100 * time.Millisecond
 			found := doctor.Run(t.Context(), target.Checks()...)
@@ -271,7 +271,7 @@ func TestWebServer(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
-	target := &Target{Hostname: fakeName, StartTLS: []string{web.Listener.Addr().String()}, Timeout: 2 * time.Second, Quiet: 100 * time.Millisecond}
+	target := &Target{Hostname: fakeName, StartTLS: []string{web.Listener.Addr().String()}, Timeout: 10 * time.Second, Quiet: 100 * time.Millisecond}
 	found := doctor.Run(t.Context(), target.Checks()...)
 	expect(t, found, "ports", doctor.Wrong, "what answers is a web server")
 	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return strings.Contains(f.Remedy, "another program has the port") }) {

@@ -127,10 +127,15 @@ func (s *Server) Stop() {
 }
 
 // Signal sends a signal to all processes of the server, such as SIGSTOP.
-func (s *Server) Signal(sig syscall.Signal) { signal(s.cmd, sig) }
+func (s *Server) Signal(sig syscall.Signal) {
+	all := signal(s.cmd, sig)
+	if sig == syscall.SIGSTOP {
+		installed.AwaitStopped(s.t, all...)
+	}
+}
 
-func signal(cmd *exec.Cmd, sig syscall.Signal) {
-	all := []int{cmd.Process.Pid}
+func signal(cmd *exec.Cmd, sig syscall.Signal) (all []int) {
+	all = []int{cmd.Process.Pid}
 	for i := 0; i < len(all); i++ {
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", all[i], all[i]))
 		for _, f := range strings.Fields(string(children)) {
@@ -142,6 +147,7 @@ func signal(cmd *exec.Cmd, sig syscall.Signal) {
 	for _, pid := range all {
 		_ = syscall.Kill(pid, sig)
 	}
+	return all
 }
 
 // Exec runs a statement and returns how many rows it is about.

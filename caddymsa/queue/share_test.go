@@ -174,7 +174,7 @@ func TestNodesDivideRate(t *testing.T) {
 				for range 3 {
 					p.join(d, func(context.Context, string, *queue.Delivery) error { return nil })
 				}
-				p.submit(2000)
+				p.submit(20*r.Messages + 50) // more than goes in the time
 				p.after(10 * time.Minute)
 				if n := len(p.tries); n < 9*r.Messages || n > 10*r.Messages+3 {
 					t.Errorf("%d in ten minutes at %d a minute", n, r.Messages)

@@ -36,6 +36,7 @@ type MemSpool struct {
 	limits journal.Limits
 	notes  journal.Notes
 	claims []*memClaim
+	due    []candidate // of the last Lease, for its room
 }
 
 // memStore is what the nodes share.

@@ -28,6 +28,7 @@ type candidate struct {
 	j        *memJob
 	due      time.Time
 	priority int
+	served   int // the number of the turn that its user last had in its lane
 }
 
 // Lease implements queue.Spool.
@@ -54,30 +55,35 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (q
 		s.latest = now
 	}
 	var next time.Time
-	var due []candidate
+	due := s.due[:0]
+	look := func(m *memEntry, j *memJob) {
+		overdue := !j.Deadline.IsZero() && !j.Deadline.After(now)
+		if overdue || !j.Due.After(now) && s.room(j.Lane, want) {
+			due = append(due, candidate{m: m, j: j, due: j.Due, priority: m.entry.Priority})
+			return
+		}
+		for _, t := range [...]time.Time{j.Due, j.Deadline} {
+			if t.After(now) && (next.IsZero() || t.Before(next)) {
+				next = t
+			}
+		}
+	}
 	for _, m := range s.byID {
 		if m.status.Held != "" {
 			continue
 		}
-		jobs := slices.DeleteFunc(slices.Clone(m.jobs), func(j *memJob) bool { return !j.Pending() || j.lease != nil })
-		if special, ok := m.status.Special(m.open(), m.copies()); ok && m.special == nil {
-			jobs = append(jobs, &memJob{Job: special})
+		for _, j := range m.jobs {
+			if j.lease == nil && j.Pending() {
+				look(m, j)
+			}
 		}
-		for _, j := range jobs {
-			overdue := !j.Deadline.IsZero() && !j.Deadline.After(now)
-			room := s.room(j.Lane, want)
-			switch {
-			case overdue, room && !j.Due.After(now):
-				due = append(due, candidate{m, j, j.Due, m.entry.Priority})
-			default:
-				for _, t := range []time.Time{j.Due, j.Deadline} {
-					if t.After(now) && (next.IsZero() || t.Before(next)) {
-						next = t
-					}
-				}
+		if m.special == nil {
+			if special, ok := m.status.Special(m.open(), m.copies()); ok {
+				look(m, &memJob{Job: special})
 			}
 		}
 	}
+	s.due = due
 	if len(due) == 0 {
 		return nil, next, queue.ErrNoneDue
 	}
@@ -107,6 +113,9 @@ func (s *MemSpool) room(lane string, want queue.Want) bool {
 // probes leaves of what is due in lanes that are probed the one that was tried longest ago, with the highest of their
 // priorities.
 func (s *MemSpool) probes(due []candidate) []candidate {
+	if !slices.ContainsFunc(due, func(c candidate) bool { return s.lanes[c.j.Lane].Probe }) {
+		return due
+	}
 	rest, first := []candidate(nil), make(map[string]candidate)
 	for _, c := range due {
 		best, found := first[c.j.Lane]
@@ -132,15 +141,15 @@ func (s *MemSpool) probes(due []candidate) []candidate {
 func (s *MemSpool) turn(due []candidate) candidate {
 	s.turns++
 	low := s.turns%8 == 0
-	served := func(c candidate) int {
-		return s.served[c.m.entry.User+"\x00"+c.j.Lane]
+	for i, c := range due {
+		due[i].served = s.served[c.m.entry.User+"\x00"+c.j.Lane]
 	}
 	best := slices.MinFunc(due, func(a, b candidate) int {
 		priority := cmp.Compare(b.priority, a.priority)
 		if low {
 			priority = -priority
 		}
-		return cmp.Or(priority, cmp.Compare(served(a), served(b)), a.due.Compare(b.due), cmp.Compare(a.m.entry.ID, b.m.entry.ID), cmp.Compare(a.j.Number, b.j.Number))
+		return cmp.Or(priority, cmp.Compare(a.served, b.served), a.due.Compare(b.due), cmp.Compare(a.m.entry.ID, b.m.entry.ID), cmp.Compare(a.j.Number, b.j.Number))
 	})
 	s.served[best.m.entry.User+"\x00"+best.j.Lane] = s.turns
 	return best

@@ -187,6 +187,29 @@ func fires(t *testing.T, promtool string, before, after []sample, alert string) 
 	}
 }
 
+// A single question that a backend could not answer wakes nobody, as one that is away does.
+func TestAlertsOnOne(t *testing.T) {
+	promtool := installed.Need(t, "promtool")
+	rules, err := filepath.Abs(rulesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	test := fmt.Sprintf(`rule_files: [%q]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series: [{series: 'caddy_msa_auth_backend_failures_total{server="a", backend="ldap"}', values: '0x10 1x60'}]
+    promql_expr_test: [{expr: 'count_over_time(ALERTS{alertname="MsaBackendCannotTell", alertstate="firing"}[1h])', eval_time: 1h, exp_samples: []}]
+`, rules)
+	file := filepath.Join(t.TempDir(), "test.yml")
+	if err := os.WriteFile(file, []byte(test), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(promtool, "test", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("%s", out)
+	}
+}
+
 // Rules and dashboard ask for nothing that there is not.
 func TestMetricsNamed(t *testing.T) {
 	known := make(map[string]bool)

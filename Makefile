@@ -28,7 +28,8 @@ lint:
 VERSION ?= $(shell git describe --tags --dirty 2>/dev/null | sed 's/^v//; s/-\([0-9]*\)-g/+\1.g/' | grep . || echo 0.0.0)
 PLATFORMS ?= linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 freebsd-amd64 freebsd-arm64
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
-SBOM = go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
+# The SBOM has the hash of the program that made it, which is to be the same wherever that was built.
+SBOM = CGO_ENABLED=0 go run -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
 release:

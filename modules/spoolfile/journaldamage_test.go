@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -73,11 +74,7 @@ func TestJournalDamagedTables(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rounds := 24
-	if testing.Short() {
-		rounds = 6
-	}
-	for round := range rounds {
+	for round := range installed.Rounds(24, 6) {
 		rnd := rand.New(rand.NewPCG(uint64(round), 7))
 		broken := t.TempDir()
 		if err := os.CopyFS(broken, os.DirFS(dir)); err != nil {

@@ -72,7 +72,7 @@ func (s *Server) must(name string, args ...string) {
 func (s *Server) Start(settings ...string) {
 	s.t.Helper()
 	args := []string{"-D", s.dir + "/data", "-p", fmt.Sprint(s.Port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "unix_socket_directories=", "-c", "shared_buffers=16MB", "-c", "max_connections=200"}
+		"-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=16MB", "-c", "max_connections=200"}
 	for _, v := range settings {
 		args = append(args, "-c", v)
 	}

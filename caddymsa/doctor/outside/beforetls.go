@@ -250,8 +250,8 @@ func (p port) endures(ctx context.Context, n *gateNotes) {
 			return r, err
 		}},
 		{fmt.Sprintf("a line of more than %d octets", tooLong), func(c *conversation) (reply, error) {
-			_ = c.send(strings.Repeat("x", tooLong)) // it may hang up before it has heard all
-			return c.replyWithin(c.p.Quiet)
+			_ = c.send(strings.Repeat("x", tooLong) + "\r\n") // it may hang up before it has heard all
+			return c.reply()
 		}},
 	} {
 		c, err := p.hello(ctx)

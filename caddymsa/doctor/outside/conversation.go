@@ -183,14 +183,12 @@ func (c *conversation) ehlo() (reply, error) {
 	return r, err
 }
 
-func (c *conversation) reply() (reply, error) { return c.replyWithin(c.p.Timeout) }
-
 var errNotSMTP = errors.New("what answers does not speak SMTP")
 
-// replyWithin reads a reply of up to maxLines lines of up to the reader's buffer.
-func (c *conversation) replyWithin(d time.Duration) (reply, error) {
+// reply reads a reply of up to maxLines lines of up to the reader's buffer.
+func (c *conversation) reply() (reply, error) {
 	const maxLines = 100
-	_ = c.nc.SetReadDeadline(time.Now().Add(d))
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.p.Timeout))
 	var r reply
 	for range maxLines {
 		b, err := c.r.ReadSlice('\n')

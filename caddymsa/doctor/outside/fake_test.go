@@ -222,6 +222,7 @@ func (s *fakeSession) startTLS() bool {
 	}
 	if early != "" && s.clearly {
 		s.say("250 2.0.0 Ok")
+		_, _ = io.Copy(io.Discard, s.r) // a connection that is closed with octets unread loses what was said
 		return false
 	}
 	first, err := s.r.Peek(1)

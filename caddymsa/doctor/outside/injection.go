@@ -2,6 +2,7 @@ package outside
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"regexp"
@@ -36,15 +37,26 @@ func (p port) inject(ctx context.Context, n *doctor.Notes) {
 	if err != nil || r.code != 220 { // dropped, or refused: nothing was executed
 		return
 	}
-	if r, err := c.replyIfAny(); err == nil {
-		n.Wrong(p.updated(), "a command that follows STARTTLS in clear is executed in clear: %s", r)
+	const inClear = "a command that follows STARTTLS in clear is executed in clear: %s"
+	if c.r.Buffered() > 0 {
+		if r, err := c.reply(); err == nil {
+			n.Wrong(p.updated(), inClear, r)
+			return
+		}
+	}
+	if err := c.handshake(p.config()); err != nil {
+		if said, ok := errors.AsType[tls.RecordHeaderError](err); ok && replyInClear.Match(said.RecordHeader[:]) {
+			n.Wrong(p.updated(), inClear, short(string(said.RecordHeader[:])+"..."))
+		}
 		return
 	}
-	if c.handshake(p.config()) != nil {
+	// Two replies to one command: no silence has to be waited for.
+	first, err := c.ask("QUIT")
+	if err != nil || first.code == 221 {
 		return
 	}
-	if r, err := c.replyWithin(p.Quiet); err == nil {
-		n.Wrong(p.updated(), "a command that follows STARTTLS in clear is executed within TLS: whoever is in between can add commands to what a client says (CVE-2011-0411): %s", r)
+	if _, err := c.reply(); err == nil {
+		n.Wrong(p.updated(), "a command that follows STARTTLS in clear is executed within TLS: whoever is in between can add commands to what a client says (CVE-2011-0411): %s", first)
 	}
 }
 
@@ -55,16 +67,8 @@ func (p port) updated() string {
 	return "update the server: what is in its buffer when TLS begins must be thrown away"
 }
 
-// replyIfAny returns a reply that has come together with the one before.
-func (c *conversation) replyIfAny() (reply, error) {
-	if c.r.Buffered() == 0 {
-		return reply{}, os.ErrDeadlineExceeded
-	}
-	return c.replyWithin(c.p.Quiet)
-}
-
-// inClear is a reply, which no alert of TLS looks like.
-var inClear = regexp.MustCompile(`(?m)^[2-5]\d\d[ -]`)
+// replyInClear is a reply, which no alert of TLS looks like.
+var replyInClear = regexp.MustCompile(`(?m)^[2-5]\d\d[ -]`)
 
 // failHandshake answers STARTTLS with what is no handshake. Nothing more is to be said in clear, and the connection is to end.
 func (p port) failHandshake(ctx context.Context, n *doctor.Notes) {
@@ -82,14 +86,14 @@ func (p port) failHandshake(ctx context.Context, n *doctor.Notes) {
 	_ = c.nc.SetReadDeadline(time.Now().Add(p.Timeout))
 	buf := make([]byte, 512)
 	read := 0
-	for err = nil; err == nil && read < len(buf) && !inClear.Match(buf[:read]); {
+	for err = nil; err == nil && read < len(buf) && !replyInClear.Match(buf[:read]); {
 		var more int
 		more, err = c.r.Read(buf[read:])
 		read += more
 	}
 	said := string(buf[:read])
 	switch {
-	case inClear.MatchString(said):
+	case replyInClear.MatchString(said):
 		n.Wrong(p.updated(), "after a failed handshake it goes on in clear: %q", short(said))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		n.Warn("have the server end a connection whose handshake fails", "a failed handshake does not end the connection within %s", p.Timeout)

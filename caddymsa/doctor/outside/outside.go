@@ -36,8 +36,6 @@ type Target struct {
 	Timeout time.Duration
 	// Limit bounds all of them together: what was not looked at by then is named. Default: 30s, or 2m for a thorough look.
 	Limit time.Duration
-	// Quiet is how long to wait for what should not come. Default: 500ms.
-	Quiet time.Duration
 
 	// Login is an account to log in with; nil: none.
 	Login *Login
@@ -59,9 +57,6 @@ func (t *Target) defaults() {
 		if t.Thorough {
 			t.Limit = 2 * time.Minute
 		}
-	}
-	if t.Quiet == 0 {
-		t.Quiet = 500 * time.Millisecond
 	}
 	if t.Now == nil {
 		t.Now = time.Now

@@ -1,6 +1,7 @@
 package outside
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,7 +18,7 @@ import (
 
 func run(t *testing.T, target *Target) []doctor.Finding {
 	t.Helper()
-	target.Hostname, target.Timeout, target.Quiet = fakeName, 10*time.Second, 100*time.Millisecond
+	target.Hostname, target.Timeout, target.Limit = fakeName, cmp.Or(target.Timeout, time.Minute), 10*time.Minute
 	return doctor.Run(t.Context(), target.Checks()...)
 }
 
@@ -122,7 +123,11 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			f := newFake(good)
 			c.plant(f)
-			found := run(t, &Target{StartTLS: []string{f.serve(t)}, Roots: a.pool, Thorough: strings.HasPrefix(name, "endless"), Login: &Login{"alice", "secret"}, Submit: &Submit{"alice@example.org", "discard@example.org"}})
+			var timeout time.Duration
+			if name == "silent after the handshake" || name == "TLS at once" { // then it is waited for
+				timeout = 10 * time.Second
+			}
+			found := run(t, &Target{Timeout: timeout, StartTLS: []string{f.serve(t)}, Roots: a.pool, Thorough: strings.HasPrefix(name, "endless"), Login: &Login{"alice", "secret"}, Submit: &Submit{"alice@example.org", "discard@example.org"}})
 			expect(t, found, c.check, c.level, c.text)
 		})
 	}
@@ -193,7 +198,6 @@ func TestFaultsOfPorts(t *testing.T) {
 			if target.Timeout == 0 {
 				target.Timeout = 10 * time.Second
 			}
-			target.Quiet = 100 * time.Millisecond
 			found := doctor.Run(t.Context(), target.Checks()...)
 			level := doctor.Wrong
 			if c.check == "R-07" || c.check == "tls" {
@@ -271,7 +275,7 @@ func TestWebServer(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
-	target := &Target{Hostname: fakeName, StartTLS: []string{web.Listener.Addr().String()}, Timeout: 10 * time.Second, Quiet: 100 * time.Millisecond}
+	target := &Target{Hostname: fakeName, StartTLS: []string{web.Listener.Addr().String()}, Timeout: 10 * time.Second}
 	found := doctor.Run(t.Context(), target.Checks()...)
 	expect(t, found, "ports", doctor.Wrong, "what answers is a web server")
 	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return strings.Contains(f.Remedy, "another program has the port") }) {

@@ -17,7 +17,9 @@ const far = 20 * time.Millisecond
 func (p *PostgresSpool) Examine(ctx context.Context, x caddymsa.Examination) []doctor.Finding {
 	n := doctor.About("spool", p.Key())
 	const unreachable = "start PostgreSQL, or correct the connection string: until then messages are refused (451)"
-	conn, err := pgx.ConnectConfig(ctx, p.options.config.ConnConfig.Copy())
+	c := p.options.config.ConnConfig.Copy()
+	c.ValidateConnect = p.options.wanted // what is wrong with the server is said below
+	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
 		n.Wrong(unreachable, "the database cannot be reached: %v", err)
 		return n.Findings

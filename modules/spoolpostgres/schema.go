@@ -2,7 +2,6 @@ package spoolpostgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -131,22 +130,12 @@ func migrate(ctx context.Context, db pgx.Tx, schema string) error {
 	return err
 }
 
-// durable refuses a server that forgets what it has committed, and returns what there is to warn of.
-func durable(ctx context.Context, db pgx.Tx) (warning string, err error) {
-	var fsync, commit, standbys string
-	var standby bool
-	if err := db.QueryRow(ctx, "SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_is_in_recovery()").Scan(&fsync, &commit, &standbys, &standby); err != nil {
-		return "", err
+// standbys returns what there is to warn of: without a synchronous standby what was accepted is on one disk.
+func standbys(ctx context.Context, db pgx.Tx) (warning string, err error) {
+	var none bool
+	err = db.QueryRow(ctx, "SELECT current_setting('synchronous_standby_names') = '' OR current_setting('synchronous_commit') = 'local'").Scan(&none)
+	if none {
+		warning = "the database has no synchronous standby: accepted messages are lost with its disk; see synchronous_standby_names in postgresql.conf"
 	}
-	switch {
-	case standby:
-		return "", errors.New("the server is a standby; name the primary, or add target_session_attrs=read-write to the connection string")
-	case fsync != "on":
-		return "", errors.New("the server has fsync off, so that accepted messages would be lost with its power; set fsync = on in postgresql.conf")
-	case commit == "off":
-		return "", errors.New("the server has synchronous_commit off, so that accepted messages would be lost when it crashes; set synchronous_commit = on for this user or in postgresql.conf")
-	case standbys == "" || commit == "local":
-		return "the database has no synchronous standby: accepted messages are lost with its disk; see synchronous_standby_names in postgresql.conf", nil
-	}
-	return "", nil
+	return warning, err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -35,6 +36,7 @@ type Options struct {
 	Log                    *zap.Logger // default nowhere
 
 	config *pgxpool.Config
+	wanted pgconn.ValidateConnectFunc // by the connection string
 }
 
 const (
@@ -89,6 +91,8 @@ func (o *Options) prepare() error {
 	c.ConnConfig.DialFunc = dialer(o.Timeout).DialContext
 	c.ConnConfig.OnNotice = onNotice
 	c.BeforeConnect = dialOnce
+	o.wanted = c.ConnConfig.ValidateConnect
+	c.ConnConfig.ValidateConnect = suitable(o.wanted, false)
 	c.MaxConns = int32(o.Pool)
 	o.config = c
 	return nil
@@ -194,6 +198,7 @@ func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) 
 	defer cancel()
 	durably := o.config.Copy()
 	durably.AfterConnect = s.renumber
+	durably.ConnConfig.ValidateConnect = suitable(o.wanted, true)
 	// Its statements are about rows that an index finds, and are planned once: by a plan from when a table was empty it would be read from end to end when it is large.
 	p := durably.ConnConfig.RuntimeParams
 	p["plan_cache_mode"] = "force_generic_plan"
@@ -215,7 +220,7 @@ func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) 
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	warning, err := durable(ctx, tx)
+	warning, err := standbys(ctx, tx)
 	if err != nil {
 		return nil, err
 	}

@@ -150,6 +150,12 @@ type Identifier interface {
 	Identity() string
 }
 
+// Trier is what a Spool can be besides that may answer questions and take no messages, such as a database whose disk is full or whose standby is away.
+type Trier interface {
+	// TryCommit tells whether a message would be committed now. It heeds its context.
+	TryCommit(ctx context.Context) error
+}
+
 // MessageOpener is what a Spool can be besides: it shows a message to the operator.
 type MessageOpener interface {
 	// OpenMessage reads a message, whoever has it leased.

@@ -41,6 +41,9 @@ func (b *Bodies) provision(log *zap.Logger, connections int) error {
 	if b.Timeout == 0 {
 		b.Timeout = conf.Duration(defaultPutTimeout)
 	}
+	if time.Duration(b.Timeout) > orphanAge/2 {
+		return fmt.Errorf("timeout %s is too long: what is stored for a day without being a message is removed; give %s or less", time.Duration(b.Timeout), orphanAge/2)
+	}
 	return b.Bucket.Provision(log, connections)
 }
 

@@ -314,3 +314,49 @@ func (s *Store) checkWhole(id string) error {
 	_, err := s.checkMessage(context.Background(), id)
 	return err
 }
+
+// What was removed from the bucket is not to be removed again when it then fails.
+func TestRemovedInParts(t *testing.T) {
+	srv, store := postgres.Start(t), startBucket(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	s.bodies = bodies(t, store.URL, "s3cret", 1) // it removes nothing by itself
+	var mu sync.Mutex
+	allowed := 0
+	store.set(func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method != http.MethodDelete {
+			return false
+		}
+		if allowed > 0 {
+			allowed--
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	const messages = 10
+	for i := range messages {
+		id := fmt.Sprint("L", i)
+		if err := submitLarge(s, id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Delete(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mu.Lock()
+	allowed = 4
+	mu.Unlock()
+	if err := s.removeGone(t.Context()); err == nil {
+		t.Error("the bucket has refused, and nobody says so")
+	}
+	if objects, gone := len(store.objects(t)), srv.Exec(t, "SELECT 1 FROM msa.msa_gone"); objects != messages-4 || gone != messages-4 {
+		t.Errorf("%d objects are there, %d are to be removed", objects, gone)
+	}
+	store.set(nil)
+	if err := s.removeGone(t.Context()); err != nil || len(store.objects(t)) != 0 {
+		t.Errorf("%q are left, %v", store.objects(t), err)
+	}
+}

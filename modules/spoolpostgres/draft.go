@@ -137,7 +137,7 @@ func (d *draft) Commit(ctx context.Context, a *queue.Accept) error {
 	}
 	m, err := d.message(a)
 	if err == nil {
-		err = d.s.accept(ctx, m)
+		err = d.s.trial.accepted(d.s.accept(ctx, m))
 	}
 	switch {
 	case errors.Is(err, errUncertain) && (a.Once != nil || queue.IsMoved(ctx)):

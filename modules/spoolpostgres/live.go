@@ -2,6 +2,7 @@ package spoolpostgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -60,13 +61,19 @@ func (s *Store) renew() error {
 	ctx, cancel := context.WithTimeout(s.life, min(s.timeout, max(s.lease/3, time.Second)))
 	defer cancel()
 	began := time.Now()
-	tag, err := s.quick.Exec(ctx, "UPDATE msa_node SET until = now() + $2::float8 * interval '1 second' WHERE id = $1", s.owner.Load(), s.lease.Seconds())
-	if err != nil {
-		return err
-	}
-	if tag.RowsAffected() == 1 {
+	var server time.Time
+	err := s.quick.QueryRow(ctx, "UPDATE msa_node SET until = now() + $2::float8 * interval '1 second' WHERE id = $1 RETURNING pg_postmaster_start_time()",
+		s.owner.Load(), s.lease.Seconds()).Scan(&server)
+	if err == nil {
 		s.hands.renewed(began)
+		if !server.Equal(s.server) && !s.server.IsZero() {
+			s.touch = time.Now() // it was away for less than a renewal takes; or is another, with a clock of its own
+		}
+		s.server = server
 		return nil
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return err
 	}
 	s.log.Warn("this node was out of touch for so long that others took over what it had in hand")
 	s.turns.forget()

@@ -15,6 +15,8 @@ const (
 	// orphanEvery is how often nodes look for them, one at a time.
 	orphanEvery = time.Hour
 	objectBatch = 100
+	// removeFor is how long a transaction removes objects, and how long one may take.
+	removeFor = 20 * time.Second
 )
 
 // tidyObjects removes the objects of messages that are gone, until the spool is closed, and orphans now and then.
@@ -54,12 +56,14 @@ func (s *Store) objectsGone() {
 	}
 }
 
-// removeGone removes objects whose messages are gone for good, on the standby too.
+// removeGone removes objects whose messages are gone for good, on the standby too. Where the bucket takes its time each transaction is about some of
+// them: one that idles for long would be ended, and all of it be done again.
 func (s *Store) removeGone(ctx context.Context) error {
 	for {
-		n := 0
+		n, whole := 0, true
+		var failed error
 		err := pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
-			rows, err := tx.Query(ctx, "DELETE FROM msa_gone WHERE object IN (SELECT object FROM msa_gone LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING object", objectBatch)
+			rows, err := tx.Query(ctx, "SELECT object FROM msa_gone LIMIT $1 FOR UPDATE SKIP LOCKED", objectBatch)
 			if err != nil {
 				return err
 			}
@@ -67,20 +71,32 @@ func (s *Store) removeGone(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if n = len(names); n > 0 && !s.replicated(ctx) {
+			if len(names) > 0 && !s.replicated(ctx) {
 				return errUncertain
 			}
+			began := time.Now()
 			for _, name := range names {
-				if err := s.bodies.Remove(ctx, name); err != nil {
-					return err
+				if failed = s.removeObject(ctx, name); failed != nil {
+					break
+				}
+				n++
+				if whole = time.Since(began) < removeFor; !whole {
+					break
 				}
 			}
-			return nil
+			_, err = tx.Exec(ctx, "DELETE FROM msa_gone WHERE object = ANY($1)", names[:n])
+			return err
 		})
-		if err != nil || n < objectBatch {
+		if err = errors.Join(err, failed); err != nil || whole && n < objectBatch {
 			return err
 		}
 	}
+}
+
+func (s *Store) removeObject(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, removeFor)
+	defer cancel()
+	return s.bodies.Remove(ctx, name)
 }
 
 var errElsewhere = errors.New("another node does it")
@@ -108,7 +124,7 @@ func (s *Store) removeOrphans(ctx context.Context, before time.Time) (removed in
 				return err
 			}
 			for _, name := range orphans {
-				if err := s.bodies.Remove(ctx, name); err != nil {
+				if err := s.removeObject(ctx, name); err != nil {
 					return err
 				}
 				removed++

@@ -140,6 +140,7 @@ type Store struct {
 	turns turns
 	share share
 	facts facts
+	trial trial
 
 	accepts group[*newMessage]
 	records group[*outcome]
@@ -152,6 +153,7 @@ type Store struct {
 	disowned []string    // messages whose client was told that they were not accepted
 	down     atomic.Bool // the last renewal failed
 	touch    time.Time
+	server   time.Time // when it was started, as of the last renewal
 }
 
 func closedError(err error) error { return fmt.Errorf("%w (%v)", queue.ErrClosed, err) }

@@ -205,14 +205,7 @@ func (s *Store) decide(until time.Time, xid, started string, present func(contex
 // shutdown stands without it, and would be gone after a failover. What is committed after it, with the standby's
 // consent, vouches for it.
 func (s *Store) replicated(ctx context.Context) bool {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return false
-	}
-	defer conn.Release()
-	delete(conn.Conn().PgConn().CustomData(), warned)
-	_, err = conn.Exec(ctx, "INSERT INTO msa_sum VALUES (0, 0)")
-	return err == nil && conn.Conn().PgConn().CustomData()[warned] == nil
+	return s.vouch(ctx, ctx) == nil
 }
 
 var errAborted = errors.New("the database was lost before it committed")

@@ -66,7 +66,7 @@ func (p *Part) unready(ctx context.Context) []string {
 	return slices.DeleteFunc(found, func(s string) bool { return s == "" })
 }
 
-// tryDraft begins a message as acceptance does, and asks the engine something that it has to answer. A spool that is out of touch may
+// tryDraft begins a message as acceptance does, and asks the engine whether it would be committed, or at least something that it has to answer. A spool that is out of touch may
 // not heed the context.
 func (p *Part) tryDraft(ctx context.Context) error {
 	done := make(chan error, 1)
@@ -75,7 +75,7 @@ func (p *Part) tryDraft(ctx context.Context) error {
 		draft, err := spool.Create(ctx)
 		if err == nil {
 			draft.Abort()
-			_, _, err = spool.Size(ctx)
+			err = p.tryCommit(ctx, spool)
 		}
 		done <- err
 	}()
@@ -85,6 +85,14 @@ func (p *Part) tryDraft(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.New("it does not answer")
 	}
+}
+
+func (p *Part) tryCommit(ctx context.Context, guarded queue.Spool) error {
+	if trier, ok := p.Spool.(queue.Trier); ok {
+		return queue.Guarded(p.Log, func() error { return trier.TryCommit(ctx) })
+	}
+	_, _, err := guarded.Size(ctx)
+	return err
 }
 
 var errSeen = errors.New("the certificate was seen")

@@ -62,7 +62,9 @@ func TestCopy(t *testing.T) {
 
 // An archive that is down, refuses, or never ends: the recipients have the message in the same
 // moment as ever, the sender hears of nothing, and the operator of what was lost.
-func TestCopyFails(t *testing.T) {
+func TestCopyFails(t *testing.T) { copyFails(t, 20) }
+
+func copyFails(t *testing.T, messages int) {
 	for name, fails := range map[string]func(context.Context, *queue.Delivery) error{
 		"down": always(queue.Unreachable(tryLater)), "later": always(tryLater), "never": always(noSuchUser), "silent": untilCancelled,
 		"panic": func(context.Context, *queue.Delivery) error { panic("broken") },
@@ -72,7 +74,7 @@ func TestCopyFails(t *testing.T) {
 			runCopies(t, deliver, newSink(fails), func(r *rig) {
 				r.host.g.copies["archive"].Schedule.Warn = time.Minute
 				r.Start()
-				for range 20 {
+				for range messages {
 					id := "Q" + string(rune('A'+len(deliver.all())))
 					n := len(deliver.all())
 					r.accept(id, func(e *queue.Entry) { e.Recipients[0].Notify = []string{"FAILURE", "DELAY"} }, "bob@example.net")
@@ -94,13 +96,13 @@ func TestCopyFails(t *testing.T) {
 				if ids := r.ids(); len(ids) > 0 {
 					r.Errorf("%q are still there", ids)
 				}
-				r.mustLog(zapcore.ErrorLevel, "copy failed", 20)
+				r.mustLog(zapcore.ErrorLevel, "copy failed", messages)
 				for _, ev := range r.events.all {
 					if strings.Contains(ev, "told") || strings.Contains(ev, "gave up") || strings.Contains(ev, "held") {
 						r.Errorf("event %q", ev)
 					}
 				}
-				if f := r.facts(journal.Failed, journal.Expired); len(f) != 20 || f[0].Visit == nil || f[0].Copy != "archive" {
+				if f := r.facts(journal.Failed, journal.Expired); len(f) != messages || f[0].Visit == nil || f[0].Copy != "archive" {
 					r.Errorf("%d facts: %+v", len(f), f)
 				}
 				if f := r.facts(journal.Bounced, journal.Told, journal.Untold, journal.Held); len(f) != 0 {
@@ -113,7 +115,9 @@ func TestCopyFails(t *testing.T) {
 
 // An archive that takes ten seconds a message delays none of a thousand deliveries, its user's or another's, and gets
 // all of them in its own time.
-func TestCopySlow(t *testing.T) {
+func TestCopySlow(t *testing.T) { copySlow(t, 1000) }
+
+func copySlow(t *testing.T, messages int) {
 	deliver := newSink(nil)
 	archive := newSink(func(ctx context.Context, _ *queue.Delivery) error {
 		select {
@@ -127,7 +131,7 @@ func TestCopySlow(t *testing.T) {
 		r.host.g.copies["archive"].Schedule.Expire = 24 * time.Hour
 		r.host.g.settings.Workers = 8
 		r.Start()
-		for i := range 1000 {
+		for i := range messages {
 			r.accept(fmt.Sprintf("Q%04d", i), func(e *queue.Entry) { e.User = fmt.Sprint("user", i%2) }, "bob@example.net")
 			if i%50 == 49 {
 				r.after(time.Second)
@@ -139,7 +143,7 @@ func TestCopySlow(t *testing.T) {
 		for range 24 {
 			r.after(time.Hour)
 		}
-		if ids := r.ids(); len(ids) > 0 || len(archive.all()) != 1000 {
+		if ids := r.ids(); len(ids) > 0 || len(archive.all()) != messages {
 			r.Errorf("%d messages are left, the archive has %d", len(ids), len(archive.all()))
 		}
 	})

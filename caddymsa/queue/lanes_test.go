@@ -185,23 +185,25 @@ func TestIsolation(t *testing.T) {
 }
 
 // A message to a thousand recipients in 300 lanes that all expire makes one bounce, and one warning.
-func TestOneBounceForManyLanes(t *testing.T) {
+func TestOneBounceForManyLanes(t *testing.T) { oneBounce(t, 1000, 300) }
+
+func oneBounce(t *testing.T, recipients, lanes int) {
 	s, bounces := newSink(func(context.Context, *queue.Delivery) error { return refused }), newSink(nil)
 	h := &hops{sink: s}
 	run(t, bouncesTo(bounces, h), func(r *rig) {
 		r.host.g.schedule.Expire, r.host.g.schedule.Warn = 5*time.Hour, time.Hour
 		var rcpts []string
-		for i := range 1000 {
-			rcpts = append(rcpts, fmt.Sprintf("bob%d@d%d.example", i, i%300))
+		for i := range recipients {
+			rcpts = append(rcpts, fmt.Sprintf("bob%d@d%d.example", i, i%lanes))
 		}
 		r.Start()
 		r.submit("Q1", nil, rcpts...)
 		r.after(2 * time.Hour)
-		if n := len(bounces.all()); n != 1 || strings.Count(bounces.last().message, "Final-Recipient:") != 1000 {
+		if n := len(bounces.all()); n != 1 || strings.Count(bounces.last().message, "Final-Recipient:") != recipients {
 			t.Errorf("%d warnings", n)
 		}
 		r.after(4 * time.Hour)
-		if n := len(bounces.all()); n != 2 || strings.Count(bounces.last().message, "Status: 5.4.7") != 1000 {
+		if n := len(bounces.all()); n != 2 || strings.Count(bounces.last().message, "Status: 5.4.7") != recipients {
 			t.Errorf("%d notifications", n)
 		}
 		r.mustNotHave("Q1")
@@ -513,7 +515,9 @@ func TestSetAsideBound(t *testing.T) {
 
 // Lanes that take their time, and let messages through, leave room for those that take a moment, however many they are
 // and whosever messages go there.
-func TestManySlowLanes(t *testing.T) {
+func TestManySlowLanes(t *testing.T) { manySlowLanes(t, 20) }
+
+func manySlowLanes(t *testing.T, lanes int) {
 	s := newSink(func(ctx context.Context, d *queue.Delivery) error {
 		if strings.Contains(d.Recipients[0].Address, "slow") {
 			select {
@@ -526,14 +530,14 @@ func TestManySlowLanes(t *testing.T) {
 	})
 	run(t, to(&hops{sink: s, concurrency: 8}), func(r *rig) {
 		r.Start()
-		for i := range 2000 {
-			r.submit(fmt.Sprintf("S%04d", i), nil, fmt.Sprintf("bob@slow%d.example", i%20))
+		for i := range 100 * lanes {
+			r.submit(fmt.Sprintf("S%04d", i), nil, fmt.Sprintf("bob@slow%d.example", i%lanes))
 		}
 		r.after(5 * time.Minute) // each lane has all that it takes by now
-		if n, _ := s.atOnce(); n != 20*8 {
+		if n, _ := s.atOnce(); n != lanes*8 {
 			t.Errorf("%d attempts at once, with %d workers", n, r.host.g.settings.Workers)
 		}
-		for i := range 200 {
+		for i := range 10 * lanes {
 			user := []string{"alice", "carol"}[i%2]
 			id := fmt.Sprintf("G%03d", i)
 			r.submit(id, func(e *queue.Entry) { e.User = user }, "bob@good.example")

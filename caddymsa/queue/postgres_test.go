@@ -54,8 +54,8 @@ type onSpool struct {
 }
 
 // onPostgres are the tests of one queue on one spool. What is not among them: tests of several nodes, which are made to lose touch (TestQueue and TestShared of
-// modules/spoolpostgres are about those); those that need hundreds or thousands of messages and lanes, or many crashes, which take minutes (DestinationDown, Concurrency, OneBounceThroughCrashes, InTimeWhateverTheLane,
-// ReloadWithoutLane, History, SmallerNotification, OneBounceForManyLanes, ManySlowLanes, SilentLanesSetAside, SetAsideBound); NextProbeIsAnother, in which all is due at the same nanosecond since the
+// modules/spoolpostgres are about those); those that need hundreds or thousands of messages and lanes, or many crashes, which take a minute each and passed when they were
+// run by hand (Concurrency, OneBounceThroughCrashes, InTimeWhateverTheLane, ReloadWithoutLane); some others have fewer of them here. NextProbeIsAnother, in which all is due at the same nanosecond since the
 // bubble's clock stands still; and those that are about a spool that panics, has no notifier or is moved from (testMoved of msatest).
 var onPostgres = []onSpool{
 	{"PartlyDown", TestPartlyDown},
@@ -100,6 +100,23 @@ var onPostgres = []onSpool{
 	{"SpoolInTrouble", TestSpoolInTrouble},
 	{"RecordFails", TestRecordFails},
 	{"RoutesThatShareALane", TestRoutesThatShareALane},
+	{"SetAsideBound", TestSetAsideBound},
+	{"SilentLanesSetAside", TestSilentLanesSetAside},
+	{"ManySlowLanes", func(t *testing.T) { manySlowLanes(t, 5) }},
+	{"OneBounceForManyLanes", func(t *testing.T) { oneBounce(t, 60, 20) }},
+	{"DestinationDown", TestDestinationDown},
+	{"History", TestHistory},
+	{"SmallerNotification", TestSmallerNotification},
+	{"Copy", TestCopy},
+	{"CopyFails", func(t *testing.T) { copyFails(t, 3) }},
+	{"CopySlow", func(t *testing.T) { copySlow(t, 100) }},
+	{"CopyOfBounced", TestCopyOfBounced},
+	{"CopyOfGivenUp", TestCopyOfGivenUp},
+	{"CopyDeadLetter", TestCopyDeadLetter},
+	{"CopyReload", TestCopyReload},
+	{"CopySwept", TestCopySwept},
+	{"CopyCrash", TestCopyCrash},
+	{"CopyOfOwnNotification", TestCopyOfOwnNotification},
 }
 
 // longOnPostgres are others, which take longest and ask of the spool what those ask too: they run in CI.

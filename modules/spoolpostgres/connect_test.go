@@ -67,7 +67,7 @@ func TestSettingsOfRole(t *testing.T) {
 // settings of its own, or a role that was altered.
 func TestUnfitLater(t *testing.T) {
 	srv := postgres.Start(t)
-	s := open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: 6 * time.Second})
+	s := open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: time.Minute})
 	defer s.Close()
 	if err := submit(s, "Q1"); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestFindsPrimary(t *testing.T) {
 		t.Errorf("a standby: %v, %v", s, err)
 	}
 	dsn := fmt.Sprintf("postgres://msa@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable", standby.Port, primary.Port)
-	s := open(t, Options{DSN: dsn, Node: "one", Timeout: 6 * time.Second})
+	s := open(t, Options{DSN: dsn, Node: "one", Timeout: time.Minute})
 	defer s.Close()
 	if err := submit(s, "Q1"); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,8 @@ func TestMoveUncertain(t *testing.T) {
 		go p.set(true) // nobody can be asked either
 		return 'a'
 	})
-	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 3 * time.Second, Timeout: 3 * time.Second, Role: Deliver})
+	_ = open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: time.Minute}).Close() // the tables are there
+	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 6 * time.Second, Timeout: 6 * time.Second, Role: Deliver})
 	defer s.Close()
 	old := queuetest.NewMemSpool()
 	a := accept("Q1")

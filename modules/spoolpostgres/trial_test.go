@@ -25,7 +25,7 @@ func (s *Store) try(t *testing.T) error {
 func TestTryCommit(t *testing.T) {
 	primary := postgres.Start(t)
 	standby := primary.Standby()
-	s := open(t, Options{DSN: primary.DSN(), Node: "one", Timeout: 6 * time.Second})
+	s := open(t, Options{DSN: primary.DSN(), Node: "one", Timeout: time.Minute})
 	defer s.Close()
 	well := func() bool { return s.try(t) == nil }
 	await(t, "that all is well", well)

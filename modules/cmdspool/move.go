@@ -54,7 +54,7 @@ Exit code: 0 when all were moved; 1 if a message was not: it stays, and is deliv
       secret_key {env.MSA_S3_SECRET}
     }
   }'`,
-		Args:    cobra.ExactArgs(2),
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			r := &report{out: cmd.OutOrStdout(), progress: io.Discard}

@@ -111,8 +111,9 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 type spoolTest struct {
 	*testing.T
 	queue.OpenSpool
-	dir  string
-	open func(testing.TB, string) queue.OpenSpool
+	dir       string
+	open      func(testing.TB, string) queue.OpenSpool
+	elsewhere *spoolTest // see operator
 }
 
 var (

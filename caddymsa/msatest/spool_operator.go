@@ -98,12 +98,20 @@ func (s *spoolTest) testChangeRefused() {
 	}
 }
 
+// operator is the node that is told what to do, with what this one has in hand.
+func (s *spoolTest) operator() *spoolTest {
+	if s.elsewhere != nil {
+		return s.elsewhere
+	}
+	return s
+}
+
 // What is done to a message that is being delivered takes effect on the rest at once, and on the
 // attempt when it ends: its success counts, its failure follows the new state.
 func (s *spoolTest) testHoldInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a", "b", "c"), "", nil)
 	one, two := s.lease(spoolNoon), s.lease(spoolNoon)
-	if n := s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "wait" }); n != 2 {
+	if n := s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Held = "wait" }); n != 2 {
 		s.Errorf("%d in flight", n)
 	}
 	s.none(spoolNoon.Add(time.Hour), time.Time{})
@@ -114,7 +122,7 @@ func (s *spoolTest) testHoldInFlight() {
 	if m.Status.Held != "wait" || m.Open() != 2 || m.InFlight() != 0 {
 		s.Errorf("message %+v", m)
 	}
-	s.change("Q1", func(m *queue.EntryView) { m.Status.Held = "" })
+	s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Held = "" })
 	if got, _ := s.leaseAll(spoolNoon.Add(time.Minute)); len(got) != 2 {
 		s.Errorf("%d jobs after the release", len(got))
 	}
@@ -124,7 +132,7 @@ func (s *spoolTest) testGiveUpInFlight() {
 	s.SetLane("b", queue.LaneState{})
 	s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", nil)
 	l := s.lease(spoolNoon)
-	if n := s.change("Q1", func(m *queue.EntryView) {
+	if n := s.operator().change("Q1", func(m *queue.EntryView) {
 		m.Status.GivenUp, m.Status.GivenUpAt = "enough", spoolNoon
 		for i := range m.Jobs {
 			m.Jobs[i].Due, m.Jobs[i].Deadline = spoolNoon, spoolNoon
@@ -149,7 +157,7 @@ func (s *spoolTest) testGiveUpInFlight() {
 func (s *spoolTest) testRetryInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a"), "", nil)
 	l := s.lease(spoolNoon)
-	s.change("Q1", func(m *queue.EntryView) { m.Status.Asked = spoolNoon })
+	s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Asked = spoolNoon })
 	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
 	l = s.lease(spoolNoon) // now, and not in four hours
 	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
@@ -159,7 +167,7 @@ func (s *spoolTest) testRetryInFlight() {
 func (s *spoolTest) testRerouteInFlight() {
 	s.commit(inLanes("Q1", spoolNoon, "a"), "", nil)
 	l := s.lease(spoolNoon)
-	s.change("Q1", func(m *queue.EntryView) { m.Status.Rerouted = "other.example.org" })
+	s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Rerouted = "other.example.org" })
 	s.record(l, deferred(l, spoolNoon.Add(4*time.Hour)))
 	l = s.lease(spoolNoon)
 	if l.Job().Lane != "" || l.Status().Rerouted != "other.example.org" {
@@ -171,7 +179,7 @@ func (s *spoolTest) testDeleteInFlight() {
 	for _, size := range []int{10, 400 << 10} {
 		s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", spoolBody(1, size))
 		_, leases := s.leaseAll(spoolNoon)
-		if n, err := s.Delete(background, "Q1"); n != 2 || err != nil {
+		if n, err := s.operator().Delete(background, "Q1"); n != 2 || err != nil {
 			s.Errorf("%d in flight, %v", n, err)
 		}
 		s.wantIDs()
@@ -185,7 +193,7 @@ func (s *spoolTest) testDeleteInFlight() {
 		if m := s.get("Q1"); len(m.Jobs) != 1 || m.Jobs[0].Lane != "c" || len(m.Status.Notes) != 0 {
 			s.Errorf("message %+v", m)
 		}
-		if _, err := s.Delete(background, "Q1"); err != nil {
+		if _, err := s.operator().Delete(background, "Q1"); err != nil {
 			s.Error(err)
 		}
 		s.none(spoolNoon.Add(2*time.Hour), time.Time{})

@@ -31,6 +31,11 @@ func Shared(t *testing.T, open func(t testing.TB) SharedSpool) {
 		{"CrashBetweenRecords", (*sharedTest).testCrash},
 		{"Clocks", (*sharedTest).testClocks},
 		{"OperatorElsewhere", (*sharedTest).testOperator},
+		{"HoldElsewhere", elsewhere((*spoolTest).testHoldInFlight)},
+		{"GiveUpElsewhere", elsewhere((*spoolTest).testGiveUpInFlight)},
+		{"RetryElsewhere", elsewhere((*spoolTest).testRetryInFlight)},
+		{"RerouteElsewhere", elsewhere((*spoolTest).testRerouteInFlight)},
+		{"DeleteElsewhere", elsewhere((*spoolTest).testDeleteInFlight)},
 		{"LanePlaces", (*sharedTest).testPlaces},
 		{"LanePlaceOfNewcomer", (*sharedTest).testPlaceOfNewcomer},
 		{"LaneConditions", (*sharedTest).testConditions},
@@ -167,6 +172,14 @@ func (s *sharedTest) testClocks() {
 	s.one.record(l, deferred(l, spoolNoon.Add(time.Minute)))
 	s.two.none(early, spoolNoon.Add(time.Minute))
 	s.one.none(spoolNoon, spoolNoon.Add(time.Minute))
+}
+
+// elsewhere has the second node steer what the first has in hand.
+func elsewhere(test func(*spoolTest)) func(*sharedTest) {
+	return func(s *sharedTest) {
+		s.one.elsewhere = s.two
+		test(s.one)
+	}
 }
 
 func (s *sharedTest) testOperator() {

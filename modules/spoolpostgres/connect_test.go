@@ -18,6 +18,7 @@ import (
 // Time limits that the role or the database has for other programs end nothing of ours: neither a COMMIT that waits for its
 // standby, nor a connection that listens.
 func TestSettingsOfRole(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	limits := []string{"statement_timeout", "lock_timeout", "idle_session_timeout"}
 	for _, of := range []string{"ROLE msa", "DATABASE postgres", "ROLE msa IN DATABASE postgres"} {
@@ -66,6 +67,7 @@ func TestSettingsOfRole(t *testing.T) {
 // A server that has become unfit since the spool was opened gets no new connection: the standby of before, that was made the primary with
 // settings of its own, or a role that was altered.
 func TestUnfitLater(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: time.Minute})
 	defer s.Close()
@@ -92,6 +94,7 @@ func TestUnfitLater(t *testing.T) {
 // Of several hosts the primary is found, and after a failover the new one, without target_session_attrs too: a standby
 // that is asked what became of a COMMIT would not know of it.
 func TestFindsPrimary(t *testing.T) {
+	t.Parallel()
 	primary := postgres.Start(t)
 	standby := primary.Standby()
 	if s, err := Open(context.Background(), Options{DSN: standby.DSN(), Node: "one"}); err == nil || !errors.Is(err, errStandby) && !strings.Contains(err.Error(), errStandby.Error()) {

@@ -32,6 +32,7 @@ func ear(t *testing.T, srv *postgres.Server, s *Store) (pid int) {
 
 // A node that hears nothing of the others looks by itself; one whose connection was ended makes another.
 func TestDeaf(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	one, two := open(t, Options{DSN: srv.DSN(), Node: "one", Role: Accept}), open(t, Options{DSN: srv.DSN(), Node: "two"})
 	defer one.Close()
@@ -76,8 +77,9 @@ func TestDeaf(t *testing.T) {
 
 // Nodes that start at once make the tables once, and bring old ones up to date once.
 func TestMigratedAtOnce(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
-	for have := range len(migrations) + 1 {
+	for _, have := range []int{0, 1, len(migrations) / 2, len(migrations) - 1, len(migrations)} {
 		schema := fmt.Sprint("v", have)
 		if have > 0 {
 			c, err := pgx.Connect(t.Context(), srv.DSN())
@@ -117,6 +119,7 @@ func TestMigratedAtOnce(t *testing.T) {
 // A database that was away for a moment only, or was replaced by one whose clock is ahead, is away all the same: nobody takes over before the
 // others have had a lease's time to be heard.
 func TestDatabaseAwayForAMoment(t *testing.T) {
+	t.Parallel()
 	srv := postgres.Start(t)
 	const lease = 9 * time.Second // renewed every three seconds: the database is back before
 	p := newProxy(t, srv.Port)

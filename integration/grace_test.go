@@ -59,6 +59,8 @@ func TestGracePeriod(t *testing.T) {
 				_, queue := s.adminRequest(http.MethodGet, "/msa/queue", "")
 				return strings.Contains(queue, `"in_flight":1`)
 			})
+			s.logged("the policy was asked")
+			s.logged("the handler was told")
 
 			began := time.Now()
 			if end == "reload" {

@@ -32,6 +32,7 @@ func (*Policy) CaddyModule() caddy.ModuleInfo {
 
 func (*Policy) CheckSender(_ context.Context, s *caddymsa.Submission) error {
 	if strings.HasPrefix(s.Entry.Sender, "deaf@") {
+		caddy.Log().Info("the policy was asked")
 		select {}
 	}
 	return nil
@@ -57,6 +58,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "events.handlers.deaf", New: func() caddy.Module { return new(Handler) }}
 }
 
-func (*Handler) Handle(context.Context, caddy.Event) error { select {} }
+func (*Handler) Handle(context.Context, caddy.Event) error {
+	caddy.Log().Info("the handler was told")
+	select {}
+}
 
 func (*Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { d.Next(); return nil }

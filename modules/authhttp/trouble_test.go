@@ -125,7 +125,10 @@ func TestTrouble(t *testing.T) {
 	}
 	t.Run("killed", func(t *testing.T) {
 		during(t, func() { srv.kill(srv.cmd) })
-		cannotTell(t, h, "connection refused")
+		cannotTell(t, h, "")
+		unhurried := settings
+		unhurried.Timeout = conf.Duration(patience)
+		cannotTell(t, must(t, unhurried), "connection refused")
 		again := settings // a configuration loads nevertheless
 		again.Timeout++
 		other := must(t, again)

@@ -53,7 +53,7 @@ func (e *engine) run() {
 			clients++
 		}
 		for yielded := false; size < maxBatch; {
-			c := e.next(&wait, clients == 0 || int(e.coming.Load()) >= clients)
+			c := e.next(&wait, clients == 0 || 2*int(e.coming.Load()) >= clients)
 			if c == nil {
 				if yielded {
 					break
@@ -79,9 +79,8 @@ func (e *engine) run() {
 
 // next returns a change that is there already, or, if it is worth to wait, one that comes in time; nil if there is none.
 //
-// It is where no client waits yet, and where as many messages are being written as there are clients that
-// wait: on a busy server the group grows, and most of them have ended when it is full. A client that is
-// alone waits for nobody.
+// It is where no client waits yet, and where half as many messages are being written as there are clients
+// that wait: on a busy server the group grows to two of three. A client that is alone waits for nobody.
 func (e *engine) next(wait *company, worth bool) *change {
 	if !worth || wait.over {
 		select {

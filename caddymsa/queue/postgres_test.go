@@ -55,7 +55,7 @@ type onSpool struct {
 
 // onPostgres are the tests of one queue on one spool. What is not among them: tests of several nodes, which are made to lose touch (TestQueue and TestShared of
 // modules/spoolpostgres are about those); those that need hundreds or thousands of messages and lanes, or many crashes, which take a minute each and passed when they were
-// run by hand (Concurrency, InTimeWhateverTheLane, ReloadWithoutLane; OneBounceThroughCrashes did not end in 140 s, and nobody has waited longer); some others have fewer of them here. NextProbeIsAnother, in which all is due at the same nanosecond since the
+// run by hand (Concurrency, OneBounceThroughCrashes, which takes four, InTimeWhateverTheLane, ReloadWithoutLane); some others have fewer of them here. NextProbeIsAnother, in which all is due at the same nanosecond since the
 // bubble's clock stands still; and those that are about a spool that panics, has no notifier or is moved from (testMoved of msatest).
 var onPostgres = []onSpool{
 	{"PartlyDown", TestPartlyDown},

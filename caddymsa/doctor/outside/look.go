@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 )
@@ -30,6 +31,12 @@ func (t *Target) look(ctx context.Context) []doctor.Finding {
 	found := doctor.Run(ctx, checks...)
 	found = append(found, sameCertificate(shown, ports)...)
 	return append(found, t.account(ctx, ports, found)...)
+}
+
+// over tells whether the time is: a dial that ends by it can end before its context says so.
+func over(ctx context.Context) bool {
+	at, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && !time.Now().Before(at)
 }
 
 // step is a part of the look at a port, with the checks that it is about.
@@ -69,7 +76,7 @@ func (p port) look(ctx context.Context, show func(*x509.Certificate)) (found []d
 			continue
 		}
 		more := s.run(ctx)
-		if ctx.Err() != nil { // what was found in a conversation that was cut off says nothing of the server
+		if over(ctx) { // what was found in a conversation that was cut off says nothing of the server
 			return append(found, p.late(steps[i:])...)
 		}
 		if found = append(found, more...); !reached {
@@ -102,7 +109,7 @@ func (t *Target) account(ctx context.Context, ports []port, found []doctor.Findi
 		return nil
 	}
 	n := doctor.About("login", t.Hostname)
-	if ctx.Err() != nil {
+	if over(ctx) {
 		n.Skip(longer, "not tried within %s: login and submission", t.Limit)
 		return n.Findings
 	}
@@ -119,7 +126,7 @@ func (t *Target) account(ctx context.Context, ports []port, found []doctor.Findi
 func (p port) account(ctx context.Context) (found []doctor.Finding) {
 	if p.Login != nil {
 		n := p.logsIn(ctx)
-		if ctx.Err() != nil {
+		if over(ctx) {
 			n = p.about("login")
 			n.Wrong(longer, "it is too slow: the login was not complete within %s", p.Limit)
 		}
@@ -129,7 +136,7 @@ func (p port) account(ctx context.Context) (found []doctor.Finding) {
 	}
 	if p.Submit != nil {
 		n := p.submits(ctx)
-		if ctx.Err() != nil {
+		if over(ctx) {
 			n = p.about("submission")
 			n.Wrong(longer, "it is too slow: the submission was not complete within %s; the message may have been taken", p.Limit)
 		}

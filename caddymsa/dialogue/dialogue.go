@@ -34,6 +34,9 @@ type Client struct {
 	To   []string
 }
 
+// ErrNoGreeting is that a server says nothing, or nothing of SMTP, to who connects.
+var ErrNoGreeting = errors.New("the server does not greet")
+
 // dialogue is a connection whose lines are told as they go by.
 type dialogue struct {
 	o    *Client
@@ -55,6 +58,9 @@ func (o *Client) Send(nc net.Conn, message []byte, out io.Writer) error {
 		}
 	}
 	if _, err := d.read(220); err != nil {
+		if _, said := errors.AsType[*textproto.Error](err); !said {
+			err = fmt.Errorf("%w: %w", ErrNoGreeting, err)
+		}
 		return err
 	}
 	if err := d.ehlo(); err != nil {

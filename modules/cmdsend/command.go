@@ -160,7 +160,14 @@ func (o *options) send(message []byte, out io.Writer) error {
 	}
 	client := dialogue.Client{TLS: config, Implicit: o.mode == "implicit", Helo: o.helo, Host: o.serverName, Timeout: o.timeout, User: o.user, Password: o.password, Token: o.token,
 		Certificate: o.cert != "", Mechanism: o.mechanism, Realm: o.realm, From: o.from, To: o.to}
-	return client.Send(nc, message, out)
+	err = client.Send(nc, message, out)
+	switch _, clear := errors.AsType[tls.RecordHeaderError](err); {
+	case o.mode == "starttls" && errors.Is(err, dialogue.ErrNoGreeting):
+		return fmt.Errorf("%w; where TLS begins at once, as on port 465, --tls implicit is needed", err)
+	case o.mode == "implicit" && clear:
+		return fmt.Errorf("%w; where TLS begins with STARTTLS, as on port 587, --tls starttls is needed", err)
+	}
+	return err
 }
 
 func (o *options) tlsConfig() (*tls.Config, error) {

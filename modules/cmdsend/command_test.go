@@ -85,7 +85,7 @@ func good() map[string]string {
 	}
 }
 
-var octets = regexp.MustCompile(`\d+ octets|TLS 1\.\d, \w+`)
+var octets = regexp.MustCompile(`\d+ octets|TLS 1\.\d, \w+|read tcp \S+: [a-z/ ]+`)
 
 // The dialogue is printed, without passwords and without what would steer a terminal.
 func TestSend(t *testing.T) {
@@ -102,6 +102,8 @@ func TestSend(t *testing.T) {
 		"refused":      {true, func(s map[string]string) { s["RCPT"] = "550 5.1.1 No such mailbox" + evil }, []string{"--tls", "implicit"}, true},
 		"no_mechanism": {true, func(s map[string]string) { s["EHLO"] = "250 AUTH X-NEW" }, []string{"--tls", "implicit"}, true},
 		"no_recipient": {true, nil, nil, true},
+		"not_implicit": {false, nil, []string{"--tls", "implicit"}, true},
+		"not_starttls": {true, nil, []string{"--tls", "starttls", "--timeout", "2s"}, true},
 		"bad_tls":      {true, nil, []string{"--tls", "sometimes"}, true},
 	} {
 		script := good()

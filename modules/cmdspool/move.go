@@ -34,10 +34,11 @@ func moveCommand() *cobra.Command {
 		Use:   "move <from> <to>",
 		Short: "Takes all messages from one spool to another",
 		Long: `Takes every message of a spool to another, with all that is known of it: envelope, octets,
-attempts, history, what is held and what was given up. A spool is named by its kind and what
-stands first after it in a Caddyfile: file:/var/spool/caddy-msa, 'postgres://msa@db.example.org/msa?sslmode=verify-full'.
-One that needs further settings is named by them, in quotes, as in a Caddyfile. Environment variables and
-files can be named as there: 'postgres:{env.MSA_SPOOL}'.
+attempts, history, what is held and what was given up. A spool is named by its kind and what comes
+first after it in a Caddyfile: file:/var/spool/caddy-msa, or
+'postgres://msa@db.example.org/msa?sslmode=verify-full'. One that needs further settings is named with
+them, as in a Caddyfile and in quotes: its kind, that, and a block of settings, a line each. Environment
+variables and files can be named as there: 'postgres:{env.MSA_SPOOL}'.
 
 A spool that a running server has open is moved by that server, through its admin API, while it
 goes on; otherwise this command does it. A message that is being delivered is moved when the attempt has
@@ -47,13 +48,7 @@ spools; --cancel has each stay where it is.
 
 Exit code: 0 when all were moved; 1 if a message was not: it stays, and is delivered from there.`,
 		Example: `  caddy msa spool move file:/var/spool/caddy-msa 'postgres://msa@db.example.org/msa?sslmode=verify-full'
-  caddy msa spool move file:/var/spool/caddy-msa 'postgres {env.MSA_DSN} {
-    schema submission
-    bodies s3 https://s3.example.org queue {
-      access_key msa
-      secret_key {env.MSA_S3_SECRET}
-    }
-  }'`,
+  caddy msa spool move file:/var/spool/caddy-msa "$(cat spool.txt)"`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true

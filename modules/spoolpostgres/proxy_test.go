@@ -121,8 +121,8 @@ func (p *proxy) serve(client net.Conn) {
 	}
 }
 
-// isCommit tells whether a client sends COMMIT, as text or as the statement that pgx has prepared for it.
+// isCommit tells whether a client sends COMMIT, as text (whose message of 11 octets is not the setting synchronous_commit of a startup) or as the statement that pgx has prepared for it.
 func isCommit(sent []byte) bool {
 	sum := sha256.Sum256([]byte("commit"))
-	return bytes.Contains(sent, []byte("commit\x00")) || bytes.Contains(sent, []byte("stmtcache_"+hex.EncodeToString(sum[:24])))
+	return bytes.Contains(sent, []byte("\x0bcommit\x00")) || bytes.Contains(sent, []byte("stmtcache_"+hex.EncodeToString(sum[:24])))
 }

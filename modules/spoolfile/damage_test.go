@@ -236,7 +236,7 @@ func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 		got, err := io.ReadAll(r)
 		r.Close()
 		if err == nil && !bytes.Equal(got, k.bodies[id]) {
-			a.err("%s is served and not what it was", id)
+			a.err("%s is served and not what it was: %d octets of %d: %.60q, %.60q", id, len(got), len(k.bodies[id]), got, k.bodies[id])
 		}
 		if err == nil {
 			leased[id]++

@@ -12,9 +12,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 // web is the web service of modules/authhttp/testdata, here in plain HTTP on this machine.

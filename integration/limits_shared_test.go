@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 )
 
 // sharedLimits is a node whose limits count where the others' do.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -210,14 +209,7 @@ func TestUncertainFacts(t *testing.T) {
 	for _, when := range []byte{'b', 'a'} { // before the server has heard COMMIT, or after
 		t.Run(string(when), func(t *testing.T) {
 			p := newProxy(t, srv.Port)
-			var armed atomic.Bool
-			p.onCommit(func() byte {
-				if !armed.Swap(false) {
-					return 0
-				}
-				go p.set(true) // nobody can be asked either
-				return when
-			})
+			armed := p.uncertain(when)
 			s := open(t, Options{DSN: p.dsn(), Schema: "when_" + string(when), Node: "one", Lease: time.Minute, Timeout: 3 * time.Second})
 			defer s.Close()
 			if err := submitFact(s, "Q1"); err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,14 +50,7 @@ func TestMoveUncertain(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
-	var armed atomic.Bool
-	p.onCommit(func() byte {
-		if !armed.Swap(false) {
-			return 0
-		}
-		go p.set(true) // nobody can be asked either
-		return 'a'
-	})
+	armed := p.uncertain('a')
 	_ = open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: time.Minute}).Close() // the tables are there
 	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 6 * time.Second, Timeout: 6 * time.Second, Role: Deliver})
 	defer s.Close()

@@ -46,6 +46,20 @@ func newProxy(t testing.TB, to int) *proxy {
 
 func (p *proxy) onCommit(f func() byte) { p.commit.Store(&f) }
 
+// uncertain cuts the COMMIT that comes once it is armed, before or after the server has it ('b' or 'a'), and all else with it: nobody can
+// be asked what became of it.
+func (p *proxy) uncertain(when byte) (armed *atomic.Bool) {
+	armed = new(atomic.Bool)
+	p.onCommit(func() byte {
+		if !armed.Swap(false) {
+			return 0
+		}
+		go p.set(true)
+		return when
+	})
+	return armed
+}
+
 func (p *proxy) dsn() string {
 	return fmt.Sprintf("postgres://msa@%s/postgres?sslmode=disable", p.listener.Addr())
 }

@@ -152,8 +152,8 @@ type Store struct {
 	mu       sync.Mutex
 	disowned []string    // messages whose client was told that they were not accepted
 	down     atomic.Bool // the last renewal failed
-	touch    time.Time
-	server   time.Time // when it was started, as of the last renewal
+	touch    time.Time   // since when the database has been heard without a break
+	server   time.Time   // when PostgreSQL was started, as of the last renewal
 }
 
 func closedError(err error) error { return fmt.Errorf("%w (%v)", queue.ErrClosed, err) }

@@ -92,14 +92,7 @@ func TestUncertain(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Start(t)
 	p := newProxy(t, srv.Port)
-	var armed atomic.Bool
-	p.onCommit(func() byte {
-		if !armed.Swap(false) {
-			return 0
-		}
-		go p.set(true) // nobody can be asked either
-		return 'a'
-	})
+	armed := p.uncertain('a')
 	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 2 * time.Second, Timeout: 2 * time.Second})
 	defer s.Close()
 	armed.Store(true)

@@ -2,7 +2,6 @@ package spoolfile
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"regexp"
 
 	"github.com/cockroachdb/pebble/v2/batchrepr"
@@ -35,12 +34,12 @@ func readBatch(b []byte, f func(seq uint64, kind byte, key, value []byte)) (firs
 
 const batchHeader = 12 // number of the first change, and how many there are
 
-// trusted tells whether a record of which an octet was mended is what it was: its messages have checksums of their own.
+// trusted tells whether a record of which a bit was put right is what it was: its messages have checksums of their own.
 func (r *logRecord) trusted() bool {
 	if !r.mended {
 		return true
 	}
-	sums := make(map[string]uint32)
+	envelopes := make(map[string]*envelope)
 	proven := true
 	_, _, whole := readBatch(r.octets, func(_ uint64, kind byte, key, value []byte) {
 		if kind != kindSet || len(key) == 0 {
@@ -49,21 +48,14 @@ func (r *logRecord) trusted() bool {
 		switch key[0] {
 		case envelopePrefix:
 			v, err := decodeEnvelope(value)
-			if err != nil || !v.summed {
-				proven = false
-				return
-			}
-			sums[string(key[1:])] = v.bodySum
+			proven = proven && err == nil
+			envelopes[string(key[1:])] = v
 		case bodyPrefix:
-			sum, known := sums[string(key[1:])] // the envelope comes first
-			proven = proven && known && sum == crc32.Checksum(value, castagnoli)
-		case factPrefix:
-			proven = proven && factsWhole(value)
-		default:
-			proven = false
+			v := envelopes[string(key[1:])] // the envelope comes first
+			proven = proven && v != nil && v.proves(value) && (v.independent || !r.changed)
 		}
 	})
-	return whole && (proven || r.bit)
+	return whole && proven
 }
 
 // namedChange is a change as a batch has it: kind, length of the key, key.

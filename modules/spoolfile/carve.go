@@ -8,12 +8,13 @@ import (
 type raw struct {
 	file   string
 	octets []byte
+	mended bool // one bit of them was changed, so that the store's checksum is right
 }
 
 // carve finds the envelope records in octets that cannot be trusted, by their own checksums.
 func carve(b []byte, found func(id string, value []byte)) {
 	for at := 0; at+envelopeFixed <= len(b); at++ {
-		if b[at] != recordVersion && b[at] != recordCopies || b[at+1] > envelopeSummed|envelopeHeld {
+		if b[at] != recordVersion && b[at] != recordCopies || b[at+1] > envelopeSummed|envelopeHeld|envelopeIndependent {
 			continue
 		}
 		n := int(binary.BigEndian.Uint32(b[at+2:]))
@@ -38,7 +39,10 @@ func (v *envelope) carveBody(raws []raw) []byte {
 		return nil
 	}
 	for _, r := range raws {
-		if at := window(r.octets, int(v.bodyLen), v.bodySum); at >= 0 {
+		if r.mended && !v.independent {
+			continue // it would be right by the mending alone
+		}
+		if at := window(r.octets, int(v.bodyLen), v.bodySum, v.polynomial()); at >= 0 {
 			return r.octets[at : at+int(v.bodyLen)]
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -73,14 +72,16 @@ func (s *Store) checkMessage(ctx context.Context, id string) (octets int64, err 
 	if why := s.problem(id); why != "" {
 		return 0, errors.New(why)
 	}
-	m, err := s.OpenMessage(ctx, id)
+	e := s.schedule.find(id)
+	if e == nil {
+		return 0, queue.ErrNotFound
+	}
+	m, err := s.read(e)
 	if err == nil {
-		octets, err = io.Copy(io.Discard, m)
-		err = errors.Join(err, m.Close())
+		octets, err = m.octets()
 	}
 	if err != nil {
-		e := s.schedule.find(id)
-		if e == nil {
+		if s.schedule.find(id) == nil {
 			return 0, queue.ErrNotFound
 		}
 		if !isDown(err) {

@@ -153,7 +153,7 @@ func (s *Store) inspectUnclean(names []string, known numbers, open bool) error {
 		}
 		for _, r := range records {
 			if r.mended {
-				return fmt.Errorf("%s: an octet is damaged between %d and %d", name, r.offset, r.end)
+				return fmt.Errorf("%s: a bit is damaged between %d and %d", name, r.offset, r.end)
 			}
 			first, after, _ := readBatch(r.octets, func(uint64, byte, []byte, []byte) {})
 			if next != 0 && first > next {

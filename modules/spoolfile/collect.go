@@ -87,7 +87,8 @@ func collect(fs vfs.FS, dir string, closed []string, all bool) (*collection, err
 			c.parts = append(c.parts, part{file: t.name, why: t.err.Error()})
 		}
 		for _, b := range t.raws {
-			c.raws = append(c.raws, raw{t.name, b})
+			b.file = t.name
+			c.raws = append(c.raws, b)
 		}
 	}
 	if err := c.readLogs(); err != nil {
@@ -116,7 +117,7 @@ func (c *collection) readLogs() error {
 			for len(pending) > 0 && (len(records) == 0 || pending[0].offset < records[0].offset) {
 				g := pending[0]
 				octets := payloads(b[g.offset:g.end], g.offset, number)
-				c.raws = append(c.raws, raw{name, octets})
+				c.raws = append(c.raws, raw{file: name, octets: octets})
 				c.parts = append(c.parts, part{file: name, offset: g.offset, end: g.end, why: "the checksum is wrong", first: next, mentions: mentioned(octets)})
 				pending = pending[1:]
 			}

@@ -116,7 +116,8 @@ func (c *collection) judgeTable(i int, ids map[string]head, v verdict) {
 	if t.journal {
 		return
 	}
-	for _, b := range t.raws {
+	for _, r := range t.raws {
+		b := r.octets
 		named := make(map[string]bool)
 		for _, m := range entryBegin.FindAllSubmatch(b, -1) {
 			id := string(m[1])

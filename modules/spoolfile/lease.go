@@ -76,7 +76,7 @@ func (s *Store) lease(j *job) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prove(j.e); err != nil {
+	if err := m.prove(); err != nil {
 		return nil, err
 	}
 	l := j.lease
@@ -101,20 +101,28 @@ func (s *Store) lease(j *job) (*lease, error) {
 }
 
 // prove reads a message of an earlier process once, before it is delivered.
-func (s *Store) prove(e *entry) error {
-	if e.is(entryProven) {
+func (m *stored) prove() error {
+	if m.e.is(entryProven) {
 		return nil
 	}
-	m, err := s.openMessage(e)
-	if err != nil {
+	if _, err := m.octets(); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, m)
-	if err = errors.Join(err, m.Close()); err != nil {
-		return err
-	}
-	e.set(entryProven, true)
+	m.e.set(entryProven, true)
 	return nil
+}
+
+// octets reads all of a message, and returns how many they are.
+func (m *stored) octets() (n int64, err error) {
+	octets, err := m.s.openMessage(m.e)
+	if err != nil {
+		return 0, err
+	}
+	if octets.tail == nil && m.env.summed && !m.env.proves(octets.head) {
+		err = errors.New("its octets are damaged: the checksum differs")
+	}
+	n, failed := io.Copy(io.Discard, octets)
+	return n, errors.Join(err, failed, octets.Close())
 }
 
 // stored is what is stored of an entry, apart from jobs, which are read one by one.

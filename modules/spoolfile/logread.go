@@ -66,8 +66,8 @@ func parseChunk(b []byte, log uint64) (c chunk, kind chunkKind) {
 	return c, chunkWhole
 }
 
-// mendChunk reads a chunk of a log of which one octet is damaged. bit: one bit is.
-func mendChunk(b []byte, log uint64) (c chunk, bit, ok bool) {
+// mendChunk reads a chunk of a log of which one bit is damaged, or its length. changed: the bit is one of the payload.
+func mendChunk(b []byte, log uint64) (c chunk, changed, ok bool) {
 	if len(b) < logHeader {
 		return c, false, false
 	}
@@ -82,10 +82,10 @@ func mendChunk(b []byte, log uint64) (c chunk, bit, ok bool) {
 	}
 	if n := header + int(binary.LittleEndian.Uint16(b[4:])); n <= len(b) {
 		fixed := bytes.Clone(b[:n])
-		if bit, ok = mend(fixed[6:], le32(b)); ok {
+		if changed, ok = mend(fixed[6:], le32(b)); ok {
 			putMasked(fixed, crc32.Checksum(fixed[6:], castagnoli))
 			if try(fixed) {
-				return c, bit, true
+				return c, changed, true
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func mendChunk(b []byte, log uint64) (c chunk, bit, ok bool) {
 		for range 255 {
 			fixed[at]++
 			if try(fixed) {
-				return c, true, true
+				return c, false, true
 			}
 		}
 		fixed[at]++
@@ -116,8 +116,8 @@ type gap struct {
 type logRecord struct {
 	offset, end int
 	octets      []byte
-	mended      bool // one octet was damaged
-	bit         bool // or only one bit
+	mended      bool // a bit was damaged, and was put right
+	changed     bool // it is one of the octets
 }
 
 // scanLog finds what is whole in a log or manifest (log 0), and what is damaged. closed: it is known to have been
@@ -172,9 +172,9 @@ func (s *logScanner) scan() {
 		end := min(len(s.b), s.at-s.at%logBlock+logBlock)
 		rest := s.b[s.at:end]
 		c, kind := parseChunk(rest, s.log)
-		mended, bit := false, false
+		mended, changed := false, false
 		if kind == chunkBroken && s.log != 0 && len(bytes.Trim(rest, "\x00")) > 0 {
-			if c, bit, mended = mendChunk(rest, s.log); mended {
+			if c, changed, mended = mendChunk(rest, s.log); mended {
 				kind = chunkWhole
 			}
 		}
@@ -185,7 +185,7 @@ func (s *logScanner) scan() {
 			}
 			s.ended = true
 		case kind == chunkWhole:
-			s.take(&c, mended, bit)
+			s.take(&c, mended, changed)
 		case len(rest) < logHeader && len(bytes.Trim(rest, "\x00")) == 0:
 			s.at = end // the end of a block
 		default:
@@ -215,7 +215,7 @@ func (s *logScanner) skip(end int) {
 	}
 }
 
-func (s *logScanner) take(c *chunk, mended, bit bool) {
+func (s *logScanner) take(c *chunk, mended, changed bool) {
 	s.synced = max(s.synced, c.synced)
 	switch {
 	case c.part == 0 || c.part == 1:
@@ -226,7 +226,7 @@ func (s *logScanner) take(c *chunk, mended, bit bool) {
 			s.gaps = append(s.gaps, gap{s.bad, s.at, s.broken, s.written(s.at)})
 			s.bad = -1
 		}
-		s.open = &logRecord{offset: s.at, octets: bytes.Clone(c.payload), bit: true}
+		s.open = &logRecord{offset: s.at, octets: bytes.Clone(c.payload)}
 	case s.open == nil:
 		s.spoil()
 	default:
@@ -235,7 +235,7 @@ func (s *logScanner) take(c *chunk, mended, bit bool) {
 	s.at += c.n
 	if s.open != nil {
 		s.open.mended = s.open.mended || mended
-		s.open.bit = s.open.bit && (bit || !mended)
+		s.open.changed = s.open.changed || changed
 		if c.part == 0 || c.part == 3 {
 			s.open.end = s.at
 			s.records = append(s.records, *s.open)

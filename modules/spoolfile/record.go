@@ -58,13 +58,18 @@ var errRecord = errors.New("damaged envelope record")
 
 // Flags of an envelope record.
 const (
-	envelopeSummed = 1 << iota // the message's checksums are known
-	envelopeHeld               // a status that holds the message was stored with it
+	envelopeSummed      = 1 << iota // the message's checksums are known
+	envelopeHeld                    // a status that holds the message was stored with it
+	envelopeIndependent             // its checksums are of another polynomial than the store's
 )
 
+// independent is the polynomial of the checksums that an envelope record has of itself and of what the body's key has. It
+// is not the store's: octets that are put right by the store's checksum have the right one of the same polynomial too,
+// whatever they were before.
+var independent = crc32.IEEETable
+
 // envelope is an envelope record: what the schedule needs, in fixed places before the entry's
-// JSON, so that a scan parses none. Its checksum is the store's too; with one of its own it can be
-// trusted where the store cannot.
+// JSON, so that a scan parses none. With a checksum of its own it can be trusted where the store cannot.
 type envelope struct {
 	file     uint64
 	size     int64
@@ -72,13 +77,15 @@ type envelope struct {
 	user     uint64
 	accepted int64
 	summed   bool
-	bodySum  uint32 // of what the body's key has
-	bodyLen  uint32
-	fileSum  uint32
-	held     bool
-	octets   int // of the record
-	jobs     []firstJob
-	json     []byte
+	// independent: of another polynomial than the store's are the checksum of the record, and bodySum.
+	independent bool
+	bodySum     uint32 // of what the body's key has
+	bodyLen     uint32
+	fileSum     uint32
+	held        bool
+	octets      int // of the record
+	jobs        []firstJob
+	json        []byte
 }
 
 // firstJob is a job as the message began.
@@ -112,6 +119,7 @@ func (e *entry) encode(q *queue.Entry, jobs []queue.Job, body [][]byte) ([]byte,
 	if slices.ContainsFunc(jobs, func(j queue.Job) bool { return j.Copy != "" }) {
 		b[0] = recordCopies
 	}
+	b[1] = envelopeIndependent
 	if e.is(entrySummed) {
 		b[1] |= envelopeSummed
 	}
@@ -120,7 +128,7 @@ func (e *entry) encode(q *queue.Entry, jobs []queue.Job, body [][]byte) ([]byte,
 	}
 	bodySum, bodyLen := uint32(0), 0
 	for _, p := range body {
-		bodySum, bodyLen = crc32.Update(bodySum, castagnoli, p), bodyLen+len(p)
+		bodySum, bodyLen = crc32.Update(bodySum, independent, p), bodyLen+len(p)
 	}
 	b = binary.BigEndian.AppendUint32(b, bodySum)
 	b = binary.BigEndian.AppendUint32(b, uint32(bodyLen))
@@ -148,7 +156,7 @@ func (e *entry) encode(q *queue.Entry, jobs []queue.Job, body [][]byte) ([]byte,
 	}
 	b = append(b, entry...)
 	binary.BigEndian.PutUint32(b[2:], uint32(len(b)))
-	binary.BigEndian.PutUint32(b[6:], crc32.Checksum(b[envelopeFixed:], castagnoli))
+	binary.BigEndian.PutUint32(b[6:], crc32.Checksum(b[envelopeFixed:], independent))
 	return b, nil
 }
 
@@ -241,10 +249,10 @@ func (v *envelope) read(b []byte, names names) error {
 	switch b[0] {
 	case recordThird:
 	case recordVersion, recordCopies:
-		if length, sum := r.uint32(), r.uint32(); r.bad || uint64(length) != uint64(len(b)) || sum != crc32.Checksum(r.b, castagnoli) {
+		v.summed, v.held, v.independent = b[1]&envelopeSummed != 0, b[1]&envelopeHeld != 0, b[1]&envelopeIndependent != 0
+		if length, sum := r.uint32(), r.uint32(); r.bad || uint64(length) != uint64(len(b)) || sum != crc32.Checksum(r.b, v.polynomial()) {
 			return errRecord
 		}
-		v.summed, v.held = b[1]&envelopeSummed != 0, b[1]&envelopeHeld != 0
 		v.bodySum, v.bodyLen, v.fileSum = r.uint32(), r.uint32(), r.uint32()
 	default:
 		return fmt.Errorf("envelope record of version %d, which this program does not know", b[0])
@@ -267,6 +275,19 @@ func (v *envelope) read(b []byte, names names) error {
 	}
 	v.json = r.b
 	return nil
+}
+
+// polynomial is that of the record's checksums.
+func (v *envelope) polynomial() *crc32.Table {
+	if v.independent {
+		return independent
+	}
+	return castagnoli
+}
+
+// proves tells whether octets are what the message's key had.
+func (v *envelope) proves(b []byte) bool {
+	return v.summed && uint64(len(b)) == uint64(v.bodyLen) && crc32.Checksum(b, v.polynomial()) == v.bodySum
 }
 
 // decode reads the entry.

@@ -119,7 +119,7 @@ func FuzzRecord(f *testing.F) {
 		if len(b) > envelopeFixed && (b[0] == recordVersion || b[0] == recordCopies) { // past the checksum
 			b = bytes.Clone(b)
 			binary.BigEndian.PutUint32(b[2:], uint32(len(b)))
-			binary.BigEndian.PutUint32(b[6:], crc32.Checksum(b[envelopeFixed:], castagnoli))
+			binary.BigEndian.PutUint32(b[6:], crc32.Checksum(b[envelopeFixed:], independent))
 		}
 		if env, err := decodeEnvelope(b); err == nil {
 			if q, err := env.decode(); err == nil {

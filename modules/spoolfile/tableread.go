@@ -37,8 +37,8 @@ type changeFunc func(seq uint64, kind byte, key, value []byte)
 // tableRead is what became of reading a table.
 type tableRead struct {
 	lost []lostKeys
-	raws [][]byte // the damaged octets
-	err  error    // why something is lost
+	raws []raw // the damaged octets
+	err  error // why something is lost
 }
 
 // readTable calls f for what can be read of a table, block by block. An error is one of the machine's.
@@ -62,9 +62,14 @@ func readTable(fs vfs.FS, name string, f changeFunc) (read tableRead, err error)
 	var last []byte // the last key that was read; what is lost begins behind it
 	losing := false
 	for _, h := range blocks {
-		octets, ok := h.octets(b)
+		octets, changed, ok := h.octets(b)
 		if ok {
-			first, to, failed := readBlock(octets, f)
+			each := f
+			if changed {
+				each = unproven(f)
+				read.raws = append(read.raws, raw{octets: b[h.offset : h.offset+h.length]}, raw{octets: octets, mended: true})
+			}
+			first, to, failed := readBlock(octets, each)
 			if ok = failed == nil; ok {
 				if losing {
 					read.lost[len(read.lost)-1].before = first
@@ -73,10 +78,7 @@ func readTable(fs vfs.FS, name string, f changeFunc) (read tableRead, err error)
 			}
 		}
 		if !ok {
-			read.raws = append(read.raws, octets)
-			if fixed := h.mended(b); fixed != nil {
-				read.raws = append(read.raws, fixed)
-			}
+			read.raws = append(read.raws, raw{octets: octets})
 			read.err = fmt.Errorf("the block at octet %d is damaged", h.offset)
 			if !losing {
 				read.lost = append(read.lost, lostKeys{after: last, before: end})
@@ -93,29 +95,32 @@ type tableBlock struct{ offset, length uint64 }
 // blockTrailer is what follows a block: its type, and the checksum of both.
 const blockTrailer = 5
 
-// octets returns a block, and whether it is what was written. One bit that is damaged is mended.
-func (h tableBlock) octets(b []byte) ([]byte, bool) {
+// octets returns a block, and whether it is what was written. One bit that is damaged is put right: changed.
+func (h tableBlock) octets(b []byte) (octets []byte, changed, ok bool) {
 	if h.offset+h.length+blockTrailer > uint64(len(b)) {
-		return b[min(h.offset, uint64(len(b))):], false
+		return b[min(h.offset, uint64(len(b))):], false, false
 	}
 	block := bytes.Clone(b[h.offset : h.offset+h.length+1])
-	bit, ok := mend(block, le32(b[h.offset+h.length+1:]))
-	if !ok || !bit {
-		return b[h.offset : h.offset+h.length], false
+	if changed, ok = mend(block, le32(b[h.offset+h.length+1:])); !ok || block[h.length] != 0 { // or it is compressed
+		return b[h.offset : h.offset+h.length], false, false
 	}
-	return block[:h.length], block[h.length] == 0 // it is not compressed
+	return block[:h.length], changed, true
 }
 
-// mended is a block of which one octet, at most, seems to be damaged: whether it is will be seen from the checksums of what is in it.
-func (h tableBlock) mended(b []byte) []byte {
-	if h.offset+h.length+blockTrailer > uint64(len(b)) {
-		return nil
+// unproven keeps back what a block of which a bit was put right cannot prove: messages, which are looked for in it by
+// their own checksums, and envelopes of which that is wrong.
+func unproven(f changeFunc) changeFunc {
+	return func(seq uint64, kind byte, key, value []byte) {
+		if kind == kindSet && key[0] == bodyPrefix {
+			return
+		}
+		if kind == kindSet && key[0] == envelopePrefix {
+			if _, err := decodeEnvelope(value); err != nil {
+				return
+			}
+		}
+		f(seq, kind, key, value)
 	}
-	block := bytes.Clone(b[h.offset : h.offset+h.length+1])
-	if _, ok := mend(block, le32(b[h.offset+h.length+1:])); !ok {
-		return nil
-	}
-	return block[:h.length]
 }
 
 // tableBlocks reads from a table's index where its blocks are, and which kinds of keys are behind all that it has.
@@ -179,7 +184,7 @@ func (read *tableRead) findBlocks(b []byte, f changeFunc) {
 			}
 		}
 		if at+blockTrailer > len(b) {
-			read.lost, read.raws = []lostKeys{{after: last}}, [][]byte{b[from:]}
+			read.lost, read.raws = []lostKeys{{after: last}}, []raw{{octets: b[from:]}}
 			return
 		}
 		_, end, err := readBlock(b[from:at], f)

@@ -232,8 +232,9 @@ type lease struct {
 	entry   *queue.Entry
 	job     *queue.Job
 	status  *queue.Status
-	ended   bool // under the schedule's lock
-	doubt   *pending
+	ended   bool      // under the schedule's lock
+	doubt   *together // nobody knows whether it was stored
+	kept    bool      // it was, by a commit that broke off
 }
 
 func (l *lease) Entry() *queue.Entry   { return l.entry }

@@ -222,7 +222,7 @@ func (s *Store) Change(ctx context.Context, id string, change func(*queue.EntryV
 		j.Leased = false
 		p.jobs = append(p.jobs, *j)
 	}
-	if err := s.build(p, open, &before.Status); err != nil {
+	if err := p.build(open, &before.Status); err != nil {
 		return 0, err
 	}
 	p.facts = s.book.encode(after.Facts)

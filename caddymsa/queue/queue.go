@@ -116,6 +116,8 @@ func (q *Queue) Stop(ctx context.Context) {
 
 // schedule is the scheduler's goroutine.
 func (q *Queue) schedule() {
+	idle := time.NewTimer(0)
+	defer idle.Stop()
 	for q.leasing.Err() == nil {
 		g, interrupt, ok := q.host.Acquire()
 		if !ok {
@@ -141,7 +143,7 @@ func (q *Queue) schedule() {
 		laneNext := q.lanes.tick(at)
 		lease, next, err := q.spool.Lease(q.leasing, at, Want{Proven: q.lanes.full()})
 		if err != nil {
-			q.idle(next, laneNext, err)
+			q.idle(idle, next, laneNext, err)
 			continue
 		}
 		seat := q.take(lease.Job().Lane, settings.Workers)
@@ -161,7 +163,7 @@ func (q *Queue) heard() <-chan struct{} {
 }
 
 // idle waits until there may be something to lease.
-func (q *Queue) idle(next, laneNext time.Time, err error) {
+func (q *Queue) idle(timer *time.Timer, next, laneNext time.Time, err error) {
 	wait := maxWait
 	switch {
 	case q.leasing.Err() != nil:
@@ -180,8 +182,7 @@ func (q *Queue) idle(next, laneNext time.Time, err error) {
 	if q.notify == nil {
 		wait = min(wait, pollWait)
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	timer.Reset(wait)
 	select {
 	case <-timer.C:
 	case <-q.notify:

@@ -80,7 +80,7 @@ func (s *Store) lease(j *job) (*lease, error) {
 		return nil, err
 	}
 	l := j.lease
-	l.s, l.j, l.entry, l.status = s, j, m.entry, m.status
+	l.s, l.j, l.entry, l.status = s, j, m.entry, m.status.Clone()
 	if j.number == 0 {
 		s.schedule.mu.Lock()
 		special, ok := m.status.Special(s.schedule.open(j.e))
@@ -180,10 +180,13 @@ func (s *Store) decode(eng *engine, e *entry, value []byte) (m *stored, err erro
 	return m, m.readStatus()
 }
 
+// noStatus is that of most entries. It is not changed.
+var noStatus queue.Status
+
 // readStatus reads what has changed of the entry as a whole.
 func (m *stored) readStatus() error {
 	if !m.e.is(entryStatus) {
-		m.status = new(queue.Status)
+		m.status = &noStatus
 		return nil
 	}
 	value, err := m.eng.get(statusKey(m.e.id))

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // trimmed has the limits looked at.
@@ -40,10 +41,11 @@ func trimmed(t testing.TB, s *Store, now time.Time) journal.Stat {
 func TestJournalSize(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{})
-	const size = 8 << 20
+	scale := installed.Rounds(8, 2)
+	size := int64(scale) << 20
 	s.SetLimits(journal.Limits{MaxSize: size})
 	for i := range 12 {
-		addRecords(t, s, i*10_000, (i+1)*10_000, mixed)
+		addRecords(t, s, i*scale*1250, (i+1)*scale*1250, mixed)
 		stat := trimmed(t, s, noon)
 		if stat.Octets > size || i > 4 && stat.Octets < size/2 {
 			t.Errorf("%d octets of %d", stat.Octets, size)

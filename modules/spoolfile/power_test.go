@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -373,7 +374,7 @@ func TestPowerLoss(t *testing.T) {
 	if flushes == 0 {
 		t.Error("no table was written: the test misses flushes")
 	}
-	losePower(t, d, 0, powerStates)
+	losePower(t, d, 0, installed.Rounds(powerStates, fewPowerStates))
 }
 
 // the power fails once more while the spool recovers.
@@ -409,7 +410,7 @@ func TestPowerLossInRecovery(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		losePower(t, second, began, powerStates/3/first)
+		losePower(t, second, began, installed.Rounds(powerStates, fewPowerStates)/3/first)
 	}
 }
 

@@ -2,8 +2,8 @@
 
 package spoolfile
 
-// powerStates is about how many states of the disk after a power loss are tried.
-const powerStates = 2000
+// powerStates is about how many states of the disk after a power loss are tried, in CI and elsewhere.
+const powerStates, fewPowerStates = 2000, 500
 
 // damages are how many TestDamage does after each kind of stop.
-const damages = 1500
+const damages, fewDamages = 1500, 100

@@ -42,33 +42,45 @@ func (v *visit) Message(ctx context.Context, id string) (m *running.Message, err
 	return &o.Message, nil
 }
 
-// find puts together what is known of a message. The journal is read first: what leaves the spool meanwhile
-// is then at least known to have been there.
+// find puts together what is known of a message. The journal is read last: it tells what became of what leaves the spool
+// meanwhile, and of what the spool has seen tried.
 func (v *visit) find(ctx context.Context, srv *Server, id string) (*own, error) {
+	store, m, err := v.waiting(ctx, srv, id)
+	if err != nil {
+		return nil, err
+	}
 	calling(ctx, "spool", "Facts")
 	o, err := v.remembered(ctx, srv, id)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range srv.app.stores() {
-		m, err := queue.Guard(s.spool, s.log).Get(ctx, id)
-		switch {
-		case errors.Is(err, queue.ErrNotFound):
-			continue
-		case err != nil:
-			return nil, err
-		case m.Entry.Bounce || !v.isOwn(srv, m.Entry.Server, m.Entry.User):
-			return nil, running.ErrNoMessage
-		}
-		o.store, o.view = s, m
+	if m != nil {
+		o.store, o.view = store, m
 		o.queued(m)
-		break
 	}
 	if o.ID == "" {
 		return nil, running.ErrNoMessage
 	}
 	o.sumUp()
 	return o, nil
+}
+
+// waiting is what a spool has of a message; nil: it waits in none.
+func (v *visit) waiting(ctx context.Context, srv *Server, id string) (*store, *queue.EntryView, error) {
+	for _, s := range srv.app.stores() {
+		calling(ctx, "spool", "Get")
+		m, err := queue.Guard(s.spool, s.log).Get(ctx, id)
+		switch {
+		case errors.Is(err, queue.ErrNotFound):
+			continue
+		case err != nil:
+			return nil, nil, err
+		case m.Entry.Bounce || !v.isOwn(srv, m.Entry.Server, m.Entry.User):
+			return nil, nil, running.ErrNoMessage
+		}
+		return s, m, nil
+	}
+	return nil, nil, nil
 }
 
 // remembered is what the journal has of a message, from the latest fact on.

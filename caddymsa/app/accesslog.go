@@ -5,22 +5,24 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/logroom"
 )
 
 // logAccepted writes the line of a message that was accepted. Its fields are not made where nobody writes it: this is on
 // the way of each message (row "log" of the benchmark).
 func (t *transaction) logAccepted(srv *Server, what, id string) {
 	if line := srv.log.Check(zap.InfoLevel, what); line != nil {
-		line.Write(append(t.s.appendFields(t.access()), zap.String(fieldQueueID, id))...)
+		room := logroom.Take()
+		room.Write(line, append(t.s.appendFields(t.access(room.Fields)), zap.String(fieldQueueID, id)))
 	}
 }
 
-// access are the fields of the one line that there is of a message which came whole, besides those of the session: all
+// access appends the fields of the one line that there is of a message which came whole, besides those of the session: all
 // that it may be looked for by.
-func (t *transaction) access() []zap.Field {
+func (t *transaction) access(f []zap.Field) []zap.Field {
 	e := t.sub.Entry
-	f := append(make([]zap.Field, 0, 22), t.fields()...) // with room for what is added
-	f = append(f, zap.Int(fieldRcptCount, len(e.Recipients)), zap.String(fieldMechanism, e.Mechanism), zap.String(fieldHelo, e.Helo), zap.String(fieldTLS, e.TLS),
+	f = append(t.appendFields(f), zap.Int(fieldRcptCount, len(e.Recipients)), zap.String(fieldMechanism, e.Mechanism), zap.String(fieldHelo, e.Helo), zap.String(fieldTLS, e.TLS),
 		zap.Duration(fieldDuration, time.Since(t.began)), zap.Strings(fieldRoutes, t.routeNames()))
 	if t.head.id != "" {
 		f = append(f, zap.String(fieldMessageID, t.head.id))

@@ -78,7 +78,7 @@ func BenchmarkAccessLine(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				log.Info("message accepted", append(s.appendFields(tx.access()), zap.String(fieldQueueID, e.ID))...)
+				log.Info("message accepted", append(s.appendFields(tx.access(nil)), zap.String(fieldQueueID, e.ID))...)
 			}
 		})
 	}

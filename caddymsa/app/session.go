@@ -38,6 +38,7 @@ type session struct {
 	place
 	client  client
 	ip      netip.Addr
+	address string // ip's text
 	started time.Time
 	log     *zap.Logger // of the configuration that it began with
 
@@ -53,10 +54,11 @@ type session struct {
 
 func newSession(at place, c client) *session {
 	s := &session{place: at, client: c, ip: clientIP(c.RemoteAddr()), started: time.Now(), log: zap.NewNop()}
+	s.address = s.ip.String()
 	if srv := at.inCharge(); srv != nil {
 		s.log = srv.log
 	}
-	s.log = s.log.With(zap.String(fieldSession, c.ID()), zap.Stringer(fieldRemoteIP, s.ip))
+	s.log = s.log.With(zap.String(fieldSession, c.ID()), zap.String(fieldRemoteIP, s.address))
 	return s
 }
 
@@ -163,7 +165,7 @@ func (s *session) submission(srv *Server, from mailaddr.Address, opts *smtpd.Mai
 		AppPassword: s.login.identity.AppPassword,
 	}
 	if s.ip.IsValid() {
-		e.RemoteIP = s.ip.String()
+		e.RemoteIP = s.address
 	}
 	if opts.Auth != nil {
 		e.Auth = *opts.Auth
@@ -192,7 +194,7 @@ func (s *session) allowed(srv *Server, cause string) bool {
 func (s *session) fields() []zap.Field { return s.appendFields(make([]zap.Field, 0, 3)) }
 
 func (s *session) appendFields(f []zap.Field) []zap.Field {
-	f = append(f, zap.String(fieldSession, s.client.ID()), zap.String(fieldRemoteIP, s.ip.String()))
+	f = append(f, zap.String(fieldSession, s.client.ID()), zap.String(fieldRemoteIP, s.address))
 	if s.login != nil {
 		f = s.login.appendFields(f)
 	}

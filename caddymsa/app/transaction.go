@@ -165,7 +165,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	if err != nil {
 		t.draft.Abort()
 		metrics.messages.WithLabelValues(srv.name, "refused").Inc()
-		fields := append(t.access(), zap.String(fieldQueueID, e.ID))
+		fields := append(t.access(make([]zap.Field, 0, 22)), zap.String(fieldQueueID, e.ID)) // with room for those of the session
 		return smtpd.Reply{}, t.s.refuse(srv, t.refusal(), err, fields...)
 	}
 	t.s.accepted++
@@ -352,8 +352,11 @@ func (t *transaction) forget() {
 }
 
 func (t *transaction) fields() []zap.Field {
-	return append(make([]zap.Field, 0, 8), // with room for those of the session, and the queue id
-		zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size))
+	return t.appendFields(make([]zap.Field, 0, 8)) // with room for those of the session, and the queue id
+}
+
+func (t *transaction) appendFields(f []zap.Field) []zap.Field {
+	return append(f, zap.String(fieldSender, t.sub.Entry.Sender), zap.Strings(fieldRecipients, addressesOf(t.sub.Entry)), zap.Int64(fieldSize, t.size))
 }
 
 func addressesOf(e *queue.Entry) []string {

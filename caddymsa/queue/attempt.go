@@ -196,7 +196,7 @@ type group struct {
 // routed already are known to go together, so one is asked about.
 func (a *attempt) routeAll() (groups []*group) {
 	known := a.job.Lane != "" && sameStamp(a.job.Stamp, a.g.Stamp())
-	inLane := make(map[string][]*group) // there may be as many lanes as recipients
+	var inLane lanesOfGroups
 	for _, r := range a.pending() {
 		if known && len(groups) > 0 {
 			groups[0].rcpt = append(groups[0].rcpt, *r)
@@ -204,16 +204,43 @@ func (a *attempt) routeAll() (groups []*group) {
 		}
 		to := a.routeOne(r)
 		known = known && to.err == nil && to.Lane == a.job.Lane // such as an address map's file may differ
-		if i := slices.IndexFunc(inLane[to.Lane], to.alike); i >= 0 {
-			g := inLane[to.Lane][i]
+		if g := inLane.alike(groups, to); g != nil {
 			g.rcpt = append(g.rcpt, *r)
 			continue
 		}
 		to.rcpt = []Recipient{*r}
-		inLane[to.Lane] = append(inLane[to.Lane], to)
 		groups = append(groups, to)
 	}
 	return groups
+}
+
+// lanesOfGroups finds groups by their lane: there may be as many lanes as recipients. Most messages have one.
+type lanesOfGroups struct {
+	m     map[string][]*group
+	known int // groups that are in m
+}
+
+const fewGroups = 8
+
+// alike returns the group that can go with to, nil if there is none.
+func (l *lanesOfGroups) alike(groups []*group, to *group) *group {
+	in := groups
+	if len(groups) > fewGroups {
+		if l.m == nil {
+			l.m = make(map[string][]*group)
+		}
+		for _, g := range groups[l.known:] {
+			l.m[g.Lane] = append(l.m[g.Lane], g)
+		}
+		l.known = len(groups)
+		in = l.m[to.Lane]
+	}
+	for _, g := range in {
+		if g.Lane == to.Lane && to.alike(g) {
+			return g
+		}
+	}
+	return nil
 }
 
 // alike tells whether what goes to one place in a lane can go with what goes to the other.

@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/logroom"
 )
 
 // log writes one line for an attempt, or one for each outcome where its recipients fared differently.
@@ -44,8 +46,8 @@ func (a *attempt) logLine(results []Result) {
 		all[i] = results[i].Recipient.Address
 	}
 	at := now()
-	fields := make([]zapcore.Field, 0, 14) // more where it was not delivered
-	fields = append(fields, zap.String(fieldQueueID, a.e.ID), zap.String(fieldRoute, a.Route), zap.String(fieldSender, a.e.Sender),
+	room := logroom.Take()
+	fields := append(room.Fields, zap.String(fieldQueueID, a.e.ID), zap.String(fieldRoute, a.Route), zap.String(fieldSender, a.e.Sender),
 		zap.Strings(fieldRecipients, all), zap.String(fieldOutcome, string(first.Outcome)), zap.Int(fieldAttempt, number),
 		zap.Duration(fieldDuration, a.Duration), zap.Duration(fieldAge, at.Sub(a.e.Accepted)))
 	if a.job.Copy != "" {
@@ -71,7 +73,7 @@ func (a *attempt) logLine(results []Result) {
 	if a.rec.Hold == "" && (first.Outcome != OutcomeDelivered && first.Outcome != OutcomeFailed) {
 		fields = append(fields, zap.Duration(fieldNext, max(0, a.job.Due.Sub(at).Round(time.Millisecond))))
 	}
-	line.Write(fields...)
+	room.Write(line, fields)
 }
 
 // fields are what is known of the next hop.

@@ -198,8 +198,9 @@ func (b *book) index(eng *engine) (more bool, err error) {
 			return err
 		}
 		x = newIndexer(block)
+		room := make([]journal.Fact, 0, 4)
 		if err := forward(db, block<<blockBits, block<<blockBits|blockMask, func(seq uint64, value []byte) bool {
-			x.add(seq, len(value), b.decode(seq, value))
+			x.add(seq, len(value), b.decodeInto(room, seq, value))
 			return true
 		}); err != nil {
 			return err

@@ -297,12 +297,14 @@ func factsRevision(b []byte) byte {
 }
 
 // decodeFacts reads a record.
-func decodeFacts(b []byte) ([]journal.Fact, error) {
+func decodeFacts(b []byte) ([]journal.Fact, error) { return appendFacts(make([]journal.Fact, 0, 1), b) }
+
+// appendFacts is decodeFacts for who reads many, in room that there is already.
+func appendFacts(facts []journal.Fact, b []byte) ([]journal.Fact, error) {
 	if !factsWhole(b) {
 		return nil, errRecord
 	}
 	c := factCoder{in: string(b[factFixed:])}
-	facts := make([]journal.Fact, 0, 1)
 	for len(c.in) > 0 {
 		facts = append(facts, journal.Fact{})
 		c.fact(&facts[len(facts)-1])

@@ -61,6 +61,7 @@ func (a *attempt) deliver() {
 	at := a.rec.At
 	a.hostname = a.g.Hostname(a.e)
 	if a.e.Accepted.After(at) && a.status.Since.IsZero() { // the clock was ahead then
+		a.status = a.status.Clone()
 		a.status.Since, a.rec.Since = at, at
 	}
 	if a.givenUp() != "" {

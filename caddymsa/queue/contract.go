@@ -229,7 +229,7 @@ type Lease interface {
 	Entry() *Entry
 	// Job is the caller's own copy, with the number that Record wants back.
 	Job() *Job
-	// Status was the entry's when the job was leased.
+	// Status was the entry's when the job was leased, shared with other leases: it must not be changed.
 	Status() *Status
 	// Open reads the message: the prepended header, then the body.
 	Open(ctx context.Context) (io.ReadSeekCloser, error)

@@ -80,7 +80,7 @@ func (s *Store) lease(j *job) (*lease, error) {
 		return nil, err
 	}
 	l := j.lease
-	l.s, l.j, l.entry, l.status = s, j, m.entry, m.status.Clone()
+	l.s, l.j, l.entry, l.status = s, j, m.entry, m.status
 	if j.number == 0 {
 		s.schedule.mu.Lock()
 		special, ok := m.status.Special(s.schedule.open(j.e))

@@ -13,6 +13,7 @@ import (
 // the certificate comes from a real ACME server and is renewed when it is time,
 // without a reload; a session from before goes on.
 func TestACME(t *testing.T) {
+	t.Parallel()
 	const minutes, short = "minutes", "short"
 	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, short: 24 * time.Second})
 	for _, tt := range []struct {

@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "write what is adapted into the golden f
 // the JSON that it adapts to, or the error that it must fail with. After "----------
 // validate", the error is one that only loading the configuration can see.
 func TestAdapt(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("adapt/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no files", err)

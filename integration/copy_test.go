@@ -87,6 +87,7 @@ func (l *objectLock) objects(t *testing.T, suffix string) map[string][]byte {
 // there: meanwhile messages are delivered as ever and no sender hears of anything, the server is killed when they were
 // delivered and no copy was, and each copy comes when its sink is back, with the octets that were delivered.
 func TestCopiesTroubled(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	for _, spool := range []string{"file", "postgres"} {
 		t.Run(spool, func(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 
 // Postfix, with one fault a port: each is named with a remedy, by a command that knows nothing of it but the address.
 func TestDoctorPostfix(t *testing.T) {
+	t.Parallel()
 	faults := []struct {
 		name, options string
 		tls           string // that the command is told
@@ -110,6 +111,7 @@ func joined(t *testing.T, into string, files ...string) {
 
 // Exim, in the same way: its faults depend on the port, too.
 func TestDoctorExim(t *testing.T) {
+	t.Parallel()
 	faults := []struct {
 		name, setting, value string // the setting's value on the fault's port
 		check                string

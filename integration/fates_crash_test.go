@@ -269,6 +269,7 @@ func fateRounds() int {
 // which is what the next hop knows. So has each copy. What the operator was told that it did is there too, and the
 // sender has been told of each failure by one message that the journal knows.
 func TestFatesThroughCrashes(t *testing.T) {
+	t.Parallel()
 	for _, spool := range []string{"file", "postgres"} {
 		t.Run(spool, func(t *testing.T) {
 			t.Parallel()

@@ -106,6 +106,7 @@ func (h *statusHook) lines(name string) []byte {
 // message that was accepted: each event at least once, in order for each message, signed so that the reference library
 // verifies it. The spool's kind makes no difference.
 func TestNotifyWebhook(t *testing.T) {
+	t.Parallel()
 	for name, spool := range map[string]func(t *testing.T, s *server) string{
 		"file": func(_ *testing.T, s *server) string { return "spool file " + s.dir + "/spool" },
 		"postgres": func(t *testing.T, _ *server) string {

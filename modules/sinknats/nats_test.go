@@ -179,6 +179,11 @@ func TestFailures(t *testing.T) {
 	dir := b.StoreDir()
 	b.Shutdown()
 	b.WaitForShutdown()
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) { // what is published before that is noticed, waits for its time-out
+		if _, err := s.client.Connect(); err != nil {
+			break
+		}
+	}
 	if err := s.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) {
 		t.Errorf("it is gone: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/dialogue"
@@ -41,16 +42,26 @@ func tryMessage(ctx context.Context, p *Part, q *adminapi.TryMessage) (*adminapi
 	if !ok {
 		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the configuration is being replaced, try again")}
 	}
-	near, far := net.Pipe()
-	go server.ServeConn(running.Handed{Conn: local{far}, Implicit: !q.StartTLS})
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
+	// It has a buffer, unlike net.Pipe, on which both sides would say goodbye in TLS and wait 5 s, as crypto/tls does, for the other to read it.
+	within := bufconn.Listen(64 << 10)
+	defer within.Close()
+	go func() {
+		if far, err := within.Accept(); err == nil {
+			server.ServeConn(running.Handed{Conn: local{far}, Implicit: !q.StartTLS})
+		}
+	}()
+	near, err := within.DialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer context.AfterFunc(ctx, func() { _ = near.Close() })()
 	hostname := p.server(q.Server).Hostname
 	client := dialogue.Client{TLS: &tls.Config{ServerName: hostname, InsecureSkipVerify: true}, // it is this process
 		Implicit: !q.StartTLS, Helo: "localhost", Host: hostname, Timeout: tryStep, User: q.User, Password: q.Password, Token: q.Token, From: q.From, To: q.To}
 	var out bytes.Buffer
-	err := client.Send(near, testMessage(q, hostname), &out)
+	err = client.Send(near, testMessage(q, hostname), &out)
 	answer := &adminapi.TriedMessage{Dialogue: strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")}
 	for _, line := range answer.Dialogue {
 		if _, id, found := strings.Cut(line, "queued as "); found && strings.HasPrefix(line, "S: 250") {

@@ -48,6 +48,7 @@ func TestHealthy(t *testing.T) {
 
 // Each fault is named, with a remedy.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	good := a.issue(nil)
 	old := a.issue(nil)

@@ -111,7 +111,7 @@ func TestFileNamesAsOthersSee(t *testing.T) {
 }
 
 func asOthersSee(t *testing.T, command []string) {
-	const headers = 5000
+	headers := installed.Rounds(5000, 1000)
 	cmd := exec.Command(command[0], command[1:]...)
 	in, err := cmd.StdinPipe()
 	if err != nil {

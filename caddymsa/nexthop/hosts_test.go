@@ -69,7 +69,7 @@ func TestLane(t *testing.T) {
 				d := letter()
 				err := to(h, func(o *nexthop.Options) {
 					if reply == "stall" { // long enough for what comes before
-						o.Command, o.End = 1500*time.Millisecond, 1500*time.Millisecond
+						o.Command, o.End = 4*time.Second, 4*time.Second
 						if at != "connect" {
 							o.Greeting = time.Minute
 						}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -97,7 +98,7 @@ func TestInTimeWhateverTheLane(t *testing.T) {
 // A message to a thousand recipients in 300 lanes expires, while the process is killed over and over, between the records
 // of its jobs and at that of its bounce: it makes one bounce, which names each of them once.
 func TestOneBounceThroughCrashes(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(installed.Rounds(3, 1)) { //nolint:gosec // few
 		s, bounces := newSink(func(context.Context, *queue.Delivery) error { return refused }), newSink(nil)
 		rnd := rand.New(rand.NewPCG(seed, 11))
 		run(t, bouncesTo(bounces, &hops{sink: s}), func(r *rig) {

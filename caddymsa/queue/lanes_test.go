@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -185,7 +186,9 @@ func TestIsolation(t *testing.T) {
 }
 
 // A message to a thousand recipients in 300 lanes that all expire makes one bounce, and one warning.
-func TestOneBounceForManyLanes(t *testing.T) { oneBounce(t, 1000, 300) }
+func TestOneBounceForManyLanes(t *testing.T) {
+	oneBounce(t, installed.Rounds(1000, 300), installed.Rounds(300, 100))
+}
 
 func oneBounce(t *testing.T, recipients, lanes int) {
 	s, bounces := newSink(func(context.Context, *queue.Delivery) error { return refused }), newSink(nil)

@@ -235,6 +235,7 @@ func TestGsasl(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%s/%v", test.mechanism, test.user, right), func(t *testing.T) {
+				t.Parallel() // it takes its time to end
 				s := newAuthServer(t, tls.VersionTLS13, mechanisms(t, test.user, test.password))
 				password := test.password
 				if !right {

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // inCharset is a document that says that it is in the character set.
@@ -112,7 +114,7 @@ func judgedCharsets(t *testing.T) (labels []string, both map[string]bool) {
 	return labels, both
 }
 
-// Every octet, under every name of every legacy character set: where neither expat nor libxml2 takes it
+// Every octet, under every name of every legacy character set (outside CI every fourth): where neither expat nor libxml2 takes it
 // we do not, where both do we do.
 func TestOctetsAsOthersSay(t *testing.T) {
 	labels, _ := judgedCharsets(t)
@@ -120,8 +122,9 @@ func TestOctetsAsOthersSay(t *testing.T) {
 		t.Fatalf("only %d names of character sets are judged: %v", len(labels), labels)
 	}
 	var docs [][]byte
-	for _, label := range labels {
-		for c := 0x80; c <= 0xFF; c++ {
+	step := installed.Rounds(1, 4)
+	for i, label := range labels {
+		for c := 0x80 + i%step; c <= 0xFF; c += step {
 			docs = append(docs, inCharset(label, string([]byte{byte(c)})))
 		}
 	}
@@ -168,7 +171,7 @@ func TestPairsAsOthersSay(t *testing.T) {
 				switch {
 				case err == nil && (second < 0x7F || second > 0x80): // ICU swaps controls
 					line.WriteString(pair + " ")
-				case r.IntN(32) == 0:
+				case r.IntN(installed.Rounds(32, 512)) == 0:
 					illegal = append(illegal, inCharset(label, pair))
 				}
 			}
@@ -194,7 +197,7 @@ func TestSequencesAsOthersSay(t *testing.T) {
 	piece := func(pieces ...string) string { return pieces[r.IntN(len(pieces))] }
 	octet := func(lo, hi int) string { return string([]byte{byte(lo + r.IntN(hi-lo+1))}) }
 	var docs [][]byte
-	for range 4000 {
+	for range installed.Rounds(4000, 500) {
 		docs = append(docs,
 			inCharset("euc-jp", "\x8f"+octet(0xA0, 0xFF)+octet(0xA0, 0xFF)),
 			inCharset("gb18030", octet(0x80, 0x85)+octet(0x30, 0x39)+octet(0x80, 0xFF)+octet(0x30, 0x39)),

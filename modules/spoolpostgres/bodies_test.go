@@ -109,7 +109,7 @@ func TestConformanceWithBodies(t *testing.T) {
 		if schemas[dir] == "" {
 			schemas[dir] = fmt.Sprintf("s%d %s", len(schemas), filepath.Base(dir))
 		}
-		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", Bodies: b})
+		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", Bodies: b, keepEvery: time.Millisecond})
 	})
 }
 

@@ -40,7 +40,7 @@ func (s *Store) keepJournal() {
 		}
 		s.writeNotes(s.life)
 		s.facts.claims.giveBack(s)
-		if !kicked && time.Since(kept) < keepEvery {
+		if !kicked && time.Since(kept) < s.keepEvery {
 			continue
 		}
 		err := s.forget(s.life)

@@ -12,6 +12,6 @@ func TestMain(m *testing.M) {
 	for _, secret := range []string{"s3cret", "wr0ng"} { // of the settings that bodies makes
 		_ = os.Setenv("MSA_S3_"+secret, secret)
 	}
-	_ = flag.Set("test.parallel", "6") // they wait for databases rather than work
+	_ = flag.Set("test.parallel", "10") // they wait for databases rather than work
 	os.Exit(m.Run())
 }

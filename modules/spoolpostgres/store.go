@@ -35,8 +35,9 @@ type Options struct {
 	Bodies                 *Bodies     // nil: all messages lie in the database
 	Log                    *zap.Logger // default nowhere
 
-	config *pgxpool.Config
-	wanted pgconn.ValidateConnectFunc // by the connection string
+	keepEvery time.Duration // the journal's limits are looked after; a test may not want to wait for it
+	config    *pgxpool.Config
+	wanted    pgconn.ValidateConnectFunc // by the connection string
 }
 
 const (
@@ -62,6 +63,9 @@ func (o *Options) prepare() error {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if o.keepEvery == 0 {
+		o.keepEvery = keepEvery
 	}
 	c, err := pgxpool.ParseConfig(o.DSN)
 	if err != nil { // the cause quotes pieces of the string
@@ -120,6 +124,8 @@ type Store struct {
 	timeout time.Duration
 	log     *zap.Logger
 
+	keepEvery time.Duration // the journal's limits are looked after
+
 	pool  *pgxpool.Pool // transactions that must be durable
 	quick *pgxpool.Pool // what may be forgotten in a crash, and questions
 
@@ -165,7 +171,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.prepare(); err != nil {
 		return nil, fmt.Errorf("spool postgres: %w", err)
 	}
-	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, log: o.Log, bodies: o.Bodies, gone: make(chan struct{}, 1),
+	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, keepEvery: o.keepEvery, log: o.Log, bodies: o.Bodies, gone: make(chan struct{}, 1),
 		notify: make(chan struct{}, 1), tell: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.Adjust(o)

@@ -122,6 +122,7 @@ func TestCrash(t *testing.T) {
 		_, body := s.adminRequest("GET", "/msa/queue", "")
 		return strings.Contains(body, `"entries":[]`)
 	})
+	look() // what nobody was answered may have come last
 	s.kill()
 	accepted := checkFates(t, readJournal(t, filepath.Join(s.dir, "spool")), func(string) bool { return false })
 	if len(accepted) != len(have) {

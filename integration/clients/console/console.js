@@ -1,10 +1,10 @@
 // Drives Debian's Chromium through the console: every page light and dark, narrow and wide; every action; live updates;
 // all of it without JavaScript too. What is wrong is on standard error, and in the exit code.
-// usage: console.js <site> <directory for screenshots> <ids of messages as JSON> [readme]
+// usage: console.js <site> <directory for screenshots> <ids of messages as JSON> audit|actions|plain|readme
 const { chromium } = require("playwright-core");
 const { audit } = require("./audit.js");
 const { act } = require("./actions.js");
-const [site, shots, ids] = [process.argv[2], process.argv[3], JSON.parse(process.argv[4])];
+const [site, shots, ids, part] = [process.argv[2], process.argv[3], JSON.parse(process.argv[4]), process.argv[5]];
 
 const wrong = [];
 const bad = what => { wrong.push(what); console.error(what); };
@@ -104,18 +104,25 @@ async function live(browser) {
 	await acting.done();
 }
 
+// steps are what each part does.
+const steps = run => ({
+	audit: [() => audit(run)],
+	actions: [() => keys(run.browser), () => live(run.browser), () => act(run, false)],
+	plain: [() => act(run, true)],
+});
+
 (async () => {
 	const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb", "--hide-scrollbars"] });
 	const run = { browser, open, check, bad, ids, shots };
 	try {
-		if (process.argv[5] === "readme") {
+		if (part === "readme") {
 			const page = await open(browser, { width: 1200, height: 860 });
 			await page.visit("messages");
 			await page.waitForSelector("html[data-live=yes]");
 			await page.screenshot({ path: shots + "/readme.png" });
 			return;
 		}
-		for (const step of [() => audit(run), () => keys(browser), () => live(browser), () => act(run, false), () => act(run, true)]) {
+		for (const step of steps(run)[part]) {
 			const began = Date.now();
 			await step();
 			console.log(String(step).slice(6), "took", Date.now() - began, "ms");

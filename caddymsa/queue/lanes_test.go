@@ -518,7 +518,7 @@ func TestSetAsideBound(t *testing.T) {
 
 // Lanes that take their time, and let messages through, leave room for those that take a moment, however many they are
 // and whosever messages go there.
-func TestManySlowLanes(t *testing.T) { manySlowLanes(t, 20) }
+func TestManySlowLanes(t *testing.T) { manySlowLanes(t, installed.Rounds(20, 8)) }
 
 func manySlowLanes(t *testing.T, lanes int) {
 	s := newSink(func(ctx context.Context, d *queue.Delivery) error {

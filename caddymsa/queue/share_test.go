@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
@@ -167,7 +168,7 @@ func TestNodesDivideConcurrency(t *testing.T) {
 }
 
 func TestNodesDivideRate(t *testing.T) {
-	for _, r := range []queue.Rate{{Messages: 1, Per: time.Minute}, {Messages: 2, Per: time.Minute}, {Messages: 100, Per: time.Minute}} {
+	for _, r := range []queue.Rate{{Messages: 1, Per: time.Minute}, {Messages: 2, Per: time.Minute}, {Messages: installed.Rounds(100, 20), Per: time.Minute}} {
 		t.Run(fmt.Sprint(r.Messages), func(t *testing.T) {
 			runPeers(t, func(p *peers) {
 				d := queue.Destination{Name: "hop", Rate: r}

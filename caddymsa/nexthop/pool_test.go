@@ -12,6 +12,7 @@ import (
 
 // An idle connection that died is replaced before anything is lost.
 func TestDeadConnection(t *testing.T) {
+	t.Parallel()
 	for _, goodbye := range []string{"close", "421 4.4.2 idle too long", "stall"} {
 		var first bool
 		h := hoptest.New(t, func(h *hoptest.Hop) {
@@ -27,7 +28,7 @@ func TestDeadConnection(t *testing.T) {
 		})
 		r := to(h, func(o *nexthop.Options) {
 			if goodbye == "stall" {
-				o.Command = 2 * time.Second
+				o.Command = 4 * time.Second // long enough for what comes before
 			}
 		})
 		for range 3 {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestMemSpool(t *testing.T) {
+	t.Parallel()
 	spools := make(map[string]*queuetest.MemSpool)
 	msatest.Spool(t, func(_ testing.TB, dir string) queue.OpenSpool {
 		if s := spools[dir]; s != nil {
@@ -21,6 +22,7 @@ func TestMemSpool(t *testing.T) {
 }
 
 func TestMemSpoolShared(t *testing.T) {
+	t.Parallel()
 	msatest.Shared(t, func(testing.TB) msatest.SharedSpool {
 		first := queuetest.NewMemSpool()
 		return msatest.SharedSpool{
@@ -32,6 +34,7 @@ func TestMemSpoolShared(t *testing.T) {
 }
 
 func TestMemSpoolQueue(t *testing.T) {
+	t.Parallel()
 	queuetest.Queue(t, func(testing.TB) func() queue.OpenSpool {
 		first := queuetest.NewMemSpool()
 		return func() queue.OpenSpool { return first.Node() }

@@ -59,6 +59,7 @@ func TestFallback(t *testing.T) {
 
 // The lane is down by evidence about the lane; what concerns one message, or its sender, is not.
 func TestLane(t *testing.T) {
+	t.Parallel()
 	for at, want := range map[string]bool{
 		"connect": true, "EHLO": true, "STARTTLS": true, "MAIL": false, "RCPT": false, "DATA": false, ".": false,
 	} {

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		_ = os.Setenv(name, value)
 	}
 	// Most tests wait for processes rather than work.
-	_ = flag.Set("test.parallel", "16")
+	_ = flag.Set("test.parallel", "12")
 	code := m.Run()
 	if packages := installed.Lacking(); len(packages) > 0 {
 		tell("skipped tests for want of these Debian packages: %s", strings.Join(packages, ", "))

@@ -58,9 +58,12 @@ func TestInterrupted(t *testing.T) {
 				return ""
 			}
 		})
-		large := []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
+		message := []byte(text)
+		if at == "body" { // more than the kernel takes without a reader
+			message = []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
+		}
 		began := time.Now()
-		err := to(h, inClear).Deliver(ctx, msatest.NewDelivery(large, "bob@example.org"))
+		err := to(h, inClear).Deliver(ctx, msatest.NewDelivery(message, "bob@example.org"))
 		f := nexthop.AsFailure(err)
 		if !errors.Is(err, context.Canceled) || f == nil || f.Lane || f.Elsewhere || time.Since(began) > 45*time.Second {
 			t.Errorf("%s: %v, %+v", at, err, f)

@@ -5,7 +5,6 @@ package queue_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,11 +22,11 @@ func TestOnPostgres(t *testing.T) {
 	var schemas atomic.Int32
 	before := newSpool
 	defer func() { newSpool = before }()
-	all := onPostgres
-	if installed.InCI() {
-		all = slices.Concat(all, longOnPostgres)
-	}
-	for _, c := range all {
+	every := installed.Rounds(1, 3) // one of three of them elsewhere
+	for i, c := range onPostgres {
+		if i%every != 0 {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			var schema string
 			o := newOutside(func() (queue.OpenSpool, error) {
@@ -117,10 +116,6 @@ var onPostgres = []onSpool{
 	{"CopySwept", TestCopySwept},
 	{"CopyCrash", TestCopyCrash},
 	{"CopyOfOwnNotification", TestCopyOfOwnNotification},
-}
-
-// longOnPostgres are others, which take longest and ask of the spool what those ask too: they run in CI.
-var longOnPostgres = []onSpool{
 	{"Isolation", TestIsolation},
 	{"AcceptedInTheFuture", TestAcceptedInTheFuture},
 	{"BounceWithoutRouteIsHeld", TestBounceWithoutRouteIsHeld},

@@ -297,6 +297,7 @@ func lookAt(fs vfs.FS, k *known, last func(s *Store)) (a aftermath) {
 // Whatever becomes of one file of the spool: it opens, serves what is whole, names what is not, takes new
 // messages, and opens again with nothing new to say.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	rounds := installed.Rounds(damages, fewDamages)
 	for _, clean := range []bool{true, false} {
 		t.Run(fmt.Sprintf("clean %t", clean), func(t *testing.T) {

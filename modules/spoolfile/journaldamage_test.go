@@ -55,6 +55,7 @@ func TestJournalDamagedRecord(t *testing.T) {
 
 // Whatever is damaged of the journal's tables, all messages are delivered, and the other facts are still told.
 func TestJournalDamagedTables(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{memTable: 64 << 10})
 	const messages, records = 30, 6000

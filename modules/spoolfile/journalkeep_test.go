@@ -39,6 +39,7 @@ func trimmed(t testing.TB, s *Store, now time.Time) journal.Stat {
 
 // However much is written, the journal takes no more than it may on the disk, and a little for what is being tidied up.
 func TestJournalSize(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{})
 	scale := installed.Rounds(8, 2)
@@ -104,6 +105,7 @@ func TestJournalAllOld(t *testing.T) {
 
 // A purge leaves nothing of an address: neither in answers, nor in the files.
 func TestJournalPurge(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{})
 	const victim = "Victim.Name@example.net"

@@ -71,6 +71,7 @@ func mixed(i int) journal.Fact {
 
 // Whatever is asked, what the index finds is what a look at everything finds, whichever way the pages fall.
 func TestJournalIndex(t *testing.T) {
+	t.Parallel()
 	s := mustOpen(t, t.TempDir(), Options{})
 	const records = 3*(blockMask+1) + 1500
 	addRecords(t, s, 0, records, mixed)

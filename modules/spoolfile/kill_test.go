@@ -73,6 +73,7 @@ func victim(dir, round string) {
 
 // SIGKILL at any moment loses nothing that was accepted.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

@@ -348,6 +348,7 @@ func auditJournal(s *Store, found map[string]*queue.EntryView, p *promises) erro
 // not synced, each message that was accepted is there and whole, none is that
 // was not, and nothing delivered comes back.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	d := newDisk()
 	for round := range 3 { // the second and third opening have something to recover
 		s, err := Open("/var/spool", testOptions(d))
@@ -379,6 +380,7 @@ func TestPowerLoss(t *testing.T) {
 
 // the power fails once more while the spool recovers.
 func TestPowerLossInRecovery(t *testing.T) {
+	t.Parallel()
 	d := newDisk()
 	s, err := Open("/var/spool", testOptions(d))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
 		s, err := Open(dir, Options{journalPause: 100 * time.Millisecond})
 		if err != nil {

@@ -22,7 +22,7 @@ func TestOnPostgres(t *testing.T) {
 	var schemas atomic.Int32
 	before := newSpool
 	defer func() { newSpool = before }()
-	every := installed.Rounds(1, 3) // one of three of them elsewhere
+	every := installed.Rounds(1, 6) // one of six of them elsewhere
 	for i, c := range onPostgres {
 		if i%every != 0 {
 			continue

@@ -17,7 +17,7 @@ func TestQueuesOwnTests(t *testing.T) {
 	installed.Need(t, "initdb")
 	out, err := exec.Command("go", "test", "-tags", "postgres", "-count=1", "-run", "^TestOnPostgres$", "-v", "-timeout", "10m",
 		"github.com/caddy-msa/caddy-msa/caddymsa/queue").CombinedOutput()
-	if n := strings.Count(string(out), "\n    --- PASS: TestOnPostgres/"); err != nil || n < installed.Rounds(50, 15) {
+	if n := strings.Count(string(out), "\n    --- PASS: TestOnPostgres/"); err != nil || n < installed.Rounds(50, 8) {
 		t.Errorf("%v, %d tests passed:\n%s", err, n, out)
 	}
 }

@@ -68,8 +68,14 @@ func TestDestinationDown(t *testing.T) {
 			t.Errorf("%d probes in an hour", n)
 		}
 		// What was only postponed has no attempt on record.
-		if e := r.mustHave("D499"); e.Attempts != 0 {
-			t.Errorf("entry %+v", e.EntryView)
+		tried := 0 // all are due at one instant: which of them are, nobody can tell
+		for i := range 500 {
+			if r.mustHave(fmt.Sprintf("D%03d", i)).Attempts != 0 {
+				tried++
+			}
+		}
+		if n := attempts("down.example"); tried > n {
+			t.Errorf("%d messages have an attempt on record, and there were %d", tried, n)
 		}
 		if n := len(r.logged("delivery deferred")); n > 60 {
 			t.Errorf("%d lines for %d attempts", n, attempts("down.example"))

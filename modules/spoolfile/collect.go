@@ -86,9 +86,9 @@ func collect(fs vfs.FS, dir string, closed []string, all bool) (*collection, err
 		if t.err != nil {
 			c.parts = append(c.parts, part{file: t.name, why: t.err.Error()})
 		}
-		for _, b := range t.raws {
-			b.file = t.name
-			c.raws = append(c.raws, b)
+		for _, r := range t.raws {
+			r.file = t.name
+			c.raws = append(c.raws, r)
 		}
 	}
 	if err := c.readLogs(); err != nil {

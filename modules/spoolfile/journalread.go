@@ -66,14 +66,11 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 
 // decode reads a record. One that is damaged is passed over.
 func (b *book) decode(seq uint64, value []byte) []journal.Fact {
-	return b.decodeInto(nil, seq, value)
+	return b.decodeInto(make([]journal.Fact, 0, 1), seq, value)
 }
 
 // decodeInto is decode in room that there is already.
 func (b *book) decodeInto(room []journal.Fact, seq uint64, value []byte) []journal.Fact {
-	if room == nil {
-		room = make([]journal.Fact, 0, 1)
-	}
 	facts, err := appendFacts(room, value)
 	if err != nil && b.damaged.Add(1) == 1 {
 		b.s.log.Error("a record of the spool's journal is damaged; it is passed over, as all further ones", zap.Uint64("record", seq), zap.Error(err), b.s.remedy())

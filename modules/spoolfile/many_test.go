@@ -1,7 +1,6 @@
 package spoolfile
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -16,25 +15,7 @@ func TestManyJobs(t *testing.T) {
 	}
 	defer s.Close()
 	const jobs = 3 * manyJobs
-	a := testAccept("Q1")
-	a.Entry.Recipients, a.Jobs = nil, nil
-	for i := range jobs {
-		a.Entry.Recipients = append(a.Entry.Recipients, queue.Recipient{Address: fmt.Sprintf("u%d@example.net", i)})
-	}
-	for i := range jobs {
-		j := queue.Job{Number: i + 1, Lane: fmt.Sprintf("relay/%d", i), Due: noon}
-		if err := j.SetRecipients(a.Entry, queue.Indexes{i}); err != nil {
-			t.Fatal(err)
-		}
-		a.Jobs = append(a.Jobs, j)
-	}
-	d, err := s.Create(background)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Commit(background, a); err != nil {
-		t.Fatal(err)
-	}
+	submitMany(t, s, "Q1", jobs)
 	e, rnd := s.schedule.find("Q1"), rand.New(rand.NewPCG(1, 1))
 	for ended := 0; ended < jobs; {
 		l, _, err := s.Lease(background, noon, queue.Want{})

@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// submitMany commits a message to so many recipients, with a lane for each, and leases all its jobs.
-func submitMany(t *testing.T, s *Store, id string, jobs int) (leases []queue.Lease) {
+// submitMany commits a message to so many recipients, with a lane for each.
+func submitMany(t *testing.T, s *Store, id string, jobs int) {
 	t.Helper()
 	a := testAccept(id)
 	a.Entry.Recipients, a.Jobs = nil, nil
@@ -36,6 +36,12 @@ func submitMany(t *testing.T, s *Store, id string, jobs int) (leases []queue.Lea
 	if err := d.Commit(background, a); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// leaseMany is submitMany, and leases all the jobs.
+func leaseMany(t *testing.T, s *Store, id string, jobs int) (leases []queue.Lease) {
+	t.Helper()
+	submitMany(t, s, id, jobs)
 	for range jobs {
 		l, _, err := s.Lease(background, noon, queue.Want{})
 		if err != nil {
@@ -109,7 +115,7 @@ func recordAll(s *Store, leases []queue.Lease, first <-chan struct{}) <-chan err
 func TestOutcomesOfOneEntryShareCommits(t *testing.T) {
 	s, fs := openFaulty(t)
 	const jobs = 300
-	leases := submitMany(t, s, "Q1", jobs)
+	leases := leaseMany(t, s, "Q1", jobs)
 	var syncs atomic.Int32
 	at := &stopper{stopped: make(chan struct{}), free: make(chan struct{})}
 	fs.set(func(op, name string) error {
@@ -140,7 +146,7 @@ func TestOutcomesOfOneEntryWhileStorageFails(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			s, fs := openFaulty(t)
 			const jobs = 90
-			leases := submitMany(t, s, "Q1", jobs)
+			leases := leaseMany(t, s, "Q1", jobs)
 			at := stopAt(fs, logCall("sync"))
 			errs := recordAll(s, leases, at.stopped)
 			var broken atomic.Bool
@@ -178,7 +184,7 @@ func TestOutcomesOfOneEntryWhileStorageFails(t *testing.T) {
 func TestOutcomesOfOneEntryEndIt(t *testing.T) {
 	s, fs := openFaulty(t)
 	const jobs = 250
-	leases := submitMany(t, s, "Q1", jobs)
+	leases := leaseMany(t, s, "Q1", jobs)
 	at := stopAt(fs, logCall("sync"))
 	errs := make(chan error, jobs)
 	record := func(l queue.Lease) { errs <- l.Record(background, as(l, queue.Delivered)) }

@@ -3,6 +3,7 @@ package webcall
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ func (c *conn) Close() error {
 
 // track follows one request.
 type track struct {
+	by               *http.Transport
 	conn             atomic.Pointer[conn]
 	reused, answered atomic.Bool
 }

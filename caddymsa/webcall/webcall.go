@@ -58,6 +58,7 @@ type Client struct {
 	hmacKey   conf.Resolved
 	headers   http.Header
 	transport *http.Transport
+	fresh     *http.Transport // of what is sent again: each request has a connection of its own
 	now       func() time.Time
 	noExpect  atomic.Bool // the service refuses Expect
 }
@@ -115,6 +116,8 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	}
 	// One request a connection: one that hangs is closed and holds up no other.
 	client.transport.Protocols.SetHTTP1(true)
+	client.fresh = client.transport.Clone()
+	client.fresh.DisableKeepAlives = true
 	return client, nil
 }
 
@@ -164,16 +167,16 @@ func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http
 		return nil, err
 	}
 	ask := body.Size >= expectFrom && !c.noExpect.Load()
-	t := new(track)
+	t := &track{by: c.transport}
 	resp, err := c.post(ctx, t, header, body, signature, ask)
 	switch {
-	case err != nil && t.stale() && ctx.Err() == nil: // an idle connection that the service had closed
+	case err != nil && t.stale() && ctx.Err() == nil: // an idle connection that the service had closed, as it may have the next one
 		c.transport.CloseIdleConnections()
-		return c.post(ctx, new(track), header, body, signature, ask)
+		return c.post(ctx, &track{by: c.fresh}, header, body, signature, ask)
 	case err == nil && ask && resp.StatusCode == http.StatusExpectationFailed:
 		_ = resp.Body.Close()
 		c.noExpect.Store(true)
-		return c.post(ctx, new(track), header, body, signature, false)
+		return c.post(ctx, &track{by: c.fresh}, header, body, signature, false)
 	}
 	return resp, err
 }
@@ -206,7 +209,7 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 	if signature != "" {
 		req.Header.Set(SignatureHeader, signature)
 	}
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := t.by.RoundTrip(req)
 	if err != nil {
 		if strings.Contains(err.Error(), "malformed") { // and what stands there may be anything
 			err = errors.New("the answer is not HTTP")

@@ -43,20 +43,32 @@ type Submission struct {
 	// Counter has the counts that nodes share by their spool. Nil: the spool is this node's alone.
 	Counter counts.Counter
 
-	values map[any]any
+	values []kept // few
 	ends   []func(accepted bool)
 }
 
 // Value is what SetValue has put there, or nil. Keys are of types of the policy's own.
-func (s *Submission) Value(key any) any { return s.values[key] }
+func (s *Submission) Value(key any) any {
+	for _, v := range s.values {
+		if v.key == key {
+			return v.value
+		}
+	}
+	return nil
+}
 
 // SetValue keeps something from one moment of the submission to the next.
 func (s *Submission) SetValue(key, value any) {
-	if s.values == nil {
-		s.values = make(map[any]any)
+	for i, v := range s.values {
+		if v.key == key {
+			s.values[i].value = value
+			return
+		}
 	}
-	s.values[key] = value
+	s.values = append(s.values, kept{key, value})
 }
+
+type kept struct{ key, value any }
 
 // Forget drops what SetValue has put there: the checks run again, by another configuration.
 func (s *Submission) Forget() { s.values = nil }

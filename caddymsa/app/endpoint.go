@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/crew"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
 
@@ -26,9 +27,11 @@ type endpoint struct {
 	ln       net.Listener
 	bindings stack[*binding]
 	accept   sync.Once
+	crew     *crew.Crew // sessions and handshakes
 
 	mu     sync.Mutex
 	closed bool
+	over   chan struct{} // closed then
 	conns  map[*smtpd.Conn]struct{}
 	empty  chan struct{} // closed when the endpoint is closed and the last session has gone
 }
@@ -61,7 +64,8 @@ func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error)
 }
 
 func newEndpoint(ln net.Listener) *endpoint {
-	return &endpoint{ln: ln, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}
+	over := make(chan struct{})
+	return &endpoint{ln: ln, crew: crew.New(over), over: over, conns: make(map[*smtpd.Conn]struct{}), empty: make(chan struct{})}
 }
 
 // push puts the binding in charge.
@@ -105,6 +109,7 @@ func (ep *endpoint) Destruct() error {
 		return nil
 	}
 	ep.closed = true
+	close(ep.over)
 	for c := range ep.conns {
 		c.Shutdown()
 	}
@@ -165,7 +170,7 @@ func (ep *endpoint) acceptLoop() {
 		case b == nil:
 			_ = nc.Close()
 		default:
-			go ep.serve(&arrival{nc: nc, implicit: b.implicit, wrappers: b.srv.wrappers}, b)
+			ep.crew.Go(func() { ep.serve(&arrival{nc: nc, implicit: b.implicit, wrappers: b.srv.wrappers}, b) })
 		}
 		pause = 0
 	}
@@ -210,7 +215,7 @@ func (ep *endpoint) serve(a *arrival, b *binding) {
 			return
 		}
 	}
-	c := smtpd.New(nc, ep, a.implicit, smtpd.Options{Authenticated: v.Authenticated, TLS: a.tls})
+	c := smtpd.New(nc, ep, a.implicit, smtpd.Options{Authenticated: v.Authenticated, TLS: a.tls, Go: ep.crew.Go})
 	if !ep.join(c) {
 		_ = nc.Close()
 		return

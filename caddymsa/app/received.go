@@ -15,7 +15,7 @@ import (
 // section 4.4, RFC 3848 and 6531 for the protocol, RFC 8314 section 4.3 for the tls clause).
 func (srv *Server) received(sub *caddymsa.Submission, s *session) []byte {
 	e := sub.Entry
-	b := make([]byte, 0, 512)
+	b := make([]byte, 0, 320)
 	b = append(b, "Received: "...)
 	if from := srv.receivedFrom(sub.Helo, s.ip); from != "" {
 		b = append(append(append(b, "from "...), from...), "\r\n\t"...)
@@ -104,10 +104,26 @@ func addressLiteral(ip netip.Addr) string {
 
 // tlsText names the connection's TLS in the log and in entries: its version and its cipher, two words,
 // such as TLS1.3 TLS_AES_128_GCM_SHA256.
-// It is empty before the handshake. The names are looked up once, as the look-up makes lists.
+// It is empty before the handshake.
 func (s *session) tlsText() string {
 	if state := s.client.TLS(); s.tls == "" && state != nil {
-		s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+		s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + suiteName(state.CipherSuite)
 	}
 	return s.tls
+}
+
+// suiteNames spares each session what tls.CipherSuiteName does: it makes lists.
+var suiteNames = func() map[uint16]string {
+	names := make(map[uint16]string)
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		names[s.ID] = s.Name
+	}
+	return names
+}()
+
+func suiteName(id uint16) string {
+	if name := suiteNames[id]; name != "" {
+		return name
+	}
+	return tls.CipherSuiteName(id)
 }

@@ -54,6 +54,6 @@ func (s *session) Secured(err error) {
 		return
 	}
 	state := s.client.TLS()
-	metrics.handshakes.WithLabelValues(s.standing.server, tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), "ok").Inc()
+	metrics.handshakes.WithLabelValues(s.standing.server, tls.VersionName(state.Version), suiteName(state.CipherSuite), "ok").Inc()
 	s.standing.set(stateTLS)
 }

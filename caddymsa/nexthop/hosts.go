@@ -69,12 +69,11 @@ func order(hosts []*Hop, now time.Time) []*Hop {
 type queued struct {
 	Message
 	delivery *queue.Delivery
-	of       map[*Recipient][]*queue.Recipient
 }
 
 func messageOf(d *queue.Delivery) *queued {
 	e := d.Entry
-	q := &queued{delivery: d, of: make(map[*Recipient][]*queue.Recipient, len(d.Recipients))}
+	q := &queued{delivery: d}
 	q.Message = Message{
 		Sender: e.Sender, Hello: cmp.Or(d.Hostname, e.Server), Open: d.Open, Report: q.report, Final: d.Final,
 		Options: MailOptions{
@@ -82,8 +81,8 @@ func messageOf(d *queue.Delivery) *queued {
 			Priority:    e.Priority,
 		},
 	}
-	known := make(map[string]*Recipient, len(d.Recipients))
-	for _, r := range d.Recipients {
+	known := make(map[string]*Recipient)
+	for i, r := range d.Recipients {
 		notify := notifyOptions(r.Notify)
 		if d.Copy != "" { // of which nobody is to hear
 			notify = []smtp.DSNNotify{smtp.DSNNotifyNever}
@@ -94,12 +93,11 @@ func messageOf(d *queue.Delivery) *queued {
 			if twin.Options.ORCPT == "" {
 				twin.Options.ORCPT = r.ORCPT
 			}
-			q.of[twin] = append(q.of[twin], r)
+			twin.of = append(twin.of, r)
 			continue
 		}
-		rcpt := &Recipient{Address: r.Address, Options: RcptOptions{RcptOptions: smtp.RcptOptions{Notify: notify}, ORCPT: r.ORCPT}}
+		rcpt := &Recipient{Address: r.Address, Options: RcptOptions{RcptOptions: smtp.RcptOptions{Notify: notify}, ORCPT: r.ORCPT}, of: d.Recipients[i : i+1 : i+1]}
 		known[key] = rcpt
-		q.of[rcpt] = []*queue.Recipient{r}
 		q.Recipients = append(q.Recipients, rcpt)
 	}
 	return q
@@ -112,7 +110,7 @@ func foldDomain(address string) string {
 }
 
 func (q *queued) report(r *Recipient, o Outcome) {
-	for _, to := range q.of[r] {
+	for _, to := range r.of {
 		q.delivery.Report(to, o.Err)
 		if o.Err == nil && o.Relayed {
 			q.delivery.Relayed(to, o.Notifies)
@@ -128,7 +126,7 @@ func (q *queued) answered(r *Recipient, w Where, reply *smtp.SMTPError, refused 
 	if reply != nil {
 		a.Reply, a.ID = replyText(reply), queueID(reply.Message)
 	}
-	for _, to := range q.of[r] {
+	for _, to := range r.of {
 		to.RemoteMTA = ""
 		if refused {
 			to.RemoteMTA = w.Host

@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // Message is what goes to a next hop.
@@ -40,8 +42,9 @@ type Recipient struct {
 	Address string // exact forward path
 	Options RcptOptions
 
-	domain string // in lower case
-	done   bool   // it was reported
+	domain string             // in lower case
+	done   bool               // it was reported
+	of     []*queue.Recipient // whom it stands for, of a queue's
 }
 
 // RcptOptions are the parameters of RCPT.

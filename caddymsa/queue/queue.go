@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/crew"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
@@ -45,7 +46,7 @@ type Queue struct {
 	cancel      context.CancelFunc
 
 	start   sync.Once
-	workers workers
+	workers *crew.Crew
 	running atomic.Int32 // of them
 	aside   atomic.Int32 // attempts that were set aside
 	lanes   lanes
@@ -58,7 +59,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 	opts.setDefaults()
 	q := &Queue{
 		spool: Guard(spool, opts.Logger), host: host, opts: opts, log: opts.Logger,
-		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), workers: workers{work: make(chan func())},
+		wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
 	}
 	q.lanes = lanes{spool: q.spool, rand: opts.Rand, wake: q.Wake, settings: Settings{Workers: 1}}
 	if sharer, ok := spool.(LaneSharer); ok {
@@ -71,6 +72,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 	}
 	q.leasing, q.stopLeasing = context.WithCancel(context.Background())
 	q.attempts, q.cancel = context.WithCancel(context.Background())
+	q.workers = crew.New(q.leasing.Done())
 	return q
 }
 
@@ -147,7 +149,9 @@ func (q *Queue) schedule() {
 			continue
 		}
 		seat := q.take(lease.Job().Lane, settings.Workers)
-		q.workers.do(q, func() {
+		q.group.Add(1)
+		q.workers.Go(func() {
+			defer q.group.Done()
 			defer seat.end()
 			q.work(lease, g, interrupt)
 		})

@@ -27,6 +27,8 @@ type Options struct {
 	// TLS is the state of a handshake that was made before, on the connection as it is handed to New; nil
 	// where there was none.
 	TLS *tls.ConnectionState
+	// Go runs a handshake beside the session; nil means a new goroutine.
+	Go func(func())
 }
 
 // Conn is one client's connection. Serve owns it; the methods that others may call
@@ -74,6 +76,9 @@ type Conn struct {
 // protocol even the client's address is something to wait for. With implicitTLS the handshake comes
 // first (RFC 8314).
 func New(nc net.Conn, b Backend, implicitTLS bool, o Options) *Conn {
+	if o.Go == nil {
+		o.Go = func(f func()) { go f() }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

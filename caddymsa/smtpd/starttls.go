@@ -47,14 +47,14 @@ func (c *Conn) handshake() error {
 	// A goroutine of its own, since the handshake's deep stack would stay with the
 	// session's for as long as it lives.
 	done := make(chan error, 1)
-	go func() {
+	c.options.Go(func() {
 		defer func() {
 			if p := recover(); p != nil {
 				done <- fmt.Errorf("panic: %v", p)
 			}
 		}()
 		done <- conn.HandshakeContext(context.WithoutCancel(c.ctx))
-	}()
+	})
 	if err := <-done; err != nil {
 		c.secured(err)
 		return c.handshakeFailed(err)

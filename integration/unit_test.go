@@ -12,18 +12,15 @@ import (
 	"time"
 )
 
-// boot has systemd run the machine, with nothing but what every machine has. Few places where tests run can do that:
-// the test is skipped elsewhere, in CI too.
+// boot has systemd run the machine, with nothing but what every machine has. A place where tests run may not allow that, such as a
+// container: the test is skipped there, in CI too.
 func (m *machine) boot() {
 	m.t.Helper()
+	nspawn := need(m.t, "systemd-nspawn")
 	skip := func(why string) {
 		m.t.Helper()
-		tell("skipped %s, which needs a machine that systemd-nspawn (Debian package systemd-container) can boot: %s", m.t.Name(), why)
+		tell("skipped %s, which needs a place where systemd-nspawn can boot a machine: %s", m.t.Name(), why)
 		m.t.Skip(why)
-	}
-	nspawn, err := exec.LookPath("systemd-nspawn")
-	if err != nil {
-		skip(err.Error())
 	}
 	// Two machines at once would have their services' processes in the same control groups.
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "caddy-msa-machine.lock"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -76,6 +76,7 @@ var catalogue = map[string]Program{
 	"dockerfilelint":     {Program: "node", Package: "npm's dockerfilelint (installed by .ci/run)", Args: []string{"-e", `require("dockerfilelint"); console.log("dockerfilelint works")`}, Env: []string{NPMPath}, Says: []string{"dockerfilelint works"}},
 	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
 	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
+	"systemd-nspawn":   {Program: "systemd-nspawn", Package: "systemd-container", Args: []string{"--version"}, Says: []string{"systemd 2"}},
 	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
 	"thunderbird":      {Program: "thunderbird", Package: "thunderbird", Args: []string{"--version"}, Says: []string{"Thunderbird"}},
 	"systemd-analyze":  {Program: "systemd-analyze", Package: "systemd", Args: []string{"--version"}, Says: []string{"systemd 2"}},

@@ -74,14 +74,14 @@ var catalogue = map[string]Program{
 	"smtptest":           {Program: "smtptest", Package: "cyrus-clients", Dirs: []string{"/usr/lib/cyrus/bin"}, Args: []string{"-h"}, Says: []string{"Usage: smtptest"}},
 	"strace":             {Program: "strace", Package: "strace", Args: []string{"-V"}, Says: []string{"strace -- version"}},
 	"dockerfilelint":     {Program: "node", Package: "npm's dockerfilelint (installed by .ci/run)", Args: []string{"-e", `require("dockerfilelint"); console.log("dockerfilelint works")`}, Env: []string{NPMPath}, Says: []string{"dockerfilelint works"}},
+	"standardwebhooks":   {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
+	"systemd-nspawn":     {Program: "systemd-nspawn", Package: "systemd-container", Args: []string{"--version"}, Says: []string{"systemd 2"}},
 	// Without Net::SSLeay swaks knows no TLS; without Digest::HMAC_MD5 it dies at DIGEST-MD5.
-	"standardwebhooks": {Program: "node", Package: "npm's standardwebhooks (installed by .ci/run)", Args: []string{"-e", `require("standardwebhooks").Webhook; console.log("standardwebhooks works")`}, Env: []string{NPMPath}, Says: []string{"standardwebhooks works"}},
-	"systemd-nspawn":   {Program: "systemd-nspawn", Package: "systemd-container", Args: []string{"--version"}, Says: []string{"systemd 2"}},
-	"swaks":            {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
-	"thunderbird":      {Program: "thunderbird", Package: "thunderbird", Args: []string{"--version"}, Says: []string{"Thunderbird"}},
-	"systemd-analyze":  {Program: "systemd-analyze", Package: "systemd", Args: []string{"--version"}, Says: []string{"systemd 2"}},
-	"wordpress":        {Program: "php", Package: "php-cli wordpress (unpacked by .ci/run)", Args: []string{"-r", `echo "PHP ", PHP_VERSION;`}, Says: []string{"PHP "}, Files: []string{WordPressDir + "/wp-includes/pluggable.php"}},
-	"xmldom":           {Program: "node", Package: "node-xmldom", Args: []string{"-e", `new (require("@xmldom/xmldom").DOMParser)(); console.log("xmldom works")`}, Env: []string{NodePath}, Says: []string{"xmldom works"}},
+	"swaks":           {Program: "swaks", Package: "swaks libnet-ssleay-perl", Args: []string{"--support"}, Says: []string{"=== Basic AUTH supported", "=== TLS supported"}},
+	"thunderbird":     {Program: "thunderbird", Package: "thunderbird", Args: []string{"--version"}, Says: []string{"Thunderbird"}},
+	"systemd-analyze": {Program: "systemd-analyze", Package: "systemd", Args: []string{"--version"}, Says: []string{"systemd 2"}},
+	"wordpress":       {Program: "php", Package: "php-cli wordpress (unpacked by .ci/run)", Args: []string{"-r", `echo "PHP ", PHP_VERSION;`}, Says: []string{"PHP "}, Files: []string{WordPressDir + "/wp-includes/pluggable.php"}},
+	"xmldom":          {Program: "node", Package: "node-xmldom", Args: []string{"-e", `new (require("@xmldom/xmldom").DOMParser)(); console.log("xmldom works")`}, Env: []string{NodePath}, Says: []string{"xmldom works"}},
 }
 
 // dovecot is Dovecot with one of its programs, which are of packages of their own.

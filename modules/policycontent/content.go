@@ -103,14 +103,15 @@ type Content struct {
 	// for all. Default: a message with any is refused.
 	AllowDefects []string `json:"allow_defects,omitempty"`
 
-	headers headerRules
-	parts   []partRule
-	types   lists
-	names   lists
-	inside  lists
-	xml     patterns
-	defects message.Defects
-	sets    []string // Charsets, by their one name
+	headers  headerRules
+	parts    []partRule
+	types    lists
+	names    lists
+	inside   lists
+	xml      patterns
+	defects  message.Defects
+	sets     []string // Charsets, by their one name
+	inflates int64    // maxInflated, or what a test says
 }
 
 // CaddyModule returns the Caddy module information.
@@ -130,6 +131,7 @@ func (c *Content) Provision(caddy.Context) (err error) {
 	c.names = lists{allow: compile(c.AllowFileNames), forbid: compile(c.ForbidFileNames)}
 	c.inside = lists{allow: compile(c.AllowArchivedNames), forbid: c.names.forbid}
 	c.xml = compile(c.WellFormedXML)
+	c.inflates = maxInflated
 	for _, label := range c.Charsets {
 		c.sets = append(c.sets, message.CharsetName(label))
 	}
@@ -176,7 +178,7 @@ func (c *Content) CheckMessage(ctx context.Context, _ *caddymsa.Submission, m *c
 	if !c.looksInside(s) {
 		return nil
 	}
-	inflate := &budget{ctx: ctx, left: maxInflated}
+	inflate := &budget{ctx: ctx, left: c.inflates}
 	_, err = message.Walk(ctx, m, message.Limits{}, func(p *message.Part, body io.Reader) error {
 		if c.xml.match(p.Type) {
 			return c.checkXML(p, body)

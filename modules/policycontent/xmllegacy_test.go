@@ -114,7 +114,7 @@ func judgedCharsets(t *testing.T) (labels []string, both map[string]bool) {
 	return labels, both
 }
 
-// Every octet, under every name of every legacy character set (outside CI every fourth): where neither expat nor libxml2 takes it
+// Every octet, under every name of every legacy character set (outside CI every eighth): where neither expat nor libxml2 takes it
 // we do not, where both do we do.
 func TestOctetsAsOthersSay(t *testing.T) {
 	labels, _ := judgedCharsets(t)
@@ -122,7 +122,7 @@ func TestOctetsAsOthersSay(t *testing.T) {
 		t.Fatalf("only %d names of character sets are judged: %v", len(labels), labels)
 	}
 	var docs [][]byte
-	step := installed.Rounds(1, 4)
+	step := installed.Rounds(1, 8)
 	for i, label := range labels {
 		for c := 0x80 + i%step; c <= 0xFF; c += step {
 			docs = append(docs, inCharset(label, string([]byte{byte(c)})))
@@ -148,37 +148,38 @@ func compare(t *testing.T, docs [][]byte) {
 	}
 }
 
-// The 32,768 pairs of octets that begin with one over 7F, in each character set of several octets: what is legal for
-// us is for libxml2, the only one of the judges that reads these; and the other way round, in a part of
-// them.
+// The 32,768 pairs of octets that begin with one over 7F (outside CI every eighth of these, others in each character set), in
+// each character set of several octets: what is legal for us is for libxml2, the only one of the judges that reads
+// these; and the other way round, in a part of them.
 func TestPairsAsOthersSay(t *testing.T) {
 	labels, both := judgedCharsets(t)
 	r := rand.New(rand.NewPCG(3, 4))
 	var legal, illegal [][]byte
 	seen := regexp.MustCompile(`(?i)^(big5|big5-hkscs|euc-jp|euc-kr|gb18030|gb2312|gbk|cp949|shift_jis|windows-31j|windows-949|x-gbk|x-sjis|x-euc-jp|korean)$`)
-	for _, label := range labels {
+	step := installed.Rounds(1, 8)
+	for i, label := range labels {
 		if both[label] || !seen.MatchString(label) {
 			continue
 		}
-		for first := 0x80; first <= 0xFF; first++ {
+		for first := 0x80 + i%step; first <= 0xFF; first += step {
 			var line strings.Builder
 			for second := 0x20; second <= 0xFF; second++ {
 				if second == '<' || second == '&' {
 					continue
 				}
 				pair := string([]byte{byte(first), byte(second)})
-				_, err := io.ReadAll(newLegacyReader(bufio.NewReader(strings.NewReader(pair+" ")), label))
+				_, err := io.ReadAll(newLegacyReader(bufio.NewReaderSize(strings.NewReader(pair+" "), 16), label))
 				switch {
 				case err == nil && (second < 0x7F || second > 0x80): // ICU swaps controls
 					line.WriteString(pair + " ")
-				case r.IntN(installed.Rounds(32, 512)) == 0:
+				case r.IntN(installed.Rounds(32, 64)) == 0:
 					illegal = append(illegal, inCharset(label, pair))
 				}
 			}
 			legal = append(legal, inCharset(label, line.String()))
 		}
 	}
-	if len(legal) < 128*12 {
+	if len(legal) < 128/step*12 {
 		t.Fatalf("only %d rows", len(legal))
 	}
 	compare(t, legal)
@@ -197,7 +198,7 @@ func TestSequencesAsOthersSay(t *testing.T) {
 	piece := func(pieces ...string) string { return pieces[r.IntN(len(pieces))] }
 	octet := func(lo, hi int) string { return string([]byte{byte(lo + r.IntN(hi-lo+1))}) }
 	var docs [][]byte
-	for range installed.Rounds(4000, 500) {
+	for range installed.Rounds(4000, 300) {
 		docs = append(docs,
 			inCharset("euc-jp", "\x8f"+octet(0xA0, 0xFF)+octet(0xA0, 0xFF)),
 			inCharset("gb18030", octet(0x80, 0x85)+octet(0x30, 0x39)+octet(0x80, 0xFF)+octet(0x30, 0x39)),

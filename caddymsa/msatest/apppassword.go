@@ -2,7 +2,10 @@ package msatest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -44,9 +47,20 @@ func StoredApps(t testing.TB) (own string, apps []StoredApp) {
 		{Label: "office", Secret: "office-secret", Nets: []string{"192.0.2.0/24"}},
 	}
 	for i := range apps {
-		apps[i].Credentials = []string{generate("SCRAM-SHA-256", apps[i].Secret), generate("DIGEST-MD5.realm="+AppRealm, apps[i].Secret)}
+		apps[i].Credentials = []string{StoredSCRAM(t, apps[i].Secret), generate("DIGEST-MD5.realm="+AppRealm, apps[i].Secret)}
 	}
-	return generate("SCRAM-SHA-256", AppPassword), apps
+	return StoredSCRAM(t, AppPassword), apps
+}
+
+// StoredSCRAM is a credential of SCRAM-SHA-256 that costs little to check: it has a few iterations, where passwd.Generate would make no fewer than 4096.
+func StoredSCRAM(t testing.TB, password string) string {
+	t.Helper()
+	k, err := sasl.NewSCRAMCredential(password, []byte(rand.Text()), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", k.Iterations, b64(k.Salt), b64(k.StoredKey), b64(k.ServerKey))
 }
 
 // AppPasswords is the suite of a backend that holds StoredApps: each secret logs in by the user's name and by name+label, as far as it may be

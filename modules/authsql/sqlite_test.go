@@ -55,7 +55,7 @@ func TestSQLiteWALAtRest(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, Decoy: []string{}})
 	if _, err := s.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err != nil {
 		t.Error(err)
 	}

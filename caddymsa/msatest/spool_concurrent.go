@@ -7,12 +7,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 func (s *spoolTest) testConcurrent() {
 	// Clients, workers and an operator at once; each job is delivered once, its message whole.
-	const clients, each = 8, 15
+	const clients = 8
+	each := installed.Rounds(15, 5)
 	var mu sync.Mutex
 	seen := make(map[string]int)
 	for _, lane := range []string{"a", "b"} {
@@ -52,7 +54,7 @@ func (s *spoolTest) testConcurrent() {
 					select {
 					case <-done:
 						return
-					default:
+					case <-time.After(time.Millisecond):
 						continue
 					}
 				}
@@ -85,7 +87,7 @@ func (s *spoolTest) testConcurrent() {
 			select {
 			case <-done:
 				return
-			default:
+			case <-time.After(time.Millisecond):
 				s.ids()
 			}
 		}

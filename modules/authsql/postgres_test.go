@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sqldb"
 )
 
@@ -51,6 +52,7 @@ func startPostgres(t testing.TB) (*server, *sql.DB, SQL) {
 	srv.run(filepath.Join(bin, "initdb"), "-D", data, "-U", "msa", "-E", "UTF8", "--auth=scram-sha-256", "--pwfile="+pw, "--no-sync", "--no-instructions")
 	srv.args = []string{filepath.Join(bin, "postgres"), "-D", data, "-p", fmt.Sprint(srv.port), "-F",
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=1MB", "-c", "max_connections=60"}
+	t.Cleanup(func() { postgres.Release(data) })
 	srv.start()
 	address := fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", srv.port)
 	settings := SQL{Driver: "postgres", DSN: address, Password: conf.Secret(secretFile(t))}

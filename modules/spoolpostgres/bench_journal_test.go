@@ -22,7 +22,7 @@ import (
 )
 
 // fillFacts makes two facts of each message: from users to addresses, by statements that are quicker than accepting them.
-func fillFacts(b testing.TB, srv *postgres.Server, messages int) {
+func fillFacts(b testing.TB, srv *postgres.Database, messages int) {
 	b.Helper()
 	srv.Exec(b, `CREATE FUNCTION pg_temp.h(name text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT ('x' || encode(substr(sha256(name::bytea), 1, 8), 'hex'))::bit(64)::bigint $$;
 		INSERT INTO msa.msa_fact (time, what, keys, octets, fact)
@@ -42,7 +42,7 @@ func BenchmarkJournalQueries(b *testing.B) {
 	s := open(b, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	began := time.Now()
-	fillFacts(b, srv, n/2)
+	fillFacts(b, &srv.Database, n/2)
 	b.Logf("filled in %v", time.Since(began).Round(time.Second))
 	for b.Loop() { // what is measured is not one number
 	}

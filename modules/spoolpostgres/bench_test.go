@@ -23,7 +23,7 @@ import (
 
 // fill puts messages into the spool, by statements that are quicker than accepting them: of so many users, in so many
 // lanes, all due.
-func fill(b testing.TB, srv *postgres.Server, messages, lanes, users int) {
+func fill(b testing.TB, srv *postgres.Database, messages, lanes, users int) {
 	b.Helper()
 	a := accept("ID")
 	entry, err := json.Marshal(a.Entry)
@@ -61,7 +61,7 @@ func BenchmarkLarge(b *testing.B) {
 	s := open(b, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	began := time.Now()
-	fill(b, srv, messages, lanes, number("MSA_BENCH_USERS", 50))
+	fill(b, &srv.Database, messages, lanes, number("MSA_BENCH_USERS", 50))
 	b.Logf("filled in %v", time.Since(began).Round(time.Second))
 	for i := range lanes {
 		state := queue.LaneState{Limit: 20, Proven: true}

@@ -98,7 +98,7 @@ func bodies(t testing.TB, url, secret string, over int64) *Bodies {
 // A spool whose messages all lie in S3 is as good. Outside CI it is not held again to what has nothing to do with where they lie.
 func TestConformanceWithBodies(t *testing.T) {
 	t.Parallel()
-	srv, store := postgres.Start(t), startBucket(t)
+	srv, store := postgres.Shared(t), startBucket(t)
 	schemas := make(map[string]string)
 	b := bodies(t, store.URL, "s3cret", 1)
 	elsewhere := regexp.MustCompile("/(Journal|Turns|Priority|Lane|Tally|Notes|Order|Probe|Proven|Deadline|ClockSetBack|Held|Change|List)")
@@ -131,7 +131,7 @@ func submitLarge(s *Store, id string) error {
 
 func TestBodies(t *testing.T) {
 	t.Parallel()
-	srv, store := postgres.Start(t), startBucket(t)
+	srv, store := postgres.Shared(t), startBucket(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one", Bodies: bodies(t, store.URL, "s3cret", 128<<10)})
 	defer s.Close()
 	if err := errors.Join(submit(s, "SMALL"), submitLarge(s, "L1"), submitLarge(s, "L2")); err != nil {
@@ -184,7 +184,7 @@ func TestBodies(t *testing.T) {
 // What S3 does not take is not accepted, and a check finds what it has lost.
 func TestBodiesRefused(t *testing.T) {
 	t.Parallel()
-	srv, store := postgres.Start(t), startBucket(t)
+	srv, store := postgres.Shared(t), startBucket(t)
 	good := open(t, Options{DSN: srv.DSN(), Node: "one", Bodies: bodies(t, store.URL, "s3cret", 1)})
 	defer good.Close()
 	bad := open(t, Options{DSN: srv.DSN(), Node: "two", Bodies: bodies(t, store.URL, "wr0ng", 1)})
@@ -239,8 +239,8 @@ func TestBodyOfDeadNode(t *testing.T) {
 // no object for more than a day.
 func TestOrphans(t *testing.T) {
 	t.Parallel()
-	srv, store := postgres.Start(t), startBucket(t)
-	p := newProxy(t, srv.Port)
+	srv, store := postgres.Shared(t), startBucket(t)
+	p := newProxy(t, srv)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: 3 * time.Second, Bodies: bodies(t, store.URL, "s3cret", 1)})
 	defer s.Close()
 	if err := submitLarge(s, "KEPT"); err != nil {
@@ -317,7 +317,8 @@ func (s *Store) checkWhole(id string) error {
 
 // What was removed from the bucket is not to be removed again when it then fails.
 func TestRemovedInParts(t *testing.T) {
-	srv, store := postgres.Start(t), startBucket(t)
+	t.Parallel()
+	srv, store := postgres.Shared(t), startBucket(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	s.bodies = bodies(t, store.URL, "s3cret", 1) // it removes nothing by itself

@@ -29,7 +29,7 @@ func open(t testing.TB, o Options) *Store {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	schemas := make(map[string]string)
 	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
 		if schemas[dir] == "" {
@@ -41,14 +41,14 @@ func TestConformance(t *testing.T) {
 
 func TestShared(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	var schemas atomic.Int32
 	msatest.Shared(t, func(t testing.TB) msatest.SharedSpool {
 		schema := fmt.Sprint("shared", schemas.Add(1))
 		proxies := make(map[queue.OpenSpool]*proxy)
 		return msatest.SharedSpool{
 			Node: func() queue.OpenSpool {
-				p := newProxy(t, srv.Port)
+				p := newProxy(t, srv)
 				s := open(t, Options{DSN: p.dsn(), Schema: schema, Node: fmt.Sprint("node", len(proxies)), Lease: 2 * time.Second, Log: zaptest.NewLogger(t)})
 				proxies[s] = p
 				return s
@@ -58,7 +58,7 @@ func TestShared(t *testing.T) {
 				owner := s.owner.Load()
 				proxies[n].set(true)
 				for srv.Exec(t, "SELECT 1 FROM "+schema+".msa_node WHERE id = $1", owner) > 0 {
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond)
 				}
 			},
 			Heal: func(n queue.OpenSpool) { proxies[n].set(false) },
@@ -69,7 +69,7 @@ func TestShared(t *testing.T) {
 // The queue's tests in real time, on three nodes where they need them.
 func TestQueue(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	var schemas, nodes atomic.Int32
 	queuetest.Queue(t, func(t testing.TB) func() queue.OpenSpool {
 		schema := fmt.Sprint("queue", schemas.Add(1))

@@ -18,7 +18,7 @@ var (
 const (
 	laterSettings = "'transaction_timeout', 'idle_session_timeout'"
 	suitability   = `SELECT pg_is_in_recovery(), current_setting('fsync') <> 'on', current_setting('synchronous_commit') = 'off',
-		(SELECT count(set_config(name, '0', false)) FROM pg_settings WHERE name IN (` + laterSettings + `))`
+		(SELECT count(set_config(name, '0', false)) FROM unnest(ARRAY[` + laterSettings + `]) AS name WHERE current_setting(name, true) IS NOT NULL)`
 )
 
 // suitable is asked of each new connection: after a failover the server is another, with settings of its own, and one that is a

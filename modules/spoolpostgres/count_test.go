@@ -16,7 +16,7 @@ import (
 
 func TestCounter(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	msatest.Counter(t, func(t testing.TB) counts.Counter {
 		s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 		t.Cleanup(func() { _ = s.Close() })
@@ -60,7 +60,7 @@ func TestCountHangs(t *testing.T) {
 // Counts that have passed are deleted, and of too many those that would end first.
 func TestCountsBounded(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	ctx := context.Background()

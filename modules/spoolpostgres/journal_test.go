@@ -71,10 +71,9 @@ func execOn(t *testing.T, c *pgx.Conn, statement string) {
 // facts, here or in another database, hold up nothing.
 func TestFollowWaits(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
-	srv.Exec(t, "CREATE DATABASE other")
-	for _, dsn := range []string{srv.DSN(), strings.Replace(srv.DSN(), "/postgres?", "/other?", 1)} {
-		execOn(t, session(t, dsn), "CREATE TABLE busy ()") // and it stays open
+	srv := postgres.Shared(t)
+	for _, db := range []*postgres.Database{srv, postgres.Shared(t)} {
+		execOn(t, session(t, db.DSN()), "CREATE TABLE busy ()") // and it stays open
 	}
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
@@ -186,9 +185,7 @@ func TestPositionsSurvive(t *testing.T) {
 		}
 	}
 	dsn := strings.Replace(standby.DSN(), "/postgres?", "/copy?", 1)
-	template := session(t, strings.Replace(standby.DSN(), "/postgres?", "/template1?", 1))
-	execOn(t, template, "COMMIT")
-	execOn(t, template, "CREATE DATABASE copy TEMPLATE postgres")
+	standby.Exec(t, "CREATE DATABASE copy TEMPLATE postgres")
 	s = open(t, Options{DSN: dsn, Node: "one"})
 	defer s.Close()
 	_, end = followFrom(t, s, at)
@@ -205,10 +202,10 @@ func TestPositionsSurvive(t *testing.T) {
 // Nobody can tell whether an outcome was recorded, and it is recorded again: its fact is there once.
 func TestUncertainFacts(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	for _, when := range []byte{'b', 'a'} { // before the server has heard COMMIT, or after
 		t.Run(string(when), func(t *testing.T) {
-			p := newProxy(t, srv.Port)
+			p := newProxy(t, srv)
 			armed := p.uncertain(when)
 			s := open(t, Options{DSN: p.dsn(), Schema: "when_" + string(when), Node: "one", Lease: time.Minute, Timeout: 3 * time.Second})
 			defer s.Close()
@@ -248,7 +245,7 @@ func TestUncertainFacts(t *testing.T) {
 // A message whose client was told that it was not accepted is deleted, and the journal says so.
 func TestDisownedFacts(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: 3 * time.Second})
 	defer s.Close()
 	if err := submitFact(s, "Q1"); err != nil {
@@ -268,7 +265,7 @@ func TestDisownedFacts(t *testing.T) {
 // Each key of a fact goes with it.
 func TestForgottenKeys(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	for i := range 20 {

@@ -78,7 +78,7 @@ func TestDeaf(t *testing.T) {
 // Nodes that start at once make the tables once, and bring old ones up to date once.
 func TestMigratedAtOnce(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	for _, have := range []int{0, 1, len(migrations) / 2, len(migrations) - 1, len(migrations)} {
 		schema := fmt.Sprint("v", have)
 		if have > 0 {
@@ -122,7 +122,7 @@ func TestDatabaseAwayForAMoment(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Start(t)
 	const lease = 9 * time.Second // renewed every three seconds: the database is back before
-	p := newProxy(t, srv.Port)
+	p := newProxy(t, &srv.Database)
 	other, s := open(t, Options{DSN: p.dsn(), Node: "other", Lease: lease}), open(t, Options{DSN: srv.DSN(), Node: "one", Lease: lease})
 	defer other.Close()
 	defer s.Close()

@@ -13,5 +13,7 @@ func TestMain(m *testing.M) {
 		_ = os.Setenv("MSA_S3_"+secret, secret)
 	}
 	_ = flag.Set("test.parallel", "10") // they wait for databases rather than work
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(queuesTests.dir)
+	os.Exit(code)
 }

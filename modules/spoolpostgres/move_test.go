@@ -17,7 +17,7 @@ import (
 // A spool that is named in two ways, by address and by name of its host for example, is not moved into itself: that would end in its being empty.
 func TestMoveToItself(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	one, two := open(t, Options{DSN: srv.DSN(), Node: "one"}), open(t, Options{DSN: srv.DSN(), Node: "two"})
 	defer one.Close()
 	defer two.Close()
@@ -48,8 +48,8 @@ func TestMoveToItself(t *testing.T) {
 // with it, and by then it is the only one.
 func TestMoveUncertain(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
-	p := newProxy(t, srv.Port)
+	srv := postgres.Shared(t)
+	p := newProxy(t, srv)
 	armed := p.uncertain('a')
 	_ = open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: time.Minute}).Close() // the tables are there
 	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 6 * time.Second, Timeout: 6 * time.Second, Role: Deliver})

@@ -32,7 +32,7 @@ func await(t testing.TB, what string, ok func() bool) {
 // be changed while it is open.
 func TestRoles(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	front, back := open(t, Options{DSN: srv.DSN(), Node: "front", Role: Accept}), open(t, Options{DSN: srv.DSN(), Node: "back", Role: Deliver})
 	defer front.Close()
 	defer back.Close()
@@ -73,7 +73,7 @@ func TestRoles(t *testing.T) {
 // What all nodes take together is bounded, notifications excepted.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	o := Options{DSN: srv.DSN(), Node: "one", MaxMessages: 3}
 	one := open(t, o)
 	defer one.Close()
@@ -105,7 +105,7 @@ func TestLimits(t *testing.T) {
 // A check finds what is not whole, and what would never be delivered.
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	for _, id := range []string{"Q1", "Q2", "Q3", "Q4"} {
@@ -166,7 +166,7 @@ func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Start(t)
 	const lease = 3 * time.Second
-	p := newProxy(t, srv.Port)
+	p := newProxy(t, &srv.Database)
 	gone := open(t, Options{DSN: p.dsn(), Node: "gone", Lease: lease})
 	defer gone.Close()
 	one, two := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: lease}), open(t, Options{DSN: srv.DSN(), Node: "two", Lease: lease})
@@ -215,7 +215,7 @@ func TestDatabaseAway(t *testing.T) {
 // Connections notice that the server's machine is gone.
 func TestDialer(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	o := Options{DSN: srv.DSN(), Node: "one", Timeout: 8 * time.Second}
 	if err := o.prepare(); err != nil {
 		t.Fatal(err)
@@ -273,7 +273,7 @@ func TestCommittedWithoutStandby(t *testing.T) {
 // A claim that was given up, and that the server did all the same when it came to it, holds up nothing.
 func TestLateClaim(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	lease := func() queue.Lease {
@@ -308,8 +308,8 @@ func TestLateClaim(t *testing.T) {
 // takes nothing from it.
 func TestStartsAgain(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
-	p := newProxy(t, srv.Port)
+	srv := postgres.Shared(t)
+	p := newProxy(t, srv)
 	killed := open(t, Options{DSN: p.dsn(), Node: "one", Lease: time.Hour})
 	defer killed.Close()
 	if err := submit(killed, "Q1"); err != nil {
@@ -330,7 +330,7 @@ func TestStartsAgain(t *testing.T) {
 
 	p.set(true)
 	await(t, "its connections are gone", func() bool {
-		return srv.Exec(t, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'") == 0
+		return srv.Exec(t, "SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND locktype = 'advisory' AND mode = 'ShareLock'") == 0
 	})
 	again := open(t, Options{DSN: srv.DSN(), Node: "one", Lease: time.Hour})
 	defer again.Close()
@@ -356,7 +356,7 @@ func TestStartsAgain(t *testing.T) {
 // Who opens the spool and delivers nothing, such as spool move, has no part in lanes.
 func TestNoPartWithoutQueue(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	mover, node := open(t, Options{DSN: srv.DSN(), Node: "mover"}), open(t, Options{DSN: srv.DSN(), Node: "node"})
 	defer mover.Close()
 	defer node.Close()

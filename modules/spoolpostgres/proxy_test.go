@@ -11,12 +11,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 )
 
 // proxy is between a node and the server.
 type proxy struct {
 	listener net.Listener
-	to       string
+	to       *postgres.Database
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
 	cut      bool
@@ -24,13 +26,13 @@ type proxy struct {
 	commit atomic.Pointer[func() byte]
 }
 
-func newProxy(t testing.TB, to int) *proxy {
+func newProxy(t testing.TB, to *postgres.Database) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", to), conns: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, to: to, conns: make(map[net.Conn]bool)}
 	t.Cleanup(func() { _ = l.Close(); p.set(true) })
 	go func() {
 		for {
@@ -61,7 +63,7 @@ func (p *proxy) uncertain(when byte) (armed *atomic.Bool) {
 }
 
 func (p *proxy) dsn() string {
-	return fmt.Sprintf("postgres://msa@%s/postgres?sslmode=disable", p.listener.Addr())
+	return p.to.Through(p.listener.Addr().(*net.TCPAddr).Port)
 }
 
 // set cuts all connections and refuses new ones, or no longer.
@@ -77,7 +79,13 @@ func (p *proxy) set(cut bool) {
 
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.to)
+	p.mu.Lock()
+	cut := p.cut
+	p.mu.Unlock()
+	if cut { // the server has no part in that
+		return
+	}
+	server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.to.Port))
 	if err != nil {
 		return
 	}

@@ -21,7 +21,7 @@ import (
 func TestFindsWhatIsReady(t *testing.T) {
 	t.Parallel()
 	const messages, lanes, most = 20_000, 1000, 20_000 / 2
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	first := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	_ = first.Close()
 	fill(t, srv, messages, lanes, 50)
@@ -41,7 +41,7 @@ func TestFindsWhatIsReady(t *testing.T) {
 	settled := func() bool { // sessions tell what they read when they have ended
 		last := before
 		before = read()
-		return before == last && srv.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'caddy-msa'") == 0
+		return before == last && srv.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'caddy-msa'") == 0
 	}
 	await(t, "statistics", settled)
 	began := before

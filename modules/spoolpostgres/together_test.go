@@ -52,7 +52,7 @@ func inOneGroup[T any](s *Store, do func([]*joined[T]), all ...T) (errs []error)
 // does not take keeps no other from being accepted.
 func TestAcceptedTogether(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	var good []*newMessage
@@ -141,7 +141,7 @@ func TestAcceptedTogether(t *testing.T) {
 // Of messages with the same digest one is accepted, whoever else goes with them; and who waits for somebody who was stopped before it said which keeps nobody else waiting.
 func TestDigestsTogether(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	once := func(id string, digest byte) *queue.Accept {
@@ -222,7 +222,7 @@ func TestDigestsTogether(t *testing.T) {
 // Outcomes that are recorded together are one transaction: whoever has lost its lease, or finds its message deleted, keeps no other from being recorded.
 func TestRecordedTogether(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
+	srv := postgres.Shared(t)
 	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
 	defer s.Close()
 	for i := range 6 {
@@ -267,8 +267,8 @@ func TestRecordedTogether(t *testing.T) {
 // A group's connection that breaks at COMMIT, before the server has it or after, changes nothing of what its clients are told.
 func TestCutTogether(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
-	p := newProxy(t, srv.Port)
+	srv := postgres.Shared(t)
+	p := newProxy(t, srv)
 	var next atomic.Int32
 	p.onCommit(func() byte { return byte(next.Swap(0)) })
 	s := open(t, Options{DSN: p.dsn(), Node: "one"})

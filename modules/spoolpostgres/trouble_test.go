@@ -46,8 +46,8 @@ func ids(t *testing.T, s *Store) (all []string) {
 // nothing of what the client is told: accepted once, and recorded once.
 func TestCutAtCommit(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
-	p := newProxy(t, srv.Port)
+	srv := postgres.Shared(t)
+	p := newProxy(t, srv)
 	var next atomic.Int32 // the byte that the next COMMIT gets
 	p.onCommit(func() byte { return byte(next.Swap(0)) })
 	s := open(t, Options{DSN: p.dsn(), Node: "one"})
@@ -90,8 +90,8 @@ func TestCutAtCommit(t *testing.T) {
 // What nobody can tell is not accepted, and if it was committed all the same it is taken back.
 func TestUncertain(t *testing.T) {
 	t.Parallel()
-	srv := postgres.Start(t)
-	p := newProxy(t, srv.Port)
+	srv := postgres.Shared(t)
+	p := newProxy(t, srv)
 	armed := p.uncertain('a')
 	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 2 * time.Second, Timeout: 2 * time.Second})
 	defer s.Close()

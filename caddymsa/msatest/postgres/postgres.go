@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package postgres runs Debian's PostgreSQL for tests: in a directory of its own, to be killed, stopped and
-// failed over to a standby.
+// failed over to a standby; or one for all tests that want a database only.
 package postgres
 
 import (
@@ -28,7 +28,7 @@ const patience = 2 * time.Minute
 
 // Server is one PostgreSQL.
 type Server struct {
-	Port int
+	Database // the one that initdb makes
 
 	t   testing.TB
 	uid *syscall.Credential // it refuses to run as root
@@ -46,7 +46,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// made is a database as initdb makes it, in an archive: to unpack it takes a tenth of the time, and tests need dozens.
+// made is a database as initdb makes it, less the templates of others, in an archive: to unpack it takes a tenth of the time, and tests need dozens.
 var made struct {
 	sync.Mutex
 	archive []byte
@@ -64,7 +64,12 @@ func (s *Server) make() {
 		}
 		return
 	}
-	s.must("initdb", "-D", s.dir+"/data", "-U", "msa", "-E", "UTF8", "--auth=trust", "--no-sync", "--no-instructions")
+	s.must("initdb", "-D", s.dir+"/data", "-U", "msa", "-E", "UTF8", "--auth=trust", "--no-sync", "--no-instructions", "--wal-segsize=1")
+	single := s.command("postgres", "--single", "-D", s.dir+"/data", "postgres")
+	single.Stdin = strings.NewReader("UPDATE pg_database SET datistemplate = false\nDROP DATABASE template0\nDROP DATABASE template1\n")
+	if out, err := single.CombinedOutput(); err != nil || bytes.Contains(out, []byte("ERROR")) {
+		s.t.Fatalf("dropping templates: %v\n%s", err, out)
+	}
 	var err error
 	if made.archive, err = s.program("tar", "-cf", "-", "data").Output(); err != nil {
 		s.t.Fatal("packing a database: ", err)
@@ -73,7 +78,7 @@ func (s *Server) make() {
 
 func prepare(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: filepath.Dir(installed.Need(t, "initdb"))}
+	s := &Server{Database: Database{name: "postgres"}, t: t, bin: filepath.Dir(installed.Need(t, "initdb"))}
 	s.dir, s.uid = installed.OwnDir(t, "postgres", "nobody")
 	s.Port = installed.FreePort(t)
 	return s
@@ -103,21 +108,27 @@ func (s *Server) must(name string, args ...string) {
 func (s *Server) Start(settings ...string) {
 	s.t.Helper()
 	args := []string{"-D", s.dir + "/data", "-p", fmt.Sprint(s.Port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=16MB", "-c", "max_connections=200"}
+		"-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=16MB", "-c", "max_connections=200",
+		"-c", "wal_init_zero=off", "-c", "wal_recycle=off"} // on a disk in memory both are for nothing
 	for _, v := range settings {
 		args = append(args, "-c", v)
 	}
 	s.cmd = s.command("postgres", args...)
-	var output bytes.Buffer
-	s.cmd.Stdout, s.cmd.Stderr = &output, &output
+	output, err := os.OpenFile(s.output(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer output.Close()
+	s.cmd.Stdout, s.cmd.Stderr = output, output
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	cmd := s.cmd
 	s.t.Cleanup(func() {
 		kill(cmd)
+		Release(s.dir + "/data")
 		if s.t.Failed() {
-			s.t.Logf("the server's output:\n%.5000s", output.String())
+			s.t.Logf("the server's output ends with:\n%s", s.said())
 		}
 	})
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -127,14 +138,17 @@ func (s *Server) Start(settings ...string) {
 			return
 		}
 		if time.Now().After(end) {
-			s.t.Fatal("the server does not come up:", err, output.String())
+			s.t.Fatal("the server does not come up:", err, s.said())
 		}
 	}
 }
 
-// DSN names the server's only database.
-func (s *Server) DSN() string {
-	return fmt.Sprintf("postgres://msa@127.0.0.1:%d/postgres?sslmode=disable", s.Port)
+func (s *Server) output() string { return s.dir + "/output" }
+
+// said is the end of what the server has said.
+func (s *Server) said() string {
+	text, _ := os.ReadFile(s.output())
+	return string(text[max(0, len(text)-5000):])
 }
 
 // Kill kills the server with all its processes, as a power switch would.
@@ -181,21 +195,6 @@ func signal(cmd *exec.Cmd, sig syscall.Signal) (all []int) {
 	return all
 }
 
-// Exec runs a statement and returns how many rows it is about.
-func (s *Server) Exec(t testing.TB, statement string, args ...any) int64 {
-	t.Helper()
-	c, err := pgx.Connect(context.Background(), s.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close(context.Background()) }()
-	tag, err := c.Exec(context.Background(), statement, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tag.RowsAffected()
-}
-
 // Standby makes another server that follows this one, which from then on commits nothing that the standby
 // does not have.
 func (s *Server) Standby() *Server {
@@ -237,6 +236,7 @@ func (s *Server) Promote() {
 // Follow has a server that was killed forget what it had and follow the one that is the primary now.
 func (s *Server) Follow(primary *Server) {
 	s.t.Helper()
+	Release(s.dir + "/data")
 	if err := os.RemoveAll(s.dir + "/data"); err != nil {
 		s.t.Fatal(err)
 	}

@@ -385,7 +385,8 @@ func TestConsoleStream(t *testing.T) {
 	}
 }
 
-// Debian's Chromium goes through every page, light and dark, narrow and wide, and without JavaScript.
+// Debian's Chromium goes through every page, light and dark, narrow and wide, and without JavaScript. It is the shell without the browser's
+// own windows and services, which takes half the work.
 // CONSOLE_SHOTS is a directory that keeps the screenshots, and has them of the whole of each page.
 func TestConsoleBrowser(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ const EximDir = "/usr/local/lib/msa-exim"
 var catalogue = map[string]Program{
 	"alertmanager":       {Program: "prometheus-alertmanager", Package: "prometheus-alertmanager", Args: []string{"--version"}, Says: []string{"alertmanager, version"}},
 	"axe":                {Program: "node", Package: "npm's playwright-core and axe-core (installed by .ci/run)", Args: []string{"-e", `require("playwright-core"); require("axe-core"); console.log("both are there")`}, Env: []string{NPMPath}, Says: []string{"both are there"}},
-	"chromium":           {Program: "chromium", Package: "chromium", Args: []string{"--version"}, Says: []string{"Chromium"}},
+	"chromium":           {Program: "chromium-headless-shell", Package: "chromium-headless-shell", Dirs: []string{"/usr/lib/chromium"}, Args: []string{"--version"}, Says: []string{"Chromium"}},
 	"clamav-milter":      {Program: "clamav-milter", Package: "clamav-milter", Args: []string{"--version"}, Says: []string{"clamav-milter"}},
 	"clamd":              {Program: "clamd", Package: "clamav-daemon", Args: []string{"--version"}, Says: []string{"ClamAV"}},
 	"curl":               {Program: "curl", Package: "curl", Args: []string{"--version"}, Says: []string{"curl", "smtps", "SSL"}},

@@ -23,8 +23,8 @@ async function act({ browser, open, check, bad, ids, shots }, plain) {
 	};
 	const reason = text => page.locator("main input[name=reason]").first().fill(text);
 
-	// One message, and more than one, from the list.
-	for (const n of [1, 2]) {
+	// One message, and more than one, from the list; one alone in CI, as it is acted on from its own page too.
+	for (const n of process.env.CI === "true" ? [1, 2] : [2]) {
 		const many = n === 1 ? "1 message" : n + " messages";
 		for (const [button, done] of [["hold", "held"], ["release", "released"], ["retry", "tried again"], ["reroute", "rerouted"]]) {
 			await find(n === 1 ? `to:${to}-busy-1` : `to:${to}-busy`, n === 1 ? 1 : 3);

@@ -1,7 +1,7 @@
 // Each page of the console as it looks, light and dark, narrow and wide, and what axe says of it; then without JavaScript.
 const axe = require("fs").readFileSync(require.resolve("axe-core"), "utf8");
 
-// In CI each page is judged in each width in each colours, elsewhere in each width and in each colours.
+// In CI each page is judged in each width in each colours, elsewhere one narrow and dark, the next wide and light.
 const whole = process.env.CI === "true" || "CONSOLE_SHOTS" in process.env;
 
 const widths = { narrow: 360, wide: 1280 };
@@ -43,17 +43,20 @@ const pages = ids => {
 
 async function audit({ browser, open, check, bad, ids, shots }) {
 	const page = await open(browser);
+	const looks = [["narrow", "dark"], ["wide", "light"], ["narrow", "light"], ["wide", "dark"]];
+	let judged = 0;
 	for (const [name, { at, go, fails }] of Object.entries(pages(ids))) {
 		page.fails = fails;
 		await page.setViewportSize({ width: widths.wide, height: 900 });
 		if (go) await go(page); else check((await page.visit(at)).ok() !== Boolean(fails), `${name}: whether it is an error`);
 		if (await page.locator("body[data-of]").count()) await page.waitForSelector("html[data-live=yes]");
 		await page.evaluate(axe);
-		for (const width of between) {
+		for (const width of whole ? between : [widths.narrow, ...between]) {
 			await page.setViewportSize({ width, height: 900 });
 			await fits(page, `${name} at ${width}`, check);
 		}
-		for (const [size, width] of Object.entries(widths)) for (const colours of whole ? ["light", "dark"] : [size === "wide" ? "light" : "dark"]) {
+		for (const [size, colours] of whole ? looks : [looks[judged++ % 2]]) {
+			const width = widths[size];
 			const where = `${name}, ${size}, ${colours}`;
 			await page.emulateMedia({ colorScheme: colours });
 			await page.setViewportSize({ width, height: 900 });
@@ -89,7 +92,7 @@ async function plain(browser, open, check, ids) {
 		page.fails = fails;
 		if (go) await go(page); else await page.visit(at);
 		const seen = await page.evaluate(() => [document.querySelectorAll("main h1").length, document.querySelector("main").innerText.length, [...document.querySelectorAll("time")].filter(t => !t.textContent.endsWith("UTC")).length]);
-		for (const width of [...Object.values(widths), ...between]) {
+		for (const width of whole ? [...Object.values(widths), ...between] : [widths.narrow]) {
 			await page.setViewportSize({ width, height: 900 });
 			await fits(page, `${name} without JavaScript at ${width}`, check);
 		}

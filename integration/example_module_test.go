@@ -31,10 +31,9 @@ func TestExampleModule(t *testing.T) {
 	const source = "../docs/dev/example"
 	env := []string{"GOFLAGS=-mod=mod -buildvcs=false -modfile=" + filepath.Join(dir, "go.mod")}
 	caddy := filepath.Join(dir, "caddy")
-	for _, args := range [][]string{{"go", "vet", "./..."}, {"go", "test", "."}} {
-		if err := run(source, env, args...); err != nil {
-			t.Fatal(err)
-		}
+	// go test vets no more than it does everywhere: the whole of it is .ci/run's too.
+	if err := run(source, env, "go", "test", "."); err != nil {
+		t.Fatal(err)
 	}
 	if err := link(source, env, caddy, "./caddy"); err != nil {
 		t.Fatal(err)

@@ -32,14 +32,26 @@ func layer4Binary(t *testing.T) string {
 	return path
 }
 
+// servingLayer4 is a server of that binary.
+func servingLayer4(t *testing.T) *server {
+	t.Helper()
+	s := newServer(t)
+	s.binary = layer4Binary(t)
+	s.write("Caddyfile", s.caddyfile(layout{}))
+	s.writeUsers("")
+	s.run()
+	return s
+}
+
 func TestAdaptLayer4(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("adapt/layer4/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no files", err)
 	}
+	s := servingLayer4(t)
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) { golden(t, layer4Binary(t), file) })
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) { golden(t, s, file) })
 	}
 }
 

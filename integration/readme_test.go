@@ -31,6 +31,7 @@ func fenced(t *testing.T, page, language string) []string {
 // the JSON loads too.
 func TestDocumentedConfigurations(t *testing.T) {
 	t.Parallel()
+	plain, layer4 := start(t, layout{}), servingLayer4(t)
 	pages, _ := filepath.Glob("../docs/*.md")
 	for _, page := range append(pages, "../README.md") {
 		for _, block := range fenced(t, page, "caddyfile") {
@@ -41,11 +42,11 @@ func TestDocumentedConfigurations(t *testing.T) {
 				}
 				block = "{\n\tmsa msa.example.org {\n" + block + "\t}\n}\n"
 			}
-			with := binary
+			with := plain
 			if filepath.Base(page) == "layer4.md" {
-				with = layer4Binary(t)
+				with = layer4
 			}
-			if out, ok := caddyOf(t, with, "adapt", block); !ok {
+			if out, ok := adapted(t, with, block); !ok {
 				t.Errorf("%s:\n%s\n%s", page, block, out)
 			}
 		}

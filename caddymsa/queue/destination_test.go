@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -131,7 +132,7 @@ func TestConcurrency(t *testing.T) {
 	h := &hops{sink: s, concurrency: 3}
 	run(t, to(h), func(r *rig) {
 		r.Start()
-		const n = 600 // in one lane
+		n := installed.Rounds(600, 150) // in one lane
 		for i := range n {
 			r.submit(fmt.Sprintf("S%03d", i), nil, "bob@slow.example")
 		}
@@ -145,7 +146,7 @@ func TestConcurrency(t *testing.T) {
 		if now, most := s.atOnce(); now != 3 || most > 3 {
 			t.Errorf("%d under way, at most %d", now, most)
 		}
-		r.after(n/3*time.Minute + time.Minute)
+		r.after(time.Duration(n/3+1) * time.Minute)
 		if got := len(s.all()); got < n {
 			t.Errorf("%d of %d attempts: a turn was lost", got, n)
 		}

@@ -110,7 +110,8 @@ func TestReloadWithoutLane(t *testing.T) {
 		return old, "old", nil
 	}
 	run(t, route, func(r *rig) {
-		for i := range 150 {
+		messages := installed.Rounds(150, 50)
+		for i := range messages {
 			r.submit(fmt.Sprintf("D%03d", i), nil, "bob@example.net", "later@example.net")
 		}
 		r.Start()
@@ -120,10 +121,10 @@ func TestReloadWithoutLane(t *testing.T) {
 		r.host.set(g)
 		r.Wake()
 		r.after(5 * time.Second)
-		if n := len(young.all()); n < 150 {
+		if n := len(young.all()); n < messages {
 			t.Errorf("%d went the new way within seconds", n)
 		}
-		for i := range 150 {
+		for i := range messages {
 			r.mustNotHave(fmt.Sprintf("D%03d", i))
 		}
 		before := len(r.logs.All())
@@ -164,7 +165,7 @@ func TestIsolation(t *testing.T) {
 		r.Start()
 		r.submit("FIRST", nil, "bob@good.example")
 		r.after(time.Second)
-		for i := range 300 {
+		for i := range installed.Rounds(300, 100) { // more than there are workers
 			r.submit(fmt.Sprintf("S%03d", i), nil, fmt.Sprintf("bob@silent%d.example", i))
 			r.submit(fmt.Sprintf("T%03d", i), nil, "bob@silent.example")
 			r.submit(fmt.Sprintf("U%03d", i), nil, "bob@slow.example")
@@ -187,7 +188,7 @@ func TestIsolation(t *testing.T) {
 
 // A message to a thousand recipients in 300 lanes that all expire makes one bounce, and one warning.
 func TestOneBounceForManyLanes(t *testing.T) {
-	oneBounce(t, installed.Rounds(1000, 300), installed.Rounds(300, 100))
+	oneBounce(t, installed.Rounds(1000, 120), installed.Rounds(300, 40))
 }
 
 func oneBounce(t *testing.T, recipients, lanes int) {
@@ -518,7 +519,7 @@ func TestSetAsideBound(t *testing.T) {
 
 // Lanes that take their time, and let messages through, leave room for those that take a moment, however many they are
 // and whosever messages go there.
-func TestManySlowLanes(t *testing.T) { manySlowLanes(t, installed.Rounds(20, 8)) }
+func TestManySlowLanes(t *testing.T) { manySlowLanes(t, installed.Rounds(20, 5)) }
 
 func manySlowLanes(t *testing.T, lanes int) {
 	s := newSink(func(ctx context.Context, d *queue.Delivery) error {
@@ -532,6 +533,7 @@ func manySlowLanes(t *testing.T, lanes int) {
 		return nil
 	})
 	run(t, to(&hops{sink: s, concurrency: 8}), func(r *rig) {
+		r.host.g.settings.Workers = installed.Rounds(64, 32) // fewer than the lanes take
 		r.Start()
 		for i := range 100 * lanes {
 			r.submit(fmt.Sprintf("S%04d", i), nil, fmt.Sprintf("bob@slow%d.example", i%lanes))

@@ -134,7 +134,7 @@ func TestNodesDivideConcurrency(t *testing.T) {
 				for range 3 {
 					p.join(d, slow)
 				}
-				p.submit(600)
+				p.submit(50 * limit) // more than goes in the time
 				p.after(time.Minute)
 				low, high := limit/3, (limit+2)/3
 				sum := 0
@@ -168,7 +168,7 @@ func TestNodesDivideConcurrency(t *testing.T) {
 }
 
 func TestNodesDivideRate(t *testing.T) {
-	for _, r := range []queue.Rate{{Messages: 1, Per: time.Minute}, {Messages: 2, Per: time.Minute}, {Messages: installed.Rounds(100, 20), Per: time.Minute}} {
+	for _, r := range []queue.Rate{{Messages: 1, Per: time.Minute}, {Messages: 2, Per: time.Minute}, {Messages: installed.Rounds(100, 10), Per: time.Minute}} {
 		t.Run(fmt.Sprint(r.Messages), func(t *testing.T) {
 			runPeers(t, func(p *peers) {
 				d := queue.Destination{Name: "hop", Rate: r}

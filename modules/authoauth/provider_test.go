@@ -88,10 +88,16 @@ func (p *provider) token(opaque bool) string {
 	return token
 }
 
+// The time-outs for a provider that answers, and for one that stopped: after the brief one is asked again until it is back.
+const (
+	unhurried = 10 * time.Second
+	brief     = 2 * time.Second
+)
+
 // backend is one that knows no keys yet.
-func (p *provider) backend(introspection bool) *OAuth {
+func (p *provider) backend(introspection bool, timeout time.Duration) *OAuth {
 	p.t.Helper()
-	o := &OAuth{AttributeClaims: []string{"per_hour"}, Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(10 * time.Second), now: time.Now}
+	o := &OAuth{AttributeClaims: []string{"per_hour"}, Issuer: "http://" + p.address, Audience: idp.Audience, Scopes: []string{idp.Scope}, Timeout: conf.Duration(timeout), now: time.Now}
 	if introspection {
 		o.Introspection = &Introspection{ClientID: idp.Audience, ClientSecret: idp.Secret}
 	}
@@ -116,7 +122,7 @@ func eventually(t *testing.T, what string, f func() error) {
 // Tokens of a real provider, signed and opaque, also revoked.
 func TestProvider(t *testing.T) {
 	p := startProvider(t)
-	signed, opaque := p.backend(false), p.backend(true)
+	signed, opaque := p.backend(false, unhurried), p.backend(true, unhurried)
 	token := p.token(false)
 	eventually(t, "a signed token", func() error {
 		id, err := verify(signed, idp.Email, token)
@@ -152,7 +158,7 @@ func TestProvider(t *testing.T) {
 // A provider that hangs or is gone: cannot tell, in time; and it goes on by itself.
 func TestProviderStops(t *testing.T) {
 	p := startProvider(t)
-	known := p.backend(false)
+	known := p.backend(false, unhurried)
 	token := p.token(false)
 	eventually(t, "a token", func() error { _, err := verify(known, "", token); return err })
 
@@ -160,14 +166,14 @@ func TestProviderStops(t *testing.T) {
 		t.Helper()
 		var asked sync.WaitGroup // at once, since each waits in vain for as long as it may
 		for _, introspection := range []bool{false, true} {
-			o := p.backend(introspection)
+			o := p.backend(introspection, brief)
 			asked.Go(func() {
 				since := time.Now()
 				if _, err := verify(o, "", token); err == nil || errors.Is(err, caddymsa.ErrCredentials) {
 					t.Errorf("%s: %v", how, err)
 				}
 				if took := time.Since(since); took > 40*time.Second {
-					t.Errorf("%s: it took %v, with a time-out of 10 s", how, took)
+					t.Errorf("%s: it took %v, with a time-out of %v", how, took, brief)
 				}
 			})
 			defer func() {

@@ -35,7 +35,8 @@ func TestMemSpoolShared(t *testing.T) {
 
 func TestMemSpoolQueue(t *testing.T) {
 	t.Parallel()
-	queuetest.Queue(t, func(testing.TB) func() queue.OpenSpool {
+	queuetest.Queue(t, func(t testing.TB) func() queue.OpenSpool {
+		t.(*testing.T).Parallel() // they share nothing, and wait for the most part
 		first := queuetest.NewMemSpool()
 		return func() queue.OpenSpool { return first.Node() }
 	})

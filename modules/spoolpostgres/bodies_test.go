@@ -95,18 +95,22 @@ func bodies(t testing.TB, url, secret string, over int64) *Bodies {
 	return b
 }
 
+var halfWithBodies halves
+
 // A spool whose messages all lie in S3 is as good. Outside CI it is not held again to what has nothing to do with where they lie.
 func TestConformanceWithBodies(t *testing.T) {
 	t.Parallel()
 	srv, store := postgres.Shared(t), startBucket(t)
 	schemas := make(map[string]string)
 	b := bodies(t, store.URL, "s3cret", 1)
+	part := halfWithBodies.begin()
 	elsewhere := regexp.MustCompile("/(Journal|Turns|Priority|Lane|Tally|Notes|Order|Probe|Proven|Deadline|ClockSetBack|Held|Change|List)")
 	msatest.Spool(t, func(t testing.TB, dir string) queue.OpenSpool {
 		if !installed.InCI() && elsewhere.MatchString(t.Name()) {
 			t.Skip("a repetition of TestConformance")
 		}
 		if schemas[dir] == "" {
+			part(t)
 			schemas[dir] = fmt.Sprintf("s%d %s", len(schemas), filepath.Base(dir))
 		}
 		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", Bodies: b, keepEvery: time.Millisecond})

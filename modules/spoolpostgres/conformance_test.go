@@ -66,12 +66,16 @@ func TestShared(t *testing.T) {
 	})
 }
 
+var halfOfQueue halves
+
 // The queue's tests in real time, on three nodes where they need them.
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Shared(t)
 	var schemas, nodes atomic.Int32
+	part := halfOfQueue.begin()
 	queuetest.Queue(t, func(t testing.TB) func() queue.OpenSpool {
+		part(t)
 		schema := fmt.Sprint("queue", schemas.Add(1))
 		return func() queue.OpenSpool {
 			return open(t, Options{DSN: srv.DSN(), Schema: schema, Node: fmt.Sprint("node", nodes.Add(1)), Lease: 3 * time.Second})

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -183,7 +184,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	const kills = 3
+	kills := installed.Rounds(3, 1)
 	for range kills {
 		time.Sleep(700 * time.Millisecond)
 		srv.Kill()

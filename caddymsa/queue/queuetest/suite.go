@@ -92,7 +92,7 @@ func (s *suite) stop(q *queue.Queue) {
 
 func (s *suite) await(what string, ok func() bool) {
 	s.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.Fatalf("not within %v: %s; calls %v", patience, what, s.counts())
 		}

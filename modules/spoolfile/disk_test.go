@@ -309,8 +309,6 @@ const (
 
 var fates = map[fate]string{dropped: "dropped", kept: "kept", torn: "torn", cut: "cut"}
 
-const sector = 512
-
 // restart makes the disk that is found after a power loss.
 func (p *platter) restart(what fate, rnd *rand.Rand) vfs.FS {
 	fs := vfs.NewMem()

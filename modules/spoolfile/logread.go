@@ -262,12 +262,23 @@ func (s *logScanner) written(limit int) bool {
 		return s.stale == 0
 	}
 	end := headerLen(rest[6]) + int(binary.LittleEndian.Uint16(rest[4:]))
-	return end <= len(rest) && rest[end-1] != 0 && (s.stale == 0 || s.stale >= s.broken+end) && !s.missesSector(s.broken, s.broken+end)
+	switch last := s.broken + end - 1; {
+	case end > len(rest) || rest[end-1] == 0 || s.missesSector(s.broken, s.broken+end):
+		return false
+	case s.stale == 0 || s.stale > last && (limit < len(s.b) || s.broken/sector == last/sector):
+		return true
+	default:
+		// Over an earlier log. Whatever is not in the first sector may be what that had there: its record may have begun before, and end
+		// behind. It is not if all but one octet are right.
+		return s.stale > last && last%sector > 0 && nearly(rest[6:end], le32(rest))
+	}
 }
+
+// sector is what a disk writes whole or not at all.
+const sector = 512
 
 // missesSector tells whether a sector with something of [from, to) was never written: there are zeros from there to its end.
 func (s *logScanner) missesSector(from, to int) bool {
-	const sector = 512
 	for at := from; at < to; {
 		next := at/sector*sector + sector
 		if next <= len(s.b) && len(bytes.Trim(s.b[at:next], "\x00")) == 0 {

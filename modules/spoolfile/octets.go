@@ -12,20 +12,37 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // unmask undoes what pebble does to a checksum before it writes it.
 func unmask(stored uint32) uint32 { return bits.RotateLeft32(stored-0xa282ead8, 15) }
 
+func mask(sum uint32) uint32 { return bits.RotateLeft32(sum, 17) + 0xa282ead8 }
+
 // oneBit finds the bit that differs from what a checksum was made of, if only one does: the place of its octet, and
 // the bit. Octets that are damaged more than that may seem to be so too, once in 16,000 for a log's chunk: what is mended
 // needs further proof.
 func oneBit(n int, sum, want uint32) (at int, bit byte, ok bool) {
+	return oneOctet(n, sum, want, func(x byte) bool { return x&(x-1) == 0 })
+}
+
+// oneOctet finds the octet that differs, if only one does and the difference is like that: its place, and the difference.
+func oneOctet(n int, sum, want uint32, like func(byte) bool) (at int, x byte, ok bool) {
 	// What an error of one octet does to the sum is the table's entry, shifted once for each octet after it.
 	for s := sum ^ want; n > 0; {
 		n--
 		i := topOctet[s>>24]
-		if i&(i-1) == 0 && castagnoli[i] == s {
+		if castagnoli[i] == s && like(i) {
 			return n, i, true
 		}
 		s = (s^castagnoli[i])<<8 | uint32(i)
 	}
 	return 0, 0, false
+}
+
+// nearly tells whether all but one octet are what a checksum, which pebble wrote, was made of. It may be one of the checksum.
+func nearly(b []byte, stored uint32) bool {
+	sum := crc32.Checksum(b, castagnoli)
+	if d := mask(sum) ^ stored; (bits.Len32(d)-1)/8 == bits.TrailingZeros32(d)/8 {
+		return true
+	}
+	_, _, ok := oneOctet(len(b), sum, unmask(stored), func(byte) bool { return true })
+	return ok
 }
 
 // topOctet finds an entry of the table by its first octet, which no other has.
@@ -39,7 +56,7 @@ var topOctet = func() (t [256]byte) {
 // mend puts a bit right that differs from what a checksum, which pebble wrote, was made of. It may be one of the checksum.
 func mend(b []byte, stored uint32) (changed, ok bool) {
 	sum := crc32.Checksum(b, castagnoli)
-	if d := (bits.RotateLeft32(sum, 17) + 0xa282ead8) ^ stored; d&(d-1) == 0 {
+	if d := mask(sum) ^ stored; d&(d-1) == 0 {
 		return false, true
 	}
 	at, bit, ok := oneBit(len(b), sum, unmask(stored))
@@ -86,5 +103,5 @@ func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
 
 // putMasked writes a checksum as pebble does.
 func putMasked(b []byte, sum uint32) {
-	binary.LittleEndian.PutUint32(b, bits.RotateLeft32(sum, 17)+0xa282ead8)
+	binary.LittleEndian.PutUint32(b, mask(sum))
 }

@@ -58,7 +58,7 @@ func TestJournalDamagedTables(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{memTable: 64 << 10})
-	const messages, records = 30, 6000
+	messages, records := 30, installed.Rounds(6000, 2500)
 	for i := range messages {
 		commitOne(t, s, fmt.Sprintf("Q%d", i), journal.Fact{What: journal.Accepted, ID: fmt.Sprintf("Q%d", i)})
 	}
@@ -75,7 +75,7 @@ func TestJournalDamagedTables(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for round := range installed.Rounds(24, 6) {
+	for round := range installed.Rounds(24, 2) {
 		rnd := rand.New(rand.NewPCG(uint64(round), 7))
 		broken := t.TempDir()
 		if err := os.CopyFS(broken, os.DirFS(dir)); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // addRecords commits records of one fact each, many at once; their order is that of the numbers only about.
@@ -84,7 +85,7 @@ func TestJournalIndex(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	queries := []journal.Query{{}, {Address: "nobody@example.org"}, {ID: "none"}, {What: []journal.Kind{journal.Delivered}}, {Text: "queued as"}}
-	for range 60 {
+	for range installed.Rounds(60, 12) {
 		f := all[rnd.IntN(len(all))]
 		q := journal.Query{}
 		if rnd.IntN(3) == 0 {

@@ -20,8 +20,8 @@ type formerSpool struct {
 	stop chan struct{}
 }
 
-// drainEvery is how often it is looked whether a former spool is empty.
-const drainEvery = time.Second
+// drainEvery is how often it is looked whether a former spool is empty. Tests look more often.
+var drainEvery = time.Second
 
 // tellEvery is how often the log says what is left of one.
 const tellEvery = 10 * time.Minute

@@ -7,10 +7,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
+
+func init() { drainEvery = 20 * time.Millisecond }
 
 // onDisk is a configuration whose spool is that of a name; "" is the usual one.
 func onDisk(in *instance, name string) func(server, app map[string]any) {

@@ -103,13 +103,16 @@ func (p *peers) after(d time.Duration) {
 	synctest.Wait()
 }
 
-func (p *peers) submit(n int) {
+func (p *peers) submit(n int) { p.submitTo("test/hop", "000000-0", n) }
+
+// submitTo submits messages that a configuration has routed.
+func (p *peers) submitTo(lane, stamp string, n int) {
 	p.Helper()
 	for range n {
 		p.seq++
 		e := &queue.Entry{ID: fmt.Sprintf("Q%04d", p.seq), Server: "main", Accepted: time.Now(), Sender: "alice@example.org", ReturnPath: true, User: "alice",
 			Recipients: []queue.Recipient{{Address: "bob@example.net"}}}
-		if err := p.first.Submit(e, []byte(letter), queue.Job{Number: 1, Lane: "test/hop", Stamp: "000000-0", Recipients: e.Recipients, Due: time.Now()}); err != nil {
+		if err := p.first.Submit(e, []byte(letter), queue.Job{Number: 1, Lane: lane, Stamp: stamp, Recipients: e.Recipients, Due: time.Now()}); err != nil {
 			p.Fatal(err)
 		}
 	}
@@ -283,16 +286,7 @@ func TestOlderConfigurationRoutesNothingBack(t *testing.T) {
 		if err := young.Pause(context.Background(), "young", "test"); err != nil {
 			t.Fatal(err)
 		}
-		p.submit(20)
-		for i := range 20 {
-			id := fmt.Sprintf("Q%04d", i+2)
-			if _, err := p.first.Change(context.Background(), id, func(m *queue.EntryView) error {
-				m.Jobs[0].Lane, m.Jobs[0].Stamp = "young", "000002-young"
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		p.submitTo("young", "000002-young", 20)
 		_, older := node("old", 1)
 		if err := young.Resume(context.Background(), "young"); err != nil {
 			t.Fatal(err)
@@ -302,13 +296,7 @@ func TestOlderConfigurationRoutesNothingBack(t *testing.T) {
 			t.Errorf("%d went by the newer configuration, %d by the older one", n, m)
 		}
 		// While nobody has that configuration, they wait for it for some time only.
-		p.submit(1)
-		if _, err := p.first.Change(context.Background(), "Q0022", func(m *queue.EntryView) error {
-			m.Jobs[0].Lane, m.Jobs[0].Stamp = "younger", "000003-younger"
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		p.submitTo("younger", "000003-younger", 1)
 		p.after(30 * time.Minute)
 		if len(newer.all()) != 21 || len(older.all()) != 0 {
 			t.Error("it was routed back")

@@ -190,6 +190,9 @@ func (s *logScanner) scan() {
 			s.at = end // the end of a block
 		default:
 			s.spoil()
+			if kind == chunkStale && s.stale == 0 {
+				s.stale = s.at
+			}
 			s.skip(end)
 		}
 	}
@@ -258,19 +261,28 @@ func (s *logScanner) written(limit int) bool {
 	if s.missesSector(s.broken, s.broken+logHeader) {
 		return false
 	}
-	if known := rest[6] >= 1 && rest[6] <= 12 && (s.log == 0) == (rest[6] <= 4) && (s.log == 0 || le32(rest[7:]) == uint32(s.log)); !known {
-		return s.stale == 0
+	known := rest[6] >= 1 && rest[6] <= 12 && (s.log == 0) == (rest[6] <= 4) && (s.log == 0 || le32(rest[7:]) == uint32(s.log))
+	header := logHeader
+	if known {
+		header = headerLen(rest[6])
 	}
-	end := headerLen(rest[6]) + int(binary.LittleEndian.Uint16(rest[4:]))
+	end := header + int(binary.LittleEndian.Uint16(rest[4:]))
+	if !known { // at the end of a log most likely what is in the middle of an earlier log's record
+		return s.stale == 0 && (s.log == 0 || limit < len(s.b) || end <= len(rest) && nearly(rest[6:end], le32(rest)))
+	}
 	switch last := s.broken + end - 1; {
 	case end > len(rest) || rest[end-1] == 0 || s.missesSector(s.broken, s.broken+end):
 		return false
-	case s.stale == 0 || s.stale > last && (limit < len(s.b) || s.broken/sector == last/sector):
+	case s.stale == 0 && octets <= end: // a new file
+		return true
+	case s.stale > 0 && s.stale <= last:
+		return false
+	case limit < len(s.b) || s.broken/sector == last/sector:
 		return true
 	default:
 		// Over an earlier log. Whatever is not in the first sector may be what that had there: its record may have begun before, and end
 		// behind. It is not if all but one octet are right.
-		return s.stale > last && last%sector > 0 && nearly(rest[6:end], le32(rest))
+		return last%sector > 0 && nearly(rest[6:end], le32(rest))
 	}
 }
 

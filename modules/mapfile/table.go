@@ -274,17 +274,20 @@ func isKey(word []byte) bool {
 		return false
 	}
 	dots, run := 0, 0 // of the part; letters and digits since the last dot or hyphen
+	label := 0        // where it begins
 	for i, c := range word {
 		switch {
+		case i-label > 62: // hyphens and all
+			return false
 		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' && (i < at || dots == 0):
 			run++
 			continue
 		case run == 0 || run > 60:
 			return false
 		case c == '.':
-			dots++
+			dots, label = dots+1, i+1
 		case c == '@' && i == at:
-			dots = 0
+			dots, label = 0, i+1
 		case c != '-':
 			return false
 		}

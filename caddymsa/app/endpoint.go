@@ -29,11 +29,10 @@ type endpoint struct {
 	accept   sync.Once
 	crew     *crew.Crew // sessions and handshakes
 
-	mu     sync.Mutex
-	closed bool
-	over   chan struct{} // closed then
-	conns  map[*smtpd.Conn]struct{}
-	empty  chan struct{} // closed when the endpoint is closed and the last session has gone
+	mu    sync.Mutex
+	over  chan struct{} // closed with the endpoint
+	conns map[*smtpd.Conn]struct{}
+	empty chan struct{} // closed when the endpoint is closed and the last session has gone
 }
 
 // binding is one generation's server on an endpoint.
@@ -105,10 +104,9 @@ func drain(ctx context.Context, bindings []*binding) {
 func (ep *endpoint) Destruct() error {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	if ep.closed {
+	if ep.closed() {
 		return nil
 	}
-	ep.closed = true
 	close(ep.over)
 	for c := range ep.conns {
 		c.Shutdown()
@@ -117,6 +115,15 @@ func (ep *endpoint) Destruct() error {
 		close(ep.empty)
 	}
 	return ep.ln.Close()
+}
+
+func (ep *endpoint) closed() bool {
+	select {
+	case <-ep.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // Settings is what the server in charge says. It makes the endpoint a backend of
@@ -150,7 +157,7 @@ func (ep *endpoint) acceptLoop() {
 	for pause := time.Duration(0); ; {
 		nc, err := ep.ln.Accept()
 		ep.mu.Lock()
-		closed := ep.closed
+		closed := ep.closed()
 		ep.mu.Unlock()
 		if closed {
 			if err == nil {
@@ -279,7 +286,7 @@ func (a *arrival) begin(c *smtpd.Conn) {
 func (ep *endpoint) join(c *smtpd.Conn) bool {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	if ep.closed {
+	if ep.closed() {
 		return false
 	}
 	ep.conns[c] = struct{}{}
@@ -290,7 +297,7 @@ func (ep *endpoint) part(c *smtpd.Conn) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	delete(ep.conns, c)
-	if ep.closed && len(ep.conns) == 0 {
+	if ep.closed() && len(ep.conns) == 0 {
 		close(ep.empty)
 	}
 }

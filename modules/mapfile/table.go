@@ -282,7 +282,7 @@ func isKey(word []byte) bool {
 		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' && (i < at || dots == 0):
 			run++
 			continue
-		case run == 0 || run > 60:
+		case run == 0:
 			return false
 		case c == '.':
 			dots, label = dots+1, i+1
@@ -293,5 +293,5 @@ func isKey(word []byte) bool {
 		}
 		run = 0
 	}
-	return run > 0 && run <= 60 && dots > 0
+	return run > 0 && dots > 0
 }

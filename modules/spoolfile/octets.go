@@ -12,6 +12,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // unmask undoes what pebble does to a checksum before it writes it.
 func unmask(stored uint32) uint32 { return bits.RotateLeft32(stored-0xa282ead8, 15) }
 
+// mask is what pebble writes of a checksum.
 func mask(sum uint32) uint32 { return bits.RotateLeft32(sum, 17) + 0xa282ead8 }
 
 // oneBit finds the bit that differs from what a checksum was made of, if only one does: the place of its octet, and

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -41,9 +40,8 @@ func (q *Queue) work(lease Lease, g Generation, interrupt <-chan struct{}) {
 	a := &attempt{q: q, lease: lease, e: lease.Entry(), job: lease.Job(), status: lease.Status(), g: g, schedule: g.Schedule()}
 	a.e = a.status.rerouted(a.e, a.job)
 	a.rec.At = now()
-	ctx, end := a.recall.context(q.attempts, interrupt, lease.Lost(), g.Settings().Grace)
-	defer end()
-	a.ctx = ctx
+	a.ctx = a.recall.begin(&q.recalls, interrupt, lease.Lost(), g.Settings().Grace)
+	defer a.recall.leave()
 	switch a.job.Kind {
 	case Bury:
 		a.rec.Remove = true
@@ -286,84 +284,4 @@ func (a *attempt) giveUpAll() {
 	a.Attempt = Attempt{Entry: a.e, Lane: a.job.Lane}
 	a.results(func(*Recipient) error { return err })
 	a.conclude()
-}
-
-// recall ends an attempt that is to end, unless it cannot be taken back any more.
-type recall struct {
-	mu      sync.Mutex
-	isFinal bool
-	isCut   bool
-	cancel  context.CancelFunc
-}
-
-var errRecalled = errors.New("the attempt was interrupted before it was final")
-
-// context is the attempt's. It ends with parent, when the lease is lost, and when the configuration
-// is left: at once if the attempt can be taken back, after grace if it cannot.
-func (r *recall) context(parent context.Context, interrupt, lost <-chan struct{}, grace time.Duration) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(parent)
-	r.cancel = cancel
-	ended := make(chan struct{})
-	go func() {
-		select {
-		case <-ended:
-			return
-		case <-lost:
-			r.end()
-			return
-		case <-parent.Done():
-			r.end()
-			return
-		case <-interrupt:
-		}
-		r.mu.Lock()
-		wait := r.isFinal
-		if !wait {
-			r.isCut = true
-			r.cancel()
-		}
-		r.mu.Unlock()
-		if !wait {
-			return
-		}
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-lost:
-		case <-parent.Done():
-		case <-ended:
-			return
-		}
-		r.end()
-	}()
-	return ctx, func() {
-		close(ended)
-		cancel()
-	}
-}
-
-func (r *recall) end() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.isCut = true
-	r.cancel()
-}
-
-// final is Delivery.Final.
-func (r *recall) final() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.isCut {
-		return errRecalled
-	}
-	r.isFinal = true
-	return nil
-}
-
-// cut tells whether the attempt was ended from outside.
-func (r *recall) cut() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.isCut
 }

@@ -51,6 +51,7 @@ type Queue struct {
 	aside   atomic.Int32 // attempts that were set aside
 	lanes   lanes
 	sweeps  sweeps
+	recalls recalls
 	group   sync.WaitGroup // the scheduler, the workers and the sweep
 }
 
@@ -72,6 +73,7 @@ func New(spool Spool, host Host, opts Options) *Queue {
 	}
 	q.leasing, q.stopLeasing = context.WithCancel(context.Background())
 	q.attempts, q.cancel = context.WithCancel(context.Background())
+	q.recalls.parent = q.attempts
 	q.workers = crew.New(q.leasing.Done())
 	return q
 }

@@ -29,7 +29,11 @@ type process struct {
 }
 
 func startProcess(dir string, args ...string) (*process, error) {
-	p := &process{log: filepath.Join(dir, "output"), exited: make(chan struct{})}
+	// Not beside the users file: that directory is watched, and each line of the log would be an event of it.
+	p := &process{log: filepath.Join(dir, "said", "output"), exited: make(chan struct{})}
+	if err := os.MkdirAll(filepath.Dir(p.log), 0o700); err != nil {
+		return nil, err
+	}
 	out, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err

@@ -28,13 +28,26 @@ type change struct {
 	patient bool
 }
 
-// patience is how long a commit may wait for others that share its sync.
-const patience = time.Millisecond
+// patience is how long a commit may wait for others that share its sync. Where a client waits for it, it is half as long.
+const patience = 2 * time.Millisecond
 
 // company waits for changes that are to share a sync.
 type company struct {
-	timer *time.Timer
-	over  bool // the time is
+	timer   *time.Timer
+	over    bool // the time is
+	size    int
+	clients int // how many wait
+}
+
+// add counts a change that has come.
+func (w *company) add(c *change, patience time.Duration) {
+	w.size += c.size
+	if c.patient {
+		return
+	}
+	if w.clients++; w.clients == 1 && !w.over {
+		w.timer.Reset(patience / 2)
+	}
 }
 
 // run commits what is there together: one write and one sync for all.
@@ -46,14 +59,11 @@ func (e *engine) run() {
 	var group []*change
 	for first := range e.changes {
 		wait.timer.Reset(e.patience)
-		wait.over = false
+		wait.over, wait.size, wait.clients = false, 0, 0
 		group = append(group[:0], first)
-		size, clients := first.size, 0
-		if !first.patient {
-			clients++
-		}
-		for yielded := false; size < maxBatch; {
-			c := e.next(&wait, clients == 0 || 2*int(e.coming.Load()) >= clients)
+		wait.add(first, e.patience)
+		for yielded := false; wait.size < maxBatch; {
+			c := e.next(&wait)
 			if c == nil {
 				if yielded {
 					break
@@ -64,12 +74,9 @@ func (e *engine) run() {
 				continue
 			}
 			group = append(group, c)
-			size += c.size
-			if !c.patient {
-				clients++
-			}
+			wait.add(c, e.patience)
 		}
-		err := e.apply(group, size)
+		err := e.apply(group, wait.size)
 		for _, c := range group {
 			c.done <- err
 		}
@@ -81,7 +88,8 @@ func (e *engine) run() {
 //
 // It is where no client waits yet, and where half as many messages are being written as there are clients
 // that wait: on a busy server the group grows to two of three. A client that is alone waits for nobody.
-func (e *engine) next(wait *company, worth bool) *change {
+func (e *engine) next(wait *company) *change {
+	worth := wait.clients == 0 || 2*int(e.coming.Load()) >= wait.clients
 	if !worth || wait.over {
 		select {
 		case c := <-e.changes:

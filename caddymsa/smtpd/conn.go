@@ -61,6 +61,7 @@ type Conn struct {
 	end           End
 	authFailures  int
 	verb, arg     string // of the command that is running, for Session.Refused
+	wire          *wire  // beneath our TLS; nil: there is none
 	silent        bool   // a handshake failed: nothing more is said or read in clear
 
 	raw      net.Conn   // as accepted

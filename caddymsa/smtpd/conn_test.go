@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -200,4 +201,37 @@ func TestEndCounts(t *testing.T) {
 	if end := x.end(); end.Commands != 3 || end.BadCommands != 1 || end.Reason != EndQuit || end.Err != nil || end.Panic != "" {
 		t.Errorf("ended as %+v", end)
 	}
+}
+
+// What TLS has to say leaves with what the session has: its ticket with the first reply, its farewell with that to QUIT.
+func TestWritesOfTLS(t *testing.T) {
+	for version, handshake := range map[uint16]int32{tls.VersionTLS12: 2, tls.VersionTLS13: 1} {
+		for _, implicit := range []bool{false, true} {
+			server, raw := socketPair(t)
+			counted := &writeCounter{Conn: server}
+			x := attach(t, newBackend(), counted, raw, implicit, Options{})
+			x.tlsVersion = version
+			want := handshake + 3
+			if implicit {
+				x.play("TLS\nS: 220 *\nC: NOOP\nS: 250 *")
+			} else {
+				x.play("S: 220 *\nC: EHLO a\nS: ...\nC: STARTTLS\nS: 220 *\nTLS\nC: NOOP\nS: 250 *")
+				want += 2 // replies in clear, and no greeting
+			}
+			x.play("C: QUIT\nS: 221 *\nEOF")
+			if x.end(); counted.n.Load() != want {
+				t.Errorf("%s, implicit %v: %d writes, want %d", tls.VersionName(version), implicit, counted.n.Load(), want)
+			}
+		}
+	}
+}
+
+type writeCounter struct {
+	net.Conn
+	n atomic.Int32
+}
+
+func (w *writeCounter) Write(p []byte) (int, error) {
+	w.n.Add(1)
+	return w.Conn.Write(p)
 }

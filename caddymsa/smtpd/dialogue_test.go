@@ -55,6 +55,8 @@ type client struct {
 	nc   net.Conn
 	r    *bufio.Reader
 	done chan struct{}
+
+	tlsVersion uint16 // the highest; 0: any
 }
 
 const patience = 20 * time.Second // for a server that says nothing; no test waits for it
@@ -160,7 +162,9 @@ func (x *client) step(line string) error {
 	kind, rest, _ := strings.Cut(line, " ")
 	switch kind {
 	case "TLS":
-		conn := tls.Client(x.nc, clientTLS())
+		config := clientTLS()
+		config.MaxVersion = x.tlsVersion
+		conn := tls.Client(x.nc, config)
 		x.nc, x.r = conn, bufio.NewReader(conn)
 		return conn.Handshake()
 	case "C:":

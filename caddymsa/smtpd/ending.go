@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"runtime/debug"
@@ -25,7 +26,7 @@ func (c *Conn) finish() {
 		c.reply(421, code(4, 3, 0), "Internal error, closing the connection")
 		_ = c.out.flush()
 	}
-	_ = c.out.flush() // what was answered is heard, whatever ends the session
+	c.part()
 	guarded(func() { c.abandon(c.end.Err) })
 	if c.session != nil {
 		guarded(func() { c.session.Close(c.end) })
@@ -34,6 +35,21 @@ func (c *Conn) finish() {
 	c.hangUp()
 	c.in.release()
 	c.out.release()
+}
+
+// part sends what was answered, which is heard whatever ends the session. Of a client that quits TLS takes leave in the
+// same write.
+func (c *Conn) part() {
+	conn, ok := c.nc.(*tls.Conn)
+	if c.end.Reason != EndQuit || c.wire == nil || !ok {
+		_ = c.out.flush()
+		return
+	}
+	c.wire.gathers = true
+	_ = c.out.flush()
+	_ = conn.CloseWrite()
+	_ = c.wire.SetWriteDeadline(c.writeBy()) // TLS has let it pass
+	_ = c.wire.flush()
 }
 
 // guarded runs the last calls into a session: one that panicked once may do so again.

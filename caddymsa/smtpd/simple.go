@@ -18,10 +18,7 @@ func (c *Conn) cmdQUIT(arg string) error {
 	if arg != "" {
 		return c.bad(501, code(5, 5, 4), "QUIT takes no parameters")
 	}
-	c.reply(221, code(2, 0, 0), "Bye")
-	if err := c.out.flush(); err != nil {
-		return err
-	}
+	c.reply(221, code(2, 0, 0), "Bye") // sent at the end
 	return &stop{reason: EndQuit}
 }
 

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -40,7 +41,8 @@ func (c *Conn) cmdSTARTTLS(arg string) error {
 func (c *Conn) handshake() error {
 	c.in.release()
 	c.silent = true
-	conn := tls.Server(c.nc, c.settings.TLS)
+	c.wire = &wire{Conn: c.nc, gathers: true}
+	conn := tls.Server(c.wire, c.settings.TLS)
 	if err := c.armHandshake(); err != nil {
 		return err
 	}
@@ -55,7 +57,13 @@ func (c *Conn) handshake() error {
 		}()
 		done <- conn.HandshakeContext(context.WithoutCancel(c.ctx))
 	})
-	if err := <-done; err != nil {
+	err := <-done
+	c.wire.gathers = false
+	// TLS 1.3 writes nothing after the client's last word but a ticket, which leaves with our next one: nobody waits for it.
+	if err != nil || conn.ConnectionState().Version < tls.VersionTLS13 {
+		err = cmp.Or(err, c.wire.flush())
+	}
+	if err != nil {
 		c.secured(err)
 		return c.handshakeFailed(err)
 	}

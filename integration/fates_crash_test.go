@@ -137,13 +137,18 @@ type fates struct {
 	to      map[string][]string        // recipients of messages that were answered by 250
 	done    map[string]map[string]bool // ids for which an action of the operator was confirmed
 	unsure  map[string]bool            // ids for which one was not
+	reached int                        // the round's message, of all clients', that is the furthest
 	working sync.WaitGroup
 }
+
+// eachFate is the number of a client's message from which on all fates have been.
+const eachFate = 6
 
 // begin has clients submit, each message to recipients in several lanes, until the server dies. Of those that wait at the
 // gate one is held, one is held and released, one is deleted.
 func (f *fates) begin(round int) {
 	trust := f.s.tlsConfig()
+	f.reached = 0
 	for n := range 4 {
 		f.working.Go(func() {
 			for k := 0; ; k++ {
@@ -187,7 +192,7 @@ func (f *fates) one(c *talker, name string, k int) error {
 		return err
 	}
 	f.mu.Lock()
-	f.to[id] = to
+	f.to[id], f.reached = to, max(f.reached, k)
 	f.mu.Unlock()
 	if !waits {
 		return nil
@@ -303,7 +308,12 @@ func testFatesThroughCrashes(t *testing.T, spool string) {
 			database.Kill()
 			database.Start()
 		}
-		time.Sleep(time.Duration(100+random.IntN(900)) * time.Millisecond)
+		awaitFor(t, time.Minute, "messages of each fate", func() bool { // on a busy machine they take a while
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.reached >= eachFate
+		})
+		time.Sleep(time.Duration(random.IntN(900)) * time.Millisecond)
 		s.kill()
 		f.working.Wait()
 		if round%3 == 0 {

@@ -156,10 +156,7 @@ func (ep *endpoint) NewSession(c *smtpd.Conn) (smtpd.Session, error) {
 func (ep *endpoint) acceptLoop() {
 	for pause := time.Duration(0); ; {
 		nc, err := ep.ln.Accept()
-		ep.mu.Lock()
-		closed := ep.closed()
-		ep.mu.Unlock()
-		if closed {
+		if ep.closed() {
 			if err == nil {
 				_ = nc.Close()
 			}

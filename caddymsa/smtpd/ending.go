@@ -24,7 +24,6 @@ func (c *Conn) finish() {
 		c.end.Reason, c.end.Err = EndPanic, nil
 		c.end.Panic = fmt.Sprintf("%v\n%s", p, debug.Stack())
 		c.reply(421, code(4, 3, 0), "Internal error, closing the connection")
-		_ = c.out.flush()
 	}
 	c.part()
 	guarded(func() { c.abandon(c.end.Err) })

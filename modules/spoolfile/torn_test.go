@@ -108,11 +108,11 @@ func TestDamageOverEarlierLog(t *testing.T) {
 	text := bytes.Repeat([]byte("x"), 3*logBlock)
 	earlier, _ := logOf([][]byte{text[:5000], text[:9000], text[:30000]}, 7)
 	b, _ := logOf([][]byte{text[:3000], text[:7000]}, 8)
-	for at := 3000 + logHeader; at < len(b); at += 13 {
+	for at := 3000 + 2*logHeader + 1; at < len(b); at += 13 {
 		spoilt := bytes.Clone(earlier)
 		copy(spoilt, b)
 		spoilt[at] ^= 0x55
-		if records, gaps := scanLog(spoilt, 8, false); at > 3000+2*logHeader && (len(records) != 1 || len(gaps) != 1 || !gaps[0].damage) {
+		if records, gaps := scanLog(spoilt, 8, false); len(records) != 1 || len(gaps) != 1 || !gaps[0].damage {
 			t.Fatalf("an octet at %d of %d: %d records, %+v", at, len(b), len(records), gaps)
 		}
 	}

@@ -18,6 +18,9 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue/queuetest"
 )
 
+// bearable is a timeout for tests that wait until it is over: short, and yet one within which a busy machine does what the database is there for.
+const bearable = 10 * time.Second
+
 func open(t testing.TB, o Options) *Store {
 	t.Helper()
 	s, err := Open(context.Background(), o)

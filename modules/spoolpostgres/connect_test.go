@@ -29,7 +29,7 @@ func TestSettingsOfRole(t *testing.T) {
 	}
 	s := open(t, Options{DSN: srv.DSN() + "&statement_timeout=1s&options=-c%20lock_timeout%3D1s", Node: "one"})
 	defer s.Close()
-	ear, err := s.attend(t.Context(), s.pool.Config().ConnConfig)
+	ear, err := s.attend(t.Context(), s.pool.Config().ConnConfig, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

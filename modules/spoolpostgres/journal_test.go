@@ -207,7 +207,7 @@ func TestUncertainFacts(t *testing.T) {
 		t.Run(string(when), func(t *testing.T) {
 			p := newProxy(t, srv)
 			armed := p.uncertain(when)
-			s := open(t, Options{DSN: p.dsn(), Schema: "when_" + string(when), Node: "one", Lease: time.Minute, Timeout: 3 * time.Second})
+			s := open(t, Options{DSN: p.dsn(), Schema: "when_" + string(when), Node: "one", Lease: time.Minute, Timeout: bearable})
 			defer s.Close()
 			if err := submitFact(s, "Q1"); err != nil {
 				t.Fatal(err)

@@ -170,19 +170,25 @@ func (s *Store) listen(c *pgx.ConnConfig, conn *pgx.Conn) {
 			return
 		case <-time.After(time.Second):
 		}
-		conn, _ = s.attend(s.life, c)
+		conn, _ = s.attend(s.life, c, nil)
 	}
 }
 
-// attend makes a connection on which others are heard, and which keeps this node's name.
-func (s *Store) attend(ctx context.Context, c *pgx.ConnConfig) (*pgx.Conn, error) {
+// attend makes a connection on which others are heard, and which keeps this node's name. On it begin is done first, if there is one.
+func (s *Store) attend(ctx context.Context, c *pgx.ConnConfig, begin func(context.Context, *pgx.Conn) error) (*pgx.Conn, error) {
 	c = c.Copy()
 	c.OnNotice = nil
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err == nil {
+	if begin != nil {
+		err = begin(ctx, conn)
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize())
+	}
+	if err == nil {
 		err = s.keepName(ctx, conn)
 	}
 	if err != nil {

@@ -52,7 +52,7 @@ func TestMoveUncertain(t *testing.T) {
 	p := newProxy(t, srv)
 	armed := p.uncertain('a')
 	_ = open(t, Options{DSN: srv.DSN(), Node: "one", Timeout: time.Minute}).Close() // the tables are there
-	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 6 * time.Second, Timeout: 6 * time.Second, Role: Deliver})
+	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 6 * time.Second, Timeout: bearable, Role: Deliver})
 	defer s.Close()
 	old := queuetest.NewMemSpool()
 	a := accept("Q1")

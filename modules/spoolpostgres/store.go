@@ -223,32 +223,9 @@ func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) 
 	if err := s.openCounts(o.config); err != nil {
 		return nil, err
 	}
-	tx, err := s.pool.Begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	warning, err := standbys(ctx, tx)
-	if err != nil {
-		return nil, err
-	}
-	if warning != "" {
-		s.log.Warn(warning)
-	}
-	if err := migrate(ctx, tx, s.schema); err != nil {
-		return nil, err
-	}
-	if err := tx.QueryRow(ctx, "SELECT cluster FROM msa_meta").Scan(&s.cluster); err != nil {
-		return nil, err
-	}
-	if err := s.inherit(ctx, tx); err != nil {
-		return nil, err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return nil, err
-	}
-	s.pool.Reset() // the connection is from before there were tables
-	if ear, err = s.attend(ctx, o.config.ConnConfig); err != nil {
+	first := o.config.ConnConfig.Copy()
+	first.ValidateConnect = suitable(o.wanted, true)
+	if ear, err = s.attend(ctx, first, s.begin); err != nil { // which makes the tables: other connections find them there
 		return nil, err
 	}
 	if _, err = s.enrol(ctx); err != nil {
@@ -256,6 +233,26 @@ func (s *Store) open(ctx context.Context, o Options) (ear *pgx.Conn, err error) 
 		return nil, err
 	}
 	return ear, nil
+}
+
+// begin makes the tables, and takes over what a process before it had in hand.
+func (s *Store) begin(ctx context.Context, conn *pgx.Conn) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		warning, err := standbys(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if warning != "" {
+			s.log.Warn(warning)
+		}
+		if err := migrate(ctx, tx, s.schema); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, "SELECT cluster FROM msa_meta").Scan(&s.cluster); err != nil {
+			return err
+		}
+		return s.inherit(ctx, tx)
+	})
 }
 
 // enrol makes this node known under a new number.

@@ -94,7 +94,7 @@ func TestUncertain(t *testing.T) {
 	srv := postgres.Shared(t)
 	p := newProxy(t, srv)
 	armed := p.uncertain('a')
-	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 2 * time.Second, Timeout: 2 * time.Second})
+	s := open(t, Options{DSN: p.dsn(), Node: "one", Lease: 2 * time.Second, Timeout: bearable})
 	defer s.Close()
 	armed.Store(true)
 	if err := submit(s, "Q1"); err == nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -18,24 +19,72 @@ type generation struct {
 	idle   chan struct{} // closed once it is closed and no call is left
 }
 
-// call is one that runs in a module, and its context.
+// call is one that runs in a module, and its context, which ends with its parent, its generation or itself. Most modules never wait for
+// that, and until somebody does there is nothing that could be closed.
 type call struct {
-	context.Context
-	cancel context.CancelFunc
+	parent context.Context
 
 	mu             sync.Mutex
+	awaited        context.Context // nil: nobody waits for the end
+	close          context.CancelFunc
+	err            error // nil: it has not been ended
 	module, method string
 	since          time.Time
 }
 
 type callKey struct{}
 
+// Deadline implements context.Context.
+func (c *call) Deadline() (time.Time, bool) { return c.parent.Deadline() }
+
+// Done implements context.Context.
+func (c *call) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.awaited == nil {
+		c.awaited, c.close = context.WithCancel(c.parent)
+		if c.err != nil {
+			c.close()
+		}
+	}
+	return c.awaited.Done()
+}
+
+// Err implements context.Context.
+func (c *call) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.awaited != nil:
+		return c.awaited.Err()
+	case c.err != nil:
+		return c.err
+	}
+	return c.parent.Err()
+}
+
 // Value has the call found in the contexts that are made of its own.
 func (c *call) Value(key any) any {
 	if key == (callKey{}) {
 		return c
 	}
-	return c.Context.Value(key)
+	c.mu.Lock()
+	from := c.parent
+	if c.awaited != nil {
+		from = c.awaited // which contexts made of this one look for
+	}
+	c.mu.Unlock()
+	return from.Value(key)
+}
+
+func (c *call) cancel() {
+	c.mu.Lock()
+	c.err = cmp.Or(c.err, c.parent.Err(), context.Canceled)
+	end := c.close
+	c.mu.Unlock()
+	if end != nil {
+		end()
+	}
 }
 
 // calling notes which module is called next, for the log if it has to be left behind.
@@ -59,8 +108,7 @@ func (g *generation) enter(parent context.Context) (ctx context.Context, leave f
 	if g.closed {
 		return nil, nil, false
 	}
-	c := &call{since: time.Now()}
-	c.Context, c.cancel = context.WithCancel(parent)
+	c := &call{parent: parent, since: time.Now()}
 	g.calls[c] = struct{}{}
 	return c, func() {
 		c.cancel()

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	logged "go.uber.org/zap/zaptest/observer"
@@ -72,6 +75,55 @@ func TestGenerationLeavesBehind(t *testing.T) {
 		t.Error(logs.All())
 	}
 	leave()
+}
+
+// A call's context ends with the call, its parent or its generation, whether somebody has waited for that or asks afterwards.
+func TestCallEnds(t *testing.T) {
+	for what, end := range map[string]func(g *generation, leave, parent func()){
+		"call":       func(_ *generation, leave, _ func()) { leave() },
+		"parent":     func(_ *generation, _, parent func()) { parent() },
+		"generation": func(g *generation, _, _ func()) { g.cancel() },
+	} {
+		for _, awaited := range []bool{false, true} {
+			g := newGeneration()
+			parent, cancel := context.WithCancel(context.WithValue(t.Context(), callKey{}, "another's"))
+			ctx, leave, _ := g.enter(parent)
+			if awaited {
+				ctx.Done()
+			}
+			before, stop := context.WithCancel(ctx)
+			if err := cmp.Or(ctx.Err(), before.Err()); err != nil {
+				t.Errorf("%s: %v before the end", what, err)
+			}
+			if awaited {
+				stop() // of what is made of it the rest follows it
+				before, stop = context.WithCancel(ctx)
+			}
+			end(g, leave, cancel)
+			after, stopAfter := context.WithTimeout(ctx, time.Hour)
+			for _, c := range []context.Context{before, after, ctx} {
+				<-c.Done()
+				if !errors.Is(c.Err(), context.Canceled) {
+					t.Errorf("%s: %v", what, c.Err())
+				}
+			}
+			if ctx.Value(callKey{}) != ctx.(*call) {
+				t.Errorf("%s: it is not found in its own context", what)
+			}
+			leave()
+			stop()
+			stopAfter()
+			cancel()
+		}
+	}
+	g := newGeneration()
+	parent, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	ctx, leave, _ := g.enter(parent)
+	leave()
+	if _, limited := ctx.Deadline(); !errors.Is(ctx.Err(), context.DeadlineExceeded) || !limited {
+		t.Errorf("%v of a parent whose time was over", ctx.Err())
+	}
 }
 
 // over is a context that has ended.

@@ -140,6 +140,7 @@ func (h *Hop) startTLS(ctx context.Context, p *connection) error {
 	if err := p.raw.SetDeadline(time.Now().Add(h.options.greeting())); err != nil {
 		return err
 	}
+	p.readBy, p.writtenBy = time.Time{}, time.Time{}
 	if err := t.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errTLS, plain(err))
 	}

@@ -15,6 +15,8 @@ type wire struct {
 	r     *bufio.Reader
 	w     []byte        // commands that have not left yet
 	block time.Duration // how long a write may take
+
+	readBy, writtenBy time.Time // deadlines that were set
 }
 
 // inputSize is a connection's input buffer: an answer to EHLO fits.
@@ -43,11 +45,24 @@ func (c *wire) flush() error {
 }
 
 func (c *wire) write(p []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(c.block)); err != nil {
-		return err
+	if by, late := moved(c.writtenBy, c.block); late {
+		c.writtenBy = by
+		if err := c.conn.SetWriteDeadline(by); err != nil {
+			return err
+		}
 	}
 	_, err := c.conn.Write(p)
 	return plain(err)
+}
+
+// moved is a deadline that is d from now, up to a 128th more: it is set anew only when that is no longer so, for to move it
+// costs as much as a short reply.
+func moved(at time.Time, d time.Duration) (by time.Time, late bool) {
+	now := time.Now()
+	if left := at.Sub(now); left >= d && left <= d+d/128 {
+		return at, false
+	}
+	return now.Add(d + d/128), true
 }
 
 // plain is a network error without the addresses, which are said elsewhere: two connections that fail
@@ -61,8 +76,11 @@ func plain(err error) error {
 
 // reply reads a reply, all of which comes within the time.
 func (c *wire) reply(within time.Duration) (reply, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
-		return reply{}, err
+	if by, late := moved(c.readBy, within); late {
+		c.readBy = by
+		if err := c.conn.SetReadDeadline(by); err != nil {
+			return reply{}, err
+		}
 	}
 	r, err := readReply(c.r)
 	return r, plain(err)

@@ -126,7 +126,7 @@ func (c *Conn) strangersChunk(size int64) error {
 	if size > c.maxSkip() {
 		return c.last("A chunk before authentication", "Chunk refused, closing the connection", EndBadCommands)
 	}
-	c.waitUntil(c.deadline(orDefault(c.settings.Data, defaultData)))
+	c.waitFor(orDefault(c.settings.Data, defaultData))
 	if err := c.in.discard(size); isTimeout(err) {
 		return c.close421(code(4, 4, 2), "Timeout, closing the connection", EndTimeout)
 	} else if err != nil {

@@ -185,7 +185,7 @@ func (c *Conn) arm() error {
 	}
 	defer c.mu.Unlock()
 	c.idle = c.tx == nil
-	return c.nc.SetReadDeadline(c.deadline(orDefault(c.settings.Command, defaultCommand)))
+	return c.limitReads(orDefault(c.settings.Command, defaultCommand))
 }
 
 func (c *Conn) disarm() (stopping, crowded bool) {

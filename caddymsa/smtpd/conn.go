@@ -60,9 +60,10 @@ type Conn struct {
 	message       *message // of DATA, or of BDAT since its first chunk
 	end           End
 	authFailures  int
-	verb, arg     string // of the command that is running, for Session.Refused
-	wire          *wire  // beneath our TLS; nil: there is none
-	silent        bool   // a handshake failed: nothing more is said or read in clear
+	verb, arg     string    // of the command that is running, for Session.Refused
+	wire          *wire     // beneath our TLS; nil: there is none
+	silent        bool      // a handshake failed: nothing more is said or read in clear
+	writtenBy     time.Time // nc's deadline of writes; zero: another one, or none
 
 	raw      net.Conn   // as accepted
 	mu       sync.Mutex // guards what follows and authenticated; the owner alone writes those and nc, and reads them without
@@ -71,6 +72,7 @@ type Conn struct {
 	crowded  bool       // MakeRoom was called
 	idle     bool       // waiting for a command outside a transaction
 	shaking  bool       // waiting for a handshake
+	readBy   time.Time  // nc's deadline of reads; zero: another one, or none
 }
 
 // New makes a connection of an accepted socket, of which it asks nothing yet: with the PROXY
@@ -125,7 +127,7 @@ func (c *Conn) Shutdown() {
 	defer c.mu.Unlock()
 	c.stopping = true
 	if c.idle {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the owner
+		c.interrupt()
 	}
 }
 
@@ -139,7 +141,7 @@ func (c *Conn) MakeRoom() {
 	}
 	c.crowded = true
 	if c.idle || c.shaking {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the owner
+		c.interrupt()
 	}
 }
 
@@ -207,26 +209,6 @@ func (c *Conn) run() error {
 			return err
 		}
 	}
-}
-
-// hard is the moment at which the session is over whatever the client does.
-func (c *Conn) hard() time.Time {
-	end := c.started.Add(orDefault(c.settings.SessionTime, 24*time.Hour))
-	if !c.authenticated {
-		if auth := c.started.Add(orDefault(c.settings.BeforeAuth, time.Minute)); auth.Before(end) {
-			return auth
-		}
-	}
-	return end
-}
-
-// deadline is when a wait of d that begins now is over.
-func (c *Conn) deadline(d time.Duration) time.Time {
-	t := c.options.Now().Add(d)
-	if hard := c.hard(); hard.Before(t) {
-		return hard
-	}
-	return t
 }
 
 // orDefault is what a setting of v means: zero stands for the default.

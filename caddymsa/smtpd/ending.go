@@ -47,7 +47,8 @@ func (c *Conn) part() {
 	c.wire.gathers = true
 	_ = c.out.flush()
 	_ = conn.CloseWrite()
-	_ = c.wire.SetWriteDeadline(c.writeBy()) // TLS has let it pass
+	by, _ := c.writeBy()
+	_ = c.wire.SetWriteDeadline(by) // TLS has let it pass
 	_ = c.wire.flush()
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 )
 
 // inputSize is a connection's input buffer. The longest line that is read whole, an
@@ -202,11 +201,4 @@ func isTimeout(err error) bool {
 	}
 	var ne net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
-}
-
-// waitUntil sets the deadline of the reads to come.
-func (c *Conn) waitUntil(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = c.nc.SetReadDeadline(t)
 }

@@ -59,7 +59,7 @@ func (o *output) flush() error {
 		return o.err
 	}
 	if o.err == nil {
-		_ = o.conn.nc.SetWriteDeadline(o.conn.writeBy())
+		o.conn.limitWrites()
 		_, o.err = o.conn.nc.Write(*o.buf)
 	}
 	o.release()
@@ -72,20 +72,6 @@ func (o *output) release() {
 		outputBuffers.Put(o.buf)
 		o.buf = nil
 	}
-}
-
-// writeBy is when a write that begins now must be done: a stranger who does not read is not
-// waited for longer than one who does not write.
-func (c *Conn) writeBy() time.Time {
-	now := c.options.Now()
-	by := now.Add(orDefault(c.settings.Write, defaultWrite))
-	if hard := c.hard(); hard.Before(by) {
-		by = hard
-	}
-	if parting := now.Add(partingTime); by.Before(parting) {
-		by = parting
-	}
-	return by
 }
 
 func code(class, subject, detail int) smtp.EnhancedCode {

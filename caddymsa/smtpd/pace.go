@@ -24,7 +24,7 @@ func (m *message) pause() { m.spent += m.conn.options.Now().Sub(m.spell) }
 
 // wait sets the deadline for the next block (RFC 5321 section 4.5.3.2.5).
 func (m *message) wait() {
-	m.conn.waitUntil(m.conn.deadline(orDefault(m.conn.settings.Data, defaultData)))
+	m.conn.waitFor(orDefault(m.conn.settings.Data, defaultData))
 }
 
 // elapsed is for how long the client has had to send its octets.

@@ -70,7 +70,7 @@ func (c *Conn) handshake() error {
 	state := conn.ConnectionState()
 	c.mu.Lock()
 	c.nc, c.shaking = conn, false
-	_ = conn.SetDeadline(time.Time{})
+	c.readBy, c.writtenBy = time.Time{}, time.Time{}
 	c.mu.Unlock()
 	c.tlsState, c.silent = &state, false
 	c.secured(nil)
@@ -91,7 +91,8 @@ func (c *Conn) armHandshake() error {
 		return &stop{reason: EndCrowded}
 	}
 	c.shaking = true
-	return c.nc.SetDeadline(c.deadline(orDefault(c.settings.Handshake, defaultHandshake)))
+	by, _ := c.deadline(orDefault(c.settings.Handshake, defaultHandshake))
+	return c.nc.SetDeadline(by)
 }
 
 func (c *Conn) handshakeFailed(err error) error {

@@ -17,7 +17,6 @@ bench:
 # The first call builds golangci-lint, which takes two minutes.
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
-	go vet ./...
 	.ci/lint
 
 # What a release is made of, in dist/: binaries for each system, the Debian packages, SBOMs, checksums. Made twice of one

@@ -144,14 +144,15 @@ func readHeader(in *bufio.Reader) (rawHeader, error) {
 		if all.WriteString(line); all.Len() > maxPart {
 			return rawHeader{}, errors.New("its header is too large")
 		}
-		if line == "\r\n" {
+		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r") // as textproto sees it
+		if line == "" {
 			break
 		}
 		if line[0] != ' ' && line[0] != '\t' {
 			drop = len(line) > 8 && strings.EqualFold(line[:8], "Content-")
 		}
 		if !drop {
-			kept.WriteString(line)
+			kept.WriteString(line + "\r\n")
 		}
 	}
 	fields, err := textproto.NewReader(bufio.NewReader(&all)).ReadMIMEHeader()

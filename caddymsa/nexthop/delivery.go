@@ -163,7 +163,7 @@ func isOurs(reply *smtp.SMTPError) bool {
 func (d *delivery) where(p *connection) Where {
 	w := Where{Host: d.hop.Host, Address: d.hop.Address}
 	if p != nil {
-		w.Address, w.TLS = p.raw.RemoteAddr().String(), p.tls
+		w.Address, w.TLS = p.address, p.tls
 	}
 	return w
 }

@@ -30,7 +30,7 @@ func (h *Hop) connect(ctx context.Context, hello string, a *approach) (*connecti
 	if err != nil {
 		return nil, cmp.Or(ctx.Err(), err) // which says so in other words
 	}
-	p := &connection{wire: newWire(conn, h.options.Data), hello: hello}
+	p := &connection{wire: newWire(conn, h.options.Data), address: conn.RemoteAddr().String(), hello: hello}
 	release := p.abortWith(ctx)
 	err = h.introduce(ctx, p, a)
 	if !release() && err == nil {

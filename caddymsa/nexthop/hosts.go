@@ -138,7 +138,10 @@ func (q *queued) answered(r *Recipient, w Where, reply *smtp.SMTPError, refused 
 // idPattern finds the queue id in what mail servers say when they take a message: "Ok: queued as 4XYZ" (Postfix
 // and others), "OK id=1x2y3z-000000-01" (Exim), "<bob@example.net> AbC1 Saved" (Dovecot), "2.0.0 x1y2 Message
 // accepted for delivery" (Sendmail), "2.6.0 <id> [InternalId=..., Hostname=...] Queued mail for delivery" (Exchange).
-var idPattern = regexp.MustCompile(`(?i)\bqueued as[: ]*<?([^\s<>()\[\],]{1,64})|\bid=<?([^\s<>()\[\],]{1,64})|^<[^\s<>]*> (\S{1,64}) Saved\b|^(\S{4,64}) Message accepted for delivery|\bInternalId=(\d{1,64})`)
+// How long it may be is not for the pattern to say, which repetitions of up to 64 would make a large and slow machine.
+var idPattern = regexp.MustCompile(`(?i)\bqueued as[: ]*<?([^\s<>()\[\],]+)|\bid=<?([^\s<>()\[\],]+)|^<[^\s<>]*> (\S+) Saved\b|^(\S{4}\S*) Message accepted for delivery|\bInternalId=(\d+)`)
+
+const maxID = 64
 
 // queueID is the next hop's id of the message that it has taken, if its reply names one.
 func queueID(text string) string {
@@ -146,7 +149,7 @@ func queueID(text string) string {
 	found := idPattern.FindStringSubmatch(text[:min(len(text), most)])
 	for _, id := range found[min(1, len(found)):] {
 		if id != "" {
-			return strings.TrimRight(id, ".;")
+			return strings.TrimRight(id[:min(len(id), maxID)], ".;")
 		}
 	}
 	return ""

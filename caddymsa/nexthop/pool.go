@@ -9,6 +9,7 @@ import (
 // connection is a connection on which a transaction may begin.
 type connection struct {
 	*wire
+	address  string // of the hop
 	hello    string // what was said in EHLO
 	offers   extensions
 	tls      string // version and cipher

@@ -346,11 +346,11 @@ func (s *Store) Follow(ctx context.Context, after journal.Position, limit int) (
 // last may not have come with it, and a follower's place may be after its end. It is asked for each connection before anything is written by it.
 func (s *Store) renumber(ctx context.Context, conn *pgx.Conn) error {
 	var server string
-	var there, known bool
-	err := conn.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || oid::text,
-		to_regclass('msa_journal') IS NOT NULL FROM pg_database WHERE datname = current_database() AND NOT pg_is_in_recovery()`).Scan(&server, &there)
-	if err != nil || !there {
-		return nil //nolint:nilerr // no tables yet, a standby, or a service that does not say: what it lost has the same numbers then
+	var known bool
+	err := conn.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || oid::text
+		FROM pg_database WHERE datname = current_database() AND NOT pg_is_in_recovery()`).Scan(&server)
+	if err != nil {
+		return nil //nolint:nilerr // a standby, or a service that does not say: what it lost has the same numbers then
 	}
 	if err := conn.QueryRow(ctx, "SELECT server = $1 FROM msa_journal", server).Scan(&known); err != nil || known {
 		return err

@@ -18,7 +18,6 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 )
 
@@ -296,7 +295,7 @@ func TestClusterSurvives(t *testing.T) {
 	}
 	c := newCluster(t, 3, true, 20*time.Millisecond, "")
 	stop := make(chan struct{})
-	load := c.load(installed.Rounds(4, 1), stop)
+	load := c.load(often(4, 1), stop)
 	again := 0
 	for round := range rounds {
 		e := events[round%len(events)]
@@ -338,7 +337,7 @@ func TestClusterSurvives(t *testing.T) {
 	if share := (clusterAtOnce + 2) / 3; most > clusterAtOnce+share {
 		t.Errorf("%d at once in a lane that takes %d", most, clusterAtOnce)
 	}
-	if len(c.answered) < installed.Rounds(20, 5)*rounds {
+	if len(c.answered) < often(20, 5)*rounds {
 		t.Errorf("%d messages are not a load", len(c.answered))
 	}
 }

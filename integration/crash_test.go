@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // Accepted means durable (docs/dev/architecture.md, decision 5): under load the process is killed at
@@ -24,7 +22,7 @@ import (
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	const clients = 6
-	rounds := installed.Rounds(20, 6)
+	rounds := often(20, 6)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -20,7 +20,6 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
 )
 
@@ -266,7 +265,7 @@ func fateRounds() int {
 	if n, err := strconv.Atoi(os.Getenv("MSA_CRASH_ROUNDS")); err == nil {
 		return n
 	}
-	return installed.Rounds(5, 3)
+	return often(5, 3)
 }
 
 // However often the process is killed, in its start as well, and its database, each message that was answered 250 has

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
@@ -32,7 +31,7 @@ func octetsIn(t *testing.T, dir string) (n int64) {
 func TestHistoryIsSmall(t *testing.T) {
 	t.Parallel()
 	const recipients, attempts = 1000, 8
-	messages := installed.Rounds(10, 3)
+	messages := often(10, 3)
 	for name, reply := range map[string]func(to string, n int64) string{
 		"one reply":      func(string, int64) string { return "450 4.2.1 Mailbox is busy, try again later" },
 		"with addresses": func(to string, _ int64) string { return "450 4.2.1 " + to + ": mailbox is busy, try again later" },

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // isDocument tells whether the message of a subject comes as JSON: every third.
@@ -81,7 +80,7 @@ func isWhole(octets []byte, subject string) error {
 func TestHTTPSubmitCrash(t *testing.T) {
 	t.Parallel()
 	const clients = 4
-	rounds := installed.Rounds(8, 3)
+	rounds := often(8, 3)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // ledger is a mail server that knows which message came to whom how often. It takes a moment for each, and puts some off
@@ -203,7 +201,7 @@ func lanesConfig(t *testing.T, network, name string) layout {
 func TestReloadStormOfLanes(t *testing.T) {
 	needRoot(t) // mail servers are at port 25
 	t.Parallel()
-	reloads := installed.Rounds(40, 10)
+	reloads := often(40, 10)
 	g := newLedger(t, "127.79.0.1:25")
 	s := newServer(t)
 	s.writeUsers("")
@@ -238,7 +236,7 @@ func TestCrashOfLanes(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
 	const workers = 16
-	rounds := installed.Rounds(12, 3)
+	rounds := often(12, 3)
 	g := newLedger(t, "127.80.0.1:25")
 	s := start(t, lanesConfig(t, "127.80", "many"))
 	m := &toManyLanes{s: s, wanted: make(map[string]bool)}

@@ -59,6 +59,14 @@ func TestMain(m *testing.M) {
 // inCI tells whether a missing program is a failure.
 func inCI() bool { return installed.InCI() }
 
+// often is installed.Rounds whether these tests are raced or not: what they repeat is done by the server, which is not.
+func often(inCI, elsewhere int) int {
+	if installed.InCI() {
+		return inCI
+	}
+	return elsewhere
+}
+
 // need returns the path of a program that works, or skips the test; in CI it fails.
 func need(t testing.TB, name string) string {
 	t.Helper()

@@ -152,7 +152,7 @@ func TestNotifyWebhook(t *testing.T) {
 						accepted = append(accepted, id)
 						mu.Unlock()
 					}
-					time.Sleep(time.Duration(installed.Rounds(20, 100)) * time.Millisecond)
+					time.Sleep(time.Duration(often(20, 100)) * time.Millisecond)
 				}
 			})
 			pause := func() { time.Sleep(1500 * time.Millisecond) }

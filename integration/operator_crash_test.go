@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // act does something to messages by the admin API, and returns with which it was done.
@@ -37,7 +35,7 @@ func (s *server) act(action string, ids ...string) (done []string) {
 func TestCrashOfOperator(t *testing.T) {
 	t.Parallel()
 	const clients = 4
-	rounds := installed.Rounds(8, 3)
+	rounds := often(8, 3)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 )
 
@@ -98,7 +97,7 @@ func TestTurns(t *testing.T) {
 	}
 	var clients sync.WaitGroup
 	for range 8 {
-		clients.Go(func() { submit(0, installed.Rounds(1250, 200), "") })
+		clients.Go(func() { submit(0, often(1250, 200), "") })
 	}
 	clients.Wait()
 	hop.take(s, 20)

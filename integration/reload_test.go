@@ -17,8 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // reloadLimit is what no reload takes, however busy the machine is, unless it waits for somebody: one that does
@@ -39,7 +37,7 @@ func median(all []time.Duration) time.Duration {
 // hold a reload up (docs/dev/architecture.md, decision 2).
 func TestReloads(t *testing.T) {
 	t.Parallel()
-	reloads := installed.Rounds(50, 10)
+	reloads := often(50, 10)
 	s := newServer(t)
 	s.write("odd.passwd", "alice@example.org:{PLAIN}secret\nodd@example.org:{PLAIN}secret\n")
 	s.write("even.passwd", "alice@example.org:{PLAIN}secret\neven@example.org:{PLAIN}secret\n")

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // three hundred log-ins at the same moment from one address succeed, and so do their messages:
@@ -21,7 +19,7 @@ func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, layout{})
 	trust := s.tlsConfig()
-	many := installed.Rounds(300, 100)
+	many := often(300, 100)
 	var ready, done sync.WaitGroup
 	ready.Add(many)
 	begin := make(chan struct{})

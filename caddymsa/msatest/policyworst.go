@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // WorstMessage is how long a message of WorstMessages is at most, in octets.
@@ -259,7 +261,7 @@ const (
 // The best of three tries counts.
 func TestWorstMessages(t *testing.T, policy any) {
 	t.Helper()
-	if raceEnabled {
+	if installed.Raced {
 		t.Skip("the race detector takes its time")
 	}
 	for name, octets := range WorstMessages() {

@@ -1,5 +1,0 @@
-//go:build !race
-
-package msatest
-
-const raceEnabled = false

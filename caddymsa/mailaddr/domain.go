@@ -31,6 +31,8 @@ func ASCIIDomain(domain string) (string, error) {
 		return formatLiteral(domain, addr), nil
 	case isASCII(domain):
 		return strings.ToLower(domain), nil
+	case len(domain) > maxDomain: // Punycode takes the square of it
+		return "", errDomainLong
 	}
 	ascii, err := toASCII.ToASCII(domain)
 	// A mapped full stop (U+3002 ...) would cut labels that SMTP does not see.

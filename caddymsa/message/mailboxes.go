@@ -70,15 +70,15 @@ type token struct {
 // element reads up to the next comma, semicolon or colon.
 func (p *mailboxParser) element() error {
 	var tokens []token
+	var angle, route bool // what is open: an angle bracket, and a route in it (RFC 5322 section 4.4, obs-route)
 	for {
 		t, err := p.token()
 		switch {
 		case err != nil:
 			return err
-		case (t.kind == ':' || t.kind == ',') && inRoute(tokens):
-			tokens = append(tokens, t)
-			continue
-		case t.kind == ':' && inAngle(tokens):
+		case route && (t.kind == ':' || t.kind == ','):
+			route = t.kind == ','
+		case t.kind == ':' && angle:
 			return errors.New("a colon in angle brackets")
 		case t.kind == ':' && p.group:
 			return errors.New("a group in a group, or a colon outside of quotes")
@@ -91,31 +91,13 @@ func (p *mailboxParser) element() error {
 		case t.kind == 0, t.kind == ',', t.kind == ';':
 			p.group = p.group && t.kind == ','
 			return p.mailbox(tokens)
+		case t.kind == '<' || t.kind == '>':
+			angle, route = t.kind == '<', false
+		case t.kind == '@' && len(tokens) > 0 && tokens[len(tokens)-1].kind == '<':
+			route = true
 		}
 		tokens = append(tokens, t)
 	}
-}
-
-// inAngle tells whether an angle bracket is open.
-func inAngle(tokens []token) bool { return opened(tokens) >= 0 }
-
-// opened is where the angle bracket is that is open, or -1.
-func opened(tokens []token) int {
-	for i := len(tokens) - 1; i >= 0; i-- {
-		if tokens[i].kind == '<' || tokens[i].kind == '>' {
-			if tokens[i].kind == '<' {
-				return i
-			}
-			break
-		}
-	}
-	return -1
-}
-
-// inRoute tells whether a route (RFC 5322 section 4.4, obs-route) is open in angle brackets.
-func inRoute(tokens []token) bool {
-	i := opened(tokens)
-	return i >= 0 && i+1 < len(tokens) && tokens[i+1].kind == '@' && !slices.ContainsFunc(tokens[i:], func(t token) bool { return t.kind == ':' })
 }
 
 // mailbox understands an element: an address, or a name and an address in angle brackets.

@@ -79,7 +79,7 @@ func decodeText(label string, octets []byte) (string, bool) {
 // parseWord reads the encoded word that begins at a place in s.
 func parseWord(s string, start int) (w encodedWord, ok bool) {
 	label, rest, found := cutWithin(s[start+2:], '?', maxCharset)
-	if !found || len(rest) < 2 || rest[1] != '?' {
+	if !found || len(rest) < 2 || rest[1] != '?' || strings.IndexByte("bBqQ", rest[0]) < 0 {
 		return w, false
 	}
 	label, _, _ = strings.Cut(label, "*")
@@ -90,10 +90,8 @@ func parseWord(s string, start int) (w encodedWord, ok bool) {
 	switch rest[0] {
 	case 'b', 'B':
 		w.octets = lenientBase64(text)
-	case 'q', 'Q':
-		w.octets = lenientQ(text)
 	default:
-		return w, false
+		w.octets = lenientQ(text)
 	}
 	w.charset, w.start, w.end = strings.ToLower(label), start, len(s)-len(after)
 	return w, true

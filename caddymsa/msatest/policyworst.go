@@ -70,11 +70,14 @@ var worstMessages = sync.OnceValue(func() []worstMessage {
 		{"quotes in From", fill("From: ", "\"\\\"\" ", "<alice@example.org>\r\n\r\nx")},
 		{"groups in From", fill("From: ", "a:;", "\r\n\r\nx")},
 		{"at signs in From", fill("From: ", "a@", "\r\n\r\nx")},
+		{"a route in From", "From: <@" + strings.Repeat(",", 60_000) + ":alice@example.org>\r\n\r\nx"},
+		{"a domain in From", "From: alice@" + numbered(0x4e00, 20_000) + ".example\r\n\r\nx"},
 		{"encoded words", fill(from+"Subject: ", "=?utf-8?q?a?= ", "\r\n\r\nx")},
 		{"encoded words that do not end", fill(from+"Subject: ", "=?utf-8?q?", "\r\n\r\nx")},
 		{"encoded words without an end", fill(from+"Subject: ", "=?utf-8?q?a", "?=\r\n\r\nx")},
 		{"encoded words that begin", fill(from+"Subject: ?=", "=?utf-8?q?a", "\r\n\r\nx")},
 		{"encoded words in base64", fill(from+"Subject: ", "=?iso-2022-jp?b?GyRCRnxLXBsoQg==?=\r\n ", "\r\n\r\nx")},
+		{"encoded words of no encoding", fill(from+"Subject: ", "=?utf-8?x?a ", "?=\r\n\r\nx")},
 		{"question marks", fill(from+"Subject: ", "=?", "\r\n\r\nx")},
 		{"parts", fill(mixed, "--b\r\n\r\n", "--b--\r\n")},
 		{"parts within the limit", mixed + strings.Repeat("--b\r\n\r\n"+strings.Repeat("x", 1000)+"\r\n", 999) + "--b--\r\n"},
@@ -124,6 +127,15 @@ func numberedLines(format string) string {
 	var b strings.Builder
 	for i := 0; b.Len() < WorstMessage-200; i++ {
 		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+// numbered are so many different letters.
+func numbered(first rune, n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteRune(first + rune(i))
 	}
 	return b.String()
 }

@@ -51,7 +51,8 @@ type file[T any] struct {
 }
 
 // Open reads a file, unless that is in memory already and has not changed, and watches it. After a change, changed gets what the file
-// says then, or why it cannot be read, in which case what it said before stays; calls come one at a time.
+// says then, or why it cannot be read, in which case what it said before stays; calls come one at a time. A file that has become
+// empty cannot be read: it is about to be written, or was cut off.
 func (s *Source[T]) Open(path string, log *zap.Logger, changed func(T, error)) (*File[T], error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -111,8 +112,12 @@ func (f *file[T]) read() (changed bool, err error) {
 	if last := f.value.Load(); last != nil {
 		// It is read for its sum first: mostly nothing has changed.
 		hash := sha256.New()
-		if _, err := io.Copy(hash, in); err != nil {
+		n, err := io.Copy(hash, in)
+		if err != nil {
 			return false, err
+		}
+		if n == 0 { // a shell empties what it is to write, and a cut copy leaves it so
+			return false, fmt.Errorf("%s: the file has become empty; if it is meant to be, write a line with a comment (#)", f.path)
 		}
 		if f.sum == [sha256.Size]byte(hash.Sum(nil)) {
 			f.state, f.at = state, at

@@ -102,6 +102,28 @@ func TestSource(t *testing.T) {
 	must(t, third.Close())
 }
 
+// A shell empties a file before it writes it: `ldapsearch > list` is not a list of nobody.
+func TestSourceEmptied(t *testing.T) {
+	s, _ := counted()
+	path := filepath.Join(t.TempDir(), "f")
+	write(t, path, "one")
+	f, err := s.Open(path, zap.NewNop(), func(string, error) {})
+	must(t, err)
+	defer f.Close()
+	write(t, path, "")
+	if err := f.Reload(); err == nil || f.Load() != "one" {
+		t.Errorf("%v, %q", err, f.Load())
+	}
+	write(t, path, "# nobody\n")
+	if err := f.Reload(); err != nil || f.Load() != "# nobody\n" {
+		t.Errorf("%v, %q", err, f.Load())
+	}
+	write(t, path+".2", "") // to begin with, an empty list is one
+	other, err := s.Open(path+".2", zap.NewNop(), func(string, error) {})
+	must(t, err)
+	must(t, other.Close())
+}
+
 func TestSourceErrors(t *testing.T) {
 	s, _ := counted()
 	dir := t.TempDir()

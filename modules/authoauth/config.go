@@ -97,6 +97,9 @@ func checkURL(s string) error {
 func newClient(config *tls.Config) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config
+	// One question a connection: one that hangs is closed and holds up no other, as it would all streams of HTTP/2.
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
 	transport.MaxConnsPerHost = 32
 	transport.MaxIdleConnsPerHost = 4
 	return &http.Client{

@@ -362,6 +362,33 @@ func TestIntrospection(t *testing.T) {
 	}
 }
 
+// A connection on which nothing comes any more fails one question, and the next has another.
+func TestSilentConnection(t *testing.T) {
+	var silent atomic.Value // the client's address of the first
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !silent.CompareAndSwap(nil, r.RemoteAddr) && silent.Load() == r.RemoteAddr {
+			_ = r.ParseForm() // to see the end
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"active": true, "aud": "msa", "email": "alice@example.org"}`)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	o, err := provision(t, &OAuth{Audience: "msa", Introspection: &Introspection{URL: server.URL, ClientID: "a", ClientSecret: "b"}, Timeout: conf.Duration(500 * time.Millisecond)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.client = newClient(server.Client().Transport.(*http.Transport).TLSClientConfig)
+	for i, ok := range []bool{true, false, true} {
+		if _, err := verify(o, "", "token"); (err == nil) != ok {
+			t.Errorf("question %d: %v", i, err)
+		}
+	}
+}
+
 func TestConfiguration(t *testing.T) {
 	for want, o := range map[string]*OAuth{
 		"issuer is required":         {Audience: "a"},

@@ -40,6 +40,7 @@ var errBusy = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2
 const (
 	mailboxWeight    = 128
 	attachmentWeight = 1 << 10
+	headerWeight     = 64 // the name of a field, and each value
 )
 
 // document takes a message as JSON.
@@ -142,7 +143,13 @@ func (d *document) readAttachment(j *jsonReader) error {
 
 // readHeader reads one value, or several.
 func (d *document) readHeader(j *jsonReader, name string) error {
+	if err := j.hold(headerWeight); err != nil {
+		return err
+	}
 	add := func(int) error {
+		if err := j.hold(headerWeight); err != nil {
+			return err
+		}
 		value, err := j.text(maxShort)
 		d.headers = append(d.headers, headerValue{name, value})
 		return err

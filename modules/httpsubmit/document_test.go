@@ -2,6 +2,7 @@ package httpsubmit
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"mime"
 	"net/mail"
@@ -349,11 +350,19 @@ func TestMemory(t *testing.T) {
 	many := func(member, element string, n int) string {
 		return `{"from":"a@example.org","to":"b@example.net","text":"x","` + member + `":[` + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + "]}"
 	}
+	headers := func(values string) string {
+		return `{"from":"a@example.org","to":"b@example.net","text":"x","headers":{` + values + "}}"
+	}
+	var names strings.Builder
+	for i := range 70_000 {
+		fmt.Fprintf(&names, `,"%d":[]`, i)
+	}
 	f.settings.Recipients = 10_000
 	if w := ask(t, h, "POST", "/send/", many("cc", `"c@example.net"`, 10_000), asJSON); w.Code != 202 {
 		t.Error(w.Code, w.Body)
 	}
-	for _, body := range []string{many("cc", `"c@example.net"`, 50_000), many("attachments", "{}", 5000)} {
+	for _, body := range []string{many("cc", `"c@example.net"`, 50_000), many("attachments", "{}", 5000), headers(`"X":["` + strings.Repeat(`","`, 70_000) + `"]`),
+		headers(names.String()[1:])} {
 		if w := ask(t, h, "POST", "/send/", body, asJSON); w.Code != 413 || saying(t, w).Enhanced != "5.3.4" {
 			t.Error(w.Code, w.Body)
 		}

@@ -24,6 +24,7 @@ type delivery struct {
 	limit   int   // recipients that the hop takes at once, as it turned out; 0: nothing did
 
 	mode     string // of TLS
+	anew     bool   // no idle connection will do
 	idleEnds int    // connections that ended before they served
 }
 
@@ -53,7 +54,10 @@ func (h *Hop) deliver(ctx context.Context, m *Message) (err error) {
 		hello = "localhost"
 	}
 	for {
-		p := h.idle.get(hello)
+		var p *connection
+		if !d.anew {
+			p = h.idle.get(hello)
+		}
 		if p == nil {
 			if p, err = h.dial(ctx, hello, d.mode); err != nil {
 				return d.failure(nil, err, ctx.Err() == nil)
@@ -94,7 +98,7 @@ func (d *delivery) use(p *connection) error {
 		d.settle()
 	}
 	alive := release()
-	if broken := p.ending || !alive || err != nil && !isReadError(err); !broken && d.takes(p) {
+	if broken := p.ending || !alive || err != nil && !isReadError(err); !broken && d.takes(p) && p.r.Buffered() == 0 {
 		d.hop.idle.put(p)
 	} else {
 		p.close(!broken)

@@ -98,9 +98,11 @@ func (t *transaction) take(s step, r reply) error {
 	case r.code == 421 || s == stepReset && !r.positive():
 		return goneError{refused(verb, r)}
 	case s < t.stepData() && !r.positive() && !r.negative():
-		return refused(verb, r)
+		return t.doubtful(refused(verb, r))
 	case s == stepMail && r.positive():
 		t.mail = true
+	case s == stepMail && t.p.served > 0:
+		return t.doubtful(refused(verb, r))
 	case s == stepMail:
 		err := refused(verb, r)
 		if isOurs(r.smtp()) {

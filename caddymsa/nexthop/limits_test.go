@@ -126,7 +126,7 @@ func TestNotALimit(t *testing.T) {
 	out := outcomes(t, to(h, nil), d)
 	wantReply(t, out[0], 452, smtp.EnhancedCode{})
 	wantReply(t, out[2], 452, smtp.EnhancedCode{4, 2, 2})
-	if out[1] != nil || len(h.Said("RCPT TO:<a")) != 2 || len(h.Said("RCPT TO:<c")) != 1 || len(h.Messages()) != 1 {
+	if out[1] != nil || len(h.Said("RCPT TO:<a")) != 3 || h.Connections() != 2 || len(h.Said("RCPT TO:<c")) != 1 || len(h.Messages()) != 1 {
 		t.Errorf("%v, %q", out, h.Said("RCPT"))
 	}
 	// DATA that is refused because of one recipient leaves the others theirs.

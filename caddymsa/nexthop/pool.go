@@ -17,7 +17,7 @@ type connection struct {
 	spurned  bool   // it has refused the TLS that it offered
 
 	begun  int  // transactions, as MAILMAX counts them
-	served int  // of these, those that ran their course
+	served int  // of these, those that ran their course; 1 if it was kept without any
 	dirty  bool // a transaction was begun that no end of data has ended
 	ending bool // it takes no further transaction
 	rested bool // it comes out of the pool, and may have died there
@@ -61,6 +61,7 @@ func (l *pool) get(hello string) *connection {
 			l.idle = slices.Delete(l.idle, i, i+1)
 			p.timer.Stop() // too late does no harm: it finds p gone
 			p.rested = true
+			p.served = max(p.served, 1) // the message that it was made for has had its say
 			return p
 		}
 	}

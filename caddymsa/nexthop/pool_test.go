@@ -2,8 +2,12 @@ package nexthop_test
 
 import (
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
@@ -96,4 +100,97 @@ func TestPool(t *testing.T) {
 			t.Error("no QUIT")
 		}
 	})
+}
+
+// What a hop says to MAIL on a connection that has served may be about that: it says it again, or takes the message, on a
+// new one.
+func TestServedConnection(t *testing.T) {
+	for _, c := range []struct{ at, reply string }{
+		{"MAIL", "451 4.4.2 Timeout - closing connection"},
+		{"MAIL", "500 5.4.0 Session idle too long"},
+		{"MAIL", "452 4.5.3 Too many messages in this session"},
+		{"MAIL", "530 5.7.0 log in again"},
+		{"RCPT", "452 4.5.3 Too many recipients"},
+		{"RCPT", "550 Too many recipients in this session"},
+		{".", "250 2.0.0 queued\r\n550 5.1.1 this as well"}, // to be read as the reply to the next MAIL
+	} {
+		for _, extensions := range [][]string{hoptest.Usual, {"8BITMIME"}} {
+			h := hoptest.New(t, func(h *hoptest.Hop) { h.Extensions = extensions })
+			h.Reply = func(line string) string {
+				served := min(len(h.Messages()), 1)
+				if strings.HasPrefix(line, c.at) && h.Connections() == 1 && served == 1 {
+					return c.reply
+				}
+				return ""
+			}
+			r := to(h, nil)
+			for range 3 {
+				if err := outcomes(t, r, letter())[0]; err != nil {
+					t.Errorf("%s at %s: %v", c.reply, c.at, err)
+				}
+			}
+			if h.Connections() != 2 || len(h.Messages()) != 3 {
+				t.Errorf("%s at %s: %d messages on %d connections", c.reply, c.at, len(h.Messages()), h.Connections())
+			}
+		}
+	}
+}
+
+// It costs no other connection that is idle, for the new one's word is what counts.
+func TestRefusedAgain(t *testing.T) {
+	h := hoptest.New(t, hoptest.On("MAIL FROM:<mallory", "550 5.7.1 not you"))
+	r := to(h, nil)
+	park(t, r, 3)
+	d := letter()
+	d.Entry.Sender = "mallory@example.org"
+	if err := outcomes(t, r, d)[0]; !msatest.IsPermanent(err) {
+		t.Error(err)
+	}
+	if n := len(h.Said("MAIL FROM:<mallory")); n != 2 || h.Connections() != 4 {
+		t.Errorf("asked %d times on %d connections", n, h.Connections())
+	}
+}
+
+// park leaves so many idle connections, which have served.
+func park(t *testing.T, r sink, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	all := make(chan struct{})
+	var there atomic.Int64
+	for range n {
+		wg.Go(func() {
+			d := letter()
+			d.OnFinal(func() error {
+				if there.Add(1) == int64(n) {
+					close(all)
+				}
+				<-all
+				return nil
+			})
+			if err := r.Deliver(t.Context(), d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A connection that was kept has proved nothing less where our own word ended the message on it.
+func TestKeptUnused(t *testing.T) {
+	h := hoptest.New(t, func(h *hoptest.Hop) {
+		h.Extensions = []string{"SIZE 100"}
+		h.Reply = func(line string) string {
+			if strings.HasPrefix(line, "MAIL") && h.Connections() == 1 {
+				return "close"
+			}
+			return ""
+		}
+	})
+	r := to(h, nil)
+	d := letter()
+	d.Entry.Size = 101
+	wantReply(t, outcomes(t, r, d)[0], 552, smtp.EnhancedCode{5, 3, 4})
+	if err := outcomes(t, r, letter())[0]; err != nil || h.Connections() != 2 {
+		t.Errorf("%v on %d connections", err, h.Connections())
+	}
 }

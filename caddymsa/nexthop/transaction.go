@@ -28,6 +28,9 @@ type overflow struct {
 func (d *delivery) transaction(p *connection) error {
 	t := &transaction{delivery: d, p: p, group: d.group(p)}
 	err := t.envelope()
+	if err == nil && len(t.over) > 0 && len(t.accepted) == 0 && p.served > 0 {
+		err = t.doubtful(refused("RCPT", t.over[0].reply)) // some hops count recipients by connections
+	}
 	if err == nil {
 		t.limits()
 		err = t.finish()
@@ -44,6 +47,16 @@ func (d *delivery) transaction(p *connection) error {
 	}
 	p.ending = true
 	return d.failure(p, err, false)
+}
+
+// doubtful is the error of a hop whose words may have been about a connection that has served: that it was idle for too long,
+// has had its share, or is out of step. What it says on a new one counts.
+func (t *transaction) doubtful(err error) error {
+	if t.p.served == 0 {
+		return err
+	}
+	t.anew = true
+	return goneError{err}
 }
 
 // limits keeps to the number of recipients that the hop has shown to take. Without one that it took, those
@@ -90,7 +103,7 @@ func (t *transaction) finish() error {
 		t.refuse(refused("DATA", *data), t.accepted...)
 		return nil
 	}
-	return refused("DATA", *data)
+	return t.doubtful(refused("DATA", *data))
 }
 
 // sendNothing ends a message that goes to nobody, which a hop that was told all at once may ask for (RFC 2920

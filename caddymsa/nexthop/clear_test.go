@@ -95,32 +95,6 @@ func TestHELO(t *testing.T) {
 	if have := strings.Join(h.Said(""), "|"); have != "EHLO msa.example.org|HELO msa.example.org|MAIL FROM:<alice@example.org>|RCPT TO:<bob@example.org>|DATA" {
 		t.Error(have)
 	}
-	// One that hangs up on EHLO, or behind its refusal, hears HELO on another connection.
-	for _, set := range []func(*hoptest.Hop){
-		func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("EHLO", "close")(h) },
-		func(h *hoptest.Hop) {
-			h.TLS = nil
-			h.Reply = func(line string) string {
-				switch {
-				case strings.HasPrefix(line, "EHLO"):
-					return "500 what?"
-				case strings.HasPrefix(line, "HELO") && h.Connections() == 1:
-					return "close"
-				}
-				return ""
-			}
-		},
-	} {
-		h := hoptest.New(t, set)
-		if err := to(h, inClear).Deliver(t.Context(), letter()); err != nil || len(h.Messages()) != 1 || h.Connections() != 2 {
-			t.Errorf("%v, %q", err, h.Said(""))
-		}
-	}
-	h = hoptest.New(t, func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("EHLO", "close", "HELO", "close")(h) })
-	wantTemporary(t, to(h, inClear).Deliver(t.Context(), letter()), "HELO: the next hop has hung up: EOF")
-	if h.Connections() != 2 {
-		t.Errorf("%d connections", h.Connections())
-	}
 	h = hoptest.New(t, func(h *hoptest.Hop) { set(h); h.LMTP = true; hoptest.On("LHLO", "502 what?")(h) })
 	wantTemporary(t, to(h, inClear).Deliver(t.Context(), letter()), "LHLO: 502 what?")
 	h = hoptest.New(t, func(h *hoptest.Hop) { set(h); hoptest.On("EHLO", "500", "HELO", "500")(h) })

@@ -98,7 +98,7 @@ func (d *delivery) use(p *connection) error {
 		d.settle()
 	}
 	alive := release()
-	if broken := p.ending || !alive || err != nil && !isReadError(err); !broken && d.takes(p) && p.r.Buffered() == 0 {
+	if broken := p.ending || !alive || err != nil && !isReadError(err); !broken && !p.makeshift && d.takes(p) && p.r.Buffered() == 0 {
 		d.hop.idle.put(p)
 	} else {
 		p.close(!broken)
@@ -225,6 +225,9 @@ func (d *delivery) admit(p *connection) error {
 
 // unfit reports what we know without asking.
 func (d *delivery) unfit(p *connection, code int, status smtp.EnhancedCode, text string, recipients []*Recipient) {
+	if p.guessed && status[1] == 6 { // of which it has said nothing
+		code, status[0], text = 451, 4, text+", as long as it hangs up on EHLO"
+	}
 	if len(recipients) > 0 {
 		d.report(p, Outcome{Err: &smtp.SMTPError{Code: code, EnhancedCode: status, Message: text}}, recipients...)
 	}

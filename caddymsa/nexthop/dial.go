@@ -16,6 +16,10 @@ func (h *Hop) dial(ctx context.Context, hello, mode string) (*connection, error)
 	a := &approach{mode: mode}
 	for {
 		p, err := h.connect(ctx, hello, a)
+		if err == nil {
+			p.guessed = a.guessed()
+			p.makeshift = p.guessed || p.spurned || a.mode != h.options.TLSMode
+		}
 		if err == nil || ctx.Err() != nil || !a.learn(err) {
 			return p, err
 		}
@@ -91,11 +95,11 @@ func (h *Hop) sayHello(p *connection, a *approach) error {
 	}
 	r, err := p.ask(verb+" "+p.hello, h.options.Command)
 	if err == nil && r.code/100 == 5 && needless && !a.helo {
-		verb = "HELO"
+		verb, a.refused = "HELO", true
 		r, err = p.ask(verb+" "+p.hello, h.options.Command)
 	}
 	switch {
-	case err != nil && needless && !isTimeout(err):
+	case err != nil && needless && isClosed(err):
 		return fmt.Errorf("%s: %w: %w", verb, errHello, err)
 	case err != nil:
 		return fmt.Errorf("%s: %w", verb, err)
@@ -105,6 +109,8 @@ func (h *Hop) sayHello(p *connection, a *approach) error {
 	p.offers = extensions{}
 	if verb != "HELO" {
 		p.offers = parseExtensions(r.lines)
+	} else if h.options.SaidHELO != nil {
+		h.options.SaidHELO(h.Host, p.address)
 	}
 	return nil
 }

@@ -34,6 +34,8 @@ type Options struct {
 	TLS *tls.Config
 	// Login authenticates; nil: not at all.
 	Login *Login
+	// SaidHELO, if not nil, is told of a connection that was begun with HELO, on which nothing is offered.
+	SaidHELO func(host, address string)
 	// Bind is the address that connections come from; nil: the system's choice.
 	Bind net.Addr
 

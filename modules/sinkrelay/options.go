@@ -40,6 +40,9 @@ func (r *Relay) provisionOptions(log *zap.Logger) (err error) {
 		Data: time.Duration(r.Timeouts.Data), End: time.Duration(r.Timeouts.End),
 		Idle: r.Connections, IdleTimeout: time.Duration(r.IdleTimeout), LastTimeout: r.lastTimeout,
 		Messages: r.Messages, Recipients: r.MaxRecipients,
+		SaidHELO: func(host, address string) {
+			log.Debug("next hop hears HELO, for it has refused EHLO or hung up on it", zap.String("host", host), zap.String("address", address))
+		},
 	}
 	if r.Bind != "" {
 		r.options.Bind = &net.TCPAddr{IP: net.ParseIP(r.Bind)}

@@ -101,16 +101,24 @@ func (h *Hop) authenticate(p *connection, client gosasl.Client) error {
 	return h.exchange(p, mechanism, client, r, err)
 }
 
+// maxChallenges is more than any mechanism has.
+const maxChallenges = 8
+
+var errAsking = errors.New("the next hop does not stop asking")
+
 // exchange answers challenges until there is a result.
 func (h *Hop) exchange(p *connection, mechanism string, client gosasl.Client, r reply, err error) error {
-	for err == nil && r.code == 334 {
+	for n := 1; err == nil && r.code == 334; n++ {
 		challenge, malformed := base64.StdEncoding.DecodeString(strings.TrimSpace(r.lines[0]))
 		if mechanism == gosasl.Login {
 			malformed = nil // prompts are for people
 		}
 		var response []byte
 		answerErr := malformed
-		if malformed == nil {
+		switch {
+		case n > maxChallenges:
+			answerErr = errAsking
+		case malformed == nil:
 			response, answerErr = client.Next(challenge)
 		}
 		if answerErr != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	gosasl "github.com/emersion/go-sasl"
@@ -176,6 +177,38 @@ func TestExchange(t *testing.T) {
 	refused := 0
 	err := to(h, func(o *nexthop.Options) { o.Login = account(&refused, sasl.XOAuth2) }).Deliver(t.Context(), letter())
 	wantTemporary(t, err, "log in: no token to be had")
+}
+
+// A hop that asks for ever is asked to stop.
+func TestEndlessExchange(t *testing.T) {
+	for mechanism, client := range map[string]gosasl.Client{
+		sasl.XOAuth2: sasl.NewXOAuth2Client("alice", "token"), gosasl.OAuthBearer: sasl.NewOAuthBearerClient("alice", "token"),
+	} {
+		var asked, cancelled atomic.Int64
+		h := hoptest.New(t, nil)
+		h.Reply = func(line string) string {
+			switch {
+			case line == "*":
+				cancelled.Add(1)
+				return "501 5.7.0 cancelled"
+			case line == "connect", line == "STARTTLS", strings.HasPrefix(line, "EHLO"):
+				return ""
+			}
+			if asked.Add(1) > 100 { // the test's end, without the bound
+				return "close"
+			}
+			return "334 "
+		}
+		refused := 0
+		login := &nexthop.Login{Mechanisms: []string{mechanism}, Refused: func() { refused++ }, Client: func(context.Context, string, string) (gosasl.Client, error) {
+			return client, nil
+		}}
+		err := to(h, func(o *nexthop.Options) { o.Login = login }).Deliver(t.Context(), letter())
+		wantTemporary(t, err, "does not stop asking")
+		if asked.Load() > 12 || cancelled.Load() != 1 || refused != 1 || !queue.IsUnreachable(err) {
+			t.Errorf("%s: %v, asked %d times, cancelled %d, refused %d", mechanism, err, asked.Load(), cancelled.Load(), refused)
+		}
+	}
 }
 
 // An initial response that makes the command too long for some hops comes as an answer (RFC 4954 section 4).

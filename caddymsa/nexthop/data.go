@@ -47,11 +47,18 @@ func (t *transaction) send() error {
 // earlyTimeout is how long a hop's word is waited for that broke off while it was sent a message.
 const earlyTimeout = time.Second
 
-// early is the end of a hop that does not want all of a message, which it may have said before it went.
+// early is the end of a hop that does not want all of a message, which it may have said before it went. It has no message,
+// for that has no end.
 func (t *transaction) early(cause error) error {
 	r, err := t.p.reply(min(earlyTimeout, t.hop.options.Command))
-	if err != nil || !r.negative() {
+	t.anew = true // or it would be sent on each that is idle
+	switch {
+	case err == nil && r.code == 421:
+		return goneError{refused("message", r)}
+	case (err != nil || !r.negative()) && isTimeout(cause): // it is there and does not take it
 		return fmt.Errorf("message: %w", cause)
+	case err != nil || !r.negative():
+		return goneError{fmt.Errorf("message: %w", cause)}
 	}
 	t.refuse(refused("message", r), t.accepted...)
 	t.p.served++

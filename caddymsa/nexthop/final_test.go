@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,6 +119,52 @@ func TestRefusedWithin(t *testing.T) {
 		_, _ = io.WriteString(c, "552 5.3.4 too large\r\n")
 	})
 	wantReply(t, outcomes(t, r, msatest.NewDelivery(large, "bob@example.org"))[0], 552, smtp.EnhancedCode{5, 3, 4})
+}
+
+// One that has not got a message's end has no message, and the next host is asked, unless it says why.
+func TestBreaksOffWithin(t *testing.T) {
+	large := []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
+	for word, elsewhere := range map[string]bool{"": true, "421 4.3.2 closing\r\n": true, "451 4.3.0 disk\r\n": false} {
+		first := conversation(t, func(c net.Conn, r *bufio.Reader) {
+			_, _ = io.WriteString(c, "220 x\r\n")
+			upTo(r, "EHLO")
+			_, _ = io.WriteString(c, "250-x\r\n250 PIPELINING\r\n")
+			upTo(r, "DATA")
+			_, _ = io.WriteString(c, "250 a\r\n250 b\r\n354 go\r\n")
+			_, _ = io.CopyN(io.Discard, r, 100<<10)
+			_, _ = io.WriteString(c, word)
+		})
+		second := hoptest.New(t, nil)
+		d := msatest.NewDelivery(large, "bob@example.org")
+		err := outcomes(t, sink{[]*nexthop.Hop{first.hosts[0], to(second, nil).hosts[0]}}, d)[0]
+		if (err == nil) != elsewhere || (len(second.Messages()) == 1) != elsewhere {
+			t.Errorf("%q: %v, the second host has %d", word, err, len(second.Messages()))
+		}
+		if err = first.Deliver(t.Context(), msatest.NewDelivery(large, "bob@example.org")); nexthop.AsFailure(err) != nil && nexthop.AsFailure(err).Lane {
+			t.Errorf("%q: it is no matter of the message's: %v", word, err)
+		}
+	}
+}
+
+// It is sent once more on a new connection, however many are idle.
+func TestBreaksOffEachTime(t *testing.T) {
+	var parked atomic.Bool
+	h := hoptest.New(t, func(h *hoptest.Hop) {
+		h.Reply = func(line string) string {
+			if line == "body" && parked.Load() {
+				return "close"
+			}
+			return ""
+		}
+	})
+	r := to(h, nil)
+	park(t, r, 4)
+	parked.Store(true)
+	large := []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
+	wantTemporary(t, r.Deliver(t.Context(), msatest.NewDelivery(large, "bob@example.org")), "message: ")
+	if n := len(h.Said("DATA")); n != 6 || h.Connections() != 5 {
+		t.Errorf("DATA was said %d times on %d connections", n, h.Connections())
+	}
 }
 
 // A hop that says more than it was asked is not believed that it has the message.

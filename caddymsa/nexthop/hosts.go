@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// Deliver hands a delivery's message to the first of the hosts that can be reached. A host that answers,
-// whatever it says, is the one that counts.
+// Deliver hands a delivery's message to the first of the hosts that can be reached. A host that answers
+// MAIL, whatever it says, is the one that counts.
 func Deliver(ctx context.Context, hosts []*Hop, d *queue.Delivery) error {
 	if len(hosts) == 0 {
 		return errors.New("there is no host to ask")

@@ -205,8 +205,11 @@ func (h *Hop) serve(c net.Conn) {
 			if said[0] != '3' {
 				continue
 			}
-			if h.replyTo("body") == "stall" {
+			switch h.replyTo("body") {
+			case "stall":
 				<-h.T.Context().Done()
+				return
+			case "close":
 				return
 			}
 			if h.Forget {

@@ -222,3 +222,21 @@ func TestDrip(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What has been taken is not sent again because of how that was said.
+func TestOddlyTaken(t *testing.T) {
+	for _, reply := range []string{"250-2.0.0 a\r\n251 b", "250 2.0.0 ok\r", strings.Repeat("250-"+strings.Repeat("x", 500)+"\r\n", 200) + "250 ok"} {
+		for _, lmtp := range []bool{false, true} {
+			h := hoptest.New(t, func(h *hoptest.Hop) { h.LMTP = lmtp; hoptest.On(".", reply)(h) })
+			r := to(h, nil)
+			for range 2 {
+				if err := outcomes(t, r, letter())[0]; err != nil {
+					t.Errorf("%.40q: %v", reply, err)
+				}
+			}
+			if h.Connections() != 1 || len(h.Messages()) != 2 {
+				t.Errorf("%.40q: %d messages on %d connections", reply, len(h.Messages()), h.Connections())
+			}
+		}
+	}
+}

@@ -24,55 +24,67 @@ func (r reply) negative() bool { return r.code/100 == 4 || r.code/100 == 5 }
 
 const (
 	// maxReply bounds a reply, and so what a hop that does not stop talking costs.
-	maxReply = 64 << 10
+	maxReply = 1 << 20
+	// maxKept bounds what is kept of its lines.
+	maxKept = 64 << 10
 	// maxText bounds what is kept of a reply.
 	maxText = 2 << 10
 )
 
 var errEndless = errors.New("the next hop does not stop talking")
 
-// readReply reads one reply. The text behind a code is optional, also in the last line of several,
-// and a bare LF ends a line: what hops get wrong costs nobody a message.
-func readReply(r *bufio.Reader) (reply, error) {
+// Of the lines of one reply, which codes may follow each other: after a message's end an odd reply must not have it sent
+// again.
+func sameCode(a, b int) bool  { return a == b }
+func sameClass(a, b int) bool { return a/100 == b/100 }
+
+// readReply reads one reply, whose code is the last line's. The text behind a code is optional, also in the last line of
+// several, and a bare LF or several CRs end a line: what hops get wrong costs nobody a message.
+func readReply(r *bufio.Reader, alike func(a, b int) bool) (reply, error) {
 	var whole reply
-	for total := 0; ; {
-		line, err := readLine(r, maxReply-total)
+	for total, first := 0, true; ; first = false {
+		line, n, err := readLine(r, maxReply-total)
 		if err != nil {
 			return reply{}, err
 		}
-		total += len(line) + len("\r\n")
+		total += n
 		code, text, more, err := parseReplyLine(line)
 		switch {
 		case err != nil:
 			return reply{}, err
-		case whole.lines != nil && code != whole.code:
+		case !first && !alike(whole.code, code):
 			return reply{}, fmt.Errorf("the lines of one reply have the codes %d and %d", whole.code, code)
 		}
-		whole.code, whole.lines = code, append(whole.lines, text)
+		whole.code = code
+		if first || total <= maxKept {
+			whole.lines = append(whole.lines, text)
+		}
 		if !more {
 			return whole, nil
 		}
 	}
 }
 
-// readLine reads a line of up to limit octets, without its end.
-func readLine(r *bufio.Reader, limit int) ([]byte, error) {
-	line, err := r.ReadSlice('\n')
+// readLine reads a line of n octets, up to limit, and returns as much of it as is worth keeping, without its end.
+func readLine(r *bufio.Reader, limit int) (line []byte, n int, err error) {
+	line, err = r.ReadSlice('\n')
+	n = len(line)
 	if err == bufio.ErrBufferFull {
 		line = bytes.Clone(line)
-		for err == bufio.ErrBufferFull && len(line) <= limit {
+		for err == bufio.ErrBufferFull && n <= limit {
 			var more []byte
 			more, err = r.ReadSlice('\n')
-			line = append(line, more...)
+			n += len(more)
+			line = append(line, more[:min(len(more), maxKept-len(line))]...)
 		}
 	}
 	switch {
-	case len(line) > limit:
-		return nil, errEndless
+	case n > limit:
+		return nil, n, errEndless
 	case err != nil:
-		return nil, err
+		return nil, n, err
 	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+	return bytes.TrimRight(line, "\r\n"), n, nil
 }
 
 // parseReplyLine parses "250", "250 text" or "250-text".

@@ -41,10 +41,18 @@ func TestReply(t *testing.T) {
 		"hello\r\n":                        {0, none, "not a reply"},
 		"\r\n":                             {0, none, "not a reply"},
 		"":                                 {0, none, "EOF"},
-		strings.Repeat("250-x\r\n", 20000): {0, none, "does not stop"},
-		"250 " + strings.Repeat("x", maxReply) + "\r\n": {0, none, "does not stop"},
+		"250 Ok\r\r\n":                     {250, none, "Ok"},
+		"250\r\r\r\n":                      {250, none, ""},
+		"250 a\rb\r\n":                     {250, none, "a\rb"},
+		"250-x\r\n250 y":                   {0, none, "EOF"},
+		strings.Repeat("250-x\r\n", maxReply/7+1):           {0, none, "does not stop"},
+		"250 " + strings.Repeat("x", maxReply) + "\r\n":     {0, none, "does not stop"},
+		"250-x\r\n250 " + strings.Repeat("x", maxReply):     {0, none, "does not stop"},
+		strings.Repeat("250-x\r\n", 20000) + "251 y\r\n":    {0, none, "the codes 250 and 251"},
+		strings.Repeat("250-x\r\n", 20000) + "hello\r\n":    {0, none, "not a reply"},
+		"250-2.0.0 a\r\n250-" + strings.Repeat("x", 500000): {0, none, "EOF"},
 	} {
-		r, err := readReply(bufio.NewReaderSize(strings.NewReader(in), 64))
+		r, err := readReply(bufio.NewReaderSize(strings.NewReader(in), 64), sameCode)
 		if want.code == 0 {
 			if err == nil || !strings.Contains(err.Error(), want.text) {
 				t.Errorf("%.60q: %v", in, err)
@@ -53,9 +61,41 @@ func TestReply(t *testing.T) {
 			t.Errorf("%.60q: %+v, %v", in, have, err)
 		}
 	}
-	r, err := readReply(bufio.NewReader(strings.NewReader(strings.Repeat("250-2.0.0 "+strings.Repeat("x", 500)+"\r\n", 50) + "250 x\r\n")))
+	r, err := readReply(bufio.NewReader(strings.NewReader(strings.Repeat("250-2.0.0 "+strings.Repeat("x", 500)+"\r\n", 50)+"250 x\r\n")), sameCode)
 	if e := r.smtp(); err != nil || len(e.Message) > maxText {
 		t.Errorf("%v, %d octets are kept", err, len(e.Message))
+	}
+}
+
+// A reply that is longer than anybody wants is read to its end, and little of it is kept.
+func TestLongReply(t *testing.T) {
+	for name, in := range map[string]string{
+		"lines":      strings.Repeat("250-"+strings.Repeat("x", 500)+"\r\n", 1000) + "250 ok\r\n",
+		"bare lines": strings.Repeat("250-\r\n", 100000) + "250\r\n",
+		"one line":   "250 " + strings.Repeat("x", 500000) + "\r\n",
+		"last line":  "250-a\r\n250 " + strings.Repeat("x", 500000) + "\r\n",
+	} {
+		in := bufio.NewReader(strings.NewReader(in + "354 next\r\n"))
+		r, err := readReply(in, sameCode)
+		kept := 0
+		for _, line := range r.lines {
+			kept += len(line)
+		}
+		if err != nil || r.code != 250 || kept > maxKept || len(r.lines) > maxKept/len("250\r\n") || kept == 0 && name != "bare lines" {
+			t.Errorf("%s: %d, %v, %d octets in %d lines", name, r.code, err, kept, len(r.lines))
+		}
+		if next, err := readReply(in, sameCode); err != nil || next.code != 354 {
+			t.Errorf("%s: then %d, %v", name, next.code, err)
+		}
+	}
+}
+
+// Where codes may differ, the last one counts, and only within a class.
+func TestMixedCodes(t *testing.T) {
+	for in, want := range map[string]int{"250-a\r\n251 b\r\n": 251, "550-a\r\n550-b\r\n554 c\r\n": 554, "250-a\r\n550 b\r\n": 0, "550-a\r\n250 b\r\n": 0, "250-a\r\n354 b\r\n": 0} {
+		if r, err := readReply(bufio.NewReader(strings.NewReader(in)), sameClass); r.code != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %d, %v", in, r.code, err)
+		}
 	}
 }
 
@@ -65,7 +105,7 @@ func FuzzReply(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		r, err := readReply(bufio.NewReaderSize(strings.NewReader(s), 16))
+		r, err := readReply(bufio.NewReaderSize(strings.NewReader(s), 16), sameCode)
 		if err != nil {
 			return
 		}

@@ -143,12 +143,12 @@ var idPattern = regexp.MustCompile(`(?i)\bqueued as[: ]*<?([^\s<>()\[\],]+)|\bid
 
 const maxID = 64
 
-// queueID is the next hop's id of the message that it has taken, if its reply names one.
+// queueID is the next hop's id of the message that it has taken, if its reply names one that can be shown and looked for.
 func queueID(text string) string {
 	const most = 500 // of the text; an id comes early
 	found := idPattern.FindStringSubmatch(text[:min(len(text), most)])
 	for _, id := range found[min(1, len(found)):] {
-		if id != "" {
+		if id != "" && isPrintable(id) {
 			return strings.TrimRight(id[:min(len(id), maxID)], ".;")
 		}
 	}

@@ -118,7 +118,7 @@ func FuzzReply(f *testing.F) {
 		}
 		_ = tooMany(e)
 		_ = replyText(e)
-		if id := queueID(e.Message); len(id) > 64 || strings.ContainsAny(id, " \r\n") {
+		if id := queueID(e.Message); len(id) > 64 || strings.ContainsAny(id, " \r\n") || !isPrintable(id) {
 			t.Fatalf("id %q", id)
 		}
 		_ = parseExtensions(r.lines)
@@ -154,6 +154,8 @@ func TestQueueID(t *testing.T) {
 		"<a@b> [InternalId=123456, Hostname=x.example] 5678 bytes in 0.1 Queued mail for delivery": "123456",
 		"OK 1700000000 a1-2b3c.4 - gsmtp":       "",
 		"Ok":                                    "",
+		"Ok: queued as A\x00B\x1b[31m":          "",
+		"Ok: queued as caf\u00e9":               "",
 		"queued as " + strings.Repeat("x", 100): strings.Repeat("x", 64),
 	} {
 		if have := queueID(text); have != want {

@@ -80,7 +80,7 @@ func gist(f *journal.Fact) string {
 	case journal.Delivered:
 		return strings.Join(words(cmp.Or(v.Host, v.Address, v.Route), v.Answer, f.Text, after("queued as", hopID(&v))), ", ")
 	case journal.Deferred, journal.Failed, journal.Expired:
-		return strings.Join(words(f.Text, v.Answer, after("said", v.Host), after("by", f.By), nextAt(v.Next)), ", ")
+		return strings.Join(words(f.Text, v.Answer, after("at", v.Host), after("by", f.By), nextAt(v.Next)), ", ")
 	case journal.Bounced, journal.Told:
 		return strings.Join(words(f.Text, after("notification", f.Notification)), ", ")
 	case journal.Rerouted, journal.Moved:

@@ -26,7 +26,7 @@ func gist(f *journal.Fact) string {
 		}
 		return list(cmp.Or(v.Host, v.Address, v.Route), v.Answer, f.Text, before("queued as ", id))
 	case journal.Deferred, journal.Failed, journal.Expired:
-		return list(f.Text, v.Answer, before("said ", v.Host), before("by ", f.By))
+		return list(f.Text, v.Answer, before("at ", v.Host), before("by ", f.By))
 	case journal.Rerouted, journal.Moved:
 		return list(before("to ", f.Text), before("by ", f.By))
 	case journal.Renamed:

@@ -117,6 +117,7 @@ func (t *transaction) take(s step, r reply) error {
 	case tooMany(r.smtp()):
 		t.over = append(t.over, overflow{t.group[s], r})
 	default:
+		t.deferred = t.deferred || r.code/100 == 4
 		t.refuse(refused(verb, r), t.group[s])
 	}
 	return nil

@@ -59,7 +59,9 @@ func TestHangsUpOnEHLO(t *testing.T) {
 		err := to(h, func(o *nexthop.Options) { inClear(o); o.SaidHELO = func(host, _ string) { told = append(told, host) } }).Deliver(t.Context(), d)
 		var said []string
 		for _, line := range h.Said("") {
-			said = append(said, line[:4])
+			if line != "QUIT" { // which nobody waits for
+				said = append(said, line[:4])
+			}
 		}
 		if strings.Join(said, " ") != tt.said || h.Connections() != tt.connections {
 			t.Errorf("%s: %q on %d connections", name, said, h.Connections())

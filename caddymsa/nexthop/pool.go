@@ -17,7 +17,7 @@ type connection struct {
 	spurned  bool   // it has refused the TLS that it offered
 
 	guessed   bool // HELO was said to a hop that has hung up on EHLO: what it takes is not known
-	makeshift bool // it has less than the hop may have for the next message, which tries again
+	makeshift bool // another one may be better for the next message
 
 	begun  int  // transactions, as MAILMAX counts them
 	served int  // of these, those that ran their course; 1 if it was kept without any

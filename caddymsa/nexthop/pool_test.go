@@ -136,6 +136,35 @@ func TestServedConnection(t *testing.T) {
 	}
 }
 
+// Where a connection that has served has all recipients wait, the next message is not told the same by it.
+func TestServedEnough(t *testing.T) {
+	h := hoptest.New(t, nil)
+	h.Reply = func(line string) string {
+		if strings.HasPrefix(line, "RCPT") && h.Connections() == 1 && len(h.Messages()) > 0 {
+			return "451 4.7.1 enough of this session"
+		}
+		return ""
+	}
+	r := to(h, nil)
+	for i := range 4 {
+		if err := outcomes(t, r, letter())[0]; (err != nil) != (i == 1) {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+	if h.Connections() != 2 {
+		t.Errorf("%d connections", h.Connections())
+	}
+	// One that has not is kept: it is the message's fault, or its recipients'.
+	h = hoptest.New(t, hoptest.On("RCPT", "451 4.7.1 greylisted"))
+	r = to(h, nil)
+	for range 2 {
+		wantReply(t, outcomes(t, r, letter())[0], 451, smtp.EnhancedCode{4, 7, 1})
+	}
+	if h.Connections() != 1 {
+		t.Errorf("%d connections", h.Connections())
+	}
+}
+
 // It costs no other connection that is idle, for the new one's word is what counts.
 func TestRefusedAgain(t *testing.T) {
 	h := hoptest.New(t, hoptest.On("MAIL FROM:<mallory", "550 5.7.1 not you"))

@@ -15,6 +15,7 @@ type transaction struct {
 	mail     bool         // MAIL was accepted
 	accepted []*Recipient // by RCPT
 	over     []overflow   // recipients that may exceed a limit of the hop's
+	deferred bool         // a recipient was refused for now
 	data     *reply       // to DATA, if that was said
 }
 
@@ -37,6 +38,9 @@ func (d *delivery) transaction(p *connection) error {
 	}
 	switch {
 	case err == nil:
+		if t.deferred && len(t.accepted) == 0 && p.served > 0 {
+			p.makeshift = true // it may have had its share
+		}
 		p.served++
 		return nil
 	case isReadError(err):

@@ -18,13 +18,17 @@ const (
 	hintOldTLS      = "the client knows no TLS version that is accepted here (TLS 1.2 and 1.3 by default); update it, or put a relay of your own before it (docs/msa.md, Old devices)"
 	hintCertificate = "the client does not trust the certificate, or does not find its name in it"
 	hintNoSTARTTLS  = "the client does not use STARTTLS; set it to TLS or STARTTLS, or put a relay of your own before it (docs/msa.md, Old devices)"
+	hintBareLF      = "the client ends its lines in LF alone, and mail needs CRLF (openssl s_client: use -crlf)"
 	hintNoAuth      = "the client does not log in; give it a user and a password, or put a relay of your own before it (docs/msa.md, Old devices)"
 )
 
-// hintForRefusal explains a command that came too early.
+// hintForRefusal explains a command that came too early, or as no line of SMTP. EHLO alone, which is refused for its form,
+// says nothing of what the client would do next.
 func hintForRefusal(state *tls.ConnectionState, r smtpd.Refusal) string {
 	switch {
-	case r.Reply.Code != 530:
+	case r.Reason == smtpd.ReasonBareLF:
+		return hintBareLF
+	case r.Reply.Code != 530 || r.Verb == "EHLO":
 		return ""
 	case state == nil:
 		return hintNoSTARTTLS

@@ -24,7 +24,7 @@ func (c *Conn) cmdBDAT(arg string) error {
 	}
 	switch c.state() {
 	case ready:
-		return c.dropChunk(size, 503, code(5, 5, 1), "Send MAIL first")
+		return c.dropChunk(size, 503, code(5, 5, 1), textNoMail)
 	case inMail:
 		if c.refusedRcpts > 0 {
 			return c.dropChunk(size, 554, code(5, 5, 1), textNoRecipients)
@@ -115,7 +115,7 @@ func (c *Conn) dropChunk(size int64, status int, enhanced smtp.EnhancedCode, tex
 	if err := c.doomed(errors.New(text)).receive(size); err != nil {
 		return err
 	}
-	if status == 554 {
+	if status == 554 || text == textNoMail && c.excused() {
 		return c.no(status, enhanced, text)
 	}
 	return c.bad(status, enhanced, text)

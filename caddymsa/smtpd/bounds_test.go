@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,30 @@ func TestRefusalsAreTold(t *testing.T) {
 		if got != want[i] {
 			t.Errorf("told of %+v, not %+v", got, want[i])
 		}
+	}
+}
+
+// The session hears of a line that is refused for its form too: of its verb, and of nothing else that may stand in it.
+func TestRefusedLinesAreTold(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	const refused = "S: 500 5.5.2 *\n"
+	b := newBackend()
+	talk(t, b, atReady, "C: MAIL FROM:<a@example.org> ENVID="+long+"\n"+refused+"C> MAIL FROM:<a@\\r>\\r\\n\n"+refused+
+		"C> mail FROM:<a@example.org>\\n\n"+refused+"C> \\r\\n\nC: rcpt "+strings.Repeat(long, 20)+"\n"+refused+"C: NOOP "+long+"\n"+refused).close()
+	talk(t, b, atGreeted, "C> EHLO c\\n\n"+refused+"C> \\r\\nAUTH PLAIN s\\x00cret\\r\\n\n"+refused+"C> AUTH PLAIN secret\\n\n"+refused).close()
+	talk(t, b, atClear, "C> EHLO c\\nMAIL \\x00\\r\\n\n"+notYet+"C: MAIL "+long+"\n"+notYet+"C: DATA"+strings.Repeat(long, 30)+"\nS: 421 *").close()
+	want := []string{"MAIL Line is too long", "MAIL " + textControl, "MAIL " + ReasonBareLF, "RCPT Line is too long",
+		"EHLO " + ReasonBareLF, "AUTH " + textControl, "AUTH " + ReasonBareLF, "EHLO " + ReasonBareLF, "MAIL Line is too long"}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var got []string
+	for _, r := range b.refusals {
+		if got = append(got, r.Verb+" "+r.Reason); r.Arg != "" {
+			t.Errorf("told of %+v", r)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("told of %q, not %q", got, want)
 	}
 }
 

@@ -112,24 +112,39 @@ func (c *Conn) next() error {
 
 // unfitLine answers a line that cannot be a command. Before TLS the answer is that TLS comes first.
 func (c *Conn) unfitLine(line []byte, unfit lineError) error {
-	status, enhanced, text := 500, code(5, 5, 2), "Line is too long"
+	now := c.state()
+	c.tellVerb(line, now)
+	status, enhanced, why := 500, code(5, 5, 2), "Line is too long"
 	switch {
-	case c.tlsState == nil:
-		status, enhanced, text = 530, code(5, 7, 0), textBeforeTLS
 	case unfit == errBareLF:
-		text = "A line must end in CRLF, not in LF alone"
+		why = ReasonBareLF
 	case unfit == errControl:
-		text = "A line must not have CR or NUL in it"
-	case isAuth(line) && unfit == errLineTooLong && c.state() == greeted:
-		c.verb = "AUTH"
+		why = textControl
+	case isAuth(line) && unfit == errLineTooLong && now == greeted:
 		return c.authRefused(500, code(5, 5, 6), textAuthLine) // RFC 4954 section 4
 	case isAuth(line):
-		enhanced, text = code(5, 5, 6), textAuthLine
+		enhanced, why = code(5, 5, 6), textAuthLine
+	}
+	text := why
+	if now == inClear {
+		status, enhanced, text = 530, code(5, 7, 0), textBeforeTLS
 	}
 	if unfit == errEndlessLine {
-		return c.last(text, textEndless, EndBadCommands)
+		return c.last(why, textEndless, EndBadCommands)
 	}
-	return c.bad(status, enhanced, text)
+	return c.badFor(why, status, enhanced, text)
+}
+
+// tellVerb takes the verb alone of a line that is refused, as a secret may stand anywhere behind it.
+func (c *Conn) tellVerb(line []byte, now state) {
+	verb, _, _ := bytes.Cut(line, []byte(" "))
+	_, c.verb = lookup(verb)
+	switch {
+	case c.verb == "MAIL" && now == ready:
+		c.excuse()
+	case c.verb == "RCPT" && c.tx != nil:
+		c.refusedRcpts++
+	}
 }
 
 // readCommand waits for a command.
@@ -164,6 +179,7 @@ const (
 	textCrowded  = "Too many connections, try again later"
 	textCommands = "Too many commands before authentication, closing the connection"
 	textEndless  = "Line without an end, closing the connection"
+	textControl  = "A line must not have CR or NUL in it"
 )
 
 // arm sets the deadline for a line, and lets Shutdown interrupt the wait.
@@ -249,6 +265,8 @@ func (c *Conn) dispatch(line []byte) error {
 		return c.bad(530, code(5, 7, 0), "Authentication required") // RFC 4954 section 6
 	case name == "DATA" && now == inMail && c.refusedRcpts > 0:
 		return c.no(554, code(5, 5, 1), textNoRecipients) // not the client's mistake if it pipelines
+	case (name == "DATA" || name == "RCPT") && now == ready && c.excused():
+		return c.no(503, code(5, 5, 1), textNoMail)
 	}
 	return c.bad(503, code(5, 5, 1), outOfOrder(name, now))
 }
@@ -273,8 +291,10 @@ func (c *Conn) tried(verb, line []byte) {
 	}
 }
 
-// textNoRecipients is the wording of RFC 5321 section 3.3.
-const textNoRecipients = "No valid recipients"
+const (
+	textNoRecipients = "No valid recipients" // the wording of RFC 5321 section 3.3
+	textNoMail       = "Send MAIL first"
+)
 
 func outOfOrder(verb string, now state) string {
 	switch {
@@ -285,9 +305,9 @@ func outOfOrder(verb string, now state) string {
 	case verb == "MAIL":
 		return "A mail transaction is open already"
 	case verb == "RCPT" && now == ready:
-		return "Send MAIL first"
+		return textNoMail
 	case verb == "DATA" && now == ready:
-		return "Send MAIL first"
+		return textNoMail
 	case verb == "DATA" && now == inMail:
 		return "Send RCPT first"
 	case verb == "DATA":

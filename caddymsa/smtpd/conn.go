@@ -56,6 +56,7 @@ type Conn struct {
 	tx            Transaction
 	recipients    int
 	refusedRcpts  int
+	excuses       int      // how many commands may yet follow a MAIL that was refused
 	utf8          bool     // SMTPUTF8 was asked for
 	message       *message // of DATA, or of BDAT since its first chunk
 	end           End

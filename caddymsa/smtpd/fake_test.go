@@ -154,6 +154,9 @@ func (s *session) Mail(_ context.Context, from mailaddr.Address, o *MailOptions)
 	if s.b.mailErr != nil {
 		return nil, s.b.mailErr
 	}
+	if from.Local == "mallory" {
+		return nil, &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Not yours"}
+	}
 	s.b.mu.Lock()
 	if !s.b.discard {
 		s.b.options = append(s.b.options, o)

@@ -98,7 +98,7 @@ func noProgress(err error) error {
 // line reads up to a CRLF and returns what stands before it, valid until the next
 // read. limit is in octets without the line end. The error is a lineError or the connection's.
 //
-// Of a line over the limit the beginning is returned, and the rest skipped. A bare LF is refused as
+// With a lineError what came is returned, of a line over the limit the beginning; the rest is skipped. A bare LF is refused as
 // soon as it is seen, so that whoever types into openssl s_client hears why; but what follows it, up
 // to the CRLF, was one line with it, and never becomes a command.
 func (in *input) line(limit int) ([]byte, error) {
@@ -117,12 +117,12 @@ func (in *input) line(limit int) ([]byte, error) {
 			case len(text) > limit:
 				return text[:limit], errLineTooLong
 			case !crlf:
-				return nil, errBareLF
+				return text, errBareLF
 			case tail:
 				from = 0
 				continue
 			case bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0:
-				return nil, errControl
+				return text, errControl
 			}
 			return text, nil
 		}

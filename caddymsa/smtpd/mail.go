@@ -13,6 +13,16 @@ import (
 )
 
 func (c *Conn) cmdMAIL(arg string) error {
+	c.excuse()
+	err := c.begins(arg)
+	if c.tx != nil {
+		c.excuses = 0
+	}
+	return err
+}
+
+// begins begins a transaction, or refuses MAIL.
+func (c *Conn) begins(arg string) error {
 	rest, ok := cutPrefixFold(arg, "FROM:")
 	if !ok {
 		return c.bad(501, code(5, 5, 4), "Write MAIL FROM:<address>")

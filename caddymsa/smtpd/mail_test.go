@@ -74,6 +74,10 @@ func TestEnvelope(t *testing.T) {
 			S: 554 5.5.1 No valid recipients
 			S: 554 5.5.1 No valid recipients
 			S: 250 2.0.0 Ok`},
+		{"no valid recipients behind a line that is refused", atMail, `
+			C> RCPT TO:<b\x00@example.net>\r\nDATA\r\n
+			S: 500 5.5.2 *
+			S: 554 5.5.1 No valid recipients`},
 		{"18 a bare LF does not make two commands", atReady, `
 			C> NOOP\nRSET\r\nNOOP\r\n
 			S: 500 5.5.2 A line must end in CRLF, not in LF alone
@@ -119,6 +123,33 @@ func TestParametersArrive(t *testing.T) {
 	if len(r.Notify) != 2 || r.ORCPT != "rfc822;b+2Bob@example.net" || r.OriginalRecipient != "b+ob@example.net" || r.OriginalRecipientType != "RFC822" {
 		t.Errorf("RCPT: %+v", r)
 	}
+}
+
+// What a client that pipelines sends behind a MAIL that is refused is not its mistake (RFC 2920 section 3.1), as often
+// as a message may have recipients; without such a MAIL it is.
+func TestBehindRefusedMail(t *testing.T) {
+	const refused = "S: 503 5.5.1 Send MAIL first\n"
+	rcpt := "C: RCPT TO:<b@example.net>\n" + refused
+	rest := strings.Repeat(rcpt, 24) + "C: DATA\n" + refused + "C> BDAT 6\\r\\nQUIT\\r\\n\n" + refused
+	long := "C: MAIL FROM:<a@example.org> ENVID=" + strings.Repeat("x", 3000) + "\nS: 500 *\n"
+	for name, script := range map[string]string{
+		"the engine's":  "C: MAIL FROM:<a@example.org> SIZE=99999999\nS: 552 *\n" + rest,
+		"syntax":        "C: MAIL FROM:a@example.org\nS: 501 *\n" + rest,
+		"the session's": "C: MAIL FROM:<mallory@example.org>\nS: 550 *\n" + rest,
+		"its line":      long + rest,
+	} {
+		b := newBackend()
+		if end := talk(t, b, atReady, script+"C: MAIL FROM:<a@example.org>\nS: 250 *\nC: QUIT\nS: 221 *").end(); end.BadCommands > 1 {
+			t.Errorf("%s: %d bad commands", name, end.BadCommands)
+		}
+	}
+	ends := strings.Repeat(rcpt, 19) + "C: RCPT TO:<b@example.net>\nS: 421 4.7.0 *\nEOF"
+	size := "C: MAIL FROM:<a@example.org> SIZE=99999999\nS: 552 *\n"
+	few := func(s *Settings) { s.Recipients = 3 }
+	talk(t, newBackend().with(few), atReady, size+strings.Repeat(rcpt, 4)+ends)
+	talk(t, newBackend(), atReady, size+"C: RSET\nS: 250 *\n"+ends)
+	talk(t, newBackend(), atReady, size+"C: HELO c\nS: 250 *\n"+ends)
+	talk(t, newBackend(), atReady, size+"C: MAIL FROM:<a@example.org>\nS: 250 *\nC: RSET\nS: 250 *\n"+ends)
 }
 
 // RFC 5321 section 4.5.3.1.10.

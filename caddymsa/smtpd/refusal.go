@@ -12,11 +12,18 @@ const textBadCommands = "Too many bad commands, closing the connection"
 // bad refuses a command that was not understood, or came out of order: these are counted, and
 // the answer to the last is the 421.
 func (c *Conn) bad(status int, enhanced smtp.EnhancedCode, text string) error {
+	return c.badFor(text, status, enhanced, text)
+}
+
+// badFor is bad where the client hears another reason than the session.
+func (c *Conn) badFor(why string, status int, enhanced smtp.EnhancedCode, text string) error {
 	c.end.BadCommands++
 	if c.end.BadCommands >= orDefault(c.settings.BadCommands, 20) {
-		return c.last(text, textBadCommands, EndBadCommands)
+		return c.last(why, textBadCommands, EndBadCommands)
 	}
-	return c.no(status, enhanced, text)
+	c.reply(status, enhanced, text)
+	c.tell(status, enhanced, text, why)
+	return nil
 }
 
 // no refuses a command that may be right elsewhere or later: it is not counted.

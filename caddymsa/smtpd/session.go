@@ -150,11 +150,15 @@ type RcptOptions struct {
 	ORCPT string
 }
 
+// ReasonBareLF is the Reason of a command that did not end in CRLF.
+const ReasonBareLF = "A line must end in CRLF, not in LF alone"
+
 // Refusal is a command that the engine refused.
 type Refusal struct {
 	Verb string // in upper case
 	// Arg is what followed it, cut to a few hundred octets; of AUTH only the mechanism, of BDAT only
-	// the size, and nothing where a secret may stand.
+	// the size, and nothing where a secret may stand,
+	// as in a line that was refused for its form.
 	Arg    string
 	Reply  *smtp.SMTPError // what the client heard: the 421 where a limit was reached
 	Reason string          // why this command was refused

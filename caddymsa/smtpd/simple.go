@@ -40,9 +40,21 @@ func (c *Conn) cmdNotImplemented(string) error {
 	return c.bad(502, code(5, 5, 1), "Command not implemented")
 }
 
+// excuse is for a MAIL that is refused: a client that pipelines (RFC 2920 section 3.1) has sent its recipients and DATA
+// by then, and they are not its mistake. There may be as many of them as of a message that is taken.
+func (c *Conn) excuse() { c.excuses = c.maxRecipients() + 1 }
+
+func (c *Conn) excused() bool {
+	if c.excuses == 0 {
+		return false
+	}
+	c.excuses--
+	return true
+}
+
 // forget makes way for the next transaction.
 func (c *Conn) forget() {
-	c.tx, c.message, c.recipients, c.refusedRcpts, c.utf8 = nil, nil, 0, 0, false
+	c.tx, c.message, c.recipients, c.refusedRcpts, c.excuses, c.utf8 = nil, nil, 0, 0, 0, false
 }
 
 // abandon ends the transaction, if there is one.

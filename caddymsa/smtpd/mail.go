@@ -114,7 +114,7 @@ func setMailParam(o *MailOptions, p param, priority int) error {
 			return errUnknownParam
 		}
 		n, err := strconv.Atoi(p.value)
-		if err != nil || n < -9 || n > 9 || strings.HasPrefix(p.value, "+") {
+		if err != nil || n < -9 || n > 9 || strconv.Itoa(n) != p.value {
 			return errors.New("MT-PRIORITY is a number from -9 to 9")
 		}
 		o.Priority = n
@@ -179,7 +179,7 @@ func rcptParam(o *RcptOptions, p param) error {
 				return errors.New("NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY")
 			}
 		}
-		if len(o.Notify) > 1 && strings.Contains(strings.ToUpper(p.value), "NEVER") {
+		if slices.Contains(o.Notify, smtp.DSNNotifyNever) && strings.Contains(p.value, ",") {
 			return errors.New("NOTIFY=NEVER does not go with other values")
 		}
 	case "ORCPT": // RFC 3461 section 4.2

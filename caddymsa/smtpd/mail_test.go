@@ -50,7 +50,7 @@ func TestEnvelope(t *testing.T) {
 			"MAIL FROM:<a@example.org> NOTIFY=NEVER",
 		}, "S: 555 5.5.4 *\n")},
 		{"parameters of RCPT", atMail, each([]string{
-			"RCPT TO:<b@example.net> NOTIFY=", "RCPT TO:<b@example.net> NOTIFY=NEVER,DELAY", "RCPT TO:<b@example.net> NOTIFY=SOMETIMES", "RCPT TO:<b@example.net> ORCPT=bob",
+			"RCPT TO:<b@example.net> NOTIFY=", "RCPT TO:<b@example.net> NOTIFY=NEVER,DELAY", "RCPT TO:<b@example.net> NOTIFY=never,Never", "RCPT TO:<b@example.net> NOTIFY=SOMETIMES", "RCPT TO:<b@example.net> ORCPT=bob",
 			"RCPT TO:<b@example.net> ORCPT=rfc822;", "RCPT TO:<b@example.net> ORCPT=rfc822;a+0Ab", "RCPT TO:<b@example.net> ORCPT=r(c;a", "RCPT TO:<b@example.net> ORCPT=rfc822;" + strings.Repeat("x", 500),
 		}, "S: 501 5.5.4 *\n")},
 		{"33 unknown to RCPT", atMail, each([]string{"RCPT TO:<b@example.net> BY=1;R", "RCPT TO:<b@example.net> SIZE=1"}, "S: 555 5.5.4 *\n")},
@@ -95,7 +95,7 @@ func TestEnvelope(t *testing.T) {
 			S: 214-2.0.0 *
 			S: 214 2.0.0 *
 			C: VRFY alice
-			S: 252 2.*
+			S: 252 2.0.0 *
 			C: VRFY
 			S: 501 5.5.4 *
 			C: EXPN staff
@@ -122,6 +122,17 @@ func TestParametersArrive(t *testing.T) {
 	}
 	if len(r.Notify) != 2 || r.ORCPT != "rfc822;b+2Bob@example.net" || r.OriginalRecipient != "b+ob@example.net" || r.OriginalRecipientType != "RFC822" {
 		t.Errorf("RCPT: %+v", r)
+	}
+}
+
+// A priority is written as RFC 6710 section 5 has it: no sign but a minus, no zero in front.
+func TestPriorityForm(t *testing.T) {
+	b := newBackend().with(func(s *Settings) { s.Priority = 9 })
+	for _, bad := range []string{"03", "-03", "-0", "00", "+3", "10", "", "x"} {
+		talk(t, b, atReady, "C: MAIL FROM:<a@example.org> MT-PRIORITY="+bad+"\nS: 501 5.5.4 *").close()
+	}
+	for _, good := range []string{"0", "9", "-9"} {
+		talk(t, b, atReady, "C: MAIL FROM:<a@example.org> MT-PRIORITY="+good+"\nS: 250 *").close()
 	}
 }
 

@@ -27,7 +27,7 @@ func (c *Conn) cmdVRFY(arg string) error {
 	if arg == "" {
 		return c.bad(501, code(5, 5, 4), "VRFY takes an address")
 	}
-	c.reply(252, code(2, 5, 2), "Cannot verify, but will take messages for those served here")
+	c.reply(252, code(2, 0, 0), "Cannot verify, but will take messages for those served here")
 	return nil
 }
 

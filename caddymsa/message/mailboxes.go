@@ -39,6 +39,23 @@ func (h Header) Mailboxes(name string) (all []mailaddr.Address, err error) {
 // (`a@d <a@d>`) or behind it (`<a@d> Foo`), two angle brackets or one that does not close, groups that do not end, and lists with
 // semicolons. Anything else is an error: readers would differ in whose address it is.
 func ParseMailboxes(value string) ([]mailaddr.Address, error) {
+	all, err := parseMailboxes(value)
+	text, doubt := withoutDoubt(value)
+	if !doubt {
+		return all, err
+	}
+	if err != nil {
+		if all, _ = parseMailboxes(text); all == nil {
+			return nil, err
+		}
+	}
+	if !certain(value, all) {
+		return nil, errDoubt
+	}
+	return all, nil
+}
+
+func parseMailboxes(value string) ([]mailaddr.Address, error) {
 	p := mailboxParser{rest: value}
 	for !p.done() {
 		if err := p.element(); err != nil {

@@ -4,9 +4,16 @@ import (
 	"encoding/json"
 	"net/mail"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/japanese"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/traditionalchinese"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
@@ -50,7 +57,7 @@ func TestParseMailboxes(t *testing.T) {
 		"Ik ik@d.test":                    `error: "Ik ik@d.test" is not an address; an address behind a name needs angle brackets`,
 		"boss@v.test <ik@d.test>":         "error: the name before the address has an @ outside of quotes",
 		"x boss@v.test y <ik@d.test>":     "error: the name before the address has an @ outside of quotes",
-		"\x83@\x83 <ik@d.test>":           "error: the name before the address has an @ outside of quotes",
+		"\x83@\x83 a@b <ik@d.test>":       "error: the name before the address has an @ outside of quotes",
 		"[boss@v.test] <ik@d.test>":       "error: the name before the address has special characters outside of quotes",
 		"> <ik@d.test>":                   "error: the name before the address has special characters outside of quotes",
 		"<boss@v.test> <ik@d.test>":       "error: text behind the address in angle brackets",
@@ -85,6 +92,62 @@ func TestParseMailboxes(t *testing.T) {
 	} {
 		got := addresses(ParseMailboxes(value))
 		if got != want && !((want == "error: there" || want == "error: the domain of") && strings.HasPrefix(got, want[:7])) {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+}
+
+// In Shift_JIS, Big5 and GBK half a character may look like syntax. It is no matter where all addresses are certain all
+// the same; otherwise readers would differ in them.
+func TestMailboxesOfDoubleOctets(t *testing.T) {
+	const doubt = "error: with a name that is not in UTF-8 readers may differ in whose address it is"
+	encode := func(e encoding.Encoding, name string) string {
+		s, err := e.NewEncoder().String(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, set := range []struct {
+		encoding encoding.Encoding
+		names    string
+	}{
+		{japanese.ShiftJIS, "スキャナー 複合機 表 ソニー ｱ表 ｱ機 機[2F] 複合機　二階"},
+		{traditionalchinese.Big5, "王一 成功 許功蓋"},
+		{simplifiedchinese.GBK, "乗 俓 扫描乗"},
+	} {
+		for name := range strings.SplitSeq(set.names, " ") {
+			name = encode(set.encoding, name)
+			for _, value := range []string{name + " <ik@d.test>", `"` + name + `" <ik@d.test>`, `"` + name + `"<ik@d.test> (` + name + ")", name + " x<ik@d.test>, " + name + " <ik@d.test>"} {
+				if got := addresses(ParseMailboxes(value)); strings.ReplaceAll(got, "ik@d.test ik@d.test", "ik@d.test") != "ik@d.test" {
+					t.Errorf("%q: %s", value, got)
+				}
+			}
+		}
+	}
+	for value, want := range map[string]string{
+		"\x83@\x83 <ik@d.test>":                                   "ik@d.test",
+		"[caf\xe9] x <ik@d.test>":                                 "ik@d.test",
+		"caf\xe9[x] J. R. <ik@d.test>":                            "ik@d.test",
+		"\x81\\ <a@d.test>, <b@d.test>":                           "a@d.test b@d.test",
+		"\"\x81\\\" <boss@v.test>, \" <ik@d.test>":                doubt,
+		"\"\x81\\\" <ik@d.test>, \" <boss@v.test> \" <ik@d.test>": doubt, // by octets there are quotes that do not close
+		"\"\x81\\\" <ik@d.test>, \" <boss@v.test>":                doubt,
+		"\"\x81\\\" <boss@v.test> <x>, \" <ik@d.test>":            doubt,
+		"\"\xb1\x81\\\" <boss@v.test>, \" <ik@d.test>":            doubt,
+		"\x81[ \"x] <boss@v.test>\" <ik@d.test>":                  doubt,
+		"(\x81\\) <boss@v.test> (\\) <ik@d.test>":                 "error: ",
+		"boss\x81@v.test <ik@d.test>":                             doubt,
+		"boss\x81@ v . test <ik@d.test>":                          doubt,
+		"\x81@[IPv6:fe80::1] <ik@d.test>":                         "error: ",
+		"\x81\\ <ik@d.test> (boss@v.test)":                        doubt,
+		"ik@d.test (\x95\\)":                                      doubt,
+		"\x95\\ <\"a\\\"b\"@d.test>":                              doubt,
+		"\x95\\ <\u00e9@d.test>":                                  doubt,
+		"\x95\\ <i\x95@d.test>":                                   "error: ",
+		"\x95\\, x <ik@d.test>":                                   "error: ",
+	} {
+		if got := addresses(ParseMailboxes(value)); got != want && (want != "error: " || !strings.HasPrefix(got, want)) {
 			t.Errorf("%q: %s, want %s", value, got, want)
 		}
 	}
@@ -189,13 +252,30 @@ func TestMailboxesAsOthersSee(t *testing.T) {
 }
 
 func FuzzMailboxes(f *testing.F) {
-	for _, s := range []string{"Ik <ik@d.test>", "g: a@d.test, \"x\" <b@[192.0.2.1]>;", "(a (b)) ik @ d . test", "M\xfcller <ik@d.test>", "a@d <a@d>"} {
+	for _, s := range []string{"Ik <ik@d.test>", "g: a@d.test, \"x\" <b@[192.0.2.1]>;", "(a (b)) ik @ d . test", "M\xfcller <ik@d.test>", "a@d <a@d>", "\"\x81\\\" <a@d.test>", "\"\x81\\\" <a@d.test>, \" <b@d.test>", "[\xe9] \x81@ <a@d.test>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		all, err := ParseMailboxes(value)
 		if err == nil && len(all) == 0 {
 			t.Fatal("nothing was found, and no error")
+		}
+		// Whoever takes some of what is doubtful for syntax, and some not, sees no other mailbox.
+		for every := 1; err == nil && every <= 3 && !utf8.ValidString(value); every++ {
+			text, n := []byte(value), 0
+			for i := range text {
+				if doubtful(value, i) {
+					if n++; n%every == 0 {
+						text[i] = 0xff
+					}
+				}
+			}
+			other, _ := parseMailboxes(string(text))
+			for _, a := range other {
+				if !slices.Contains(all, a) {
+					t.Fatalf("%q: %+v, and %q: %+v", value, all, text, a)
+				}
+			}
 		}
 		for _, a := range all {
 			if a.Domain == "" || !strings.Contains(a.Exact, "@") || strings.ContainsFunc(a.Exact, unicode.IsControl) {

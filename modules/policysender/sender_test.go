@@ -160,16 +160,17 @@ func TestFrom(t *testing.T) {
 func TestFromNotUnderstood(t *testing.T) {
 	p := &SenderIdentity{log: zap.NewNop()}
 	for from, want := range map[string]string{
-		"bob@example.net <alice@example.org>": "From header field cannot be understood: the name before the address has an @ outside of quotes",
-		"Doe, Alice <alice@example.org>":      `From header field cannot be understood: "Doe" is not an address; a name with a comma or a semicolon needs quotes`,
-		"Alice (work <alice@example.org>":     "From header field cannot be understood: a comment is not closed",
+		"bob@example.net <alice@example.org>":                  "From header field cannot be understood: the name before the address has an @ outside of quotes",
+		"Doe, Alice <alice@example.org>":                       `From header field cannot be understood: "Doe" is not an address; a name with a comma or a semicolon needs quotes`,
+		"\"\x81\\\" <bob@example.net>, \" <alice@example.org>": "From header field cannot be understood: with a name that is not in UTF-8 readers may differ in whose address it is",
+		"Alice (work <alice@example.org>":                      "From header field cannot be understood: a comment is not closed",
 	} {
 		err := p.CheckMessage(context.Background(), submission(t, "alice@example.org", ""), content("From: "+from+"\r\n\r\nbody\r\n"))
 		if r, ok := errors.AsType[*caddymsa.Refusal](err); !ok || r.Text != want {
 			t.Errorf("%s: %v", from, err)
 		}
 	}
-	for _, from := range []string{"Alice <alice@example.org (work)>", "alice @example.org", "alice@example.org <alice@example.org>", "M\xfcller <alice@example.org>", "Foo [Bar] <alice@example.org>"} {
+	for _, from := range []string{"Alice <alice@example.org (work)>", "alice @example.org", "alice@example.org <alice@example.org>", "M\xfcller <alice@example.org>", "\x95\\ <alice@example.org>", "Foo [Bar] <alice@example.org>"} {
 		if err := p.CheckMessage(context.Background(), submission(t, "alice@example.org", ""), content("From: "+from+"\r\n\r\nbody\r\n")); err != nil {
 			t.Errorf("%s: %v", from, err)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 )
 
-// maxElement is how long a value may be in octets: file names end at 255, and
-// there is room left for what a mail store appends.
-const maxElement = 200
+// maxElement is how long a value may be in octets: that of a file name, to which nothing is appended,
+// and no address in ASCII is longer (RFC 5321 section 4.5.3.1.3).
+const maxElement = 255
 
 // ErrElement says that a value cannot be a path element. The error that wraps
 // it says why and repeats no input.

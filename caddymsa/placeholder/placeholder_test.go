@@ -111,7 +111,7 @@ func TestPathErrors(t *testing.T) {
 
 var bad = []string{
 	"", ".", "..", ".hidden", "a/b", "/", "../x", "a\x00b", "a\nb", "a\x7fb", "a\u0085b", "\xff",
-	strings.Repeat("x", 201),
+	strings.Repeat("x", 256),
 }
 
 func TestPathElements(t *testing.T) {
@@ -124,7 +124,7 @@ func TestPathElements(t *testing.T) {
 			t.Errorf("%q: got %q, %v", v, got, err)
 		}
 	}
-	for _, v := range []string{"a", "a.", "a..b", `a\b`, "{env.x}", "ü", strings.Repeat("x", 200), "a b"} {
+	for _, v := range []string{"a", "a.", "a..b", `a\b`, "{env.x}", "ü", strings.Repeat("x", 255), "a b"} {
 		if got, err := p.Expand(Values{User: v}); err != nil || got != v {
 			t.Errorf("%q: got %q, %v", v, got, err)
 		}

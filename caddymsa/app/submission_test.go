@@ -296,6 +296,33 @@ func TestUnqueued(t *testing.T) {
 	}
 }
 
+// unqueued: what a policy holds is in the spool until the operator releases it, as anywhere.
+func TestUnqueuedHeld(t *testing.T) {
+	in := newInstance(t)
+	in.load(in.fakePolicy(), with("routes", []any{map[string]any{"sink": map[string]any{"module": "fake", "world": in.mail.id, "name": "now"}, "unqueued": map[string]any{}}}))
+	in.mail.change(func() {
+		in.mail.policy = func(moment string, s *caddymsa.Submission, _ *caddymsa.Message) error {
+			if moment == "message" {
+				s.Held = "looks odd"
+			}
+			return nil
+		}
+	})
+	id := in.session().submit("bob@example.net")
+	in.kinds(id, "accepted held")
+	in.told("message_held", func(d map[string]any) bool { return d["queue_id"] == id })
+	if got := in.mail.copies(); len(got) != 0 {
+		t.Fatalf("%v", got)
+	}
+	if _, body := in.admin("POST", "/msa/queue-actions/release", `{"ids": ["`+id+`"]}`); !strings.Contains(body, `"done":["`+id) {
+		t.Error(body)
+	}
+	if got := in.arrived(1); !strings.HasSuffix(got[0].message, letter) {
+		t.Errorf("%v", got)
+	}
+	in.kinds(id, "accepted held released delivered")
+}
+
 // A client that goes away in the midst of its message leaves nothing.
 func TestTruncated(t *testing.T) {
 	in := newInstance(t)

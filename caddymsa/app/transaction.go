@@ -176,7 +176,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 	srv.app.events.emit(eventAccepted, func() map[string]any {
 		return about(e, addressesOf(e), map[string]any{"user": e.User, "size": e.Size})
 	})
-	if t.sub.Held != "" && t.direct == nil {
+	if t.sub.Held != "" {
 		srv.app.events.emit(eventHeld, func() map[string]any { return heldEvent(e, t.sub.Held, "") })
 	}
 	if t.direct != nil {
@@ -206,6 +206,9 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	e.Accepted = time.Now()
 	header := append(srv.received(t.sub, t.s), m.Prepended()...)
 	e.Size = int64(len(header)) + t.size
+	if t.sub.Held != "" { // the spool keeps it, and the route takes it once it is released
+		t.direct = nil
+	}
 	if t.direct != nil {
 		return t.deliver(ctx, srv, header)
 	}
@@ -236,7 +239,7 @@ func (t *transaction) facts(srv *Server) []journal.Fact {
 	f.Policies = looked.policies()
 	t.s.once.mark(&f)
 	facts := []journal.Fact{f}
-	if t.sub.Held != "" && t.direct == nil {
+	if t.sub.Held != "" {
 		held := e.Fact(journal.Held, e.Accepted)
 		held.Text = t.sub.Held
 		if looked != nil {

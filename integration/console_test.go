@@ -293,7 +293,7 @@ func TestConsoleActions(t *testing.T) {
 	act("messages", url.Values{"do": {"reroute"}, "id": {busy}}, "choose the server")
 	act("messages", url.Values{"do": {"hold"}}, "choose messages first")
 	act("messages", url.Values{"do": {"eat"}, "id": {busy}}, "choose what is to be done")
-	for _, does := range []string{"pause", "probe", "resume"} {
+	for _, does := range []string{"probe", "pause", "resume"} {
 		act("lanes", url.Values{"do": {does + " " + url.QueryEscape("relay/127.0.0.1:9")}, "reason": {"moving house"}}, "Lane relay/127.0.0.1:9 is ")
 	}
 	act("lanes", url.Values{"do": {"pause nowhere"}}, "nowhere")

@@ -162,9 +162,11 @@ func TestSteerFormerSpool(t *testing.T) {
 	steer("pause", name, 200)
 	states(queue.LanePaused, queue.LanePaused)
 	steer("pause", "none", 409)
-	steer("probe", name, 200)
+	steer("pause", "", 400)
+	steer("probe", name, 409) // nothing goes there
 	steer("resume", name, 200)
 	steer("resume", name, 409) // neither is paused any more
+	steer("probe", name, 200)
 	for _, l := range lanes() {
 		if l.State == queue.LanePaused {
 			t.Errorf("resumed: %+v", l)

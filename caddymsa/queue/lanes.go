@@ -299,17 +299,20 @@ func (ls *lanes) blocked(name string) error {
 	return nil
 }
 
-// steer applies f to the lanes of a name, or to all, and tells the spool.
+// steer applies f to the lane of a name, and tells the spool.
 func (ls *lanes) steer(name string, at time.Time, f func(*lane)) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if name != "" {
-		l := ls.get(name)
-		l.used = at
-		f(l)
-		ls.tell(l, at)
-		return
-	}
+	l := ls.get(name)
+	l.used = at
+	f(l)
+	ls.tell(l, at)
+}
+
+// steerAll applies f to all lanes.
+func (ls *lanes) steerAll(at time.Time, f func(*lane)) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	for _, l := range ls.m {
 		f(l)
 		ls.tell(l, at)

@@ -78,10 +78,16 @@ func (l *lane) describe(to *Lane) {
 var (
 	ErrNoLane    = errors.New("there is no such lane")
 	ErrNotPaused = errors.New("the lane is not paused")
+	ErrPaused    = errors.New("the lane is paused")
+	ErrUnnamed   = errors.New("name a lane")
 )
 
-// hasLane tells whether the queue or the spool knows the lane.
+// hasLane tells whether the queue or the spool knows the lane. What is not routed yet is listed as a lane without a
+// name, which cannot be steered.
 func (q *Queue) hasLane(ctx context.Context, name string) error {
+	if name == "" {
+		return ErrUnnamed
+	}
 	all, err := q.Lanes(ctx)
 	if err == nil && !slices.ContainsFunc(all, func(l Lane) bool { return l.Name == name }) {
 		err = fmt.Errorf("%w: %s", ErrNoLane, name)
@@ -125,19 +131,23 @@ func (q *Queue) Resume(ctx context.Context, name string) error {
 }
 
 // Probe has a lane that is down tried by the next message that goes there: the operator knows more
-// than the schedule.
+// than the schedule. Nothing goes to one that is paused.
 func (q *Queue) Probe(ctx context.Context, name string) error {
 	if err := q.hasLane(ctx, name); err != nil {
 		return err
 	}
-	q.lanes.steer(name, now(), func(l *lane) { l.probe = time.Time{} })
+	paused := ""
+	q.lanes.steer(name, now(), func(l *lane) { l.probe, paused = time.Time{}, l.paused })
+	if paused != "" {
+		return fmt.Errorf("%w: %s: %s", ErrPaused, name, paused)
+	}
 	q.Wake()
 	return nil
 }
 
 // ProbeNow is Probe for all lanes.
 func (q *Queue) ProbeNow() {
-	q.lanes.steer("", now(), func(l *lane) { l.probe = time.Time{} })
+	q.lanes.steerAll(now(), func(l *lane) { l.probe = time.Time{} })
 	q.Wake()
 }
 

@@ -171,6 +171,7 @@ func TestOutput(t *testing.T) {
 		"hold_missing":    {[]string{"queue", "hold", "M1", "X"}, `POST /msa/queue-actions/hold {"ids":["M1","X"]}`},
 		"hold_empty":      {[]string{"queue", "hold", "M1", ""}, ""},
 		"hold_path":       {[]string{"queue", "hold", "M1", "../lanes"}, ""},
+		"pause_empty":     {[]string{"queue", "lanes", "pause", ""}, ""},
 		"list_limit":      {[]string{"queue", "list", "--limit", "-1"}, ""},
 		"hold_nothing":    {[]string{"queue", "hold"}, ""},
 		"bounce_unasked":  {[]string{"queue", "bounce", "M1"}, ""},

@@ -3,6 +3,7 @@ package cmdqueue
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -57,7 +58,9 @@ func laneCommand(a *adminclient.Admin, name, done, short, long string) *cobra.Co
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
-			request.Lane = args[0]
+			if request.Lane = args[0]; request.Lane == "" {
+				return errors.New("the lane's name is empty; \"caddy msa queue lanes\" has them")
+			}
 			if err := a.Post("/msa/lane-actions/"+name, &request, new(struct{})); err != nil {
 				return err
 			}

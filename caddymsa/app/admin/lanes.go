@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -60,7 +61,7 @@ func steerLane(ctx context.Context, p *Part, name string, a *adminapi.LaneAction
 		case err == nil:
 			done = true
 		case i > 0 && errors.Is(err, queue.ErrClosed): // it is empty since
-		case !errors.Is(err, queue.ErrNoLane) && !errors.Is(err, queue.ErrNotPaused):
+		case !errors.Is(err, queue.ErrNoLane) && !errors.Is(err, queue.ErrNotPaused) && !errors.Is(err, queue.ErrPaused):
 			broken = true
 			fallthrough
 		default:
@@ -79,6 +80,9 @@ func steerLane(ctx context.Context, p *Part, name string, a *adminapi.LaneAction
 // serveLaneAction answers POST /msa/lane-actions/<action>.
 func serveLaneAction(name string) caddy.AdminHandlerFunc {
 	return post(func(ctx context.Context, p *Part, a *adminapi.LaneAction) (struct{}, error) {
+		if a.Lane == "" {
+			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(`%w, as in {"lane": "relay/smtp.example.net:587"}; GET /msa/lanes lists them`, queue.ErrUnnamed)}
+		}
 		err := steerLane(ctx, p, name, a)
 		p.Log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("by", OperatorOf(ctx)), zap.String("reason", a.Reason), zap.Error(err))
 		if err != nil {

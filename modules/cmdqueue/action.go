@@ -55,20 +55,24 @@ Exit code: 0 when it was done with all of them, 1 otherwise.`,
 			if (len(ids) > 0) == all {
 				return errors.New("name messages by their ids, or use --all, with a filter or without")
 			}
-			if len(ids) > 0 && len(f.query()) > 0 {
+			if len(ids) > 0 && f.any() {
 				return errors.New("a filter goes with --all, not with ids")
 			}
 			if act.name == "reroute" && request.Server == "" {
 				return errors.New("--to says whose routes take the messages")
 			}
 			cmd.SilenceUsage = true
+			q, err := f.query()
+			if err != nil {
+				return err
+			}
 			if err := checkIDs(ids); err != nil {
 				return err
 			}
 			ids = once(ids)
 			w := &work{admin: a, action: act, request: request, out: cmd.OutOrStdout(), progress: progressTo(cmd.ErrOrStderr())}
 			if all {
-				if _, err := each(a, f.query(), "", 0, func(e *adminapi.Entry) error { ids = append(ids, e.ID); return nil }); err != nil {
+				if _, err := each(a, q, "", 0, func(e *adminapi.Entry) error { ids = append(ids, e.ID); return nil }); err != nil {
 					return err
 				}
 			}

@@ -3,14 +3,19 @@
 package cmdqueue
 
 import (
+	"fmt"
 	"io"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
@@ -54,15 +59,35 @@ func newFilter(f *pflag.FlagSet) filter {
 	return filter{f}
 }
 
-// query is the filter as the admin API takes it.
-func (f filter) query() url.Values {
+// query is the filter as the admin API takes it. An empty value is an error, and never any: it is what a script's variable has
+// that was not set.
+func (f filter) query() (url.Values, error) {
 	q := make(url.Values)
 	for _, flag := range filterFlags {
-		if value, _ := f.flags.GetString(flag[0]); value != "" {
-			q.Set(flag[0], value)
+		name := flag[0]
+		value, _ := f.flags.GetString(name)
+		switch {
+		case !f.flags.Changed(name):
+			continue
+		case strings.TrimSpace(value) == "":
+			return nil, fmt.Errorf("--%s is empty; leave it out where any will do", name)
+		case name == "state" && !slices.Contains(states, value):
+			return nil, fmt.Errorf("--state: %q is not a state; use queued, held or dead", value)
+		case name == "older" || name == "newer":
+			if age, err := conf.ParseDuration(value); err != nil || age <= 0 {
+				return nil, fmt.Errorf("--%s: %q is not an age (for example 30m, 2h or 3d)", name, value)
+			}
 		}
+		q.Set(name, value)
 	}
-	return q
+	return q, nil
+}
+
+var states = []string{adminapi.StateQueued, adminapi.StateHeld, adminapi.StateDead}
+
+// any tells whether one of them was given.
+func (f filter) any() bool {
+	return slices.ContainsFunc(filterFlags, func(flag [2]string) bool { return f.flags.Changed(flag[0]) })
 }
 
 func catCommand(a *adminclient.Admin) *cobra.Command {

@@ -65,6 +65,11 @@ func newAdmin(t *testing.T) *admin {
 		Jobs:    []adminapi.Job{{Copy: "archive", Lane: "archive/store.example/mail", To: "0", Attempts: 4, Due: accepted, Why: "waits for its next attempt"}},
 		History: []queue.Event{{Time: accepted, What: "delivered", Route: "relay", To: queue.Indexes{0}}, {Time: accepted, What: "deferred", Copy: "archive", Route: "archive", Text: "503 Slow Down", To: queue.Indexes{0}}},
 	}
+	flying := &adminapi.Entry{
+		Entry: queue.Entry{ID: "M4", Server: "msa.example.org", Accepted: accepted, Size: 4096, Sender: "alice@example.org"}, State: "queued", Attempts: 1,
+		Recipients: []adminapi.Recipient{{Recipient: queue.Recipient{Address: "dave@example.net"}, Lane: "relay/mx.example.net"}},
+		Jobs:       []adminapi.Job{{Lane: "relay/mx.example.net", To: "0", Attempts: 1, Due: accepted, Why: "is being delivered"}},
+	}
 	a := new(admin)
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -76,7 +81,12 @@ func newAdmin(t *testing.T) *admin {
 			if r.URL.Query().Get("lane") != "" {
 				page.Entries = []*adminapi.Entry{third}
 			}
+			if r.URL.Query().Get("error") != "" {
+				page = adminapi.QueuePage{Entries: []*adminapi.Entry{flying}, Next: "M5"}
+			}
 			answer(page)
+		case "/msa/queue/M4":
+			answer(flying)
 		case "/msa/queue/M3":
 			answer(third)
 		case "/msa/queue/M1":
@@ -174,6 +184,11 @@ func TestOutput(t *testing.T) {
 		"pause_empty":     {[]string{"queue", "lanes", "pause", ""}, ""},
 		"list_limit":      {[]string{"queue", "list", "--limit", "-1"}, ""},
 		"hold_nothing":    {[]string{"queue", "hold"}, ""},
+		"delete_empty":    {[]string{"queue", "delete", "--all", "--yes", "--user", ""}, ""},
+		"hold_newer":      {[]string{"queue", "hold", "--all", "--newer", "-2h"}, ""},
+		"list_state":      {[]string{"queue", "list", "--state", "banana"}, ""},
+		"show_flight":     {[]string{"queue", "show", "M4"}, "GET /msa/queue/M4"},
+		"list_flight":     {[]string{"queue", "list", "--error", "odd", "--limit", "1"}, "GET /msa/queue?after=&error=odd&limit=1"},
 		"bounce_unasked":  {[]string{"queue", "bounce", "M1"}, ""},
 		"bounce_all":      {[]string{"queue", "bounce", "--all", "--yes", "--reason", "closed"}, `POST /msa/queue-actions/bounce {"ids":["M1","M2"],"reason":"closed"}`},
 		"history":         {[]string{"history"}, "GET /msa/history?limit=100"},

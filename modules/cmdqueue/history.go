@@ -77,7 +77,7 @@ a fact as JSON.`,
 					return nil
 				})
 				if err == nil && next != "" {
-					fmt.Fprintf(cmd.ErrOrStderr(), "There are more: --before %s, or --all.\n", terminal.Line(next))
+					fmt.Fprintf(cmd.ErrOrStderr(), "There may be more: --before %s, or --all.\n", terminal.Line(next))
 				}
 				return err
 			}
@@ -89,7 +89,7 @@ a fact as JSON.`,
 				fmt.Fprintln(cmd.OutOrStdout(), printable("Nothing of this is in the journal. "+whyNothing(a)))
 			}
 			if next != "" {
-				fmt.Fprintf(cmd.OutOrStdout(), "There are more: --before %s, or --all.\n", printable(next))
+				fmt.Fprintf(cmd.OutOrStdout(), "There may be more: --before %s, or --all.\n", printable(next))
 			}
 			return nil
 		},

@@ -42,8 +42,12 @@ each line is a message's envelope as JSON.`,
 			if limit < 0 {
 				return errors.New("--limit is how many messages to list; 0 for all")
 			}
+			q, err := f.query()
+			if err != nil {
+				return err
+			}
 			p := newPrinter(cmd.OutOrStdout(), asJSON)
-			next, err := each(a, f.query(), after, limit, p.entry)
+			next, err := each(a, q, after, limit, p.entry)
 			if err != nil {
 				return err
 			}
@@ -111,7 +115,7 @@ func (p *printer) entry(e *adminapi.Entry) error {
 		fmt.Fprintln(p.table, "ID\tAGE\tSIZE\tSTATE\tTRIED\tNEXT\tSENDER\tRECIPIENTS\tWHY")
 	}
 	next := "-"
-	if e.Held == "" {
+	if e.Held == "" && !e.Next.IsZero() {
 		next = p.until(e.Next)
 	}
 	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", printable(e.ID), age(p.now.Sub(e.Accepted)), humanize.IBytes(uint64(max(0, e.Size))),
@@ -130,7 +134,7 @@ func (p *printer) end(next string) error {
 		fmt.Fprintln(p.w, "no messages")
 	}
 	if next != "" {
-		fmt.Fprintf(p.w, "There are more: --after %s, or --limit 0 for all.\n", next)
+		fmt.Fprintf(p.w, "There may be more: --after %s, or --limit 0 for all.\n", next)
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (p printed) waiting(e *adminapi.Entry) {
 	switch {
 	case !e.Dead.IsZero():
 		p.line("kept until", stamp(e.Dead))
-	case e.Held == "":
+	case e.Held == "" && !e.Next.IsZero(): // else all of it is under way
 		p.line("next", stamp(e.Next)+fmt.Sprintf(", after %d attempts", e.Attempts))
 	}
 	for _, r := range e.Recipients {

@@ -22,6 +22,7 @@ type filter struct {
 
 // parseFilter reads the words of a filter: user and server (both whole, the user in any case), sender (<> for notifications), recipient and error (parts,
 // whose case does not matter), word (a part of any of these or of the id; several must all be there), state (queued, held, dead), older and newer (than a duration).
+// An empty one is an error: who meant to name a user would get what all have.
 func parseFilter(q url.Values) (*filter, error) {
 	f := &filter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
 		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
@@ -30,10 +31,13 @@ func parseFilter(q url.Values) (*filter, error) {
 	default:
 		return nil, fmt.Errorf("state: %q is not a state; use queued, held or dead", f.state)
 	}
-	for name := range q {
+	for name, values := range q {
+		if name != "after" && name != "limit" && slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }) {
+			return nil, fmt.Errorf("%s: it is empty; leave it out where any will do", name)
+		}
 		switch name {
 		case "word":
-			for _, word := range q[name] {
+			for _, word := range values {
 				f.words = append(f.words, strings.ToLower(word))
 			}
 		case "user", "server", "state", "sender", "recipient", "error", "lane", "after", "limit":
@@ -41,6 +45,9 @@ func parseFilter(q url.Values) (*filter, error) {
 			age, err := conf.ParseDuration(q.Get(name))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if age <= 0 {
+				return nil, fmt.Errorf("%s: %q is not an age (for example 30m, 2h or 3d)", name, q.Get(name))
 			}
 			at := time.Now().Add(-age)
 			if name == "older" {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -14,5 +15,20 @@ func TestQueueFilterFoldsUser(t *testing.T) {
 		if f, err := parseFilter(url.Values{"user": {name}}); err != nil || f.match(m) != want {
 			t.Errorf("%s: %v, want %v", name, !want, want)
 		}
+	}
+}
+
+// A word that is empty does not mean any: with it, who acts on what a filter lets through would act on all.
+func TestQueueFilterRefuses(t *testing.T) {
+	for name, values := range map[string][]string{
+		"user": {""}, "server": {""}, "sender": {" "}, "recipient": {""}, "error": {""}, "lane": {""}, "state": {""}, "word": {"x", ""},
+		"older": {"-2h"}, "newer": {"0s"}, "colour": {"red"},
+	} {
+		if f, err := parseFilter(url.Values{name: values}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%q: %+v, %v", name, values, f, err)
+		}
+	}
+	if _, err := parseFilter(url.Values{"after": {""}, "limit": {""}, "older": {"2h"}}); err != nil {
+		t.Error(err)
 	}
 }

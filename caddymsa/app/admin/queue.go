@@ -116,7 +116,11 @@ func serveQueue(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case id == "":
 		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.QueuePage, error) {
-			return queueList(ctx, p, r.URL.Query())
+			values, err := url.ParseQuery(r.URL.RawQuery) // a word that cannot be read must not be passed over
+			if err != nil {
+				return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("the query cannot be read: %w", err)}
+			}
+			return queueList(ctx, p, values)
 		})
 	case rest == "":
 		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.Entry, error) { return queueShow(ctx, p, id) })

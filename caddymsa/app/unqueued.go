@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -39,6 +40,9 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 		return newUnstored(header, t.size, t.draft.Reader)
 	})
 	d.Hostname = srv.Hostname
+	held := &recallable{cancel: cancel}
+	d.OnFinal(held.makeFinal)
+	go held.watch(ctx, srv.app.delivery.interrupt)
 	start := time.Now()
 	route, err := t.direct.to(ctx, e, r, srv.app.Queue)
 	if err == nil {
@@ -48,8 +52,12 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 			done(err)
 		}
 	}
+	outcome, recalled := queue.OutcomeOf(err), held.isRecalled()
+	if recalled && outcome == queue.OutcomeDeferred {
+		outcome = queue.OutcomeInterrupted
+	}
 	a := &queue.Attempt{Entry: e, Route: t.direct.name, Lane: route.Lane, Duration: time.Since(start),
-		Results: []queue.Result{{Recipient: r, Err: err, Outcome: queue.OutcomeOf(err), Answer: d.AnswerOf(r)}}}
+		Results: []queue.Result{{Recipient: r, Err: err, Outcome: outcome, Answer: d.AnswerOf(r)}}}
 	observer{t.store}.attempted(a, "unqueued")
 	visit := visitOf(a)
 	if err == nil {
@@ -61,7 +69,53 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 		}
 		return nil
 	}
-	return &directError{visit: visit, err: err, outcome: a.Results[0].Outcome, late: ctx.Err() != nil && !errors.Is(err, queue.ErrNoPlace)}
+	return &directError{visit: visit, err: err, outcome: outcome, late: ctx.Err() != nil && !recalled && !errors.Is(err, queue.ErrNoPlace)}
+}
+
+// recallable is a delivery that a reload ends, as it would wait for it otherwise, with Caddy's configuration locked. One that
+// cannot be taken back goes on, or its message would be there twice when the client sends it again.
+type recallable struct {
+	cancel context.CancelFunc
+
+	mu              sync.Mutex
+	final, recalled bool
+}
+
+var errRecalled = errors.New("the delivery was interrupted by a reload")
+
+// watch ends with ctx, or recalls the delivery when its configuration is left.
+func (r *recallable) watch(ctx context.Context, left <-chan struct{}) {
+	select {
+	case <-left:
+		r.recall()
+	case <-ctx.Done():
+	}
+}
+
+func (r *recallable) recall() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.final {
+		r.recalled = true
+		r.cancel()
+	}
+}
+
+// makeFinal is what queue.Delivery.Final does.
+func (r *recallable) makeFinal() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recalled {
+		return errRecalled
+	}
+	r.final = true
+	return nil
+}
+
+func (r *recallable) isRecalled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.recalled
 }
 
 // visitOf is what the journal has of the one attempt.

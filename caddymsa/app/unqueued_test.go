@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -46,5 +48,55 @@ func TestUnstored(t *testing.T) {
 	defer u.Close()
 	if err := iotest.TestReader(u, []byte("Received: x\r\n"+body)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A reload waits for no delivery: one that the client waits for is interrupted, and the client comes again.
+func TestUnqueuedReload(t *testing.T) {
+	in := newInstance(t)
+	configured := []func(server, app map[string]any){withAppField("grace_period", "10m"),
+		with("routes", []any{map[string]any{"name": "now", "sink": in.fake("now"), "unqueued": map[string]any{"timeout": "10m"}}})}
+	in.load(configured...)
+	entered := make(chan struct{})
+	in.mail.change(func() {
+		in.mail.sink = func(ctx context.Context, d *queue.Delivery, _ *queue.Recipient) error {
+			close(entered)
+			select {
+			case <-ctx.Done():
+			case <-time.After(patience):
+				t.Error("the reload waits")
+				return errors.New("nobody interrupted it")
+			}
+			if d.Final() == nil {
+				t.Error("a delivery that was interrupted may go on")
+			}
+			return ctx.Err()
+		}
+	})
+	c := in.session()
+	c.envelope("bob@example.net")
+	c.do("DATA", "354")
+	c.send(letter + ".\r\n")
+	<-entered
+	in.load(append(configured, with("received", "no_client"))...)
+	c.want("451 4.4.1 Message cannot be delivered now, try again later")
+	in.mail.change(func() { in.mail.sink = nil })
+	c.envelope("bob@example.net")
+	c.do("DATA", "354")
+	c.send(letter + ".\r\n")
+	c.want("250 2.0.0 Ok: delivered as ")
+}
+
+// What is behind its end of data cannot be taken back.
+func TestUnqueuedFinal(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := &recallable{cancel: cancel}
+	if err := r.makeFinal(); err != nil {
+		t.Fatal(err)
+	}
+	r.recall()
+	if err := r.makeFinal(); err != nil || ctx.Err() != nil || r.isRecalled() {
+		t.Errorf("it was ended: %v, %v", err, ctx.Err())
 	}
 }

@@ -40,7 +40,8 @@ type events struct {
 	log  *zap.Logger
 	lost atomic.Bool
 
-	handling atomic.Value // the name of the event that handlers are called with
+	pending  atomic.Int64 // events that no handler is through with
+	handling atomic.Value // the name of the event that handlers are called with, the last one
 
 	ready   chan struct{} // closed when all apps have started
 	isReady sync.Once
@@ -94,6 +95,7 @@ func (ev *events) start() {
 
 // hand calls the handlers. One that panics must not take Caddy with it.
 func (ev *events) hand(e event) {
+	defer ev.pending.Add(-1)
 	defer func() {
 		if p := recover(); p != nil {
 			ev.log.Error("a handler of events panicked", zap.String("event", e.name), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
@@ -113,10 +115,12 @@ func (ev *events) emit(name string, data func() map[string]any) {
 	if ev.closed {
 		return
 	}
+	ev.pending.Add(1)
 	select {
 	case ev.waiting <- event{name, data()}:
 		ev.lost.Store(false)
 	default:
+		ev.pending.Add(-1)
 		if !ev.lost.Swap(true) {
 			ev.log.Error("events are dropped: their handlers cannot keep up", zap.String("event", name), zap.Int("waiting", maxEvents))
 		}
@@ -139,6 +143,9 @@ func (ev *events) stop(ctx context.Context) {
 	select {
 	case <-ev.done:
 	case <-ctx.Done():
+		if ev.pending.Load() == 0 { // there was no time to wait, and nothing to wait for
+			return
+		}
 		name, _ := ev.handling.Load().(string)
 		ev.log.Error("a handler of events does not end; it is left behind", zap.String("event", name), zap.Int("waiting", len(ev.waiting)))
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 // configuration is one between its app's Start and Stop.
@@ -87,7 +89,7 @@ func Check(ctx caddy.Context, name string) error {
 		return fmt.Errorf("the app is a %T, not the msa app", app)
 	}
 	if names := named.ServerNames(); !slices.Contains(names, name) {
-		return fmt.Errorf("there is no msa server %q (there are: %q)", name, names)
+		return fmt.Errorf("there is no msa server %q (there are: %s)", name, conf.And(names))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
 )
 
@@ -68,7 +69,7 @@ func (a *AppPasswords) choose(others []caddymsa.Neighbor) error {
 			for _, b := range others {
 				there = append(there, b.ID)
 			}
-			return fmt.Errorf("app_passwords: backends: there is no other backend %q; there are %q", id, there)
+			return fmt.Errorf("app_passwords: backends: there is no other backend %q; the server has %s", id, conf.And(there))
 		}
 		l, ok := caddymsa.As[caddymsa.Lookuper](others[at].Module, caddymsa.CapLookup)
 		if _, companion := others[at].Module.(caddymsa.Companion); !ok || companion {

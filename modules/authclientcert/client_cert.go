@@ -67,7 +67,7 @@ func (c *ClientCert) Provision(ctx caddy.Context) (err error) {
 	c.log = terminal.Logger(ctx.Logger())
 	for _, kind := range c.Identity {
 		if !slices.Contains(kinds, kind) {
-			return fmt.Errorf("client_cert: identity: %q is not known; use some of %q", kind, kinds)
+			return fmt.Errorf("client_cert: identity: %q is not known; use some of %s", kind, conf.And(kinds))
 		}
 	}
 	if len(c.Identity) == 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
@@ -78,7 +79,7 @@ func parseTable(text []byte, c names.Case) (*table, error) {
 func (t *table) add(words []string) error {
 	kind, name, ok := strings.Cut(words[0], ":")
 	if !ok || !slices.Contains(kinds, kind) || name == "" {
-		return fmt.Errorf("%q is not a name of a certificate; write cn:name, or another of %q", words[0], kinds)
+		return fmt.Errorf("%q is not a name of a certificate; write cn:name, or another of %s", words[0], conf.And(kinds))
 	}
 	if len(words) < 2 || words[1] == "" {
 		return errors.New("a user is missing after the name of the certificate")

@@ -31,7 +31,7 @@ func admin(t *testing.T, findings ...doctor.Finding) (address string, asked *adm
 		}
 		if asked.Server == "nobody" {
 			w.WriteHeader(http.StatusNotFound)
-			_, _ = io.WriteString(w, `{"error":"there is no server \"nobody\"; there are [\"msa.example.org\"]"}`)
+			_, _ = io.WriteString(w, `{"error":"there is no server \"nobody\"; the configuration has msa.example.org"}`)
 			return
 		}
 		_ = json.NewEncoder(w).Encode(adminapi.DoctorAnswer{Findings: findings})

@@ -275,7 +275,7 @@ func (datagrams) LocalAddr() net.Addr { return &net.UDPAddr{} }
 func TestProvision(t *testing.T) {
 	for handler, want := range map[string]string{
 		`{"handler": "msa"}`:                    "server is required",
-		`{"handler": "msa", "server": "other"}`: `there is no msa server "other" (there are: ["msa.example.test"])`,
+		`{"handler": "msa", "server": "other"}`: `there is no msa server "other" (there are: msa.example.test)`,
 	} {
 		config := `{"admin": {"disabled": true}, "apps": {"msa": {}, "layer4": {"servers": {"a": {"routes": [{"handle": [` + handler + `]}]}}}}}`
 		if err := caddy.Validate(parse(t, config)); err == nil || !strings.Contains(err.Error(), want) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/gate"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/tally"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
@@ -134,12 +136,13 @@ func (p *Part) server(name string) *Server {
 	return nil
 }
 
-func (p *Part) serverNames() []string {
+// noServer says that there is no server of a name, and which there are.
+func (p *Part) noServer(name string) error {
 	names := make([]string, len(p.Servers))
 	for i := range p.Servers {
 		names[i] = p.Servers[i].Name
 	}
-	return names
+	return fmt.Errorf("there is no server %q; the configuration has %s", name, conf.And(names))
 }
 
 // withApp calls f with the app in charge at this moment, whose modules stay until f returns.

@@ -30,7 +30,7 @@ func testAuth(ctx context.Context, p *Part, q *adminapi.AuthTestRequest) ([]admi
 	if q.Server != "" {
 		only := p.server(q.Server)
 		if only == nil {
-			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", q.Server, p.serverNames())}
+			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(q.Server)}
 		}
 		servers = []Server{*only}
 	}

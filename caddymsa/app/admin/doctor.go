@@ -40,7 +40,7 @@ func examine(ctx context.Context, p *Part, q *adminapi.DoctorRequest) (*adminapi
 	if q.Server != "" {
 		only := p.server(q.Server)
 		if only == nil {
-			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", q.Server, p.serverNames())}
+			return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(q.Server)}
 		}
 		e.servers = []Server{*only}
 	}

@@ -43,7 +43,7 @@ func liftBlock(ctx context.Context, p *Part, request *adminapi.BlockLift) (*admi
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("network: %q is neither a network (for example 192.0.2.7/32) nor an address", request.Network)}
 	}
 	if request.Server != "" && p.server(request.Server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", request.Server, p.serverNames())}
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(request.Server)}
 	}
 	answer := new(adminapi.BlocksLifted)
 	for i := range p.Servers {

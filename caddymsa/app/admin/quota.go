@@ -46,7 +46,7 @@ func serveQuota(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Part) quotas(ctx context.Context, name, server string, ip netip.Addr) ([]adminapi.UserQuota, error) {
 	if server != "" && p.server(server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", server, p.serverNames())}
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(server)}
 	}
 	var all []adminapi.UserQuota
 	for i := range p.Servers {

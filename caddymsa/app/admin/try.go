@@ -79,7 +79,7 @@ func tryMessage(ctx context.Context, p *Part, q *adminapi.TryMessage) (*adminapi
 
 func checkTry(p *Part, q *adminapi.TryMessage) error {
 	if p.server(q.Server) == nil {
-		return fmt.Errorf("there is no server %q; there are %q", q.Server, p.serverNames())
+		return p.noServer(q.Server)
 	}
 	if len(q.To) == 0 || len(q.To) > maxTried {
 		return fmt.Errorf("to: name 1 to %d recipients", maxTried)

@@ -27,7 +27,7 @@ type keeper struct {
 // passwords alone, which come last. Servers that have the same backend are each named.
 func (p *Part) keepers(server, backend string) (all []keeper, err error) {
 	if server != "" && p.server(server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no server %q; there are %q", server, p.serverNames())}
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(server)}
 	}
 	var others []string
 	for _, srv := range p.Servers {

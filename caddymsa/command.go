@@ -49,6 +49,10 @@ func finish(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		finish(sub)
 	}
+	cmd.SetFlagErrorFunc(flagError)
+	if cmd.Args != nil {
+		cmd.Args = explained(cmd.Args)
+	}
 	if !cmd.Runnable() {
 		cmd.RunE = group
 	}

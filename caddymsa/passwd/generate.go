@@ -134,7 +134,22 @@ func generateHash(name, password string, opts Options) (string, error) {
 		key, err := bcrypt.Key([]byte(password), random[:], def(10))
 		return fmt.Sprintf("$2b$%02d$%s%s", def(10), bcrypt.Base64Encode(random[:]), key), err
 	}
-	return "", errors.New("unknown scheme; there are ARGON2ID, SCRAM-SHA-256, DIGEST-MD5, DIGEST-MD5.realm=R, SHA512-CRYPT, SHA256-CRYPT, BLF-CRYPT, PBKDF2 and PLAIN")
+	return "", errUnknownScheme
+}
+
+var errUnknownScheme = errors.New("unknown scheme; there are ARGON2ID, SCRAM-SHA-256, DIGEST-MD5, DIGEST-MD5.realm=R, SHA512-CRYPT, SHA256-CRYPT, BLF-CRYPT, PBKDF2 and PLAIN")
+
+// CheckScheme says, before there is a password, that Generate will not know a scheme.
+func CheckScheme(scheme string) error {
+	switch name := upper(scheme); name {
+	case "", "ARGON2ID", "SCRAM-SHA-256", "DIGEST-MD5", "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "PBKDF2", "PLAIN":
+		return nil
+	default:
+		if strings.HasPrefix(name, "DIGEST-MD5"+realmOption) {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", name, errUnknownScheme)
+	}
 }
 
 const bcryptMost = 72

@@ -91,6 +91,11 @@ func (o *options) complete(stdin io.Reader) error {
 	if len(o.to) == 0 || slices.Contains(o.to, "") {
 		return errors.New("--to: an address is required, such as bob@example.org")
 	}
+	for _, to := range o.to { // what else may be wrong with it the server says
+		if !strings.Contains(to, "@") && !strings.EqualFold(to, "postmaster") {
+			return fmt.Errorf("--to: %q is not an address, such as bob@example.org", to)
+		}
+	}
 	host, port, err := net.SplitHostPort(o.server)
 	if err != nil {
 		host, port = o.server, "587"
@@ -156,7 +161,7 @@ func (o *options) send(message []byte, out io.Writer) error {
 	}
 	nc, err := net.DialTimeout("tcp", o.server, o.timeout)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot reach the server: %w; --server is its host and port, and \"caddy msa doctor\" looks into the one that runs here", err)
 	}
 	client := dialogue.Client{TLS: config, Implicit: o.mode == "implicit", Helo: o.helo, Host: o.serverName, Timeout: o.timeout, User: o.user, Password: o.password, Token: o.token,
 		Certificate: o.cert != "", Mechanism: o.mechanism, Realm: o.realm, From: o.from, To: o.to}

@@ -132,6 +132,27 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// What cannot be an address is found before there is a connection, and where there is none that is said with what to do.
+func TestNotSent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	t.Setenv("MSA_PASSWORD", "s3cret")
+	for to, want := range map[string]string{
+		"banana":     `--to: "banana" is not an address, such as bob@example.org`,
+		"Postmaster": `--server is its host and port, and "caddy msa doctor" looks into the one that runs here`,
+	} {
+		cmd := newCommand()
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		cmd.SetArgs([]string{"--server", l.Addr().String(), "--user", "alice@example.org", "--to", to})
+		if err := cmd.Execute(); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", to, err, want)
+		}
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".txt")

@@ -142,8 +142,16 @@ func (o *options) check(name string) error {
 	if o.sql != "" && o.file != "" {
 		return errors.New("--sql prints a statement and --file writes a line: use one of them")
 	}
+	if err := passwd.CheckName(name); err != nil {
+		return err
+	}
 	if len(o.schemes) == 0 {
 		return errors.New("--scheme: at least one is required")
+	}
+	for _, scheme := range o.schemes {
+		if err := passwd.CheckScheme(scheme); err != nil {
+			return fmt.Errorf("--scheme: %w", err)
+		}
 	}
 	digest := slices.ContainsFunc(o.schemes, func(s string) bool { return strings.EqualFold(s, digestMD5) })
 	switch {

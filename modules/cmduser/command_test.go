@@ -123,4 +123,9 @@ func TestErrors(t *testing.T) {
 	if _, err := run(t, "", "alice"); err == nil {
 		t.Error("an empty password was taken")
 	}
+	for name, want := range map[string]string{"alice": "--scheme: BANANA: unknown scheme", "": "a user name is required"} { // before it asks for one
+		if _, err := run(t, "", name, "--scheme", "BANANA"); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
 }

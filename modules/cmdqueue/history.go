@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -120,6 +122,18 @@ func (h *historyQuery) values(cmd *cobra.Command) (url.Values, error) {
 	for _, flag := range historyFlags {
 		if f := cmd.Flags().Lookup(flag[0]); f.Changed {
 			q.Set(strings.ReplaceAll(flag[0], "-", "_"), f.Value.String())
+		}
+	}
+	for _, name := range []string{"since", "until"} {
+		if value := q.Get(name); value != "" {
+			if _, err := adminapi.ParseMoment(value, time.Now()); err != nil {
+				return nil, fmt.Errorf("--%s: %w", name, err)
+			}
+		}
+	}
+	for _, state := range h.states {
+		if state = strings.ToLower(strings.TrimSpace(state)); state != "" && !strings.Contains(state, " ") && !slices.Contains(journal.Kinds, journal.Kind(state)) {
+			return nil, fmt.Errorf("--state: %q is not a state; there are %s", state, kinds())
 		}
 	}
 	if cmd.Flags().Changed("state") {

@@ -71,6 +71,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Change", (*spoolTest).testChange},
 		{"ChangeRefused", (*spoolTest).testChangeRefused},
 		{"HoldInFlight", (*spoolTest).testHoldInFlight},
+		{"HeldLeavesLane", (*spoolTest).testHeldLeavesLane},
 		{"GiveUpInFlight", (*spoolTest).testGiveUpInFlight},
 		{"RetryInFlight", (*spoolTest).testRetryInFlight},
 		{"RerouteInFlight", (*spoolTest).testRerouteInFlight},

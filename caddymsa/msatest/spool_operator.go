@@ -128,6 +128,40 @@ func (s *spoolTest) testHoldInFlight() {
 	}
 }
 
+// What was put on hold while it was delivered is in no lane once the attempt has ended, and neither when it is deleted then.
+func (s *spoolTest) testHeldLeavesLane() {
+	nowhere := func(when string) {
+		s.Helper()
+		if err := s.Lanes(background, func(i queue.LaneInfo) bool { s.Errorf("%s: there is a lane %+v", when, i); return true }); err != nil {
+			s.Fatal(err)
+		}
+		if ids, err := s.InLane(background, "a", "Q1", 10); err != nil || len(ids) != 0 {
+			s.Errorf("%s: in the lane: %q, %v", when, ids, err)
+		}
+	}
+	for _, end := range []func(queue.Lease){
+		func(l queue.Lease) { s.record(l, deferred(l, spoolNoon.Add(time.Minute))) },
+		func(l queue.Lease) { l.Release() },
+	} {
+		s.commit(inLane("Q1", "alice", "a", spoolNoon), "", nil)
+		l := s.lease(spoolNoon)
+		s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Held = "wait" })
+		end(l)
+		nowhere("held")
+		s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Held = "" })
+		if ids, err := s.InLane(background, "a", "", 10); err != nil || !slices.Equal(ids, []string{"Q1"}) {
+			s.Errorf("released, in the lane: %q, %v", ids, err)
+		}
+		l = s.lease(spoolNoon.Add(time.Hour))
+		s.operator().change("Q1", func(m *queue.EntryView) { m.Status.Held = "wait" })
+		end(l)
+		if _, err := s.operator().Delete(background, "Q1"); err != nil {
+			s.Fatal(err)
+		}
+		nowhere("deleted")
+	}
+}
+
 func (s *spoolTest) testGiveUpInFlight() {
 	s.SetLane("b", queue.LaneState{})
 	s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", nil)

@@ -75,10 +75,13 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 				}
 				break
 			}
-			if err := q.sweepPage(ctx, g, ids, began); err != nil {
+			did, err := q.sweepPage(ctx, g, ids, began)
+			if err != nil {
 				return err
 			}
-			after = ids[len(ids)-1]
+			if after = ids[len(ids)-1]; !did { // what is left may be there for good; it is among all
+				break
+			}
 		}
 	}
 	if q.noneStale(g) {
@@ -98,7 +101,7 @@ func (q *Queue) sweep(ctx context.Context, g Generation) error {
 		if err != nil {
 			return err
 		}
-		if err := q.sweepPage(ctx, g, ids, began); err != nil {
+		if _, err := q.sweepPage(ctx, g, ids, began); err != nil {
 			return err
 		}
 		if n < sweepPage {
@@ -124,15 +127,17 @@ func (q *Queue) stale(j *Job, g Generation) bool {
 	return j.Pending() && !j.Leased && j.Lane != "" && !sameStamp(j.Stamp, g.Stamp()) && !q.newer(j, g)
 }
 
-// sweepPage routes messages anew, whose search began then, and rests.
-func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string, began time.Time) error {
+// sweepPage routes messages anew, whose search began then, and rests. It tells whether that changed something.
+func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string, began time.Time) (did bool, err error) {
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
-			return err
+			return did, err
 		}
-		if err := q.reroute(ctx, g, id); err != nil && !errors.Is(err, ErrNotFound) {
-			return err
+		changed, err := q.reroute(ctx, g, id)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return did, err
 		}
+		did = did || changed
 	}
 	pause := sweepRest * time.Since(began)
 	if len(ids) == 0 {
@@ -144,16 +149,16 @@ func (q *Queue) sweepPage(ctx context.Context, g Generation, ids []string, began
 	case <-rest.C:
 	case <-ctx.Done():
 	}
-	return ctx.Err()
+	return did, ctx.Err()
 }
 
 var errUnchanged = errors.New("nothing has changed")
 
 // reroute routes a message's waiting jobs anew; nothing is written where that changes nothing.
-func (q *Queue) reroute(ctx context.Context, g Generation, id string) error {
+func (q *Queue) reroute(ctx context.Context, g Generation, id string) (did bool, err error) {
 	m, err := q.spool.Get(ctx, id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	changed := make(map[int]rerouted)
 	for i := range m.Jobs {
@@ -164,10 +169,10 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) error {
 		}
 	}
 	if len(changed) == 0 {
-		return nil
+		return false, nil
 	}
 	_, err = q.spool.Change(ctx, id, func(m *EntryView) error {
-		did := false
+		did = false
 		for i := range len(m.Jobs) {
 			j := &m.Jobs[i]
 			to, ok := changed[j.Number]
@@ -183,9 +188,9 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) error {
 		return nil
 	})
 	if errors.Is(err, errUnchanged) {
-		return nil
+		return false, nil
 	}
-	return err
+	return did && err == nil, err
 }
 
 // rerouted is what becomes of a job that was as it is said here.

@@ -55,3 +55,39 @@ func TestSweepIsSpared(t *testing.T) {
 		})
 	}
 }
+
+// stuck has a lane in which one message always is, whatever it was asked for.
+type stuck struct {
+	*queuetest.MemSpool
+	asked atomic.Int32
+}
+
+func (s *stuck) Lanes(_ context.Context, yield func(queue.LaneInfo) bool) error {
+	yield(queue.LaneInfo{Name: "gone"})
+	return nil
+}
+
+func (s *stuck) InLane(context.Context, string, string, int) ([]string, error) {
+	if s.asked.Add(1) > 100 {
+		return nil, nil
+	}
+	return []string{"none"}, nil
+}
+
+// A sweep ends although a lane that is no more does not become empty.
+func TestSweepEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := &stuck{MemSpool: queuetest.NewMemSpool()}
+		g := newGeneration(to(newSink(nil)))
+		g.gone = "gone"
+		h := new(host)
+		h.set(g)
+		q := queue.New(spool, h, queue.Options{})
+		q.Start()
+		time.Sleep(time.Minute)
+		q.Stop(t.Context())
+		if n := spool.asked.Load(); n != 1 {
+			t.Errorf("the lane was asked for %d times", n)
+		}
+	})
+}

@@ -235,9 +235,10 @@ func (j *job) line0() *lane {
 	return l
 }
 
-// settle has a job wait for its time, in its lane.
+// settle has a job wait for its time, in its lane; one that waits for nothing is in no lane.
 func (s *schedule) settle(j *job) {
 	if j.ended || j.e.is(entryHeld|entryBroken|entryGone) {
+		s.leave(j)
 		return
 	}
 	if !j.listed && j.number != 0 {

@@ -21,6 +21,8 @@ const (
 	rateBurst = 50 * time.Millisecond
 	// forgetAfter is when a lane is forgotten that nothing goes to, and of which nothing is to be known.
 	forgetAfter = 10 * time.Minute
+	// forgetDownAfter is the same for one that is down, where messages may wait for their next attempt.
+	forgetDownAfter = time.Hour
 )
 
 // laneTeller is what the table needs of a spool.

@@ -28,7 +28,9 @@ func (ls *lanes) forget(at time.Time) {
 		if looked++; looked > 3 {
 			return
 		}
-		if l.visits == 0 && len(l.direct) == 0 && l.failures == 0 && l.paused == "" && at.Sub(l.used) > forgetAfter {
+		if l.idle(at) {
+			l.up()
+			ls.share(l)
 			ls.setTimer(l, time.Time{})
 			if l.told != NewLane {
 				ls.spool.SetLane(name, NewLane)
@@ -36,6 +38,15 @@ func (ls *lanes) forget(at time.Time) {
 			delete(ls.m, name)
 		}
 	}
+}
+
+// idle tells whether nothing has gone to the lane for so long that nothing is to be known of it. One that is down is
+// looked at by the node that would try it next.
+func (l *lane) idle(at time.Time) bool {
+	if l.visits > 0 || len(l.direct) > 0 || l.paused != "" || at.Sub(l.used) <= forgetAfter {
+		return false
+	}
+	return l.failures == 0 || l.probes() && at.Sub(l.used) > forgetDownAfter && at.Sub(l.probe) > forgetAfter
 }
 
 // laneTimers is a heap of lanes by when they are looked at again.

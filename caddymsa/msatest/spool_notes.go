@@ -98,6 +98,33 @@ func (s *spoolTest) testNotesWait() {
 	s.wantIDs()
 }
 
+// Nobody is told of a delay that is over before it is told.
+func (s *spoolTest) testDelayOver() {
+	s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", nil)
+	_, leases := s.leaseAll(spoolNoon)
+	for i, l := range leases {
+		r := deferred(l, spoolNoon.Add(time.Duration(1+i)*time.Minute))
+		r.Notes = []queue.Note{{Time: spoolNoon, Action: dsn.Delayed, To: queue.Indexes{l.Job().Recipients[0].Index}}}
+		r.NotesDue = spoolNoon.Add(10 * time.Minute)
+		s.record(l, r)
+	}
+	l := s.lease(spoolNoon.Add(time.Minute))
+	s.record(l, delivered(l))
+	if n := s.get("Q1").Status.Notes; len(n) != 1 || len(n[0].To) != 1 || n[0].To[0] == l.Job().Recipients[0].Index {
+		s.Errorf("what is still to be told: %+v", n)
+	}
+	told := s.lease(spoolNoon.Add(10 * time.Minute))
+	if told.Job().Kind == queue.Notify { // it was its turn before the job
+		l = s.lease(spoolNoon.Add(10 * time.Minute))
+	} else {
+		l, told = told, s.lease(spoolNoon.Add(10*time.Minute))
+	}
+	s.record(l, delivered(l))
+	s.wantIDs()
+	s.record(told, &queue.Record{At: spoolNoon, Told: 2, Messages: []queue.MessageDraft{s.notification("B1")}})
+	s.wantIDs()
+}
+
 // An entry of which nothing is pending stays while it is a dead letter.
 func (s *spoolTest) testDeadLetter() {
 	s.commit(spoolAccept("Q1", spoolNoon), "", []byte("body"))

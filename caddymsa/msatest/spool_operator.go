@@ -162,6 +162,31 @@ func (s *spoolTest) testHeldLeavesLane() {
 	}
 }
 
+// What was delivered although it was put on hold has nothing left that could be released, unless its sender is to be told.
+func (s *spoolTest) testHeldAndDelivered() {
+	hold := func(m *queue.EntryView) { m.Status.Held = "wait" }
+	s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", nil)
+	s.commit(inLane("Q2", "alice", "c", spoolNoon), "", nil)
+	_, leases := s.leaseAll(spoolNoon)
+	for _, id := range []string{"Q1", "Q2"} {
+		s.operator().change(id, hold)
+	}
+	for i, l := range leases {
+		r := delivered(l)
+		if l.Entry().ID == "Q2" {
+			r = as(l, queue.Failed)
+			r.Notes = []queue.Note{failedNote(0)}
+		} else if i > 0 {
+			s.wantIDs("Q1", "Q2")
+		}
+		s.record(l, r)
+	}
+	s.wantIDs("Q2")
+	if m := s.get("Q2"); m.Status.Held != "wait" {
+		s.Errorf("status %+v", m.Status)
+	}
+}
+
 func (s *spoolTest) testGiveUpInFlight() {
 	s.SetLane("b", queue.LaneState{})
 	s.commit(inLanes("Q1", spoolNoon, "a", "b"), "", nil)

@@ -103,6 +103,27 @@ func TestDelay(t *testing.T) {
 	})
 }
 
+// Nobody is told of the delay of what has arrived meanwhile.
+func TestDelayOver(t *testing.T) {
+	s, bounces := newSink(byAddress), newSink(nil)
+	run(t, bouncesTo(bounces, s), func(r *rig) {
+		r.host.g.schedule.Warn, r.host.g.schedule.Retry = time.Hour, []time.Duration{61 * time.Minute}
+		r.Start()
+		r.submit("Q1", nil, "busy@example.net")
+		r.after(60*time.Minute + time.Second)
+		if m := r.mustHave("Q1"); len(m.Status.Notes) != 1 {
+			t.Errorf("%+v", m.EntryView)
+		}
+		s.become(nil)
+		r.after(time.Minute)
+		r.mustNotHave("Q1")
+		r.after(time.Hour)
+		if n := len(bounces.all()); n != 0 {
+			t.Errorf("%d notifications", n)
+		}
+	})
+}
+
 // A delay that cannot be told is told later.
 func TestDelayCannotBeStored(t *testing.T) {
 	s, bounces := newSink(byAddress), newSink(nil)

@@ -81,8 +81,9 @@ func (s *Status) Ended(open int) bool {
 
 // Apply makes the record of a leased job part of the status, and returns the record's jobs as they
 // are to be stored. leased was the status when the job was leased; next is the number of the next
-// job that is new. It is the one place where an outcome meets what the operator did meanwhile.
-func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
+// job that is new, and others is how many jobs are open beside the record's. It is the one place where an
+// outcome meets what the operator did meanwhile.
+func (s *Status) Apply(r *Record, leased *Status, next, others int) []Job {
 	jobs := make([]Job, 0, len(r.Jobs))
 	for i := range r.Jobs {
 		j := *r.Jobs[i].Clone()
@@ -102,6 +103,7 @@ func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
 			}
 		}
 		jobs = append(jobs, j)
+		s.noDelay(&j)
 	}
 	s.Notes = slices.DeleteFunc(s.Notes, func(n Note) bool { return n.Seq <= r.Told })
 	for _, n := range r.Notes {
@@ -131,10 +133,34 @@ func (s *Status) Apply(r *Record, leased *Status, next int) []Job {
 	default:
 		s.Held = r.Hold
 	}
+	if r.Hold == "" && s.Moving == "" && len(s.Notes) == 0 && others == 0 && !slices.ContainsFunc(jobs, func(j Job) bool { return j.Pending() }) {
+		s.Held = "" // nothing is left to hold back
+	}
 	for _, v := range r.Events {
 		s.History = addEvent(s.History, v)
 	}
 	return jobs
+}
+
+// noDelay takes those of a job to whom it was delivered out of what the sender is still to be told of delays.
+func (s *Status) noDelay(j *Job) {
+	if j.Copy != "" || len(s.Notes) == 0 {
+		return
+	}
+	arrived := make(map[int]bool, len(j.Recipients))
+	for i := range j.Recipients {
+		arrived[j.Recipients[i].Index] = j.Recipients[i].State == Delivered
+	}
+	notes := s.Notes[:0:0]
+	for _, n := range s.Notes {
+		if n.Action == dsn.Delayed {
+			n.To = slices.DeleteFunc(slices.Clone(n.To), func(i int) bool { return arrived[i] }) // Status.Clone shares it
+		}
+		if len(n.To) > 0 {
+			notes = append(notes, n)
+		}
+	}
+	s.Notes = notes
 }
 
 // Note adds an operator's doing to the history.

@@ -45,29 +45,36 @@ func (s *Store) Lease(ctx context.Context, now time.Time, want queue.Want) (queu
 		if err == nil {
 			return l, time.Time{}, nil
 		}
-		down := isDown(err)
-		s.schedule.mu.Lock()
-		s.schedule.release(j)
-		if !down && !j.e.is(entryGone) { // it cannot be read: the others must not wait behind it
-			if !errors.Is(err, queue.ErrNotFound) {
-				s.spoil(j.e, err)
-			}
-			s.schedule.mark(j.e, entryBroken, true)
-			for other := range j.e.all() {
-				if other.lease == nil {
-					s.schedule.unsettle(other)
-				}
-			}
-		}
-		if j.e.is(entryGone) {
-			s.schedule.leave(j)
-		}
-		s.schedule.settle(j)
-		s.schedule.mu.Unlock()
-		if down && !s.rebuilt(ctx, err) {
+		s.unleased(j, err, now)
+		if isDown(err) && !s.rebuilt(ctx, err) {
 			return nil, time.Time{}, err
 		}
 	}
+}
+
+// unleased puts back a job that was taken and could not be read.
+func (s *Store) unleased(j *job, err error, now time.Time) {
+	s.schedule.mu.Lock()
+	defer s.schedule.mu.Unlock()
+	s.schedule.release(j)
+	switch {
+	case j.e.is(entryGone):
+		s.schedule.leave(j)
+	case isDown(err):
+	case j.number == 0 && errors.Is(err, queue.ErrNotFound): // the status was changed meanwhile, and is followed at its next change
+		j.due = nanos(now.Add(time.Minute))
+	default: // the others must not wait behind it
+		if !errors.Is(err, queue.ErrNotFound) {
+			s.spoil(j.e, err)
+		}
+		s.schedule.mark(j.e, entryBroken, true)
+		for other := range j.e.all() {
+			if other.lease == nil {
+				s.schedule.unsettle(other)
+			}
+		}
+	}
+	s.schedule.settle(j)
 }
 
 // lease reads what a job that was taken is about.

@@ -142,7 +142,13 @@ func (t *together) add(x *recording) error {
 	if p.ends && l.job.Kind == queue.Bury && !p.status.Buries(t.open) {
 		p.ends = false // the operator has it tried again
 	}
-	p.jobs = p.status.Apply(x.r, l.status, t.next)
+	open := t.open
+	s.schedule.mu.Lock()
+	if l.j.number != 0 && !l.j.ended {
+		open--
+	}
+	s.schedule.mu.Unlock()
+	p.jobs = p.status.Apply(x.r, l.status, t.next, open)
 	facts, others := x.r.Facts, []edit(nil)
 	for i := range x.r.Messages {
 		n, err := s.prepare(p, &x.r.Messages[i])
@@ -152,12 +158,6 @@ func (t *together) add(x *recording) error {
 		}
 		facts, others = append(slices.Clip(facts), x.r.Messages[i].Facts...), append(others, n.writes...)
 	}
-	open := t.open
-	s.schedule.mu.Lock()
-	if l.j.number != 0 && !l.j.ended {
-		open--
-	}
-	s.schedule.mu.Unlock()
 	open, err := p.buildJobs(open)
 	if err != nil {
 		s.abandon(p)

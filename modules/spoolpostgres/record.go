@@ -179,8 +179,8 @@ func (o *outcome) apply(ctx context.Context, tx *transaction, e *change) error {
 	case e.status == nil || !o.taken:
 		return nil
 	}
-	jobs := e.status.Apply(r, l.status, e.next)
 	open := e.open()
+	jobs := e.status.Apply(r, l.status, e.next, open)
 	for i := range jobs {
 		if _, waits := e.due[jobs[i].Number]; jobs[i].Pending() && (jobs[i].Number == 0 || !waits) {
 			open++

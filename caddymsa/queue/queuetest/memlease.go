@@ -88,7 +88,11 @@ func (l *memLease) Record(ctx context.Context, r *queue.Record) (err error) {
 		}
 	}
 	s.keep(r.Facts)
-	for _, j := range m.status.Apply(r, l.status, m.next) {
+	others := m.open()
+	if l.j.Number != 0 && l.j.Pending() {
+		others--
+	}
+	for _, j := range m.status.Apply(r, l.status, m.next, others) {
 		s.put(m, &j)
 	}
 	if r.Remove && (l.job.Kind != queue.Bury || m.status.Buries(m.open())) {

@@ -66,10 +66,11 @@ func (a *attempt) overdue(at time.Time) bool {
 		a.record()
 		return true
 	}
-	blocked := a.q.lanes.blocked(j.Lane)
+	blocked, asked := a.q.lanes.blocked(j.Lane), a.status.Asked
 	switch {
-	case j.Last && !j.Deadline.After(at), blocked != nil, j.Lane == "", !j.Tried.IsZero() && at.Sub(j.Tried) < lastChance:
-	case j.Last:
+	case j.Last && !j.Deadline.After(at) && !asked.After(j.Deadline), blocked != nil, j.Lane == "",
+		!j.Tried.IsZero() && at.Sub(j.Tried) < lastChance && !asked.After(j.Tried):
+	case j.Last && j.Deadline.After(at):
 		return false
 	default: // such as after a server was down for days
 		j.Last, j.Due, j.Deadline = true, at, at.Add(lastChance)
@@ -105,7 +106,7 @@ func (n *notVisited) Unwrap() error { return n.lane }
 func (a *attempt) conclude() {
 	at := now()
 	a.rec.At = at
-	expired := !at.Before(a.expires(a.schedule))
+	expired := !at.Before(a.expires(a.schedule)) && !a.held()
 	tried, interrupted := false, false
 	for i := range a.Results {
 		res := &a.Results[i]
@@ -153,6 +154,16 @@ func (a *attempt) conclude() {
 	if a.record() && len(a.failures) > 0 {
 		a.drop(a.failures)
 	}
+}
+
+// held tells whether the message was put on hold during the attempt: it does not expire then, for whoever releases it
+// wants it tried.
+func (a *attempt) held() bool {
+	if a.visited == nil { // it was leased a moment ago
+		return false
+	}
+	m, err := a.q.spool.Get(a.q.attempts, a.e.ID)
+	return err == nil && m.Status.Held != ""
 }
 
 // plan says when what is still pending is tried again.

@@ -189,3 +189,83 @@ func TestNextProbeIsAnother(t *testing.T) {
 		}
 	})
 }
+
+// A message whose time is over while it is on hold is tried when it is released, also where the last attempt was a moment
+// ago, or was under way when it was put on hold.
+func TestExpiresOnHold(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		takes          time.Duration // the attempt
+		held, released time.Duration
+		last           bool // it waits for its last attempt
+	}{
+		{"after an attempt", 0, 58 * time.Minute, 63 * time.Minute, false},
+		{"in an attempt", 2 * time.Hour, 30 * time.Minute, 2*time.Hour + time.Minute, false},
+		{"waiting for its last attempt", 0, 59 * time.Minute, 5 * time.Hour, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, bounces := newSink(func(context.Context, *queue.Delivery) error {
+				time.Sleep(c.takes)
+				return tryLater
+			}), newSink(nil)
+			run(t, bouncesTo(bounces, s), func(r *rig) {
+				change := func(f func(*queue.EntryView)) {
+					if _, err := r.spool.Change(context.Background(), "Q1", func(m *queue.EntryView) error { f(m); return nil }); err != nil {
+						t.Fatal(err)
+					}
+					r.Wake()
+				}
+				r.host.g.schedule.Retry, r.host.g.schedule.Expire = []time.Duration{57 * time.Minute}, time.Hour
+				r.Start()
+				r.submit("Q1", nil, "bob@example.net")
+				r.after(c.held)
+				change(func(m *queue.EntryView) {
+					m.Status.Held = "wait"
+					if c.last {
+						m.Jobs[0].Last, m.Jobs[0].Deadline = true, time.Now().Add(10*time.Minute)
+					}
+				})
+				r.after(c.released - c.held)
+				if m := r.mustHave("Q1"); m.Status.Held == "" || m.Open() != 1 || len(m.Status.Notes) != 0 {
+					t.Errorf("%+v", m.EntryView)
+				}
+				tried := len(s.all())
+				s.become(nil)
+				change(func(m *queue.EntryView) {
+					m.Status.Held, m.Status.Asked, m.Jobs[0].Due = "", time.Now(), time.Now()
+				})
+				r.after(time.Minute)
+				r.mustNotHave("Q1")
+				if len(s.all()) != tried+1 || len(bounces.all()) != 0 {
+					t.Errorf("%d attempts after the release, %d bounces", len(s.all())-tried, len(bounces.all()))
+				}
+			})
+		})
+	}
+}
+
+// The operator's release gives a message whose time is over one more attempt, and not more.
+func TestReleasedTooLate(t *testing.T) {
+	s, bounces := newSink(always(tryLater)), newSink(nil)
+	run(t, bouncesTo(bounces, s), func(r *rig) {
+		r.host.g.schedule.Expire = time.Hour
+		r.Start()
+		r.submit("Q1", nil, "bob@example.net")
+		r.after(59 * time.Minute)
+		tried := len(s.all())
+		for _, held := range []string{"wait", ""} {
+			if _, err := r.spool.Change(context.Background(), "Q1", func(m *queue.EntryView) error {
+				m.Status.Held, m.Status.Asked = held, time.Now()
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			r.Wake()
+			r.after(10 * time.Minute)
+		}
+		r.mustNotHave("Q1")
+		if len(s.all()) != tried+1 || len(bounces.all()) != 1 {
+			t.Errorf("%d attempts after the release, %d bounces", len(s.all())-tried, len(bounces.all()))
+		}
+	})
+}

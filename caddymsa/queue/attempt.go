@@ -91,6 +91,7 @@ func (a *attempt) deliver() {
 		return
 	}
 	if g.err != nil {
+		a.ourselves()
 		a.results(func(*Recipient) error { return g.err })
 		a.conclude()
 		return
@@ -115,9 +116,7 @@ func (a *attempt) visit(v *visit) {
 	d := NewDelivery(a.e, pending, func() (io.ReadSeekCloser, error) { return a.lease.Open(a.ctx) })
 	d.Attempt, d.Hostname, d.Copy = a.job.Attempts+1, a.hostname, a.job.Copy
 	d.OnFinal(a.recall.final)
-	for _, r := range pending {
-		r.RemoteMTA = ""
-	}
+	a.ourselves()
 	start := time.Now()
 	err := a.call(a.to.Sink, d)
 	a.Duration = time.Since(start)
@@ -163,6 +162,13 @@ func (a *attempt) pending() (all []*Recipient) {
 		}
 	}
 	return all
+}
+
+// ourselves forgets which next hop spoke last of the recipients: it is this server that speaks now, until another does.
+func (a *attempt) ourselves() {
+	for _, r := range a.pending() {
+		r.RemoteMTA = ""
+	}
 }
 
 // results notes what became of each pending recipient.
@@ -282,6 +288,7 @@ func panicAt() string {
 func (a *attempt) giveUpAll() {
 	err := &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: oneLine(a.status.GivenUp)}
 	a.Attempt = Attempt{Entry: a.e, Lane: a.job.Lane}
+	a.ourselves()
 	a.results(func(*Recipient) error { return err })
 	a.conclude()
 }

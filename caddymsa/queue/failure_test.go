@@ -464,3 +464,49 @@ func TestHostileReply(t *testing.T) {
 		}
 	})
 }
+
+// What this server says itself of a recipient, the operator or the routes, is not told as the words of a next hop that
+// was asked before.
+func TestOwnWords(t *testing.T) {
+	for _, c := range []struct {
+		name, says string
+		does       func(r *rig)
+	}{
+		{"given up", "the operator has had enough", func(r *rig) {
+			if _, err := r.spool.Change(context.Background(), "Q1", func(m *queue.EntryView) error {
+				m.Status.GivenUp, m.Status.GivenUpAt = "the operator has had enough", time.Now()
+				m.Jobs[0].Due, m.Jobs[0].Deadline = time.Now(), time.Now()
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"no route", "goes nowhere", func(r *rig) {
+			route := r.host.g.route
+			r.host.set(newGeneration(func(e *queue.Entry, rcpt *queue.Recipient) (queue.Sink, string, error) {
+				if e.Bounce {
+					return route(e, rcpt)
+				}
+				return nil, "", reply(550, smtp.EnhancedCode{5, 1, 2}, "it goes nowhere")
+			}))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, bounces := newSink(func(_ context.Context, d *queue.Delivery) error {
+				d.Recipients[0].RemoteMTA = "mx.example.net"
+				return tryLater
+			}), newSink(nil)
+			run(t, bouncesTo(bounces, s), func(r *rig) {
+				r.Start()
+				r.submit("Q1", nil, "bob@example.net")
+				r.after(time.Second)
+				c.does(r)
+				r.Wake()
+				r.after(time.Hour)
+				if m := bounces.last().message; len(bounces.all()) != 1 || !strings.Contains(m, c.says) || strings.Contains(m, "mx.example.net") {
+					t.Errorf("%d bounces:\n%s", len(bounces.all()), m)
+				}
+			})
+		})
+	}
+}

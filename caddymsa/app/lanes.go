@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// stampRoutes says what routes the configuration has: when it was loaded, and a hash of them. It
+// stampRoutes says what routes the configuration has, and for how long it tries: when it was loaded, and a hash of that. It
 // must be called before modules are loaded, which forget their JSON.
 func (app *App) stampRoutes(now time.Time) error {
 	type routes struct {
@@ -30,6 +30,13 @@ func (app *App) stampRoutes(now time.Time) error {
 	b, err := json.Marshal(all)
 	if err != nil {
 		return err
+	}
+	// What waits is given up and warned of by the app's times, as by those of its route. By default they are no part of
+	// the hash, as they were not before: what waits need not all be looked at.
+	if times, err := json.Marshal(app.Queue.RetryConfig); err != nil {
+		return err
+	} else if string(times) != "{}" {
+		b = append(b, times...)
 	}
 	sum := sha256.Sum256(b)
 	app.stamp = fmt.Sprintf("%013d-%s", now.UnixMilli(), hex.EncodeToString(sum[:8]))

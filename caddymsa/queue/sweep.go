@@ -164,7 +164,7 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) (did bool,
 	for i := range m.Jobs {
 		if j := &m.Jobs[i]; q.stale(j, g) {
 			if jobs := q.routeAnew(ctx, g, m, j); jobs != nil {
-				changed[j.Number] = rerouted{jobs: jobs, lane: j.Lane, attempts: j.Attempts}
+				changed[j.Number] = rerouted{jobs: jobs, was: *j}
 			}
 		}
 	}
@@ -176,7 +176,7 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) (did bool,
 		for i := range len(m.Jobs) {
 			j := &m.Jobs[i]
 			to, ok := changed[j.Number]
-			if !ok || j.Leased || j.Lane != to.lane || j.Attempts != to.attempts {
+			if was := &to.was; !ok || j.Leased || j.Lane != was.Lane || j.Attempts != was.Attempts || j.Warned != was.Warned || j.Last != was.Last {
 				continue // somebody was faster
 			}
 			*j, did = to.jobs[0], true
@@ -195,20 +195,24 @@ func (q *Queue) reroute(ctx context.Context, g Generation, id string) (did bool,
 
 // rerouted is what becomes of a job that was as it is said here.
 type rerouted struct {
-	jobs     []Job
-	lane     string
-	attempts int
+	jobs []Job
+	was  Job
 }
 
-// routeAnew returns the jobs that a job becomes; nil where it stays in its lane.
+// routeAnew returns the jobs that a job becomes; nil where it stays in its lane, and is to be looked at no earlier. What is
+// looked at too early is put off then.
 func (q *Queue) routeAnew(ctx context.Context, g Generation, m *EntryView, j *Job) []Job {
 	a := &attempt{q: q, e: m.Status.rerouted(m.Entry, j), job: j, status: &m.Status, g: g, ctx: ctx}
 	a.rec.At = now()
 	groups := a.routeAll()
+	jobs := a.split(groups)
 	if len(groups) == 1 && groups[0].Lane == j.Lane {
+		if jobs[0].Deadline.Before(j.Deadline) {
+			jobs[0].Due = j.Due
+			return jobs
+		}
 		return nil
 	}
-	jobs := a.split(groups)
 	for i := range jobs {
 		jobs[i].Due = a.rec.At
 	}

@@ -91,3 +91,31 @@ func TestSweepEnds(t *testing.T) {
 		}
 	})
 }
+
+// Times that a reload makes shorter count for what waits in a lane that takes nothing.
+func TestSweepShortens(t *testing.T) {
+	s, bounces := newSink(nil), newSink(nil)
+	run(t, bouncesTo(bounces, s), func(r *rig) {
+		r.Start()
+		r.submit("Q0", nil, "bob@example.net")
+		r.after(time.Second)
+		if err := r.Pause(t.Context(), "test", ""); err != nil {
+			t.Fatal(err)
+		}
+		r.submit("Q1", nil, "bob@example.net")
+		r.after(time.Minute)
+		g := newGeneration(r.host.g.route)
+		g.schedule.Expire, g.schedule.Warn = 2*time.Hour, time.Hour
+		r.host.set(g)
+		r.Wake()
+		r.after(time.Hour + 2*time.Minute)
+		if n := len(bounces.all()); n != 1 {
+			t.Errorf("%d notifications after the time of the warning", n)
+		}
+		r.after(time.Hour)
+		r.mustNotHave("Q1")
+		if n := len(bounces.all()); n != 2 || len(s.all()) != 1 {
+			t.Errorf("%d notifications in the end, %d visits", n, len(s.all()))
+		}
+	})
+}

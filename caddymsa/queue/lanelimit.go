@@ -45,6 +45,18 @@ func (l *lane) accrue(at time.Time) {
 	l.counted = at
 }
 
+// passes tells whether the rate lets a message pass now.
+func (l *lane) passes(at time.Time) bool {
+	if l.part.Rate.Messages <= 0 || l.part.Rate.Per <= 0 {
+		return true
+	}
+	l.accrue(at)
+	return l.pass() > 0
+}
+
+// pass is how many messages the rate lets pass, as it was counted last.
+func (l *lane) pass() int { return int(l.allowance + 1e-9) }
+
 // limit is how many visits there may be at once at this moment, and when that changes by itself.
 func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 	switch {
@@ -76,7 +88,7 @@ func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 	}
 	if r := l.part.Rate; l.known && r.Messages > 0 && r.Per > 0 {
 		l.accrue(at)
-		if pass := int(l.allowance + 1e-9); l.visits+pass < n {
+		if pass := l.pass(); l.visits+pass < n {
 			n = 0
 			if pass > 0 {
 				n = l.visits + pass

@@ -121,6 +121,7 @@ func (ls *lanes) enter(name string, d Destination, at time.Time) (*visit, error)
 	l := ls.get(name)
 	l.learn(d, at)
 	full := ls.sharer != nil && (l.none || l.part.Concurrency > 0 && l.visits >= l.part.Concurrency) // the spool did not know yet
+	full = full || l.failures == 0 && !l.passes(at)
 	if !l.unknown && (full || l.paused != "" || l.failures > 0 && (l.probing || at.Before(l.probe) || !l.probes())) {
 		ls.tell(l, at)
 		return nil, errBlocked
@@ -172,9 +173,13 @@ func (ls *lanes) leaveWait(name string, p *place, at time.Time) bool {
 // learn notes what the destination says of itself.
 func (l *lane) learn(d Destination, at time.Time) {
 	if !l.known || l.destination != d {
-		l.destination, l.known, l.part = d, true, d
-		l.divide(at)
-		l.counted, l.allowance = at, l.burst()
+		anew := l.counted.IsZero() || l.destination.Rate != d.Rate // else a reload would let one more pass
+		if l.destination, l.known = d, true; anew {
+			l.part = d
+		}
+		if l.divide(at); anew {
+			l.counted, l.allowance = at, l.burst()
+		}
 	}
 	l.used = at
 }

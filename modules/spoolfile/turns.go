@@ -272,34 +272,37 @@ func (t *turns) set(l *lane, s queue.LaneState) {
 // take returns the job whose turn it is, out of its line, which it still names; nil if there is none.
 func (t *turns) take(proven bool) *job {
 	t.count++
+	highest := len(t.levels) - 1
+	for highest >= 0 && t.first(highest, proven) == nil {
+		highest--
+	}
+	if highest < 0 {
+		return nil
+	}
 	if t.count%lowTurn == 0 {
 		for range t.levels {
 			t.low = (t.low + 1) % len(t.levels)
-			if j := t.takeAt(t.low, proven); j != nil {
-				return j
+			if t.low < highest && t.first(t.low, proven) != nil {
+				return t.takeAt(t.low, proven)
 			}
 		}
-		return nil
 	}
-	for i := len(t.levels) - 1; i >= 0; i-- {
-		if j := t.takeAt(i, proven); j != nil {
-			return j
-		}
-	}
-	return nil
+	return t.takeAt(highest, proven)
 }
 
-func (t *turns) takeAt(level int, proven bool) *job {
-	var n *taker
+// first is who has waited longest at a level, nil if nobody does.
+func (t *turns) first(level int, proven bool) (n *taker) {
 	if h := &t.levels[level][1]; len(h.items) > 0 {
 		n = h.items[0]
 	}
 	if h := &t.levels[level][0]; len(h.items) > 0 && !proven && (n == nil || h.items[0].stamp < n.stamp) {
 		n = h.items[0]
 	}
-	if n == nil {
-		return nil
-	}
+	return n
+}
+
+func (t *turns) takeAt(level int, proven bool) *job {
+	n := t.first(level, proven)
 	n.stamp = t.now()
 	t.levels[n.level][n.proven].fix(n)
 	var j *job

@@ -210,3 +210,32 @@ func BenchmarkLanes(b *testing.B) {
 		})
 	}
 }
+
+// One turn in eight goes lower, to the lower priorities by turns; where there is but one none is lost.
+func TestLowTurns(t *testing.T) {
+	const turns = 320
+	for _, c := range []struct{ priorities, each []int }{
+		{[]int{0}, []int{turns}},
+		{[]int{4, 0}, []int{280, 40}},
+		{[]int{9, 0, -9}, []int{280, 20, 20}},
+	} {
+		s := newSchedule()
+		s.turns.set(s.lane("x"), queue.LaneState{Limit: -1, Proven: true})
+		for i, p := range c.priorities {
+			for n := range turns {
+				addJob(s, fmt.Sprintf("%c%04d", 'A'+i, n), uint64(i), "x", int8(p), noon.UnixNano())
+			}
+		}
+		got := make(map[int]int)
+		for range turns {
+			j, _ := s.take(noon, queue.Want{})
+			got[int(j.e.priority)]++
+			s.end(j)
+		}
+		for i, p := range c.priorities {
+			if got[p] != c.each[i] {
+				t.Errorf("of priorities %v the turns are %v", c.priorities, got)
+			}
+		}
+	}
+}

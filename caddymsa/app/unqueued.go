@@ -46,10 +46,11 @@ func (t *transaction) deliver(ctx context.Context, srv *Server, header []byte) e
 	start := time.Now()
 	route, err := t.direct.to(ctx, e, r, srv.app.Queue)
 	if err == nil {
-		var done func(error)
+		var done func(*queue.Delivery, error)
 		if done, err = t.store.queue.Visit(ctx, route, e.User); err == nil {
-			err = d.Outcome(r, t.direct.sink.Deliver(ctx, d))
-			done(err)
+			err = t.direct.sink.Deliver(ctx, d)
+			done(d, err)
+			err = d.Outcome(r, err)
 		}
 	}
 	outcome, recalled := queue.OutcomeOf(err), held.isRecalled()

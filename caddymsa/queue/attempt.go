@@ -123,35 +123,12 @@ func (a *attempt) visit(v *visit) {
 	a.visited = d
 	cut := a.recall.cut()
 	a.results(func(r *Recipient) error { return d.Outcome(r, err) })
-	found := reached{user: a.e.User, unreachable: asUnreachable(err)}
 	for i := range a.Results {
-		res := &a.Results[i]
-		switch {
-		case res.Outcome == OutcomeDelivered:
-			found.success = true
-			found.answer = res.Answer.Reply
-		case res.Outcome == OutcomeDeferred && cut:
+		if res := &a.Results[i]; res.Outcome == OutcomeDeferred && cut {
 			res.Outcome = OutcomeInterrupted
-			found.interrupted = true
-		}
-		if said, _ := d.Reported(res.Recipient); !said && res.Outcome == OutcomeDeferred && found.unreachable == nil {
-			found.suspect = res.Err
-		}
-		if res.Err != nil && found.answer == "" {
-			found.answer = causeText(res.Err)
 		}
 	}
-	if found.success {
-		found.unreachable, found.suspect, found.interrupted = nil, nil, false
-	}
-	a.q.lanes.leave(v, found, now())
-}
-
-func asUnreachable(err error) error {
-	if IsUnreachable(err) {
-		return err
-	}
-	return nil
+	a.q.lanes.leave(v, d.found(a.e.User, err, cut), now())
 }
 
 // pending are the job's recipients to deliver to.

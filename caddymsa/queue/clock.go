@@ -15,7 +15,7 @@ func (ls *lanes) watchClock(at time.Time) {
 	}
 	ls.latest = at
 	for _, l := range ls.m {
-		for _, t := range []*time.Time{&l.success, &l.used, &l.since, &l.probe, &l.counted, &l.left} {
+		for _, t := range []*time.Time{&l.success, &l.used, &l.since, &l.fell, &l.probe, &l.counted, &l.left} {
 			if t.After(at) {
 				*t = at
 			}

@@ -65,6 +65,7 @@ type lane struct {
 	answer        string
 
 	since    time.Time // of being down or paused
+	fell     time.Time // when it went down, if it is
 	failures int       // to reach it, in a row
 	probe    time.Time
 	probing  bool
@@ -184,16 +185,6 @@ func (l *lane) learn(d Destination, at time.Time) {
 	l.used = at
 }
 
-// reached is what a visit found out about the lane.
-type reached struct {
-	success     bool
-	unreachable error // evidence that it is down
-	suspect     error // evidence if two users meet it
-	user        string
-	answer      string
-	interrupted bool // it found out nothing
-}
-
 // leave ends a visit.
 func (ls *lanes) leave(v *visit, r reached, at time.Time) {
 	ls.mu.Lock()
@@ -244,7 +235,7 @@ func (ls *lanes) leave(v *visit, r reached, at time.Time) {
 }
 
 func (l *lane) up() {
-	l.failures, l.cause, l.suspect = 0, nil, suspicion{}
+	l.failures, l.cause, l.suspect, l.fell = 0, nil, suspicion{}, time.Time{}
 	if l.paused == "" {
 		l.since = time.Time{}
 	}
@@ -252,8 +243,11 @@ func (l *lane) up() {
 
 // down notes a failure to reach the lane and plans the next probe.
 func (ls *lanes) down(l *lane, cause error, at time.Time) {
-	if l.failures == 0 && l.paused == "" {
-		l.since = at
+	if l.failures == 0 {
+		l.fell = at
+		if l.paused == "" {
+			l.since = at
+		}
 	}
 	l.failures++
 	l.atOnce = firstAtOnce

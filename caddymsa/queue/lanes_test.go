@@ -345,7 +345,8 @@ func TestVisit(t *testing.T) {
 		if len(s.all()) != 1 {
 			t.Error("more than the lane takes")
 		}
-		done(nil)
+		delivery := queue.NewDelivery(new(queue.Entry), []*queue.Recipient{{}}, nil)
+		done(delivery, nil)
 		r.after(time.Second)
 		if len(s.all()) != 2 {
 			t.Error("the place was not given back")
@@ -354,7 +355,7 @@ func TestVisit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done(refused)
+		done(delivery, refused)
 		if _, err := r.Visit(context.Background(), route, "alice"); !errors.Is(err, queue.ErrNoPlace) {
 			t.Errorf("visit of a lane that is down: %v", err)
 		}

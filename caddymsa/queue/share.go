@@ -150,7 +150,10 @@ func (ls *lanes) hear(at time.Time) {
 // heed makes another node's word this one's.
 func (l *lane) heed(c LaneCondition, at time.Time) {
 	if c.Failures > 0 && l.failures == 0 {
-		l.atOnce, l.good = firstAtOnce, false
+		l.atOnce, l.good, l.fell = firstAtOnce, false, at
+	}
+	if c.Paused == "" {
+		l.fell = c.Since // zero where it is up
 	}
 	l.failures, l.probe, l.since, l.paused, l.cause, l.suspect = c.Failures, c.Probe, c.Since, c.Paused, nil, suspicion{}
 	if c.Failures > 0 {

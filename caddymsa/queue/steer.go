@@ -119,7 +119,7 @@ func (q *Queue) Resume(ctx context.Context, name string) error {
 		if paused = l.paused != ""; paused {
 			l.paused, l.since = "", time.Time{}
 			if l.failures > 0 {
-				l.since = l.used
+				l.since = l.fell
 			}
 		}
 	})
@@ -185,8 +185,8 @@ func (q *Queue) Why(s *Status, j *Job) string {
 var ErrNoPlace = errors.New("no place in the lane in time")
 
 // Visit takes a place in a lane for a delivery of the caller's own, beside the spool's jobs. The
-// caller tells done what Deliver said of the one recipient.
-func (q *Queue) Visit(ctx context.Context, route Route, user string) (done func(error), err error) {
+// caller tells done what Deliver returned.
+func (q *Queue) Visit(ctx context.Context, route Route, user string) (done func(*Delivery, error), err error) {
 	if cause := q.lanes.blocked(route.Lane); cause != nil && !q.lanes.mayProbe(route.Lane, now()) {
 		return nil, fmt.Errorf("%w: %w", ErrNoPlace, cause)
 	}
@@ -198,19 +198,7 @@ func (q *Queue) Visit(ctx context.Context, route Route, user string) (done func(
 			return nil, fmt.Errorf("%w: %w", ErrNoPlace, ctx.Err())
 		}
 	}
-	return func(err error) {
-		found := reached{user: user, interrupted: ctx.Err() != nil && err != nil, unreachable: asUnreachable(err)}
-		switch outcome := OutcomeOf(err); {
-		case outcome == OutcomeDelivered:
-			found.success = true
-		case outcome == OutcomeDeferred && found.unreachable == nil && replyOf(err) == nil:
-			found.suspect = err
-		}
-		if err != nil {
-			found.answer = causeText(err)
-		}
-		q.lanes.leave(p.visit, found, now())
-	}, nil
+	return func(d *Delivery, err error) { q.lanes.leave(p.visit, d.found(user, err, ctx.Err() != nil), now()) }, nil
 }
 
 // mayProbe tells whether a lane that is down is to be tried now.

@@ -99,7 +99,7 @@ func TestSweepShortens(t *testing.T) {
 		r.Start()
 		r.submit("Q0", nil, "bob@example.net")
 		r.after(time.Second)
-		if err := r.Pause(t.Context(), "test", ""); err != nil {
+		if err := r.Pause(context.Background(), "test", ""); err != nil {
 			t.Fatal(err)
 		}
 		r.submit("Q1", nil, "bob@example.net")

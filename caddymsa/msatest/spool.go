@@ -81,6 +81,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"RetryDeadLetter", (*spoolTest).testRetryDeadLetter},
 		{"List", (*spoolTest).testList},
 		{"Lanes", (*spoolTest).testLanes},
+		{"LaneOldest", (*spoolTest).testLaneOldest},
 		{"Notify", (*spoolTest).testNotify},
 		{"Tally", (*spoolTest).testTally},
 		{"Once", (*spoolTest).testOnce},

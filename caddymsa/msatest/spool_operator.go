@@ -351,6 +351,40 @@ func (s *spoolTest) testLanes() {
 	}
 }
 
+// The oldest message in a lane is the one that was accepted first, whenever it came there.
+func (s *spoolTest) testLaneOldest() {
+	oldest := func() (at time.Time) {
+		if err := s.Lanes(background, func(i queue.LaneInfo) bool {
+			if i.Name == "a" {
+				at = i.Oldest
+			}
+			return true
+		}); err != nil {
+			s.Fatal(err)
+		}
+		return at
+	}
+	for i, lane := range []string{"b", "b", "a", "a", "a"} {
+		a := inLane(fmt.Sprint("Q", i), "alice", lane, spoolNoon)
+		a.Entry.Accepted = spoolNoon.Add(time.Duration(i) * time.Minute)
+		s.commit(a, "", nil)
+	}
+	for i := 1; i >= 0; i-- {
+		s.change(fmt.Sprint("Q", i), func(m *queue.EntryView) { m.Jobs[0].Lane = "a" })
+		if at := oldest(); !at.Equal(spoolNoon.Add(time.Duration(i) * time.Minute)) {
+			s.Errorf("the oldest is of %v, not of Q%d", at, i)
+		}
+	}
+	for i := range 5 {
+		if at := oldest(); !at.Equal(spoolNoon.Add(time.Duration(i) * time.Minute)) {
+			s.Errorf("the oldest is of %v with %d gone", at, i)
+		}
+		if _, err := s.Delete(background, fmt.Sprint("Q", i)); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
 func (s *spoolTest) testNotify() {
 	n, ok := s.OpenSpool.(queue.Notifier)
 	if !ok {

@@ -86,7 +86,7 @@ type job struct {
 	e        *entry
 	sibling  *job
 	lane     *lane
-	before   *job // in the lane, in the order of arrival
+	before   *job // in the lane, which has them by age
 	after    *job
 	line     *line // in which it is due; nil: it waits for its time
 	lease    *lease
@@ -243,7 +243,7 @@ func (s *schedule) settle(j *job) {
 	}
 	if !j.listed && j.number != 0 {
 		j.lane = s.lane(j.lane.name) // it may have been forgotten meanwhile
-		j.lane.append(j)
+		j.lane.insert(j)
 	}
 	if j.listed {
 		j.lane.waiting++

@@ -103,20 +103,35 @@ type lane struct {
 	waiting int32
 	apart   bool
 	count   uint32 // of the lane's own turns
-	head    *job   // its jobs in the order of their arrival
+	head    *job   // its jobs by age, the oldest first
 	tail    *job
 	last    *job // that was leased
 	lines   heapOf[*line, byTurn]
 }
 
-func (l *lane) append(j *job) {
-	j.before, j.listed = l.tail, true
-	if l.tail == nil {
-		l.head = j
-	} else {
-		l.tail.after = j
+// nearTail is how far from the tail a job is put at most that is older than others, which are not all gone through.
+const nearTail = 64
+
+// insert puts a job behind those that are no younger, or before all where none is: the head is the oldest as good as always.
+func (l *lane) insert(j *job) {
+	at := l.tail
+	if l.head != nil && j.e.accepted < l.head.e.accepted {
+		at = nil
 	}
-	l.tail = j
+	for n := 0; at != nil && at.e.accepted > j.e.accepted && n < nearTail; n++ {
+		at = at.before
+	}
+	j.before, j.listed = at, true
+	if at == nil {
+		j.after, l.head = l.head, j
+	} else {
+		j.after, at.after = at.after, j
+	}
+	if j.after == nil {
+		l.tail = j
+	} else {
+		j.after.before = j
+	}
 }
 
 func (l *lane) unlink(j *job) {

@@ -80,7 +80,10 @@ func (p *Size) Quotas(_ context.Context, s *caddymsa.Submission) []counts.Quota 
 //	policy [@matcher] size <max>|{msa.identity.attributes.NAME} [<max>]
 func (p *Size) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	return conf.Parse(d, conf.AmountOf("size", conf.Octets, &p.Max))
+	if err := conf.Parse(d, conf.AmountOf("size", conf.Octets, &p.Max)); err != nil {
+		return err
+	}
+	return conf.Block(d)
 }
 
 // Interface guards

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -30,6 +31,14 @@ func TestConformance(t *testing.T) {
 		msatest.PolicyCase{Name: "just", Message: fits},
 		msatest.PolicyCase{Name: "one too many", Message: fits + "x", Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "max"},
 	)
+}
+
+// A block is not passed over in silence.
+func TestCaddyfileBlock(t *testing.T) {
+	err := new(Size).UnmarshalCaddyfile(caddyfile.NewTestDispenser("size 10MiB {\n anything\n}"))
+	if err == nil || !strings.Contains(err.Error(), "anything") {
+		t.Error(err)
+	}
 }
 
 // What SIZE= says is refused at once; nothing said is nothing refused.

@@ -141,9 +141,12 @@ func (a Amount) Resolve(name string, unit Unit, log *zap.Logger) (*Allowance, er
 // parse reads an amount. Placeholders of Caddy's are replaced when the configuration is loaded, and are
 // let through before.
 func (a Amount) parse(unit Unit, load bool) (*Allowance, error) {
-	words := strings.Fields(string(a))
-	if len(words) == 0 || string(a) == "0" && load { // in JSON, as in Go, 0 is what is not set
+	if load && (a == "" || a == "0") { // in JSON, as in Go, 0 is what is not set
 		return nil, nil
+	}
+	words := strings.Fields(string(a))
+	if len(words) == 0 {
+		return nil, fmt.Errorf("%q is not an amount; write a number, or {%sNAME}", string(a), attributes)
 	}
 	if len(words) > 2 {
 		return nil, fmt.Errorf("%q is more than a placeholder and a number", string(a))

@@ -20,6 +20,8 @@ func TestAmountOf(t *testing.T) {
 		"x {env.PER_HOUR}":                         `"{env.PER_HOUR}"`,
 		"x {msa.identity.attributes.a} {env.B}":    `"{msa.identity.attributes.a} {env.B}"`,
 		"x":                                        "takes one value",
+		`x ""`:                                     `"" is not an amount`,
+		`x " "`:                                    `" " is not an amount`,
 		"x 0":                                      "not a whole number above 0",
 		"x -1":                                     "not a whole number above 0",
 		"x 1.5":                                    "not a whole number above 0",
@@ -126,7 +128,7 @@ func TestAllowance(t *testing.T) {
 			t.Errorf("%q of %q: %s, want %s", tt.amount, tt.value, got, tt.want)
 		}
 	}
-	for _, bad := range []Amount{"-1", "x", "{env.CONF_TEST_NOTHING}", "{msa.user}", "1 2", "{msa.identity.attributes.n} 1 2"} {
+	for _, bad := range []Amount{"-1", " ", "x", "{env.CONF_TEST_NOTHING}", "{msa.user}", "1 2", "{msa.identity.attributes.n} 1 2"} {
 		if a, err := bad.Resolve("x", Pieces, log); err == nil {
 			t.Errorf("%q is %+v", bad, a)
 		}

@@ -196,7 +196,7 @@ func (p *serverParser) settings() []conf.Setting {
 
 // other passes over matchers: they were read already, as they may stand after their use.
 func (p *serverParser) other(d *caddyfile.Dispenser) (known bool, err error) {
-	if d.Val()[0] != '@' {
+	if !strings.HasPrefix(d.Val(), "@") {
 		return false, nil
 	}
 	skipSegment(d)
@@ -232,7 +232,7 @@ func (p *serverParser) matcherAndModule(d *caddyfile.Dispenser, example string, 
 	if !d.NextArg() {
 		return nil, d.Errf("%s takes a module, as in: %s %s", directive, directive, example)
 	}
-	if name := d.Val(); name[0] == '@' {
+	if name := d.Val(); strings.HasPrefix(name, "@") {
 		var defined bool
 		if sets, defined = p.matchers[name]; !defined {
 			return nil, d.Errf("matcher %s is not defined in this msa block%s", name, conf.DidYouMean(name, p.matcherNames()))

@@ -1,6 +1,8 @@
 package directive
 
 import (
+	"strings"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -19,7 +21,7 @@ func (p *serverParser) matcherDefinitions(d *caddyfile.Dispenser) error {
 	d.RemainingArgs()
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
-		if name[0] != '@' {
+		if !strings.HasPrefix(name, "@") {
 			skipSegment(d)
 			continue
 		}

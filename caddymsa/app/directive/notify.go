@@ -1,6 +1,8 @@
 package directive
 
 import (
+	"strings"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -53,7 +55,7 @@ func (p *serverParser) notifyMatch(d *caddyfile.Dispenser, c *app.NotifyConfig) 
 	}
 	at := place(d)
 	if d.CountRemainingArgs() == 1 && d.NextArg() {
-		if name := d.Val(); name[0] == '@' {
+		if name := d.Val(); strings.HasPrefix(name, "@") {
 			var defined bool
 			if c.MatcherSetsRaw, defined = p.matchers[name]; !defined {
 				return d.Errf("matcher %s is not defined in this msa block%s", name, conf.DidYouMean(name, p.matcherNames()))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -62,14 +64,20 @@ func socketPath(s string) string {
 	return path
 }
 
-// listen opens a socket that the caller owns. A TCP port on which another process listens is an error: with
-// SO_REUSEPORT, which lets a reload take over from the configuration before, the kernel would deal
-// the clients out between both. ours says that this process listens on the port already.
+// listen opens a socket that the caller owns, and none of this app's endpoints. A TCP port on which another process
+// listens is an error: with SO_REUSEPORT, which lets a reload take over from the configuration before, the kernel would
+// deal the clients out between both. So is what is at a unix socket's path, but for a socket that was left
+// behind: Caddy removes whatever it finds there. ours says that this process listens on the port already.
 func listen(na caddy.NetworkAddress, ours bool) (net.Listener, error) {
-	if strings.HasPrefix(na.Network, "tcp") && na.StartPort != 0 && !ours {
-		if err := probe(na); err != nil {
-			return nil, err
-		}
+	var err error
+	switch {
+	case na.IsUnixNetwork():
+		err = checkPath(na)
+	case strings.HasPrefix(na.Network, "tcp") && na.StartPort != 0 && !ours:
+		err = probe(na)
+	}
+	if err != nil {
+		return nil, err
 	}
 	// Not the configuration's context: the socket outlives it.
 	ln, err := na.Listen(context.Background(), 0, net.ListenConfig{KeepAlive: 75 * time.Second})
@@ -93,6 +101,34 @@ func probe(na caddy.NetworkAddress) error {
 		return err
 	}
 	return ln.Close()
+}
+
+// checkPath refuses the path of a unix socket at which there is anything but a socket on which nobody listens.
+func checkPath(na caddy.NetworkAddress) error {
+	path := socketPath(na.Host)
+	if strings.HasPrefix(path, "@") { // no file
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s exists and is not a socket; remove it, or choose another path", path)
+	}
+	c, err := net.DialTimeout(na.Network, path, time.Second)
+	switch {
+	case err == nil:
+		_ = c.Close()
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s is another user's socket already; remove it, or choose another path: %w", path, err)
+	}
+	return fmt.Errorf("something else listens on %s already, another process or another app of this configuration; stop it, or choose another path", path)
 }
 
 // holdsPort tells whether this process listens on the port already, at some address: a reload may

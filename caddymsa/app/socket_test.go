@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,6 +75,49 @@ func TestPortOfAnotherProcess(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// What is at a unix socket's path stays there, but for a socket that a process left behind.
+func TestPathOfSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	file, live, left := filepath.Join(dir, "file"), filepath.Join(dir, "live"), filepath.Join(dir, "left")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	foreign := listenUnix(t, live)
+	listenUnix(t, left).Close()
+	for path, want := range map[string]string{file: "exists and is not a socket", live: "something else listens on " + live, left: "", filepath.Join(dir, "new"): ""} {
+		b, err := bind(address(t, "unix/"+path), &Server{}, false)
+		switch {
+		case err != nil && (want == "" || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v", path, err)
+		case err == nil:
+			if want != "" {
+				t.Errorf("%s: no error", path)
+			}
+			b.release()
+		}
+	}
+	if b, err := os.ReadFile(file); string(b) != "precious" {
+		t.Error(err)
+	}
+	if c, err := net.Dial("unix", live); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
+	foreign.Close()
+}
+
+// listenUnix opens a socket that stays at its path.
+func listenUnix(t *testing.T, path string) *net.UnixListener {
+	t.Helper()
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	return ln
 }
 
 // A reload narrows an address, or widens it, while the one before is still bound.

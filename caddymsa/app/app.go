@@ -199,6 +199,9 @@ func (app *App) Start() (err error) {
 			_ = app.Cleanup()
 		}
 	}()
+	if err = app.checkOtherApps(); err != nil {
+		return err
+	}
 	if err = app.startTracing(); err != nil {
 		return app.setting(fmt.Errorf("tracing: %w", err))
 	}

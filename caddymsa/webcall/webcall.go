@@ -82,7 +82,7 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	if exposed && !c.InsecurePlaintext {
 		return nil, fmt.Errorf("url: what is sent would go to %s in clear text; use https, or say insecure_plaintext", u.Host)
 	}
-	client := &Client{url: u.String(), name: u.Host, exposed: exposed, headers: make(http.Header), now: time.Now}
+	client := &Client{url: u.String(), name: u.Host, exposed: exposed, now: time.Now}
 	if client.bearer, err = c.Bearer.Resolve("bearer", log); err != nil {
 		return nil, err
 	}
@@ -92,12 +92,8 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	if client.hmacKey, err = c.HMACKey.Resolve("hmac_key", log); err != nil {
 		return nil, err
 	}
-	for name, value := range c.Headers {
-		value, err := conf.Expand(value)
-		if err != nil {
-			return nil, fmt.Errorf("headers: %s: %w", name, err)
-		}
-		client.headers.Set(name, value)
+	if client.headers, err = c.header(); err != nil {
+		return nil, fmt.Errorf("headers: %w", err)
 	}
 	d := &dialer{control: c.Control}
 	if d.socket, err = conf.Expand(c.Socket); err != nil {

@@ -78,3 +78,24 @@ func TestBadConfig(t *testing.T) {
 		}
 	}
 }
+
+// Header fields that HTTP cannot carry are refused before anything is sent, and their values are not told.
+func TestBadHeaders(t *testing.T) {
+	for want, headers := range map[string]map[string]string{
+		`"X-A:" is not the name`:       {"X-A:": "1"},
+		`"X A" is not the name`:        {"X A": "1"},
+		`"" is not the name`:           {"": "1"},
+		"X-A: the value has":           {"X-A": "s3cret\n"},
+		"X-A is specified twice":       {"X-A": "1", "x-a": "2"},
+		"X-A: unknown placeholder {no": {"X-A": "{no.such}"},
+	} {
+		_, err := (&Config{URL: "https://x", Headers: headers}).Open(zap.NewNop(), 1)
+		if err == nil || !strings.HasPrefix(err.Error(), "headers: "+want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%v: %v, want %s", headers, err, want)
+		}
+	}
+	c, err := (&Config{URL: "https://x", Headers: map[string]string{"x-source": "msa {system.os} é", "Empty": ""}}).Open(zap.NewNop(), 1)
+	if err != nil || c.headers.Get("X-Source") == "" || c.headers.Values("Empty") == nil {
+		t.Errorf("%v, %v", c, err)
+	}
+}

@@ -31,14 +31,14 @@ type headerRules struct {
 }
 
 func (c *Content) compileHeaders() (headerRules, error) {
+	if err := c.checkNames(); err != nil {
+		return headerRules{}, err
+	}
 	r := headerRules{forbid: compile(c.ForbidHeaders), allow: compile(c.AllowHeaders)}
 	if r.allow != nil {
 		r.allow = append(r.allow, compile(c.RequireHeaders)...)
 	}
 	for _, h := range c.Headers {
-		if h.Name == "" {
-			return r, fmt.Errorf("headers: a rule has no name: say which field it is about, as in Subject")
-		}
 		if h.MaxCount < 0 || h.MaxLength < 0 {
 			return r, fmt.Errorf("header %s: a limit is negative", h.Name)
 		}
@@ -55,6 +55,41 @@ func (c *Content) compileHeaders() (headerRules, error) {
 		}
 	}
 	return r, nil
+}
+
+// checkNames refuses what no header field can be called, as it would match none.
+func (c *Content) checkNames() error {
+	for _, s := range []struct {
+		setting string
+		names   []string
+	}{{"require_headers", c.RequireHeaders}, {"forbid_headers", c.ForbidHeaders}, {"allow_headers", c.AllowHeaders}} {
+		for _, name := range s.names {
+			if err := checkName(name, s.setting != "require_headers"); err != nil {
+				return fmt.Errorf("%s: %w", s.setting, err)
+			}
+		}
+	}
+	for _, h := range c.Headers {
+		if h.Name == "" {
+			return fmt.Errorf("headers: a rule has no name: say which field it is about, as in Subject")
+		}
+		if err := checkName(h.Name, false); err != nil {
+			return fmt.Errorf("header: %w", err)
+		}
+	}
+	return nil
+}
+
+func checkName(name string, pattern bool) error {
+	switch bare := strings.TrimSuffix(name, ":"); {
+	case bare != name && message.IsName(bare):
+		return fmt.Errorf("%q: leave the colon out, which is no part of the name", name)
+	case !message.IsName(name):
+		return fmt.Errorf("%q is not the name of a header field (for example Subject)", name)
+	case !pattern && strings.Contains(name, "*"):
+		return fmt.Errorf("%q is a pattern; name one header field here, in full", name)
+	}
+	return nil
 }
 
 func (c *Content) checkHeader(header message.Header) error {

@@ -82,6 +82,11 @@ func validateWords(c *Content) error {
 			}
 		}
 	}
+	for _, label := range c.Charsets {
+		if !message.KnownCharset(label) && message.Charset(label) == nil {
+			return fmt.Errorf("charsets: %q is not a charset that is registered (for example utf-8 or iso-8859-1)", label)
+		}
+	}
 	for _, types := range [][]string{c.AllowMediaTypes, c.ForbidMediaTypes, c.WellFormedXML} {
 		for _, t := range types {
 			if !strings.Contains(t, "/") {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"unicode"
 
@@ -69,6 +70,25 @@ func (s Secret) Literal() bool {
 	open := strings.IndexByte(string(s), '{')
 	return s != "" && (open < 0 || !strings.Contains(string(s)[open:], "}"))
 }
+
+// Shows tells whether a password that is in use stands in one of the settings: as the whole of it, or where connection
+// strings have a password. That some other part is the same word does not count.
+func Shows(password string, settings ...string) bool {
+	if password == "" {
+		return false
+	}
+	for _, s := range settings {
+		for _, p := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
+			if s == p || strings.Contains(s, ":"+p+"@") || strings.Contains(s, "password="+p) || strings.Contains(s, "password='"+p+"'") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// DatabasePassword is what the log is told of one that Shows.
+const DatabasePassword = "the database's password is in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}"
 
 // Resolved is a secret in use. It is a function, so that nothing that prints, marshals or logs it
 // shows what it is.

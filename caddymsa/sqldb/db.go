@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -108,18 +107,5 @@ type redacted struct {
 func (r redacted) Error() string { return r.text }
 func (r redacted) Unwrap() error { return r.cause }
 
-// Literal tells whether the password that is in use stands in a configuration's settings: as one of them, or
-// where connection strings have a password. That some other part is the same word does not count.
-func (db *DB) Literal(settings ...string) bool {
-	if db.password == "" {
-		return false
-	}
-	for _, s := range settings {
-		for _, p := range []string{db.password, url.QueryEscape(db.password), url.PathEscape(db.password)} {
-			if s == p || strings.Contains(s, ":"+p+"@") || strings.Contains(s, "password="+p) || strings.Contains(s, "password='"+p+"'") {
-				return true
-			}
-		}
-	}
-	return false
-}
+// Literal tells whether the password that is in use stands in a configuration's settings (see conf.Shows).
+func (db *DB) Literal(settings ...string) bool { return conf.Shows(db.password, settings...) }

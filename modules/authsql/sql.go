@@ -146,7 +146,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if s.Password == "" && src.db.Literal(s.DSN) {
-		s.log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
+		s.log.Warn(conf.DatabasePassword)
 	}
 	s.Remote = tableauth.NewRemote(s.fetch(src), src.seen, secret, authcache.New(time.Duration(s.Cache), nil))
 	s.Remote.Case, s.Remote.AppPasswords = s.Case, s.AppPasswords != NoAppPasswords

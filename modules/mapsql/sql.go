@@ -99,7 +99,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 		return err
 	}
 	if m.db.Literal(m.DSN) {
-		log.Warn("the database's password stands in the configuration, which the admin API shows; write it as {env.NAME} or {file./path}")
+		log.Warn(conf.DatabasePassword)
 	}
 	for _, q := range []struct {
 		name, text, deflt string

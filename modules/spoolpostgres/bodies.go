@@ -83,7 +83,7 @@ func (d *draft) unput() {
 	d.object = ""
 }
 
-var errNoBodies = errors.New("the message lies in S3, and this node has no setting bodies s3")
+var errNoBodies = errors.New("the message is in S3, and this node has no setting bodies s3")
 
 // object opens a message that is an object.
 func (s *Store) object(ctx context.Context, name string) (io.ReadSeekCloser, error) {

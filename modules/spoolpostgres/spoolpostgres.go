@@ -116,6 +116,9 @@ func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 	if err := o.prepare(); err != nil {
 		return err
 	}
+	if p.Password == "" && conf.Shows(o.config.ConnConfig.Password, p.DSN) {
+		log.Warn(conf.DatabasePassword)
+	}
 	p.options = o
 	return nil
 }

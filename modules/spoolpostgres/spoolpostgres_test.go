@@ -7,6 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
@@ -57,6 +59,25 @@ func TestCaddyfile(t *testing.T) {
 	} {
 		if err := new(PostgresSpool).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); (err == nil) != want {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// A password that the admin API shows is in the log, as a warning that does not have it.
+func TestLiteralPassword(t *testing.T) {
+	t.Setenv("SECRET", "geheim")
+	for dsn, want := range map[string]int{
+		"postgres://msa:geheim@db/mail?sslmode=disable":       1,
+		"host=db user=msa password=geheim sslmode=disable":    1,
+		"postgres://msa:{env.SECRET}@db/mail?sslmode=disable": 0,
+		"postgres://msa@db/mail?sslmode=disable":              0,
+	} {
+		core, logs := observer.New(zap.WarnLevel)
+		if err := (&PostgresSpool{DSN: dsn}).resolve(zap.New(core)); err != nil {
+			t.Error(err)
+		}
+		if n := logs.FilterMessage(conf.DatabasePassword).Len(); n != want {
+			t.Errorf("%s: %d warnings, want %d", dsn, n, want)
 		}
 	}
 }

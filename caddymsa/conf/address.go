@@ -18,7 +18,7 @@ func NoURL(addresses ...string) error {
 			continue
 		}
 		if strings.Contains(rest, "@") {
-			return fmt.Errorf("a URL with a password stands where an address is expected; write the address alone, as in %s", afterLogin(rest))
+			return fmt.Errorf("a URL with a password is written where an address is expected; write the address alone, as in %s", afterLogin(rest))
 		}
 		if rest = strings.TrimRight(rest, "/"); scheme == "unix" || strings.HasPrefix(rest, "/") {
 			rest = "unix//" + strings.TrimLeft(rest, "/")

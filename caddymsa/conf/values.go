@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
@@ -30,10 +31,10 @@ func remedy(args []string) string {
 	if len(args) == 0 {
 		return ""
 	}
-	if _, err := strconv.ParseFloat(args[0], 64); err == nil && len(args) == 2 {
+	if _, err := strconv.ParseFloat(args[0], 64); err == nil && len(args) == 2 && strings.IndexFunc(args[1], unicode.IsLetter) == 0 {
 		return fmt.Sprintf(": write %s%s, without the space", args[0], unit(args[1]))
 	}
-	return "; one that has spaces stands in quotes"
+	return "; put quotes around one that has spaces"
 }
 
 // unit is how a duration writes a unit, if it is one.
@@ -72,7 +73,7 @@ func Pair(into *map[string]string) func(d *caddyfile.Dispenser) error {
 		setting := d.Val()
 		var name, value string
 		if !d.AllArgs(&name, &value) {
-			return d.Errf("%s takes a name and a value; one that has spaces stands in quotes", setting)
+			return d.Errf("%s takes a name and a value; put quotes around one that has spaces", setting)
 		}
 		if _, taken := (*into)[name]; taken {
 			return d.Errf("%s %s is specified twice", setting, name)

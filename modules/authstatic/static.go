@@ -4,6 +4,7 @@ package authstatic
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -82,14 +83,22 @@ func (s *Static) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// placeholder is one of Caddy's, such as {env.HASH}, which no scheme looks like.
+var placeholder = regexp.MustCompile(`^\{(env|file|system|http|vars|time)\.`)
+
 // parse makes a user of what stands in the configuration.
 func (u User) parse() (passwd.User, error) {
 	if u.Name == "" || u.Password == "" {
 		return passwd.User{}, errors.New("name and password are required")
 	}
+	if placeholder.MatchString(u.Password) {
+		return passwd.User{}, errors.New("password: a placeholder cannot stand for it; write the hash itself, as caddy msa user prints it: the password cannot be read from it")
+	}
 	parsed, err := passwd.NewUser(u.Name)
 	if err == nil {
-		err = parsed.AddPassword(u.Password)
+		if err = parsed.AddPassword(u.Password); err != nil && !strings.HasPrefix(u.Password, "{") {
+			err = errors.New("password: is not a hash; caddy msa user makes one of a password")
+		}
 	}
 	for _, a := range u.Addresses {
 		if err == nil {
@@ -105,7 +114,7 @@ func (u User) parse() (passwd.User, error) {
 	for _, c := range parsed.Credentials {
 		switch scheme, _, _ := strings.Cut(c.Scheme(), "."); scheme {
 		case "PLAIN", "CLEAR", "CLEARTEXT", "DIGEST-MD5":
-			return passwd.User{}, fmt.Errorf("scheme %s can be turned into a login by whoever reads the configuration; use a one-way hash or SCRAM-SHA-256, or a users file", c.Scheme())
+			return passwd.User{}, fmt.Errorf("scheme %s can be turned into a login by whoever reads the configuration; use a one-way hash or SCRAM-SHA-256, as caddy msa user makes them, or a users file", c.Scheme())
 		}
 	}
 	parsed.Disabled = parsed.Disabled || u.Disabled

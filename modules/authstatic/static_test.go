@@ -44,6 +44,8 @@ func TestBadUsers(t *testing.T) {
 		"required":                   {{Name: "alice@example.org"}},
 		"one-way hash":               {{Name: "alice@example.org", Password: "{PLAIN}secret"}},
 		"or SCRAM-SHA-256":           {{Name: "alice@example.org", Password: generate(t, "DIGEST-MD5")}},
+		"caddy msa user makes one":   {{Name: "alice@example.org", Password: "secret"}},
+		"write the hash itself":      {{Name: "alice@example.org", Password: "{env.HASH}"}},
 		"alice@example.org":          {{Name: "alice@example.org", Password: good}, {Name: "alice@example.org", Password: good}},
 	} {
 		if _, err := provision(t, users...); err == nil || !strings.Contains(err.Error(), want) {

@@ -156,6 +156,16 @@ func TestAdapt(t *testing.T) {
 	}
 }
 
+// The remedy for an address in the place of the hostname is one that can be written as it is.
+func TestHostnameRemedy(t *testing.T) {
+	for hostname, want := range map[string]string{"::1": "listen [::1]:587", "[::1]": "listen [::1]:587", "[::1]:465": "listen [::1]:465", ":25": "listen :25"} {
+		_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\n\tmsa "+hostname+" {\n\t}\n}\n"), map[string]any{"filename": "Caddyfile"})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "[[") {
+			t.Errorf("%s: %v, want %s", hostname, err, want)
+		}
+	}
+}
+
 // What cannot be meant is refused, with file and line.
 func TestAdaptRefuses(t *testing.T) {
 	for block, want := range map[string]string{

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -136,11 +137,20 @@ func checkHostname(d *caddyfile.Dispenser, hostname string) error {
 		}
 		return d.Errf("msa takes a hostname, not a URL: write msa %s { %s }", name, cmp.Or(port, "..."))
 	case strings.Contains(port, ":"):
-		return d.Errf("msa takes a hostname, not an IP address; addresses to listen on go in the block, as in: listen [%s]:587", hostname)
+		return d.Errf("msa takes a hostname, not an IP address; addresses to listen on go in the block, as in: listen %s", submissionAddress(hostname))
 	case name == "":
 		return d.Errf("msa takes a hostname; the port goes in the block: msa msa.example.org { listen :%s }", port)
 	}
 	return d.Errf("msa takes a hostname without a port; the port goes in the block: msa %s { listen :%s }", name, port)
+}
+
+// submissionAddress is an IPv6 address, in brackets or not and with a port or not, as listen has it.
+func submissionAddress(ip string) string {
+	host, port, err := net.SplitHostPort(ip)
+	if err != nil {
+		host, port = strings.Trim(ip, "[]"), "587"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // serverParser reads one msa block.

@@ -79,6 +79,11 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	if err := srv.app.canCount(&a.Throttle); err != nil {
 		return fmt.Errorf("throttle: %w", err)
 	}
+	for i, realm := range a.Realms {
+		if slices.Contains(a.Realms[:i], realm) {
+			return fmt.Errorf("realms: %s is specified twice", realm)
+		}
+	}
 	if len(a.Realms) == 0 {
 		a.Realms = []string{srv.Hostname}
 	}

@@ -238,6 +238,9 @@ func (srv *Server) provisionRoutes(ctx caddy.Context) error {
 	}
 	if srv.Bounces != nil {
 		raw := srv.Bounces.SinkRaw
+		if srv.Bounces.Unqueued != nil {
+			return srv.item("bounces", raw, errors.New("unqueued is for routes: a notification has no client that waits for it"))
+		}
 		if err := srv.item("bounces", raw, srv.Bounces.provision(ctx, srv.app.Queue.schedule)); err != nil {
 			return err
 		}

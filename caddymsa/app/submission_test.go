@@ -246,12 +246,12 @@ func TestRoutes(t *testing.T) {
 // limits are announced and held.
 func TestLimits(t *testing.T) {
 	in := newInstance(t)
-	in.load(with("limits", map[string]any{"message_size": 2000, "recipients": 100, "auth_failures": 2, "bad_commands": 3}))
+	in.load(with("limits", map[string]any{"message_size": 65536, "recipients": 100, "auth_failures": 2, "bad_commands": 3}))
 	c := in.session()
-	c.do("MAIL FROM:<alice@example.org> SIZE=2001", "552 5.3.4")
+	c.do("MAIL FROM:<alice@example.org> SIZE=65537", "552 5.3.4")
 	c.envelope("bob@example.net")
 	c.do("DATA", "354")
-	c.send("Subject: x\r\n\r\n" + strings.Repeat("0123456789\r\n", 300) + ".\r\n")
+	c.send("Subject: x\r\n\r\n" + strings.Repeat("0123456789\r\n", 6000) + ".\r\n")
 	c.want("552 5.3.4")
 	for range 3 {
 		c.send("NONSENSE\r\n")

@@ -77,7 +77,7 @@ func Listen(text string, port uint) (caddy.NetworkAddress, error) {
 		return caddy.NetworkAddress{}, err
 	}
 	a, err := caddy.ParseNetworkAddressWithDefaults(text, "tcp", port)
-	if err != nil {
+	if err != nil || text[strings.IndexByte(text, '/')+1:] == "" { // a network alone, or nothing at all
 		return a, fmt.Errorf("%q is not an address to listen on; write :587, 192.0.2.1:587, [2001:db8::1]:587 or unix//run/msa.sock", text)
 	}
 	return a, nil

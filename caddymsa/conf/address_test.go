@@ -29,6 +29,9 @@ func TestAddressRemedies(t *testing.T) {
 		{listen, "587", "write :587"},
 		{listen, "smtp://:587", "write the address alone: :587"},
 		{listen, "/run/msa.sock", "write unix//run/msa.sock"},
+		{listen, "", "is not an address to listen on"},
+		{listen, "tcp/", "is not an address to listen on"},
+		{listen, "unix/", "is not an address to listen on"},
 		{socket, "127.0.0.1:24", ""}, {socket, "unix//run/x", ""}, {socket, "[::1]:24", ""},
 		{listen, ":587", ""}, {listen, "127.0.0.1", ""}, {listen, "localhost:587-589", ""}, {listen, "unix//run/x", ""},
 	} {

@@ -78,6 +78,13 @@ func (c *Config) Open() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("command: %w", err)
 	}
+	if c.Dir != "" {
+		if info, err := os.Stat(c.Dir); err != nil {
+			return nil, fmt.Errorf("dir: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("dir: %s is not a directory", c.Dir)
+		}
+	}
 	p := &Program{path: path, args: resolved[1:], dir: c.Dir}
 	for name, value := range c.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "MSA_") {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
@@ -248,6 +250,21 @@ func TestSecurity(t *testing.T) {
 	}
 	if s, err := newServer("ldap://ldap.example.org", &options{tls: new(tls.Config), connections: 1, plaintext: true}); err != nil || s.security != plaintext || s.address != "ldap.example.org:389" {
 		t.Error(s, err)
+	}
+}
+
+// Settings that would do nothing, or fail each login.
+func TestBadServers(t *testing.T) {
+	for _, port := range []string{"0", "65536", "99999"} {
+		if _, err := newServer("ldaps://ldap.example.org:"+port, &options{tls: new(tls.Config), connections: 1}); err == nil || !strings.Contains(err.Error(), "there is no port "+port) {
+			t.Error(port, err)
+		}
+	}
+	for server, want := range map[string]bool{"ldaps://a": false, "ldapi:///run/x": false, "ldap://a": true, "LDAP://a": true} {
+		_, _, err := (&LDAP{Servers: []string{"ldaps://b", server}, StartTLS: true, Base: suffix}).resolve(nil, zap.NewNop())
+		if bad := err != nil && strings.Contains(err.Error(), "start_tls is for ldap://"); bad == want {
+			t.Error(server, err)
+		}
 	}
 }
 

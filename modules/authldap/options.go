@@ -136,6 +136,8 @@ func (l *LDAP) resolveConnection(o *options, log *zap.Logger) (err error) {
 		return errors.New("bind_dn and bind_password belong together; without a password a server takes everybody for anonymous")
 	case l.BindExternal && l.BindDN != "":
 		return errors.New("bind_external and bind_dn are two ways to do the same; leave one out")
+	case l.StartTLS && !slices.ContainsFunc(o.urls, func(url string) bool { return strings.HasPrefix(strings.ToLower(url), "ldap://") }):
+		return errors.New("start_tls is for ldap://, and no server is written so; leave it out")
 	case l.StartTLS && l.InsecurePlaintext:
 		return errors.New("start_tls and insecure_plaintext contradict one another; leave insecure_plaintext out")
 	case o.timeout < 0 || o.connections < 0 || l.Cache < 0:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -92,6 +93,9 @@ func newServer(text string, o *options) (*server, error) {
 	}
 	if port == "" {
 		port = "389"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("server %q: there is no port %s; they go from 1 to 65535", text, port)
 	}
 	s.network, s.address = "tcp", net.JoinHostPort(u.Hostname(), port)
 	if s.security != plaintext {

@@ -229,7 +229,7 @@ func TestCaddyfile(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, p := range []*Expression{{}, {Refuse: "true", Require: "true"}, {Refuse: "size"}, {Refuse: "true", Code: 250}, {Refuse: "true", Code: 421}, {Refuse: "true", Status: "4.7.1"}, {Refuse: "true", Status: "no"}} {
+	for _, p := range []*Expression{{}, {Refuse: "true", Require: "true"}, {Refuse: "size"}, {Refuse: "true", Code: 250}, {Refuse: "true", Code: 421}, {Refuse: "true", Status: "4.7.1"}, {Refuse: "true", Status: "no"}, {Refuse: "true", Text: "Größe"}} {
 		if err := p.Provision(caddy.Context{}); err == nil {
 			t.Errorf("%+v: no error", p)
 		}

@@ -79,6 +79,9 @@ func (p *Expression) Provision(caddy.Context) (err error) {
 	if p.Code < 400 || p.Code > 599 || p.Code == 421 {
 		return fmt.Errorf("expression: code: %d refuses nothing; it is from 400 to 599", p.Code)
 	}
+	if strings.ContainsFunc(p.Text, func(r rune) bool { return r > '~' }) {
+		return fmt.Errorf("expression: text: %q has a character in it that is not ASCII, as a reply is (RFC 5321 section 4.2)", p.Text)
+	}
 	p.status = smtp.EnhancedCode{p.Code / 100, 7, 1}
 	if p.Status != "" {
 		if n, err := fmt.Sscanf(p.Status, "%d.%d.%d", &p.status[0], &p.status[1], &p.status[2]); err != nil || n != 3 || p.status[0] != p.Code/100 {

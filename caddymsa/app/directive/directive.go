@@ -83,8 +83,10 @@ func parseServer(msa *app.App, tokens caddyfile.Segment) error {
 	if err := checkHostname(d, hostname); err != nil {
 		return err
 	}
-	if msa.Servers[hostname] != nil {
-		return d.Errf("there is an msa block for %s already; put both into one", hostname)
+	for other := range msa.Servers {
+		if strings.EqualFold(other, hostname) {
+			return d.Errf("there is an msa block for %s already; put both into one", other)
+		}
 	}
 	if msa.Servers == nil {
 		msa.Servers = make(map[string]*app.Server)
@@ -232,7 +234,9 @@ func (p *serverParser) deliver(d *caddyfile.Dispenser) error {
 }
 
 func (p *serverParser) bounces(d *caddyfile.Dispenser) (err error) {
-	p.srv.Bounces, err = p.route(d, "relay")
+	if p.srv.Bounces, err = p.route(d, "relay"); err == nil && p.srv.Bounces.Unqueued != nil {
+		return d.Err("unqueued is for deliver: a notification has no client that waits for it")
+	}
 	return err
 }
 

@@ -87,7 +87,7 @@ func beginsTLS(first []byte) bool { return bytes.HasPrefix(first, []byte{22, 3})
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the handler's name
 	if !d.AllArgs(&h.Server) {
-		return d.ArgErr()
+		return d.Err("msa takes the name of a server, as in: msa msa.example.org")
 	}
 	if d.NextBlock(d.Nesting()) {
 		return d.Err("msa: takes no block")

@@ -91,18 +91,15 @@ func (b *Buffered) OpenWriter() (io.WriteCloser, error) {
 //	}
 func (b *Buffered) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the writer's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
 	return conf.Block(d,
 		conf.Func("wrap", func(d *caddyfile.Dispenser) error {
 			if !d.NextArg() {
-				return d.ArgErr()
+				return d.Err("wrap takes a writer, as in: wrap file /var/log/caddy/msa.log")
 			}
 			name := d.Val()
 			if name == "stderr" || name == "stdout" { // Caddy's modules of these have no syntax
 				if d.NextArg() {
-					return d.ArgErr()
+					return d.Errf("wrap %s takes nothing more", name)
 				}
 				b.WriterRaw = json.RawMessage(`{"output":"` + name + `"}`)
 				return nil

@@ -115,8 +115,9 @@ func TestLines(t *testing.T) {
 func TestCaddyfile(t *testing.T) {
 	for text, want := range map[string]string{
 		"buffered":                               "wrap file",
-		"buffered file x":                        "wrong argument count",
-		"buffered {\nwrap\n}":                    "wrong argument count",
+		"buffered file x":                        "settings stand in a block",
+		"buffered {\nwrap\n}":                    "wrap takes a writer, as in: wrap file",
+		"buffered {\nwrap stderr x\n}":           "wrap stderr takes nothing more",
 		"buffered {\nwrap nonsense\n}":           "nonsense",
 		"buffered {\nwrap stderr\nflush 1h\n}":   "at most 1m0s",
 		"buffered {\nwrap stderr\nflush fast\n}": "not a duration",

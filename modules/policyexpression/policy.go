@@ -146,7 +146,7 @@ func (p *Expression) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	kind := d.Val()
 	text := rest(d)
 	if text == "" {
-		return d.ArgErr()
+		return d.Errf("expression %s takes an expression, as in: policy expression %s `size > 1000000`", kind, kind)
 	}
 	if _, err := compile(text); err != nil {
 		return d.WrapErr(err)

@@ -171,6 +171,19 @@ func TestBlockErrors(t *testing.T) {
 	}
 }
 
+// A text that is no duration is an error that says of which setting.
+func TestDurationJSONNamesSetting(t *testing.T) {
+	var v struct {
+		Timeouts struct {
+			Command Duration `json:"command"`
+		} `json:"timeouts"`
+	}
+	err := json.Unmarshal([]byte(`{"timeouts":{"command":"banana"}}`), &v)
+	if err == nil || !strings.Contains(err.Error(), `"banana", which is not a duration (for example 5s, 10m, 1h30m or 5d)`) || !strings.Contains(err.Error(), "timeouts.command") {
+		t.Error(err)
+	}
+}
+
 func TestDurationJSON(t *testing.T) {
 	var d Duration
 	for text, want := range map[string]time.Duration{`"5d"`: 120 * time.Hour, `"-1s"`: -time.Second, `1000000000`: time.Second, `-1`: -1} {
@@ -179,7 +192,7 @@ func TestDurationJSON(t *testing.T) {
 		}
 	}
 	err := json.Unmarshal([]byte(`"5days"`), &d)
-	if err == nil || !strings.Contains(err.Error(), `"5days" is not a duration`) || strings.Contains(err.Error(), "120h") {
+	if err == nil || !strings.Contains(err.Error(), `"5days", which is not a duration`) || strings.Contains(err.Error(), "120h") {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package conf
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -42,9 +43,12 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &text); err != nil {
 		return err
 	}
-	v, err := ParseDuration(text)
+	v, err := caddy.ParseDuration(text)
+	if err != nil { // encoding/json adds to this type where it is
+		return &json.UnmarshalTypeError{Value: fmt.Sprintf("%q, which is not a duration (for example 5s, 10m, 1h30m or 5d),", text), Type: reflect.TypeFor[Duration]()}
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }
 
 // String is the duration as Go writes it.

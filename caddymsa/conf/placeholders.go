@@ -16,8 +16,21 @@ func Expand(text string) (string, error) {
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "unrecognized placeholder "); ok {
 		err = UnknownPlaceholderError(name)
+	} else if name, ok := strings.CutPrefix(err.Error(), "evaluated placeholder "); ok {
+		err = empty(strings.TrimSuffix(name, " is empty"))
 	}
 	return "", err
+}
+
+// empty says why a placeholder, in braces, has no value.
+func empty(placeholder string) error {
+	switch {
+	case strings.HasPrefix(placeholder, "{env."):
+		return fmt.Errorf("%s is empty or not set", placeholder)
+	case strings.HasPrefix(placeholder, "{file."):
+		return fmt.Errorf("%s is empty, or the file cannot be read", placeholder)
+	}
+	return fmt.Errorf("%s is empty", placeholder)
 }
 
 // UnknownPlaceholderError is the name, in braces, of a placeholder that Caddy does not know. It says which there are.

@@ -43,6 +43,9 @@ func (*Pipe) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the command and sets the defaults.
 func (p *Pipe) Provision(caddy.Context) (err error) {
+	if len(p.Command) == 0 || p.Command[0] == "" {
+		return errors.New("pipe: a command is required, as in: notify pipe /usr/local/bin/take-status")
+	}
 	if p.program, err = p.Config.Open(); err != nil {
 		return fmt.Errorf("pipe: %w", err)
 	}

@@ -78,3 +78,13 @@ func TestExitCodes(t *testing.T) {
 		t.Error("it was taken back")
 	}
 }
+
+// The example is one of this directive.
+func TestNoCommand(t *testing.T) {
+	for _, command := range [][]string{nil, {""}} {
+		err := (&Pipe{Config: program.Config{Command: command}}).Provision(caddy.Context{})
+		if err == nil || !strings.Contains(err.Error(), "as in: notify pipe ") {
+			t.Error(err)
+		}
+	}
+}

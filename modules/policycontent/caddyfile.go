@@ -64,7 +64,7 @@ func (c *Content) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		either("defects", &c.AllowDefects, nil),
 	}
 	if slices.Contains(conf.Names(settings), c.Name) { // else it would name the flow, and nothing would be checked
-		return d.Errf("%s stands where the name of the flow does; settings stand in a block: content { %s ... }", c.Name, c.Name)
+		return d.Errf("%s is a setting, where the name of the flow is expected; settings go in a block: content { %s ... }", c.Name, c.Name)
 	}
 	return conf.Block(d, settings...)
 }

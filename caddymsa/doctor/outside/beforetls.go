@@ -165,9 +165,9 @@ func (p port) conclude(n *gateNotes) {
 		text, remedy string
 		lines        []string
 	}{
-		{"taken before TLS, where 530 is due: %s", p.gate(), n.taken},
+		{"taken before TLS, where 530 is expected: %s", p.gate(), n.taken},
 		{"refused before TLS, but not with 530: %s", p.refusedOtherwise(), n.refused},
-		{"these end the connection before TLS, where 530 is due and it goes on: %s", p.refusedOtherwise(), n.ended},
+		{"these end the connection before TLS, where 530 is expected and more commands after it: %s", p.refusedOtherwise(), n.ended},
 	} {
 		if len(said.lines) > 0 {
 			n.Warn(said.remedy, said.text, strings.Join(said.lines, ", "))

@@ -88,13 +88,13 @@ func TestFaults(t *testing.T) {
 		"unknown CA":                   {func(f *fake) { f.config = newAuthority(t).issue(nil) }, "certificate", doctor.Wrong, "no chain leads from it"},
 		"TLS 1.0":                      {func(f *fake) { f.config = old }, "tls", doctor.Wrong, "it speaks TLS 1.1"},
 		"NOOP refused":                 {func(f *fake) { f.before["NOOP"] = "500 5.5.1 No" }, "R-04", doctor.Wrong, "NOOP before TLS"},
-		"HELO before TLS":              {func(f *fake) { f.before["HELO"] = "250 Hello" }, "R-05", doctor.Warn, "taken before TLS, where 530 is due: HELO (250)"},
+		"HELO before TLS":              {func(f *fake) { f.before["HELO"] = "250 Hello" }, "R-05", doctor.Warn, "taken before TLS, where 530 is expected: HELO (250)"},
 		"AUTH before TLS":              {func(f *fake) { f.before["AUTH"] = "334 " }, "R-05", doctor.Wrong, "a password would go in clear"},
 		"MAIL before TLS":              {func(f *fake) { f.before["MAIL"] = "250 Ok" }, "R-05", doctor.Wrong, "a message would go in clear"},
 		"DATA before TLS":              {func(f *fake) { f.before["DATA"] = "354 Go on" }, "R-05", doctor.Wrong, "DATA before TLS is taken"},
 		"VRFY before TLS":              {func(f *fake) { f.before["VRFY"] = "250 <postmaster@example.org>" }, "R-05", doctor.Wrong, "addresses would be told"},
 		"another code":                 {func(f *fake) { f.before["RSET"] = "503 5.5.1 No" }, "R-05", doctor.Warn, "refused before TLS, but not with 530: RSET (503)"},
-		"hangs up on a word":           {func(f *fake) { f.before["XDOCTOR"] = "close" }, "R-05", doctor.Warn, "these end the connection before TLS, where 530 is due and it goes on: an unknown word"},
+		"hangs up on a word":           {func(f *fake) { f.before["XDOCTOR"] = "close" }, "R-05", doctor.Warn, "these end the connection before TLS, where 530 is expected and more commands after it: an unknown word"},
 		"BDAT's octets are executed":   {func(f *fake) { f.readsAhead = true }, "R-05", doctor.Warn, "more than one command"},
 		"endless commands":             {func(*fake) {}, "R-05", doctor.Warn, "goes on after 40 commands"},
 		"endless lines":                {func(f *fake) { f.patient = true }, "R-05", doctor.Warn, "goes on after a line of more than 81920 octets"},
@@ -204,7 +204,7 @@ func TestFaultsOfPorts(t *testing.T) {
 			f.implicit = true
 			f.within["AUTH"] = "334 "
 			return &Target{Implicit: []string{f.serve(t)}}
-		}, "R-07", "AUTH before EHLO is due to get 503"},
+		}, "R-07", "AUTH before EHLO is not refused with 503"},
 		"no TLS 1.3": {func() *Target {
 			f := newFake(good.Clone())
 			f.config.MaxVersion = tls.VersionTLS12

@@ -27,7 +27,7 @@ func (p port) goesOn(ctx context.Context) *doctor.Notes {
 	case p.implicit && r.code == 503:
 		n.OK("with implicit TLS, AUTH before EHLO is refused: %s", r)
 	case p.implicit:
-		n.Warn("have EHLO required first (Postfix: smtpd_helo_required=yes)", "with implicit TLS, AUTH before EHLO is due to get 503: %s", r)
+		n.Warn("have EHLO required first (Postfix: smtpd_helo_required=yes)", "with implicit TLS, AUTH before EHLO is not refused with 503: %s", r)
 	case r.code == 503 || r.code == 530:
 		n.Warn("have clients send EHLO again after STARTTLS, as most do: those written after the specification's example do not, and cannot log in here", "AUTH straight after the handshake, with no second EHLO, is refused: %s", r)
 	default: // 501: a mechanism is missing

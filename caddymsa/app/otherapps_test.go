@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func TestSocketOfOtherApp(t *testing.T) {
 	ours := "unix/" + in.dir + "/starttls"
 	for range 2 {
 		err := load("udp/:443", "unix/"+in.dir+"/web", "unix/"+in.dir+"/../"+in.dir[strings.LastIndexByte(in.dir, '/')+1:]+"/starttls|0660")
-		if err == nil || !strings.Contains(err.Error(), "server main: "+ours+" is the same socket as ") || !strings.Contains(err.Error(), " of server srv0 of the http app") {
+		if err == nil || !strings.Contains(err.Error(), "server main: "+ours+" is taken by ") || !strings.Contains(err.Error(), " of server srv0 of the http app") {
 			t.Error(err)
 		}
 		if err := load("udp/:443", "unix/"+in.dir+"/web"); err != nil {
@@ -53,12 +54,19 @@ func TestSocketOfOtherApp(t *testing.T) {
 	}
 }
 
-// All ports of a range count, and a port is not alike for a name and what it stands for.
-func TestOwners(t *testing.T) {
-	owners := make(map[string]string)
-	addOwners(owners, "http", webApp{map[string]webServer{"srv0": {[]string{"localhost:586-588", "udp/127.0.0.1:590", "x:y:z"}}}})
-	for listen, want := range map[string]string{"127.0.0.1:587": "tcp/localhost:587 of server srv0 of the http app", "127.0.0.1:590": "", ":587": ""} {
-		if got := owners[endpointKey(address(t, listen))]; strings.TrimPrefix(got, "tcp/") != strings.TrimPrefix(want, "tcp/") {
+// Who has a port at one address has it at all, and all ports of a range count.
+func TestPortOwners(t *testing.T) {
+	owners := make(portOwners)
+	owners.add("http", webApp{map[string]webServer{"srv0": {[]string{"localhost:586-588", "udp/127.0.0.1:590", "x:y:z", ":443", "tcp6/:444"}}}})
+	for listen, want := range map[string]string{
+		"127.0.0.1:587": "localhost:587 of server srv0 of the http app", ":587": "localhost:587", "127.0.0.2:587": "", "127.0.0.1:589": "", "127.0.0.1:590": "",
+		"127.0.0.1:443": ":443 of server", "[::1]:443": ":443 of server", ":443": ":443 of server", "127.0.0.1:444": "", "[::1]:444": ":444 of server", "unix//run/msa.sock": "",
+	} {
+		got := ""
+		for _, key := range socketKeys(address(t, listen)) {
+			got = cmp.Or(got, owners.of(key))
+		}
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", listen, got, want)
 		}
 	}

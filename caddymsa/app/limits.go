@@ -11,7 +11,7 @@ import (
 
 // Limits guard the machine. Zero means the default; none can be switched off.
 type Limits struct {
-	// MessageSize is the most octets in a message, announced as SIZE. Default 52428800; not below 65536 (RFC 5321 4.5.3.1.7).
+	// MessageSize is the most octets in a message, announced as SIZE. Default 52428800.
 	MessageSize int64 `json:"message_size,omitempty"`
 	// Recipients is the most recipients of a message, announced in LIMITS. Default 1000; not below 100 (RFC 5321 4.5.3.1.8).
 	Recipients int `json:"recipients,omitempty"`
@@ -46,7 +46,7 @@ type Limits struct {
 	RefusedOctets int64 `json:"refused_octets,omitempty"`
 	// HeaderFields is the most fields in a message's header; over it, 554. Default 1000.
 	HeaderFields int `json:"header_fields,omitempty"`
-	// HeaderSize is the most octets in a message's header; over it, 554. Default 262144; not below 1000 (RFC 5321 4.5.3.1.6).
+	// HeaderSize is the most octets in a message's header; over it, 554. Default 262144.
 	HeaderSize int64 `json:"header_size,omitempty"`
 	// ReceivedFields is how many Received fields are taken for a mail loop: 554. Default 100;
 	// not below 100 (RFC 5321 section 6.3).
@@ -86,12 +86,6 @@ func (l *Limits) setDefaults() error {
 	}
 	if l.AuthLine > smtpd.MaxLine || l.CommandLine > smtpd.MaxLine {
 		return fmt.Errorf("command_line and auth_line: at most %d octets", smtpd.MaxLine)
-	}
-	if l.MessageSize > 0 && l.MessageSize < 64<<10 {
-		return fmt.Errorf("message_size: %d is too few: a server must accept 65536 octets (RFC 5321 section 4.5.3.1.7)", l.MessageSize)
-	}
-	if l.HeaderSize > 0 && l.HeaderSize < 1000 {
-		return fmt.Errorf("header_size: %d is too few: one line may have 1000 octets (RFC 5321 section 4.5.3.1.6)", l.HeaderSize)
 	}
 	if l.DataRate < -1 {
 		return fmt.Errorf("data_rate: %d is not a rate; write octets a second, or -1 for none", l.DataRate)

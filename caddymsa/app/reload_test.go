@@ -111,8 +111,6 @@ func TestFailedReload(t *testing.T) {
 	in.refuses(with("auth", map[string]any{"backends": []any{map[string]any{"module": "fake", "id": "x"}, map[string]any{"module": "fake", "id": "x"}}}), "backend 2")
 	in.refuses(with("limits", map[string]any{"recipients": 10}), "recipients", "100")
 	in.refuses(with("limits", map[string]any{"message_size": -1}), "message_size")
-	in.refuses(with("limits", map[string]any{"message_size": 65535}), "message_size", "65536")
-	in.refuses(with("limits", map[string]any{"header_size": 1}), "header_size", "1000")
 	in.refuses(with("listen", []string{""}), "not an address to listen on")
 	in.refuses(with("auth", map[string]any{"realms": []string{"a", "b", "a"}, "backends": []any{map[string]any{"module": "fake", "world": in.mail.id}}}), "realms: a is specified twice")
 	in.refuses(with("bounces", map[string]any{"sink": map[string]any{"module": "fake", "world": in.mail.id}, "unqueued": map[string]any{}}), "bounces", "unqueued is for routes")

@@ -42,7 +42,8 @@ type Report struct {
 	Message io.ReadSeeker
 	Full    bool
 	// UTF8 says that the message came with SMTPUTF8, so that its sender can read
-	// UTF-8 (RFC 6533). Without it the report is ASCII but for a full copy.
+	// UTF-8 (RFC 6533). Without it the report is ASCII but for a full copy, and the
+	// text for people has UTF-8 in quoted-printable.
 	UTF8 bool
 }
 
@@ -78,16 +79,13 @@ func Write(w io.Writer, r *Report) (Body, error) {
 		return Body{}, err
 	}
 	to, hostname, id := p.clean(r.To, maxAddress), p.clean(r.Hostname, maxAddress), p.clean(r.ID, maxAddress)
-	text, status := p.text(r), p.status(r)
+	text, status := human(r), p.status(r)
 	body := Body{
-		EightBit:   copied.encoding == "8bit" || eightBit(text) || eightBit(status),
+		EightBit:   copied.encoding == "8bit" || text.encoding == "8bit" || eightBit(status),
 		UTF8Header: !isASCII(to + hostname + id),
 	}
 
-	charset, reportType := "us-ascii", "delivery-status"
-	if eightBit(text) {
-		charset = "utf-8"
-	}
+	reportType := "delivery-status"
 	if eightBit(status) {
 		reportType = "global-delivery-status" // RFC 6533 section 4
 	}
@@ -103,7 +101,7 @@ func Write(w io.Writer, r *Report) (Body, error) {
 	fmt.Fprintf(buffered, "Content-Transfer-Encoding: %s\r\n\r\n", encodingOf(body.EightBit))
 	buffered.WriteString("This is a delivery status notification in MIME format.\r\n")
 
-	if err := part(m, "text/plain; charset="+charset, encodingOf(eightBit(text)), bytes.NewReader(text)); err != nil {
+	if err := part(m, text.mediaType, text.encoding, text.content); err != nil {
 		return body, err
 	}
 	if err := part(m, "message/"+reportType, encodingOf(eightBit(status)), bytes.NewReader(status)); err != nil {

@@ -22,7 +22,19 @@ func subject(r *Report) string {
 	return subject
 }
 
-// text is the part for people.
+// human is the part for people, who read UTF-8 whatever the message came with.
+func human(r *Report) original {
+	text := printer{utf8: true}.text(r)
+	switch {
+	case !eightBit(text):
+		return original{"text/plain; charset=us-ascii", "7bit", bytes.NewReader(text)}
+	case r.UTF8:
+		return original{"text/plain; charset=utf-8", "8bit", bytes.NewReader(text)}
+	}
+	return original{"text/plain; charset=utf-8", quotedPrintable, inASCII(text)}
+}
+
+// text is what it says.
 func (p printer) text(r *Report) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "This is the mail system at %s.\r\n", p.clean(r.Hostname, maxAddress))

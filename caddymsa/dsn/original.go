@@ -67,11 +67,18 @@ func (r *Report) header() (original, error) {
 	case r.UTF8:
 		return original{"message/global-headers", "8bit", bytes.NewReader(b)}, nil
 	}
+	return original{"text/rfc822-headers", quotedPrintable, inASCII(b)}, nil
+}
+
+const quotedPrintable = "quoted-printable"
+
+// inASCII encodes lines in quoted-printable.
+func inASCII(b []byte) io.Reader {
 	var encoded bytes.Buffer
 	q := quotedprintable.NewWriter(&encoded)
 	_, _ = q.Write(b) // to memory: cannot fail
 	_ = q.Close()
-	return original{"text/rfc822-headers", "quoted-printable", &encoded}, nil
+	return &encoded
 }
 
 // cutHeader returns the header at the start of a message, without the empty line

@@ -138,6 +138,20 @@ func TestReadByPython(t *testing.T) {
 	}
 }
 
+// People read what was said as it was said, though the message came without SMTPUTF8; what programs read is ASCII.
+func TestUTF8ForPeople(t *testing.T) {
+	r := sample()
+	r.Recipients = []Recipient{{Final: "bob@example.net", Action: Failed, Status: "5.0.0", Diagnostic: "Grüße an “Dich” \xff"}}
+	text, body := write(t, r)
+	checkReport(t, text, body, 1)
+	if body != (Body{}) || !isASCII(text) || !strings.Contains(text, "Diagnostic-Code: smtp; Gr??e an ?Dich? ?\r\n") {
+		t.Errorf("%+v\n%s", body, text)
+	}
+	if m := readWithPython(t, python(t), text); len(m.Defects) > 0 || !strings.Contains(m.Text, "Reason: Grüße an “Dich” ?") {
+		t.Errorf("%v\n%s", m.Defects, m.Text)
+	}
+}
+
 // Whatever recipients, replies and hosts are called, it stays one report.
 func TestHostileTexts(t *testing.T) {
 	evil := "x\r\nBcc: evil@example.com\r\n\r\n--b\r\nSubject: forged\n\x00\x1b\u2028\u0085\xff é " + strings.Repeat("long ", 1000)

@@ -79,7 +79,7 @@ func readReport(m *multipart.Reader) (text, status, copied original, err error) 
 		}
 		kind, _, _ := mime.ParseMediaType(p.Header.Get("Content-Type"))
 		content := io.Reader(p)
-		if strings.EqualFold(p.Header.Get("Content-Transfer-Encoding"), "quoted-printable") {
+		if strings.EqualFold(p.Header.Get("Content-Transfer-Encoding"), quotedPrintable) {
 			content = quotedprintable.NewReader(p)
 		}
 		if into == &copied {
@@ -115,7 +115,7 @@ func writePart(p original, open func(textproto.MIMEHeader) io.Writer) {
 		_, _ = open(h).Write(b)
 		return
 	}
-	h.Set("Content-Transfer-Encoding", "quoted-printable")
+	h.Set("Content-Transfer-Encoding", quotedPrintable)
 	q := quotedprintable.NewWriter(open(h))
 	_, _ = q.Write(b)
 	_ = q.Close()

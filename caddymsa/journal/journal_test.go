@@ -133,6 +133,31 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// Whoever puts marks around an address, as many as fit into a reply, holds up no purge: a word is compared a few times.
+func TestForgetMarks(t *testing.T) {
+	for text, want := range map[string]string{
+		"''bob@example.org'!":        "''(purged)'!",
+		"**'bob@example.org'** said": "**'(purged)'** said",
+		"=bob@example.org.":          "=(purged).",
+		"'bobx@example.org'":         "'bobx@example.org'",
+	} {
+		f := &Fact{Text: text}
+		if f.Forget("bob@example.org"); f.Text != want {
+			t.Errorf("%q became %q", text, f.Text)
+		}
+	}
+	for _, text := range []string{"''=bob@example.org'", "=bob@example.org", "!=bob@example.org."} {
+		f := &Fact{Text: text}
+		if want := strings.Replace(text, "=bob@example.org", Forgotten, 1); !f.Forget("=bob@example.org") || f.Text != want {
+			t.Errorf("%q became %q", text, f.Text)
+		}
+	}
+	marks := strings.Repeat("'", 200)
+	if n := testing.AllocsPerRun(1, func() { forgetWord(marks+"A@B"+marks, "bob@example.org") }); n > 1000 {
+		t.Errorf("it takes %v allocations", n)
+	}
+}
+
 func TestNotes(t *testing.T) {
 	var n Notes
 	n.SetLimits(Limits{Keep: time.Hour, MaxSize: 360_000}) // 3,600 octets at once, 10 a second

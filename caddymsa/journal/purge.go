@@ -73,28 +73,36 @@ func outside(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`<>"(),:;[]`, r)
 }
 
-// forgetWord tries a word, and what is left of it without marks at its ends that mean something else in a sentence.
+// marks mean something else in a sentence, at the ends of a word.
+const marks = "'`.!?=*{}|/"
+
+// forgetWord tries a word, and what is left of it without marks at its ends: with no more of them than the key has, which may
+// begin or end in some of its own. So a text that is nothing but marks takes no time.
 func forgetWord(word, key string) string {
 	if !strings.Contains(word, "@") {
 		return word
 	}
-	const marks = "'`.!?=*{}|/"
-	for left := word; ; {
-		for right := left; ; {
+	if Fold(word) == key {
+		return Forgotten
+	}
+	for left := word[max(0, before(word)-before(key)):]; ; left = left[1:] {
+		for right := left[:len(left)-max(0, behind(left)-behind(key))]; ; right = right[:len(right)-1] {
 			if Fold(right) == key {
 				return word[:len(word)-len(left)] + Forgotten + left[len(right):]
 			}
 			if right == "" || !strings.ContainsRune(marks, rune(right[len(right)-1])) {
 				break
 			}
-			right = right[:len(right)-1]
 		}
 		if left == "" || !strings.ContainsRune(marks, rune(left[0])) {
 			return word
 		}
-		left = left[1:]
 	}
 }
+
+// before and behind are how many marks a word begins and ends with.
+func before(word string) int { return len(word) - len(strings.TrimLeft(word, marks)) }
+func behind(word string) int { return len(word) - len(strings.TrimRight(word, marks)) }
 
 // replaceFold takes away what is the address but for ASCII case, with no part of a longer one beside it.
 func replaceFold(text, address string) string {

@@ -14,12 +14,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
-// taken is what a submission has taken; its key is the policy.
-type taken struct {
-	messages map[string]bool // owners for whom the message counts
-	all      []token
-}
-
 // CheckSender counts the message, and foretells what its SIZE will cost.
 func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) error {
 	if err := p.checkMessage(s, octets, s.DeclaredSize); err != nil {
@@ -33,7 +27,7 @@ func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) err
 		return err
 	}
 	// Without SIZE it is one octet, so that who may submit none hears it now.
-	return p.take(ctx, s, octets, owner, max(1, s.DeclaredSize), true)
+	return p.take(ctx, s, octets, owner, "", max(1, s.DeclaredSize), true)
 }
 
 // CheckRecipient counts the recipient.
@@ -45,7 +39,7 @@ func (p *RateLimit) CheckRecipient(ctx context.Context, s *caddymsa.Submission, 
 	if err := p.countMessage(ctx, s, owner); err != nil {
 		return err
 	}
-	return p.take(ctx, s, recipients, owner, 1, false)
+	return p.take(ctx, s, recipients, owner, r.Address, 1, false)
 }
 
 // CheckMessage counts the octets, for each owner once.
@@ -65,7 +59,7 @@ func (p *RateLimit) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 		if err := p.countMessage(ctx, s, owner); err != nil {
 			return err
 		}
-		if err := p.take(ctx, s, octets, owner, m.Size, false); err != nil {
+		if err := p.take(ctx, s, octets, owner, "", m.Size, false); err != nil {
 			return err
 		}
 	}
@@ -79,27 +73,11 @@ func (p *RateLimit) countMessage(ctx context.Context, s *caddymsa.Submission, ow
 	if t.messages[owner] {
 		return nil
 	}
-	if err := p.take(ctx, s, messages, owner, 1, false); err != nil {
+	if err := p.take(ctx, s, messages, owner, "", 1, false); err != nil {
 		return err
 	}
 	t.messages[owner] = true
 	return nil
-}
-
-func (p *RateLimit) taken(s *caddymsa.Submission) *taken {
-	if t, ok := s.Value(p).(*taken); ok {
-		return t
-	}
-	t := &taken{messages: make(map[string]bool)}
-	s.SetValue(p, t)
-	counter := s.Counter
-	s.OnEnd(func(accepted bool) {
-		if accepted {
-			return
-		}
-		p.giveBack(counter, t.all)
-	})
-	return t
 }
 
 // owner is whose bucket it is.
@@ -128,8 +106,8 @@ func (p *RateLimit) owner(s *caddymsa.Submission, r *queue.Recipient) string {
 	return user
 }
 
-// take takes n of a resource from the owner's bucket of each level, or from none; peek only looks.
-func (p *RateLimit) take(ctx context.Context, s *caddymsa.Submission, resource, owner string, n int64, peek bool) error {
+// take takes n of a resource from the owner's bucket of each level, or from none; peek only looks. rcpt is for whom, if that is one recipient.
+func (p *RateLimit) take(ctx context.Context, s *caddymsa.Submission, resource, owner, rcpt string, n int64, peek bool) error {
 	if n == 0 {
 		return nil
 	}
@@ -158,8 +136,7 @@ func (p *RateLimit) take(ctx context.Context, s *caddymsa.Submission, resource, 
 	}
 	if full == nil {
 		if !peek {
-			t := p.taken(s)
-			t.all = append(t.all, drawn...)
+			p.taken(s).add(resource, owner, rcpt, drawn)
 		}
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 )
 
@@ -95,6 +96,43 @@ func TestGivenBack(t *testing.T) {
 	}
 	if r := submit(p, "alice", 1, true, "a@example.net"); r == nil || r.Rule != "messages" {
 		t.Error(r)
+	}
+}
+
+// A recipient whom another policy refused costs nothing either, though the message is accepted for others.
+func TestRefusedRecipientGivenBack(t *testing.T) {
+	for _, by := range []string{byUser, byRecipientDomain} {
+		p, _ := open(t, &RateLimit{Messages: "8", Recipients: "6", Window: conf.Duration(time.Hour), By: by})
+		for i := range 4 {
+			s := msatest.NewSubmission("alice", "alice@example.org")
+			for _, refused := range []string{"eve@example.com", "bob@example.net"} { // the second is accepted when it comes again
+				if err := p.CheckRecipient(context.Background(), s, &queue.Recipient{Address: refused}); err != nil {
+					t.Errorf("by %s, message %d: %v", by, i, err)
+				}
+			}
+			err := msatest.Submit(context.Background(), p, s, []string{"bob@example.net"}, msatest.NewMessage("x"))
+			if err != nil {
+				t.Errorf("by %s, message %d: %v", by, i, err)
+			}
+			s.End(err == nil)
+		}
+		left := 2 // of bob's domain
+		if by == byUser {
+			left = 0
+			if r := submit(p, "alice", 1, true, "eve@example.com", "eve@example.com"); r != nil {
+				t.Error(r)
+			}
+		} else if r := submit(p, "alice", 1, true, "1@example.com", "2@example.com", "3@example.com", "4@example.com", "5@example.com", "6@example.com"); r != nil {
+			t.Error(r)
+		}
+		for range left {
+			if r := submit(p, "alice", 1, true, "bob@example.net"); r != nil {
+				t.Error(r)
+			}
+		}
+		if r := submit(p, "alice", 1, true, "bob@example.net"); r == nil || r.Rule != recipients {
+			t.Errorf("by %s: more than there may be: %v", by, r)
+		}
 	}
 }
 

@@ -162,7 +162,7 @@ func TestLevelsTakeTogether(t *testing.T) {
 		}
 		err := msatest.Submit(context.Background(), p, s, []string{"a@example.net", "b@example.net"}, msatest.NewMessage("x"))
 		for range 10 {
-			if e := p.take(context.Background(), s, recipients, "alice", 1, false); e == nil {
+			if e := p.take(context.Background(), s, recipients, "alice", "", 1, false); e == nil {
 				t.Error("more than a day has")
 			}
 		}

@@ -2,6 +2,7 @@ package policymilter
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/d--j/go-milter"
 	"github.com/emersion/go-smtp"
@@ -102,8 +103,9 @@ func field(name, value string) (string, bool) {
 	return b.String(), true
 }
 
-// fold breaks a line before white space.
+// fold breaks a line before white space, which it does not end in then.
 func fold(line string) string {
+	line = strings.TrimRightFunc(line, unicode.IsSpace)
 	var b strings.Builder
 	for len(line) > foldAt {
 		first := len(line) - len(strings.TrimLeft(line, " \t"))
@@ -113,10 +115,6 @@ func fold(line string) string {
 				break
 			}
 			at += first
-		}
-		if strings.TrimSpace(line[at:]) == "" {
-			line = line[:at]
-			break
 		}
 		b.WriteString(line[:at] + "\r\n")
 		line = line[at:]

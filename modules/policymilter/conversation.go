@@ -164,7 +164,7 @@ func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
 		if !c.session.ProtocolOption(milter.OptHeaderLeadingSpace) {
 			value = strings.TrimPrefix(value, " ")
 		}
-		value = strings.ReplaceAll(value, "\r\n", "\n") // as Sendmail and Postfix have it
+		value = strings.TrimSuffix(strings.ReplaceAll(value, "\r\n", "\n"), "\n") // as Sendmail and Postfix have it
 		if err := c.heed(c.session.HeaderField(f.Name, value, nil)); err != nil || c.accepted {
 			return 0, err
 		}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -153,61 +151,6 @@ func (f *failure) Unwrap() error { return f.error }
 
 func fields(s *caddymsa.Submission) []zap.Field {
 	return []zap.Field{zap.String("session", s.Session), zap.String("queue_id", s.Entry.ID)}
-}
-
-// dialer makes connections whose reads may be allowed more time at the end.
-type dialer struct {
-	network, address string
-	timeout          time.Duration
-}
-
-func (d *dialer) dial(ctx context.Context) (*conn, error) {
-	nc, err := (&net.Dialer{Timeout: d.timeout}).DialContext(ctx, d.network, d.address)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: nc}, nil
-}
-
-// conn can be ended from elsewhere for good: deadlines that come later do nothing. The library has
-// one time-out for all answers, so that the last one's is stretched here.
-type conn struct {
-	net.Conn
-	mu     sync.Mutex
-	ended  bool
-	longer time.Duration
-}
-
-// patient gives answers this long from now on.
-func (c *conn) patient(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.longer = d
-}
-
-func (c *conn) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	_ = c.Conn.SetDeadline(time.Unix(1, 0))
-}
-
-func (c *conn) deadline(set func(time.Time) error, t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return nil
-	}
-	if longer := time.Now().Add(c.longer); c.longer > 0 && !t.IsZero() && longer.After(t) {
-		t = longer
-	}
-	return set(t)
-}
-
-func (c *conn) SetDeadline(t time.Time) error     { return c.deadline(c.Conn.SetDeadline, t) }
-func (c *conn) SetReadDeadline(t time.Time) error { return c.deadline(c.Conn.SetReadDeadline, t) }
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	return c.deadline(c.Conn.SetWriteDeadline, t)
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

@@ -164,6 +164,18 @@ func TestField(t *testing.T) {
 	}
 }
 
+// The time that a fold takes grows with the line, not with its square.
+func TestFoldBlankEnd(t *testing.T) {
+	words, began := strings.Repeat("abcdefg ", 300_000), time.Now()
+	got, ok := field("X-Long", words+strings.Repeat(" ", 2<<20))
+	if !ok || strings.ReplaceAll(got, "\r\n", "") != "X-Long: "+strings.TrimSpace(words) {
+		t.Errorf("%v, %d octets", ok, len(got))
+	}
+	if took := time.Since(began); took > 15*time.Second { // it was minutes
+		t.Errorf("it took %v", took)
+	}
+}
+
 func FuzzField(f *testing.F) {
 	f.Add("X-A", "b\n c\r\n d")
 	f.Add("X-A", strings.Repeat("abc ", 300))
@@ -236,7 +248,7 @@ func TestConversation(t *testing.T) {
 	p := open(t, &Milter{Address: address})
 	s := msatest.NewSubmission("alice", "alice@example.org")
 	s.DeclaredSize, s.Entry.Body = 99, "8BITMIME"
-	m := msatest.NewMessage("Subject: a\r\n\tb\r\nno field\r\nX:y\r\n\r\n\r\nbody\r\n")
+	m := msatest.NewMessage("Subject: a\r\n\tb\r\nno field\r\nX:y\r\nX-Empty:\r\nX-Blank: \r\n\r\n\r\nbody\r\n")
 	m.Prepend("X-Before: 1\r\n")
 	if err := msatest.Submit(context.Background(), p, s, []string{"bob@example.net", `"a b"@example.net`}, m); err != nil {
 		t.Fatal(err)
@@ -245,7 +257,7 @@ func TestConversation(t *testing.T) {
 	want := strings.Join([]string{
 		"connect [192.0.2.7] tcp4 192.0.2.7 j=msa.example.org auth= client=192.0.2.7", "helo client.example.org TLSv1.3 TLS_AES_128_GCM_SHA256 128", "mail alice@example.org SIZE=99 BODY=8BITMIME auth=alice client=192.0.2.7",
 		"rcpt bob@example.net bob@example.net", `rcpt "a b"@example.net "a b"@example.net`,
-		`header "X-Before" "1"`, `header "Subject" "a\n\tb"`, `header "X" "y"`, `end i=01TEST 8 octets "\r\nbody\r\n"`,
+		`header "X-Before" "1"`, `header "Subject" "a\n\tb"`, `header "X" "y"`, `header "X-Empty" ""`, `header "X-Blank" ""`, `end i=01TEST 8 octets "\r\nbody\r\n"`,
 	}, "\n")
 	if got := told(); got != want {
 		t.Errorf("told:\n%s\nwant:\n%s", got, want)
@@ -300,6 +312,8 @@ func TestFailures(t *testing.T) {
 	defer close(hang)
 	for name, serve := range map[string]func(net.Conn){
 		"down": nil, "closes": func(c net.Conn) { _ = c.Close() }, "hangs": func(net.Conn) { <-hang },
+		"nothing":  func(c net.Conn) { _, _ = c.Write([]byte{0, 0, 0, 0}) },
+		"much":     func(c net.Conn) { _, _ = c.Write([]byte{0x10, 0, 0, 0, 'O'}) },
 		"nonsense": func(c net.Conn) { _, _ = io.WriteString(c, strings.Repeat("220 hello\r\n", 100)) },
 	} {
 		address := "unix/" + filepath.Join(t.TempDir(), "none.sock")
@@ -331,6 +345,30 @@ func TestFailures(t *testing.T) {
 				t.Errorf("%s took %v", name, took)
 			}
 		}
+	}
+}
+
+// No packet takes more memory than a milter has use for, and one without a code is none.
+func TestPackets(t *testing.T) {
+	for _, tt := range []struct {
+		sent string
+		ok   bool
+	}{
+		{"\x00\x00\x00\x01c\x00\x00\x00\x03abc", true},
+		{"\x00\x00\x00\x01c\x00\x00\x00\x00", false},
+		{"\x00\x10\x00\x00" + strings.Repeat("x", 1<<20), true},
+		{"\x00\x10\x00\x01" + strings.Repeat("x", 1<<20), false},
+	} {
+		near, far := net.Pipe()
+		go func() {
+			_, _ = io.WriteString(far, tt.sent)
+			_ = far.Close()
+		}()
+		got, err := io.ReadAll(&conn{Conn: near})
+		if (err == nil) != tt.ok || tt.ok && string(got) != tt.sent {
+			t.Errorf("%.20q: %d of %d octets, %v", tt.sent, len(got), len(tt.sent), err)
+		}
+		_ = near.Close()
 	}
 }
 

@@ -66,7 +66,7 @@ func (t *tail) freeSlot(now time.Time) int {
 	slot := worst.slot
 	delete(t.failing, worst)
 	t.abandon(worst, len(worst.items), zap.Bool("and_more", worst.more))
-	worst.more = false
+	worst.more, worst.marks = false, nil
 	t.leaveSlot(worst)
 	if t.slots[slot] != nil {
 		return -1
@@ -175,13 +175,33 @@ func (t *tail) loadAside(ctx context.Context) error {
 
 // reload reads what follows the last event of a lane that has none in memory, up to so much.
 func (t *tail) reload(ctx context.Context, l *lane) error {
-	last := l.last.event.Fact
-	l.more, l.known = false, map[journal.Position]bool{last.Position: true}
-	_, q := t.laneOf(last)
+	_, q := t.laneOf(l.last.event.Fact)
 	if q == nil {
+		l.more = false
 		return nil
 	}
+	for {
+		q.Before = "" // to the end of the journal, if no mark is left
+		if n := len(l.marks); n > 0 {
+			q.Before, l.marks = l.marks[n-1], l.marks[:n-1]
+		}
+		if err := t.load(ctx, l, q); err != nil {
+			l.more, l.marks = true, nil
+			return err
+		}
+		if len(l.items) > 0 || q.Before == "" {
+			return nil
+		}
+	}
+}
+
+// load reads what a query finds after the last event of a lane, the latest first, and keeps the oldest of it. Of what stays in
+// the journal it marks the place now and then: else all of it would be read again for every few events.
+func (t *tail) load(ctx context.Context, l *lane, q *journal.Query) error {
+	last := l.last.event.Fact
+	l.more, l.known = q.Before != "", map[journal.Position]bool{last.Position: true}
 	var found []*item // the latest first
+	left := 0
 	err := t.Journal.Facts(ctx, q, func(f *journal.Fact) bool {
 		if f.Position == last.Position {
 			return false
@@ -193,6 +213,9 @@ func (t *tail) reload(ctx context.Context, l *lane) error {
 			return true
 		}
 		if len(found) >= maxAside {
+			if left++; left%maxAside == 0 {
+				l.marks = append(l.marks, found[0].at())
+			}
 			l.more = true
 			delete(l.known, found[0].at())
 			found = found[1:]
@@ -202,7 +225,6 @@ func (t *tail) reload(ctx context.Context, l *lane) error {
 		return true
 	})
 	if err != nil {
-		l.more = true
 		return err
 	}
 	slices.Reverse(found)

@@ -448,6 +448,62 @@ func TestByUser(t *testing.T) {
 	})
 }
 
+// reads counts what is read of a journal.
+type reads struct {
+	*queuetest.MemSpool
+	facts int
+}
+
+func (r *reads) Facts(ctx context.Context, q *journal.Query, yield func(*journal.Fact) bool) error {
+	return r.MemSpool.Facts(ctx, q, func(f *journal.Fact) bool {
+		r.facts++
+		return yield(f)
+	})
+}
+
+// What a user has to hear once the receiver is back is read a few times, and not anew for every few events.
+func TestCatchUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool(t)
+		j := &reads{MemSpool: s.MemSpool}
+		s.o.ByUser, s.o.Journal = true, j
+		s.r.say(func(context.Context, *Event) error { return errDown })
+		f := Start(s.o)
+		time.Sleep(time.Millisecond)
+		const events = 2025
+		for i := range events {
+			s.addFor("alice", "A", fmt.Sprint(i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if st := f.Status(); st.Aside != 1 {
+			t.Fatalf("%+v", st)
+		}
+		s.r.say(func(_ context.Context, e *Event) error {
+			if e.Fact.Text == "700" { // new ones come meanwhile
+				for i := range 75 {
+					s.addFor("alice", "A", fmt.Sprint(events+i))
+				}
+				time.Sleep(2 * time.Second) // the follower has read them
+			}
+			return nil
+		})
+		time.Sleep(15 * time.Minute)
+		stop(f)
+		got := s.r.all()
+		if len(got) != events+75 {
+			t.Fatalf("%d told, want %d", len(got), events+75)
+		}
+		for i, g := range got {
+			if g != fmt.Sprint("A/", i) {
+				t.Fatalf("%s at %d", g, i)
+			}
+		}
+		if j.facts > 3*events {
+			t.Errorf("%d facts were read for %d events", j.facts, events)
+		}
+	})
+}
+
 // Of the nodes that share a journal one tells; another goes on when that is out of touch.
 func TestNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,8 +22,9 @@ type lane struct {
 	slot  int
 	moved bool // its cursor is to be written
 	// more: there is more in the journal than items has.
-	more bool
-	last *item // that was taken off
+	more  bool
+	marks []journal.Position // of some of it, the latest first
+	last  *item              // that was taken off
 	// known are the places of facts that were read ahead of the follower.
 	known map[journal.Position]bool
 }

@@ -152,6 +152,18 @@ func TestUTF8ForPeople(t *testing.T) {
 	}
 }
 
+// A sender finds its recipients by ORCPT, so that it comes back as it was, up to the 500 octets that it may have.
+func TestLongORCPT(t *testing.T) {
+	r := sample()
+	orcpt := `utf-8;` + strings.Repeat(`\x{F6}`, 80) + "@example.net"
+	r.Recipients = []Recipient{{Original: orcpt, Final: "bob@example.net", Action: Failed}}
+	text, body := write(t, r)
+	checkReport(t, text, body, 1)
+	if len(orcpt) < 490 || !strings.Contains(text, "Original-Recipient: "+strings.Replace(orcpt, ";", "; ", 1)+"\r\n") {
+		t.Errorf("%d octets\n%s", len(orcpt), text)
+	}
+}
+
 // Whatever recipients, replies and hosts are called, it stays one report.
 func TestHostileTexts(t *testing.T) {
 	evil := "x\r\nBcc: evil@example.com\r\n\r\n--b\r\nSubject: forged\n\x00\x1b\u2028\u0085\xff é " + strings.Repeat("long ", 1000)

@@ -12,8 +12,9 @@ import (
 
 // Bounds of texts in a report, in octets. A line stays below the 998 of RFC 5322.
 const (
-	maxAddress = 400
-	maxText    = 500
+	maxAddress  = 400
+	maxOriginal = 500 // as ORCPT may have
+	maxText     = 500
 )
 
 // printer writes texts of one report: in UTF-8 or in ASCII.
@@ -72,7 +73,7 @@ func (p printer) original(orcpt string) (string, bool) {
 			address = decoded
 		}
 	}
-	return p.clean(kind, 64) + "; " + p.clean(address, maxAddress), true
+	return p.clean(kind, 64) + "; " + p.clean(address, maxOriginal), true
 }
 
 func isASCII(s string) bool {

@@ -15,6 +15,7 @@ import (
 const (
 	maxSlots = 1024
 	maxAside = 50 // events in memory of a lane that was put aside; what follows stays in the journal
+	maxKnown = 100_000
 	// patience is how long a lane that fails may hold the follower's cursor.
 	patience = 5 * time.Second
 	// giveUp is when an event of a lane that was put aside is given up; by default the journal keeps it for as long.
@@ -199,7 +200,7 @@ func (t *tail) reload(ctx context.Context, l *lane) error {
 // the journal it marks the place now and then: else all of it would be read again for every few events.
 func (t *tail) load(ctx context.Context, l *lane, q *journal.Query) error {
 	last := l.last.event.Fact
-	l.more, l.known = q.Before != "", map[journal.Position]bool{last.Position: true}
+	l.more = q.Before != ""
 	var found []*item // the latest first
 	left := 0
 	err := t.Journal.Facts(ctx, q, func(f *journal.Fact) bool {
@@ -217,10 +218,8 @@ func (t *tail) load(ctx context.Context, l *lane, q *journal.Query) error {
 				l.marks = append(l.marks, found[0].at())
 			}
 			l.more = true
-			delete(l.known, found[0].at())
 			found = found[1:]
 		}
-		l.known[f.Position] = true
 		found = append(found, &item{event: e, lane: l})
 		return true
 	})
@@ -229,5 +228,12 @@ func (t *tail) load(ctx context.Context, l *lane, q *journal.Query) error {
 	}
 	slices.Reverse(found)
 	l.items = found
+	if t.known == nil || len(t.known) > maxKnown { // rather told again than without end
+		t.known = make(map[journal.Position]bool)
+	}
+	t.known[last.Position] = true
+	for _, it := range found {
+		t.known[it.at()] = true
+	}
 	return nil
 }

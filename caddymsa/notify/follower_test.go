@@ -504,6 +504,41 @@ func TestCatchUp(t *testing.T) {
 	})
 }
 
+// What a lane that was put aside has heard ahead of the follower is not told again when the follower comes there.
+func TestToldAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool(t)
+		s.o.ByUser = true
+		s.r.say(func(context.Context, *Event) error { return errDown })
+		f := s.start()
+		const events = 120
+		for i := range events {
+			s.addFor("alice", "A", fmt.Sprint(i))
+			time.Sleep(time.Second)
+		}
+		s.r.say(func(_ context.Context, e *Event) error {
+			if e.Fact.Text == "60" { // new ones come before the follower reads again
+				for i := range 30 {
+					s.addFor("alice", "A", fmt.Sprint(events+i))
+				}
+			}
+			return nil
+		})
+		time.Sleep(15 * time.Minute)
+		s.addFor("alice", "A", fmt.Sprint(events+30))
+		time.Sleep(time.Minute)
+		stop(f)
+		for i, g := range s.r.all() {
+			if g != fmt.Sprint("A/", i) {
+				t.Fatalf("%s at %d", g, i)
+			}
+		}
+		if got := len(s.r.all()); got != events+31 {
+			t.Errorf("%d told, want %d", got, events+31)
+		}
+	})
+}
+
 // Of the nodes that share a journal one tells; another goes on when that is out of touch.
 func TestNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

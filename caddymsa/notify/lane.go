@@ -25,8 +25,6 @@ type lane struct {
 	more  bool
 	marks []journal.Position // of some of it, the latest first
 	last  *item              // that was taken off
-	// known are the places of facts that were read ahead of the follower.
-	known map[journal.Position]bool
 }
 
 // item is an event in a lane.
@@ -64,10 +62,10 @@ func (t *tail) lane(key string) *lane {
 // add has an event told after the others of its lane.
 func (t *tail) add(e *Event, before journal.Position) {
 	key, _ := t.laneOf(e.Fact)
-	l := t.lane(key)
-	if l.known[e.Fact.Position] {
+	if t.known[e.Fact.Position] {
 		return
 	}
+	l := t.lane(key)
 	if l.aside() && (l.more || len(l.items) >= maxAside) {
 		l.more = true
 		return

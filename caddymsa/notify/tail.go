@@ -42,6 +42,8 @@ type tail struct {
 	nextLook time.Time // ahead
 	nextSet  time.Time
 	starved  []*lane // put aside, for which the journal has still to be asked
+	// known are the places of facts that lanes have taken in ahead of the follower, perhaps, since it was at the end.
+	known map[journal.Position]bool
 
 	lastError string
 	atEnd     time.Time // when the journal had nothing more
@@ -207,7 +209,7 @@ func (t *tail) read(now time.Time) (more bool) {
 		t.ahead.reached(t.readTo)
 	}
 	if len(facts) == 0 {
-		t.atEnd = now
+		t.atEnd, t.known = now, nil
 		t.ahead, t.nextRead = ahead{}, now.Add(pollWait)
 		return false
 	}

@@ -244,7 +244,8 @@ func refusal(code int, reply string) error {
 	}
 	text := strings.Join(lines, " ")
 	var status smtp.EnhancedCode
-	if n, err := fmt.Sscanf(text, "%d.%d.%d", &status[0], &status[1], &status[2]); n == 3 && err == nil && status[0] == code/100 {
+	if n, err := fmt.Sscanf(text, "%d.%d.%d", &status[0], &status[1], &status[2]); n == 3 && err == nil && status[0] == code/100 &&
+		status[1] >= 0 && status[1] <= 999 && status[2] >= 0 && status[2] <= 999 {
 		r.Status = status
 		for i := range lines {
 			lines[i] = strings.TrimSpace(strings.TrimPrefix(lines[i], fmt.Sprintf("%d.%d.%d", status[0], status[1], status[2])))

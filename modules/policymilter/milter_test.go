@@ -380,6 +380,17 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+// A status that is none is not passed on.
+func TestReplyStatus(t *testing.T) {
+	for reply, want := range map[string]smtp.EnhancedCode{
+		"550 5.6.0 no": {5, 6, 0}, "550 no": {5, 7, 1}, "550 4.6.0 no": {5, 7, 1}, "550 5.-7.1 no": {5, 7, 1}, "550 5.7.1000 no": {5, 7, 1}, "550 5.1000.1 no": {5, 7, 1},
+	} {
+		if r, _ := errors.AsType[*caddymsa.Refusal](refusal(550, reply)); r.Status != want {
+			t.Errorf("%s: %v", reply, r.Status)
+		}
+	}
+}
+
 func FuzzReply(f *testing.F) {
 	f.Add(554, "554 5.7.1 no")
 	f.Add(421, "421-4.3.2 a\r\n421 4.3.2 b")

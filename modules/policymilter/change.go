@@ -1,6 +1,7 @@
 package policymilter
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // change does what may be done of what the milter wants: put fields before the message, hold it.
@@ -24,7 +26,7 @@ func (p *Milter) change(s *caddymsa.Submission, m *caddymsa.Message, changes []m
 			}
 			refused = append(refused, "add malformed field "+a.HeaderName)
 		case milter.ActionQuarantine:
-			s.Held = "quarantined by milter " + p.Address + ": " + a.Reason
+			s.Held = "quarantined by milter " + p.Address + ": " + queue.OneLine(a.Reason)
 		case milter.ActionChangeHeader:
 			refused = append(refused, "change field "+a.HeaderName)
 		case milter.ActionReplaceBody:
@@ -50,14 +52,20 @@ func (p *Milter) change(s *caddymsa.Submission, m *caddymsa.Message, changes []m
 	return nil
 }
 
-// compact keeps a list that says the same again and again short.
+// maxTold is how many changes that are not made are in a line of the log.
+const maxTold = 20
+
+// compact keeps a list short, which may say the same again and again.
 func compact(all []string) (short []string) {
 	seen := make(map[string]bool)
 	for _, s := range all {
-		if !seen[s] {
-			short = append(short, s)
+		if !seen[s] && len(seen) < maxTold {
+			short = append(short, queue.OneLine(s))
 		}
 		seen[s] = true
+	}
+	if more := len(seen) - len(short); more > 0 {
+		short = append(short, fmt.Sprintf("%d more", more))
 	}
 	return short
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/d--j/go-milter"
 	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -302,6 +304,28 @@ func TestChanges(t *testing.T) {
 	}
 	if _, _, err := end(p, strings.Repeat("x", 5*chunk+7)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a milter says is a line in the log and in the spool, however long it is and whatever is in it.
+func TestChangesBounded(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	p := &Milter{Address: "127.0.0.1:1", OnChange: changeIgnore, log: zap.New(core)}
+	changes := []milter.ModifyAction{{Type: milter.ActionQuarantine, Reason: "looks like\r\n verdächtig\x1b[1m" + strings.Repeat("x", 100_000)}}
+	for i := range 1000 {
+		changes = append(changes, milter.ModifyAction{Type: milter.ActionChangeHeader, HeaderName: fmt.Sprint(i, "\n", strings.Repeat("y", 10_000))})
+	}
+	s := msatest.NewSubmission("alice", "alice@example.org")
+	if err := p.change(s, msatest.NewMessage("x"), changes); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(s.Held, "quarantined by milter 127.0.0.1:1: looks like verdächtig [1mxxx") || len(s.Held) > 1000 {
+		t.Errorf("held %.200q, %d octets", s.Held, len(s.Held))
+	}
+	if all := logs.All(); len(all) != 1 {
+		t.Errorf("%d lines in the log", len(all))
+	} else if said := fmt.Sprint(all[0].ContextMap()["changes"]); len(said) > 12_000 || !strings.Contains(said, "change field 0 yyy") || !strings.Contains(said, "980 more") || strings.Contains(said, "\n") {
+		t.Errorf("%d octets: %.2000s", len(said), said)
 	}
 }
 

@@ -159,7 +159,7 @@ func parseAnswer(b []byte) (*answer, error) {
 	if err := d.Decode(a); err != nil {
 		return nil, fmt.Errorf("is not the expected JSON: %w", err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("has more behind it")
 	}
 	class := 5

@@ -7,9 +7,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"unicode/utf8"
-
-	"golang.org/x/text/encoding/charmap"
 )
 
 // Sizes and marks of zip's structures (APPNOTE.TXT sections 4.3.7, 4.3.12, 4.3.14 to 4.3.16).
@@ -84,7 +81,8 @@ func readZip(r io.ReaderAt, size int64, admit func(string) error) error {
 		if total += uncompressed; total > maxRatio*size+1<<20 {
 			return cannotList("it says that it holds %d times its size", total/size)
 		}
-		for _, n := range zipNames(name, extra, le.Uint16(h[8:])) {
+		names := zipNames(name, extra, le.Uint16(h[8:]))
+		for _, n := range names {
 			if err := admit(n); err != nil {
 				return err
 			}
@@ -92,17 +90,22 @@ func readZip(r io.ReaderAt, size int64, admit func(string) error) error {
 		if at > start-zipLocal {
 			return cannotList("its directory is broken")
 		}
-		if _, err := r.ReadAt(local, at); err != nil {
-			return err
-		}
-		localName := make([]byte, le.Uint16(local[26:]))
-		if _, err := r.ReadAt(localName, at+zipLocal); err != nil {
+		localName, localExtra, err := zipLocalText(r, local, at)
+		if err != nil {
 			return err
 		}
 		if le.Uint32(local) != zipLocalMark || !bytes.Equal(localName, name) {
 			return cannotList("its directory does not say what is there")
 		}
-		head := zipLocal + int64(len(localName)) + int64(le.Uint16(local[28:]))
+		for _, n := range zipOtherNames(localExtra) {
+			if slices.Contains(names, n) {
+				continue
+			}
+			if err := admit(n); err != nil {
+				return err
+			}
+		}
+		head := zipLocal + int64(len(localName)) + int64(len(localExtra))
 		entries = append(entries, zipEntry{start: at, compressed: head + compressed})
 	}
 	if _, err := br.Peek(1); err == nil {
@@ -203,54 +206,3 @@ func zipDirectory(r io.ReaderAt, size int64) (start, length, count int64, err er
 
 // clamp keeps sums of sizes within an int64.
 func clamp(n uint64) int64 { return int64(min(n, 1<<60)) }
-
-// zipSizes gives the sizes and the place of an entry, which a zip64 field may hold.
-func zipSizes(h, extra []byte) (uncompressed, compressed, at int64, err error) {
-	compressed, uncompressed, at = int64(le.Uint32(h[20:])), int64(le.Uint32(h[24:])), int64(le.Uint32(h[42:]))
-	field := zipExtra(extra, zipExtra64)
-	for _, v := range []*int64{&uncompressed, &compressed, &at} {
-		if *v != 0xFFFFFFFF {
-			continue
-		}
-		if len(field) < 8 {
-			return 0, 0, 0, cannotList("its directory is broken")
-		}
-		*v, field = clamp(le.Uint64(field)), field[8:]
-	}
-	return uncompressed, compressed, at, nil
-}
-
-// zipExtra finds an extra field by its id.
-func zipExtra(extra []byte, id uint16) []byte {
-	for len(extra) >= 4 {
-		n := int(le.Uint16(extra[2:]))
-		if n > len(extra)-4 {
-			return nil
-		}
-		if le.Uint16(extra) == id {
-			return extra[4 : 4+n]
-		}
-		extra = extra[4+n:]
-	}
-	return nil
-}
-
-// zipNames are the names that a reader may see of an entry.
-func zipNames(name, extra []byte, flags uint16) []string {
-	names := []string{zipName(name, flags&zipFlagUTF8 != 0)}
-	if path := zipExtra(extra, zipExtraUnicode); len(path) > 5 {
-		names = append(names, string(path[5:]))
-	}
-	return names
-}
-
-func zipName(name []byte, isUTF8 bool) string {
-	if isUTF8 || utf8.Valid(name) {
-		return string(name)
-	}
-	text, err := charmap.CodePage437.NewDecoder().Bytes(name)
-	if err != nil {
-		return string(name)
-	}
-	return string(text)
-}

@@ -317,29 +317,53 @@ func TestZip64(t *testing.T) {
 	if seen != "" || err == nil || !strings.Contains(err.Error(), "it says that it holds") {
 		t.Errorf("%q, %v", seen, err)
 	}
+	names := func(octets string) (names []string, err error) {
+		err = listZip(strings.NewReader(octets), int64(len(octets)), func(name string) error { names = append(names, name); return nil })
+		return names, err
+	}
 	// An end of directory of 64 bits beside a small one.
 	good := zipOf(t, "a.txt", "b.txt")
-	at := strings.LastIndex(good, "PK\x05\x06")
+	for _, small := range []func(end []byte){
+		func(end []byte) { copy(end[8:20], bytes.Repeat([]byte{0xFF}, 12)) }, // all of it is said in 64 bits
+		func(end []byte) { copy(end[16:20], "\xff\xff\xff\xff") },
+		func([]byte) {}, // and in both
+	} {
+		if names, err := names(withEnd64(good, "", small)); err != nil || len(names) != 2 {
+			t.Errorf("%q, %v", names, err)
+		}
+	}
+	// Readers differ in which they believe.
+	inner := zipOf(t, "c.txt")
+	for _, octets := range []string{
+		withEnd64(good, "something", func([]byte) {}),
+		withEnd64(storedZip(t, "a.zip", inner), "", func(end []byte) { // the directory of what is stored there
+			copy(end[12:16], inner[len(inner)-10:])
+			le.PutUint32(end[16:], uint32(zipLocal+len("a.zip")+strings.Index(inner, "PK\x01\x02")))
+		}),
+		withEnd64(good, "", func(end []byte) { le.PutUint16(end[10:], 1) }),
+	} {
+		if names, err := names(octets); err == nil || err.Error() != "it has several directories, or something behind the last" {
+			t.Errorf("%q, %v", names, err)
+		}
+	}
+}
+
+// withEnd64 is an archive with an end of directory of 64 bits too, and something behind that.
+func withEnd64(octets, behind string, change func(end []byte)) string {
+	at := strings.LastIndex(octets, "PK\x05\x06")
+	end := []byte(octets[at:])
 	end64 := make([]byte, zipEnd64)
 	le.PutUint32(end64, zipEnd64Mark)
-	le.PutUint64(end64[4:], zipEnd64-12)
-	le.PutUint64(end64[24:], 2)
-	le.PutUint64(end64[32:], 2)
-	le.PutUint64(end64[40:], uint64(le.Uint32([]byte(good[at+12:]))))
-	le.PutUint64(end64[48:], uint64(le.Uint32([]byte(good[at+16:]))))
+	le.PutUint64(end64[4:], uint64(zipEnd64-12+len(behind)))
+	le.PutUint64(end64[24:], uint64(le.Uint16(end[8:])))
+	le.PutUint64(end64[32:], uint64(le.Uint16(end[10:])))
+	le.PutUint64(end64[40:], uint64(le.Uint32(end[12:])))
+	le.PutUint64(end64[48:], uint64(le.Uint32(end[16:])))
 	locator := make([]byte, zipLocator64)
 	le.PutUint32(locator, zipLocatorMark)
 	le.PutUint64(locator[8:], uint64(at))
-	end := []byte(good[at:])
-	le.PutUint16(end[8:], 0xFFFF)
-	le.PutUint16(end[10:], 0xFFFF)
-	le.PutUint32(end[12:], 0xFFFFFFFF)
-	le.PutUint32(end[16:], 0xFFFFFFFF)
-	big := good[:at] + string(end64) + string(locator) + string(end)
-	var names []string
-	if err := listZip(strings.NewReader(big), int64(len(big)), func(name string) error { names = append(names, name); return nil }); err != nil || len(names) != 2 {
-		t.Errorf("%q, %v", names, err)
-	}
+	change(end)
+	return octets[:at] + string(end64) + behind + string(locator) + string(end)
 }
 
 // What our reader lists is what the library lists, or it lists nothing.

@@ -195,13 +195,24 @@ func zipDirectory(r io.ReaderAt, size int64) (start, length, count int64, err er
 		if le.Uint32(end64) != zipEnd64Mark {
 			return 0, 0, 0, cannotList("its directory is broken")
 		}
-		endAt = int64(at)
+		small := []int64{count, length, start}
 		count, length, start = clamp(le.Uint64(end64[32:])), clamp(le.Uint64(end64[40:])), clamp(le.Uint64(end64[48:]))
+		if int64(at)+zipEnd64 != endAt-zipLocator64 || !zipAgrees(small, []int64{count, length, start}) {
+			return 0, 0, 0, cannotList("it has several directories, or something behind the last")
+		}
+		endAt = int64(at)
 	}
 	if start+length != endAt {
 		return 0, 0, 0, cannotList("its directory is broken")
 	}
 	return start, length, count, nil
+}
+
+// zipAgrees tells whether both ends of the directory say the same. Readers differ in which they believe, unless the small one
+// leaves it to the other.
+func zipAgrees(small, big []int64) bool {
+	const count16, rest32 = 0xFFFF, 0xFFFFFFFF
+	return (small[0] == count16 || small[0] == big[0]) && (small[1] == rest32 || small[1] == big[1]) && (small[2] == rest32 || small[2] == big[2])
 }
 
 // clamp keeps sums of sizes within an int64.

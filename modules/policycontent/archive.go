@@ -1,15 +1,12 @@
 package policycontent
 
 import (
-	"archive/tar"
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
@@ -85,53 +82,6 @@ func list(r *bufio.Reader, kind string, p *message.Part, inflate *budget, admit 
 	return cannotList("%s is not supported", kind)
 }
 
-// tarHead is how much of a part tells what it is: tar's mark is at 257.
-const tarHead = 512
-
-// marks are what archives begin with.
-var marks = []struct{ mark, kind string }{
-	{"PK\x03\x04", "zip"}, {"PK\x05\x06", "zip"}, {"PK\x07\x08", "zip"}, {"PK00PK", "zip"}, {"\x1f\x8b", "gzip"}, {"Rar!\x1a\x07", "rar"}, {"7z\xbc\xaf\x27\x1c", "7z"}, {"BZh1", "bzip2"}, {"BZh2", "bzip2"}, {"BZh3", "bzip2"},
-	{"BZh4", "bzip2"}, {"BZh5", "bzip2"}, {"BZh6", "bzip2"}, {"BZh7", "bzip2"}, {"BZh8", "bzip2"}, {"BZh9", "bzip2"},
-	{"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"MSCF\x00\x00\x00\x00", "cab"}, {"\x60\xea", "arj"}, {"\x1f\x9d", "compress"}, {"LZIP\x01", "lzip"}, {"xar!\x00", "xar"}, {"!<arch>\n", "ar"}, {"ISc(", "cab"},
-}
-
-// endings are file names of archives, and subtypes what they are labelled as.
-var (
-	endings = map[string]string{
-		".zip": "zip", ".tar": "tar", ".tgz": "gzip", ".gz": "gzip", ".rar": "rar", ".7z": "7z", ".bz2": "bzip2", ".tbz2": "bzip2", ".tbz": "bzip2", ".xz": "xz", ".txz": "xz", ".zst": "zstd",
-		".cab": "cab", ".arj": "arj", ".lzh": "lha", ".lha": "lha", ".ace": "ace", ".z": "compress", ".lz": "lzip", ".iso": "iso", ".img": "disk image", ".dmg": "disk image", ".vhd": "disk image", ".vhdx": "disk image",
-	}
-	subtypes = map[string]string{
-		"application/zip": "zip", "application/x-zip": "zip", "application/x-zip-compressed": "zip", "application/x-tar": "tar", "application/gzip": "gzip",
-		"application/x-gzip": "gzip", "application/vnd.rar": "rar", "application/x-rar-compressed": "rar", "application/x-rar": "rar", "application/x-7z-compressed": "7z", "application/x-bzip2": "bzip2", "application/x-xz": "xz",
-		"application/zstd": "zstd", "application/vnd.ms-cab-compressed": "cab", "application/x-lzh-compressed": "lha", "application/x-ace-compressed": "ace", "application/x-iso9660-image": "iso",
-	}
-)
-
-// kindOf tells what archive a part is, first of all by its content; empty: none.
-func kindOf(p *message.Part, head []byte) string {
-	for _, m := range marks {
-		if bytes.HasPrefix(head, []byte(m.mark)) {
-			return m.kind
-		}
-	}
-	switch {
-	case len(head) >= 262 && string(head[257:262]) == "ustar":
-		return "tar"
-	case len(head) > 6 && head[2] == '-' && head[3] == 'l' && head[6] == '-':
-		return "lha"
-	}
-	if kind := subtypes[p.Type]; kind != "" {
-		return kind
-	}
-	for _, name := range p.FileNames {
-		if kind := endings[strings.ToLower(path.Ext(strings.TrimRight(name, ". ")))]; kind != "" {
-			return kind
-		}
-	}
-	return ""
-}
-
 // listZipStream keeps the archive in a file without a name for as long as it is read: its
 // directory is at the end, and names the places before.
 func listZipStream(r io.Reader, admit func(string) error) error {
@@ -148,39 +98,6 @@ func listZipStream(r io.Reader, admit func(string) error) error {
 		return err
 	}
 	return listZip(f, size, admit)
-}
-
-func listTar(r io.Reader, admit func(string) error) error {
-	tr := tar.NewReader(r)
-	for n := 0; ; n++ {
-		h, err := tr.Next()
-		switch {
-		case errors.Is(err, io.EOF) && n > 0:
-			return nothingBehind(r)
-		case err != nil:
-			return asNotListed(err, "it cannot be read as tar")
-		}
-		if err := admit(h.Name); err != nil {
-			return err
-		}
-	}
-}
-
-// nothingBehind reads what is behind the end of a tar, where some readers go on: octets that fill it up, or that mail put there.
-func nothingBehind(r io.Reader) error {
-	b := make([]byte, 4096)
-	for {
-		n, err := r.Read(b)
-		if len(bytes.Trim(b[:n], "\x00\r\n")) > 0 {
-			return cannotList("there is something behind its end")
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return asNotListed(err, "it cannot be read as tar")
-		}
-	}
 }
 
 // asNotListed leaves what we said ourselves, and that the time is over.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -38,6 +39,19 @@ func tarOf(t testing.TB, names ...string) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// oldTar is a tar as it was before POSIX, without a mark (tar --format=v7).
+func oldTar(name string) string {
+	head := make([]byte, 512)
+	copy(head, name)
+	copy(head[100:], "0000600\x000000000\x000000000\x0000000000004\x0000000000000\x00        0")
+	sum := 0
+	for _, c := range head {
+		sum += int(c)
+	}
+	copy(head[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return string(head) + "text" + strings.Repeat("\x00", 508+1024)
 }
 
 func gzipOf(t testing.TB, name, octets string) string {
@@ -163,6 +177,11 @@ func TestArchives(t *testing.T) {
 		"tar, exe":         {"a", tarOf(t, "a.txt", "b/c.exe"), exe + "b/c.exe"},
 		"tar, none":        {"a.tar", "hello", unlisted + "it cannot be read as tar"},
 		"tar, cut":         {"a.tar", tarOf(t, "a.txt", "b.txt")[:1100], unlisted + "it cannot be read as tar"},
+		"tar, old":         {"a.dat", oldTar("b.exe"), exe + "b.exe"},
+		"tgz, old":         {"a.tgz", gzipOf(t, "", oldTar("b.exe")), exe + "b.exe"},
+		"gz, old":          {"a.gz", gzipOf(t, "", oldTar("a.txt")), ""},
+		"no old tar":       {"a.txt", strings.Repeat("text 12 \r\n", 100), ""},
+		"no lha":           {"a.txt", "re-lay-out", ""},
 		"tgz, many":        {"a.tgz", gzipOf(t, "", tarOf(t, numbered(maxEntries+1)...)), unlisted + "it has more than 10000 entries"},
 		"tgz":              {"a.tgz", gzipOf(t, "", tarOf(t, "a.txt")), ""},
 		"tgz, exe":         {"a.tar.gz", gzipOf(t, "", tarOf(t, "a.txt", "b.exe")), exe + "b.exe"},

@@ -308,6 +308,34 @@ func TestArchivedNames(t *testing.T) {
 	}
 }
 
+// What a tar says of all files behind is no file (git archive puts it first), nor is a directory whose name has no slash.
+func TestTarAllowed(t *testing.T) {
+	c := policy(t, "{\narchived_names allow *.xml\n}")
+	for name, h := range map[string]struct {
+		tar.Header
+		refused bool
+	}{
+		"comment":   {tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "abc"}}, false},
+		"path":      {tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"path": "b.exe"}}, true},
+		"directory": {tar.Header{Typeflag: tar.TypeDir, Name: "dir"}, false},
+		"file":      {tar.Header{Typeflag: tar.TypeReg, Name: "b.exe"}, true},
+	} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range []*tar.Header{&h.Header, {Name: "dir/a.xml", Mode: 0o600}} {
+			if err := w.WriteHeader(h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := judge(t, c, mixed("", attached("a.tar", b.String()))); h.refused != strings.Contains(got, "not allowed") || !h.refused && got != "" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
 // Nothing is left of what an archive is kept in; where there is no room, the client may try again.
 func TestArchiveFile(t *testing.T) {
 	dir := t.TempDir()

@@ -38,10 +38,23 @@ func listTar(r io.Reader, admit func(string) error) error {
 		case err != nil:
 			return asNotListed(err, "it cannot be read as tar")
 		}
-		if err := admit(h.Name); err != nil {
+		if err := admitTar(h, admit); err != nil {
 			return err
 		}
 	}
+}
+
+func admitTar(h *tar.Header, admit func(string) error) error {
+	name := h.Name
+	switch h.Typeflag {
+	case tar.TypeXGlobalHeader: // it is no file, but may name those behind it, which Go's reader does not heed
+		if name = h.PAXRecords["path"]; name == "" {
+			return nil
+		}
+	case tar.TypeDir:
+		name = strings.TrimRight(name, "/") + "/"
+	}
+	return admit(name)
 }
 
 // nothingBehind reads what is behind the end of a tar, where some readers go on: octets that fill it up, or that mail put there.

@@ -41,6 +41,14 @@ func tarOf(t testing.TB, names ...string) string {
 	return b.String()
 }
 
+// shorterWithin has a file whose own header says that it is empty, so that what it has is files for who reads from the start.
+func shorterWithin(t testing.TB, files string) string {
+	t.Helper()
+	octets := []byte(storedZip(t, "a.txt", files[:strings.Index(files, "PK\x01\x02")]))
+	octets[6] &^= 8 // there is nothing behind the file that says more
+	return string(octets)
+}
+
 // oldTar is a tar as it was before POSIX, without a mark (tar --format=v7).
 func oldTar(name string) string {
 	head := make([]byte, 512)
@@ -146,6 +154,7 @@ func TestArchives(t *testing.T) {
 		"zip, two others":  {"a.zip", zipWith(t, &zip.FileHeader{Name: "b.txt", Extra: append(unicodePath("b.txt"), unicodePath("b.exe")...)}), exe + "b.exe"},
 		"zip, local other": {"a.zip", strings.Replace(zipWith(t, &zip.FileHeader{Name: "b.txt", Extra: unicodePath("c.txt")}), "c.txt", "c.exe", 1), exe + "c.exe"},
 		"zip, local name":  {"a.zip", strings.Replace(good, "a.txt", "a.exe", 1), unlisted + "its directory does not say what is there"},
+		"zip, local size":  {"a.zip", shorterWithin(t, zipOf(t, "b.exe")), unlisted + "its directory does not say what is there"},
 		"zip, between":     {"a.zip", good[:30] + strings.Repeat("x", 100) + good[30:], unlisted + "its directory is broken"},
 		"zip, before":      {"a.zip", "PK\x07\x08" + good, unlisted + "its directory is broken"},
 		"zip, behind":      {"a.zip", good + "x", unlisted + "it has several directories, or something behind the last"},

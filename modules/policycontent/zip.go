@@ -24,6 +24,7 @@ const (
 	zipEnd64Mark    = 0x06064b50
 	zipExtra64      = 0x0001
 	zipExtraUnicode = 0x7075 // Info-ZIP's Unicode path
+	zipFlagLater    = 1 << 3 // sizes are behind the data
 	zipFlagUTF8     = 1 << 11
 )
 
@@ -94,7 +95,7 @@ func readZip(r io.ReaderAt, size int64, admit func(string) error) error {
 		if err != nil {
 			return err
 		}
-		if le.Uint32(local) != zipLocalMark || !bytes.Equal(localName, name) {
+		if le.Uint32(local) != zipLocalMark || !bytes.Equal(localName, name) || !zipEndsThere(local, localExtra, compressed) {
 			return cannotList("its directory does not say what is there")
 		}
 		for _, n := range zipOtherNames(localExtra) {

@@ -60,6 +60,12 @@ func zipLocalText(r io.ReaderAt, local []byte, at int64) (name, extra []byte, er
 	return text[:n], text[n:], nil
 }
 
+// zipEndsThere tells whether the header before a file says where it ends as the directory does, if it says so.
+func zipEndsThere(local, extra []byte, compressed int64) bool {
+	uncompressed, said := int64(le.Uint32(local[22:])), int64(le.Uint32(local[18:]))
+	return le.Uint16(local[6:])&zipFlagLater != 0 || zip64Values(extra, &uncompressed, &said) == nil && said == compressed
+}
+
 // zipNames are the names that a reader may see of an entry.
 func zipNames(name, extra []byte, flags uint16) []string {
 	names := upToNUL(nil, zipName(name, flags&zipFlagUTF8 != 0))

@@ -200,6 +200,22 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// Somebody who has no time left, or hardly any, does not end the connection for the others.
+func TestTimeIsOver(t *testing.T) {
+	d := must(t, &Dovecot{Timeout: conf.Duration(time.Hour), Address: fake(t, greeting, func(string) string { return "" })})
+	w, err := d.clients.connected(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []time.Duration{-time.Second, 10 * time.Millisecond} {
+		late, cancel := context.WithTimeout(ctx, left)
+		if _, err := w.begin().ask(late, "AUTH", ""); !errors.Is(err, context.DeadlineExceeded) || w.isBroken() {
+			t.Errorf("%v left: %v, broken: %v", left, err, w.isBroken())
+		}
+		cancel()
+	}
+}
+
 // A connection that breaks while a password is asked about costs no error, if the next one serves.
 func TestAskedAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")

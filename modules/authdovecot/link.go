@@ -110,6 +110,7 @@ func (l *link) connect(d *dialing) {
 		d.wire.fail(errClosed)
 		d.wire, d.err = nil, errClosed
 	default:
+		d.wire.patience = l.timeout / 2 // who asks may have spent the rest on what came before
 		l.wire, l.backoff = d.wire, 0
 	}
 	l.mu.Unlock()

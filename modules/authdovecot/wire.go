@@ -34,6 +34,7 @@ var (
 type wire struct {
 	nc         net.Conn
 	mechanisms map[string]bool // that Dovecot announced
+	patience   time.Duration   // silence that is longer means that nobody is there
 
 	writing sync.Mutex
 	heard   atomic.Uint64 // lines so far
@@ -189,7 +190,7 @@ func (q *request) end() {
 // ask sends a command with this id and returns the answer. An error means that there is none, and
 // that there will be none any more.
 func (q *request) ask(ctx context.Context, command, parameters string) (reply, error) {
-	before := q.w.heard.Load()
+	before, begin := q.w.heard.Load(), time.Now()
 	if err := q.send(ctx, command, parameters); err != nil {
 		return reply{}, err
 	}
@@ -205,7 +206,7 @@ func (q *request) ask(ctx context.Context, command, parameters string) (reply, e
 		}
 	case <-ctx.Done():
 	}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) && q.w.heard.Load() == before {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) && q.w.heard.Load() == before && time.Since(begin) >= q.w.patience {
 		// Not a word for so long: nobody may be there any more.
 		q.w.fail(context.DeadlineExceeded)
 	}
@@ -221,6 +222,9 @@ func (q *request) send(ctx context.Context, command, parameters string) error {
 	w := q.w
 	w.writing.Lock()
 	defer w.writing.Unlock()
+	if ctx.Err() != nil { // while others wrote; a write that is late from the beginning would end the connection for all
+		return fmt.Errorf("asking Dovecot: %w", context.Cause(ctx))
+	}
 	deadline, _ := ctx.Deadline()
 	_ = w.nc.SetWriteDeadline(deadline)
 	if _, err := w.nc.Write([]byte(line + "\n")); err != nil {

@@ -69,6 +69,9 @@ func (c *Content) checkArchive(p *message.Part, body io.Reader, inflate *budget)
 
 // list gives each name in an archive to admit.
 func list(r *bufio.Reader, kind string, p *message.Part, inflate *budget, admit func(string) error) error {
+	if called := misnamed(p, kind); called != "" {
+		return cannotList("it is called %s, and is %s", called, kind)
+	}
 	switch kind {
 	case "":
 		return nil

@@ -52,8 +52,32 @@ func kindOf(p *message.Part, head []byte) string {
 		return kind
 	}
 	for _, name := range p.FileNames {
-		if kind := endings[strings.ToLower(path.Ext(strings.TrimRight(name, ". ")))]; kind != "" {
+		if kind := endingOf(name); kind != "" {
 			return kind
+		}
+	}
+	return ""
+}
+
+func endingOf(name string) string {
+	return endings[strings.ToLower(path.Ext(strings.TrimRight(name, ". ")))]
+}
+
+// misnamed tells what an archive is called that may be read otherwise than its first octets say: a zip is read from its end, and
+// what begins as one may be a tar whose first file is called so.
+func misnamed(p *message.Part, kind string) string {
+	var called []string
+	for _, name := range p.FileNames {
+		if ending := endingOf(name); ending != "" {
+			called = append(called, ending)
+		}
+	}
+	if called == nil { // readers heed the type only then
+		called = []string{subtypes[p.Type]}
+	}
+	for _, c := range called {
+		if c == "zip" && (kind == "gzip" || kind == "tar") || c == "tar" && kind == "zip" {
+			return c
 		}
 	}
 	return ""

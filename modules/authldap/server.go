@@ -126,10 +126,13 @@ func (s *server) do(ctx context.Context, p purpose, prepare, f func(*conn) error
 			return err
 		}
 		c.close()
+		if errors.Is(ctx.Err(), context.Canceled) { // the client went away
+			return err
+		}
+		s.drop() // the server may have been restarted, or be gone without a word: then all are dead
 		if ctx.Err() != nil {
 			return err
 		}
-		s.drop() // the server may have been restarted: then all are dead
 	}
 	c, err := s.dial(ctx)
 	if err != nil {

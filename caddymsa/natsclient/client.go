@@ -75,10 +75,12 @@ type Client struct {
 	core    bool
 	timeout time.Duration
 	options []nats.Option
+	connect func(urls string, options ...nats.Option) (*nats.Conn, error) // nats.Connect
 
-	mu     sync.Mutex
-	conn   *nats.Conn
-	closed bool
+	mu      sync.Mutex
+	conn    *nats.Conn
+	attempt *attempt // under way
+	closed  bool
 }
 
 // Open checks the configuration and sets the defaults. It does not connect. what is published is for the log.
@@ -118,7 +120,7 @@ func (c *Config) Open(what string, log *zap.Logger) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{urls: strings.Join(c.URLs, ","), subject: c.Subject, stream: c.Stream, core: c.Core, timeout: time.Duration(c.Timeout), options: options}, nil
+	return &Client{urls: strings.Join(c.URLs, ","), subject: c.Subject, stream: c.Stream, core: c.Core, timeout: time.Duration(c.Timeout), options: options, connect: nats.Connect}, nil
 }
 
 func (c *Config) options(log *zap.Logger) ([]nats.Option, error) {
@@ -164,38 +166,6 @@ func (c *Client) Name() string { return c.urls + " " + c.subject }
 
 // Subject that it publishes to.
 func (c *Client) Subject() string { return c.subject }
-
-// Connect returns the connection, which mends itself once it was there.
-func (c *Client) Connect() (*nats.Conn, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conn != nil && !c.conn.IsClosed() {
-		if !c.conn.IsConnected() {
-			return nil, errors.Join(errors.New("not connected"), c.conn.LastError())
-		}
-		return c.conn, nil
-	}
-	conn, err := nats.Connect(c.urls, c.options...)
-	if err != nil {
-		return nil, err
-	}
-	if c.closed { // what was under way ends with its own
-		time.AfterFunc(2*c.timeout, conn.Close)
-		return conn, nil
-	}
-	c.conn = conn
-	return conn, nil
-}
-
-// Close closes the connection.
-func (c *Client) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	if c.conn != nil {
-		c.conn.Close()
-	}
-}
 
 // Peer says who is at the other end of a connection, and with what TLS.
 func Peer(conn *nats.Conn) (host, address, secured string) {

@@ -8,9 +8,9 @@ import (
 )
 
 // Examine implements caddymsa.Examiner: the broker can be connected to. Nothing is published.
-func (n *NATS) Examine(_ context.Context, x caddymsa.Examination) []doctor.Finding {
+func (n *NATS) Examine(ctx context.Context, x caddymsa.Examination) []doctor.Finding {
 	notes := doctor.About("notifiers", x.Subject)
-	if _, err := n.client.Connect(); err != nil {
+	if _, err := n.client.Connect(ctx); err != nil {
 		notes.Wrong("start NATS, or correct its urls and the account in notify", "events wait: %v", err)
 	} else {
 		notes.OK("%s can be reached", n.client.Name())

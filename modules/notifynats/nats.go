@@ -66,8 +66,11 @@ func (n *NATS) Notify(ctx context.Context, e *notify.Event) error {
 	}
 	m.Header.Set("MSA-Event", e.Type())
 	m.Header.Set(nats.MsgIdHdr, e.ID)
-	conn, err := n.client.Connect()
-	if err != nil {
+	conn, err := n.client.Connect(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("nats: %w", err)
+	case err != nil:
 		return &notify.UnreachableError{Cause: fmt.Errorf("nats: %w", err)}
 	}
 	if _, err = n.client.Publish(ctx, conn, m); err == nil {

@@ -68,8 +68,11 @@ func (s *NATS) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
 
 // Deliver publishes the message.
 func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
-	conn, err := s.client.Connect()
-	if err != nil {
+	conn, err := s.client.Connect(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("nats: %w", err)
+	case err != nil:
 		return queue.Unreachable(fmt.Errorf("nats: %w", err))
 	}
 	m, err := s.message(conn, d)

@@ -180,7 +180,7 @@ func TestFailures(t *testing.T) {
 	b.Shutdown()
 	b.WaitForShutdown()
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) { // what is published before that is noticed, waits for its time-out
-		if _, err := s.client.Connect(); err != nil {
+		if _, err := s.client.Connect(t.Context()); err != nil {
 			break
 		}
 	}

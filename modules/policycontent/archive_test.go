@@ -49,17 +49,26 @@ func shorterWithin(t testing.TB, files string) string {
 	return string(octets)
 }
 
-// oldTar is a tar as it was before POSIX, without a mark (tar --format=v7).
-func oldTar(name string) string {
+// oldHeader is one of a tar as it was before POSIX, without a mark (tar --format=v7).
+func oldHeader(name string, kind byte, size int) string {
 	head := make([]byte, 512)
 	copy(head, name)
-	copy(head[100:], "0000600\x000000000\x000000000\x0000000000004\x0000000000000\x00        0")
+	copy(head[100:], fmt.Sprintf("0000600\x000000000\x000000000\x00%011o\x0000000000000\x00        %c", size, kind))
 	sum := 0
 	for _, c := range head {
 		sum += int(c)
 	}
 	copy(head[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return string(head) + "text" + strings.Repeat("\x00", 508+1024)
+	return string(head)
+}
+
+func oldTar(name string) string {
+	return oldHeader(name, '0', 4) + "text" + strings.Repeat("\x00", 508+1024)
+}
+
+// linkTar has something of a kind that has no contents, and says that there are some: GNU tar goes by that, and finds b.exe.
+func linkTar(kind byte) string {
+	return oldHeader("a", kind, 512) + oldHeader("c.txt", '0', 1024) + oldHeader("b.exe", '0', 0) + strings.Repeat("\x00", 512+1024)
 }
 
 func gzipOf(t testing.TB, name, octets string) string {
@@ -192,6 +201,10 @@ func TestArchives(t *testing.T) {
 		"tar named gz":     {"a.tar.gz", tarOf(t, "a.txt"), ""},
 		"gz named tar":     {"a.tar", gzipOf(t, "", tarOf(t, "a.txt")), ""},
 		"tar, old":         {"a.dat", oldTar("b.exe"), exe + "b.exe"},
+		"tar, symlink":     {"a.tar", linkTar('2'), unlisted + "a in it says that it has contents, which readers skip or not"},
+		"tar, hard link":   {"a.tar", linkTar('1'), unlisted + "a in it says that it has contents, which readers skip or not"},
+		"tar, fifo":        {"a.tgz", gzipOf(t, "", linkTar('6')), unlisted + "a in it says that it has contents, which readers skip or not"},
+		"tar, directory":   {"a.tar", linkTar('5'), ""},
 		"tgz, old":         {"a.tgz", gzipOf(t, "", oldTar("b.exe")), exe + "b.exe"},
 		"gz, old":          {"a.gz", gzipOf(t, "", oldTar("a.txt")), ""},
 		"no old tar":       {"a.txt", strings.Repeat("text 12 \r\n", 100), ""},

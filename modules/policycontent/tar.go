@@ -29,7 +29,8 @@ func isTar(head []byte) bool {
 }
 
 func listTar(r io.Reader, admit func(string) error) error {
-	tr := tar.NewReader(r)
+	raw := &lastBlock{r: r}
+	tr := tar.NewReader(raw)
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		switch {
@@ -38,10 +39,37 @@ func listTar(r io.Reader, admit func(string) error) error {
 		case err != nil:
 			return asNotListed(err, "it cannot be read as tar")
 		}
+		if raw.misleads(h) {
+			return cannotList("%s in it says that it has contents, which readers skip or not", short(h.Name))
+		}
 		if err := admitTar(h, admit); err != nil {
 			return err
 		}
 	}
+}
+
+// lastBlock keeps what was read last: of what it is that has no contents, Go's reader does not tell the size.
+type lastBlock struct {
+	r     io.Reader
+	block [512]byte
+}
+
+func (l *lastBlock) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	last := p[max(0, n-len(l.block)):n]
+	copy(l.block[:], l.block[len(last):])
+	copy(l.block[len(l.block)-len(last):], last)
+	return n, err
+}
+
+// misleads tells whether a link or a device, whose header was just read, has a size. Go's reader heeds none, GNU tar and libarchive
+// skip as much. None does for directories, which some write with one.
+func (l *lastBlock) misleads(h *tar.Header) bool {
+	switch h.Typeflag {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		return strings.Trim(string(l.block[124:136]), "0 \x00") != "" || strings.Trim(h.PAXRecords["size"], "0") != ""
+	}
+	return false
 }
 
 func admitTar(h *tar.Header, admit func(string) error) error {

@@ -204,6 +204,7 @@ func TestArchives(t *testing.T) {
 		"tar, symlink":     {"a.tar", linkTar('2'), unlisted + "a in it says that it has contents, which readers skip or not"},
 		"tar, hard link":   {"a.tar", linkTar('1'), unlisted + "a in it says that it has contents, which readers skip or not"},
 		"tar, fifo":        {"a.tgz", gzipOf(t, "", linkTar('6')), unlisted + "a in it says that it has contents, which readers skip or not"},
+		"tar, Solaris":     {"a.tar", oldHeader("x", 'X', 14) + "14 path=b.exe\n" + strings.Repeat("\x00", 498) + oldTar("a.txt"), unlisted + "it has names in a form that is not supported"},
 		"tar, directory":   {"a.tar", linkTar('5'), ""},
 		"tgz, old":         {"a.tgz", gzipOf(t, "", oldTar("b.exe")), exe + "b.exe"},
 		"gz, old":          {"a.gz", gzipOf(t, "", oldTar("a.txt")), ""},

@@ -39,6 +39,9 @@ func listTar(r io.Reader, admit func(string) error) error {
 		case err != nil:
 			return asNotListed(err, "it cannot be read as tar")
 		}
+		if h.Typeflag == 'X' { // Solaris' own PAX header, which others read and Go takes for a file
+			return cannotList("it has names in a form that is not supported")
+		}
 		if raw.misleads(h) {
 			return cannotList("%s in it says that it has contents, which readers skip or not", short(h.Name))
 		}

@@ -5,11 +5,8 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -22,120 +19,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
-
-func tarOf(t testing.TB, names ...string) string {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, name := range names {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: 4}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, "text"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-// shorterWithin has a file whose own header says that it is empty, so that what it has is files for who reads from the start.
-func shorterWithin(t testing.TB, files string) string {
-	t.Helper()
-	octets := []byte(storedZip(t, "a.txt", files[:strings.Index(files, "PK\x01\x02")]))
-	octets[6] &^= 8 // there is nothing behind the file that says more
-	return string(octets)
-}
-
-// oldHeader is one of a tar as it was before POSIX, without a mark (tar --format=v7).
-func oldHeader(name string, kind byte, size int) string {
-	head := make([]byte, 512)
-	copy(head, name)
-	copy(head[100:], fmt.Sprintf("0000600\x000000000\x000000000\x00%011o\x0000000000000\x00        %c", size, kind))
-	sum := 0
-	for _, c := range head {
-		sum += int(c)
-	}
-	copy(head[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return string(head)
-}
-
-func oldTar(name string) string {
-	return oldHeader(name, '0', 4) + "text" + strings.Repeat("\x00", 508+1024)
-}
-
-// linkTar has something of a kind that has no contents, and says that there are some: GNU tar goes by that, and finds b.exe.
-func linkTar(kind byte) string {
-	return oldHeader("a", kind, 512) + oldHeader("c.txt", '0', 1024) + oldHeader("b.exe", '0', 0) + strings.Repeat("\x00", 512+1024)
-}
-
-func gzipOf(t testing.TB, name, octets string) string {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	w.Name = name
-	if _, err := io.WriteString(w, octets); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-// zipWith lets change the headers of the entries, which have no data.
-func zipWith(t testing.TB, headers ...*zip.FileHeader) string {
-	t.Helper()
-	var b bytes.Buffer
-	w := zip.NewWriter(&b)
-	for _, h := range headers {
-		if _, err := w.CreateRaw(h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-// storedZip has files that are not compressed: names and contents.
-func storedZip(t testing.TB, files ...string) string {
-	t.Helper()
-	var b bytes.Buffer
-	w := zip.NewWriter(&b)
-	for i := 0; i < len(files); i += 2 {
-		f, err := w.CreateHeader(&zip.FileHeader{Name: files[i], Method: zip.Store})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(f, files[i+1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-// endsWithin has a stored archive whose end says that its comment goes up to the end of all.
-func endsWithin(t testing.TB, inner string) string {
-	t.Helper()
-	outer := storedZip(t, "a.zip", inner)
-	at := strings.Index(outer, "PK\x05\x06") + zipEnd
-	comment := binary.LittleEndian.AppendUint16(nil, uint16(len(outer)-at))
-	return outer[:at-2] + string(comment) + outer[at:]
-}
-
-// unicodePath is Info-ZIP's extra field of another name.
-func unicodePath(name string) []byte {
-	b := binary.LittleEndian.AppendUint16(nil, zipExtraUnicode)
-	b = binary.LittleEndian.AppendUint16(b, uint16(5+len(name)))
-	return append(append(b, 1, 0, 0, 0, 0), name...)
-}
 
 // File names in archives.
 func TestArchives(t *testing.T) {
@@ -381,94 +264,6 @@ func TestArchiveFile(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
-}
-
-// Info-ZIP and Python write what is listed.
-func TestZip64(t *testing.T) {
-	h := &zip.FileHeader{Name: "a.exe", Method: 8, UncompressedSize64: 1 << 33, CompressedSize64: 0}
-	octets := zipWith(t, h)
-	seen := ""
-	err := listZip(strings.NewReader(octets), int64(len(octets)), func(name string) error { seen = name; return nil })
-	if seen != "" || err == nil || !strings.Contains(err.Error(), "it says that it holds") {
-		t.Errorf("%q, %v", seen, err)
-	}
-	names := func(octets string) (names []string, err error) {
-		err = listZip(strings.NewReader(octets), int64(len(octets)), func(name string) error { names = append(names, name); return nil })
-		return names, err
-	}
-	// An end of directory of 64 bits beside a small one.
-	good := zipOf(t, "a.txt", "b.txt")
-	for _, small := range []func(end []byte){
-		func(end []byte) { copy(end[8:20], bytes.Repeat([]byte{0xFF}, 12)) }, // all of it is said in 64 bits
-		func(end []byte) { copy(end[16:20], "\xff\xff\xff\xff") },
-		func([]byte) {}, // and in both
-	} {
-		if names, err := names(withEnd64(good, "", small)); err != nil || len(names) != 2 {
-			t.Errorf("%q, %v", names, err)
-		}
-	}
-	// Readers differ in which they believe.
-	inner := zipOf(t, "c.txt")
-	for _, octets := range []string{
-		withEnd64(good, "something", func([]byte) {}),
-		withEnd64(storedZip(t, "a.zip", inner), "", func(end []byte) { // the directory of what is stored there
-			copy(end[12:16], inner[len(inner)-10:])
-			le.PutUint32(end[16:], uint32(zipLocal+len("a.zip")+strings.Index(inner, "PK\x01\x02")))
-		}),
-		withEnd64(good, "", func(end []byte) { le.PutUint16(end[10:], 1) }),
-	} {
-		if names, err := names(octets); err == nil || err.Error() != "it has several directories, or something behind the last" {
-			t.Errorf("%q, %v", names, err)
-		}
-	}
-}
-
-// withEnd64 is an archive with an end of directory of 64 bits too, and something behind that.
-func withEnd64(octets, behind string, change func(end []byte)) string {
-	at := strings.LastIndex(octets, "PK\x05\x06")
-	end := []byte(octets[at:])
-	end64 := make([]byte, zipEnd64)
-	le.PutUint32(end64, zipEnd64Mark)
-	le.PutUint64(end64[4:], uint64(zipEnd64-12+len(behind)))
-	le.PutUint64(end64[24:], uint64(le.Uint16(end[8:])))
-	le.PutUint64(end64[32:], uint64(le.Uint16(end[10:])))
-	le.PutUint64(end64[40:], uint64(le.Uint32(end[12:])))
-	le.PutUint64(end64[48:], uint64(le.Uint32(end[16:])))
-	locator := make([]byte, zipLocator64)
-	le.PutUint32(locator, zipLocatorMark)
-	le.PutUint64(locator[8:], uint64(at))
-	change(end)
-	return octets[:at] + string(end64) + behind + string(locator) + string(end)
-}
-
-// What our reader lists is what the library lists, or it lists nothing.
-func FuzzZip(f *testing.F) {
-	for _, s := range []string{zipOf(f, "a.txt", "b"), zipOf(f), zipWith(f, &zip.FileHeader{Name: "b\x80", Flags: 1, Extra: unicodePath("c")})} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, octets []byte) {
-		var ours []string
-		err := listZip(bytes.NewReader(octets), int64(len(octets)), func(name string) error { ours = append(ours, name); return nil })
-		if err != nil {
-			if _, ok := errors.AsType[*notListed](err); !ok {
-				t.Fatal(err)
-			}
-			return
-		}
-		r, err := zip.NewReader(bytes.NewReader(octets), int64(len(octets)))
-		if err != nil {
-			return
-		}
-		for _, theirs := range r.File {
-			found := false
-			for _, name := range ours {
-				found = found || name == theirs.Name || name == zipName([]byte(theirs.Name), false)
-			}
-			if !found {
-				t.Fatalf("%q is not among %q", theirs.Name, ours)
-			}
-		}
-	})
 }
 
 // Any octets are listed, or are said not to be.

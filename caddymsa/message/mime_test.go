@@ -136,6 +136,7 @@ func TestPartsEdges(t *testing.T) {
 		"MIME-Version: 1.0\nContent-Transfer-Encoding: x-uuencode\n\na":                                                      "1 text/plain 1/1;unknown_encoding",
 		"MIME-Version: 1.0\nContent-Transfer-Encoding: base64\nContent-Type: message/rfc822\n\nYQ==":                         "1 message/rfc822 4/1;encoded_container",
 		"MIME-Version: 1.0\nContent-Transfer-Encoding: base64\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\na\n--x--": "1 multipart/mixed 0/0;1.1 text/plain 1/1;encoded_container",
+		"MIME-Version: 1.0\nContent-Type: message/news\n\nContent-Type: text/html\n\nbody":                                   "1 message/news 0/0;1.1 text/html 4/4;no_version",
 		"MIME-Version: 1.0\nContent-Type: message/rfc822\n\n\nbody":                                                          "1 message/rfc822 0/0;1.1 text/plain 4/4;",
 		"MIME-Version: 1.0\nContent-Type: message/rfc822\n\n":                                                                "1 message/rfc822 0/0;1.1 text/plain 0/0;bad_header",
 		"MIME-Version: 1.0\nContent-Disposition: ;\n\n":                                                                      "1 text/plain 0/0;bad_disposition",

@@ -222,7 +222,7 @@ func (p *Part) container() {
 			p.Defects |= BadBoundary
 		}
 		p.Container = b != "" && len(b) <= maxBoundary
-	case p.Type == "message/rfc822" || p.Type == "message/global":
+	case p.Type == "message/rfc822" || p.Type == "message/global" || p.Type == "message/news":
 		if !identity {
 			p.Defects |= EncodedContainer
 		}

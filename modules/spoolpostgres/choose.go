@@ -24,7 +24,7 @@ type claim struct {
 	handed        bool
 }
 
-// choose gives turns: to the highest priority, or now and then to the lowest, there to the user who has waited
+// choose gives turns: to the highest priority, or now and then to one of the others, there to the user who has waited
 // longest in the lane, and of that user to what is due first.
 func (t *turns) choose(s *Store, due []claim, now time.Time, want queue.Want) (chosen []claim) {
 	room := make(map[string]int)
@@ -44,15 +44,15 @@ func (t *turns) choose(s *Store, due []claim, now time.Time, want queue.Want) (c
 	if len(t.served) > maxServed {
 		clear(t.served)
 	}
+	fits := func(c *claim) bool { return c.deadline <= nanos(now) || room[c.lane] > 0 }
 	for len(chosen) < batch {
-		low := (t.count+1)%lowTurn == 0
+		lower, only := int16(0), false
+		if (t.count+1)%lowTurn == 0 {
+			lower, only = t.lower(due, fits)
+		}
 		best := -1
 		for i := range due {
-			c := &due[i]
-			if c.deadline > nanos(now) && room[c.lane] == 0 {
-				continue
-			}
-			if best < 0 || t.before(c, &due[best], low) {
+			if c := &due[i]; fits(c) && (!only || c.rank == lower) && (best < 0 || t.before(c, &due[best])) {
 				best = i
 			}
 		}
@@ -94,12 +94,27 @@ func (t *turns) probes(due []claim) []claim {
 	return slices.AppendSeq(rest, maps.Values(first))
 }
 
-func (t *turns) before(a, b *claim, low bool) bool {
-	rank := cmp.Compare(a.rank, b.rank)
-	if low {
-		rank = -rank
+// lower is the priority below the highest whose turn it is: those that have something due take turns. It is false if there is
+// none.
+func (t *turns) lower(due []claim, fits func(*claim) bool) (rank int16, ok bool) {
+	var ranks []int16
+	for i := range due {
+		if c := &due[i]; fits(c) && !slices.Contains(ranks, c.rank) {
+			ranks = append(ranks, c.rank)
+		}
 	}
-	return cmp.Or(rank, cmp.Compare(t.served[turn{a.user, a.lane}], t.served[turn{b.user, b.lane}]),
+	if len(ranks) < 2 {
+		return 0, false
+	}
+	slices.Sort(ranks)
+	ranks = ranks[1:]
+	next := slices.IndexFunc(ranks, func(r int16) bool { return r > t.low })
+	t.low = ranks[max(0, next)]
+	return t.low, true
+}
+
+func (t *turns) before(a, b *claim) bool {
+	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(t.served[turn{a.user, a.lane}], t.served[turn{b.user, b.lane}]),
 		cmp.Compare(a.due, b.due), cmp.Compare(a.key, b.key), cmp.Compare(a.number, b.number)) < 0
 }
 

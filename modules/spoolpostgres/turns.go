@@ -35,6 +35,7 @@ type turns struct {
 	streak     int // of askings, each soon after the one before
 	latest     time.Time
 	count      int
+	low        int16            // the rank that had the last turn of a lower priority
 	served     map[turn]int     // the number of the turn that was last given
 	cursors    map[string]place // after which a lane's next scan begins; none: at its beginning
 	known      []string         // lanes that have jobs, as of looked

@@ -232,6 +232,7 @@ func (app *App) Start() (err error) {
 	}
 	app.events.start()
 	app.started = true
+	app.keepPauses()
 	app.delivery.push()
 	app.notifiers = app.startNotifiers(app.delivery.store)
 	app.drainFormer()

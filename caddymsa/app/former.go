@@ -26,6 +26,16 @@ var drainEvery = time.Second
 // tellEvery is how often the log says what is left of one.
 const tellEvery = 10 * time.Minute
 
+// keepPauses has what the operator has paused stay so in another spool.
+func (app *App) keepPauses() {
+	stores.Range(func(_, v any) bool {
+		if s, ok := v.(*store); ok && s != app.delivery.store {
+			app.delivery.store.queue.TakePauses(s.queue)
+		}
+		return true
+	})
+}
+
 // drainFormer takes over the spools that are open and not this configuration's, and names those that
 // an earlier process left behind.
 func (app *App) drainFormer() {

@@ -177,6 +177,12 @@ func TestSteerFormerSpool(t *testing.T) {
 	if status != 200 || len(lines) != 4 || strings.Count(body, `"done":true`) != 2 || strings.Count(body, former) != 2 || !strings.Contains(lines[3], former) || strings.Count(body, `"messages":1`) != 4 {
 		t.Errorf("check: %d %s", status, body)
 	}
+	steer("pause", name, 200)
+	in.load(onDisk(in, "c"))
+	c.submit("erin@example.net")
+	in.await("the message, in a lane that stays paused", func() bool {
+		return slices.ContainsFunc(lanes(), func(l adminapi.Lane) bool { return l.Spool == "" && l.State == queue.LanePaused && l.Waiting == 1 })
+	})
 }
 
 // A former spool whose disk is full tells the client of the open transaction to come again, and says so; what it has is kept

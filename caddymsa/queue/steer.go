@@ -130,6 +130,31 @@ func (q *Queue) Resume(ctx context.Context, name string) error {
 	return nil
 }
 
+// TakePauses pauses what another queue has paused, whose spool was in use before this one's.
+func (q *Queue) TakePauses(from *Queue) {
+	at := now()
+	for name, reason := range from.lanes.pauses() {
+		q.lanes.steer(name, at, func(l *lane) {
+			if l.paused == "" {
+				l.paused, l.since = reason, at
+			}
+		})
+	}
+}
+
+// pauses are the reasons of lanes that are paused.
+func (ls *lanes) pauses() map[string]string {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	all := make(map[string]string)
+	for name, l := range ls.m {
+		if l.paused != "" {
+			all[name] = l.paused
+		}
+	}
+	return all
+}
+
 // Probe has a lane that is down tried by the next message that goes there: the operator knows more
 // than the schedule. Nothing goes to one that is paused.
 func (q *Queue) Probe(ctx context.Context, name string) error {

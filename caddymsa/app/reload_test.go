@@ -106,6 +106,15 @@ func TestFailedReload(t *testing.T) {
 	in.refuses(with("routes", []any{}), "server main", "route")
 	in.refuses(with("auth", nil), "auth is required")
 	in.refuses(with("auth", map[string]any{"backends": []any{}}), "at least one backend")
+	for name, value := range map[string]any{
+		"auth":     map[string]any{"backends": []any{map[string]any{"password": "s3cret"}}},
+		"policies": []any{map[string]any{"policy": map[string]any{"password": "s3cret"}}},
+		"routes":   []any{map[string]any{"sink": map[string]any{"password": "s3cret"}}},
+	} {
+		if err := caddy.Load(in.config(with(name, value)), true); err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), `needs a member "module"`) {
+			t.Errorf("%s without a module: %v", name, err)
+		}
+	}
 	in.refuses(with("auth", map[string]any{"mechanisms": []string{"EXTERNAL"}, "backends": []any{map[string]any{"module": "fake", "world": in.mail.id}}}), "EXTERNAL", "no backend can serve it", "fake (scram, digest, password, token)")
 	in.refuses(with("auth", map[string]any{"announce_before_tls": []string{"PLAIN"}, "backends": []any{map[string]any{"module": "fake", "world": in.mail.id}}}), "announce_before_tls", "PLAIN")
 	in.refuses(with("auth", map[string]any{"backends": []any{map[string]any{"module": "fake", "id": "x"}, map[string]any{"module": "fake", "id": "x"}}}), "backend 2")

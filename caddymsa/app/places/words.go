@@ -75,6 +75,9 @@ func Module(module json.RawMessage, err error) error {
 	var m struct {
 		Module string `json:"module"`
 	}
+	if strings.Contains(err.Error(), "module name not specified with key") { // Caddy would print all of it, secrets too
+		return errors.New(`it does not say which module it is of; it needs a member "module", with a module's name`)
+	}
 	text := caddysWords.ReplaceAllString(err.Error(), "")
 	if json.Unmarshal(module, &m) != nil || m.Module == "" || strings.HasPrefix(text, m.Module+": ") {
 		return errors.New(text)

@@ -60,7 +60,10 @@ func (h *Hop) deliver(ctx context.Context, m *Message) (err error) {
 		}
 		if p == nil {
 			if p, err = h.dial(ctx, hello, d.mode); err != nil {
-				return d.failure(nil, err, ctx.Err() == nil)
+				if d.anew { // the hop has spoken a moment ago: this says nothing of its lane
+					err = goneError{err}
+				}
+				return d.failure(nil, err, ctx.Err() == nil && !d.anew)
 			}
 		}
 		left, limit := len(m.Recipients), d.limit

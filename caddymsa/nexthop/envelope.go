@@ -101,9 +101,10 @@ func (t *transaction) take(s step, r reply) error {
 		return t.doubtful(refused(verb, r))
 	case s == stepMail && r.positive():
 		t.mail = true
-	case s == stepMail && t.p.served > 0:
+	case s == stepMail && t.p.served > 0 && !t.p.frank:
 		return t.doubtful(refused(verb, r))
 	case s == stepMail:
+		t.p.frank = true
 		err := refused(verb, r)
 		if isOurs(r.smtp()) {
 			return err

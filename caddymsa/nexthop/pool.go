@@ -21,6 +21,7 @@ type connection struct {
 
 	begun  int  // transactions, as MAILMAX counts them
 	served int  // of these, those that ran their course; 1 if it was kept without any
+	frank  bool // it has refused a sender, or all recipients, before it served: that is what the hop says of this message
 	dirty  bool // a transaction was begun that no end of data has ended
 	ending bool // it takes no further transaction
 	rested bool // it comes out of the pool, and may have died there
@@ -65,6 +66,7 @@ func (l *pool) get(hello string) *connection {
 			p.timer.Stop() // too late does no harm: it finds p gone
 			p.rested = true
 			p.served = max(p.served, 1) // the message that it was made for has had its say
+			p.frank = false
 			return p
 		}
 	}

@@ -1,6 +1,7 @@
 package nexthop_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // An idle connection that died is replaced before anything is lost.
@@ -221,5 +223,46 @@ func TestKeptUnused(t *testing.T) {
 	wantReply(t, outcomes(t, r, d)[0], 552, smtp.EnhancedCode{5, 3, 4})
 	if err := outcomes(t, r, letter())[0]; err != nil || h.Connections() != 2 {
 		t.Errorf("%v on %d connections", err, h.Connections())
+	}
+}
+
+// Nor does one that has said so on its first transaction need to say it on another connection for each of the others.
+func TestRefusedByGroups(t *testing.T) {
+	for _, c := range []struct{ at, reply string }{{"MAIL", "550 5.7.1 not you"}, {"RCPT", "452 4.3.1 Insufficient storage"}} {
+		h := hoptest.New(t, hoptest.On(c.at, c.reply))
+		r := to(h, func(o *nexthop.Options) { o.Recipients = 2 })
+		var all []string
+		for i := range 20 {
+			all = append(all, fmt.Sprintf("u%d@example.net", i))
+		}
+		for i, err := range outcomes(t, r, msatest.NewDelivery([]byte(text), all...)) {
+			if err == nil {
+				t.Errorf("%s: recipient %d was taken", c.at, i)
+			}
+		}
+		if h.Connections() != 1 {
+			t.Errorf("%s: %d connections", c.at, h.Connections())
+		}
+	}
+}
+
+// A hop that has spoken and then has no room for the new connection is not down.
+func TestNoRoomToAskAgain(t *testing.T) {
+	h := hoptest.New(t, nil)
+	h.Reply = func(line string) string {
+		switch {
+		case strings.HasPrefix(line, "MAIL FROM:<mallory"):
+			return "550 5.7.1 not you"
+		case line == "connect" && h.Connections() > 1:
+			return "421 4.7.0 too many connections"
+		}
+		return ""
+	}
+	r := to(h, nil)
+	park(t, r, 1)
+	d := letter()
+	d.Entry.Sender = "mallory@example.org"
+	if err := r.Deliver(t.Context(), d); err == nil || queue.IsUnreachable(err) || msatest.IsPermanent(err) {
+		t.Error(err)
 	}
 }

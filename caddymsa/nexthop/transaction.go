@@ -29,8 +29,15 @@ type overflow struct {
 func (d *delivery) transaction(p *connection) error {
 	t := &transaction{delivery: d, p: p, group: d.group(p)}
 	err := t.envelope()
-	if err == nil && len(t.over) > 0 && len(t.accepted) == 0 && p.served > 0 {
+	switch {
+	case err != nil:
+	case len(t.accepted) > 0:
+		p.frank = false
+	case len(t.over) == 0:
+	case !p.frank && p.served > 0:
 		err = t.doubtful(refused("RCPT", t.over[0].reply)) // some hops count recipients by connections
+	default:
+		p.frank = true
 	}
 	if err == nil {
 		t.limits()

@@ -49,16 +49,28 @@ func certain(value string, all []mailaddr.Address) bool {
 	return !mayHaveAddress(value)
 }
 
-// mayHaveAddress looks for an @, or for a doubtful one and what makes a domain behind it.
+// mayHaveAddress looks for an @, or for a doubtful one and what may be a domain behind it: words with a dot between, or a colon as
+// in a route. Comments may stand anywhere in that.
 func mayHaveAddress(s string) bool {
-	at := false
+	at, dot, space, last := false, false, false, byte(0)
 	for i := range len(s) {
+		c := s[i]
 		switch {
-		case s[i] == '@' && !doubtful(s, i), at && (s[i] == '.' || s[i] == ':'):
+		case c == '@' && !doubtful(s, i), at && c == ':':
 			return true
-		case s[i] == '@':
-			at = true
+		case c == ' ' || c == '\t':
+			space = true
+			continue
+		case c == '@':
+			at, dot = true, false
+		case c == '.':
+			dot = true
+		case c == ',' || c == ';' || c == '"', isAtomText(c) && space && isAtomText(last): // another word
+			at, dot = false, false
+		case isAtomText(c) && at && dot:
+			return true
 		}
+		space, last = false, c
 	}
 	return false
 }

@@ -63,6 +63,7 @@ func (t *tail) lane(key string) *lane {
 func (t *tail) add(e *Event, before journal.Position) {
 	key, _ := t.laneOf(e.Fact)
 	if t.known[e.Fact.Position] {
+		delete(t.known, e.Fact.Position)
 		return
 	}
 	l := t.lane(key)

@@ -42,7 +42,7 @@ type tail struct {
 	nextLook time.Time // ahead
 	nextSet  time.Time
 	starved  []*lane // put aside, for which the journal has still to be asked
-	// known are the places of facts that lanes have taken in ahead of the follower, perhaps, since it was at the end.
+	// known are the places of facts that lanes have taken in ahead of the follower, perhaps.
 	known map[journal.Position]bool
 
 	lastError string
@@ -209,7 +209,7 @@ func (t *tail) read(now time.Time) (more bool) {
 		t.ahead.reached(t.readTo)
 	}
 	if len(facts) == 0 {
-		t.atEnd, t.known = now, nil
+		t.atEnd = now // which may be before facts that a lane has taken in: known stays
 		t.ahead, t.nextRead = ahead{}, now.Add(pollWait)
 		return false
 	}

@@ -115,8 +115,12 @@ func (c *Conn) dropChunk(size int64, status int, enhanced smtp.EnhancedCode, tex
 	if err := c.doomed(errors.New(text)).receive(size); err != nil {
 		return err
 	}
-	if status == 554 || text == textNoMail && c.excused() {
+	switch {
+	case status == 554:
 		return c.no(status, enhanced, text)
+	case text == textNoMail && c.excused():
+		c.reply(status, enhanced, text)
+		return nil
 	}
 	return c.bad(status, enhanced, text)
 }

@@ -266,7 +266,8 @@ func (c *Conn) dispatch(line []byte) error {
 	case name == "DATA" && now == inMail && c.refusedRcpts > 0:
 		return c.no(554, code(5, 5, 1), textNoRecipients) // not the client's mistake if it pipelines
 	case (name == "DATA" || name == "RCPT") && now == ready && c.excused():
-		return c.no(503, code(5, 5, 1), textNoMail)
+		c.reply(503, code(5, 5, 1), textNoMail) // the session was told of MAIL
+		return nil
 	}
 	return c.bad(503, code(5, 5, 1), outOfOrder(name, now))
 }

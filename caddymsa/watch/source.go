@@ -116,12 +116,12 @@ func (f *file[T]) read() (changed bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if n == 0 { // a shell empties what it is to write, and a cut copy leaves it so
-			return false, fmt.Errorf("%s: the file has become empty; if it is meant to be, write a line with a comment (#)", f.path)
-		}
 		if f.sum == [sha256.Size]byte(hash.Sum(nil)) {
 			f.state, f.at = state, at
 			return false, nil
+		}
+		if n == 0 { // a shell empties what it is to write, and a cut copy leaves it so
+			return false, fmt.Errorf("%s: the file has become empty; if it is meant to be, write a line with a comment, such as # no users", f.path)
 		}
 		if _, err := in.Seek(0, io.SeekStart); err != nil {
 			return false, err

@@ -118,10 +118,14 @@ func TestSourceEmptied(t *testing.T) {
 	if err := f.Reload(); err != nil || f.Load() != "# nobody\n" {
 		t.Errorf("%v, %q", err, f.Load())
 	}
-	write(t, path+".2", "") // to begin with, an empty list is one
-	other, err := s.Open(path+".2", zap.NewNop(), func(string, error) {})
-	must(t, err)
-	must(t, other.Close())
+	write(t, path+".2", "") // to begin with, an empty list is one, and stays so
+	for range 2 {
+		other, err := s.Open(path+".2", zap.NewNop(), func(string, error) {})
+		must(t, err)
+		defer other.Close()
+		age(t, path+".2", time.Hour)
+		must(t, other.Reload())
+	}
 }
 
 func TestSourceErrors(t *testing.T) {

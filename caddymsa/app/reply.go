@@ -68,6 +68,9 @@ func toReply(err error) *smtp.SMTPError {
 
 // isOurs tells whether an error is a fault on our side, to be logged as one.
 func isOurs(err error) bool {
+	if direct, ok := errors.AsType[*directError](err); ok && direct.outcome == queue.OutcomeInterrupted { // by a reload
+		return false
+	}
 	r := toReply(err)
 	return r == errInternal || r == errCannotTell || r == errNextHop || r == errNextHopLate || errors.Is(err, context.DeadlineExceeded)
 }

@@ -43,7 +43,7 @@ func TestReloads(t *testing.T) {
 	s.write("even.passwd", "alice@example.org:{PLAIN}secret\neven@example.org:{PLAIN}secret\n")
 	config := func(parity, policy string) string {
 		return patient(s.caddyfile(layout{
-			auth: "auth {\n file $DIR/" + parity + ".passwd\n throttle off\n}", // inForce tries wrong users
+			auth: "auth {\n file $DIR/" + parity + ".passwd\n throttle off\n}",                                                                                 // inForce tries wrong users
 			msa:  "policy sender_identity " + policy + "\n limits {\n connections_per_ip 2000\n}\n timeouts {\n handshake 1m\n command 1h\n before_auth 1h\n}", // as long as all reloads take, on a busy machine
 		}))
 	}

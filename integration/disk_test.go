@@ -33,7 +33,7 @@ func TestDiskFull(t *testing.T) {
 		concurrency 2
 	}
 	queue {
-		retry 300ms
+		retry 2s
 	}`})
 	config = strings.ReplaceAll(config, "$$MSA_KEY", "$MSA_KEY")
 	config = strings.Replace(config, "spool file "+s.dir+"/spool", "spool file "+disk+"/spool {\n\treserve 16MiB\n\t}", 1)

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // localPolicies ask nobody; all of them look at every message.
@@ -140,6 +141,7 @@ func submitXML(t testing.TB, s *server, trust *tls.Config, size int) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	c.wait = 5 * time.Minute // clamd and others read 50 MiB, on a busy machine
 	if err := c.want("250 2.0.0 "); err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,9 @@ const patience = 60 * time.Second
 // talker is a raw SMTP client that can stop anywhere. It belongs to one goroutine.
 // Its methods return errors, since most of its users are not in a test's goroutine.
 type talker struct {
-	nc net.Conn
-	r  *bufio.Reader
+	nc   net.Conn
+	r    *bufio.Reader
+	wait time.Duration // for a reply, if more than patience is needed
 }
 
 // connect returns a client that was greeted. With config, TLS begins with the first byte.
@@ -51,7 +52,7 @@ func (c *talker) close() { _ = c.nc.Close() }
 
 // reply reads one reply, all lines of it.
 func (c *talker) reply() (string, error) {
-	_ = c.nc.SetReadDeadline(time.Now().Add(patience))
+	_ = c.nc.SetReadDeadline(time.Now().Add(max(patience, c.wait)))
 	var reply strings.Builder
 	for {
 		line, err := c.r.ReadString('\n')

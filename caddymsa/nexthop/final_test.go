@@ -106,34 +106,33 @@ func upTo(r *bufio.Reader, prefix string) {
 	}
 }
 
-// A hop that breaks off within the message has often said why, and that counts.
-func TestRefusedWithin(t *testing.T) {
-	large := []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
-	r := conversation(t, func(c net.Conn, r *bufio.Reader) {
+// large does not fit into what connections hold.
+var large = []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
+
+// breaksOff is a hop that ends within a message, with a word or none.
+func breaksOff(t *testing.T, word string) sink {
+	t.Helper()
+	return conversation(t, func(c net.Conn, r *bufio.Reader) {
 		_, _ = io.WriteString(c, "220 x\r\n")
 		upTo(r, "EHLO")
 		_, _ = io.WriteString(c, "250-x\r\n250 PIPELINING\r\n")
 		upTo(r, "DATA")
 		_, _ = io.WriteString(c, "250 a\r\n250 b\r\n354 go\r\n")
 		_, _ = io.CopyN(io.Discard, r, 100<<10)
-		_, _ = io.WriteString(c, "552 5.3.4 too large\r\n")
+		_, _ = io.WriteString(c, word)
 	})
+}
+
+// A hop that breaks off within the message has often said why, and that counts.
+func TestRefusedWithin(t *testing.T) {
+	r := breaksOff(t, "552 5.3.4 too large\r\n")
 	wantReply(t, outcomes(t, r, msatest.NewDelivery(large, "bob@example.org"))[0], 552, smtp.EnhancedCode{5, 3, 4})
 }
 
 // One that has not got a message's end has no message, and the next host is asked, unless it says why.
 func TestBreaksOffWithin(t *testing.T) {
-	large := []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
 	for word, elsewhere := range map[string]bool{"": true, "421 4.3.2 closing\r\n": true, "451 4.3.0 disk\r\n": false} {
-		first := conversation(t, func(c net.Conn, r *bufio.Reader) {
-			_, _ = io.WriteString(c, "220 x\r\n")
-			upTo(r, "EHLO")
-			_, _ = io.WriteString(c, "250-x\r\n250 PIPELINING\r\n")
-			upTo(r, "DATA")
-			_, _ = io.WriteString(c, "250 a\r\n250 b\r\n354 go\r\n")
-			_, _ = io.CopyN(io.Discard, r, 100<<10)
-			_, _ = io.WriteString(c, word)
-		})
+		first := breaksOff(t, word)
 		second := hoptest.New(t, nil)
 		d := msatest.NewDelivery(large, "bob@example.org")
 		err := outcomes(t, sink{[]*nexthop.Hop{first.hosts[0], to(second, nil).hosts[0]}}, d)[0]
@@ -160,7 +159,6 @@ func TestBreaksOffEachTime(t *testing.T) {
 	r := to(h, nil)
 	park(t, r, 4)
 	parked.Store(true)
-	large := []byte(strings.Repeat("x: "+strings.Repeat("y", 70)+"\r\n", 200000))
 	wantTemporary(t, r.Deliver(t.Context(), msatest.NewDelivery(large, "bob@example.org")), "message: ")
 	if n := len(h.Said("DATA")); n != 6 || h.Connections() != 5 {
 		t.Errorf("DATA was said %d times on %d connections", n, h.Connections())

@@ -32,13 +32,16 @@ func (l *lane) burst() float64 {
 	return max(1, float64(r.Messages)*float64(rateBurst)/float64(r.Per))
 }
 
+// rated tells whether there is a rate.
+func (l *lane) rated() bool { return l.part.Rate.Messages > 0 && l.part.Rate.Per > 0 }
+
 // accrue counts what the rate lets pass by now.
 func (l *lane) accrue(at time.Time) {
-	r := l.part.Rate
-	if r.Messages <= 0 || r.Per <= 0 {
+	if !l.rated() {
 		l.allowance, l.counted = 1, at
 		return
 	}
+	r := l.part.Rate
 	if passed := at.Sub(l.counted); passed > 0 {
 		l.allowance = min(l.burst(), l.allowance+float64(passed)*float64(r.Messages)/float64(r.Per))
 	}
@@ -47,7 +50,7 @@ func (l *lane) accrue(at time.Time) {
 
 // passes tells whether the rate lets a message pass now.
 func (l *lane) passes(at time.Time) bool {
-	if l.part.Rate.Messages <= 0 || l.part.Rate.Per <= 0 {
+	if !l.rated() {
 		return true
 	}
 	l.accrue(at)
@@ -86,7 +89,7 @@ func (ls *lanes) limit(l *lane, at time.Time) (n int, again time.Time) {
 	if !l.known {
 		n = min(n, NewLane.Limit)
 	}
-	if r := l.part.Rate; l.known && r.Messages > 0 && r.Per > 0 {
+	if r := l.part.Rate; l.known && l.rated() {
 		l.accrue(at)
 		if pass := l.pass(); l.visits+pass < n {
 			n = 0

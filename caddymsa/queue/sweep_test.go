@@ -42,18 +42,23 @@ func TestSweepIsSpared(t *testing.T) {
 				spool := &stamper{MemSpool: queuetest.NewMemSpool(), stamps: tt.stamps}
 				g := newGeneration(to(newSink(nil)))
 				g.stamp = "000010-same"
-				h := new(host)
-				h.set(g)
-				q := queue.New(spool, h, queue.Options{})
-				q.Start()
-				time.Sleep(time.Minute)
-				q.Stop(t.Context())
+				sweep(t, spool, g)
 				if looked := spool.lists.Load() > 0; looked != tt.looks {
 					t.Errorf("looked: %v, wanted %v", looked, tt.looks)
 				}
 			})
 		})
 	}
+}
+
+// sweep runs a queue for a minute.
+func sweep(t *testing.T, spool queue.Spool, g *generation) {
+	h := new(host)
+	h.set(g)
+	q := queue.New(spool, h, queue.Options{})
+	q.Start()
+	time.Sleep(time.Minute)
+	q.Stop(t.Context())
 }
 
 // stuck has a lane in which one message always is, whatever it was asked for.
@@ -80,12 +85,7 @@ func TestSweepEnds(t *testing.T) {
 		spool := &stuck{MemSpool: queuetest.NewMemSpool()}
 		g := newGeneration(to(newSink(nil)))
 		g.gone = "gone"
-		h := new(host)
-		h.set(g)
-		q := queue.New(spool, h, queue.Options{})
-		q.Start()
-		time.Sleep(time.Minute)
-		q.Stop(t.Context())
+		sweep(t, spool, g)
 		if n := spool.asked.Load(); n != 1 {
 			t.Errorf("the lane was asked for %d times", n)
 		}

@@ -24,7 +24,10 @@ func (c *Conn) cmdBDAT(arg string) error {
 	}
 	switch c.state() {
 	case ready:
-		return c.dropChunk(size, 503, code(5, 5, 1), textNoMail)
+		if err := c.skipChunk(size, textNoMail); err != nil {
+			return err
+		}
+		return c.noMail()
 	case inMail:
 		if c.refusedRcpts > 0 {
 			return c.dropChunk(size, 554, code(5, 5, 1), textNoRecipients)
@@ -110,17 +113,18 @@ func (c *Conn) chunk(m *message, size int64, last bool) error {
 	}
 }
 
-// dropChunk reads a chunk for nothing.
+// skipChunk reads a chunk for nothing.
+func (c *Conn) skipChunk(size int64, why string) error {
+	return c.doomed(errors.New(why)).receive(size)
+}
+
+// dropChunk refuses a chunk.
 func (c *Conn) dropChunk(size int64, status int, enhanced smtp.EnhancedCode, text string) error {
-	if err := c.doomed(errors.New(text)).receive(size); err != nil {
+	if err := c.skipChunk(size, text); err != nil {
 		return err
 	}
-	switch {
-	case status == 554:
+	if status == 554 {
 		return c.no(status, enhanced, text)
-	case text == textNoMail && c.excused():
-		c.reply(status, enhanced, text)
-		return nil
 	}
 	return c.bad(status, enhanced, text)
 }

@@ -265,9 +265,8 @@ func (c *Conn) dispatch(line []byte) error {
 		return c.bad(530, code(5, 7, 0), "Authentication required") // RFC 4954 section 6
 	case name == "DATA" && now == inMail && c.refusedRcpts > 0:
 		return c.no(554, code(5, 5, 1), textNoRecipients) // not the client's mistake if it pipelines
-	case (name == "DATA" || name == "RCPT") && now == ready && c.excused():
-		c.reply(503, code(5, 5, 1), textNoMail) // the session was told of MAIL
-		return nil
+	case (name == "DATA" || name == "RCPT") && now == ready:
+		return c.noMail()
 	}
 	return c.bad(503, code(5, 5, 1), outOfOrder(name, now))
 }
@@ -305,10 +304,6 @@ func outOfOrder(verb string, now state) string {
 		return "AUTH is not possible in a mail transaction"
 	case verb == "MAIL":
 		return "A mail transaction is open already"
-	case verb == "RCPT" && now == ready:
-		return textNoMail
-	case verb == "DATA" && now == ready:
-		return textNoMail
 	case verb == "DATA" && now == inMail:
 		return "Send RCPT first"
 	case verb == "DATA":

@@ -44,12 +44,14 @@ func (c *Conn) cmdNotImplemented(string) error {
 // by then, and they are not its mistake. There may be as many of them as of a message that is taken.
 func (c *Conn) excuse() { c.excuses = c.maxRecipients() + 1 }
 
-func (c *Conn) excused() bool {
+// noMail refuses what comes without a MAIL. It is not counted, nor told again, behind one that was refused.
+func (c *Conn) noMail() error {
 	if c.excuses == 0 {
-		return false
+		return c.bad(503, code(5, 5, 1), textNoMail)
 	}
 	c.excuses--
-	return true
+	c.reply(503, code(5, 5, 1), textNoMail)
+	return nil
 }
 
 // forget makes way for the next transaction.

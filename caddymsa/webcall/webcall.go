@@ -123,7 +123,7 @@ func (c *Client) Name() string { return c.name }
 // Exposed tells whether everybody on the way can read what is sent.
 func (c *Client) Exposed() bool { return c.exposed }
 
-// Close closes what is idle.
+// Close closes what is idle. No request may be under way.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Body is a request's: so many octets, which can be read more than once.
@@ -166,8 +166,9 @@ func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http
 	t := &track{by: c.transport}
 	resp, err := c.post(ctx, t, header, body, signature, ask)
 	switch {
-	case err != nil && t.stale() && ctx.Err() == nil: // an idle connection that the service had closed, as it may have the next one
-		c.transport.CloseIdleConnections()
+	case err != nil && t.stale() && ctx.Err() == nil:
+		// An idle connection that the service had closed, as it may have the next one. The others are not closed here:
+		// net/http calls a connection idle before it hands over an answer without a body, which would be lost.
 		return c.post(ctx, &track{by: c.fresh}, header, body, signature, ask)
 	case err == nil && ask && resp.StatusCode == http.StatusExpectationFailed:
 		_ = resp.Body.Close()

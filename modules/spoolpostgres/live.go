@@ -244,7 +244,7 @@ func (t *turns) flush(ctx context.Context, s *Store) error {
 	keys, numbers, tokens := columns(t.claimed)
 	err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		_, err := db.Exec(ctx, `UPDATE msa_due d SET owner = NULL, handed = false FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
-			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner = $1`, s.owner.Load(), keys, numbers, tokens)
+			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner IS NOT DISTINCT FROM $1`, s.owner.Load(), keys, numbers, tokens)
 		return err
 	})
 	if err == nil {

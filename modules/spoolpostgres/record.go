@@ -118,7 +118,7 @@ func (o *outcome) fared() error {
 var (
 	lockEntries = "SELECT key, status, next, octets FROM msa_entry WHERE key = ANY($1) ORDER BY key FOR UPDATE"
 	takeJobs    = `WITH m AS (DELETE FROM msa_due d USING unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS w(key, number, owner, token, n)
-		WHERE d.key = w.key AND d.number = w.number AND d.owner = w.owner AND d.token = w.token RETURNING w.n), ` + insertFacts("m", 5) + " SELECT n FROM m"
+		WHERE d.key = w.key AND d.number = w.number AND d.owner IS NOT DISTINCT FROM w.owner AND d.token = w.token RETURNING w.n), ` + insertFacts("m", 5) + " SELECT n FROM m"
 )
 
 // recordAll writes outcomes, each of another entry.

@@ -81,7 +81,7 @@ func (s *Store) checkBody(ctx context.Context, id string) (octets int64, err err
 func (s *Store) checkDue(ctx context.Context, m *queue.EntryView) error {
 	var due []int
 	if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		rows, err := db.Query(ctx, "SELECT number FROM msa_due WHERE id = $1", m.Entry.ID)
+		rows, err := db.Query(ctx, "SELECT number FROM msa_due WHERE key = (SELECT key FROM msa_entry WHERE id = $1)", m.Entry.ID)
 		if err == nil {
 			due, err = pgx.CollectRows(rows, pgx.RowTo[int])
 		}

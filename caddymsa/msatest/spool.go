@@ -52,6 +52,7 @@ func Spool(t *testing.T, open func(t testing.TB, dir string) queue.OpenSpool) {
 		{"Proven", (*spoolTest).testProven},
 		{"Deadline", (*spoolTest).testDeadline},
 		{"ClockSetBack", (*spoolTest).testClockSetBack},
+		{"ClockWasAhead", (*spoolTest).testClockWasAhead},
 
 		{"Exclusive", (*spoolTest).testExclusive},
 		{"Record", (*spoolTest).testRecord},

@@ -333,6 +333,41 @@ func (s *spoolTest) testClockSetBack() {
 	}
 }
 
+// Whatever its lane says, since what was accepted in ten years would be given up then; after a restart with the right time, too, soon.
+func (s *spoolTest) testClockWasAhead() {
+	for _, restarted := range []string{"", "R"} {
+		future := time.Now().AddDate(10, 0, 0)
+		for _, id := range []string{"Q1", "Q2"} {
+			a := inLane(restarted+id, "alice", "down", future)
+			a.Entry.Accepted, a.Jobs[0].Deadline = future, future.Add(time.Hour)
+			s.commit(a, "", nil)
+		}
+		s.SetLane("down", queue.LaneState{Limit: 1, Proven: true})
+		l := s.lease(future)
+		r := deferred(l, future.Add(time.Minute))
+		r.At = future
+		s.record(l, r)
+		if restarted != "" {
+			s.reopen()
+		}
+		s.SetLane("down", queue.LaneState{Proven: true})
+		var ids []string
+		for end := time.Now().Add(time.Minute); len(ids) < 2 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			got, leases := s.leaseAll(time.Now())
+			ids = append(ids, got...)
+			for _, l := range leases {
+				if l.Job().Deadline.After(time.Now()) {
+					s.Errorf("%s is leased by its deadline, which is %v", l.Entry().ID, l.Job().Deadline)
+				}
+				s.record(l, delivered(l))
+			}
+		}
+		if len(ids) != 2 {
+			s.Errorf("leased %q (restarted: %q)", ids, restarted)
+		}
+	}
+}
+
 // However many users wait for later, in however many lanes, who is due is found; and of many who are due all have
 // their turn.
 func (s *spoolTest) testTurnsOfMany() {

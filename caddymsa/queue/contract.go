@@ -24,7 +24,8 @@ type Spool interface {
 	// the higher priority comes first, though one turn in eight goes lower; among equals users take
 	// turns, so that nobody's ten thousand messages delay somebody else's one, in each lane as in
 	// all of them; of one user what is due first. A job whose deadline has passed is due whatever its
-	// lane says. What is held is never due. ErrNoneDue comes with the time at which the next job
+	// lane says, and so, whenever now has gone back, is what was accepted in the future; it is leased with
+	// a deadline that has passed. What is held is never due. ErrNoneDue comes with the time at which the next job
 	// comes due (zero: none is waiting). What a process that died had leased is due again.
 	Lease(ctx context.Context, now time.Time, want Want) (Lease, time.Time, error)
 

@@ -64,6 +64,13 @@ func (h *heapOf[T, O]) fix(x T) {
 	h.down(i, x)
 }
 
+// order makes a heap of items that may all have changed.
+func (h *heapOf[T, O]) order() {
+	for i := len(h.items)/2 - 1; i >= 0; i-- {
+		h.down(i, h.items[i])
+	}
+}
+
 // drop takes an item out, if it is in.
 func (h *heapOf[T, O]) drop(x T) {
 	var o O

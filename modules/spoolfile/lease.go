@@ -104,6 +104,9 @@ func (s *Store) lease(j *job) (*lease, error) {
 	if j.e.is(entryGone) {
 		return nil, queue.ErrNotFound
 	}
+	if j.deadline < nanos(l.job.Deadline) { // see timely
+		l.job.Deadline = timeOf(j.deadline)
+	}
 	return l, nil
 }
 

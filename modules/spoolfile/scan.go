@@ -119,10 +119,10 @@ func (s *Store) revive(e *entry, v *envelope, now int64) {
 	}
 }
 
-// timely has a job that was written in the future be due now.
+// timely has a job that was written in the future be due now, whatever its lane says: nobody knows when it is to be given up.
 func (j *job) timely(written, now int64) {
 	if written > now+clockAhead {
-		j.due, j.deadline = min(j.due, now), 0
+		j.due, j.deadline = min(j.due, now), min(j.deadline, now)
 	}
 }
 

@@ -167,10 +167,14 @@ func (s *schedule) promote(now int64) {
 		for _, j := range s.wait.items {
 			j.due = min(j.due, now)
 		}
-		s.latest = now
-		for i := len(s.wait.items)/2 - 1; i >= 0; i-- {
-			s.wait.down(i, s.wait.items[i])
+		for _, j := range s.deadlines.items {
+			if j.e.accepted > now+clockAhead {
+				j.deadline = min(j.deadline, now)
+			}
 		}
+		s.latest = now
+		s.wait.order()
+		s.deadlines.order()
 	}
 	s.latest = max(s.latest, now)
 	for len(s.wait.items) > 0 && s.wait.items[0].due <= now {

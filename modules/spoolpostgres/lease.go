@@ -153,7 +153,7 @@ type wholeMessage struct{ *bytes.Reader }
 func (wholeMessage) Close() error { return nil }
 
 // selectHanded is the end of a statement that has claimed jobs: h, of which those that were handed out come with all that there is to know. $5 is inLease.
-const selectHanded = `SELECT h.key, h.number, h.token, h.due, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h
+const selectHanded = `SELECT h.key, h.number, h.token, h.due, h.deadline, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h
 	LEFT JOIN msa_entry e ON e.key = CASE WHEN h.handed THEN h.key END
 	LEFT JOIN msa_job j ON j.key = e.key AND j.number = h.number LEFT JOIN msa_body b ON b.key = e.key AND b.n = 0 AND e.octets <= $5`
 
@@ -167,7 +167,7 @@ func (s *Store) handOut(ctx context.Context, claims []claim) (leases []*lease, e
 	owner := s.owner.Load()
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		rows, err := db.Query(ctx, `WITH h AS (UPDATE msa_due d SET handed = true FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
-			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner IS NOT DISTINCT FROM $1 RETURNING d.key, d.number, d.token, d.due, d.handed) `+selectHanded,
+			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner IS NOT DISTINCT FROM $1 RETURNING d.key, d.number, d.token, d.due, d.deadline, d.handed) `+selectHanded,
 			owner, keys, numbers, tokens, inLease)
 		if err != nil {
 			return err
@@ -196,15 +196,15 @@ func (s *Store) handed(owner int64, rows pgx.Rows) (map[[2]int64]hand, error) {
 	for rows.Next() {
 		l := &lease{s: s, owner: owner, lost: make(chan struct{})}
 		var entry, status, job []byte
-		var due int64
+		var due, deadline int64
 		var octets *int64
-		if err := rows.Scan(&l.key, &l.number, &l.token, &due, &entry, &status, &octets, &l.object, &job, &l.small); err != nil {
+		if err := rows.Scan(&l.key, &l.number, &l.token, &due, &deadline, &entry, &status, &octets, &l.object, &job, &l.small); err != nil {
 			return nil, err
 		}
 		h := hand{token: l.token}
 		if octets != nil {
 			l.octets, h.lease = *octets, l
-			if err := l.read(entry, status, job, due); err != nil {
+			if err := l.read(entry, status, job, due, deadline); err != nil {
 				return nil, err
 			}
 		}
@@ -213,7 +213,7 @@ func (s *Store) handed(owner int64, rows pgx.Rows) (map[[2]int64]hand, error) {
 	return got, rows.Err()
 }
 
-func (l *lease) read(entry, status, job []byte, due int64) (err error) {
+func (l *lease) read(entry, status, job []byte, due, deadline int64) (err error) {
 	if l.entry, l.status, err = decode(entry, status); err != nil {
 		return err
 	}
@@ -221,8 +221,11 @@ func (l *lease) read(entry, status, job []byte, due int64) (err error) {
 		if l.job, err = queue.DecodeJob(job, l.entry); err != nil {
 			return err
 		}
-		if nanos(l.job.Due) != due { // it was made due when a clock was set back
+		if nanos(l.job.Due) != due { // see clock.go
 			l.job.Due = timeOf(due)
+		}
+		if deadline < nanos(l.job.Deadline) {
+			l.job.Deadline = timeOf(deadline)
 		}
 		return nil
 	}

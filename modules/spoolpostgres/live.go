@@ -116,6 +116,10 @@ func (s *Store) tidy() {
 			_, _ = s.quick.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), lanesNews+s.name())
 		}
 	}
+	if time.Since(s.checked) >= recheck {
+		s.checked = time.Now()
+		s.fromFuture(ctx)
+	}
 	s.forgetLanes(ctx)
 	_, _ = s.quick.Exec(ctx, `WITH me AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($1 + 1, hashtext($2)) AS ok),
 		d AS (DELETE FROM msa_sum WHERE (SELECT ok FROM me) RETURNING messages, octets)

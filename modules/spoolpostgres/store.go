@@ -159,6 +159,7 @@ type Store struct {
 	disowned []string    // messages whose client was told that they were not accepted
 	down     atomic.Bool // the last renewal failed
 	touch    time.Time   // since when the database has been heard without a break
+	checked  time.Time   // when it was looked for what a wrong clock had accepted
 	server   time.Time   // when PostgreSQL was started, as of the last renewal
 }
 

@@ -235,23 +235,6 @@ func (t *turns) reconcile(ctx context.Context, s *Store) error {
 	return err
 }
 
-// clock notices that this node's clock was set back: nobody knows then when what waits was to be due.
-func (t *turns) clock(ctx context.Context, s *Store, now time.Time) error {
-	if now.Before(t.latest.Add(-time.Minute)) {
-		if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-			_, err := db.Exec(ctx, "UPDATE msa_due SET due = $1 WHERE owner IS NULL AND NOT held AND due > $1 AND number > 0", nanos(now))
-			return err
-		}); err != nil {
-			return err
-		}
-		t.latest = now
-	}
-	if now.After(t.latest) {
-		t.latest = now
-	}
-	return nil
-}
-
 // next is when the next job comes due.
 func (s *Store) next(ctx context.Context, now time.Time) (next time.Time, err error) {
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {

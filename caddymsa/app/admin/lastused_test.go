@@ -12,8 +12,9 @@ import (
 // When an application password was last used is known under the names of before too; what the journal has of another user
 // who had the name, or has it now, is not taken for it.
 func TestLastUsedRenamed(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
 	at := func(minute int) time.Time {
-		return time.Now().Truncate(time.Second).Add(time.Duration(minute-60) * time.Minute)
+		return now.Add(time.Duration(minute-60) * time.Minute)
 	}
 	used := func(minute int, user, label string) journal.Fact {
 		return journal.Fact{Time: at(minute), What: journal.Accepted, ID: user, User: user, Submission: &journal.Submission{AppPassword: label}}

@@ -47,6 +47,9 @@ func (s *MemSpool) Lease(ctx context.Context, now time.Time, want queue.Want) (q
 				if j.Due.After(now) {
 					j.Due = now
 				}
+				if m.entry.Accepted.After(now) && j.Deadline.After(now) {
+					j.Deadline = now
+				}
 			}
 		}
 		s.latest = now

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -104,12 +105,12 @@ func startNATS(t *testing.T) (d *daemon, address string, js jetstream.JetStream)
 	d = newDaemon(t, nil, program, "-a", host, "-p", port, "-js", "-sd", "$D/store")
 	d.serves = listening(address)
 	d.run()
-	conn, err := nats.Connect("nats://"+address, nats.MaxReconnects(-1))
+	conn, err := nats.Connect("nats://"+address, nats.MaxReconnects(-1), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	if js, err = jetstream.New(conn); err != nil {
+	if js, err = jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MAIL", Subjects: []string{"mail.>"}}); err != nil {

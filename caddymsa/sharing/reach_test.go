@@ -3,18 +3,16 @@ package sharing
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 )
 
 // The doctor says whether Redis answers; of counts that are elsewhere it says nothing.
 func TestExamine(t *testing.T) {
 	socket, _ := startRedis(t)
-	up := open(t, Sharing{Redis: &Redis{Address: socket, Timeout: conf.Duration(10 * time.Second)}}, zap.NewNop())
+	up := open(t, Sharing{Redis: &Redis{Address: socket, Timeout: patience}}, zap.NewNop())
 	if found := up.Examine(t.Context(), "policies", "policy rate_limit"); len(found) != 1 || found[0].Level != doctor.OK {
 		t.Errorf("%+v", found)
 	}

@@ -41,6 +41,9 @@ func startRedis(t testing.TB) (socket string, cmd *exec.Cmd) {
 	return socket, cmd
 }
 
+// patience is a timeout that a machine with much else to do keeps.
+const patience = conf.Duration(30 * time.Second)
+
 func open(t testing.TB, s Sharing, log *zap.Logger) *Counts {
 	t.Helper()
 	c, err := s.Open("test", log)
@@ -54,14 +57,14 @@ func open(t testing.TB, s Sharing, log *zap.Logger) *Counts {
 func TestRedisCounter(t *testing.T) {
 	socket, _ := startRedis(t)
 	msatest.Counter(t, func(t testing.TB) counts.Counter {
-		return open(t, Sharing{Redis: &Redis{Address: socket}}, zap.NewNop()).store
+		return open(t, Sharing{Redis: &Redis{Address: socket, Timeout: patience}}, zap.NewNop()).store
 	})
 }
 
 // Keys of Redis expire when nothing is left of their count, and hold nothing of what a stranger chose.
 func TestRedisKeys(t *testing.T) {
 	socket, _ := startRedis(t)
-	c := open(t, Sharing{Redis: &Redis{Address: socket}}, zap.NewNop())
+	c := open(t, Sharing{Redis: &Redis{Address: socket, Timeout: patience}}, zap.NewNop())
 	count := func(change counts.Change) {
 		t.Helper()
 		if _, err := c.Count(context.Background(), nil, change); err != nil {

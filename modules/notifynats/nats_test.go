@@ -32,12 +32,12 @@ func TestNotify(t *testing.T) {
 	if !broker.ReadyForConnections(time.Minute) {
 		t.Fatal("nats-server does not start")
 	}
-	conn, err := nats.Connect(broker.ClientURL())
+	conn, err := nats.Connect(broker.ClientURL(), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

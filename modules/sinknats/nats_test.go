@@ -46,7 +46,7 @@ func startServer(t testing.TB, o *server.Options) *server.Server {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("nats-server does not start")
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
@@ -60,12 +60,12 @@ func newBroker(t testing.TB, set func(*server.Options)) *broker {
 		set(o)
 	}
 	b := &broker{Server: startServer(t, o), t: t}
-	conn, err := nats.Connect(b.ClientURL(), nats.UserInfo(o.Username, o.Password))
+	conn, err := nats.Connect(b.ClientURL(), nats.UserInfo(o.Username, o.Password), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestFailures(t *testing.T) {
 
 func TestCore(t *testing.T) {
 	b := newBroker(t, nil)
-	conn, err := nats.Connect(b.ClientURL())
+	conn, err := nats.Connect(b.ClientURL(), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

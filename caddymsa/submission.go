@@ -73,6 +73,17 @@ type kept struct{ key, value any }
 // Forget drops what SetValue has put there: the checks run again, by another configuration.
 func (s *Submission) Forget() { s.values = nil }
 
+// Ahead is how many recipients come before r: those accepted so far. At the end of data, when policies are asked whose matchers want to
+// know the message, all are there, r among them, and what is refused is refused to all.
+func (s *Submission) Ahead(r *queue.Recipient) (n int, atEnd bool) {
+	for i := range s.Entry.Recipients {
+		if &s.Entry.Recipients[i] == r {
+			return i, true
+		}
+	}
+	return len(s.Entry.Recipients), false
+}
+
 // OnEnd has f called once when the submission is over, whatever came of it: accepted
 // means that the message is durable. f returns soon.
 func (s *Submission) OnEnd(f func(accepted bool)) { s.ends = append(s.ends, f) }

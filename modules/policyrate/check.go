@@ -16,7 +16,7 @@ import (
 
 // CheckSender counts the message, and foretells what its SIZE will cost.
 func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) error {
-	if err := p.checkMessage(s, octets, s.DeclaredSize); err != nil {
+	if err := p.checkMessage(s, octets, s.DeclaredSize, false); err != nil {
 		return err
 	}
 	if p.By == byRecipientDomain {
@@ -32,7 +32,8 @@ func (p *RateLimit) CheckSender(ctx context.Context, s *caddymsa.Submission) err
 
 // CheckRecipient counts the recipient.
 func (p *RateLimit) CheckRecipient(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
-	if err := p.checkMessage(s, recipients, int64(len(s.Entry.Recipients))+1); err != nil {
+	before, atEnd := s.Ahead(r)
+	if err := p.checkMessage(s, recipients, int64(before)+1, atEnd); err != nil {
 		return err
 	}
 	owner := p.owner(s, r)
@@ -44,7 +45,7 @@ func (p *RateLimit) CheckRecipient(ctx context.Context, s *caddymsa.Submission, 
 
 // CheckMessage counts the octets, for each owner once.
 func (p *RateLimit) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
-	if err := p.checkMessage(s, octets, m.Size); err != nil {
+	if err := p.checkMessage(s, octets, m.Size, true); err != nil {
 		return err
 	}
 	owners := make(map[string]bool)
@@ -153,8 +154,8 @@ func nothing(resource string) error {
 	return &caddymsa.Refusal{Code: 550, Status: smtp.EnhancedCode{5, 7, 1}, Rule: resource, Text: "No " + resource + " are allowed"}
 }
 
-// checkMessage checks the amounts of one message.
-func (p *RateLimit) checkMessage(s *caddymsa.Submission, resource string, n int64) error {
+// checkMessage checks the amounts of one message. What is refused at the end of data is refused to all recipients, and would be again.
+func (p *RateLimit) checkMessage(s *caddymsa.Submission, resource string, n int64, atEnd bool) error {
 	most, limited, err := p.perMessage[resource].Of(s.Identity.User, s.Identity.Attributes)
 	switch {
 	case err != nil:
@@ -165,6 +166,9 @@ func (p *RateLimit) checkMessage(s *caddymsa.Submission, resource string, n int6
 		return nothing(resource)
 	case n <= most:
 		return nil
+	case resource == recipients && atEnd:
+		return &caddymsa.Refusal{Code: 550, Status: smtp.EnhancedCode{5, 5, 3}, Rule: "per_message",
+			Text: fmt.Sprintf("Too many recipients: a message may have %d, send it to fewer at a time", most)}
 	case resource == recipients:
 		return &caddymsa.Refusal{Code: 452, Status: smtp.EnhancedCode{4, 5, 3}, Rule: "per_message",
 			Text: fmt.Sprintf("Too many recipients: a message may have %d, send the rest in another transaction", most)}

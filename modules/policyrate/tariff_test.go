@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/sharing"
 )
 
@@ -230,5 +231,22 @@ func TestTariffConfig(t *testing.T) {
 	// Buckets in Redis are those of before there were tariffs.
 	if id := (&RateLimit{Messages: "60", Window: conf.Duration(time.Minute), By: "user", Burst: 100}).id(); id != "user:60:0:0:1m0s:100" {
 		t.Error(id)
+	}
+}
+
+// A policy whose matcher waits for the message is asked for each recipient at its end, when all are there: as many as are allowed pass,
+// and no later attempt of the same message can be better.
+func TestPerMessageAtItsEnd(t *testing.T) {
+	p, _ := tariff(t, "per_message {\n recipients 2\n}")
+	s := msatest.NewSubmission("alice", "alice@example.org")
+	s.Entry.Recipients = []queue.Recipient{{Address: "a@example.net"}, {Address: "b@example.net"}, {Address: "c@example.net"}}
+	for i := range s.Entry.Recipients {
+		err := p.CheckRecipient(context.Background(), s, &s.Entry.Recipients[i])
+		if i < 2 && err != nil {
+			t.Errorf("recipient %d: %v", i+1, err)
+		}
+		if r, ok := errors.AsType[*caddymsa.Refusal](err); i == 2 && (!ok || r.Code != 550 || r.Rule != "per_message") {
+			t.Errorf("recipient %d: %v", i+1, err)
+		}
 	}
 }

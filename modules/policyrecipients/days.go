@@ -11,6 +11,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // dayCounts are the daily counts of this process, by what a policy is called.
@@ -79,11 +80,27 @@ func (d *days) giveBack(day, user string, n int) {
 type reserved struct {
 	day           string
 	local, shared int
+	addresses     []string // that were counted
+}
+
+// kept is how many of those that were counted are recipients of the message in the end. Others may be that the policy was not asked about.
+func (res *reserved) kept(rcpts []queue.Recipient) (n int) {
+	counted := make(map[string]int, len(res.addresses))
+	for _, address := range res.addresses {
+		counted[address]++
+	}
+	for i := range rcpts {
+		if counted[rcpts[i].Address] > 0 {
+			counted[rcpts[i].Address]--
+			n++
+		}
+	}
+	return n
 }
 
 // countDay counts a recipient at once, so that sessions side by side have one limit, and gives
 // back what did not become a recipient of an accepted message.
-func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission) error {
+func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient) error {
 	most, limited, err := p.perDay.Of(s.Identity.User, s.Identity.Attributes)
 	if err != nil || !limited {
 		return err
@@ -106,13 +123,14 @@ func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission) error
 		return refuse(450, smtp.EnhancedCode{4, 7, 1}, "max_per_day",
 			fmt.Sprintf("Too many recipients today: %d are allowed, come back %s", most, tomorrow.Format("Mon 2 Jan 15:04 MST")))
 	}
+	res.addresses = append(res.addresses, r.Address)
 	if s.Value(p) == nil {
 		s.SetValue(p, res)
 		counter := s.Counter
 		s.OnEnd(func(accepted bool) {
 			back := res.local + res.shared
 			if accepted {
-				back -= min(back, len(s.Entry.Recipients))
+				back -= min(back, res.kept(s.Entry.Recipients))
 			}
 			p.giveBack(counter, res, user, back)
 		})

@@ -138,10 +138,23 @@ func (p *Recipients) CheckRecipient(ctx context.Context, s *caddymsa.Submission,
 		return err
 	case limited && most == 0:
 		return none("max_per_message")
-	case limited && int64(len(s.Entry.Recipients)) >= most:
-		return refuse(452, smtp.EnhancedCode{4, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send the rest in another transaction", most))
+	case limited:
+		if err := tooMany(s, r, most); err != nil {
+			return err
+		}
 	}
-	return p.countDay(ctx, s)
+	return p.countDay(ctx, s, r)
+}
+
+// tooMany refuses a recipient before whom there are as many as a message may have.
+func tooMany(s *caddymsa.Submission, r *queue.Recipient, most int64) error {
+	switch n, atEnd := s.Ahead(r); {
+	case int64(n) < most:
+		return nil
+	case atEnd:
+		return refuse(550, smtp.EnhancedCode{5, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send it to fewer at a time", most))
+	}
+	return refuse(452, smtp.EnhancedCode{4, 5, 3}, "max_per_message", fmt.Sprintf("Too many recipients: %d are allowed, send the rest in another transaction", most))
 }
 
 func refuse(code int, status smtp.EnhancedCode, rule, text string) error {

@@ -190,3 +190,40 @@ func TestBadConfig(t *testing.T) {
 		bad(t, p)
 	}
 }
+
+// A policy whose matcher waits for the message is asked for each recipient at its end, when all are there: as many as are allowed pass,
+// and no later attempt of the same message can be better.
+func TestPerMessageAtItsEnd(t *testing.T) {
+	p := open(t, &Recipients{MaxPerMessage: "2"})
+	s := msatest.NewSubmission("alice", "")
+	s.Entry.Recipients = []queue.Recipient{{Address: "a@example.net"}, {Address: "b@example.net"}, {Address: "c@example.net"}}
+	for i := range s.Entry.Recipients {
+		err := p.CheckRecipient(context.Background(), s, &s.Entry.Recipients[i])
+		if i < 2 && err != nil {
+			t.Errorf("recipient %d: %v", i+1, err)
+		}
+		if r, ok := errors.AsType[*caddymsa.Refusal](err); i == 2 && (!ok || r.Code != 550 || r.Status != smtp.EnhancedCode{5, 5, 3}) {
+			t.Errorf("recipient %d: %v", i+1, err)
+		}
+	}
+}
+
+// Where the policy is for some recipients, others that it did not count do not stand for those of them that were refused in the end.
+func TestPerDayOfSome(t *testing.T) {
+	p := open(t, &Recipients{MaxPerDay: "3", Name: t.Name()})
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	p.now = func() time.Time { return noon }
+	for round := range 3 { // of which one recipient counts each
+		s := msatest.NewSubmission("alice", "")
+		for _, to := range []string{"partner@example.net", "refused.later@example.net"} {
+			if err := p.CheckRecipient(context.Background(), s, &queue.Recipient{Address: to}); err != nil && round < 2 {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		s.Entry.Recipients = []queue.Recipient{{Address: "colleague@example.org"}, {Address: "partner@example.net"}, {Address: "boss@example.org"}}
+		s.End(true)
+	}
+	if n := p.days.count(noon.Format(time.DateOnly), "alice"); n != 3 {
+		t.Errorf("%d were counted", n)
+	}
+}

@@ -82,7 +82,7 @@ func TestMidnightInMidMessage(t *testing.T) {
 	if err := check(s); err != nil {
 		t.Fatal(err)
 	}
-	s.Entry.Recipients = make([]queue.Recipient, 1)
+	s.Entry.Recipients = []queue.Recipient{{Address: "bob@example.net"}}
 	s.End(true)
 	if err := check(late); err == nil {
 		t.Error("the day on which it began has no limit any more")

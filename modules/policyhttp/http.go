@@ -2,6 +2,7 @@
 package policyhttp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,11 @@ func (p *HTTP) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *cadd
 	if err != nil {
 		return err
 	}
-	for _, f := range header {
+	prepended, err := message.ReadHeader(bytes.NewReader(m.Prepended()))
+	if err != nil {
+		return err
+	}
+	for _, f := range slices.Concat(prepended, header) {
 		if f.Name != "" {
 			q.Header = append(q.Header, [2]string{f.Name, f.Value()})
 		}

@@ -100,11 +100,14 @@ func TestQuestions(t *testing.T) {
 	if len(asked) != 3 {
 		t.Errorf("%d questions", len(asked))
 	}
-	// By default the message alone.
+	// By default the message alone. What policies in front have put before it is told too.
 	asked = nil
 	p = open(t, &HTTP{Config: webcall.Config{URL: url}})
 	if err := msatest.Submit(context.Background(), p, msatest.NewSubmission("alice", ""), []string{"bob@example.net"}, m); err != nil || len(asked) != 1 {
-		t.Errorf("%v, %d questions", err, len(asked))
+		t.Fatalf("%v, %d questions", err, len(asked))
+	}
+	if want := `"header":[["X-A","1"],["X-B","2"],["Subject","a b"]]`; !strings.Contains(asked[0], want) {
+		t.Errorf("the question has no %s: %s", want, asked[0])
 	}
 }
 

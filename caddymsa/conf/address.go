@@ -3,12 +3,29 @@ package conf
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 )
+
+// Network reads a network such as 192.0.2.0/24, or an address, which is a network of one. IPv4 that is written as IPv6 is IPv4, as clients are.
+func Network(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return p, fmt.Errorf("%q is neither an address nor a network such as 192.0.2.0/24", text)
+		}
+		p = netip.PrefixFrom(ip, ip.BitLen())
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
 
 // NoURL refuses a URL where an address is expected, such as smtp://smtp.example.net:587, and says what to write.
 func NoURL(addresses ...string) error {

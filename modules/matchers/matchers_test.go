@@ -52,6 +52,10 @@ func TestMatch(t *testing.T) {
 		{new(RemoteIP), "remote_ip 192.0.2.0/24 2001:db8::1", queue.Entry{RemoteIP: "2001:db8::1"}, queue.Recipient{}, true},
 		{new(RemoteIP), "remote_ip 192.0.2.0/24", queue.Entry{RemoteIP: "198.51.100.1"}, queue.Recipient{}, false},
 		{new(RemoteIP), "remote_ip 0.0.0.0/0", queue.Entry{}, queue.Recipient{}, false},
+		{new(RemoteIP), "remote_ip fe80::/10", queue.Entry{RemoteIP: "fe80::1%eth0"}, queue.Recipient{}, true},
+		{new(RemoteIP), "remote_ip fe80::1", queue.Entry{RemoteIP: "fe80::1%eth0"}, queue.Recipient{}, true},
+		{new(RemoteIP), "remote_ip ::ffff:192.0.2.0/120", queue.Entry{RemoteIP: "192.0.2.7"}, queue.Recipient{}, true},
+		{new(RemoteIP), "remote_ip ::ffff:192.0.2.7", queue.Entry{RemoteIP: "192.0.2.7"}, queue.Recipient{}, true},
 	} {
 		if err := tt.m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tt.config)); err != nil {
 			t.Errorf("%s: %v", tt.config, err)
@@ -89,7 +93,7 @@ func facetHas(facet caddymsa.Facet, value string, e *queue.Entry, r *queue.Recip
 		return names.Fold(e.User) == value
 	case caddymsa.FacetRemoteIP:
 		network, err := netip.ParsePrefix(value)
-		return err == nil && network == network.Masked() && network.Contains(netip.MustParseAddr(e.RemoteIP))
+		return err == nil && network == network.Masked() && network.Contains(netip.MustParseAddr(e.RemoteIP).WithZone(""))
 	case caddymsa.FacetRecipientDomain:
 		path = r.Complete()
 	}

@@ -3,13 +3,13 @@ package matchers
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -43,13 +43,9 @@ func (m *RemoteIP) Provision(caddy.Context) error {
 		return errors.New("at least one address or network is required")
 	}
 	for _, text := range m.Ranges {
-		p, err := netip.ParsePrefix(text)
+		p, err := conf.Network(text)
 		if err != nil {
-			ip, ipErr := netip.ParseAddr(text)
-			if ipErr != nil {
-				return fmt.Errorf("%q is neither an address nor a network such as 192.0.2.0/24", text)
-			}
-			p = netip.PrefixFrom(ip, ip.BitLen())
+			return err
 		}
 		m.prefixes = append(m.prefixes, p)
 	}
@@ -65,6 +61,7 @@ func (m *RemoteIP) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
+	ip = ip.WithZone("") // a link-local address has one, which is in no network
 	for _, p := range m.prefixes {
 		if p.Contains(ip) {
 			return true, nil
@@ -77,7 +74,7 @@ func (m *RemoteIP) Match(e *queue.Entry, _ *queue.Recipient) (bool, error) {
 func (m *RemoteIP) Facet() (caddymsa.Facet, []string) {
 	values := make([]string, len(m.prefixes))
 	for i, p := range m.prefixes {
-		values[i] = p.Masked().String()
+		values[i] = p.String()
 	}
 	return caddymsa.FacetRemoteIP, values
 }

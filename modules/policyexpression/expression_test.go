@@ -38,6 +38,7 @@ func TestVariables(t *testing.T) {
 		`user == "alice" && attributes["org"] == "example" && server == "msa.example.org"`:        0,
 		`remote_ip == "192.0.2.7" && in_network(remote_ip, "192.0.2.0/24")`:                       0,
 		`!in_network(remote_ip, ["10.0.0.0/8", "2001:db8::/32"])`:                                 0,
+		`in_network(remote_ip, ["10.0.0.1", "192.0.2.7"])`:                                        0,
 		`helo.endsWith("example.org") && tls.contains("TLS_AES_128") && mechanism == ""`:          0,
 		`now.getHours("Europe/Amsterdam") == 13`:                                                  0,
 		`domain(sender) == "example.org" && local(sender) == "alice"`:                             sender,
@@ -135,6 +136,9 @@ func TestPositions(t *testing.T) {
 	for text, want := range map[string]string{
 		"user = 1": "1:6: ", "usr == \"a\"": "1:1: undeclared reference to 'usr'", "size": "says int where it should say true or false", "size > \"x\"": "1:6: found no matching overload",
 		"": "empty", "true &&": "1:8", "message": "says msa.message",
+		`in_network(remote_ip, "192.0.2.0")|| in_network(remote_ip, "192.0.2/24")`: `1:60: "192.0.2/24" is neither an address nor a network`,
+		`!in_network(remote_ip, ["10.0.0.0/8", "2001:db8:/32"])`:                   `1:39: "2001:db8:/32" is neither`,
+		`in_network(remote_ip, ["10.0.0.0/8", 7])`:                                 `1:38: "7" is neither`,
 	} {
 		if _, err := compile(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -147,7 +151,7 @@ func TestFailures(t *testing.T) {
 	list := `[1,2,3,4,5,6,7,8,9,10]`
 	for _, text := range []string{
 		list + `.all(a, ` + list + `.all(b, ` + list + `.all(c, ` + list + `.all(d, ` + list + `.all(e, ` + list + `.all(f, a+b+c+d+e+f > 0))))))`,
-		`attributes["no such"] == "x"`, `in_network(remote_ip, "nowhere")`, `parts[7].type == "x"`,
+		`attributes["no such"] == "x"`, `in_network(remote_ip, "no" + "where")`, `in_network(remote_ip, [dyn(7)])`, `parts[7].type == "x"`,
 	} {
 		p := open(t, &Expression{Refuse: text})
 		began := time.Now()

@@ -36,7 +36,7 @@ func init() {
 // enough.
 //
 // Functions beside CEL's and its extensions for strings, lists and sets: domain(address) and
-// local(address), in_network(remote_ip, "192.0.2.0/24") or a list of networks,
+// local(address), in_network(remote_ip, "192.0.2.0/24") or an address or a list of them,
 // message.header("Subject") (the first, decoded, or empty) and message.headers("Received").
 //
 // An expression that fails in evaluation, such as one that asks for a key that a map does not have,

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/ext"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -53,7 +51,7 @@ var variables = []struct {
 // environment is CEL with the variables and a few functions.
 func environment() (*cel.Env, error) {
 	options := []cel.EnvOption{
-		ext.Strings(), ext.Lists(), ext.Sets(),
+		ext.Strings(), ext.Lists(), ext.Sets(), cel.ASTValidators(writtenNetworks{}),
 		cel.Function("domain", cel.Overload("domain_string", []*cel.Type{cel.StringType}, cel.StringType, cel.UnaryBinding(func(v ref.Val) ref.Val {
 			a, _ := mailaddr.Parse(string(v.(types.String)), true)
 			return types.String(a.ASCIIDomain())
@@ -72,25 +70,6 @@ func environment() (*cel.Env, error) {
 		options = append(options, cel.Variable(v.name, v.kind))
 	}
 	return cel.NewEnv(options...)
-}
-
-// inNetwork is false for a client on a unix socket, which has no address.
-func inNetwork(ip, network ref.Val) ref.Val {
-	prefix, err := netip.ParsePrefix(string(network.(types.String)))
-	if err != nil {
-		return types.NewErr("in_network: %q is not a network in CIDR notation", network)
-	}
-	addr, err := netip.ParseAddr(string(ip.(types.String)))
-	return types.Bool(err == nil && prefix.Contains(addr.Unmap().WithZone("")))
-}
-
-func inNetworks(ip, networks ref.Val) ref.Val {
-	for it := networks.(traits.Lister).Iterator(); it.HasNext() == types.True; {
-		if in := inNetwork(ip, it.Next()); in != types.False {
-			return in
-		}
-	}
-	return types.False
 }
 
 // program is a compiled expression.

@@ -233,7 +233,8 @@ func TestCaddyfile(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, p := range []*Expression{{}, {Refuse: "true", Require: "true"}, {Refuse: "size"}, {Refuse: "true", Code: 250}, {Refuse: "true", Code: 421}, {Refuse: "true", Status: "4.7.1"}, {Refuse: "true", Status: "no"}, {Refuse: "true", Text: "Größe"}} {
+	for _, p := range []*Expression{{}, {Refuse: "true", Require: "true"}, {Refuse: "size"}, {Refuse: "true", Code: 250}, {Refuse: "true", Code: 421}, {Refuse: "true", Status: "4.7.1"}, {Refuse: "true", Status: "no"}, {Refuse: "true", Code: 560}, {Refuse: "true", Code: 499},
+		{Refuse: "true", Status: "5.7.1 or so"}, {Refuse: "true", Status: "5.-7.1"}, {Refuse: "true", Status: "5.7.1000"}, {Refuse: "true", Status: "5.7"}, {Refuse: "true", Text: "Größe"}} {
 		if err := p.Provision(caddy.Context{}); err == nil {
 			t.Errorf("%+v: no error", p)
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -76,22 +77,26 @@ func (p *Expression) Provision(caddy.Context) (err error) {
 	if p.Text == "" {
 		p.Text = "Refused by policy"
 	}
-	if p.Code < 400 || p.Code > 599 || p.Code == 421 {
-		return fmt.Errorf("expression: code: %d refuses nothing; it is from 400 to 599", p.Code)
+	if class := p.Code / 100; class != 4 && class != 5 || p.Code%100 > 59 || p.Code == 421 { // RFC 5321 section 4.2
+		return fmt.Errorf("expression: code: %d does not refuse a message; use one from 400 to 459 or from 500 to 559, but for 421, which ends the session", p.Code)
 	}
 	if strings.ContainsFunc(p.Text, func(r rune) bool { return r > '~' }) {
 		return fmt.Errorf("expression: text: %q has a character in it that is not ASCII, as a reply is (RFC 5321 section 4.2)", p.Text)
 	}
 	p.status = smtp.EnhancedCode{p.Code / 100, 7, 1}
 	if p.Status != "" {
-		if n, err := fmt.Sscanf(p.Status, "%d.%d.%d", &p.status[0], &p.status[1], &p.status[2]); err != nil || n != 3 || p.status[0] != p.Code/100 {
+		if !enhanced.MatchString(p.Status) || int(p.Status[0]-'0') != p.Code/100 {
 			return fmt.Errorf("expression: status: %q is not an enhanced code of the class of %d, such as %d.7.1", p.Status, p.Code, p.Code/100)
 		}
+		_, _ = fmt.Sscanf(p.Status, "%d.%d.%d", &p.status[0], &p.status[1], &p.status[2])
 	}
 	p.now = clock
 	p.program, err = compile(p.Refuse + p.Require)
 	return err
 }
+
+// enhanced is the form of an enhanced code (RFC 3463 section 2).
+var enhanced = regexp.MustCompile(`^[45]\.[0-9]{1,3}\.[0-9]{1,3}$`)
 
 // CheckSender asks what can be answered at MAIL.
 func (p *Expression) CheckSender(ctx context.Context, s *caddymsa.Submission) error {

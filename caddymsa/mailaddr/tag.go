@@ -15,9 +15,13 @@ func (a Address) CutTag() (base Address, tag string, ok bool) {
 func (a Address) WithTag(tag string) Address { return withLocal(a, a.Local+"+"+tag) }
 
 func withLocal(a Address, local string) Address {
-	exact := local
-	if _, n, err := dotString(local+"@", true); err != nil || n != len(local) {
-		exact = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"`
+	return Address{Exact: Quoted(local) + "@" + a.Domain, Local: local, Domain: a.Domain}
+}
+
+// Quoted is a local part as it is written, in quotes if it needs them.
+func Quoted(local string) string {
+	if _, n, err := dotString(local+"@", true); err == nil && n == len(local) {
+		return local
 	}
-	return Address{Exact: exact + "@" + a.Domain, Local: local, Domain: a.Domain}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"`
 }

@@ -198,6 +198,20 @@ func TestPlus(t *testing.T) {
 	}
 }
 
+// A tag that makes an actual address too long is not the map's to answer for: who asks goes on with the address without it, and says
+// that it cannot have one. It is not the domain's address either.
+func TestTagTooLong(t *testing.T) {
+	m, err := open(t, "xyz@otpnet.nl "+strings.Repeat("a", 60)+"@xyz.nl\n@otpnet.nl @other.nl\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]string{"xyz+1234@otpnet.nl": "-", "xyz+123@otpnet.nl": strings.Repeat("a", 60) + "+123@xyz.nl"} {
+		if got := ask(t, m.Actual, address); got != want {
+			t.Errorf("actual of %s: %s, want %s", address, got, want)
+		}
+	}
+}
+
 // What editors leave in a file is read as it is meant.
 func TestEditors(t *testing.T) {
 	m, err := open(t, "\ufeffxyz@otpnet.nl\u00a0abc@xyz.nl\r\nq@otpnet.nl,  r@xyz.nl,\r\n")

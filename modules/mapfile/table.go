@@ -228,7 +228,9 @@ func (t *table) translate(logical bool, a mailaddr.Address) (string, bool) {
 	if base, tag, ok := a.CutTag(); ok {
 		if to, ok := t.find(logical, base.KeyCase(t.fold)); ok {
 			if to, err := mailaddr.Parse(to, true); err == nil {
-				return to.WithTag(tag).Exact, true
+				to = to.WithTag(tag)
+				_, err = mailaddr.Parse(to.Exact, true) // too long: who asks, asks for the address alone then, and says so
+				return to.Exact, err == nil
 			}
 		}
 	}

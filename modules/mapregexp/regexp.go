@@ -139,10 +139,22 @@ func translate(rules []Rule, a mailaddr.Address) (string, bool, error) {
 	key := a.KeyCase(names.Exact) // what a group matched keeps its spelling
 	for i := range rules {
 		if at := rules[i].re.FindStringSubmatchIndex(key); at != nil {
-			return string(rules[i].re.ExpandString(nil, rules[i].Replacement, key, at)), true, nil
+			return quoted(string(rules[i].re.ExpandString(nil, rules[i].Replacement, key, at))), true, nil
 		}
 	}
 	return "", false, nil
+}
+
+// quoted is an address whose local part, where a group has it without its quotes, has those that it needs.
+func quoted(address string) string {
+	if _, err := mailaddr.Parse(address, true); err == nil {
+		return address
+	}
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address
+	}
+	return mailaddr.Quoted(address[:at]) + address[at:]
 }
 
 // Actual implements caddymsa.AddressMap.

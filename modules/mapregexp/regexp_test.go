@@ -35,6 +35,8 @@ func TestMap(t *testing.T) {
 	}{
 		{false, "boss@otpnet.nl", "chef@example.net"}, {false, "abc@OTPNET.nl", "abc@xyz.nl"}, {false, "abc@otpnet.nl.example", ""}, {false, "x@sub.otpnet.nl", ""},
 		{false, "Ann.Sales@example.org", "Sales+Ann@in.example.org"}, {false, "abc@xyz.nl", ""},
+		{false, `"John \"J\" Doe"@otpnet.nl`, `"John \"J\" Doe"@xyz.nl`}, {false, `"abc@otpnet.nl"@otpnet.nl`, `"abc@otpnet.nl"@xyz.nl`}, // quotes are not a part of what a group has
+		{false, `"a..b"@otpnet.nl`, `"a..b"@xyz.nl`}, {false, `"a.b"@otpnet.nl`, "a.b@xyz.nl"},
 		{true, "abc@xyz.nl", "abc@otpnet.nl"}, {true, "abc@otpnet.nl", ""},
 	} {
 		a, err := mailaddr.Parse(tt.address, true)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
@@ -268,6 +269,23 @@ func TestReload(t *testing.T) {
 	if (*p.signers.Load())[0].record == before || len(verify(t, p, sign(t, p, "From: a@example.org\r\n\r\nx\r\n"))) != 1 {
 		t.Error("the new key does not sign")
 	}
+}
+
+// A placeholder alone is the key; a path may begin with one.
+func TestKeyOrFile(t *testing.T) {
+	t.Setenv("DKIM_DIR", "/etc/caddy/dkim")
+	p := new(DKIM)
+	if err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("dkim {\n key example.org a {env.DKIM_DIR}/a.pem always\n key example.org b {env.DKIM_KEY}\n key example.org c /etc/{env.DIR}\n}")); err != nil {
+		t.Fatal(err)
+	}
+	if a, b, c := p.Keys[0], p.Keys[1], p.Keys[2]; a.File != "{env.DKIM_DIR}/a.pem" || a.Key != "" || !a.Always || string(b.Key) != "{env.DKIM_KEY}" || b.File != "" || c.File == "" {
+		t.Errorf("%+v, %+v, %+v", a, b, c)
+	}
+	p.Keys = p.Keys[:1]
+	if err := p.Provision(msatest.Context(t)); err == nil || !strings.Contains(err.Error(), "/etc/caddy/dkim/a.pem: no such file") {
+		t.Error(err)
+	}
+	_ = p.Cleanup()
 }
 
 func TestBadConfig(t *testing.T) {

@@ -79,7 +79,10 @@ func (p *Headers) Provision(caddy.Context) error {
 			return errors.New("headers: Bcc is both in require and refused: remove one of the two")
 		}
 	}
-	for _, name := range p.AddMissing {
+	for i, name := range p.AddMissing {
+		if has(p.AddMissing[:i], name) { // a message would get two
+			return fmt.Errorf("headers: add_missing: %s is specified twice", name)
+		}
 		if !has([]string{"Date", "Message-ID"}, name) {
 			return fmt.Errorf("headers: add_missing: there are Date and Message-ID, not %q; use prepend for others", name)
 		}

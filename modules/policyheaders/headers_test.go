@@ -218,6 +218,7 @@ func TestBadConfig(t *testing.T) {
 		`"Date:" is not a field name`:       {Require: []string{"Date:"}},
 		"Date is both in require and":       {AddMissing: []string{"date"}, Require: []string{"Date"}},
 		"Bcc is both in require and":        {RefuseBcc: true, Require: []string{"bcc"}},
+		"date is specified twice":           {AddMissing: []string{"Date", "date"}},
 		`not "Subject"`:                     {AddMissing: []string{"Subject"}},
 		`"no field" is not a header field`:  {Prepend: []string{"no field"}},
 		`": x" is not a header field`:       {Prepend: []string{": x"}},

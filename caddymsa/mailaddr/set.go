@@ -1,6 +1,7 @@
 package mailaddr
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
@@ -19,7 +20,7 @@ type Set struct {
 	parents   map[string]struct{} // of which the subdomains are in the set
 }
 
-// Add adds a Pattern, or a DomainPattern, which has no "@", as it is written.
+// Add adds a Pattern, or a DomainPattern, which has no "@", as it is written. An asterisk within a local part needs quotes.
 func (s *Set) Add(text string) error {
 	if !strings.Contains(text, "@") {
 		d, err := ParseDomainPattern(text)
@@ -34,6 +35,8 @@ func (s *Set) Add(text string) error {
 		return err
 	case p.any:
 		s.domain(p.domain)
+	case strings.Contains(p.local, "*") && text[0] != '"': // it would match nobody, and be thought to match many
+		return fmt.Errorf("address pattern %q: an asterisk stands for all local parts, *@%s, or for itself in quotes, %s@%s", text, p.domain.text, `"`+p.local+`"`, p.domain.text)
 	default:
 		add(&s.mailboxes, s.Case.Key(p.local)+"@"+p.domain.domain)
 	}

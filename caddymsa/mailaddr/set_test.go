@@ -2,6 +2,7 @@ package mailaddr
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -46,6 +47,15 @@ func TestSet(t *testing.T) {
 		if s.Add(bad) == nil {
 			t.Errorf("%q was added", bad)
 		}
+	}
+	// What would be a wildcard elsewhere is no mailbox that anybody means.
+	for _, text := range []string{"invoice*@example.org", "*-test@example.org"} {
+		if err := s.Add(text); err == nil || !strings.Contains(err.Error(), "*@example.org") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if err := s.Add(`"a*b"@example.org`); err != nil || !s.Has(Address{Exact: "a*b@example.org", Local: "a*b", Domain: "example.org"}) {
+		t.Errorf("an asterisk in quotes: %v", err)
 	}
 	if err := s.Add("*"); err != nil || !s.Has(Address{Exact: "a@b.example", Local: "a", Domain: "b.example"}) {
 		t.Error("* is not all")

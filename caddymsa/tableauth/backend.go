@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/authcache"
@@ -26,13 +27,15 @@ type Backend struct {
 	secret  []byte
 	cache   *authcache.Cache // nil: none
 	fold    names.Case
+	now     func() time.Time
 }
 
 // version is a table and its number, read together.
 type version struct {
 	table   *passwd.Table
 	number  uint64
-	surveys sync.Map // of survey, by capability and realms
+	ends    []time.Time // when application passwords expire, in order
+	surveys sync.Map    // of survey, by capability and realms
 }
 
 type survey struct{ users, without int }
@@ -41,7 +44,7 @@ type survey struct{ users, without int }
 // caddymsa.DecoySecret. cache is the backend's own; nil means none. fold is how the tables to come
 // compare names.
 func New(secret []byte, cache *authcache.Cache, fold names.Case) *Backend {
-	b := &Backend{secret: secret, cache: cache, fold: fold}
+	b := &Backend{secret: secret, cache: cache, fold: fold, now: time.Now}
 	empty, _ := passwd.NewTable(nil, names.Folded)
 	b.current.Store(&version{table: empty})
 	return b
@@ -51,11 +54,8 @@ func New(secret []byte, cache *authcache.Cache, fold names.Case) *Backend {
 func (b *Backend) Swap(t *passwd.Table) {
 	b.swap.Lock()
 	defer b.swap.Unlock()
-	b.current.Store(&version{table: t, number: b.current.Load().number + 1})
+	b.current.Store(&version{table: t, number: b.current.Load().number + 1, ends: ends(t)})
 }
-
-// Revision implements caddymsa.Revisioner.
-func (b *Backend) Revision() uint64 { return b.current.Load().number }
 
 // Survey implements caddymsa.Surveyor. The users are gone through once a table.
 func (b *Backend) Survey(c caddymsa.Capability, realms []string) (users, without int) {

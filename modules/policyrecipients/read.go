@@ -60,6 +60,10 @@ func (p *Recipients) openList(name string, patterns, paths []string) (*list, err
 		}
 	}
 	for _, path := range paths {
+		path, err := conf.Expand(path)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), l.close())
+		}
 		f, err := files[p.Case].Open(path, p.log, func(_ *mailaddr.Set, err error) { p.changed(path, err) })
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), l.close())

@@ -37,7 +37,8 @@ type Recipients struct {
 	// Allow are the recipients that are taken; all others are refused. Default: all are taken.
 	Allow []string `json:"allow,omitempty"`
 	// AllowFiles are files with more of them, one a line, # for comments before or behind. They are read again
-	// when they change; one that cannot be read leaves what was read before.
+	// when they change; one that cannot be read leaves what was read before. Placeholders in paths are resolved once, when the
+	// config is loaded.
 	AllowFiles []string `json:"allow_files,omitempty"`
 	// Deny are recipients that are refused, whatever Allow says.
 	Deny []string `json:"deny,omitempty"`

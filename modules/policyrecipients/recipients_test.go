@@ -175,6 +175,22 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// The path of a list may have placeholders, as other files' have.
+func TestFilePlaceholder(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("RECIPIENTS_DIR", dir)
+	if err := os.WriteFile(filepath.Join(dir, "denied"), []byte("example.net\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, &Recipients{DenyFiles: []string{"{env.RECIPIENTS_DIR}/denied"}})
+	if err := p.CheckRecipient(context.Background(), msatest.NewSubmission("alice", ""), &queue.Recipient{Address: "bob@example.net"}); err == nil {
+		t.Error("taken")
+	}
+	if err := bad(t, &Recipients{DenyFiles: []string{"{env.RECIPIENTS_NOWHERE}/denied"}}); !strings.Contains(err, "deny: {env.RECIPIENTS_NOWHERE}") {
+		t.Error(err)
+	}
+}
+
 func bad(t testing.TB, p *Recipients) string {
 	t.Helper()
 	err := p.Provision(msatest.Context(t))

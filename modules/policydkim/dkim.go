@@ -154,8 +154,8 @@ func (p *DKIM) load() error {
 		all = append(all, s)
 	}
 	p.signers.Store(&all)
-	for _, s := range all {
-		p.log.Info("dkim: publish this record", zap.String("name", s.key.Selector+"._domainkey."+s.key.Domain), zap.String("txt", s.record))
+	for _, r := range p.KeyRecords() {
+		p.log.Info("dkim: publish this record", zap.String("name", r.Selector+"._domainkey."+r.Domain), zap.String("txt", r.Text))
 	}
 	return nil
 }

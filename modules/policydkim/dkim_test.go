@@ -22,6 +22,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -268,6 +269,18 @@ func TestReload(t *testing.T) {
 	}
 	if (*p.signers.Load())[0].record == before || len(verify(t, p, sign(t, p, "From: a@example.org\r\n\r\nx\r\n"))) != 1 {
 		t.Error("the new key does not sign")
+	}
+}
+
+// What the log says is what a zone file takes.
+func TestRecordName(t *testing.T) {
+	p := both(t)
+	core, logs := observer.New(zap.InfoLevel)
+	p.log = zap.New(core)
+	p.reload()
+	all := logs.FilterMessage("dkim: publish this record").All()
+	if len(all) != 3 || all[2].ContextMap()["name"] != "b._domainkey.xn--bcher-kva.example" {
+		t.Errorf("%+v", all)
 	}
 }
 

@@ -164,6 +164,29 @@ func TestLongORCPT(t *testing.T) {
 	}
 }
 
+// An address of the utf-8 type has no plus, equals sign or backslash as they are (RFC 6533 section 3), and is whole in ASCII too.
+func TestUTF8Address(t *testing.T) {
+	long := strings.Repeat("あ", 20) + "+x@" + strings.Repeat("い", 15) + "." + strings.Repeat("う", 15) + ".example"
+	for _, tt := range []struct {
+		utf8        bool
+		final, want string
+	}{
+		{true, "jörg+a=b@example.net", `utf-8; jörg\x{2B}a\x{3D}b@example.net`},
+		{false, "jörg+a=b@example.net", `utf-8; j\x{F6}rg\x{2B}a\x{3D}b@example.net`},
+		{true, `"a b\\c"@bücher.example`, `utf-8; "a\x{20}b\x{5C}\x{5C}c"@bücher.example`},
+		{true, "a+b@example.net", "rfc822; a+b@example.net"},
+		{false, long, "utf-8; " + strings.Repeat(`\x{3042}`, 20) + `\x{2B}x@` + strings.Repeat(`\x{3044}`, 15) + "." + strings.Repeat(`\x{3046}`, 15) + ".example"},
+	} {
+		r := sample()
+		r.UTF8, r.Recipients = tt.utf8, []Recipient{{Final: tt.final, Action: Failed}}
+		text, body := write(t, r)
+		checkReport(t, text, body, 1)
+		if !strings.Contains(text, "\r\nFinal-Recipient: "+tt.want+"\r\n") {
+			t.Errorf("%s:\n%s", tt.final, text)
+		}
+	}
+}
+
 // Whatever recipients, replies and hosts are called, it stays one report.
 func TestHostileTexts(t *testing.T) {
 	evil := "x\r\nBcc: evil@example.com\r\n\r\n--b\r\nSubject: forged\n\x00\x1b\u2028\u0085\xff é " + strings.Repeat("long ", 1000)

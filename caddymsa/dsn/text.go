@@ -15,6 +15,7 @@ const (
 	maxAddress  = 400
 	maxOriginal = 500 // as ORCPT may have
 	maxText     = 500
+	maxSpelled  = 960 // an address of 254 octets as an ASCII report spells it
 )
 
 // printer writes texts of one report: in UTF-8 or in ASCII.
@@ -41,24 +42,21 @@ func (p printer) clean(s string, limit int) string {
 	return strings.TrimSpace(s)
 }
 
-// address is an address with its type, as Original- and Final-Recipient want it.
-// An ASCII report spells other characters as RFC 6533 section 3 says.
+// address is an address with its type, as Original- and Final-Recipient want it. One of the utf-8 type has some characters
+// spelled as RFC 6533 section 3 says, and in an ASCII report all that are not.
 func (p printer) address(a string) string {
 	if isASCII(a) {
 		return "rfc822; " + p.clean(a, maxAddress)
 	}
-	if p.utf8 {
-		return "utf-8; " + p.clean(a, maxAddress)
-	}
 	var b strings.Builder
 	for _, r := range a {
-		if r < 0x80 && r > ' ' && r != '\\' && r != '+' && r != '=' {
+		if r > ' ' && r != '\\' && r != '+' && r != '=' && (r < 0x80 || p.utf8) {
 			b.WriteRune(r)
 		} else {
 			fmt.Fprintf(&b, `\x{%X}`, r)
 		}
 	}
-	return "utf-8; " + p.clean(b.String(), maxAddress)
+	return "utf-8; " + p.clean(b.String(), maxSpelled)
 }
 
 // original is ORCPT as a field has it: without xtext (RFC 3464 section 2.3.1). The

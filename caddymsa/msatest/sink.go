@@ -202,11 +202,12 @@ func testSinkCancelledWithin(t *testing.T, sink queue.Sink, fetch func() [][]byt
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const enough = 64 << 20
+	lines := strings.Repeat("x\r\n", 1000)
 	var read atomic.Int64
 	d := newDelivery(1<<20, func() (io.ReadSeekCloser, error) {
 		return &brokenMessage{good: 256 << 10, then: func(p []byte) (int, error) {
 			cancel()
-			n := copy(p, "x\r\n")
+			n := copy(p, lines)
 			if read.Add(int64(n)) > enough {
 				t.Errorf("Deliver reads on after its context ended")
 				return 0, errors.New("the context ended long ago")

@@ -46,8 +46,9 @@ what both sides say; passwords are not shown. The message is a short text, or
 the file named by --file (- for standard input), sent as it is but for line ends.
 
 The password comes from --password, from the environment variable MSA_PASSWORD,
-or is asked for. A bearer token, from --token or MSA_TOKEN, is for OAUTHBEARER and
-XOAUTH2; a client certificate is for EXTERNAL.
+or is asked for, unless the message is piped in with --file -. A bearer token, from
+--token or MSA_TOKEN, is for OAUTHBEARER and XOAUTH2; a client certificate is for
+EXTERNAL.
 
 Exit code: 0 when the server took the message, 1 when anything went wrong.`,
 		Example: "  caddy msa send --server msa.example.org:587 --user alice@example.org --to bob@example.org",
@@ -98,7 +99,7 @@ func (o *options) complete(stdin io.Reader) error {
 	}
 	host, port, err := net.SplitHostPort(o.server)
 	if err != nil {
-		host, port = o.server, "587"
+		host, port = strings.Trim(o.server, "[]"), "587"
 		o.server = net.JoinHostPort(host, port)
 	}
 	if o.serverName == "" {
@@ -127,9 +128,13 @@ func (o *options) complete(stdin io.Reader) error {
 	if o.token == "" {
 		o.token = os.Getenv("MSA_TOKEN")
 	}
-	if o.user != "" && o.password == "" && o.token == "" && o.cert == "" {
-		o.password, err = prompt.Password(stdin, "Password: ")
+	switch {
+	case o.user == "" || o.password != "" || o.token != "" || o.cert != "":
+		return nil
+	case o.file == "-" && !prompt.IsTerminal(stdin): // a line of the message would go out as the password
+		return errors.New("the message comes from standard input, so that the password cannot be asked for there: set MSA_PASSWORD")
 	}
+	o.password, err = prompt.Password(stdin, "Password: ")
 	return err
 }
 

@@ -153,6 +153,35 @@ func TestNotSent(t *testing.T) {
 	}
 }
 
+// A message that comes from standard input is not read for a password: its first line would be sent as one.
+func TestPasswordBesideMessage(t *testing.T) {
+	t.Setenv("MSA_PASSWORD", "")
+	t.Setenv("MSA_TOKEN", "")
+	for _, tt := range []struct {
+		file, fails string
+	}{{"-", "MSA_PASSWORD"}, {"", ""}} {
+		o := options{user: "alice@example.org", to: []string{"bob@example.net"}, file: tt.file}
+		in := strings.NewReader("From: alice@example.org\n\nhello\n")
+		err := o.complete(in)
+		if (err != nil) != (tt.fails != "") || err != nil && (!strings.Contains(err.Error(), tt.fails) || in.Len() != int(in.Size()) || o.password != "") {
+			t.Errorf("%q: %v, password %q", tt.file, err, o.password)
+		}
+	}
+}
+
+// A host may be written as in URLs, and a port is added to it.
+func TestServerAddress(t *testing.T) {
+	for server, want := range map[string][2]string{
+		"[2001:db8::1]": {"[2001:db8::1]:587", "2001:db8::1"}, "2001:db8::1": {"[2001:db8::1]:587", "2001:db8::1"}, "[2001:db8::1]:465": {"[2001:db8::1]:465", "2001:db8::1"},
+		"msa.example.org": {"msa.example.org:587", "msa.example.org"},
+	} {
+		o := options{server: server, to: []string{"bob@example.net"}}
+		if err := o.complete(strings.NewReader("")); err != nil || o.server != want[0] || o.serverName != want[1] {
+			t.Errorf("%s: %q, %q, %v", server, o.server, o.serverName, err)
+		}
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".txt")

@@ -42,7 +42,7 @@ func terms(q string) (all []term) {
 var keys = map[string]func(s *search, value string){
 	"": func(s *search, value string) {
 		switch {
-		case isID.MatchString(value):
+		case isID.MatchString(value) && !s.history.Has("id"):
 			s.queue.Add("word", value)
 			s.history.Set("id", value)
 		case isAddress(value) && !s.history.Has("address"):
@@ -84,7 +84,12 @@ func isAddress(s string) bool {
 
 func parseSearch(q string) *search {
 	s := &search{queue: make(url.Values), history: make(url.Values)}
+	seen := make(map[string]bool)
 	for _, t := range terms(q) {
+		if seen[t.key] && t.key != "" { // one of them would be found, and acted upon, without the other
+			s.problem = t.key + ": is there twice; leave one of them."
+		}
+		seen[t.key] = true
 		was := s.queue
 		if was == nil {
 			s.queue = make(url.Values) // what it cannot be asked stays out of it

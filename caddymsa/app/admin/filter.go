@@ -22,7 +22,7 @@ type filter struct {
 
 // parseFilter reads the words of a filter: user and server (both whole, the user in any case), sender (<> for notifications), recipient and error (parts,
 // whose case does not matter), word (a part of any of these or of the id; several must all be there), state (queued, held, dead), older and newer (than a duration).
-// An empty one is an error: who meant to name a user would get what all have.
+// An empty one is an error: who meant to name a user would get what all have. So is one that is there twice, but for words.
 func parseFilter(q url.Values) (*filter, error) {
 	f := &filter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
 		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
@@ -34,6 +34,9 @@ func parseFilter(q url.Values) (*filter, error) {
 	for name, values := range q {
 		if name != "after" && name != "limit" && slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }) {
 			return nil, fmt.Errorf("%s: it is empty; leave it out where any will do", name)
+		}
+		if len(values) > 1 && name != "word" { // only one would be heeded
+			return nil, fmt.Errorf("%s: it is specified twice", name)
 		}
 		switch name {
 		case "word":

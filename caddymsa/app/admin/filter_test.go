@@ -28,7 +28,12 @@ func TestQueueFilterRefuses(t *testing.T) {
 			t.Errorf("%s=%q: %+v, %v", name, values, f, err)
 		}
 	}
-	if _, err := parseFilter(url.Values{"after": {""}, "limit": {""}, "older": {"2h"}}); err != nil {
+	for name, value := range map[string]string{"user": "a", "recipient": "a", "state": "held", "older": "2h", "after": "M1", "limit": "1"} { // only one would be heeded
+		if f, err := parseFilter(url.Values{name: {value, value}}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s twice: %+v, %v", name, f, err)
+		}
+	}
+	if _, err := parseFilter(url.Values{"word": {"a", "b"}, "after": {""}, "limit": {""}, "older": {"2h"}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -76,7 +76,7 @@ func TestPrint(t *testing.T) {
 	if err := os.WriteFile(policy, []byte("version: STSv1\nmode: none\nmax_age: 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bare := adminapi.DNSServer{Name: "msa\x1b[2J", Hostname: "msa.provider.example", Ports: []adminapi.DNSPort{}, Egress: []netip.Addr{netip.MustParseAddr("10.0.0.7")}}
+	bare := adminapi.DNSServer{Name: "msa\x1b[2J", Hostname: "msa.provider.example", Ports: []adminapi.DNSPort{}, Egress: []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("100.64.0.7")}}
 	rotating := running()
 	rotating.Certificates[0].KeepsKey = false
 	unbound := running()

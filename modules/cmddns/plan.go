@@ -170,7 +170,7 @@ func (p *plan) spf() (s section) {
 	s.about = "Where mail of the domain comes from (RFC 7208): add what else sends it; there must be only one such record"
 	terms := slices.Clone(p.egress)
 	for _, ip := range p.server.Egress {
-		if ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
+		if !dnscheck.SeenOutside(ip) {
 			s.note("SPF: mail leaves from %s, which others see as another address: name that with --egress", ip)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
 )
 
 // serveDNS says what records in DNS are made of.
@@ -30,9 +31,8 @@ func serveDNS(w http.ResponseWriter, r *http.Request) error {
 func publicAddresses() (all []netip.Addr) {
 	own, _ := net.InterfaceAddrs()
 	for _, a := range own {
-		p, err := netip.ParsePrefix(a.String())
-		if ip := p.Addr().Unmap(); err == nil && ip.IsGlobalUnicast() && !ip.IsPrivate() {
-			all = append(all, ip)
+		if p, err := netip.ParsePrefix(a.String()); err == nil && dnscheck.SeenOutside(p.Addr()) {
+			all = append(all, p.Addr().Unmap())
 		}
 	}
 	return all

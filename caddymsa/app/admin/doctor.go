@@ -189,15 +189,10 @@ func (s *Server) domains(named []string) []string {
 // public are those of the addresses that others can see, or else those of this machine.
 func public(known []netip.Addr) (all []netip.Addr) {
 	if len(known) == 0 {
-		own, _ := net.InterfaceAddrs()
-		for _, a := range own {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				known = append(known, p.Addr().Unmap())
-			}
-		}
+		return publicAddresses()
 	}
 	for _, ip := range known {
-		if ip.IsGlobalUnicast() && !ip.IsPrivate() {
+		if dnscheck.SeenOutside(ip) {
 			all = append(all, ip)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/pflag"
@@ -45,6 +46,19 @@ func (a *Admin) Get(path string, answer any) error {
 		return err
 	}
 	return a.decode(body, answer)
+}
+
+// GetWithin is Get for those who do not wait for long: after that time, it is an error that there is no answer. What answer is
+// then must not be looked at.
+func (a *Admin) GetWithin(limit time.Duration, path string, answer any) error {
+	done := make(chan error, 1)
+	go func() { done <- a.Get(path, answer) }() // which nothing ends
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("the admin API does not answer within %s", limit)
+	}
 }
 
 // Open asks for a path and returns the answer as it comes.

@@ -4,6 +4,7 @@ package cmdhealth
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ func init() {
 
 func newCommand() *cobra.Command {
 	a := new(adminclient.Admin)
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Says whether the running server can accept messages",
@@ -25,14 +27,18 @@ func newCommand() *cobra.Command {
 has a certificate that is valid now. It is for health checks that run a command, such as those of
 containers; others can ask the admin API, GET /msa/health.
 
-Exit code: 0 when messages can be accepted, 1 otherwise, with the reasons.`,
+Exit code: 0 when messages can be accepted, 1 otherwise, with the reasons; that there is no
+answer within --timeout is one.`,
 		Example: `  caddy msa health
   caddy msa health --config /etc/caddy-msa/Caddyfile`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
+			if timeout <= 0 {
+				return fmt.Errorf("--timeout is a duration such as 10s, not %s", timeout)
+			}
 			var h adminapi.Health
-			err := a.Get("/msa/health", &h)
+			err := a.GetWithin(timeout, "/msa/health", &h)
 			if adminclient.IsRefused(err, http.StatusServiceUnavailable) {
 				return fmt.Errorf("messages cannot be accepted: %w", err)
 			}
@@ -44,5 +50,6 @@ Exit code: 0 when messages can be accepted, 1 otherwise, with the reasons.`,
 		},
 	}
 	a.Flags(cmd.Flags())
+	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for the answer, which the server has within 4s")
 	return cmd
 }

@@ -3,6 +3,7 @@ package cmdhealth
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -40,5 +41,21 @@ func TestHealth(t *testing.T) {
 		if out.String() != tt.out || (err == nil) != (tt.fail == "") || err != nil && !strings.Contains(err.Error(), tt.fail) {
 			t.Errorf("%s: %q, %v", name, out.String(), err)
 		}
+	}
+}
+
+// A server that takes connections and does not answer is not healthy, and the check ends: those who run it may have no time limit.
+func TestNoAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // which nobody accepts from
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := newCommand()
+	cmd.SetOut(new(bytes.Buffer))
+	cmd.SetErr(new(bytes.Buffer))
+	cmd.SetArgs([]string{"--address", l.Addr().String(), "--timeout", "50ms"})
+	if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "does not answer within 50ms") {
+		t.Error(err)
 	}
 }

@@ -16,7 +16,7 @@ func (srv *Server) Describe() running.Description {
 func (srv *Server) noteListeners() {
 	for _, b := range srv.app.bindings {
 		if a, ok := b.ep.ln.Addr().(*net.TCPAddr); ok && b.srv == srv {
-			srv.listeners = append(srv.listeners, running.Listener{Address: a.AddrPort(), ImplicitTLS: b.implicit})
+			srv.listeners = append(srv.listeners, running.Listener{Address: a.AddrPort(), ImplicitTLS: b.implicit, IPv6Only: b.ipv6Only})
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"testing"
@@ -42,6 +43,26 @@ func TestDescribe(t *testing.T) {
 	in.load()
 	if srv, ok := running.Server[running.Described]("main"); !ok || len(srv.Describe().Listeners) != 0 {
 		t.Error("the configuration before is told of")
+	}
+}
+
+// A socket of tcp6 is told from one that has IPv4 too, though both are on [::].
+func TestDescribeIPv6(t *testing.T) {
+	probe, err := net.Listen("tcp6", "[::]:0")
+	if err != nil {
+		t.Skip("no IPv6 here")
+	}
+	_ = probe.Close()
+	in := newInstance(t)
+	in.load(with("listen_tls", []string{"tcp6/:0", "tcp/127.0.0.1:0"}))
+	srv, ok := running.Server[running.Described]("main")
+	if !ok {
+		t.Fatal("no server")
+	}
+	for _, l := range srv.Describe().Listeners {
+		if l.IPv6Only != l.Address.Addr().Is6() {
+			t.Errorf("%+v", l)
+		}
 	}
 }
 

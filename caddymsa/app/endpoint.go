@@ -41,12 +41,13 @@ type binding struct {
 	implicit bool // TLS from the first byte
 	ep       *endpoint
 	key      string
+	ipv6Only bool
 }
 
 // bind opens the socket, or joins the one that is open. Nothing is accepted
 // before push.
 func bind(na caddy.NetworkAddress, srv *Server, implicit bool) (*binding, error) {
-	b := &binding{srv: srv, implicit: implicit, key: endpointKey(na)}
+	b := &binding{srv: srv, implicit: implicit, key: endpointKey(na), ipv6Only: na.Network == "tcp6"}
 	ours := holdsPort(na.StartPort)
 	v, _, err := endpoints.LoadOrNew(b.key, func() (caddy.Destructor, error) {
 		ln, err := listen(na, ours)

@@ -23,6 +23,7 @@ type Description struct {
 type Listener struct {
 	Address     netip.AddrPort
 	ImplicitTLS bool // from the first byte; else STARTTLS
+	IPv6Only    bool // [::] of tcp6, which has no IPv4 beside it
 }
 
 // Listeners are those of a server.

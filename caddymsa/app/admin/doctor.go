@@ -89,7 +89,10 @@ func (s *Server) seen(ctx context.Context, patient *Patient) adminapi.DoctorServ
 	d := adminapi.DoctorServer{Name: s.Name, Hostname: s.Hostname, Behind: patient.Behind}
 	for _, l := range s.Listeners {
 		ip := l.Address.Addr()
-		if ip.IsUnspecified() {
+		switch {
+		case ip.IsUnspecified() && l.IPv6Only:
+			ip = netip.IPv6Loopback()
+		case ip.IsUnspecified(): // of [::] too: a machine may have no IPv6 beside it
 			ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		}
 		address := net.JoinHostPort(ip.String(), strconv.Itoa(int(l.Address.Port())))

@@ -103,25 +103,35 @@ func (k *keeper) queries(name string) ([]sqldb.Query, error) {
 	return nil, fmt.Errorf("%w: the query is your own, so say how in the setting statements { %s \"...\" } of sql", caddymsa.ErrNotChangeable, name)
 }
 
-// Users implements passwd.Keeper.
+// Users implements passwd.Keeper. Who asks for a page takes a short one for the last.
 func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.Summary, err error) {
-	found, err := s.names(ctx, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range found {
-		one, err := s.User(ctx, name)
-		switch {
-		case errors.Is(err, caddymsa.ErrUnknownUser): // gone meanwhile
-		case err != nil && ctx.Err() == nil:
-			all = append(all, passwd.Summary{Name: name, Problem: err.Error()})
-		case err != nil:
+	for seen := make(map[string]bool); ; {
+		most := limit - len(all)
+		found, err := s.names(ctx, after, most)
+		if err != nil {
 			return nil, err
-		default:
-			all = append(all, one)
+		}
+		for _, name := range found {
+			if seen[name] { // the statement pays no heed to {after}
+				return all, nil
+			}
+			seen[name] = true
+			one, err := s.User(ctx, name)
+			switch {
+			case errors.Is(err, caddymsa.ErrUnknownUser): // gone meanwhile, or nobody's name
+			case err != nil && ctx.Err() == nil:
+				all = append(all, passwd.Summary{Name: name, Problem: err.Error()})
+			case err != nil:
+				return nil, err
+			default:
+				all = append(all, one)
+			}
+			after = name
+		}
+		if len(found) < most || len(all) == limit {
+			return all, nil
 		}
 	}
-	return all, nil
 }
 
 // names are those behind one, at most limit.

@@ -175,6 +175,33 @@ func TestCase(t *testing.T) {
 	}
 }
 
+// A page is short at the end alone: of a name that is no user's, or of one who is gone meanwhile, another takes the place.
+func TestListFull(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	for _, name := range []string{"a@example.org", "b\x01@example.org", "c\x01@example.org", "d@example.org", "e@example.org"} {
+		insert(t, db, "sqlite", name, "{PLAIN}s3cret", "", "", false)
+	}
+	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	for limit, want := range []string{"", "a", "ad", "ade", "ade"} {
+		if limit == 0 {
+			continue
+		}
+		all, err := s.Users(t.Context(), "", limit)
+		got := ""
+		for _, u := range all {
+			got += u.Name[:1]
+		}
+		if err != nil || got != want {
+			t.Errorf("%d: %s, %v; want %s", limit, got, err, want)
+		}
+	}
+	// A statement of one's own may pay no heed to where the list goes on: nobody is there twice.
+	own := must(t, &SQL{Driver: "sqlite", DSN: path, Statements: map[string][]string{"list": {"SELECT username FROM msa_users ORDER BY username"}}})
+	if all, err := own.Users(t.Context(), "", 4); err != nil || len(all) != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
 // A scheme that is of no use here keeps its user out, and is not a failure of the database.
 func TestUnsupportedScheme(t *testing.T) {
 	path, db := file(t, sqliteTable)

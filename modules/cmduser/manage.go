@@ -175,6 +175,9 @@ func (p *place) list(w io.Writer, asJSON bool) error {
 			if len(more) != 1 {
 				return errors.New("the answer cannot be read: it is not one page")
 			}
+			if more[0].Next == next { // it would for ever
+				return fmt.Errorf("%s/%s: the list does not go on behind %s: does the statement of your own heed {after}?", page.Server, page.Backend, next)
+			}
 			page.Users, page.Error, next = append(page.Users, more[0].Users...), more[0].Error, more[0].Next
 		}
 	}

@@ -174,6 +174,10 @@ func TestManageServer(t *testing.T) {
 	if out, err := run(t, "", "list", "--address", srv.Listener.Addr().String()); err != nil || !strings.Contains(out, "alice  enabled") || !strings.Contains(out, "bob    disabled") {
 		t.Errorf("%v: %s", err, out)
 	}
+	pages["alice"] = pages[""] // of a statement that pays no heed to where the list goes on
+	if out, err := run(t, "", "list", "--address", srv.Listener.Addr().String()); err == nil || !strings.Contains(err.Error(), "s/b: the list does not go on behind alice") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // What is left, in a table; what nobody can tell, below it.

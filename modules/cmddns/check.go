@@ -120,10 +120,13 @@ func sameDKIM(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []s
 	return found, fits, err
 }
 
-// samePolicy wants the id.
+// samePolicy wants the id in the only record that is of a policy: others do not count (RFC 8461 section 3.1).
 func samePolicy(ctx context.Context, r *dnscheck.Resolver, want dns.RR) (found []string, fits bool, err error) {
 	found, err = r.TXT(ctx, want.Header().Name)
 	plain := func(s string) string { return strings.TrimSuffix(strings.ReplaceAll(s, " ", ""), ";") }
+	if policies := slices.DeleteFunc(slices.Clone(found), func(text string) bool { return !strings.HasPrefix(text, "v=STSv1;") }); len(policies) > 0 {
+		found = policies
+	}
 	for _, text := range found {
 		fits = len(found) == 1 && plain(text) == plain(strings.Join(want.(*dns.TXT).Txt, ""))
 	}

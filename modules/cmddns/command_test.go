@@ -206,6 +206,8 @@ func TestCheck(t *testing.T) {
 		"no SPF":            {with("example.org", `example.org. TXT "hello"`), "missing", "v=spf1"},
 		"narrow SPF":        {with("example.org", `example.org. TXT "v=spf1 ip4:192.0.2.7 -all"`), "differs", "ip4:198.51.100.1"},
 		"two SPF":           {append(slices.Clone(published), `example.org. TXT "v=spf1 -all"`), "differs", "v=spf1 -all"},
+		"beside MTA-STS":    {append(slices.Clone(published), `_mta-sts.example.org. TXT "v=spf1 -all"`), "", ""}, // as of a wildcard (RFC 8461 section 3.1)
+		"two policies":      {append(slices.Clone(published), `_mta-sts.example.org. TXT "v=STSv1; id=old"`), "differs", "id=old"},
 		"old policy":        {with("_mta-sts", `_mta-sts.example.org. TXT "v=STSv1; id=old"`), "differs", "id=old"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,6 +223,44 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%v\n%s", err, got)
 			}
 		})
+	}
+}
+
+// What a policy includes, or leads to, lets pass as what it says itself.
+func TestCheckSPFElsewhere(t *testing.T) {
+	s := running()
+	s.Keys, s.Egress, s.Ports = nil, nil, nil
+	address := admin(t, "", s)
+	for policy, want := range map[string]string{
+		"v=spf1 include:own.example.org ~all":                                "ok ",
+		"v=spf1 redirect=own.example.org":                                    "ok ",
+		"v=spf1 include:own.example.org redirect=x.broken":                   "ok ",
+		"v=spf1 include:loop.example.org ~all":                               "differs ",
+		"v=spf1 ~all redirect=own.example.org":                               "differs ",
+		"v=spf1 redirect=own.example.org -all":                               "differs ",
+		"v=spf1 -include:own.example.org ~all":                               "differs ",
+		"v=spf1 ip4:198.51.100.0/24 include:x.broken ~all":                   "unknown ",
+		"v=spf1 ip4:198.51.100.0/24 include:%{d}.broken ~all":                "differs ",
+		"v=spf1 ip4:198.51.100.0/24 include:none.example.org ~all":           "differs ",
+		"v=spf1 ip4:198.51.0.0/16 include:_spf.example.net include:x.broken": "ok ",
+	} {
+		got, _ := command(t, "example.org", "--egress", "198.51.100.0/24,include:_spf.example.net", "--address", address, "--check", "--resolver", dnstest.Serve(t,
+			`example.org. TXT "`+policy+`"`, `own.example.org. TXT "v=spf1 include:more.example.org include:_spf.example.net -all"`, `more.example.org. TXT "v=spf1 ip4:198.51.100.0/23 -all"`,
+			`loop.example.org. TXT "v=spf1 include:loop.example.org -all"`))
+		if !strings.Contains("\n"+got, "\n"+want) {
+			t.Errorf("%s: not %s\n%s", policy, want, got)
+		}
+	}
+}
+
+// Routes within routes: the site is asked under the names that all of them have.
+func TestSitesNested(t *testing.T) {
+	sites := `{"srv0": {"routes": [{"match": [{"host": ["*.example.org"]}], "handle": [{"handler": "subroute", "routes": [
+		{"match": [{"host": ["autoconfig.example.org"]}], "handle": [{"handler": "msa_autoconfig", "server": "msa.example.org", "domains": ["example.org"]}]},
+		{"match": [{"host": ["www.example.org"]}], "handle": [{"handler": "static_response", "body": "version: STSv1\nmode: none\nmax_age: 1\n"}]}]}]}]}}`
+	got, err := command(t, "example.org", "--address", admin(t, sites, running()))
+	if err != nil || !strings.Contains(got, "\nautoconfig.example.org.") || strings.Contains(got, "\nautodiscover.example.org.") || strings.Contains(got, "\nmta-sts.example.org.") {
+		t.Errorf("%v\n%s", err, got)
 	}
 }
 

@@ -9,9 +9,10 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
 
-// site is a handler of a web site, and the hosts that reach it; none: every host does.
+// site is a handler of a web site, and the hosts that reach it: those that all of the routes around it have. None: every host
+// does.
 type site struct {
-	hosts   []string
+	hosts   [][]string
 	handler map[string]any
 }
 
@@ -26,7 +27,7 @@ func (o *options) sites() (all []site) {
 }
 
 // walk finds handlers anywhere in the configuration of the http app, which nests routes.
-func walk(v any, hosts []string, all *[]site) {
+func walk(v any, hosts [][]string, all *[]site) {
 	switch v := v.(type) {
 	case []any:
 		for _, each := range v {
@@ -34,7 +35,9 @@ func walk(v any, hosts []string, all *[]site) {
 		}
 	case map[string]any:
 		if matchers, ok := v["match"].([]any); ok { // a route
-			hosts = slices.Concat(hosts, hostsOf(matchers))
+			if own := hostsOf(matchers); len(own) > 0 {
+				hosts = append(slices.Clone(hosts), own)
+			}
 		}
 		if name, ok := v["handler"].(string); ok && (name == "msa_autoconfig" || name == "static_response") {
 			*all = append(*all, site{hosts, v})
@@ -66,14 +69,18 @@ func texts(v any) (all []string) {
 
 // reachedBy tells whether the site is asked under a name, which is in A-labels.
 func (s site) reachedBy(host string) bool {
-	return len(s.hosts) == 0 || slices.ContainsFunc(s.hosts, func(h string) bool {
-		name, wild := strings.CutPrefix(h, "*.")
-		ascii, err := mailaddr.ASCIIDomain(name)
-		if wild {
-			ascii = "*." + ascii
-		}
-		return err == nil && certmagic.MatchWildcard(host, ascii)
+	return !slices.ContainsFunc(s.hosts, func(hosts []string) bool {
+		return !slices.ContainsFunc(hosts, func(h string) bool { return matches(h, host) })
 	})
+}
+
+func matches(pattern, host string) bool {
+	name, wild := strings.CutPrefix(pattern, "*.")
+	ascii, err := mailaddr.ASCIIDomain(name)
+	if wild {
+		ascii = "*." + ascii
+	}
+	return err == nil && certmagic.MatchWildcard(host, ascii)
 }
 
 // hasAutoconfig tells whether a site answers mail programs for the domain at the host.

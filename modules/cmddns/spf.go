@@ -2,6 +2,7 @@ package cmddns
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,13 +29,69 @@ func sameSPF(terms []string) compare {
 			if ip, isIP := addressOf(term); isIP {
 				result, _ := r.SPF(ctx, strings.TrimSuffix(domain, "."), ip)
 				ok = result == dnscheck.SPFPass || ok && result == dnscheck.SPFTempError // because of a term that is somebody else's
+			} else if !ok {
+				e := elsewhere{r: r, left: maxPolicies}
+				ok = has(e.terms(ctx, found[0]), term)
+				err = e.failed
 			}
-			if !ok {
+			switch {
+			case !ok && err != nil: // it may be there
+				return found, false, err
+			case !ok:
 				return append(found, "which does not let "+term+" pass"), false, nil
 			}
 		}
 		return found, true, nil
 	}
+}
+
+// maxPolicies is how many others a policy may lead to (RFC 7208 section 4.6.4).
+const maxPolicies = 10
+
+// elsewhere reads the policies that one includes, or leads to.
+type elsewhere struct {
+	r      *dnscheck.Resolver
+	left   int
+	failed error // of DNS, which did not say
+}
+
+// terms are those of a policy that let somebody pass, those elsewhere among them.
+func (e *elsewhere) terms(ctx context.Context, policy string) []string {
+	all := heededTerms(policy)
+	others := []string{redirectOf(policy)}
+	for _, term := range all {
+		if name, ok := strings.CutPrefix(term, "include:"); ok {
+			others = append(others, name)
+		}
+	}
+	for _, name := range others {
+		if name == "" || strings.Contains(name, "%") || e.left == 0 { // a macro has no one meaning
+			continue
+		}
+		e.left--
+		found, err := e.r.SPFRecord(ctx, name)
+		switch {
+		case err != nil && !errors.Is(err, dnscheck.ErrNotFound):
+			e.failed = err
+		case len(found) == 1:
+			all = append(all, e.terms(ctx, found[0])...)
+		}
+	}
+	return all
+}
+
+// redirectOf is the domain whose policy is in force where no term of this one matches: none where one is about all (RFC 7208
+// section 6.1).
+func redirectOf(policy string) (name string) {
+	for _, term := range strings.Fields(strings.ToLower(policy)) {
+		if strings.TrimLeft(term, "+-~?") == "all" {
+			return ""
+		}
+		if to, ok := strings.CutPrefix(term, "redirect="); ok {
+			name = to
+		}
+	}
+	return name
 }
 
 // heededTerms are those of a policy that let somebody pass, up to the one that is about all: what is behind it counts for nothing

@@ -112,7 +112,7 @@ func mergedHistory(all []*excerpt, h *historyQuery) *adminapi.HistoryPage {
 				if e.looked != "" {
 					told[e.name] = e.looked
 				}
-				page.Next = told.String()
+				page.Next = told.without(seen, all).String()
 				return page
 			}
 			if len(e.facts) > 0 && (next == nil || e.facts[0].Time.After(next.facts[0].Time)) {
@@ -129,12 +129,24 @@ func mergedHistory(all []*excerpt, h *historyQuery) *adminapi.HistoryPage {
 		}
 		page.Facts = append(page.Facts, adminapi.HistoryFact{Fact: *f, Spool: next.spool})
 	}
+	told.without(seen, all)
 	for _, e := range all {
 		if len(e.facts) > 0 || e.cut {
 			page.Next = told.String()
 		}
 	}
 	return page
+}
+
+// without has the next page begin behind what another journal has told: it is of the same time, and so it comes next.
+func (p places) without(seen map[string]bool, all []*excerpt) places {
+	for _, e := range all {
+		for len(all) > 1 && len(e.facts) > 0 && twice(seen, e.facts[0]) {
+			p[e.name] = e.facts[0].Position
+			e.facts = e.facts[1:]
+		}
+	}
+	return p
 }
 
 // twice tells whether the fact was seen before, whichever journal it is in.

@@ -238,6 +238,20 @@ func TestHistoryCarried(t *testing.T) {
 	if !slices.Equal(got, []string{"delivered", "moved", "accepted"}) {
 		t.Errorf("%q", got)
 	}
+	for limit := 1; limit < 5; limit++ { // wherever a page ends
+		var paged []string
+		for query, more := fmt.Sprintf("id=Q1&limit=%d", limit), true; more; {
+			page := pageOf(t, p, query)
+			for _, f := range page.Facts {
+				paged = append(paged, string(f.What))
+			}
+			more = page.Next != ""
+			query = fmt.Sprintf("id=Q1&limit=%d&before=%s", limit, page.Next)
+		}
+		if !slices.Equal(paged, got) {
+			t.Errorf("%d a page: %q", limit, paged)
+		}
+	}
 }
 
 // A request that has ended ends the search.

@@ -129,7 +129,7 @@ func (d *dialogue) read(want int) (string, error) {
 		}
 		fmt.Fprintf(d.out, "S: %d%s%s\n", code, sep, terminal.Line(line))
 	}
-	if code != want {
+	if code != want && (want != 250 || code != 251) { // 251: it will forward (RFC 5321 section 4.2.3)
 		return "", fmt.Errorf("the server refused: %d %s", code, lines[len(lines)-1])
 	}
 	return text, nil
@@ -246,6 +246,6 @@ func (d *dialogue) submit(message []byte) error {
 	if _, err := d.read(250); err != nil {
 		return err
 	}
-	_, err := d.command(221, "QUIT")
-	return err
+	_, _ = d.command(221, "QUIT") // the message is taken, however the server says goodbye
+	return nil
 }

@@ -48,7 +48,7 @@ func (d *dialogue) client() (gosasl.Client, error) {
 		sasl.XOAuth2:     func() (gosasl.Client, error) { return sasl.NewXOAuth2Client(o.User, o.Token), nil },
 		sasl.External:    func() (gosasl.Client, error) { return gosasl.NewExternalClient(""), nil },
 		sasl.Plain:       func() (gosasl.Client, error) { return gosasl.NewPlainClient("", o.User, o.Password), nil },
-		sasl.Login:       func() (gosasl.Client, error) { return gosasl.NewLoginClient(o.User, o.Password), nil },
+		sasl.Login:       func() (gosasl.Client, error) { return sasl.NewLoginClient(o.User, o.Password), nil },
 	}
 	if o.Mechanism != "" {
 		if maker := makers[strings.ToUpper(o.Mechanism)]; maker != nil {

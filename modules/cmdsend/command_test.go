@@ -102,6 +102,12 @@ func TestSend(t *testing.T) {
 		"refused":      {true, func(s map[string]string) { s["RCPT"] = "550 5.1.1 No such mailbox" + evil }, []string{"--tls", "implicit"}, true},
 		"no_mechanism": {true, func(s map[string]string) { s["EHLO"] = "250 AUTH X-NEW" }, []string{"--tls", "implicit"}, true},
 		"no_recipient": {true, nil, nil, true},
+		"no_goodbye":   {true, func(s map[string]string) { s["QUIT"] = "421 4.3.2 Closing" }, []string{"--tls", "implicit"}, false}, // the message was taken
+		"forwarded":    {true, func(s map[string]string) { s["RCPT"] = "251 2.1.5 Not here, forwarding" }, []string{"--tls", "implicit"}, false},
+		"login": {true, func(s map[string]string) { // its prompts have no one spelling
+			s["EHLO"], s["AUTH"] = "250-msa.example.org\r\n250 AUTH LOGIN", "334 VXNlcg=="
+			s["YWxpY2VAZXhhbXBsZS5vcmc="], s["czNjcmV0"] = "334 UGFzcw==", "235 2.7.0 Welcome"
+		}, []string{"--tls", "implicit"}, false},
 		"not_implicit": {false, nil, []string{"--tls", "implicit"}, true},
 		"not_starttls": {true, nil, []string{"--tls", "starttls", "--timeout", "2s"}, true},
 		"bad_tls":      {true, nil, []string{"--tls", "sometimes"}, true},

@@ -48,6 +48,9 @@ func (a *Admin) Get(path string, answer any) error {
 	return a.decode(body, answer)
 }
 
+// ErrNoAnswer is of an admin API that takes connections, and no more.
+var ErrNoAnswer = errors.New("the admin API does not answer")
+
 // GetWithin is Get for those who do not wait for long: after that time, it is an error that there is no answer. What answer is
 // then must not be looked at.
 func (a *Admin) GetWithin(limit time.Duration, path string, answer any) error {
@@ -57,7 +60,7 @@ func (a *Admin) GetWithin(limit time.Duration, path string, answer any) error {
 	case err := <-done:
 		return err
 	case <-time.After(limit):
-		return fmt.Errorf("the admin API does not answer within %s", limit)
+		return fmt.Errorf("%w within %s", ErrNoAnswer, limit)
 	}
 }
 

@@ -39,6 +39,7 @@ type options struct {
 	timeout        time.Duration
 	thorough       bool
 	json, quiet    bool
+	patience       time.Duration // with the admin API; 0: answerTime
 }
 
 func newCommand() *cobra.Command {

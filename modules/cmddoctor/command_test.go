@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
@@ -26,6 +30,9 @@ func admin(t *testing.T, findings ...doctor.Finding) (address string, asked *adm
 	t.Helper()
 	asked = new(adminapi.DoctorRequest)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/msa/health" {
+			return
+		}
 		if err := json.NewDecoder(r.Body).Decode(asked); err != nil || r.URL.Path != "/msa/doctor" || r.Method != http.MethodPost {
 			t.Errorf("%s %s: %v", r.Method, r.URL, err)
 		}
@@ -93,6 +100,25 @@ func TestRefused(t *testing.T) {
 		if out, err := execute(t, append(args, "--address", address)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v\n%s", args, err, out)
 		}
+	}
+}
+
+// A Caddy that hangs is a finding, and does not have the doctor hang with it.
+func TestHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // which nobody accepts from
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := &options{patience: 50 * time.Millisecond}
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.admin.Flags(f)
+	if err := f.Parse([]string{"--address", l.Addr().String()}); err != nil {
+		t.Fatal(err)
+	}
+	found, err := o.examine(t.Context())
+	if err != nil || len(found) == 0 || found[0].Level != doctor.Wrong || !strings.Contains(found[0].Text, "does not answer within 50ms") || !strings.Contains(found[0].Remedy, "hangs") {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
 

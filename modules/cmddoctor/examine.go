@@ -1,16 +1,21 @@
 package cmddoctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 )
+
+// answerTime is more than the server takes to say how it is, which is 4s at most.
+const answerTime = 15 * time.Second
 
 // examine runs the checks.
 func (o *options) examine(ctx context.Context) ([]doctor.Finding, error) {
@@ -20,6 +25,9 @@ func (o *options) examine(ctx context.Context) ([]doctor.Finding, error) {
 			return nil, err
 		}
 		return doctor.Run(ctx, t.Checks()...), nil
+	}
+	if err := o.admin.GetWithin(cmp.Or(o.patience, answerTime), "/msa/health", new(adminapi.Health)); errors.Is(err, adminclient.ErrNoAnswer) {
+		return o.nobody(ctx, err) // the doctor takes longer, and nobody knows how much
 	}
 	var answer adminapi.DoctorAnswer
 	err := o.admin.Post("/msa/doctor", &adminapi.DoctorRequest{Server: o.server, Domains: o.domains, Egress: o.egress, Resolver: o.resolver}, &answer)
@@ -45,7 +53,11 @@ func (o *options) examine(ctx context.Context) ([]doctor.Finding, error) {
 // nobody says that no server of ours can be asked, and whose the ports are.
 func (o *options) nobody(ctx context.Context, err error) ([]doctor.Finding, error) {
 	n := doctor.About("server", "")
-	n.Wrong("start Caddy with a configuration that has an msa block; for a server of another machine there is --remote", "the server cannot be asked: %v", err)
+	remedy := "start Caddy with a configuration that has an msa block; for a server of another machine there is --remote"
+	if errors.Is(err, adminclient.ErrNoAnswer) {
+		remedy = "Caddy hangs, or is stopped: see its log, and start it again"
+	}
+	n.Wrong(remedy, "the server cannot be asked: %v", err)
 	t, err := o.target()
 	if err != nil {
 		return nil, err

@@ -300,6 +300,27 @@ func TestTraceStrange(t *testing.T) {
 	}
 }
 
+// A file that is only just being compressed does not keep back what there is to read, and what is not is said.
+func TestTraceCutOff(t *testing.T) {
+	line := `{"level":"info","ts":1795782291.5,"msg":"message accepted","queue_id":"M7"}` + "\n"
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, _ = w.Write([]byte(line))
+	_ = w.Flush() // there is no end
+	dir := t.TempDir()
+	for file, b := range map[string][]byte{"cut.gz": z.Bytes(), "begun.gz": z.Bytes()[:4], "plain": []byte(strings.Replace(line, "accepted", "delivered", 1))} {
+		if err := os.WriteFile(filepath.Join(dir, file), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := newAdmin(t).run(t, "", "trace", "M7", "--log", filepath.Join(dir, "cut.gz"), "--log", filepath.Join(dir, "begun.gz"), "--log", filepath.Join(dir, "plain"))
+	for _, want := range []string{"message accepted", "message delivered", "cut.gz: cannot be read whole: unexpected EOF", "begun.gz: cannot be read whole: unexpected EOF"} {
+		if !strings.Contains(got, want) || strings.Contains(got, "Error:") {
+			t.Errorf("not %s in\n%s", want, got)
+		}
+	}
+}
+
 func FuzzParseLine(f *testing.F) {
 	f.Add([]byte(`{"level":"info","ts":1795782291.1,"msg":"x","queue_id":"M1"}`))
 	f.Add([]byte("2026/11/27 12:24:51.500\tINFO\tmsa\tmessage accepted\t{\"queue_id\": \"M7\"}"))

@@ -124,7 +124,8 @@ func (l *logs) read(f *logFile, wanted map[string]bool) (lines []logLine, err er
 	if magic, _ := r.Peek(2); string(magic) == "\x1f\x8b" {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, err
+			l.warnCut(f, err)
+			return nil, nil
 		}
 		r = bufio.NewReaderSize(z, longestLine)
 	}
@@ -134,8 +135,9 @@ func (l *logs) read(f *logFile, wanted map[string]bool) (lines []logLine, err er
 		for ; errors.Is(err, bufio.ErrBufferFull); _, err = r.ReadSlice('\n') {
 			line, long = nil, n
 		}
-		if err != nil && err != io.EOF {
-			return nil, err
+		if err != nil && err != io.EOF { // what the others say is told all the same
+			l.warnCut(f, err)
+			break
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			names := mentions(line, wanted)
@@ -169,6 +171,9 @@ func (l *logs) read(f *logFile, wanted map[string]bool) (lines []logLine, err er
 func (l *logs) warn(format string, args ...any) {
 	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
 }
+
+// warnCut is of a file that is being compressed at this moment, or a disk that fails.
+func (l *logs) warnCut(f *logFile, err error) { l.warn("%s: cannot be read whole: %v", f.name, err) }
 
 func mentions(line []byte, wanted map[string]bool) bool {
 	for id := range wanted {

@@ -61,6 +61,19 @@ func (c changed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
+// notAt has nobody listen on a port.
+func notAt(port string) func(*Zone) {
+	return func(z *Zone) {
+		right := z.Dial
+		z.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if strings.HasSuffix(address, port) {
+				return nil, errors.New("connection refused")
+			}
+			return right(ctx, network, address)
+		}
+	}
+}
+
 // page has the domain's policy be another one.
 func page(p http.RoundTripper) func(*Zone) { return func(z *Zone) { z.Web.Transport = p } }
 
@@ -111,12 +124,22 @@ func TestFaults(t *testing.T) {
 				return right(ctx, network, address)
 			}
 		}, "dns", doctor.Warn, "[2001:db8::1]:587, which the name leads to, cannot be reached"},
-		"no PTR":                      {"ptr", nil, nil, "ptr", doctor.Warn, "it has no name"},
-		"PTR elsewhere":               {"ptr's name", nil, nil, "ptr", doctor.Warn, `its name "out.example.org" does not have the address`},
-		"no domain":                   {"", nil, func(z *Zone) { z.Domains = nil }, "dns", doctor.Skipped, "no domain is known"},
-		"no SRV":                      {"submissions", nil, nil, "srv", doctor.Warn, "do not find the server"},
-		"SRV elsewhere":               {"submission", []string{"_submission._tcp.example.org. SRV 0 1 587 old.example.org."}, nil, "srv", doctor.Wrong, "to old.example.org, port 587"},
-		"SRV's port":                  {"submissions", []string{"_submissions._tcp.example.org. SRV 0 1 4650 msa.example.org."}, nil, "srv", doctor.Wrong, "port 4650"},
+		"no PTR":                {"ptr", nil, nil, "ptr", doctor.Warn, "it has no name"},
+		"PTR elsewhere":         {"ptr's name", nil, nil, "ptr", doctor.Warn, `its name "out.example.org" does not have the address`},
+		"no domain":             {"", nil, func(z *Zone) { z.Domains = nil }, "dns", doctor.Skipped, "no domain is known"},
+		"no SRV":                {"submissions", nil, nil, "srv", doctor.Warn, "do not find the server"},
+		"SRV elsewhere":         {"submission", []string{"_submission._tcp.example.org. SRV 0 1 587 old.example.org."}, nil, "srv", doctor.Wrong, "to old.example.org, port 587"},
+		"SRV's port":            {"submissions", []string{"_submissions._tcp.example.org. SRV 0 1 4650 msa.example.org."}, notAt(":4650"), "srv", doctor.Wrong, "port 4650"},
+		"SRV's port, published": {"submissions", []string{"_submissions._tcp.example.org. SRV 0 1 4650 msa.example.org."}, nil, "srv", doctor.OK, "port 4650"},
+		"SRV's port, of another": {"submission", []string{"_submission._tcp.example.org. SRV 0 1 5870 msa.example.org."}, func(z *Zone) {
+			right := z.Dial
+			z.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if strings.HasSuffix(address, ":5870") {
+					return greeter("220 old.example.org ESMTP")(ctx, network, address)
+				}
+				return right(ctx, network, address)
+			}
+		}, "srv", doctor.Wrong, "port 5870"},
 		"SRV of no port":              {"", nil, func(z *Zone) { z.Ports = z.Ports[:1] }, "srv", doctor.Wrong, "port 465"},
 		"no DKIM record":              {"dkim", nil, nil, "dkim", doctor.Wrong, "there is no such record"},
 		"another DKIM key":            {"dkim", []string{`s1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=NDU2"`}, nil, "dkim", doctor.Wrong, "another key"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -43,12 +44,32 @@ func (z *Zone) service(ctx context.Context, name string, implicit bool) []doctor
 		return n.Findings
 	}
 	if !slices.ContainsFunc(all, func(r *dns.SRV) bool { return z.leadsHere(r, ports) }) {
+		for _, r := range all {
+			if len(ports) > 0 && z.published(ctx, r, implicit) {
+				n.OK("mail programs find the server, by port %d, which is not one that it listens on itself", r.Port)
+				return n.Findings
+			}
+		}
 		r := all[0]
 		n.Wrong(publish, "mail programs are led elsewhere: to %s, port %d", strings.TrimSuffix(r.Target, "."), r.Port)
 		return n.Findings
 	}
 	n.OK("mail programs find the server")
 	return n.Findings
+}
+
+// published tells whether a port that the server does not listen on leads to it all the same: that of a container, or a balancer.
+func (z *Zone) published(ctx context.Context, r *dns.SRV, implicit bool) bool {
+	if !strings.EqualFold(strings.TrimSuffix(r.Target, "."), z.Hostname) {
+		return false
+	}
+	all, _ := z.Resolver.Addresses(ctx, z.Hostname)
+	return slices.ContainsFunc(all[:min(len(all), mostAddresses)], func(ip netip.Addr) bool {
+		ctx, cancel := context.WithTimeout(ctx, reachTime)
+		defer cancel()
+		greeting, err := z.greeting(ctx, netip.AddrPortFrom(ip, r.Port).String(), implicit)
+		return err == nil && (implicit || greets(greeting, z.Hostname))
+	})
 }
 
 func (z *Zone) numbers(implicit bool) (ports []uint16) {

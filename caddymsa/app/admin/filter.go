@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -25,7 +26,13 @@ type filter struct {
 // An empty one is an error: who meant to name a user would get what all have. So is one that is there twice, but for words.
 func parseFilter(q url.Values) (*filter, error) {
 	f := &filter{user: q.Get("user"), server: q.Get("server"), state: q.Get("state"),
-		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(q.Get("recipient")), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
+		sender: strings.ToLower(q.Get("sender")), recipient: strings.ToLower(bare(q.Get("recipient"))), cause: strings.ToLower(q.Get("error")), lane: q.Get("lane")}
+	if f.sender != "<>" {
+		f.sender = bare(f.sender)
+	}
+	if q.Has("recipient") && strings.TrimSpace(f.recipient) == "" { // as any empty one below
+		return nil, errors.New("recipient: it is empty; leave it out where any will do")
+	}
 	switch f.state {
 	case "", adminapi.StateQueued, adminapi.StateHeld, adminapi.StateDead:
 	default:

@@ -18,6 +18,26 @@ func TestQueueFilterFoldsUser(t *testing.T) {
 	}
 }
 
+// Addresses may have the brackets that they have in dialogues and logs, as in the history; <> is the sender of notifications.
+func TestQueueFilterBrackets(t *testing.T) {
+	m := &queue.EntryView{Entry: &queue.Entry{Sender: "alice@example.org", Recipients: []queue.Recipient{{Address: "bob@example.net"}}}}
+	for _, c := range []struct {
+		name, value string
+		want        bool
+	}{{"sender", "<Alice@example.org>", true}, {"sender", "alice", true}, {"sender", "<>", false}, {"recipient", "<bob@example.net>", true}, {"recipient", "<carol@example.net>", false}} {
+		if f, err := parseFilter(url.Values{c.name: {c.value}}); err != nil || f.match(m) != c.want {
+			t.Errorf("%s=%s: %v, %v", c.name, c.value, f, err)
+		}
+	}
+	m.Entry.Sender = ""
+	if f, err := parseFilter(url.Values{"sender": {"<>"}}); err != nil || !f.match(m) {
+		t.Errorf("%v, %v", f, err)
+	}
+	if f, err := parseFilter(url.Values{"recipient": {"<>"}}); err == nil {
+		t.Errorf("%v", f)
+	}
+}
+
 // A word that is empty does not mean any: with it, who acts on what a filter lets through would act on all.
 func TestQueueFilterRefuses(t *testing.T) {
 	for name, values := range map[string][]string{

@@ -25,7 +25,7 @@ func (o *options) report(w io.Writer, found []doctor.Finding) error {
 		shown = slices.DeleteFunc(shown, func(f doctor.Finding) bool { return doctor.Compare(f.Level, doctor.Warn) < 0 })
 	}
 	if o.json {
-		enc := json.NewEncoder(w)
+		enc := json.NewEncoder(terminal.Writer(w))
 		enc.SetIndent("", "  ")
 		if err := enc.Encode(result{doctor.Worst(found), shown}); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func lanesCommand(a *adminclient.Admin) *cobra.Command {
@@ -76,8 +77,9 @@ func laneCommand(a *adminclient.Admin, name, done, short, long string) *cobra.Co
 
 func printLanes(w io.Writer, lanes []adminapi.Lane, asJSON bool) error {
 	if asJSON {
+		lines := json.NewEncoder(terminal.Writer(w))
 		for i := range lanes {
-			if err := json.NewEncoder(w).Encode(&lanes[i]); err != nil {
+			if err := lines.Encode(&lanes[i]); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -106,6 +107,7 @@ type Notes struct {
 func About(check, subject string) *Notes { return &Notes{Check: check, Subject: subject} }
 
 func (n *Notes) add(level Level, text, remedy string) {
+	text = strings.ReplaceAll(text, "\n", "; ") // of errors that were joined
 	n.Findings = append(n.Findings, Finding{n.Check, n.Subject, level, text, remedy})
 }
 

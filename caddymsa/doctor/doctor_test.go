@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -39,5 +40,14 @@ func TestRun(t *testing.T) {
 	}
 	if Worst(found) != Wrong || Worst(found[:2]) != Warn || Worst(nil) != OK || Count(found, Skipped) != 2 {
 		t.Error("levels")
+	}
+}
+
+// Errors of several servers are lines; a finding is a sentence in one.
+func TestOneLine(t *testing.T) {
+	n := About("dns", "a.example")
+	n.Skip("try again", "no answer: %v", errors.Join(errors.New("one is silent"), errors.New("two is silent")))
+	if got := n.Findings[0].Text; got != "no answer: one is silent; two is silent" {
+		t.Errorf("%q", got)
 	}
 }

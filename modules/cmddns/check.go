@@ -50,7 +50,7 @@ func check(ctx context.Context, out io.Writer, resolver *dnscheck.Resolver, sect
 				fmt.Fprintf(t, "\tDNS has %s\n", terminal.Line(f))
 			}
 			if state == "unknown" {
-				fmt.Fprintf(t, "\t%s\n", terminal.Line(err.Error()))
+				fmt.Fprintf(t, "\t%s\n", terminal.Line(strings.ReplaceAll(err.Error(), "\n", "; "))) // several servers' are lines
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package cmddns
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +19,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
 	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck/dnstest"
 )
 
@@ -270,6 +273,19 @@ func TestCheckUnknown(t *testing.T) {
 	got, err := command(t, "example.broken", "--egress", "192.0.2.7", "--address", admin(t, "", s), "--check", "--resolver", dnstest.Serve(t))
 	if err == nil || !strings.Contains(got, "unknown  _submissions._tcp.example.broken.") || !strings.Contains(got, "SERVFAIL") {
 		t.Errorf("%v\n%s", err, got)
+	}
+}
+
+// What several name servers do not say is in one line.
+func TestCheckUnknownLine(t *testing.T) {
+	var out bytes.Buffer
+	silent := func(context.Context, *dnscheck.Resolver, dns.RR) ([]string, bool, error) {
+		return nil, false, errors.Join(errors.New("one is silent"), errors.New("two is silent"))
+	}
+	s := section{}
+	s.add(silent, &dns.TXT{Hdr: header("a.example", dns.TypeTXT), Txt: []string{"x"}})
+	if err := check(t.Context(), &out, nil, []section{s}); err == nil || !strings.Contains(out.String(), "one is silent; two is silent") {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }
 

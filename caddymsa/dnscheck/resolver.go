@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -21,6 +22,7 @@ var ErrNotFound = errors.New("there is no such record")
 type Resolver struct {
 	servers []string // host:port
 	timeout time.Duration
+	first   atomic.Int32 // of the servers, to be asked: the one that answered last
 }
 
 const (
@@ -108,11 +110,15 @@ func (r *Resolver) ask(ctx context.Context, name string, kind uint16) ([]dns.RR,
 	question.SetQuestion(name, kind)
 	question.SetEdns0(1232, false)
 	var failures []error
-	for _, server := range r.servers {
+	first := int(r.first.Load())
+	for i := range r.servers {
+		at := (first + i) % len(r.servers)
+		server := r.servers[at]
 		answer, err := r.exchange(ctx, question, server)
 		switch {
 		case err != nil:
 		case answer.Rcode == dns.RcodeSuccess, answer.Rcode == dns.RcodeNameError:
+			r.first.Store(int32(at)) //nolint:gosec // a few
 			return answer.Answer, nil
 		default:
 			err = fmt.Errorf("name server %s answers %s", server, dns.RcodeToString[answer.Rcode])

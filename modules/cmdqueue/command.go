@@ -3,6 +3,7 @@
 package cmdqueue
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -109,7 +110,9 @@ control characters are replaced; a pipe or a file gets the octets as they are.`,
 				return err
 			}
 			defer message.Close()
-			_, err = io.Copy(terminal.Writer(cmd.OutOrStdout()), message)
+			if _, err = io.Copy(terminal.Writer(cmd.OutOrStdout()), message); errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errors.New("the message is not whole: the server could not read it to its end; its log says why")
+			}
 			return err
 		},
 	}

@@ -58,6 +58,8 @@ func (p port) dates(n *doctor.Notes, chain []*x509.Certificate) {
 			what, renew = "the issuer's certificate that comes with it, "+short(cert.Subject.String())+",", "serve the chain that the CA hands out today"
 		}
 		switch {
+		case now.After(cert.NotAfter) && i > 0: // that the chain needs it is another finding
+			n.Warn(renew, "%s has expired on %s: old clients take the chain for broken", what, cert.NotAfter.UTC().Format(time.DateTime))
 		case now.After(cert.NotAfter):
 			n.Wrong(renew, "%s has expired on %s", what, cert.NotAfter.UTC().Format(time.DateTime))
 		case now.Before(cert.NotBefore):

@@ -81,6 +81,11 @@ func TestFaults(t *testing.T) {
 				c.NotAfter = time.Now().Add(5 * 24 * time.Hour)
 			})
 		}, "certificate", doctor.Warn, "was not renewed yet"},
+		"old issuer beside": {func(f *fake) { // clients find the chain without it
+			f.config = a.issue(nil)
+			old := a.issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+			f.config.Certificates[0].Certificate = append(f.config.Certificates[0].Certificate, old.Certificates[0].Certificate[0])
+		}, "certificate", doctor.Warn, "that comes with it"},
 		"another name": {func(f *fake) {
 			f.config = a.issue(func(c *x509.Certificate) { c.DNSNames = []string{"www.example.org"} })
 		}, "certificate", doctor.Wrong, "but for www.example.org"},

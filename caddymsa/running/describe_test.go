@@ -9,7 +9,7 @@ import (
 // Clients are told each port once, implicit TLS first, and of loopback only where there is nothing else.
 func TestReachable(t *testing.T) {
 	l := func(address string, implicit bool) Listener {
-		return Listener{netip.MustParseAddrPort(address), implicit}
+		return Listener{Address: netip.MustParseAddrPort(address), ImplicitTLS: implicit}
 	}
 	for name, c := range map[string]struct{ all, want Listeners }{
 		"none":            {nil, nil},

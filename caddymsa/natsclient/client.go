@@ -2,18 +2,17 @@
 package natsclient
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -94,6 +93,9 @@ func (c *Config) Open(what string, log *zap.Logger) (*Client, error) {
 	if c.Core && c.Stream != "" {
 		return nil, errors.New("core publishes without JetStream: remove it, or stream")
 	}
+	if err := c.oneAccount(); err != nil {
+		return nil, err
+	}
 	if err := conf.SetDefault(&c.Timeout, conf.Duration(30*time.Second), "timeout"); err != nil {
 		return nil, err
 	}
@@ -123,6 +125,23 @@ func (c *Config) Open(what string, log *zap.Logger) (*Client, error) {
 	return &Client{urls: strings.Join(c.URLs, ","), subject: c.Subject, stream: c.Stream, core: c.Core, timeout: time.Duration(c.Timeout), options: options, connect: nats.Connect}, nil
 }
 
+// oneAccount refuses what would not be used, and a file that is not there, which would hold up all messages.
+func (c *Config) oneAccount() error {
+	switch {
+	case c.Password != "" && c.Username == "":
+		return errors.New("password goes with username, which is missing")
+	case c.Credentials != "" && c.Username != "", c.Credentials != "" && c.Token != "", c.Username != "" && c.Token != "":
+		return errors.New("credentials, username and token are three ways to log in: keep one of them")
+	case c.Credentials == "":
+		return nil
+	}
+	file, err := os.Open(c.Credentials)
+	if err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	return file.Close()
+}
+
 func (c *Config) options(log *zap.Logger) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("caddy-msa"), nats.Timeout(min(time.Duration(c.Timeout), 5*time.Second)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
@@ -132,7 +151,12 @@ func (c *Config) options(log *zap.Logger) ([]nats.Option, error) {
 				log.Warn("connection to NATS lost", zap.Error(err))
 			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error("NATS", zap.Error(err)) }),
+		nats.ErrorHandler(func(conn *nats.Conn, _ *nats.Subscription, err error) {
+			log.Error("NATS", zap.Error(err))
+			if isDenied(err) { // there will be no answer to wait for
+				conn.Close()
+			}
+		}),
 	}
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
@@ -173,47 +197,4 @@ func Peer(conn *nats.Conn) (host, address, secured string) {
 		secured = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
 	}
 	return conn.ConnectedServerName(), conn.ConnectedAddr(), secured
-}
-
-// Publish returns when the stream, or without JetStream the server, has it. ack is nil without JetStream.
-func (c *Client) Publish(ctx context.Context, conn *nats.Conn, m *nats.Msg) (ack *jetstream.PubAck, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	if c.core {
-		if err := conn.PublishMsg(m); err != nil {
-			return nil, err
-		}
-		return nil, conn.FlushWithContext(ctx) // the server has read it
-	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return nil, err
-	}
-	o := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0)} // whoever publishes tries again
-	if c.stream != "" {
-		o = append(o, jetstream.WithExpectStream(c.stream))
-	}
-	return js.PublishMsg(ctx, m, o...)
-}
-
-// tooLargeForStream is the error code of JetStream for a message over the stream's max_msg_size.
-const tooLargeForStream = 10054
-
-// IsTooLarge tells whether an error of Publish is about the message's size.
-func IsTooLarge(err error) bool {
-	said, ok := errors.AsType[jetstream.JetStreamError](err)
-	return errors.Is(err, nats.ErrMaxPayload) || ok && said.APIError() != nil && said.APIError().ErrorCode == tooLargeForStream
-}
-
-// IsUnreachable tells whether an error of Publish concerns everybody: no connection, nobody who stores the subject, or a connection that was lost.
-func IsUnreachable(conn *nats.Conn, err error) bool {
-	if !conn.IsConnected() { // it was lost meanwhile, and none is there in its place
-		return true
-	}
-	for _, all := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrAuthorization} {
-		if errors.Is(err, all) {
-			return true
-		}
-	}
-	return false
 }

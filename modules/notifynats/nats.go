@@ -76,14 +76,13 @@ func (n *NATS) Notify(ctx context.Context, e *notify.Event) error {
 	if _, err = n.client.Publish(ctx, conn, m); err == nil {
 		return nil
 	}
-	said := fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), n.client.Subject(), err)
 	switch {
 	case natsclient.IsTooLarge(err):
-		return &notify.RefusedError{Cause: said}
+		return &notify.RefusedError{Cause: err}
 	case natsclient.IsUnreachable(conn, err):
-		return &notify.UnreachableError{Cause: said}
+		return &notify.UnreachableError{Cause: err}
 	}
-	return said
+	return err
 }
 
 // UnmarshalCaddyfile sets up the notifier from Caddyfile tokens. Syntax:

@@ -100,7 +100,7 @@ func answer(conn *nats.Conn) queue.Answer {
 	return a
 }
 
-// outcome says whom an error concerns. No connection, nobody who stores the subject and a connection that was lost
+// outcome says whom an error concerns. No connection, nobody who stores the subject, no right to it and a connection that was lost
 // concern everybody; no answer in time, and what the stream says of a message, that message.
 func (s *NATS) outcome(conn *nats.Conn, err error) error {
 	switch {
@@ -108,9 +108,7 @@ func (s *NATS) outcome(conn *nats.Conn, err error) error {
 		return nil
 	case natsclient.IsTooLarge(err):
 		return tooLarge()
-	}
-	err = fmt.Errorf("nats %s, subject %s: %w", conn.ConnectedUrlRedacted(), s.client.Subject(), err)
-	if natsclient.IsUnreachable(conn, err) {
+	case natsclient.IsUnreachable(conn, err):
 		return queue.Unreachable(err)
 	}
 	return err

@@ -227,6 +227,34 @@ func TestCore(t *testing.T) {
 	}
 }
 
+// Who may not publish to the subject hears of it beside the answers: nothing is delivered then, with JetStream there is no answer to wait for,
+// and it goes on once the right is there.
+func TestDenied(t *testing.T) {
+	user := &server.User{Username: "msa", Password: "s3cret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"other"}}}}
+	o := &server.Options{Users: []*server.User{user}}
+	b := startServer(t, o)
+	t.Setenv("MSA_NATS", "s3cret")
+	sinks := make(map[bool]*NATS)
+	for _, core := range []bool{true, false} {
+		sinks[core] = open(t, &NATS{Config: natsclient.Config{
+			URLs: []string{"nats://" + b.Addr().String()}, Username: "msa", Password: "{env.MSA_NATS}", Core: core, Timeout: conf.Duration(time.Hour),
+		}})
+		for range 2 {
+			if err := sinks[core].Deliver(t.Context(), letter()); !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "Permissions Violation") {
+				t.Errorf("core %t: %v", core, err)
+			}
+		}
+	}
+	may := *o
+	may.Users = []*server.User{{Username: "msa", Password: "s3cret"}}
+	if err := b.ReloadOptions(&may); err != nil {
+		t.Fatal(err)
+	}
+	if err := sinks[true].Deliver(t.Context(), letter()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	for want, text := range map[string]string{
 		"nats takes a URL":        "nats",
@@ -238,6 +266,9 @@ func TestConfig(t *testing.T) {
 		"remove it, or stream":    "nats nats://localhost {\n subject a\n core\n stream b\n}",
 		"timeout: ":               "nats nats://localhost {\n subject a\n timeout b\n}",
 		"takes no value":          "nats nats://localhost {\n core yes\n}",
+		"username, which is":      "nats nats://localhost {\n subject a\n password b\n}",
+		"keep one of them":        "nats nats://localhost {\n subject a\n token b\n username c\n password d\n}",
+		"no such file":            "nats nats://localhost {\n subject a\n credentials /nowhere\n}",
 		"go together":             "nats nats://localhost {\n subject a\n client_certificate a \"\"\n}",
 	} {
 		s := new(NATS)

@@ -43,6 +43,7 @@ func (s *Webhook) split(d *queue.Delivery) (parts []part) {
 		}
 		v := whole
 		some := queue.NewDelivery(d.Entry, d.Recipients[first:first+n], d.Open)
+		some.Copy = d.Copy
 		v.Recipients, v.Key = rcpts[first:first+n], envelope.Key(some)
 		parts = append(parts, part{some, v})
 		first += n

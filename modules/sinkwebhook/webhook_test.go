@@ -167,6 +167,32 @@ func TestManyRecipients(t *testing.T) {
 	}
 }
 
+// A copy is another delivery than the one that it is a copy of, in one request and in several: a service that passes over what it has takes both.
+func TestCopyHasKeyOfItsOwn(t *testing.T) {
+	v := newService(t)
+	s := open(t, v, &Webhook{})
+	for _, n := range []int{1, 120} {
+		var to []string
+		for i := range n {
+			to = append(to, fmt.Sprintf("%s%d@example.org", strings.Repeat("x", 50), i))
+		}
+		d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), to...)
+		v.got = nil
+		keys := map[string]bool{}
+		for _, d.Copy = range []string{"", "archive"} {
+			if err := s.Deliver(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, r := range v.got {
+			keys[r.key] = true
+		}
+		if len(v.got) < 2 || len(keys) != len(v.got) {
+			t.Errorf("%d recipients: %d requests with %d keys", n, len(v.got), len(keys))
+		}
+	}
+}
+
 // All headers together are under 4 KiB, whatever clients say, and every recipient is delivered to once.
 func TestHeaderSize(t *testing.T) {
 	v := newService(t)

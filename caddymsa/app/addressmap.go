@@ -73,10 +73,13 @@ func (m *mappedSink) Deliver(ctx context.Context, d *queue.Delivery) error {
 		if !reported {
 			said = err
 		}
-		if said = hideAddress(said, c.Address, r.Complete()); said != nil && !reported && first == nil {
-			first = said
+		hidden := hideAddress(said, c.Address, r.Complete())
+		if said != nil && !reported && first == nil {
+			first = hidden
 		}
-		d.Report(r, said)
+		if reported || hides(said, c.Address, r.Complete()) { // else it is the delivery's as a whole, and may be the lane's
+			d.Report(r, hidden)
+		}
 	}
 	return first
 }
@@ -221,19 +224,22 @@ func hideAnswer(a queue.Answer, actual, logical string) queue.Answer {
 // hideAddress puts the logical address in the place of the actual one in a reply. Other errors
 // are for the log, which shows both.
 func hideAddress(err error, actual, logical string) error {
-	reply, ok := errors.AsType[*smtp.SMTPError](err)
-	if !ok || strings.EqualFold(actual, logical) {
+	if !hides(err, actual, logical) {
 		return err
 	}
+	reply, _ := errors.AsType[*smtp.SMTPError](err)
 	hidden := *reply
 	hidden.Message = replaceFold(reply.Message, actual, logical)
-	if hidden.Message == reply.Message {
-		return err
-	}
 	if err == error(reply) {
 		return &hidden
 	}
 	return &hiddenError{error: err, reply: &hidden}
+}
+
+// hides tells whether there is something to hide.
+func hides(err error, actual, logical string) bool {
+	reply, ok := errors.AsType[*smtp.SMTPError](err)
+	return ok && !strings.EqualFold(actual, logical) && replaceFold(reply.Message, actual, logical) != reply.Message
 }
 
 // hiddenError keeps what an error is and shows another reply.

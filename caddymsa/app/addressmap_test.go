@@ -130,6 +130,27 @@ func TestAddressMapErrors(t *testing.T) {
 	}
 }
 
+// What the sink says of the delivery as a whole stays so, as when a connection breaks: else the queue takes it for an answer about each
+// recipient, and never finds out that it is the lane's.
+func TestAddressMapLeavesTheWholeToTheLane(t *testing.T) {
+	broken := errors.New("connection lost")
+	to := []*queue.Recipient{{Address: "xyz@otpnet.nl"}, {Address: "b@example.org"}}
+	d := queue.NewDelivery(&queue.Entry{}, to, nil)
+	sink := sinkFunc(func(_ context.Context, inner *queue.Delivery) error {
+		inner.Report(inner.Recipients[1], nil)
+		return broken
+	})
+	if err := (&mappedSink{sink: sink, addresses: otp{}, log: zap.NewNop()}).Deliver(t.Context(), d); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if reported, _ := d.Reported(to[0]); reported {
+		t.Error("it is said of one recipient")
+	}
+	if reported, err := d.Reported(to[1]); !reported || err != nil {
+		t.Errorf("%t, %v", reported, err)
+	}
+}
+
 // ik+x@ of a mapped ik@ is translated with its tag, or refused: it never goes out as it is. Senders too.
 func TestAddressMapPlus(t *testing.T) {
 	var sender string

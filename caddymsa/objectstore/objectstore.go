@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -69,11 +70,17 @@ func (b *Bucket) Provision(log *zap.Logger, connections int) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
 		return errors.New("endpoint: a URL without a path is required, such as https://s3.eu-central-1.amazonaws.com")
 	}
+	if u.User != nil {
+		return errors.New("endpoint: set access_key and secret_key, which are not logged")
+	}
 	if u.Scheme == "http" && !b.InsecurePlaintext && !conf.IsLoopback(u.Hostname()) {
 		return fmt.Errorf("endpoint: messages would go to %s in clear; use https, or insecure_plaintext", u.Host)
 	}
 	if b.Name == "" {
 		return errors.New("a bucket is required")
+	}
+	if err := s3utils.CheckValidBucketName(b.Name); err != nil {
+		return fmt.Errorf("bucket: %q is not the name of one: it has 3 to 63 letters, digits, hyphens and dots, such as declarations", b.Name)
 	}
 	if (b.AccessKey == "") != (b.SecretKey == "") {
 		return errors.New("access_key and secret_key go together")

@@ -27,7 +27,8 @@ type Config struct {
 	Dir string `json:"dir,omitempty"`
 	// Env are more variables of its environment. Placeholders are resolved when the config is loaded.
 	Env map[string]string `json:"env,omitempty"`
-	// Timeout is how long it may run; then it is killed with all that it started. Default: 5m.
+	// Timeout is how long it may run; then it is killed with all that it started. What runs as another user (sudo) cannot be killed and is
+	// left behind after 10 seconds. Default: 5m.
 	Timeout conf.Duration `json:"timeout,omitempty"`
 	// MaxOutput is how many octets of its output are read; more is thrown away. Default: 4096.
 	MaxOutput int `json:"max_output,omitempty"`
@@ -129,6 +130,8 @@ func (p *Program) Run(ctx context.Context, variables []string, in io.Reader) (sa
 	switch {
 	case input.failed() != nil: // half of it was given: whatever it made of that counts for nothing
 		return said, fmt.Errorf("read input: %w", input.failed())
+	case errors.Is(err, errLeft):
+		return said, fmt.Errorf("%s did not end in time and %w", p.path, err)
 	case err != nil && ctx.Err() != nil:
 		return said, ctx.Err()
 	case err != nil && timed.Err() != nil:
@@ -163,11 +166,42 @@ func (p *Program) run(ctx context.Context, variables []string, in *input) (said 
 		defer close(read)
 		_, _ = io.Copy(out, r)
 	}()
-	err = wait(cmd, mark) // closes stdin
-	<-fed
-	_ = r.SetReadDeadline(time.Now().Add(lastWords))
+	ended := make(chan error, 1)
+	go func() { ended <- wait(cmd, mark) }() // closes stdin
+	last := lastWords
+	if err = end(ctx, ended); errors.Is(err, errLeft) {
+		in.leave()
+		last = 0
+	} else {
+		<-fed
+	}
+	_ = r.SetReadDeadline(time.Now().Add(last))
 	<-read
 	return out.line(), err
+}
+
+// errLeft says that a command goes on, and nobody waits for it any more.
+var errLeft = errors.New("cannot be killed (it may run as another user); it is left behind")
+
+// dying is how long a command that was killed may take to end. Tests shorten it.
+var dying = 10 * time.Second
+
+// end waits for a command, which is killed when ctx ends, but not for one that goes on then: that of another user (sudo), or one that the
+// kernel holds.
+func end(ctx context.Context, ended <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	patience := time.NewTimer(dying)
+	defer patience.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-patience.C:
+		return errLeft
+	}
 }
 
 // environment is what every run has. mark is a variable by which what the run started is known.

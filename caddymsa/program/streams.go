@@ -35,6 +35,9 @@ type input struct {
 	r    io.Reader
 	stop func() error
 
+	reading sync.Mutex
+	left    bool // nobody may read any more
+
 	mu  sync.Mutex
 	err error
 }
@@ -42,7 +45,19 @@ type input struct {
 // kills says how the command is killed.
 func (t *input) kills(stop func() error) { t.stop = stop }
 
+// leave keeps the command from reading more: whoever runs it closes the input. There is no end in sight for it then.
+func (t *input) leave() {
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	t.left = true
+}
+
 func (t *input) Read(p []byte) (int, error) {
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	if t.left {
+		return 0, errLeft
+	}
 	n, err := t.r.Read(p)
 	if err != nil && err != io.EOF {
 		t.mu.Lock()
@@ -51,6 +66,13 @@ func (t *input) Read(p []byte) (int, error) {
 		_ = t.stop()
 	}
 	return n, err
+}
+
+// whole tells whether the command may see the end.
+func (t *input) whole() bool {
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	return !t.left && t.failed() == nil
 }
 
 func (t *input) failed() error {
@@ -63,7 +85,7 @@ func (t *input) failed() error {
 // sees an end.
 func (t *input) feed(in io.WriteCloser) {
 	_, _ = io.Copy(in, t)
-	if t.failed() == nil {
+	if t.whole() {
 		_ = in.Close()
 	}
 }

@@ -137,7 +137,8 @@ func (d *delivery) failure(p *connection, err error, lane bool) error {
 	f := &Failure{Where: d.where(p), Lane: lane, Elsewhere: errors.Is(err, errGone)}
 	if refusal, ok := errors.AsType[*refusal](err); ok {
 		f.Reply = refusal.reply
-		if f.Lane = f.Lane || isOurs(refusal.reply); !f.Lane {
+		doubtful := errors.Is(err, errGone) && d.ctx.Err() != nil // no new connection is asked what it says
+		if f.Lane = f.Lane || isOurs(refusal.reply); !f.Lane && !doubtful {
 			// The message's, or its sender's: whoever reads the error finds the reply in it.
 			f.what, err = refusal.what, markedLike(err, refusal.reply)
 		}

@@ -1,6 +1,7 @@
 package nexthop_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -136,6 +137,41 @@ func TestServedConnection(t *testing.T) {
 			}
 		}
 	}
+}
+
+// endsLate is a context that has ended once the hop has spoken, before the connection knows of it.
+type endsLate struct {
+	context.Context
+	ended atomic.Bool
+}
+
+func (c *endsLate) Err() error {
+	if c.ended.Load() {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+// Nor does it count when the attempt is interrupted just then, and no new connection is asked.
+func TestServedConnectionInterrupted(t *testing.T) {
+	ctx := &endsLate{Context: t.Context()}
+	var refuse atomic.Bool
+	r := to(hoptest.New(t, func(h *hoptest.Hop) {
+		h.Reply = func(line string) string {
+			if refuse.Load() && strings.HasPrefix(line, "MAIL") {
+				ctx.ended.Store(true)
+				return "550 5.7.1 you have been idle for too long"
+			}
+			return ""
+		}
+	}), nil)
+	if err := r.Deliver(ctx, letter()); err != nil {
+		t.Fatal(err)
+	}
+	refuse.Store(true)
+	d := letter()
+	err := r.Deliver(ctx, d)
+	wantTemporary(t, d.Outcome(d.Recipients[0], err), "canceled")
 }
 
 // Where a connection that has served has all recipients wait, the next message is not told the same by it.

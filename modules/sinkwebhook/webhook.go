@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -93,9 +94,16 @@ func (s *Webhook) Cleanup() error {
 	return nil
 }
 
-// Destination implements queue.Destinations.
+// Destination implements queue.Destinations. Its name has the path as it is configured and no query: what {env.*} and {file.*} stand for may
+// be secret, as tokens in URLs are, and lanes are named in logs and metrics.
 func (s *Webhook) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
-	return queue.Destination{Name: s.client.Name(), Concurrency: s.Concurrency}
+	name := s.client.Name()
+	_, rest, _ := strings.Cut(s.URL, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	if _, path, _ := strings.Cut(rest, "/"); path != "" {
+		name += "/" + path
+	}
+	return queue.Destination{Name: name, Concurrency: s.Concurrency}
 }
 
 // Deliver posts the message, in the format raw as often as its recipients' envelopes need.

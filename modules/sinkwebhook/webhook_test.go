@@ -167,6 +167,28 @@ func TestManyRecipients(t *testing.T) {
 	}
 }
 
+// Services of one host are different destinations: one that is down, or knows nobody, holds up no other. What may be secret is not named.
+func TestDestination(t *testing.T) {
+	t.Setenv("MSA_HOOK", "https://in.example.org/s3cret?token=s3cret")
+	t.Setenv("MSA_TOKEN", "s3cret")
+	for url, want := range map[string]string{
+		"https://in.example.org":                          "in.example.org",
+		"https://in.example.org/":                         "in.example.org",
+		"https://in.example.org/letters":                  "in.example.org/letters",
+		"https://in.example.org/{env.MSA_TOKEN}?k=s3cret": "in.example.org/{env.MSA_TOKEN}",
+		"https://in.example.org?k=a/b":                    "in.example.org",
+		"{env.MSA_HOOK}":                                  "in.example.org",
+	} {
+		s := &Webhook{Config: webcall.Config{URL: url}}
+		if err := s.Provision(caddyContext); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Destination(nil, nil).Name; got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}
+
 // A copy is another delivery than the one that it is a copy of, in one request and in several: a service that passes over what it has takes both.
 func TestCopyHasKeyOfItsOwn(t *testing.T) {
 	v := newService(t)

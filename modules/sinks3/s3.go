@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -157,6 +158,9 @@ var aboutStore = []string{
 	"ObjectLockConfigurationNotFoundError",
 }
 
+// storeStatuses speak of the store, or of what stands before it, whatever the text.
+var storeStatuses = []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
 func (s *S3) outcome(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, errMessage) {
 		return err
@@ -165,8 +169,11 @@ func (s *S3) outcome(ctx context.Context, err error) error {
 	if answer.Code == minio.EntityTooLarge {
 		return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message is larger than the recipient's system takes"}
 	}
+	if answer.Code != "" { // which the error leaves out
+		err = fmt.Errorf("%s: %w", answer.Code, err)
+	}
 	err = fmt.Errorf("s3 %s/%s: %w", s.Endpoint, s.Name, err)
-	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) ||
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) || slices.Contains(storeStatuses, answer.StatusCode) ||
 		s.locks() && answer.Code == "InvalidRequest" { // the bucket has no object lock
 		return queue.Unreachable(err)
 	}

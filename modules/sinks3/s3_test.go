@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -154,6 +155,16 @@ func TestFailures(t *testing.T) {
 		answer(tt.status, tt.code)
 		if err := deliver(); err == nil || queue.IsUnreachable(err) != tt.store || msatest.IsPermanent(err) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+	for _, status := range []int{429, 502, 503, 504} { // of what stands before the store, which speaks no S3
+		v.failWith(func(w http.ResponseWriter, r *http.Request) bool {
+			_, _ = io.Copy(io.Discard, r.Body)
+			http.Error(w, "<html>No server is available</html>", status)
+			return true
+		})
+		if err := deliver(); !queue.IsUnreachable(err) || !strings.Contains(err.Error(), fmt.Sprint(status)) {
+			t.Errorf("%d: %v", status, err)
 		}
 	}
 	answer(400, "EntityTooLarge")

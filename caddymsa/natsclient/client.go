@@ -112,7 +112,9 @@ func (c *Config) Open(what string, log *zap.Logger) (*Client, error) {
 			if secured && c.Credentials == "" {
 				return nil, fmt.Errorf("url: the password would go to %s in clear; use tls://%s", u.Host, u.Host)
 			}
-			log.Warn(what+" may go to the NATS server in clear; tls:// makes sure that they do not", zap.String("server", u.Host))
+			if c.TLSClient.IsZero() {
+				log.Warn(what+" may go to the NATS server in clear; tls:// makes sure that they do not", zap.String("server", u.Host))
+			}
 		}
 	}
 	if c.Core {
@@ -180,7 +182,7 @@ func (c *Config) options(log *zap.Logger) ([]nats.Option, error) {
 		if err != nil {
 			return nil, err
 		}
-		options = append(options, func(o *nats.Options) error { o.TLSConfig = config; return nil })
+		options = append(options, nats.Secure(config)) // whatever the URL says
 	}
 	return options, nil
 }

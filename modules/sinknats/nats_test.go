@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/natsclient"
+	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -69,21 +70,30 @@ func newBroker(t testing.TB, set func(*server.Options)) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.stream, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MAIL", Subjects: []string{"mail.>"}}); err != nil {
+	ctx, cancel := patient()
+	defer cancel()
+	if b.stream, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "MAIL", Subjects: []string{"mail.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
+// patient is for questions of tests, which else wait for 5 seconds: not long on a busy machine.
+func patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 2*time.Minute)
+}
+
 // all are the stored messages.
 func (b *broker) all() (messages []*jetstream.RawStreamMsg) {
 	b.t.Helper()
-	info, err := b.stream.Info(context.Background())
+	ctx, cancel := patient()
+	defer cancel()
+	info, err := b.stream.Info(ctx)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	for i := info.State.FirstSeq; i <= info.State.LastSeq && info.State.Msgs > 0; i++ {
-		m, err := b.stream.GetMsg(context.Background(), i)
+		m, err := b.stream.GetMsg(ctx, i)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -252,6 +262,16 @@ func TestDenied(t *testing.T) {
 	}
 	if err := sinks[true].Deliver(t.Context(), letter()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who says how the server's certificate is checked wants TLS: a server that has none gets nothing, also where the URL does not say tls.
+func TestTLSIsMeant(t *testing.T) {
+	b := newBroker(t, nil)
+	_, root := hoptest.Certificate(t)
+	s := open(t, &NATS{Config: natsclient.Config{URLs: []string{b.ClientURL()}, TLSClient: conf.TLSClient{CA: []string{root}}}})
+	if err := s.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) || !errors.Is(err, nats.ErrSecureConnWanted) {
+		t.Errorf("in clear: %v", err)
 	}
 }
 

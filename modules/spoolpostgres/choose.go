@@ -135,12 +135,12 @@ func (t *turns) claim(ctx context.Context, s *Store, chosen []claim) error {
 	rows, err := s.pool.Query(ctx, `WITH me AS (SELECT id FROM msa_node WHERE id = $1 FOR SHARE), pick AS (
 		SELECT d.key, d.number, w.n FROM msa_due d JOIN unnest($2::bigint[], $3::int[], $4::bigint[]) WITH ORDINALITY AS w(key, number, token, n) ON d.key = w.key AND d.number = w.number AND d.token = w.token, me
 		WHERE d.owner IS NULL AND NOT d.held FOR UPDATE OF d SKIP LOCKED),
-		h AS (UPDATE msa_due d SET owner = $1, handed = pick.n <= $6, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number, d.token, d.due, d.deadline, d.handed)
+		h AS (UPDATE msa_due d SET owner = $1, handed = pick.n <= $6, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number, d.token, d.due, d.deadline, d.id, d.handed)
 		`+selectHanded, owner, keys, numbers, tokens, inLease, t.ahead(chosen))
 	if err != nil {
 		return s.failed(ctx, err)
 	}
-	got, err := s.handed(owner, rows)
+	got, err := s.handed(ctx, owner, rows)
 	if err != nil {
 		return s.failed(ctx, err)
 	}

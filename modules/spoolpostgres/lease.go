@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -153,7 +154,7 @@ type wholeMessage struct{ *bytes.Reader }
 func (wholeMessage) Close() error { return nil }
 
 // selectHanded is the end of a statement that has claimed jobs: h, of which those that were handed out come with all that there is to know. $5 is inLease.
-const selectHanded = `SELECT h.key, h.number, h.token, h.due, h.deadline, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h
+const selectHanded = `SELECT h.key, h.number, h.token, h.due, h.deadline, h.id, e.entry, e.status, e.octets, e.object, j.job, b.data FROM h
 	LEFT JOIN msa_entry e ON e.key = CASE WHEN h.handed THEN h.key END
 	LEFT JOIN msa_job j ON j.key = e.key AND j.number = h.number LEFT JOIN msa_body b ON b.key = e.key AND b.n = 0 AND e.octets <= $5`
 
@@ -167,12 +168,12 @@ func (s *Store) handOut(ctx context.Context, claims []claim) (leases []*lease, e
 	owner := s.owner.Load()
 	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 		rows, err := db.Query(ctx, `WITH h AS (UPDATE msa_due d SET handed = true FROM unnest($2::bigint[], $3::int[], $4::bigint[]) AS w(key, number, token)
-			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner IS NOT DISTINCT FROM $1 RETURNING d.key, d.number, d.token, d.due, d.deadline, d.handed) `+selectHanded,
+			WHERE d.key = w.key AND d.number = w.number AND d.token = w.token AND d.owner IS NOT DISTINCT FROM $1 RETURNING d.key, d.number, d.token, d.due, d.deadline, d.id, d.handed) `+selectHanded,
 			owner, keys, numbers, tokens, inLease)
 		if err != nil {
 			return err
 		}
-		got, err := s.handed(owner, rows)
+		got, err := s.handed(ctx, owner, rows)
 		for i, c := range claims {
 			if leases[i] = got[[2]int64{c.key, int64(c.number)}].lease; leases[i] != nil {
 				leases[i].lane = c.lane
@@ -189,28 +190,35 @@ type hand struct {
 	lease *lease
 }
 
-// handed reads what selectHanded gives, by key and number.
-func (s *Store) handed(owner int64, rows pgx.Rows) (map[[2]int64]hand, error) {
+// handed reads what selectHanded gives, by key and number. What cannot be read is put off, so that it holds up no other.
+func (s *Store) handed(ctx context.Context, owner int64, rows pgx.Rows) (map[[2]int64]hand, error) {
 	defer rows.Close()
 	got := make(map[[2]int64]hand)
+	var unreadable []*lease
 	for rows.Next() {
 		l := &lease{s: s, owner: owner, lost: make(chan struct{})}
+		var id string
 		var entry, status, job []byte
 		var due, deadline int64
 		var octets *int64
-		if err := rows.Scan(&l.key, &l.number, &l.token, &due, &deadline, &entry, &status, &octets, &l.object, &job, &l.small); err != nil {
+		if err := rows.Scan(&l.key, &l.number, &l.token, &due, &deadline, &id, &entry, &status, &octets, &l.object, &job, &l.small); err != nil {
 			return nil, err
 		}
 		h := hand{token: l.token}
 		if octets != nil {
 			l.octets, h.lease = *octets, l
 			if err := l.read(entry, status, job, due, deadline); err != nil {
-				return nil, err
+				s.log.Error("a message cannot be read, and waits; caddy msa spool check finds all of them", zap.String("queue_id", id), zap.Duration("for", unreadableFor), zap.Error(err))
+				unreadable = append(unreadable, l)
+				continue
 			}
 		}
 		got[[2]int64{l.key, int64(l.number)}] = h
 	}
-	return got, rows.Err()
+	if err := rows.Err(); err != nil || len(unreadable) == 0 {
+		return got, err
+	}
+	return got, s.putOff(ctx, unreadable)
 }
 
 func (l *lease) read(entry, status, job []byte, due, deadline int64) (err error) {

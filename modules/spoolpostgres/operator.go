@@ -18,51 +18,72 @@ import (
 const listPage = 100
 
 // view reads messages in one statement each for entries and jobs, so that they fit together.
-const view = `SELECT e.key, e.entry, e.status, j.number, j.job, coalesce(d.handed, false),
+const view = `SELECT e.key, e.id, e.entry, e.status, j.number, j.job, coalesce(d.handed, false),
 	EXISTS (SELECT 1 FROM msa_due z WHERE z.key = e.key AND z.number = 0 AND z.handed) FROM %s e
 	LEFT JOIN msa_job j ON j.key = e.key LEFT JOIN msa_due d ON d.key = j.key AND d.number = j.number %s ORDER BY e.id, j.number`
 
-func views(rows pgx.Rows, err error) (all []*queue.EntryView, err2 error) {
+// viewed is one of them, or why it cannot be read.
+type viewed struct {
+	id  string
+	m   *queue.EntryView
+	err error
+}
+
+func views(rows pgx.Rows, err error) (all []viewed, err2 error) {
 	if err != nil {
 		return nil, err
 	}
 	var key, last int64
+	var id string
 	var entry, status, job []byte
 	var number *int
 	var handed, special bool
-	_, err = pgx.ForEachRow(rows, []any{&key, &entry, &status, &number, &job, &handed, &special}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&key, &id, &entry, &status, &number, &job, &handed, &special}, func() error {
 		if len(all) == 0 || key != last {
 			e, st, err := decode(entry, status)
-			if err != nil {
-				return err
+			v := viewed{id: id, err: err}
+			if err == nil {
+				v.m = &queue.EntryView{Entry: e, Status: *st, StatusLeased: special}
 			}
-			all, last = append(all, &queue.EntryView{Entry: e, Status: *st, StatusLeased: special}), key
+			all, last = append(all, v), key
 		}
-		if job == nil {
+		v := &all[len(all)-1]
+		if job == nil || v.err != nil {
 			return nil
 		}
-		m := all[len(all)-1]
-		j, err := queue.DecodeJob(job, m.Entry)
+		j, err := queue.DecodeJob(job, v.m.Entry)
 		if err != nil {
-			return err
+			v.err = err
+			return nil
 		}
 		j.Leased = handed
-		m.Jobs = append(m.Jobs, *j)
+		v.m.Jobs = append(v.m.Jobs, *j)
 		return nil
 	})
+	for i := range all {
+		if v := &all[i]; v.err != nil {
+			v.err = fmt.Errorf("entry %s cannot be read: %w", v.id, v.err)
+		}
+	}
 	return all, err
+}
+
+// oneView is views of one entry.
+func oneView(rows pgx.Rows, err error) (*queue.EntryView, error) {
+	all, err := views(rows, err)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, queue.ErrNotFound
+	}
+	return all[0].m, all[0].err
 }
 
 // Get implements queue.Operator.
 func (s *Store) Get(ctx context.Context, id string) (m *queue.EntryView, err error) {
-	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
-		all, err := views(db.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.id = $1"), id))
-		if err == nil && len(all) == 0 {
-			return queue.ErrNotFound
-		}
-		if err == nil {
-			m = all[0]
-		}
+	err = s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) (err error) {
+		m, err = oneView(db.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.id = $1"), id))
 		return err
 	})
 	return m, err
@@ -85,24 +106,26 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (r io.ReadSeekCloser
 	return s.message(ctx, key, octets, object)
 }
 
-// List implements queue.Operator.
-func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryView) bool) error {
+// List implements queue.Operator. What cannot be read is said at the end, so that all others can be seen.
+func (s *Store) List(ctx context.Context, after string, yield func(*queue.EntryView) bool) (unreadable error) {
 	for {
-		var page []*queue.EntryView
+		var page []viewed
 		if err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) (err error) {
 			page, err = views(db.Query(ctx, fmt.Sprintf(view, "(SELECT * FROM msa_entry WHERE id > $1 ORDER BY id LIMIT $2)", ""), after, listPage))
 			return err
 		}); err != nil {
 			return err
 		}
-		for _, m := range page {
-			after = m.Entry.ID
-			if !yield(m) {
+		for _, v := range page {
+			after = v.id
+			if v.err != nil {
+				unreadable = errors.Join(unreadable, v.err)
+			} else if !yield(v.m) {
 				return nil
 			}
 		}
 		if len(page) < listPage {
-			return nil
+			return unreadable
 		}
 	}
 }
@@ -118,11 +141,10 @@ func (s *Store) Change(ctx context.Context, id string, alter func(*queue.EntryVi
 			return err
 		}
 		inFlight = e.inFlight()
-		all, err := views(tx.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.key = $1"), e.key))
+		m, err := oneView(tx.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.key = $1"), e.key))
 		if err != nil {
 			return err
 		}
-		m := all[0]
 		known := make(map[int]bool)
 		for i := range m.Jobs {
 			known[m.Jobs[i].Number] = true
@@ -172,11 +194,11 @@ func (s *Store) Delete(ctx context.Context, id string, facts ...journal.Fact) (i
 		inFlight = e.inFlight()
 		waits := facts
 		if slices.ContainsFunc(facts, func(f journal.Fact) bool { return len(f.Recipients) > 0 }) { // who made them could read it
-			all, err := views(tx.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.key = $1"), e.key))
+			m, err := oneView(tx.Query(ctx, fmt.Sprintf(view, "msa_entry", "WHERE e.key = $1"), e.key))
 			if err != nil {
 				return err
 			}
-			waits = all[0].Waits(facts)
+			waits = m.Waits(facts)
 		}
 		rows, err := s.rows(waits)
 		if err != nil {

@@ -8,32 +8,22 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
-
-	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
 // poll is how often a node looks although nobody told it to.
 const poll = 5 * time.Second
 
-// live proves that this node lives, until the spool is closed, and tidies up after others that do not.
+// live proves that this node lives, until the spool is closed. It does nothing else that may have to wait.
 func (s *Store) live() {
 	every := min(s.lease/3, time.Second)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var renewed, polled time.Time
+	var renewed time.Time
 	for {
 		select {
 		case <-s.ended:
 			return
 		case <-tick.C:
-		}
-		s.turns.idle(s)
-		if !s.down.Load() {
-			s.count(s.life)
-		}
-		if time.Since(polled) >= poll {
-			polled = time.Now()
-			s.wake()
 		}
 		if time.Since(renewed) < s.lease/3-every/2 && !s.down.Load() {
 			continue
@@ -48,12 +38,54 @@ func (s *Store) live() {
 		}
 		if s.down.Load() {
 			s.log.Info("the database is back")
-			s.touch = time.Now()
+			s.touched()
 			s.down.Store(false)
 			s.wake()
 		}
-		s.tidy()
+		select {
+		case s.renewals <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// lookAfter tidies up after others that do not live, and after this node, until the spool is closed.
+func (s *Store) lookAfter() {
+	tick := time.NewTicker(min(s.lease/3, time.Second))
+	defer tick.Stop()
+	var polled time.Time
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-s.renewals:
+			s.tidy()
+			continue
+		case <-tick.C:
+		}
+		s.turns.idle(s)
+		if !s.down.Load() {
+			s.count(s.life)
+		}
+		if time.Since(polled) >= poll {
+			polled = time.Now()
+			s.wake()
+		}
+	}
+}
+
+// touched is when the database is heard again, or another one.
+func (s *Store) touched() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touch = time.Now()
+}
+
+// inTouch tells whether it has been heard for a whole lease.
+func (s *Store) inTouch() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.touch) >= s.lease
 }
 
 // renew is the one statement by which all that this node has leased goes on.
@@ -67,7 +99,7 @@ func (s *Store) renew() error {
 	if err == nil {
 		s.hands.renewed(began)
 		if !server.Equal(s.server) && !s.server.IsZero() {
-			s.touch = time.Now() // it was away for less than a renewal takes; or is another, with a clock of its own
+			s.touched() // it was away for less than a renewal takes; or is another, with a clock of its own
 		}
 		s.server = server
 		return nil
@@ -90,7 +122,7 @@ func (s *Store) renew() error {
 func (s *Store) tidy() {
 	ctx, cancel := context.WithTimeout(s.life, s.timeout)
 	defer cancel()
-	if time.Since(s.touch) >= s.lease {
+	if s.inTouch() {
 		var names []string
 		var given int64
 		err := pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
@@ -126,22 +158,7 @@ func (s *Store) tidy() {
 		INSERT INTO msa_sum SELECT sum(messages), sum(octets) FROM d HAVING count(*) > 0`, int32(migrateLock), s.schema)
 	_, _ = s.quick.Exec(ctx, "DELETE FROM msa_digest WHERE until < now()")
 	s.tidyCounts(ctx)
-	s.mu.Lock()
-	disowned := s.disowned
-	s.disowned = nil
-	s.mu.Unlock()
-	for _, id := range disowned {
-		if _, err := s.Delete(ctx, id, journal.Fact{Time: time.Now().UTC(), What: journal.Deleted, ID: id, Text: "the database did not say in time that it has it, and the client was told to come again"}); err != nil && !isNotFound(err) {
-			s.disown(id)
-		}
-	}
-}
-
-// disown has a message deleted that may have been committed after all, although its client was told that it was not.
-func (s *Store) disown(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.disowned = append(s.disowned, id)
+	s.takeBack(ctx)
 }
 
 // announce tells other nodes of changes, many at once: NOTIFY takes a lock that commits would wait for.

@@ -156,11 +156,13 @@ type Store struct {
 	gone    chan struct{} // objects are to be removed
 
 	mu       sync.Mutex
-	disowned []string    // messages whose client was told that they were not accepted
-	down     atomic.Bool // the last renewal failed
-	touch    time.Time   // since when the database has been heard without a break
-	checked  time.Time   // when it was looked for what a wrong clock had accepted
-	server   time.Time   // when PostgreSQL was started, as of the last renewal
+	disowned []string      // messages whose client was told that they were not accepted
+	touch    time.Time     // since when the database has been heard without a break
+	late     atomic.Int32  // COMMITs that go on although nobody waits for them
+	down     atomic.Bool   // the last renewal failed
+	renewals chan struct{} // there was one
+	checked  time.Time     // when it was looked for what a wrong clock had accepted
+	server   time.Time     // when PostgreSQL was started, as of the last renewal
 }
 
 func closedError(err error) error { return fmt.Errorf("%w (%v)", queue.ErrClosed, err) }
@@ -172,7 +174,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.prepare(); err != nil {
 		return nil, fmt.Errorf("spool postgres: %w", err)
 	}
-	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, keepEvery: o.keepEvery, log: o.Log, bodies: o.Bodies, gone: make(chan struct{}, 1),
+	s := &Store{schema: o.Schema, node: o.Node, lease: o.Lease, timeout: o.Timeout, keepEvery: o.keepEvery, log: o.Log, bodies: o.Bodies, gone: make(chan struct{}, 1), renewals: make(chan struct{}, 1),
 		notify: make(chan struct{}, 1), tell: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.Adjust(o)
@@ -192,6 +194,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.touch = time.Now()
 	s.tasks.Go(s.live)
+	s.tasks.Go(s.lookAfter)
 	s.tasks.Go(func() { s.listen(o.config.ConnConfig, ear) })
 	s.tasks.Go(s.announce)
 	s.tasks.Go(s.shareLanes)

@@ -149,6 +149,7 @@ func (s *Store) once(ctx context.Context, until time.Time, grouped bool, f func(
 	select {
 	case err = <-result:
 	case <-wait.C:
+		s.lateCommit(result)
 		return errUncertain
 	}
 	if err == nil {

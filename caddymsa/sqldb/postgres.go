@@ -48,7 +48,9 @@ func openPostgres(o Options) (*sql.DB, string, error) {
 	if o.Password != "" {
 		c.Password = o.Password
 	}
-	c.ConnectTimeout = o.Timeout
+	if each := o.Timeout / time.Duration(1+len(c.Fallbacks)); c.ConnectTimeout == 0 || c.ConnectTimeout > each {
+		c.ConnectTimeout = each // of a host: the next one is to be found in time
+	}
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "caddy-msa"
 	}

@@ -178,6 +178,10 @@ const (
 	largeWindow = 8192
 )
 
+// disorder is how much older a fact may be than one before it, by another node's clock. Facts that were noted while the database was away may be
+// older still, but they are fewer than a large window.
+const disorder = 24 * time.Hour
+
 // Facts implements journal.Reader: it goes over the facts of one key, or all, in windows.
 func (s *Store) Facts(ctx context.Context, q *journal.Query, yield func(*journal.Fact) bool) error {
 	before, err := placeIn(q.Before)
@@ -195,23 +199,23 @@ func (s *Store) Facts(ctx context.Context, q *journal.Query, yield func(*journal
 		from = "SELECT f.* FROM (SELECT pos FROM msa_fact_key WHERE key = $9 AND pos < $1 ORDER BY pos DESC LIMIT $2) k JOIN msa_fact f ON f.pos = k.pos"
 		args = append(args, hash(keys[0]))
 	}
-	statement := "WITH w AS MATERIALIZED (" + from + `) SELECT pos, fact FROM w WHERE time >= $3 AND time < $4 AND ($5 OR what = ANY($6))
+	statement := "WITH w AS MATERIALIZED (" + from + `) SELECT pos, fact, time FROM w WHERE time >= $3 AND time < $4 AND ($5 OR what = ANY($6))
 		AND strpos(lower(fact), $7) > 0 AND strpos(fact, $8) > 0
-		UNION ALL SELECT min(pos), NULL FROM w ORDER BY 1 DESC, 2`
+		UNION ALL SELECT min(pos), NULL, max(time) FROM w ORDER BY 1 DESC, 2`
 	for {
 		var found []*journal.Fact
-		var first *int64 // of the window
+		var first, latest *int64 // of the window
 		err := s.ask(ctx, func(ctx context.Context, db *pgxpool.Pool) error {
 			found, first = nil, nil
 			rows, err := db.Query(ctx, statement, args...)
 			if err != nil {
 				return err
 			}
-			var at *int64
+			var at, when *int64
 			var text *string
-			_, err = pgx.ForEachRow(rows, []any{&at, &text}, func() error {
+			_, err = pgx.ForEachRow(rows, []any{&at, &text, &when}, func() error {
 				if text == nil {
-					first = at
+					first, latest = at, when
 					return nil
 				}
 				f, err := readFact(*at, *text)
@@ -230,7 +234,7 @@ func (s *Store) Facts(ctx context.Context, q *journal.Query, yield func(*journal
 				return nil
 			}
 		}
-		if first == nil {
+		if first == nil || args[1] == largeWindow && !q.Since.IsZero() && *latest < nanos(q.Since.Add(-disorder)) {
 			return nil
 		}
 		args[0], args[1] = *first, min(args[1].(int)*2, largeWindow)

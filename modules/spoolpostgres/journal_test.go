@@ -289,3 +289,26 @@ func TestForgottenKeys(t *testing.T) {
 		t.Errorf("%+v, %v", stat, err)
 	}
 }
+
+// Who asks since when reads no more of a long journal than what may be of that time.
+func TestFactsSince(t *testing.T) {
+	t.Parallel()
+	srv := postgres.Shared(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	fillFacts(t, srv, 20_000)
+	if err := submitFact(s, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	began := readOf(t, srv, "msa_fact")
+	s = open(t, Options{DSN: srv.DSN(), Node: "one"})
+	var found []string
+	err := s.Facts(context.Background(), &journal.Query{Since: time.Now().Add(-time.Hour)}, func(f *journal.Fact) bool { found = append(found, f.ID); return true })
+	_ = s.Close()
+	if err != nil || !slices.Equal(found, []string{"Q1"}) {
+		t.Errorf("%q, %v", found, err)
+	}
+	if n := readOf(t, srv, "msa_fact") - began; n > 20_000 {
+		t.Errorf("it reads %d of 40,000 facts", n)
+	}
+}

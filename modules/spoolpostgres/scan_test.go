@@ -95,8 +95,14 @@ func TestChecksByKey(t *testing.T) {
 	}
 }
 
-// readOfDue is how many rows of what is due were read since the database was made. Sessions tell what they read when they have ended.
+// readOfDue is readOf what is due.
 func readOfDue(t *testing.T, srv *postgres.Database) int64 {
+	t.Helper()
+	return readOf(t, srv, "msa_due")
+}
+
+// readOf is how many rows of a table were read since the database was made. Sessions tell what they read when they have ended.
+func readOf(t *testing.T, srv *postgres.Database, table string) int64 {
 	t.Helper()
 	c, err := pgx.Connect(context.Background(), srv.DSN())
 	if err != nil {
@@ -107,9 +113,9 @@ func readOfDue(t *testing.T, srv *postgres.Database) int64 {
 	await(t, "statistics", func() bool {
 		last := rows
 		var others int
-		if err := c.QueryRow(context.Background(), `SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'msa_due')
-			+ (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'msa_due'),
-			(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())`).Scan(&rows, &others); err != nil {
+		if err := c.QueryRow(context.Background(), `SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = $1)
+			+ (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = $1),
+			(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())`, table).Scan(&rows, &others); err != nil {
 			t.Fatal(err)
 		}
 		return rows == last && others == 0

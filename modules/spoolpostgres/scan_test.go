@@ -95,6 +95,29 @@ func TestChecksByKey(t *testing.T) {
 	}
 }
 
+// A page of the queue is found by its keys, where statistics know nothing of a queue that has just grown too.
+func TestListsByKey(t *testing.T) {
+	t.Parallel()
+	const messages, most = 2000, 10
+	srv := postgres.Shared(t)
+	first := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	_ = first.Close()
+	fill(t, srv, messages, 10, 10)
+	srv.Exec(t, "DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relname LIKE 'msa_%')")
+	srv.Exec(t, "UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relname LIKE 'msa_%'")
+	began := readOfDue(t, srv) + readOf(t, srv, "msa_job")
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	n := 0
+	err := s.List(context.Background(), "", func(*queue.EntryView) bool { n++; return true })
+	_ = s.Close()
+	if n != messages || err != nil {
+		t.Error(n, err)
+	}
+	if each := (readOfDue(t, srv) + readOf(t, srv, "msa_job") - began) / messages; each > most {
+		t.Errorf("a message reads %d rows of %d", each, messages)
+	}
+}
+
 // readOfDue is readOf what is due.
 func readOfDue(t *testing.T, srv *postgres.Database) int64 {
 	t.Helper()

@@ -365,3 +365,30 @@ func TestRemovedInParts(t *testing.T) {
 		t.Errorf("%q are left, %v", store.objects(t), err)
 	}
 }
+
+// While the bucket takes its time to list objects no transaction idles, which the database would end, and no connection is kept from others.
+func TestOrphansListedSlowly(t *testing.T) {
+	t.Parallel()
+	srv, store := postgres.Shared(t), startBucket(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one", Bodies: bodies(t, store.URL, "s3cret", 1)})
+	defer s.Close()
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
+	store.set(func(http.ResponseWriter, *http.Request) bool {
+		asked <- struct{}{}
+		<-answer
+		return false
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.removeOrphans(context.Background(), time.Now())
+		done <- err
+	}()
+	<-asked
+	if n := srv.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"); n > 0 {
+		t.Errorf("%d transactions idle", n)
+	}
+	close(answer)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

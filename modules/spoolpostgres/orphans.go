@@ -99,55 +99,49 @@ func (s *Store) removeObject(ctx context.Context, name string) error {
 	return s.bodies.Remove(ctx, name)
 }
 
-var errElsewhere = errors.New("another node does it")
-
 // removeOrphans removes objects from before a time that belong to no message, such as those of a node that died
-// between the upload and the end of its transaction.
+// between the upload and the end of its transaction. It has a connection of its own, which keeps others from doing the same: a large bucket takes long.
 func (s *Store) removeOrphans(ctx context.Context, before time.Time) (removed int, err error) {
-	err = pgx.BeginFunc(ctx, s.quick, func(tx pgx.Tx) error {
-		var mine bool
-		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1 + 3, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine); err != nil {
+	conn, err := pgx.ConnectConfig(ctx, s.quick.Config().ConnConfig)
+	if err != nil {
+		return 0, err
+	}
+	defer s.dismiss(conn)
+	var mine bool
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1 + 3, hashtext($2))", int32(migrateLock), s.schema).Scan(&mine); err != nil || !mine {
+		return 0, err
+	}
+	var old []string
+	sweep := func() error {
+		rows, err := conn.Query(ctx, `SELECT o FROM unnest($1::text[]) AS o WHERE NOT EXISTS (SELECT 1 FROM msa_entry WHERE object = o)
+			AND NOT EXISTS (SELECT 1 FROM msa_gone WHERE object = o)`, old)
+		if err != nil {
 			return err
 		}
-		if !mine {
-			return errElsewhere
+		orphans, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
 		}
-		var old []string
-		sweep := func() error {
-			rows, err := tx.Query(ctx, `SELECT o FROM unnest($1::text[]) AS o WHERE NOT EXISTS (SELECT 1 FROM msa_entry WHERE object = o)
-				AND NOT EXISTS (SELECT 1 FROM msa_gone WHERE object = o)`, old)
-			if err != nil {
+		for _, name := range orphans {
+			if err := s.removeObject(ctx, name); err != nil {
 				return err
 			}
-			orphans, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			if err != nil {
-				return err
-			}
-			for _, name := range orphans {
-				if err := s.removeObject(ctx, name); err != nil {
-					return err
-				}
-				removed++
-			}
-			old = old[:0]
+			removed++
+		}
+		old = old[:0]
+		return nil
+	}
+	err = s.bodies.Each(ctx, s.cluster+"/", func(name string, modified time.Time) error {
+		if !modified.Before(before) {
 			return nil
 		}
-		err := s.bodies.Each(ctx, s.cluster+"/", func(name string, modified time.Time) error {
-			if !modified.Before(before) {
-				return nil
-			}
-			if old = append(old, name); len(old) < objectBatch {
-				return nil
-			}
-			return sweep()
-		})
-		if err == nil && len(old) > 0 {
-			err = sweep()
+		if old = append(old, name); len(old) < objectBatch {
+			return nil
 		}
-		return err
+		return sweep()
 	})
-	if errors.Is(err, errElsewhere) {
-		err = nil
+	if err == nil && len(old) > 0 {
+		err = sweep()
 	}
 	if removed > 0 {
 		s.log.Info("removed objects that belong to no message", zap.Int("objects", removed))

@@ -116,3 +116,13 @@ func TestFindsPrimary(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// The tables are made in a database whose objects have numbers beyond those of an int, and found there again.
+func TestOldDatabase(t *testing.T) {
+	t.Parallel()
+	srv := postgres.Start(t)
+	srv.Aged(3_000_000_000)
+	for range 2 {
+		_ = open(t, Options{DSN: srv.DSN(), Node: "one"}).Close()
+	}
+}

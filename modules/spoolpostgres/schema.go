@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // migrations make the tables, each from the version before it. What was released is never edited.
@@ -105,11 +104,10 @@ func migrate(ctx context.Context, db pgx.Tx, schema string) error {
 			return err
 		}
 	}
-	var version pgtype.Int4
-	if err := db.QueryRow(ctx, "SELECT to_regclass($1)::oid::int8::int4", name+".msa_meta").Scan(&version); err != nil {
+	if err := db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name+".msa_meta").Scan(&there); err != nil {
 		return err
 	}
-	if !version.Valid {
+	if !there {
 		if _, err := db.Exec(ctx, "CREATE TABLE "+name+".msa_meta (version int NOT NULL); INSERT INTO "+name+".msa_meta VALUES (0)", pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}

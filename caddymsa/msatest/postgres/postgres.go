@@ -171,6 +171,14 @@ func (s *Server) Stop() {
 	}
 }
 
+// Aged makes the server one that has given out so many numbers of objects, as after years.
+func (s *Server) Aged(oid uint32) {
+	s.t.Helper()
+	s.Stop()
+	s.must("pg_resetwal", "-o", fmt.Sprint(oid), "-D", s.dir+"/data")
+	s.Start()
+}
+
 // Signal sends a signal to all processes of the server, such as SIGSTOP.
 func (s *Server) Signal(sig syscall.Signal) {
 	all := signal(s.cmd, sig)

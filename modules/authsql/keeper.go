@@ -32,7 +32,9 @@ const (
 var doings = []string{doList, doDisable, doEnable, doDelete, doRename, doAddApp, doRevokeApp}
 
 const (
-	addApp    = "INSERT INTO msa_app_passwords (username, label, password, expires, allow_nets) VALUES ({user}, {label}, {password}, {expires}, {allow_nets})"
+	addApp = "INSERT INTO msa_app_passwords (username, label, password, expires, allow_nets) VALUES ({user}, {label}, {password}, {expires}, {allow_nets})"
+	// listed is more than a page: what is left unread of an answer is sent all the same.
+	listed    = " ORDER BY username LIMIT 1000"
 	revokeApp = "DELETE FROM msa_app_passwords WHERE username = {user} AND lower(label) = lower({label})"
 )
 
@@ -40,7 +42,7 @@ const (
 func defaultStatements(apps AppPasswords) map[string][]string {
 	if apps == AppPasswordsOnly {
 		return map[string][]string{
-			doList:      {"SELECT DISTINCT username FROM msa_app_passwords WHERE username > {after} ORDER BY username"},
+			doList:      {"SELECT DISTINCT username FROM msa_app_passwords WHERE username > {after}" + listed},
 			doDelete:    {"DELETE FROM msa_app_passwords WHERE username = {user}"},
 			doRename:    {"UPDATE msa_app_passwords SET username = {to} WHERE username = {user}"},
 			doAddApp:    {addApp},
@@ -48,7 +50,7 @@ func defaultStatements(apps AppPasswords) map[string][]string {
 		}
 	}
 	all := map[string][]string{
-		doList:    {"SELECT username FROM msa_users WHERE username > {after} ORDER BY username"},
+		doList:    {"SELECT username FROM msa_users WHERE username > {after}" + listed},
 		doDisable: {"UPDATE msa_users SET disabled = TRUE WHERE username = {user}"},
 		doEnable:  {"UPDATE msa_users SET disabled = FALSE WHERE username = {user}"},
 		doDelete:  {"DELETE FROM msa_users WHERE username = {user}"},
@@ -105,17 +107,23 @@ func (k *keeper) queries(name string) ([]sqldb.Query, error) {
 
 // Users implements passwd.Keeper. Who asks for a page takes a short one for the last.
 func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.Summary, err error) {
-	for seen := make(map[string]bool); ; {
-		most := limit - len(all)
-		found, err := s.names(ctx, after, most)
+	for seen := make(map[string]bool); len(all) < limit; {
+		found, err := s.names(ctx, after, limit-len(all))
 		if err != nil {
 			return nil, err
+		}
+		if len(found) == 0 {
+			break
 		}
 		for _, name := range found {
 			if seen[name] { // the statement pays no heed to {after}
 				return all, nil
 			}
-			seen[name] = true
+			seen[name], after = true, name
+			if err := passwd.CheckName(name); err != nil {
+				all = append(all, passwd.Summary{Name: name, Problem: err.Error()})
+				continue
+			}
 			one, err := s.User(ctx, name)
 			switch {
 			case errors.Is(err, caddymsa.ErrUnknownUser): // gone meanwhile, or nobody's name
@@ -126,12 +134,9 @@ func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.
 			default:
 				all = append(all, one)
 			}
-			after = name
-		}
-		if len(found) < most || len(all) == limit {
-			return all, nil
 		}
 	}
+	return all, nil
 }
 
 // names are those behind one, at most limit.

@@ -230,3 +230,49 @@ func TestCache(t *testing.T) {
 		}
 	}
 }
+
+// A name that nobody can log in with, such as one with a space after it, is listed as unusable: who lists page by page sees all behind it.
+func TestListsUnusableNames(t *testing.T) {
+	path, _ := file(t, sqliteTable, "INSERT INTO msa_users (username, password) VALUES ('alice', '{PLAIN}s3cret'), ('bob ', '{PLAIN}s3cret'), ('carol', '{PLAIN}s3cret')")
+	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	page, err := s.Users(context.Background(), "", 2)
+	if err != nil || len(page) != 2 || page[0].Name != "alice" || page[1].Name != "bob " || !strings.Contains(page[1].Problem, "white space") {
+		t.Errorf("%+v, %v", page, err)
+	}
+	page, err = s.Users(context.Background(), "bob ", 2)
+	if err != nil || len(page) != 1 || page[0].Name != "carol" {
+		t.Errorf("%+v, %v", page, err)
+	}
+}
+
+// A page is full, however few names the operator's statement gives at a time.
+func TestListsWholePages(t *testing.T) {
+	path, _ := file(t, sqliteTable, "INSERT INTO msa_users (username, password) VALUES ('alice', ''), ('bob', ''), ('carol', ''), ('dan', '')")
+	for _, statement := range []string{"SELECT username FROM msa_users WHERE username > {after} ORDER BY username LIMIT 1", "SELECT username FROM msa_users ORDER BY username"} {
+		s := must(t, &SQL{Driver: "sqlite", DSN: path, Statements: map[string][]string{"list": {statement}}})
+		for limit, want := range map[int]int{3: 3, 10: 4} {
+			if page, err := s.Users(context.Background(), "", limit); len(page) != want || err != nil {
+				t.Errorf("%s: %d of %d, %v", statement, len(page), limit, err)
+			}
+		}
+	}
+}
+
+// A page of many users reads no more than a page.
+func TestListReadsPage(t *testing.T) {
+	path, _ := file(t, sqliteTable, "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO msa_users (username, password) SELECT 'user' || i, '' FROM n")
+	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	for after, seen := "", 0; ; {
+		page, err := s.names(context.Background(), after, 2000)
+		if err != nil || len(page) > 1000 {
+			t.Fatal(len(page), err)
+		}
+		if len(page) == 0 {
+			if seen != 2000 {
+				t.Error(seen)
+			}
+			break
+		}
+		seen, after = seen+len(page), page[len(page)-1]
+	}
+}

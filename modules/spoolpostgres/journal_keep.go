@@ -254,9 +254,9 @@ func purgeSome(ctx context.Context, tx db, address string, after int64) (changed
 		}
 		now := hashes(f)
 		changed++
-		b.Queue("UPDATE msa_fact SET fact = $2, keys = $3 WHERE pos = $1", last, string(without), now)
-		b.Queue("DELETE FROM msa_fact_key WHERE pos = $1 AND key = ANY($2) AND NOT key = ANY($3)", last, keys, now)
-		b.Queue("INSERT INTO msa_fact_key (key, pos) SELECT unnest($2::bigint[]), $1 ON CONFLICT DO NOTHING", last, now)
+		b.Queue(`WITH f AS (UPDATE msa_fact SET fact = $2, keys = $3 WHERE pos = $1 RETURNING pos),
+			k AS (DELETE FROM msa_fact_key WHERE pos = $1 AND key = ANY($4) AND NOT key = ANY($3))
+			INSERT INTO msa_fact_key (key, pos) SELECT unnest($3::bigint[]), pos FROM f ON CONFLICT DO NOTHING`, last, string(without), now, keys) // f: it may be forgotten by now
 		return nil
 	})
 	if err != nil || changed == 0 {

@@ -290,6 +290,35 @@ func TestForgottenKeys(t *testing.T) {
 	}
 }
 
+// A fact that is forgotten while an address is purged from it leaves no keys behind.
+func TestPurgedWhileForgotten(t *testing.T) {
+	t.Parallel()
+	srv := postgres.Shared(t)
+	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	defer s.Close()
+	if err := submitFact(s, "Q1"); err != nil {
+		t.Fatal(err)
+	}
+	other := session(t, srv.DSN())
+	execOn(t, other, "DELETE FROM msa.msa_fact")
+	execOn(t, other, "DELETE FROM msa.msa_fact_key")
+	purged := make(chan error, 1)
+	go func() {
+		_, err := s.Purge(context.Background(), "bob@example.net")
+		purged <- err
+	}()
+	await(t, "it waits for the fact", func() bool {
+		return srv.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	})
+	execOn(t, other, "COMMIT")
+	if err := <-purged; err != nil {
+		t.Error(err)
+	}
+	if n := srv.Exec(t, "SELECT 1 FROM msa.msa_fact_key"); n != 0 {
+		t.Errorf("%d keys are left", n)
+	}
+}
+
 // Who asks since when reads no more of a long journal than what may be of that time.
 func TestFactsSince(t *testing.T) {
 	t.Parallel()

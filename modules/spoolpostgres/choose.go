@@ -128,11 +128,11 @@ func (t *turns) claim(ctx context.Context, s *Store, chosen []claim) error {
 	for i, c := range chosen {
 		keys[i], numbers[i], tokens[i] = c.key, c.number, c.token
 	}
-	// A change of the job has changed its token.
+	// A change of the job has changed its token. The lock, which lasts while a standby is waited for, is one beside which leases are renewed.
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	owner := s.owner.Load()
-	rows, err := s.pool.Query(ctx, `WITH me AS (SELECT id FROM msa_node WHERE id = $1 FOR SHARE), pick AS (
+	rows, err := s.pool.Query(ctx, `WITH me AS (SELECT id FROM msa_node WHERE id = $1 FOR KEY SHARE), pick AS (
 		SELECT d.key, d.number, w.n FROM msa_due d JOIN unnest($2::bigint[], $3::int[], $4::bigint[]) WITH ORDINALITY AS w(key, number, token, n) ON d.key = w.key AND d.number = w.number AND d.token = w.token, me
 		WHERE d.owner IS NULL AND NOT d.held FOR UPDATE OF d SKIP LOCKED),
 		h AS (UPDATE msa_due d SET owner = $1, handed = pick.n <= $6, token = d.token + 1 FROM pick WHERE d.key = pick.key AND d.number = pick.number RETURNING d.key, d.number, d.token, d.due, d.deadline, d.id, d.handed)

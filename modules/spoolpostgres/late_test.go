@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/postgres"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // What waited for the standby for so long that the client was told to come again is taken back when the standby is there again: it was not to be
@@ -66,4 +67,33 @@ func TestRenewsMeanwhile(t *testing.T) {
 	await(t, "its lease is renewed", func() bool {
 		return srv.Exec(t, "SELECT 1 FROM msa.msa_node WHERE until > $1", until.Add(minLease)) > 0
 	})
+}
+
+// While a claim waits for the standby this node keeps what it has in hand.
+func TestRenewsWithoutStandby(t *testing.T) {
+	t.Parallel()
+	primary := postgres.Start(t)
+	s := open(t, Options{DSN: primary.DSN(), Node: "one", Lease: minLease})
+	defer s.Close()
+	standby := primary.Standby()
+	await(t, "a message is accepted", func() bool { return submit(s, "Q1") == nil })
+	standby.Kill()
+	claimed := make(chan struct{})
+	go func() {
+		defer close(claimed)
+		_, _, _ = s.Lease(context.Background(), time.Now(), queue.Want{})
+	}()
+	await(t, "the claim waits for the standby", func() bool {
+		return primary.Exec(t, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%FROM msa_node%'") > 0
+	})
+	c := session(t, primary.DSN())
+	var until time.Time
+	if err := c.QueryRow(context.Background(), "SELECT until FROM msa.msa_node").Scan(&until); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "its lease is renewed", func() bool {
+		return primary.Exec(t, "SELECT 1 FROM msa.msa_node WHERE until > $1", until.Add(minLease)) > 0
+	})
+	standby.Start()
+	<-claimed
 }

@@ -323,11 +323,14 @@ func TestPurgedWhileForgotten(t *testing.T) {
 func TestFactsSince(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Shared(t)
-	s := open(t, Options{DSN: srv.DSN(), Node: "one"})
+	s := open(t, Options{DSN: srv.DSN(), Node: "one", keepEvery: time.Millisecond})
 	fillFacts(t, srv, 20_000)
 	if err := submitFact(s, "Q1"); err != nil {
 		t.Fatal(err)
 	}
+	await(t, "facts are counted, which reads them", func() bool {
+		return srv.Exec(t, "SELECT 1 FROM msa.msa_journal WHERE counted = (SELECT max(pos) FROM msa.msa_fact)") > 0
+	})
 	_ = s.Close()
 	began := readOf(t, srv, "msa_fact")
 	s = open(t, Options{DSN: srv.DSN(), Node: "one"})

@@ -175,14 +175,14 @@ func TestCase(t *testing.T) {
 	}
 }
 
-// A page is short at the end alone: of a name that is no user's, or of one who is gone meanwhile, another takes the place.
+// A page is short at the end alone. A name that nobody can log in with is listed, with what is wrong with it.
 func TestListFull(t *testing.T) {
 	path, db := file(t, sqliteTable)
 	for _, name := range []string{"a@example.org", "b\x01@example.org", "c\x01@example.org", "d@example.org", "e@example.org"} {
 		insert(t, db, "sqlite", name, "{PLAIN}s3cret", "", "", false)
 	}
 	s := must(t, &SQL{Driver: "sqlite", DSN: path})
-	for limit, want := range []string{"", "a", "ad", "ade", "ade"} {
+	for limit, want := range []string{"", "a", "ab", "abc", "abcd", "abcde", "abcde"} {
 		if limit == 0 {
 			continue
 		}
@@ -190,6 +190,9 @@ func TestListFull(t *testing.T) {
 		got := ""
 		for _, u := range all {
 			got += u.Name[:1]
+			if (u.Problem != "") != strings.Contains(u.Name, "\x01") {
+				t.Errorf("%q: %q", u.Name, u.Problem)
+			}
 		}
 		if err != nil || got != want {
 			t.Errorf("%d: %s, %v; want %s", limit, got, err, want)
@@ -197,7 +200,7 @@ func TestListFull(t *testing.T) {
 	}
 	// A statement of one's own may pay no heed to where the list goes on: nobody is there twice.
 	own := must(t, &SQL{Driver: "sqlite", DSN: path, Statements: map[string][]string{"list": {"SELECT username FROM msa_users ORDER BY username"}}})
-	if all, err := own.Users(t.Context(), "", 4); err != nil || len(all) != 2 {
+	if all, err := own.Users(t.Context(), "", 9); err != nil || len(all) != 5 {
 		t.Errorf("%+v, %v", all, err)
 	}
 }

@@ -3,6 +3,7 @@ package sinkwebhook
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -94,16 +95,31 @@ func (s *Webhook) Cleanup() error {
 	return nil
 }
 
-// Destination implements queue.Destinations. Its name has the path as it is configured and no query: what {env.*} and {file.*} stand for may
-// be secret, as tokens in URLs are, and lanes are named in logs and metrics.
+// Destination implements queue.Destinations.
 func (s *Webhook) Destination(*queue.Entry, *queue.Recipient) queue.Destination {
-	name := s.client.Name()
-	_, rest, _ := strings.Cut(s.URL, "://")
+	return queue.Destination{Name: s.client.Name() + pathName(s.URL), Concurrency: s.Concurrency}
+}
+
+// tokenFrom is the length from which a piece of a path may be a token that only the service and its users know.
+const tokenFrom = 20
+
+// pathName is what tells services at one host apart. Lanes are named in logs and metrics, so it has no secrets: no query, placeholders as they
+// are configured, and of what may be a token a few digits of its hash.
+func pathName(url string) (name string) {
+	_, rest, _ := strings.Cut(url, "://")
 	rest, _, _ = strings.Cut(rest, "?")
-	if _, path, _ := strings.Cut(rest, "/"); path != "" {
-		name += "/" + path
+	_, path, _ := strings.Cut(rest, "/")
+	for piece := range strings.SplitSeq(path, "/") {
+		switch {
+		case piece == "":
+		case len(piece) < tokenFrom, piece[0] == '{':
+			name += "/" + piece
+		default:
+			hash := sha256.Sum256([]byte(piece))
+			name += fmt.Sprintf("/~%x", hash[:4])
+		}
 	}
-	return queue.Destination{Name: name, Concurrency: s.Concurrency}
+	return name
 }
 
 // Deliver posts the message, in the format raw as often as its recipients' envelopes need.

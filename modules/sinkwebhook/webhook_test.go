@@ -172,12 +172,13 @@ func TestDestination(t *testing.T) {
 	t.Setenv("MSA_HOOK", "https://in.example.org/s3cret?token=s3cret")
 	t.Setenv("MSA_TOKEN", "s3cret")
 	for url, want := range map[string]string{
-		"https://in.example.org":                          "in.example.org",
-		"https://in.example.org/":                         "in.example.org",
-		"https://in.example.org/letters":                  "in.example.org/letters",
-		"https://in.example.org/{env.MSA_TOKEN}?k=s3cret": "in.example.org/{env.MSA_TOKEN}",
-		"https://in.example.org?k=a/b":                    "in.example.org",
-		"{env.MSA_HOOK}":                                  "in.example.org",
+		"https://in.example.org":                                      "in.example.org",
+		"https://in.example.org/":                                     "in.example.org",
+		"https://in.example.org/letters":                              "in.example.org/letters",
+		"https://in.example.org/{env.MSA_TOKEN}?k=s3cret":             "in.example.org/{env.MSA_TOKEN}",
+		"https://in.example.org/services/T0/XyZ0123456789abcdefghijk": "in.example.org/services/T0/~8856bc20",
+		"https://in.example.org?k=a/b":                                "in.example.org",
+		"{env.MSA_HOOK}":                                              "in.example.org",
 	} {
 		s := &Webhook{Config: webcall.Config{URL: url}}
 		if err := s.Provision(caddyContext); err != nil {

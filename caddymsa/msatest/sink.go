@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -202,11 +203,12 @@ func testSinkCancelledWithin(t *testing.T, sink queue.Sink, fetch func() [][]byt
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const enough = 64 << 20
-	lines := strings.Repeat("x\r\n", 1000)
+	lines := strings.Repeat("x\r\n", 10)
 	var read atomic.Int64
 	d := newDelivery(1<<20, func() (io.ReadSeekCloser, error) {
 		return &brokenMessage{good: 256 << 10, then: func(p []byte) (int, error) {
 			cancel()
+			runtime.Gosched() // who stops the reader may be another goroutine
 			n := copy(p, lines)
 			if read.Add(int64(n)) > enough {
 				t.Errorf("Deliver reads on after its context ended")

@@ -33,7 +33,7 @@ func (s *Store) takeBack(ctx context.Context) {
 func (s *Store) lateCommit(result <-chan error) {
 	s.late.Add(1)
 	go func() {
-		<-result
+		_ = <-result // whatever it says
 		s.late.Add(-1)
 		ctx, cancel := context.WithTimeout(s.life, s.timeout)
 		defer cancel()

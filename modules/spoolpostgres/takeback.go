@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 )
 
@@ -33,7 +35,8 @@ func (s *Store) takeBack(ctx context.Context) {
 func (s *Store) lateCommit(result <-chan error) {
 	s.late.Add(1)
 	go func() {
-		_ = <-result // whatever it says
+		err := <-result
+		s.log.Info("a COMMIT has ended that nobody waited for any more", zap.Error(err))
 		s.late.Add(-1)
 		ctx, cancel := context.WithTimeout(s.life, s.timeout)
 		defer cancel()

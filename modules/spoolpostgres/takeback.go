@@ -36,8 +36,11 @@ func (s *Store) lateCommit(result <-chan error) {
 	s.late.Add(1)
 	go func() {
 		err := <-result
-		s.log.Info("a COMMIT has ended that nobody waited for any more", zap.Error(err))
 		s.late.Add(-1)
+		if s.closed() {
+			return
+		}
+		s.log.Info("a COMMIT has ended that nobody waited for any more", zap.Error(err))
 		ctx, cancel := context.WithTimeout(s.life, s.timeout)
 		defer cancel()
 		s.takeBack(ctx)

@@ -90,6 +90,7 @@ func TestSearch(t *testing.T) {
 		"lane:relay/a:25":                   {"lane=relay%2Fa%3A25", "word=relay%2Fa%3A25"},
 		"http://x foo:bar":                  {"word=http%3A%2F%2Fx&word=foo%3Abar", "word=http%3A%2F%2Fx&word=foo%3Abar"},
 		"state:eaten":                       {"!", "!"},
+		"to:<":                              {"!", "!"},
 		"older:yesterday":                   {"!", "!"},
 		"to:bob to:example.net":             {"!", "!"}, // actions on all that is found would take those that one of them finds
 		"lane:a lane:b":                     {"!", "!"},
@@ -114,6 +115,7 @@ func TestSearch(t *testing.T) {
 
 func FuzzSearch(f *testing.F) {
 	f.Add(`from:a to:"b c" state:held x`)
+	f.Add("to:<")
 	f.Fuzz(func(t *testing.T, q string) {
 		s := parseSearch(q)
 		for _, values := range [][]string{s.queue["word"], s.history["word"]} {

@@ -113,7 +113,12 @@ func (s *search) address(name, value string) {
 		s.history.Set(name, value)
 		return
 	}
-	s.history.Add("word", strings.Trim(value, "<>"))
+	word := strings.Trim(value, "<>")
+	if word == "" {
+		s.problem = value + " is neither an address nor a part of one."
+		return
+	}
+	s.history.Add("word", word)
 }
 
 // state is one of the queue, or a kind of facts, or both.

@@ -27,13 +27,7 @@ var adopt = sync.OnceFunc(func() {
 func ownGroup(cmd *exec.Cmd) {
 	adopt()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error {
-		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		if killed := cmd.Process.Kill(); err != nil { // it may have left its group
-			err = killed
-		}
-		return err
-	}
+	cmd.Cancel = func() error { return killGroup(cmd.Process) }
 }
 
 // wait returns when the command has ended, and has ended all that it started. Its group is killed

@@ -10,13 +10,7 @@ import (
 // ownGroup gives the command a process group, which is killed with it.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error {
-		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		if killed := cmd.Process.Kill(); err != nil { // it may have left its group
-			err = killed
-		}
-		return err
-	}
+	cmd.Cancel = func() error { return killGroup(cmd.Process) }
 }
 
 // wait returns when the command has ended, and ends its group. What is in a session of its own stays.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // role is what this test's own binary does in the place of a command.
@@ -84,9 +85,7 @@ func TestLeavesItsGroup(t *testing.T) {
 
 // One that cannot be killed, since it runs as another user, is left behind when its time is over: it holds up nothing.
 func TestCannotBeKilled(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to give a program to root")
-	}
+	installed.NeedRoot(t) // to give a program to root
 	dir := t.TempDir()
 	command := filepath.Join(dir, "command")
 	binary, err := os.ReadFile(os.Args[0])

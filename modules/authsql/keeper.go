@@ -126,7 +126,7 @@ func (s *SQL) Users(ctx context.Context, after string, limit int) (all []passwd.
 			}
 			one, err := s.User(ctx, name)
 			switch {
-			case errors.Is(err, caddymsa.ErrUnknownUser): // gone meanwhile, or nobody's name
+			case errors.Is(err, caddymsa.ErrUnknownUser): // gone meanwhile
 			case err != nil && ctx.Err() == nil:
 				all = append(all, passwd.Summary{Name: name, Problem: err.Error()})
 			case err != nil:

@@ -43,6 +43,7 @@ type quota struct {
 	mu                     sync.Mutex
 	maxMessages, maxOctets int64 // 0 for any number
 	messages, octets       int64
+	newMessages, newOctets int64 // admitted since the last look began
 	full                   bool
 }
 
@@ -77,6 +78,23 @@ func (q *quota) admitted(octets int64) {
 	defer q.mu.Unlock()
 	q.messages++
 	q.octets += octets
+	q.newMessages++
+	q.newOctets += octets
+}
+
+// looks begins a look.
+func (q *quota) looks() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.newMessages, q.newOctets = 0, 0
+}
+
+// saw ends a look. What was admitted meanwhile is added: the look may have been too early for it. Where it was not, the message counts twice until the
+// next look, so that the spool is rather full too early, for a second, than too late.
+func (q *quota) saw(messages, octets int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.messages, q.octets = messages+q.newMessages, octets+q.newOctets
 }
 
 // count looks how much there is, where that is limited.
@@ -88,9 +106,8 @@ func (s *Store) count(ctx context.Context) {
 	if !limited {
 		return
 	}
+	q.looks()
 	if messages, octets, err := s.Size(ctx); err == nil {
-		q.mu.Lock()
-		q.messages, q.octets = int64(messages), octets
-		q.mu.Unlock()
+		q.saw(int64(messages), octets)
 	}
 }

@@ -113,7 +113,7 @@ func TestConformanceWithBodies(t *testing.T) {
 			part(t)
 			schemas[dir] = fmt.Sprintf("s%d %s", len(schemas), filepath.Base(dir))
 		}
-		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", Bodies: b, keepEvery: time.Millisecond})
+		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", Bodies: b, keepEvery: 50 * time.Millisecond})
 	})
 }
 

@@ -38,7 +38,7 @@ func TestConformance(t *testing.T) {
 		if schemas[dir] == "" {
 			schemas[dir] = fmt.Sprintf("s%d %s", len(schemas), filepath.Base(dir))
 		}
-		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", keepEvery: time.Millisecond})
+		return open(t, Options{DSN: srv.DSN(), Schema: schemas[dir], Node: "one", keepEvery: 50 * time.Millisecond})
 	})
 }
 

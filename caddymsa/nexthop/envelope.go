@@ -33,7 +33,9 @@ func (t *transaction) command(s step) (verb, command string) {
 	return "DATA", "DATA"
 }
 
-// envelope says MAIL, RCPT and DATA, as many at once as the hop lets be, and takes the replies.
+// envelope says MAIL, RCPT and DATA, as many at once as the hop lets be, and takes the replies. A small message does not leave with
+// them, as BDAT (RFC 3030) would let it for one round trip less: a hop that hangs before it has answered RCPT would have the message
+// when it goes on, and get it again.
 func (t *transaction) envelope() error {
 	p, next := t.p, stepMail
 	if p.dirty {

@@ -1,12 +1,14 @@
 package sinkrelay
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	gosasl "github.com/emersion/go-sasl"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
@@ -136,6 +139,46 @@ func TestXOAuth2(t *testing.T) {
 	})
 	if err := r.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "get a token: status 401") || strings.Contains(err.Error(), "wr0ng") {
 		t.Error(err)
+	}
+}
+
+// A provider that hangs is asked once, and holds up nobody whose attempt is over.
+func TestTokenHangs(t *testing.T) {
+	var asked atomic.Int64
+	answer := make(chan struct{})
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		<-answer
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token": "good", "token_type": "Bearer", "expires_in": 3600}`)
+	}))
+	defer provider.Close()
+	tokens, err := (&OAuth{TokenURL: provider.URL, ClientID: "client", ClientSecret: "secret"}).resolve(zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	left, waited := make(chan error), make(chan error)
+	for range 3 {
+		go func() { _, err := tokens.get(over); left <- err }()
+	}
+	go func() { _, err := tokens.get(t.Context()); waited <- err }()
+	for asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	for range 3 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	tokens.drop()
+	close(answer)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	if token, err := tokens.get(over); token != "good" || err != nil || asked.Load() != 1 {
+		t.Errorf("%q, %v, asked %d times", token, err, asked.Load())
 	}
 }
 

@@ -41,6 +41,14 @@ type tokens struct {
 
 	mu    sync.Mutex
 	token *oauth2.Token
+	asked *answer // the provider is being asked
+}
+
+// answer is what the provider has said once done is closed.
+type answer struct {
+	done  chan struct{}
+	token *oauth2.Token
+	err   error
 }
 
 func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
@@ -70,24 +78,46 @@ func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
 	return t, nil
 }
 
-// get returns a token that is still good for some seconds. One caller at a time asks for it.
+// get returns a token that is still good for some seconds. Whoever wants one while the provider is asked has the same answer.
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.token.Valid() {
+		defer t.mu.Unlock()
 		return t.token.AccessToken, nil
 	}
+	a := t.asked
+	if a == nil {
+		a = &answer{done: make(chan struct{})}
+		t.asked = a
+		go t.ask(a) // for all of them: it goes on when the first one goes away
+	}
+	t.mu.Unlock()
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		return "", fmt.Errorf("get a token: %w", ctx.Err())
+	}
+	if a.err != nil {
+		return "", fmt.Errorf("get a token: %w", a.err)
+	}
+	return a.token.AccessToken, nil
+}
+
+// ask asks the provider, who has tokenTimeout.
+func (t *tokens) ask(a *answer) {
 	config := t.config
 	config.ClientSecret = t.secret.Value()
-	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, t.http))
-	if err != nil {
-		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text has the whole answer
-			return "", fmt.Errorf("get a token: status %s, %s", refused.Response.Status, refused.ErrorCode)
-		}
-		return "", fmt.Errorf("get a token: %w", err)
+	a.token, a.err = config.Token(context.WithValue(context.Background(), oauth2.HTTPClient, t.http))
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](a.err); ok { // its text has the whole answer
+		a.err = fmt.Errorf("status %s, %s", refused.Response.Status, refused.ErrorCode)
 	}
-	t.token = token
-	return token.AccessToken, nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a.err == nil {
+		t.token = a.token
+	}
+	t.asked = nil
+	close(a.done)
 }
 
 // drop forgets a token that was refused.

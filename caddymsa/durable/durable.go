@@ -12,6 +12,21 @@ import (
 	"runtime"
 )
 
+// ErrTakenOver is the error of a file under whose name another writer has put its own.
+var ErrTakenOver = errors.New("another node writes this file now")
+
+// Owns returns ErrTakenOver unless name is still the file, which was open when info was asked for. Where a name is the same in every
+// attempt, so that a crash leaves one file, a node that went on after its lease had ended would rename, or remove, what the next one
+// has written by then.
+func Owns(info fs.FileInfo, lstat func(name string) (fs.FileInfo, error), name string) error {
+	if now, err := lstat(name); err == nil && !os.SameFile(info, now) || errors.Is(err, fs.ErrNotExist) {
+		return ErrTakenOver
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
 // Dir is an open directory.
 type Dir interface {
 	io.Closer

@@ -107,12 +107,18 @@ func (s *Directory) write(ctx context.Context, name string, content func(io.Writ
 	if err != nil {
 		return err
 	}
+	info, err := f.Stat()
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it may be closed already
-			_ = os.Remove(hidden)
+			if info == nil || durable.Owns(info, os.Lstat, hidden) == nil {
+				_ = os.Remove(hidden)
+			}
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	if err := content(f); err != nil {
 		return err
 	}
@@ -123,6 +129,9 @@ func (s *Directory) write(ctx context.Context, name string, content func(io.Writ
 		return err
 	}
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := durable.Owns(info, os.Lstat, hidden); err != nil {
 		return err
 	}
 	if err := os.Rename(hidden, filepath.Join(s.path, name)); err != nil {

@@ -3,6 +3,8 @@ package sinkdirectory
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -69,6 +72,24 @@ func TestFiles(t *testing.T) {
 	var v envelope.Envelope
 	if err := json.Unmarshal(s.files(t, ".json")[0], &v); err != nil || v.ID != d.Entry.ID || len(v.Recipients) != 2 || v.Recipients[1].Address != "carol@example.org" {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// A node that goes on after its lease has ended leaves alone what the next one writes under the same name.
+func TestTakenOver(t *testing.T) {
+	s := open(t)
+	if err := s.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	hidden := filepath.Join(s.path, ".x.eml")
+	err := s.write(t.Context(), "x.eml", func(io.Writer) error {
+		if err := os.Remove(hidden); err != nil {
+			return err
+		}
+		return os.WriteFile(hidden, []byte("half"), 0o600)
+	})
+	if half, readErr := os.ReadFile(hidden); !errors.Is(err, durable.ErrTakenOver) || string(half) != "half" || len(s.files(t, ".eml")) != 1 {
+		t.Errorf("%v; the other node's file is %q, %v", err, half, readErr)
 	}
 }
 

@@ -39,16 +39,23 @@ func deliver(ctx context.Context, base *os.Root, dir, name string, e *queue.Entr
 		return err
 	}
 	defer root.Close()
-	f, err := create(root, "tmp/"+name)
+	tmp := "tmp/" + name
+	f, err := create(root, tmp)
 	if err != nil {
 		return err
 	}
+	info, err := f.Stat()
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it may be closed already
-			_ = root.Remove("tmp/" + name)
+			if info == nil || durable.Owns(info, root.Lstat, tmp) == nil {
+				_ = root.Remove(tmp)
+			}
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	size, err := write(ctx, f, "Return-Path: <"+e.Sender+">\r\n", message)
 	if err != nil {
 		return err
@@ -59,8 +66,11 @@ func deliver(ctx context.Context, base *os.Root, dir, name string, e *queue.Entr
 	if err := f.Close(); err != nil {
 		return err
 	}
+	if err := durable.Owns(info, root.Lstat, tmp); err != nil {
+		return err
+	}
 	// Maildir++: readers need no stat to know the size.
-	if err := root.Rename("tmp/"+name, fmt.Sprintf("new/%s,S=%d", name, size)); err != nil {
+	if err := root.Rename(tmp, fmt.Sprintf("new/%s,S=%d", name, size)); err != nil {
 		return err
 	}
 	return durable.SyncDir(root.Open, "new")

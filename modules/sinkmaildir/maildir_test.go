@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
@@ -362,6 +363,48 @@ func TestManyRecipients(t *testing.T) {
 	}
 	if n := len(stored(t, dir)); n != 299 {
 		t.Errorf("%d copies", n)
+	}
+}
+
+// takenOver is a message that another node begins to deliver while it is read.
+type takenOver struct {
+	*bytes.Reader
+	begin func()
+}
+
+func (r takenOver) Read(p []byte) (int, error) {
+	r.begin()
+	return r.Reader.Read(p)
+}
+
+// A node that goes on after its lease has ended leaves alone what the next one writes under the same name.
+func TestTakenOver(t *testing.T) {
+	dir := t.TempDir()
+	if err := newSink(t, dir+layout).Deliver(t.Context(), msatest.NewDelivery([]byte("\r\n"), "bob@example.org")); err != nil {
+		t.Fatal(err)
+	}
+	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "bob@example.org")
+	d.Entry.ID = "TAKEN"
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	const maildir = "example.org/bob/Maildir"
+	name := uniqueName(d.Entry, d.Recipients[0])
+	tmp := filepath.Join(dir, maildir, "tmp", name)
+	err = deliver(t.Context(), root, maildir, name, d.Entry, takenOver{bytes.NewReader([]byte("\r\nbody\r\n")), func() {
+		_ = os.Remove(tmp)
+		if err := os.WriteFile(tmp, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}})
+	if half, readErr := os.ReadFile(tmp); !errors.Is(err, durable.ErrTakenOver) || string(half) != "half" {
+		t.Errorf("%v; the other node's file is %q, %v", err, half, readErr)
+	}
+	_ = os.Remove(tmp)
+	if n := len(stored(t, dir)); n != 1 {
+		t.Errorf("%d files", n)
 	}
 }
 

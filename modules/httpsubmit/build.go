@@ -316,7 +316,7 @@ func (b *built) write(w io.Writer) error {
 	b.body.describe(&h)
 	h.Add("MIME-Version", "1.0")
 	for _, f := range slices.Backward(b.fields) {
-		h.Add(f[0], f[1])
+		h.AddRaw(fold(f[0], f[1]))
 	}
 	end := &ending{Writer: w}
 	mw, err := gomessage.CreateWriter(end, h)

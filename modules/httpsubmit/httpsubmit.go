@@ -2,7 +2,7 @@
 // those that come by SMTP.
 //
 // Reading order: httpsubmit.go (what is asked), security.go and login.go (by whom), post.go with envelope.go,
-// headerenvelope.go and document.go (JSON, with jsonreader.go, contents.go and spill.go), build.go (a message), own.go (what
+// headerenvelope.go and document.go (JSON, with jsonreader.go, contents.go and spill.go), build.go (a message) with fold.go, own.go (what
 // became of it), problem.go (what is answered).
 package httpsubmit
 

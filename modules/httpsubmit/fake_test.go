@@ -77,7 +77,10 @@ func (f *fake) Admit(*running.Client) (running.Visitor, error) {
 func (f *fake) Leave()               { f.admitted-- }
 func (f *fake) Mechanisms() []string { return f.mechanisms }
 
-func (f *fake) Login(_ context.Context, mechanism string, response []byte) (running.Submitter, []byte, error) {
+func (f *fake) Login(ctx context.Context, mechanism string, response []byte) (running.Submitter, []byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.logins = append(f.logins, mechanism+" "+string(response))
@@ -160,7 +163,10 @@ func (f *fake) Earlier(_ context.Context, key string) (*running.Accepted, func()
 	return f.first[key], func() {}, key != "busy", nil
 }
 
-func (f *fake) Message(_ context.Context, id string) (*running.Message, error) {
+func (f *fake) Message(ctx context.Context, id string) (*running.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if m := f.own[id]; m != nil {
 		return m, nil
 	}
@@ -210,7 +216,10 @@ type fakeBody struct{ *fakeSession }
 func (b fakeBody) Write(p []byte) (int, error) { return b.octets.Write(p) }
 func (b fakeBody) Abort(error)                 {}
 
-func (b fakeBody) Commit(context.Context) (smtpd.Reply, error) {
+func (b fakeBody) Commit(ctx context.Context) (smtpd.Reply, error) {
+	if err := ctx.Err(); err != nil {
+		return smtpd.Reply{}, err
+	}
 	if err := b.f.no("DATA", b.octets.String()); err != nil {
 		return smtpd.Reply{}, err
 	}

@@ -75,7 +75,7 @@ func (h *Submit) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		w.Header().Set("Connection", "close")
 	}
 	if err := h.serve(w, r); err != nil {
-		h.answer(w, err)
+		h.answer(w, r, err)
 	}
 	return nil
 }
@@ -97,7 +97,8 @@ func (h *Submit) serve(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNotRunning
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	// Not the request's: a stranger that leaves would look like a backend that cannot tell.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	visitor, err := server.Admit(&running.Client{Addr: addressOf(r), TLS: r.TLS, MakeRoom: cancel})
 	if err != nil {

@@ -182,7 +182,8 @@ func send(ctx context.Context, s running.Submitter, e *smtpd.Envelope, once *run
 		return smtpd.Reply{}, body.blame(err)
 	}
 	over = true
-	return d.Commit(ctx)
+	// As by SMTP, a client that leaves now changes nothing: what is delivered at once may be with the next hop already.
+	return d.Commit(context.WithoutCancel(ctx))
 }
 
 // bodyReader reads a request's body, and keeps a sum of it. A client may pause for so long between two blocks, and has

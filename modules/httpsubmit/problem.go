@@ -115,11 +115,13 @@ func statusOf(err error, r *smtp.SMTPError) (status, again int) {
 }
 
 // answer tells of a refusal.
-func (h *Submit) answer(w http.ResponseWriter, err error) {
+func (h *Submit) answer(w http.ResponseWriter, r *http.Request, err error) {
 	reply, ok := errors.AsType[*smtp.SMTPError](err)
 	if !ok {
-		h.log.Error("request failed", zap.Error(err))
 		reply = errInternal
+		if r.Context().Err() == nil { // or the client has left, which ends what it asked for
+			h.log.Error("request failed", zap.Error(err))
+		}
 	}
 	status, again := statusOf(err, reply)
 	p := problem{Type: "about:blank", Status: status, Title: http.StatusText(status), said: saidOf(err, reply)}

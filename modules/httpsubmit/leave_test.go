@@ -55,3 +55,21 @@ func TestLeavingIsNoFault(t *testing.T) {
 		t.Errorf("logins %q", f.logins)
 	}
 }
+
+// HTTP/3 ends a body that is shorter than its Content-Length says as if it were whole.
+func TestShort(t *testing.T) {
+	f, h := serve(t)
+	for target, body := range map[string]string{"/send/" + envelope: letter, "/send/?envelope=header": letter, "/send/": `{"from":"alice@example.org","to":"bob@example.net","text":"x"}`} {
+		r := httptest.NewRequest("POST", "https://mail.example.org"+target, strings.NewReader(body))
+		r.ContentLength += 3
+		r.SetBasicAuth("alice", "secret")
+		r.Header.Set("Content-Type", "message/rfc822")
+		if body != letter {
+			r.Header.Set("Content-Type", "application/json")
+		}
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != 408 || len(f.messages) > 0 {
+			t.Errorf("%s: %d %s, %v", target, w.Code, w.Body, err)
+		}
+	}
+}

@@ -213,6 +213,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	b.sum.Write(p[:n])
 	b.octets += int64(n)
 	switch {
+	case err == io.EOF && b.octets < b.r.ContentLength: // HTTP/3 does not look
+		b.err, b.ended = errLost, true
+		return n, errLost
 	case err == io.EOF:
 		b.ended = true
 		_ = b.control.SetReadDeadline(time.Time{})

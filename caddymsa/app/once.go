@@ -9,6 +9,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/journal"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
@@ -75,6 +76,14 @@ func (v *visit) Earlier(ctx context.Context, key string) (first *running.Accepte
 	if srv.app.delivery.journal() == nil {
 		return nil, nil, false, errNoMemory
 	}
+	if first, err = srv.acceptedWith(call, digest); err != nil {
+		return nil, nil, false, err
+	}
+	return first, sync.OnceFunc(func() { keysUnderWay.Delete(digest) }), true, nil
+}
+
+// acceptedWith is what was accepted with a key; nil: nothing was.
+func (srv *Server) acceptedWith(call context.Context, digest [32]byte) (first *running.Accepted, err error) {
 	calling(call, "spool", "Facts")
 	q := &journal.Query{Once: hex.EncodeToString(digest[:]), What: []journal.Kind{journal.Accepted}}
 	err = srv.app.facts(call, q, func(f *journal.Fact) bool {
@@ -82,10 +91,24 @@ func (v *visit) Earlier(ctx context.Context, key string) (first *running.Accepte
 		_, err := hex.Decode(first.Sum[:], []byte(f.OnceSum)[:min(len(f.OnceSum), 2*len(first.Sum))])
 		return err != nil // a sum that cannot be read is another's
 	})
-	if err != nil {
-		return nil, nil, false, err
+	return first, err
+}
+
+var errKeyReused = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "This Idempotency-Key was used for another request"}
+
+// before is what a message comes to that the spool has accepted before: with the client's key another node may have
+// accepted another message at the same time.
+func (t *transaction) before(ctx context.Context, srv *Server, id string) error {
+	if o := t.s.once; o != nil && t.sub.Before != nil {
+		first, err := srv.acceptedWith(ctx, o.digest)
+		if err != nil {
+			return err
+		}
+		if first != nil && first.Sum != o.sum() {
+			return errKeyReused
+		}
 	}
-	return first, sync.OnceFunc(func() { keysUnderWay.Delete(digest) }), true, nil
+	return &caddymsa.AlreadyAccepted{ID: id}
 }
 
 // facts asks the journals of all spools that the configuration has open, until yield returns false.

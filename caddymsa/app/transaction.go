@@ -222,7 +222,7 @@ func (t *transaction) commit(ctx context.Context, srv *Server) error {
 	done(err)
 	if err != nil {
 		if before, ok := errors.AsType[*queue.BeforeError](err); ok {
-			return &caddymsa.AlreadyAccepted{ID: before.ID}
+			return t.before(ctx, srv, before.ID)
 		}
 		return fmt.Errorf("spool: %w", err)
 	}

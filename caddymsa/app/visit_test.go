@@ -314,6 +314,10 @@ func TestVisitOnce(t *testing.T) {
 	if n != 1 {
 		t.Errorf("one key is %d messages", n)
 	}
+	// What another node has accepted with the key meanwhile was another message: this one is nowhere.
+	if _, err := put(in.visit("alice@example.org"), &running.Once{Key: "l", Sum: func() [32]byte { return [32]byte{8} }}, "bob@example.net"); replyCode(err) != 554 {
+		t.Error("another message is said to be accepted:", err)
+	}
 	in.load(withAppField("journal", map[string]any{"off": true}))
 	if _, _, _, err := in.visit("alice@example.org").Earlier(context.Background(), "k"); replyCode(err) != 554 {
 		t.Error(err)

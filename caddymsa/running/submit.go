@@ -54,6 +54,8 @@ type Submitter interface {
 	Bounds() smtpd.Bounds
 	// Scratch keeps octets until they can be written into a message, where the octets of messages are kept.
 	Scratch(ctx context.Context) (Scratch, error)
+	// Refused tells of what was refused before it came to Begin, for log, journal and metrics.
+	Refused(r smtpd.Refusal)
 	// Own gives access to the user's messages.
 	Own
 }

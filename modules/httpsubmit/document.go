@@ -3,6 +3,7 @@ package httpsubmit
 import (
 	"context"
 	"io"
+	"net/http"
 
 	"github.com/emersion/go-smtp"
 
@@ -34,7 +35,8 @@ type attachment struct {
 // headerValue is a further header field.
 type headerValue struct{ name, value string }
 
-var errBusy = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Too many messages come as JSON, try again later"}
+var errBusy = &webError{http.StatusServiceUnavailable,
+	&smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Too many messages come as JSON, try again later"}, tryAgain}
 
 // What a document takes in memory for each of these, beside their texts.
 const (

@@ -33,6 +33,7 @@ type fake struct {
 	own      map[string]*running.Message
 	admitted int
 	span     trace.SpanContext // of the latest message
+	refused  []smtpd.Refusal   // of what was refused before it was a message
 	// Scratches and their readers that are open, and how many there have been.
 	scratches, readers, scratched, opened int
 }
@@ -103,6 +104,8 @@ func (f *fake) Begin(ctx context.Context, e *smtpd.Envelope, once *running.Once)
 	}
 	return i, nil
 }
+
+func (f *fake) Refused(r smtpd.Refusal) { f.refused = append(f.refused, r) }
 
 func (f *fake) Bounds() smtpd.Bounds { return f.settings.Bounds() }
 
@@ -193,8 +196,8 @@ func (s *fakeSession) Mechanisms() []string { return nil }
 func (s *fakeSession) Auth(context.Context, string) (gosasl.Server, error) {
 	return nil, errors.New("not here")
 }
-func (s *fakeSession) Refused(smtpd.Refusal) {}
-func (s *fakeSession) Close(smtpd.End)       {}
+func (s *fakeSession) Refused(r smtpd.Refusal) { s.f.refused = append(s.f.refused, r) }
+func (s *fakeSession) Close(smtpd.End)         {}
 
 func (s *fakeSession) Mail(_ context.Context, from mailaddr.Address, o *smtpd.MailOptions) (smtpd.Transaction, error) {
 	s.from, s.options = from.Exact, *o

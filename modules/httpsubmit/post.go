@@ -52,6 +52,9 @@ func (h *Submit) post(ctx context.Context, s running.Submitter, w http.ResponseW
 	body.start = body.now()
 	reply, err := h.submit(inTrace(ctx, r), s, body)
 	if err != nil {
+		if web, ok := errors.AsType[*webError](err); ok && !body.told && web.status != http.StatusConflict && web.status != http.StatusRequestTimeout {
+			s.Refused(smtpd.Refusal{Verb: "DATA", Reply: web.reply, Reason: web.reply.Message})
+		}
 		if !body.ended {
 			drain(w, r, clientsBody, body.begun)
 		}
@@ -166,6 +169,7 @@ var blocks = sync.Pool{New: func() any { return new([blockSize]byte) }}
 
 // send begins a message, has it written, and commits it.
 func send(ctx context.Context, s running.Submitter, e *smtpd.Envelope, once *running.Once, body *bodyReader, write func(running.Draft) error) (smtpd.Reply, error) {
+	body.told = true
 	d, err := s.Begin(ctx, e, once)
 	if err != nil {
 		return smtpd.Reply{}, err
@@ -200,6 +204,7 @@ type bodyReader struct {
 	begun   bool
 	ended   bool
 	err     error // of reading
+	told    bool  // the session knows of the message, and tells of its refusal
 }
 
 // Read implements io.Reader.

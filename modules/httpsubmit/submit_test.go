@@ -445,6 +445,33 @@ func TestBrokenOff(t *testing.T) {
 	}
 }
 
+// Log, journal and metrics hear of each refusal once, as by SMTP: of what never becomes a message, too.
+func TestRefusalsAreTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		target, kind, body string
+		key                string
+		told               int
+	}{
+		"accepted":        {"/send/" + envelope, "message/rfc822", letter, "", 0},
+		"query":           {"/send/?x=y", "message/rfc822", letter, "", 1},
+		"content":         {"/send/" + envelope, "text/plain", letter, "", 1},
+		"header":          {"/send/?envelope=header", "message/rfc822", "From: alice\r\nTo: bob@example.net\r\n\r\n", "", 1},
+		"JSON":            {"/send/", "application/json", `{"x":1}`, "", 1},
+		"JSON, too large": {"/send/", "application/json", `{"from":"a@example.org","to":"b@example.net","text":"` + strings.Repeat("x", 2000) + `"}`, "", 1},
+		"JSON, sender":    {"/send/", "application/json", `{"from":"a","to":"b@example.net","text":"x"}`, "", 1},
+		"address":         {"/send/?from=a&to=b@example.net", "message/rfc822", letter, "", 1},
+		"key":             {"/send/" + envelope, "message/rfc822", letter, "a\x01", 1},
+		"under way":       {"/send/" + envelope, "message/rfc822", letter, "busy", 0},
+	} {
+		f, h := serve(t)
+		f.settings.MessageSize = 1000
+		w := ask(t, h, "POST", tt.target, tt.body, map[string]string{"Content-Type": tt.kind, "Idempotency-Key": tt.key})
+		if len(f.refused) != tt.told || tt.told > 0 && f.refused[0].Reply.Message != saying(t, w).Detail {
+			t.Errorf("%s: %d %s, told %+v", name, w.Code, w.Body, f.refused)
+		}
+	}
+}
+
 // A message is part of the trace that the web server has of its request, or else of the one that the client names.
 func TestTraceparent(t *testing.T) {
 	const client = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -229,6 +230,26 @@ func TestFaultsOfPorts(t *testing.T) {
 			}
 			expect(t, found, c.check, level, c.text)
 		})
+	}
+}
+
+// A server without a certificate says so in TLS's own words: the port is right, and the remedy is about the certificate.
+func TestNoCertificate(t *testing.T) {
+	t.Parallel()
+	for _, implicit := range []bool{true, false} {
+		f := newFake(&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, io.EOF }})
+		f.implicit = implicit
+		target, check := &Target{Ours: true, StartTLS: []string{f.serve(t)}}, "certificate"
+		if implicit {
+			target, check = &Target{Ours: true, Implicit: target.StartTLS}, "ports"
+		}
+		found := run(t, target)
+		expect(t, found, check, doctor.Wrong, "no TLS: TLS handshake: remote error")
+		for _, x := range found {
+			if x.Level == doctor.Wrong && !strings.Contains(x.Remedy, "why there is no certificate") {
+				t.Errorf("implicit %v: the remedy is %q", implicit, x.Remedy)
+			}
+		}
 	}
 }
 

@@ -97,6 +97,8 @@ func (p port) unreachable(ctx context.Context, n *doctor.Notes, greeting reply, 
 		n.Wrong(p.otherWay("listen_tls"), "R-02: it hangs up on the TLS handshake")
 	case p.implicit && silent(err):
 		n.Wrong("look at the server's log; something else may have the port"+listener(p.address), "it accepts connections and does not answer the TLS handshake")
+	case p.implicit && alerted(err):
+		n.Wrong(p.noTLS(), "R-02: no TLS: %s", short(err.Error()))
 	case p.implicit:
 		n.Wrong(p.otherWay("listen_tls")+"; see the server's log", "R-02: no TLS: %s", short(err.Error()))
 	case silent(err):
@@ -108,6 +110,12 @@ func (p port) unreachable(ctx context.Context, n *doctor.Notes, greeting reply, 
 	default:
 		n.Wrong(opened+"; is the host up, and the address right?", "it cannot be reached: %s", short(err.Error()))
 	}
+}
+
+// alerted tells whether the other side refused the handshake in TLS's own words: it speaks TLS, and has no certificate, say.
+func alerted(err error) bool {
+	op, found := errors.AsType[*net.OpError](err)
+	return found && op.Op == "remote error"
 }
 
 // otherWay is the remedy for a port that begins TLS the other way.

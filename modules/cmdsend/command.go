@@ -3,6 +3,7 @@ package cmdsend
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -176,6 +177,19 @@ func (o *options) send(message []byte, out io.Writer) error {
 		return fmt.Errorf("%w; where TLS begins at once, as on port 465, --tls implicit is needed", err)
 	case o.mode == "implicit" && clear:
 		return fmt.Errorf("%w; where TLS begins with STARTTLS, as on port 587, --tls starttls is needed", err)
+	}
+	return handshakeRemedy(err)
+}
+
+// handshakeRemedy adds what to do about the two handshakes that fail with every server that is set up for the first time.
+func handshakeRemedy(err error) error {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	alert, _ := errors.AsType[*net.OpError](err)
+	switch {
+	case unknown:
+		return fmt.Errorf("%w; name the CA's certificate with --ca: of tls internal it is pki/authorities/local/root.crt in Caddy's storage", err)
+	case alert != nil && alert.Op == "remote error" && alert.Err.Error() == "tls: internal error":
+		return fmt.Errorf("%w; the server has no certificate to show: its log says why, and so does \"caddy msa doctor\"", err)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -155,6 +156,35 @@ func TestNotSent(t *testing.T) {
 		cmd.SetArgs([]string{"--server", l.Addr().String(), "--user", "alice@example.org", "--to", to})
 		if err := cmd.Execute(); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", to, err, want)
+		}
+	}
+}
+
+// The handshakes that fail with a server that is new say what to do.
+func TestHandshakeRemedies(t *testing.T) {
+	t.Parallel()
+	trusted, ca := server(t, true, good())
+	none, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, io.EOF }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = none.Close() })
+	go func() {
+		if c, err := none.Accept(); err == nil {
+			_ = c.(*tls.Conn).Handshake()
+			_ = c.Close()
+		}
+	}()
+	for _, tt := range []struct{ address, ca, want string }{
+		{trusted, "", "name the CA's certificate with --ca"},
+		{none.Addr().String(), ca, `the server has no certificate to show: its log says why, and so does "caddy msa doctor"`},
+	} {
+		cmd := newCommand()
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		cmd.SetOut(io.Discard)
+		cmd.SetArgs([]string{"--server", tt.address, "--ca", tt.ca, "--tls", "implicit", "--from", "alice@example.org", "--to", "bob@example.net"})
+		if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v, want %s", err, tt.want)
 		}
 	}
 }

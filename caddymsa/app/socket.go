@@ -94,13 +94,23 @@ func listen(na caddy.NetworkAddress, ours bool) (net.Listener, error) {
 // probe binds an address as nobody else may have it, and gives it back.
 func probe(na caddy.NetworkAddress) error {
 	ln, err := net.Listen(na.Network, na.JoinHostPort(0))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("something else listens on port %d of this address already, another process or another app of this configuration; stop it, or choose another port: %w", na.StartPort, err)
-	}
 	if err != nil {
-		return err
+		return bindRemedy(na.StartPort, err)
 	}
 	return ln.Close()
+}
+
+// bindRemedy says what to do about an address that cannot be had.
+func bindRemedy(port uint, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("something else listens on port %d of this address already, another process or another app of this configuration; stop it, or choose another port: %w", port, err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("the user that Caddy runs as may not listen on port %d: give the unit AmbientCapabilities=CAP_NET_BIND_SERVICE, or the program that right (setcap cap_net_bind_service=+ep), or choose a port from 1024 on: %w", port, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("this machine does not have the address; a port alone, such as :%d, is on all that it has: %w", port, err)
+	}
+	return err
 }
 
 // checkPath refuses the path of a unix socket at which there is anything but a socket on which nobody listens.

@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -53,6 +55,18 @@ func TestOneSocket(t *testing.T) {
 		if err != nil && (!strings.Contains(err.Error(), "server b.example.org: ") || !strings.Contains(err.Error(), "of server a.example.org")) {
 			t.Error(err)
 		}
+	}
+}
+
+// An address that cannot be had comes with what to do about it.
+func TestBindRemedy(t *testing.T) {
+	t.Parallel()
+	if err := probe(address(t, "192.0.2.1:587")); err == nil || !strings.Contains(err.Error(), "this machine does not have the address; a port alone, such as :587,") {
+		t.Error(err)
+	}
+	denied := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EACCES)} // not root's to see
+	if err := bindRemedy(587, denied); !strings.Contains(err.Error(), "may not listen on port 587: give the unit AmbientCapabilities=CAP_NET_BIND_SERVICE") || !errors.Is(err, os.ErrPermission) {
+		t.Error(err)
 	}
 }
 

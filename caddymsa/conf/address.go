@@ -76,7 +76,7 @@ func Socket(text string) (caddy.NetworkAddress, error) {
 		return caddy.NetworkAddress{}, fmt.Errorf("address %q: write %s", text, write)
 	}
 	a, err := caddy.ParseNetworkAddress(text)
-	if err != nil || !a.IsUnixNetwork() && (a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0) {
+	if err != nil || !a.IsUnixNetwork() && (a.Network != "tcp" || a.PortRangeSize() != 1 || a.StartPort == 0 || strings.ContainsAny(a.Host, " ,;*")) {
 		return caddy.NetworkAddress{}, fmt.Errorf("address %q: expected host:port or unix//path", text)
 	}
 	return a, nil

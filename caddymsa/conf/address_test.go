@@ -25,6 +25,7 @@ func TestAddressRemedies(t *testing.T) {
 		{socket, "http://localhost:11332", "write the address alone: localhost:11332"},
 		{socket, "localhost", "expected host:port"},
 		{socket, "a:b:c", "expected host:port"},
+		{socket, "a,b:24", "expected host:port"},
 		{url, "smtp://joe:s3cret@smtp.example.net:587/", "as in smtp.example.net:587"},
 		{listen, "587", "write :587"},
 		{listen, "smtp://:587", "write the address alone: :587"},

@@ -37,7 +37,13 @@ func ParsePattern(s string) (Pattern, error) {
 		}
 		return Pattern{text: s, any: true, domain: d}, nil
 	}
-	return MailboxPattern(s)
+	p, err := MailboxPattern(s)
+	if err != nil {
+		if d, derr := parseDomain(s); derr == nil && !d.any && !d.literal() && qualified(d.domain) == nil {
+			err = fmt.Errorf("%w; every address of it is @%s", err, s)
+		}
+	}
+	return p, err
 }
 
 // MailboxPattern is the set of one mailbox and its plus-addresses: what a name that somebody else
@@ -95,9 +101,22 @@ type DomainPattern struct {
 func ParseDomainPattern(s string) (DomainPattern, error) {
 	p, err := parseDomain(s)
 	if err != nil {
-		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w", s, err)
+		return DomainPattern{}, fmt.Errorf("domain pattern %q: %w%s", s, err, domainRemedy(s))
 	}
 	return p, nil
+}
+
+// domainRemedy says what is written in the place of an address, and of .example.org, which is how other programs write subdomains.
+func domainRemedy(s string) string {
+	domain := s[strings.LastIndexByte(s, '@')+1:]
+	if _, err := parseDomain(domain); err == nil {
+		return "; a domain is expected here, as in " + domain
+	}
+	domain = "*." + strings.TrimLeft(s, "*.")
+	if _, err := parseDomain(domain); err == nil && domain != s {
+		return "; subdomains are written as in " + domain
+	}
+	return ""
 }
 
 func parseDomain(s string) (DomainPattern, error) {

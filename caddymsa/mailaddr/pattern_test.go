@@ -2,6 +2,7 @@ package mailaddr
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
@@ -56,6 +57,32 @@ func TestPattern(t *testing.T) {
 	}
 	if (Pattern{}).Match(Address{Exact: "@x.org", Domain: "x.org"}) {
 		t.Error("the zero pattern matches")
+	}
+}
+
+// Patterns as other programs, and other settings, write them are errors that say what to write here.
+func TestPatternRemedies(t *testing.T) {
+	t.Parallel()
+	address := func(s string) error { _, err := ParsePattern(s); return err }
+	domain := func(s string) error { _, err := ParseDomainPattern(s); return err }
+	for _, c := range []struct {
+		parse      func(string) error
+		text, want string
+	}{
+		{address, "example.org", "; every address of it is @example.org"},
+		{address, "*.example.org", "; every address of it is @*.example.org"},
+		{address, "alice", "has no domain"},
+		{domain, "@example.org", "; a domain is expected here, as in example.org"},
+		{domain, "bob@example.org", "; a domain is expected here, as in example.org"},
+		{domain, ".example.org", "; subdomains are written as in *.example.org"},
+		{domain, "*example.org", "; subdomains are written as in *.example.org"},
+		{domain, "two..dots", "empty label in the domain"},
+		{domain, "*.", "domain is empty"},
+		{domain, "a@", "bad character in the domain"},
+	} {
+		if err := c.parse(c.text); err == nil || !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", c.text, err, c.want)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ func TestHost(t *testing.T) {
 		{"{env.MSA_NONE}", "", "MSA_NONE"},
 		{":25", "", "not a host:port"},
 		{"a b:25", "", "not a host:port"},
+		{"*.example.net", "", "not a host:port"},
+		{"a.example.net,b.example.net:25", "", "write several hosts with spaces between them"},
 		{"smtp.example.net:smtp", "", "not a port number"},
 		{"smtp.example.net:0", "", "not a port number"},
 		{"smtp.example.net", "sometimes", "not one of required, implicit, opportunistic, off"},

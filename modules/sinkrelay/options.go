@@ -99,6 +99,9 @@ func splitHost(s, port string) (host, address string, err error) {
 	if strings.Contains(s, "@") {
 		return "", "", errors.New("host: a login is not a part of the address; it goes in the block: auth <username> <password>")
 	}
+	if strings.ContainsAny(s, ",;") {
+		return "", "", fmt.Errorf("host: %q: write several hosts with spaces between them", s)
+	}
 	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
 		return "", "", fmt.Errorf("host: %q is a port; it follows its host and a colon, as in smtp.example.net:%s", s, s)
 	}
@@ -115,7 +118,7 @@ func splitHost(s, port string) (host, address string, err error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", "", fmt.Errorf("host: %q is not a port number", port)
 	}
-	if host == "" || strings.ContainsAny(host, " /@\r\n\t") {
+	if host == "" || strings.ContainsAny(host, " /@*\r\n\t") {
 		return "", "", fmt.Errorf("host: %q is not a host:port (for example smtp.example.net:587)", s)
 	}
 	return host, s, nil

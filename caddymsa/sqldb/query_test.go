@@ -1,9 +1,12 @@
 package sqldb
 
 import (
+	"database/sql"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var userNames = []string{"user", "local", "domain"}
@@ -61,4 +64,23 @@ func strip(s string) string {
 		}
 		return token
 	})
+}
+
+// SQLite's own error names neither the file nor what is wrong with it.
+func TestSQLiteNoFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "users.db")
+	db, err := Open(Options{Driver: "sqlite", DSN: path, Timeout: time.Minute, Connections: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	query, err := db.Parse("SELECT 1 WHERE 'x' = {user}", "user", "local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Ask(t.Context(), query, func(string) string { return "x" }, func(*sql.Rows) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "open "+path+": no such file or directory") || !db.Mistake(err) {
+		t.Error(err)
+	}
 }

@@ -24,6 +24,13 @@ type walConnector struct {
 // Connect implements sqldriver.Connector. SQLite opens files when it is first asked something, so it is.
 func (w *walConnector) Connect(ctx context.Context) (sqldriver.Conn, error) {
 	c, err := w.connect(ctx, w.Connector)
+	if cannotOpen(err) { // SQLite says neither which file nor why
+		f, operr := os.Open(w.path)
+		if operr != nil {
+			return nil, fmt.Errorf("%w: %w", operr, err)
+		}
+		_ = f.Close()
+	}
 	if !cannotOpen(err) || !inWALMode(w.path) {
 		return c, err
 	}

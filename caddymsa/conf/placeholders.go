@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,6 +21,26 @@ func Expand(text string) (string, error) {
 		err = empty(strings.TrimSuffix(name, " is empty"))
 	}
 	return "", err
+}
+
+// Directory reads a setting that is a path on which something may be made: with Caddy's placeholders, absolute in the end.
+func Directory(text string) (string, error) {
+	path, err := Expand(text)
+	if err != nil {
+		return "", err
+	}
+	if err := NoHome(path); err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}
+
+// NoHome refuses a path such as ~/Maildir: what a shell makes of it is not done here, and a directory named ~ would be made.
+func NoHome(path string) error {
+	if first, _, _ := strings.Cut(path, "/"); strings.HasPrefix(first, "~") {
+		return fmt.Errorf("%s stands for a directory in shells alone; write the directory itself, or {env.HOME}", first)
+	}
+	return nil
 }
 
 // empty says why a placeholder, in braces, has no value.

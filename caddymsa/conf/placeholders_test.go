@@ -22,3 +22,18 @@ func TestExpand(t *testing.T) {
 		}
 	}
 }
+
+// A directory named ~ is never meant.
+func TestDirectory(t *testing.T) {
+	t.Setenv("HOME", "/home/alice")
+	for text, want := range map[string]string{"/srv//x/": "/srv/x", "{env.HOME}/Maildir": "/home/alice/Maildir", "/srv/~x": "/srv/~x"} {
+		if path, err := Directory(text); path != want || err != nil {
+			t.Errorf("%s: %q, %v", text, path, err)
+		}
+	}
+	for _, text := range []string{"~", "~/Maildir", "~alice/Maildir"} {
+		if path, err := Directory(text); err == nil || !strings.Contains(err.Error(), "write the directory itself") {
+			t.Errorf("%s: %q, %v", text, path, err)
+		}
+	}
+}

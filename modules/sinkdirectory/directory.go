@@ -46,11 +46,8 @@ func (s *Directory) Provision(caddy.Context) error {
 	if s.Path == "" {
 		return errors.New("directory: a path is required, such as /srv/declarations")
 	}
-	path, err := conf.Expand(s.Path)
-	if err != nil {
-		return fmt.Errorf("directory: path: %w", err)
-	}
-	if s.path, err = filepath.Abs(path); err != nil {
+	var err error
+	if s.path, err = conf.Directory(s.Path); err != nil {
 		return fmt.Errorf("directory: path: %w", err)
 	}
 	return nil

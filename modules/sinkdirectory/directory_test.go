@@ -110,6 +110,9 @@ func TestUnwritable(t *testing.T) {
 	if err := new(Directory).Provision(caddy.Context{}); err == nil {
 		t.Error("no path, no error")
 	}
+	if err := (&Directory{Path: "~/mail"}).Provision(caddy.Context{}); err == nil {
+		t.Error("a directory named ~ would be made")
+	}
 }
 
 // Log, history and events say by which name the message is found.

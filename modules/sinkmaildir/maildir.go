@@ -81,6 +81,9 @@ func (m *Maildir) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("maildir: %w", err)
 	}
 	m.path.Case = m.Case
+	if err := conf.NoHome(m.path.Base()); err != nil {
+		return fmt.Errorf("maildir: path %q: %w", m.Path, err)
+	}
 	if m.base, err = filepath.Abs(m.path.Base()); err != nil {
 		return fmt.Errorf("maildir: %w", err)
 	}

@@ -234,6 +234,7 @@ func TestConfig(t *testing.T) {
 		"/var/mail/{env.MSA_NOT_SET}": "MSA_NOT_SET",
 		"{msa.user}":                  "before the first placeholder",
 		"/var/mail/x-{msa.user}":      "must be alone",
+		"~/Maildir/{msa.user}":        "write the directory itself",
 	} {
 		m := &Maildir{Path: path}
 		if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {

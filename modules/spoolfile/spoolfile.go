@@ -59,15 +59,11 @@ func (f *FileSpool) Provision(caddy.Context) error {
 		return errors.New("spool file: max_messages and max_size must not be negative; leave them out for no limit")
 	}
 	if f.Path == "" {
-		f.dir = filepath.Join(caddy.AppDataDir(), "msa", "spool")
-	} else {
-		path, err := conf.Expand(f.Path)
-		if err != nil {
-			return fmt.Errorf("spool file: path %q: %w", f.Path, err)
-		}
-		f.dir = path
+		dir, err := filepath.Abs(filepath.Join(caddy.AppDataDir(), "msa", "spool"))
+		f.dir = dir
+		return err
 	}
-	dir, err := filepath.Abs(f.dir)
+	dir, err := conf.Directory(f.Path)
 	if err != nil {
 		return fmt.Errorf("spool file: path %q: %w", f.Path, err)
 	}

@@ -33,6 +33,7 @@ func TestProvision(t *testing.T) {
 		"{env.SPOOL}":  "/var/spool/msa",
 		"/x{env.NONE}": "",
 		"{what.ever}":  "",
+		"~/spool":      "",
 	} {
 		f := &FileSpool{Path: path}
 		err := provision(t, f)

@@ -31,6 +31,9 @@ func (a *addresses) Set(text string) error {
 	case strings.Contains(text, "@") && !strings.HasPrefix(text, "unix/"):
 		into = a.mail
 	}
+	if *into != "" && into == &a.admin.address {
+		return errors.New("a mail address has an @, and the admin API's address is specified already")
+	}
 	if *into != "" {
 		return errors.New("it is specified twice")
 	}

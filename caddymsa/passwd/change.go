@@ -43,7 +43,8 @@ var ErrRefused = errors.New("the user is not changed")
 // ApplyLine makes the change in a line of a users file: all that it does not concern stays, octet for octet. A note says
 // what the operator has to know. Delete is for the caller.
 func (c *Change) ApplyLine(line string) (edited, note string, err error) {
-	if _, err := ParseLine(line); err != nil {
+	u, err := ParseLine(line)
+	if err != nil {
 		return "", "", fmt.Errorf("the line that is there: %w", err)
 	}
 	fields := strings.SplitN(line, ":", 8)
@@ -69,6 +70,9 @@ func (c *Change) ApplyLine(line string) (edited, note string, err error) {
 		fields[0] = c.Rename
 		fields[1], extra, note = dropDigests(fields[1], extra)
 	case c.AddApp != nil:
+		if err := u.CheckNewApp(c.AddApp.Label); err != nil {
+			return "", "", err
+		}
 		extra = addWord(extra, "app_password="+c.AddApp.Text())
 	case c.RevokeApp != "":
 		kept := dropWords(extra, func(key, value string) bool {
@@ -89,6 +93,14 @@ func (c *Change) ApplyLine(line string) (edited, note string, err error) {
 		return "", "", fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return edited, note, nil
+}
+
+// CheckNewApp says, in an ErrRefused, that the user has an application password of that label.
+func (u *User) CheckNewApp(label string) error {
+	if a := u.appNamed(label); a != nil {
+		return fmt.Errorf("%w: there is an application password %s already; choose another label, or revoke that one first", ErrRefused, a.Label)
+	}
+	return nil
 }
 
 // CheckLineName says why no line of a users file can begin with the name, in an ErrRefused.

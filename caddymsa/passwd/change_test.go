@@ -31,7 +31,7 @@ func TestApplyLine(t *testing.T) {
 		{Change{Rename: " a"}, "alice:{PLAIN}x", "!white space", ""},
 		{Change{AddApp: app}, "alice:", "alice:::::::" + written, ""},
 		{Change{AddApp: app}, "alice:{PLAIN}x::::::a=b", "alice:{PLAIN}x::::::a=b " + written, ""},
-		{Change{AddApp: app}, "alice:::::::app_password=Phone;{PLAIN}y", "!specified twice", ""},
+		{Change{AddApp: app}, "alice:::::::app_password=Phone;{PLAIN}y", "!there is an application password Phone already; choose another label", ""},
 		{Change{RevokeApp: "PHONE"}, "alice:{PLAIN}x::::::a=b " + written + " c=d", "alice:{PLAIN}x::::::a=b c=d", ""},
 		{Change{RevokeApp: "phon"}, "alice:{PLAIN}x::::::" + written, "!no application password", ""},
 		{Change{RevokeApp: "phone"}, "alice:{PLAIN}x", "!no application password", ""},

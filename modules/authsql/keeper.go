@@ -211,6 +211,9 @@ func (s *SQL) ChangeUser(ctx context.Context, name string, change passwd.Change)
 		}
 	case change.AddApp != nil:
 		do = doAddApp
+		if err := rec.CheckNewApp(change.AddApp.Label); err != nil {
+			return "", err
+		}
 		if err := rec.AddAppPassword(change.AddApp.Text()); err != nil {
 			return "", fmt.Errorf("%w: %w", passwd.ErrRefused, err)
 		}

@@ -197,6 +197,7 @@ func TestOutput(t *testing.T) {
 		"history_nothing": {[]string{"history", "--user", "nobody", "--state", "failed,expired", "--state", "held", "--hop-id", "x y", "--address", "bob@example.net"}, "GET /msa/journal/stat"},
 		"history_both":    {[]string{"history", "--all", "--limit", "3"}, ""},
 		"history_twice":   {[]string{"history", "--address", "a@example.net", "--address", "b@example.net"}, ""},
+		"history_no_at":   {[]string{"history", "--admin", "localhost:2019", "--address", "bob"}, ""},
 		"history_since":   {[]string{"history", "--since", "banana"}, ""},
 		"history_until":   {[]string{"history", "--since", "2d", "--until", "yesterday"}, ""},
 		"history_state":   {[]string{"history", "--state", "failed,banana"}, ""},

@@ -60,6 +60,9 @@ Exit code: 0 when all were moved; 1 if a message was not: it stays, and is deliv
 			if errors.Is(err, queue.ErrInUse) {
 				err = moveThere(a, &adminapi.SpoolMove{From: args[0], To: args[1], Cancel: cancel}, r)
 			}
+			if err != nil && r.moved == 0 { // nothing has begun, as far as is known
+				return err
+			}
 			if err != nil {
 				return fmt.Errorf("%w; %d messages were moved, and the same command goes on with the others", err, r.moved)
 			}

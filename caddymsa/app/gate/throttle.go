@@ -199,8 +199,11 @@ func (g *guard) Claim(ctx context.Context, t *Throttle, ip netip.Addr, user stri
 	g.learn(ctx, t, c.keys)
 	for {
 		freed, err := c.try()
-		if freed == nil {
-			return c, err
+		switch {
+		case err != nil: // nothing is reserved, so nothing is to be counted or given back
+			return nil, err
+		case freed == nil:
+			return c, nil
 		}
 		select {
 		case <-freed:

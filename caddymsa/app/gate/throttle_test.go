@@ -202,6 +202,7 @@ func TestThrottleReserves(t *testing.T) {
 					asked++
 				case errors.Is(err, ErrThrottled):
 					blocked++
+					c.Abandoned() // as at the end of each exchange
 					return
 				default:
 					t.Error(err)
@@ -215,6 +216,11 @@ func TestThrottleReserves(t *testing.T) {
 		all.Wait()
 		if asked != 10 || blocked != 50 {
 			t.Errorf("%d asked, %d blocked", asked, blocked)
+		}
+		for k, f := range g.counts {
+			if f.asked != 0 || f.level > 10 {
+				t.Errorf("%v is left with %+v", k, f)
+			}
 		}
 	})
 }
@@ -286,6 +292,34 @@ func TestThrottleUnanswered(t *testing.T) {
 			t.Fatal("not asked though a backend answers again")
 		}
 		c.release()
+	}
+}
+
+// What is not asked counts for nothing, however often clients come: no pause becomes longer by it, and nothing is left of the
+// names that they give.
+func TestThrottleNotAsked(t *testing.T) {
+	g, now := testGuard()
+	config := throttleOf(t, Throttle{})
+	asked := 0
+	for i := range 1000 {
+		c, err := g.Claim(t.Context(), config, guesser, "user"+strconv.Itoa(i))
+		if err == nil {
+			asked++
+		}
+		c.Unanswered() // as an exchange does that could not be decided
+		c.Abandoned()  // and does in the end
+		*now = now.Add(10 * time.Millisecond)
+	}
+	if asked < 33 || asked > 36 {
+		t.Errorf("%d questions in 10 s", asked)
+	}
+	if len(g.counts) > asked+2 {
+		t.Errorf("%d names and networks are counted", len(g.counts))
+	}
+	for k, f := range g.counts {
+		if f.asked != 0 {
+			t.Errorf("%v is left with %+v", k, f)
+		}
 	}
 }
 

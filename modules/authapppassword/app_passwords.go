@@ -123,17 +123,22 @@ func (a *AppPasswords) DigestCredentials(ctx context.Context, peer caddymsa.Peer
 		}
 		return nil, cmp.Or(why, caddymsa.ErrNoCredential)
 	}
-	asked := make(map[string]error)
+	type word struct {
+		who     caddymsa.Identity
+		refused error
+	}
+	heard := make(map[string]word) // one question about a user, however many application passwords there are
 	for i, c := range stored {
-		refused, known := asked[c.Identity.User]
+		w, known := heard[c.Identity.User]
 		if !known {
-			stored[i].Identity, refused = a.confirm(ctx, peer, c.Identity)
-			asked[c.Identity.User] = refused
+			w.who, w.refused = a.confirm(ctx, peer, c.Identity)
+			heard[c.Identity.User] = w
 		}
-		if refused != nil && !errors.Is(refused, caddymsa.ErrCredentials) {
-			return nil, refused
+		if w.refused != nil && !errors.Is(w.refused, caddymsa.ErrCredentials) {
+			return nil, w.refused
 		}
-		stored[i].Refused = cmp.Or(c.Refused, refused)
+		w.who.AppPassword, w.who.Fingerprint = c.Identity.AppPassword, c.Identity.Fingerprint
+		stored[i].Identity, stored[i].Refused = w.who, cmp.Or(c.Refused, w.refused)
 	}
 	return stored, nil
 }

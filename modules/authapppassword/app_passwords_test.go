@@ -105,6 +105,16 @@ func TestIdentityIsTheDirectorys(t *testing.T) {
 			t.Errorf("%s with %s: %+v, %v; the directory was asked %d times", name, password, id, err, second.asked-asked)
 		}
 	}
+	a = meet(t, new(AppPasswords), holds(t, phone+" app_password=tablet;{PLAIN}tablet-secret addresses=@example.net"), first, second)
+	all, err := a.DigestCredentials(ctx, peer, "alice@example.org", msatest.AppRealm)
+	if err != nil || len(all) != 2 || all[0].Identity.Fingerprint == all[1].Identity.Fingerprint {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	for i, label := range []string{"phone", "tablet"} {
+		if id := all[i].Identity; id.User != "Alice@example.org" || id.AppPassword != label || id.Attributes["plan"] != "gold" || id.Attributes["from"] != "" || len(id.Addresses) > 0 {
+			t.Errorf("DIGEST-MD5, %s: %+v", label, id)
+		}
+	}
 	if _, err := a.Lookup(ctx, peer, "alice@example.org"); !errors.Is(err, caddymsa.ErrUnknownUser) {
 		t.Error("a bare name is the directory's to answer for:", err)
 	}

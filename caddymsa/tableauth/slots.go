@@ -39,6 +39,6 @@ func Enter(ctx context.Context) (leave func(), err error) {
 	case slots <- struct{}{}:
 		return leave, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to hash a password: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("%w: waiting to hash a password: %w", caddymsa.ErrBusy, context.Cause(ctx))
 	}
 }

@@ -106,7 +106,7 @@ func (u *User) addApp(a AppPassword) error {
 
 func (a *AppPassword) parse(user string, options []string, stored string) (err error) {
 	for _, option := range options {
-		key, value, _ := strings.Cut(option, "=")
+		key, value, hasValue := strings.Cut(option, "=")
 		switch key {
 		case "expires":
 			if a.Expires, err = ParseExpiry(value); err != nil {
@@ -119,7 +119,7 @@ func (a *AppPassword) parse(user string, options []string, stored string) (err e
 			}
 			a.AllowNets, a.AllowLocal = of.AllowNets, of.AllowLocal
 		default:
-			return fmt.Errorf("unknown option %q; there are expires= and nets=", key)
+			return unknownOption(key, hasValue)
 		}
 	}
 	if stored == "" {

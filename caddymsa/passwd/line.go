@@ -30,6 +30,9 @@ func ParseLine(line string) (User, error) {
 	if err := checkName(u.Name); err != nil {
 		return User{}, err
 	}
+	if len(fields) == 1 { // the name may have the password in it, and is not repeated
+		return User{}, errors.New(`no ":" after the user name; a line is name:{SCHEME}password`)
+	}
 	if err := checkPlaces(fields); err != nil {
 		return User{}, fmt.Errorf("user %q: %w", u.Name, err)
 	}

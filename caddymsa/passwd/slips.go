@@ -15,9 +15,6 @@ var ours = []string{"addresses", "allow_nets", "nologin", "app_password", "fail"
 
 // checkPlaces finds extra fields that are not in the eighth field, and a password that is more than one.
 func checkPlaces(fields []string) error {
-	if len(fields) == 1 {
-		return errors.New(`no ":" after the user name; a line is name:{SCHEME}password`)
-	}
 	if fields[1] != strings.TrimSpace(fields[1]) {
 		return errors.New("white space around the password; if it is part of a clear password, write that with {PLAIN.b64}")
 	}
@@ -69,6 +66,17 @@ func checkExtra(field, key string, hasValue bool) error {
 		}
 	}
 	return nil
+}
+
+// unknownOption is of an application password's. What stands there may be the password itself, without its scheme: it is
+// repeated only where it is near to what was meant.
+func unknownOption(key string, hasValue bool) error {
+	for _, name := range []string{"expires", "nets"} {
+		if hasValue && distance(strings.ToLower(key), name) <= 2 {
+			return fmt.Errorf("unknown option %q; did you mean %s?", key, name)
+		}
+	}
+	return errors.New("unknown option; there are expires= and nets=, and a password begins with {SCHEME}")
 }
 
 // distance is how many characters have to be added, taken away or changed to make b of a. It

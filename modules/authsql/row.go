@@ -243,7 +243,11 @@ func (a app) add(u *passwd.User) error {
 			return fmt.Errorf("app_%w", err)
 		}
 	}
-	return u.AddAppPassword(passwd.FormatAppPassword(a.label, expires, appendList(nil, a.nets), strings.Split(strings.ReplaceAll(a.password, " {", "\x00{"), "\x00")))
+	password := a.password
+	if !strings.HasPrefix(password, "{") {
+		password = "{CRYPT}" + password // as one of the column password
+	}
+	return u.AddAppPassword(passwd.FormatAppPassword(a.label, expires, appendList(nil, a.nets), strings.Split(strings.ReplaceAll(password, " {", "\x00{"), "\x00")))
 }
 
 // text is a value of a database; NULL is empty.

@@ -215,6 +215,19 @@ func TestUnsupportedScheme(t *testing.T) {
 	}
 }
 
+// An application password without a scheme is CRYPT, as a password is; one that is neither shows in no error.
+func TestAppPasswordWithoutScheme(t *testing.T) {
+	hash := strings.TrimPrefix(generate(t, "SHA512-CRYPT", "alice", "ph0ne"), "{SHA512-CRYPT}")
+	path, _ := file(t, "CREATE TABLE p (username TEXT, label TEXT, password TEXT)", "INSERT INTO p VALUES ('alice', 'phone', '"+hash+"'), ('bob', 'phone', 'cl3ar')")
+	s := must(t, &SQL{Driver: "sqlite", DSN: path, AppPasswords: AppPasswordsToo, Query: "SELECT username, label AS app_label, password AS app_password FROM p WHERE username = {user}"})
+	if id, err := s.VerifyPassword(t.Context(), peer, "alice", "ph0ne"); err != nil || id.AppPassword != "phone" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	if _, err := s.VerifyPassword(t.Context(), peer, "bob", "cl3ar"); err == nil || errors.Is(err, caddymsa.ErrCredentials) || strings.Contains(err.Error(), "cl3ar") {
+		t.Error(err)
+	}
+}
+
 // Revocation of one who is remembered as right is at once.
 func TestCache(t *testing.T) {
 	path, db := file(t, sqliteTable)

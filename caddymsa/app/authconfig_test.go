@@ -170,3 +170,28 @@ func TestAnnounceBeforeTLS(t *testing.T) {
 		}
 	}
 }
+
+// What is announced before TLS follows the users too: a configuration that loads today loads after a user was added who cannot use it.
+func TestAnnouncedFollowsUsers(t *testing.T) {
+	users := &table{users: 3, noDigest: 1}
+	for _, tt := range []struct {
+		module any
+		ok     bool
+	}{{users, true}, {database{}, false}} { // which never knows of all its users
+		a := auth(nil, tt.module)
+		if err := a.chooseMechanisms(); err != nil {
+			t.Fatal(err)
+		}
+		a.AnnounceBeforeTLS = []string{sasl.DigestMD5}
+		if err := a.checkAnnounced(); (err == nil) != tt.ok {
+			t.Errorf("%T: %v", tt.module, err)
+		}
+		if got := a.announceBeforeTLS(); len(got) > 0 {
+			t.Errorf("%T: %q is announced, and not offered", tt.module, got)
+		}
+		users.noDigest = 0
+		if got := a.announceBeforeTLS(); tt.ok && !slices.Equal(got, []string{sasl.DigestMD5}) {
+			t.Errorf("%T: %q", tt.module, got)
+		}
+	}
+}

@@ -179,11 +179,25 @@ func (a *Auth) checkAnnounced() error {
 				return fmt.Errorf("announce_before_tls: %s would invite clients to send passwords in clear text; leave it out", name)
 			}
 		}
-		if offered := a.offered(); !slices.Contains(offered, name) {
+		if offered := a.offered(); !slices.Contains(offered, name) && !a.followsUsers(name) {
 			return fmt.Errorf("announce_before_tls: %s is not among the mechanisms: %s", name, strings.Join(offered, ", "))
 		}
 	}
 	return nil
+}
+
+// followsUsers tells whether it is for the users of today to say if the mechanism is offered: what they have stored must not keep a
+// configuration from being loaded again.
+func (a *Auth) followsUsers(mechanism string) bool {
+	for _, m := range a.servable {
+		if m.name == mechanism && slices.ContainsFunc(a.backends, func(b *backend) bool {
+			_, knows := b.module.(caddymsa.Surveyor)
+			return knows && b.can(m.needs)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *Auth) announceBeforeTLS() []string {

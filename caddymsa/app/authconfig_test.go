@@ -96,9 +96,11 @@ func TestMechanismsFollowUsers(t *testing.T) {
 	if err := a.chooseMechanisms(); err != nil || !slices.Contains(a.offered(), sasl.DigestMD5) || !slices.Equal(a.announceBeforeTLS(), []string{sasl.DigestMD5}) {
 		t.Fatal(a.offered(), err)
 	}
+	a.srv.Auth = a
+	engine := a.srv.settings()
 	users.noDigest = 1
-	if slices.Contains(a.offered(), sasl.DigestMD5) || len(a.announceBeforeTLS()) != 0 {
-		t.Error(a.offered(), a.announceBeforeTLS())
+	if slices.Contains(a.offered(), sasl.DigestMD5) || len(engine.AnnounceBeforeTLS()) != 0 {
+		t.Error(a.offered(), engine.AnnounceBeforeTLS())
 	}
 }
 

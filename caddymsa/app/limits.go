@@ -138,7 +138,7 @@ func (srv *Server) settings() *smtpd.Settings {
 	return &smtpd.Settings{
 		Hostname:          srv.Hostname,
 		TLS:               srv.tlsConfig,
-		AnnounceBeforeTLS: srv.Auth.announceBeforeTLS(),
+		AnnounceBeforeTLS: srv.Auth.announceBeforeTLS,
 		MessageSize:       srv.Limits.MessageSize,
 		Recipients:        srv.Limits.Recipients,
 		Priority:          srv.Limits.Priority,

@@ -48,7 +48,7 @@ type backend struct {
 
 func newBackend() *backend {
 	b := new(backend)
-	b.settings.Store(&Settings{Hostname: "msa.example.test", TLS: serverTLS(), AnnounceBeforeTLS: []string{"DIGEST-MD5"}})
+	b.settings.Store(&Settings{Hostname: "msa.example.test", TLS: serverTLS(), AnnounceBeforeTLS: func() []string { return []string{"DIGEST-MD5"} }})
 	return b
 }
 

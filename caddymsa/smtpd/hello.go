@@ -16,11 +16,14 @@ func (c *Conn) cmdEHLO(arg string) error {
 	lines := []string{
 		c.settings.Hostname, "PIPELINING", "SIZE " + strconv.FormatInt(c.messageSize(), 10),
 	}
-	mechanisms := c.settings.AnnounceBeforeTLS
-	if c.tlsState == nil {
-		lines = append(lines, "STARTTLS")
-	} else {
+	var mechanisms []string
+	if c.tlsState != nil {
 		mechanisms = c.session.Mechanisms()
+	} else {
+		lines = append(lines, "STARTTLS")
+		if announce := c.settings.AnnounceBeforeTLS; announce != nil {
+			mechanisms = announce()
+		}
 	}
 	lines = append(lines, "8BITMIME")
 	if len(mechanisms) > 0 {

@@ -35,8 +35,8 @@ type Settings struct {
 	// TLS is used for STARTTLS and for implicit TLS. Required.
 	TLS *tls.Config
 	// AnnounceBeforeTLS are the SASL mechanisms that EHLO names in clear text,
-	// where AUTH itself is refused. Empty: no AUTH line.
-	AnnounceBeforeTLS []string
+	// where AUTH itself is refused. Nil, or an empty list: no AUTH line.
+	AnnounceBeforeTLS func() []string
 
 	MessageSize int64 // octets in a message; 52428800
 	Recipients  int   // of one message; 1000

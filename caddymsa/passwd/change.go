@@ -209,11 +209,11 @@ func MakeApp(user, label, expires string, nets, schemes []string) (app *NewApp, 
 		if strings.EqualFold(scheme, "PLAIN") {
 			return nil, "", errors.New("PLAIN: an application password is stored as a hash; SCRAM-SHA-256 and DIGEST-MD5 serve their mechanisms")
 		}
-		c, err := Generate(scheme, user, secret, Options{})
+		made, err := GenerateEach(scheme, user, secret, Options{})
 		if err != nil {
 			return nil, "", fmt.Errorf("scheme %s: %w", scheme, err)
 		}
-		app.Credentials = append(app.Credentials, c)
+		app.Credentials = append(app.Credentials, made...)
 	}
 	return app, secret, nil
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -60,8 +61,28 @@ func newDigest(user, realm, raw string) (method, error) {
 }
 
 func (d *digest) verify(_ context.Context, password string) (bool, error) {
-	got := ha1(d.user, d.realm, password)
-	return subtle.ConstantTimeCompare(got[:], d.ha1[:]) == 1, nil
+	got, latin1 := ha1(d.user, d.realm, password), sasl.DigestHA1(d.user, d.realm, password)
+	return subtle.ConstantTimeCompare(got[:], d.ha1[:])|subtle.ConstantTimeCompare(latin1[:], d.ha1[:]) == 1, nil
+}
+
+// GenerateEach returns the new credentials of a scheme: one, or two of DIGEST-MD5 where what is hashed has letters beyond ASCII that
+// ISO 8859-1 knows. RFC 2831 (section 2.1.2.1) has them hashed in that, as gsasl and Cyrus do; curl and Dovecot hash UTF-8.
+func GenerateEach(scheme, user, password string, opts Options) ([]string, error) {
+	made, err := Generate(scheme, user, password, opts)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseCredential(user, made)
+	if err != nil {
+		return nil, err
+	}
+	all := []string{made}
+	if d, ok := c.method().(*digest); ok {
+		if latin1 := sasl.DigestHA1(d.user, d.realm, password); latin1 != d.ha1 {
+			all = append(all, "{"+c.Scheme()+"}"+hex.EncodeToString(latin1[:]))
+		}
+	}
+	return all, nil
 }
 
 func (d *digest) cost() string { return "DIGEST-MD5" }

@@ -1,12 +1,14 @@
 package passwd
 
 import (
+	"crypto/md5"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/sasl"
 )
 
 func TestParseLine(t *testing.T) {
@@ -204,5 +206,42 @@ func TestGenerateSeveral(t *testing.T) {
 	again, _ := Generate("", name, "pä:ss wörd", Options{Memory: 64})
 	if again == creds[0] {
 		t.Error("the same salt twice")
+	}
+}
+
+// RFC 2831 has letters that ISO 8859-1 knows hashed in that, as some clients do; others hash UTF-8. Both log in, and PLAIN does by
+// either.
+func TestGenerateDigests(t *testing.T) {
+	for _, tc := range []struct {
+		scheme, user, name, realm, password string
+		want                                int
+	}{
+		{"DIGEST-MD5.realm=R", "alice@example.org", "alice@example.org", "R", "pässwörd", 2},
+		{"DIGEST-MD5", "müller@example.org", "müller", "example.org", "secret", 2},
+		{"digest-md5", "alice@example.org", "alice", "example.org", "secret", 1},
+		{"DIGEST-MD5", "alice@example.org", "alice", "example.org", "пароль", 1},
+		{"SHA256-CRYPT", "müller@example.org", "", "", "pässwörd", 1},
+	} {
+		all, err := GenerateEach(tc.scheme, tc.user, tc.password, Options{Rounds: 1000})
+		if err != nil || len(all) != tc.want {
+			t.Errorf("%+v: %d, %v", tc, len(all), err)
+			continue
+		}
+		line, err := FormatLine(tc.user, all, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := parseUser(t, line)
+		if tc.name != "" {
+			ha1s := u.DigestHA1(tc.name, tc.realm)
+			if !slices.Contains(ha1s, sasl.DigestHA1(tc.name, tc.realm, tc.password)) || !slices.Contains(ha1s, md5.Sum([]byte(tc.name+":"+tc.realm+":"+tc.password))) {
+				t.Errorf("%+v: %x", tc, ha1s)
+			}
+		}
+		for _, one := range all {
+			if !verifies(t, parseUser(t, tc.user+":"+one), tc.password) || verifies(t, parseUser(t, tc.user+":"+one), tc.password+"x") {
+				t.Errorf("%+v: PLAIN", tc)
+			}
+		}
 	}
 }

@@ -170,11 +170,11 @@ func (o *options) user(name, password string) (user, error) {
 		if strings.EqualFold(scheme, digestMD5) && o.realm != "" {
 			scheme = digestMD5 + ".realm=" + o.realm
 		}
-		c, err := passwd.Generate(scheme, name, password, passwd.Options{})
+		made, err := passwd.GenerateEach(scheme, name, password, passwd.Options{})
 		if err != nil {
 			return user{}, fmt.Errorf("scheme %s: %w", scheme, err)
 		}
-		u.credentials = append(u.credentials, c)
+		u.credentials = append(u.credentials, made...)
 	}
 	return u, nil
 }

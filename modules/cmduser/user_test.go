@@ -143,3 +143,21 @@ func TestConcurrently(t *testing.T) {
 		t.Errorf("of 20 users there are:\n%s", b)
 	}
 }
+
+// Clients of DIGEST-MD5 hash letters beyond ASCII in one of two ways: the line serves both.
+func TestDigestOfUmlauts(t *testing.T) {
+	for password, want := range map[string]int{"pässwörd": 3, "password": 2} {
+		path := filepath.Join(t.TempDir(), "users.passwd")
+		if _, err := run(t, password+"\n", "alice@example.org", "--file", path, "--scheme", "SHA256-CRYPT,DIGEST-MD5", "--realm", "msa.example.org"); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := passwd.ParseLine(strings.TrimSpace(string(b)))
+		if err != nil || len(u.Credentials) != want {
+			t.Errorf("%s: %v, %v", password, u, err)
+		}
+	}
+}

@@ -40,7 +40,7 @@ type session struct {
 	ip      netip.Addr
 	address string // ip's text
 	started time.Time
-	log     *zap.Logger // of the configuration that it began with
+	log     *zap.Logger // of the server that it was with last, see logger
 
 	login *login // nil before AUTH
 	tls   string // tlsText's, once it was asked for
@@ -58,8 +58,15 @@ func newSession(at place, c client) *session {
 	if srv := at.inCharge(); srv != nil {
 		s.log = srv.log
 	}
-	s.log = s.log.With(zap.String(fieldSession, c.ID()), zap.String(fieldRemoteIP, s.address))
 	return s
+}
+
+// logger names the session. It is that of the server in charge, whose log may be elsewhere than it was when the session began.
+func (s *session) logger() *zap.Logger {
+	if srv := s.inCharge(); srv != nil {
+		s.log = srv.log
+	}
+	return s.log.With(zap.String(fieldSession, s.client.ID()), zap.String(fieldRemoteIP, s.address))
 }
 
 // enter begins a call into the modules of the server in charge.
@@ -226,11 +233,11 @@ func (s *session) Close(end smtpd.End) {
 		fields = append(fields, zap.Error(end.Err))
 	}
 	if end.Panic != "" {
-		s.log.Error("session ended by a panic", append(fields, zap.String("panic", end.Panic))...)
+		s.logger().Error("session ended by a panic", append(fields, zap.String("panic", end.Panic))...)
 		return
 	}
 	if srv := s.inCharge(); s.login == nil && srv != nil && !s.allowed(srv, "session ended: "+end.Reason) {
 		return
 	}
-	s.log.Info("session ended", fields...)
+	s.logger().Info("session ended", fields...)
 }

@@ -25,7 +25,8 @@ type store struct {
 	spool       queue.OpenSpool
 	queue       *queue.Queue
 	generations stack[*delivery]
-	log         *zap.Logger
+	logs        movingLog
+	log         *zap.Logger                     // of logs
 	ending      atomic.Pointer[context.Context] // bounds the end, once that has begun
 
 	mu       sync.Mutex
@@ -51,14 +52,16 @@ func openStore(app *App, spool caddymsa.SpoolModule) (*delivery, error) {
 	opening.Lock()
 	defer opening.Unlock()
 	v, open, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := &store{key: key, log: app.log}
+		s := &store{key: key}
+		s.logs.to.Store(app.log)
+		s.log = s.logs.logger()
 		err := queue.Guarded(app.log, func() (err error) { // a panic would leave the pool locked, and no later reload would end
 			// Not the configuration's context: the spool outlives it.
-			if s.spool, err = spool.Open(context.Background(), app.log.Named("spool")); err != nil {
+			if s.spool, err = spool.Open(context.Background(), s.log.Named("spool")); err != nil {
 				return err
 			}
 			s.queue = queue.New(s.spool, s, queue.Options{
-				Logger:   app.log.Named("queue"),
+				Logger:   s.log.Named("queue"),
 				NewID:    newQueueID,
 				Observer: observer{s},
 			})
@@ -111,6 +114,7 @@ func (d *delivery) push() {
 	s.generations.push(d)
 	s.finished = false
 	s.mu.Unlock()
+	s.moveLog()
 	s.limitJournal()
 	s.queue.Start()
 	s.queue.Wake()
@@ -128,9 +132,17 @@ func (d *delivery) giveBack(ctx context.Context) {
 	if d.store.generations.remove(d) > 0 {
 		close(d.interrupt)
 	}
+	d.store.moveLog()
 	d.store.limitJournal()
 	d.store.queue.Wake()
 	leaveStore(d.store.key)
+}
+
+// moveLog has the log be that of the generation in charge; behind the last one, it stays.
+func (s *store) moveLog() {
+	if d := s.generations.top(); d != nil {
+		s.logs.to.Store(d.app.log)
+	}
 }
 
 // Destruct stops the queue, with what is left of the grace period for the attempts under way, and closes

@@ -302,7 +302,7 @@ func (b body) Abort(cause error) {
 		return
 	}
 	if b.s.allowed(b.srv, "message not received whole") {
-		b.s.log.Info("message not received whole", append(b.fields(), zap.Error(cause))...)
+		b.s.logger().Info("message not received whole", append(b.fields(), zap.Error(cause))...)
 	}
 }
 
@@ -348,7 +348,7 @@ func (t *transaction) giveUpInPanic() {
 // forget aborts the draft of a message of which the client's answer is decided: what the spool breaks
 // there changes nothing of it.
 func (t *transaction) forget() {
-	_ = queue.Guarded(t.s.log, func() error {
+	_ = queue.Guarded(t.s.logger(), func() error {
 		t.draft.Abort()
 		return nil
 	})

@@ -95,8 +95,7 @@ func Inject(ctx context.Context, session Session, settings *Settings, e *Envelop
 		return nil, err
 	}
 	body, err := tx.Begin(ctx)
-	over = true
-	if err != nil {
+	if over = err == nil; err != nil {
 		return nil, err
 	}
 	i.body, i.began = body, i.now()

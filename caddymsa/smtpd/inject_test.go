@@ -134,3 +134,13 @@ func TestInjectSlowly(t *testing.T) {
 		t.Error("it is committed all the same")
 	}
 }
+
+// Where there is no room for a message, its transaction ends all the same, as it does by SMTP.
+func TestInjectBeginFails(t *testing.T) {
+	b := newBackend()
+	b.beginErr = errors.New("the configuration has gone")
+	_, err := inject(b, &Envelope{Sender: "alice@example.org", Recipients: []string{"bob@example.net"}}, "x\r\n")
+	if !errors.Is(err, b.beginErr) || b.open != 0 {
+		t.Errorf("%v, %d open, calls %q", err, b.open, b.calls)
+	}
+}

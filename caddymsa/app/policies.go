@@ -3,12 +3,10 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -23,7 +21,7 @@ type PolicyConfig struct {
 	MatcherSetsRaw []caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=msa.matchers"`
 	// Policy is the module.
 	PolicyRaw json.RawMessage `json:"policy,omitempty" caddy:"namespace=msa.policies inline_key=module"`
-	// LogOnly says in the log what the policy would have refused, and lets it pass. Fields
+	// LogOnly says in the log what the policy would have refused or held, and lets it pass. Fields
 	// that it would have prepended are not.
 	LogOnly bool `json:"log_only,omitempty"`
 
@@ -251,35 +249,4 @@ func (p *PolicyConfig) named(err error) error {
 		return nil
 	}
 	return &policyError{policy: p.name, err: err}
-}
-
-// run calls check if the policy's matchers match, and puts the policy's name to
-// what it says.
-func (p *PolicyConfig) run(ctx context.Context, s *caddymsa.Submission, r *queue.Recipient, m *caddymsa.Message, check func() error) error {
-	calling(ctx, "policy "+p.name, "match")
-	ok, err := p.matchers.match(ctx, s, r, m)
-	if err == nil && ok {
-		calling(ctx, "policy "+p.name, "check")
-		done := step(ctx, "policy ", p.name)
-		err = p.traced(s, m, check)
-		done(p.named(err))
-	}
-	if err == nil {
-		return nil
-	}
-	err = p.named(err)
-	if !p.LogOnly {
-		return err
-	}
-	if p.gate != nil && !p.gate().Samples.Client(p.log, "policy would have refused: "+p.name, caddymsa.ClientNetwork(s.RemoteIP)) {
-		return nil
-	}
-	msg, reply := "policy would have refused", toReply(err)
-	if before, ok := errors.AsType[*caddymsa.AlreadyAccepted](err); ok {
-		a := accepted(before.ID)
-		msg, reply = "policy would have said that it was accepted before", &smtp.SMTPError{Code: a.Code, EnhancedCode: a.Enhanced, Message: a.Text}
-	}
-	p.log.Info(msg, zap.String(fieldPolicy, p.name), zap.String(fieldSession, s.Session), zap.String(fieldQueueID, s.Entry.ID),
-		zap.String(fieldUser, s.Entry.User), zap.String(fieldSender, s.Entry.Sender), zap.String(fieldReply, caddymsa.ReplyText(reply)), zap.Error(err))
-	return nil
 }

@@ -225,3 +225,28 @@ func TestPrepend(t *testing.T) {
 		t.Errorf("%q", m.Prepended())
 	}
 }
+
+// A policy that is only to be tried holds no message either: the log and the journal say that it would have. What another policy
+// holds stays held.
+func TestLogOnlyHolds(t *testing.T) {
+	in := newInstance(t)
+	in.mail.policy = func(at string, s *caddymsa.Submission, _ *caddymsa.Message) error {
+		if at == "message" {
+			s.Held = "quarantined"
+		}
+		return nil
+	}
+	fake := func(logOnly bool) map[string]any {
+		return map[string]any{"log_only": logOnly, "policy": map[string]any{"module": "fake", "world": in.mail.id}}
+	}
+	in.load(with("policies", []any{fake(true)}))
+	id := in.session().submit("bob@example.net")
+	in.arrived(1)
+	in.logged("policy would have held", "quarantined", id, "alice@example.org")
+	in.kinds(id, "accepted delivered")
+	if line := in.logged("message accepted", id); !strings.Contains(line, "fake: would have held, log_only") {
+		t.Error(line)
+	}
+	in.load(with("policies", []any{fake(false), fake(true)}))
+	in.kinds(in.session().submit("bob@example.net"), "accepted held")
+}

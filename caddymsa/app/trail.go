@@ -53,7 +53,11 @@ func (p *PolicyConfig) traced(s *caddymsa.Submission, m *caddymsa.Message, check
 	if m != nil && len(m.Prepended()) > prepended {
 		t.note(p, "changed the header")
 	}
-	if s.Held != held && s.Held != "" {
+	switch {
+	case s.Held == held || s.Held == "":
+	case p.LogOnly: // which undoes it
+		t.note(p, "would have held, log_only")
+	default:
 		t.note(p, "held")
 		t.heldBy = p.name
 	}

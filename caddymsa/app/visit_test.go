@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -321,6 +322,27 @@ func TestVisitOnce(t *testing.T) {
 	in.load(withAppField("journal", map[string]any{"off": true}))
 	if _, _, _, err := in.visit("alice@example.org").Earlier(context.Background(), "k"); replyCode(err) != 554 {
 		t.Error(err)
+	}
+}
+
+// What is delivered while the client waits has no commit that remembers its key: facts of it are written later, or not at all
+// where there are too many.
+func TestVisitOnceUnqueued(t *testing.T) {
+	in := newInstance(t)
+	in.load(withAppField("journal", map[string]any{"max_size": 1 << 20}),
+		with("routes", []any{map[string]any{"name": "now", "sink": in.fake("now"), "unqueued": map[string]any{}}}))
+	s := in.visit("alice@example.org")
+	for n := range 40 {
+		key, sum := fmt.Sprint("unqueued ", n), [32]byte{byte(n)}
+		id, err := put(s, &running.Once{Key: key, Sum: func() [32]byte { return sum }}, "bob@example.net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, release, ok, err := s.Earlier(context.Background(), key)
+		if err != nil || !ok || first == nil || first.ID != id || first.Sum != sum {
+			t.Fatalf("message %d: %+v %v, %v", n, first, ok, err)
+		}
+		release()
 	}
 }
 

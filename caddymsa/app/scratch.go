@@ -13,7 +13,9 @@ import (
 // Bounds implements running.Submitter.
 func (v *visit) Bounds() smtpd.Bounds {
 	if srv := v.inCharge(); srv != nil {
-		return srv.engine.Bounds()
+		b := srv.engine.Bounds()
+		b.Header = srv.Limits.HeaderSize
+		return b
 	}
 	return new(smtpd.Settings).Bounds() // what begins a message will say that there is no server
 }

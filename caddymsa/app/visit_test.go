@@ -103,7 +103,7 @@ func TestVisitScratch(t *testing.T) {
 	in := newInstance(t)
 	in.load()
 	v := in.visit("alice@example.org")
-	if b := v.Bounds(); b.Size != 50<<20 || b.Patience != 3*time.Minute || b.Rate != 100 || b.Grace != time.Minute {
+	if b := v.Bounds(); b.Size != 50<<20 || b.Header != 256<<10 || b.Patience != 3*time.Minute || b.Rate != 100 || b.Grace != time.Minute {
 		t.Errorf("%+v", b)
 	}
 	s, err := v.Scratch(context.Background())

@@ -62,6 +62,7 @@ func (e *RecipientsError) Unwrap() error {
 // Bounds are those of a message's octets as they come.
 type Bounds struct {
 	Size     int64         // of the message
+	Header   int64         // of its header, where the session limits that; zero: it does not
 	Patience time.Duration // for the next octets
 	// Rate is the least number of octets a second, after Grace. Zero or less: any.
 	Rate  int64
@@ -70,7 +71,7 @@ type Bounds struct {
 
 // Bounds are what the settings say of a message.
 func (s *Settings) Bounds() Bounds {
-	return Bounds{s.messageSize(), orDefault(s.Data, defaultData), orDefault(s.DataRate, defaultDataRate), orDefault(s.DataGrace, defaultDataGrace)}
+	return Bounds{Size: s.messageSize(), Patience: orDefault(s.Data, defaultData), Rate: orDefault(s.DataRate, defaultDataRate), Grace: orDefault(s.DataGrace, defaultDataGrace)}
 }
 
 // TooSlow tells whether what came in so long is too little.

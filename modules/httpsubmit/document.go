@@ -58,6 +58,9 @@ func (h *Submit) document(ctx context.Context, s running.Submitter, e *smtpd.Env
 	if err := d.read(newJSONReader(&atMost{body, longest(most)}, held.hold)); err != nil {
 		return smtpd.Reply{}, body.blame(err)
 	}
+	if limit := s.Bounds().Header; limit > 0 && d.headerOctets() > limit {
+		return smtpd.Reply{}, errHeaderSize
+	}
 	m, err := d.prepare()
 	if err != nil {
 		return smtpd.Reply{}, err
@@ -172,6 +175,20 @@ func (j *jsonReader) oneOrMore(read func(n int) error) error {
 		return j.list(read)
 	}
 	return read(0)
+}
+
+// headerOctets is how many the header will have at least.
+func (d *document) headerOctets() int64 {
+	n := len(d.subject)
+	for _, list := range []mailboxes{d.to, d.cc, d.replyTo} {
+		for i := range list {
+			n += len(list[i].name) + len(list[i].Exact)
+		}
+	}
+	for _, h := range d.headers {
+		n += len(h.name) + len(h.value)
+	}
+	return int64(n)
 }
 
 // recipients are those of To, Cc and Bcc, each once.

@@ -23,6 +23,7 @@ import (
 // fake is an msa server of which the engine's rules are the real ones.
 type fake struct {
 	settings   smtpd.Settings
+	header     int64 // most octets of a message's
 	mechanisms []string
 	refuse     func(moment, what string) error // nil: nothing is
 
@@ -107,7 +108,11 @@ func (f *fake) Begin(ctx context.Context, e *smtpd.Envelope, once *running.Once)
 
 func (f *fake) Refused(r smtpd.Refusal) { f.refused = append(f.refused, r) }
 
-func (f *fake) Bounds() smtpd.Bounds { return f.settings.Bounds() }
+func (f *fake) Bounds() smtpd.Bounds {
+	b := f.settings.Bounds()
+	b.Header = f.header
+	return b
+}
 
 // Scratch counts those that are open.
 func (f *fake) Scratch(context.Context) (running.Scratch, error) {

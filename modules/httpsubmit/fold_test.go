@@ -2,6 +2,7 @@ package httpsubmit
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -32,16 +33,51 @@ func TestFold(t *testing.T) {
 func TestLongFieldCosts(t *testing.T) {
 	f, h := serve(t)
 	f.settings.MessageSize = 10 << 20
+	document := withNames(16)
+	w, used := costOf(t, h, "/send/", document, asJSON)
+	if w.Code != 202 || used > 100<<20 {
+		t.Errorf("%d, %d MiB were used of %d KiB", w.Code, used>>20, len(document)>>10)
+	}
+}
+
+// A header that the server will refuse is not made, nor held whole, first.
+func TestLargeHeader(t *testing.T) {
+	for _, limit := range []int64{0, 100 << 10} {
+		f, h := serve(t)
+		f.header = limit
+		whole := "From: alice@example.org\r\nTo: bob@example.net\r\nX-Large: " + strings.Repeat("x", 200<<10) + "\r\n\r\n"
+		for target, body := range map[string]string{"/send/": withNames(64), "/send/?envelope=header": whole} {
+			headers := asJSON
+			if body == whole {
+				headers = nil
+			}
+			w, used := costOf(t, h, target, body, headers)
+			switch {
+			case limit == 0:
+				if w.Code != 202 {
+					t.Errorf("%s: %d %s", target, w.Code, w.Body)
+				}
+			case w.Code != 422 || saying(t, w).Detail != "Message header is too large" || used > 50<<20:
+				t.Errorf("%s: %d %s, %d MiB were used", target, w.Code, w.Body, used>>20)
+			}
+		}
+	}
+}
+
+// withNames is a document with 18,000 octets of each of so many names.
+func withNames(n int) string {
 	var list []string
-	for i := range 16 {
+	for i := range n {
 		list = append(list, fmt.Sprintf(`{"address":"a%d@example.org","name":"%s"}`, i, strings.TrimSpace(strings.Repeat("é ", 6000))))
 	}
-	document := `{"from":"alice@example.org","to":"bob@example.net","text":"x","reply_to":[` + strings.Join(list, ",") + `]}`
+	return `{"from":"alice@example.org","to":"bob@example.net","text":"x","reply_to":[` + strings.Join(list, ",") + `]}`
+}
+
+// costOf makes a request and tells how many octets were allocated for it.
+func costOf(t *testing.T, h *Submit, target, body string, headers map[string]string) (*httptest.ResponseRecorder, uint64) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	w := ask(t, h, "POST", "/send/", document, asJSON)
+	w := ask(t, h, "POST", target, body, headers)
 	runtime.ReadMemStats(&after)
-	if used := (after.TotalAlloc - before.TotalAlloc) >> 20; w.Code != 202 || used > 100 {
-		t.Errorf("%d, %d MiB were used of %d KiB", w.Code, used, len(document)>>10)
-	}
+	return w, after.TotalAlloc - before.TotalAlloc
 }

@@ -25,6 +25,10 @@ var errHeaderSize = fault(http.StatusUnprocessableEntity, 554, smtp.EnhancedCode
 
 // readHeader reads up to the empty line.
 func readHeader(body *bodyReader) (*header, error) {
+	most := message.MaxHeader
+	if limit := body.bounds.Header; limit > 0 && limit < message.MaxHeader {
+		most = int(limit)
+	}
 	r := bufio.NewReaderSize(body, blockSize)
 	var octets []byte
 	for start := true; ; { // of a line
@@ -38,7 +42,7 @@ func readHeader(body *bodyReader) (*header, error) {
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
 			return nil, body.blame(err)
 		}
-		if octets = append(octets, piece...); len(octets) > message.MaxHeader {
+		if octets = append(octets, piece...); len(octets) > most {
 			return nil, errHeaderSize
 		}
 		start = err == nil

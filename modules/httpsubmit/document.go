@@ -66,7 +66,7 @@ func (h *Submit) document(ctx context.Context, s running.Submitter, e *smtpd.Env
 		return smtpd.Reply{}, err
 	}
 	e.Sender, e.Recipients, e.UTF8 = d.from.Exact, d.recipients(), e.UTF8 || m.utf8
-	return send(ctx, s, e, once, body, func(d running.Draft) error { return m.write(d) })
+	return send(context.WithoutCancel(ctx), s, e, once, body, func(d running.Draft) error { return m.write(d) }) // all of it is here
 }
 
 // longest is how many octets the JSON of a message may have: it has about as many as the message. The rest is

@@ -204,7 +204,10 @@ func (s *fakeSession) Auth(context.Context, string) (gosasl.Server, error) {
 func (s *fakeSession) Refused(r smtpd.Refusal) { s.f.refused = append(s.f.refused, r) }
 func (s *fakeSession) Close(smtpd.End)         {}
 
-func (s *fakeSession) Mail(_ context.Context, from mailaddr.Address, o *smtpd.MailOptions) (smtpd.Transaction, error) {
+func (s *fakeSession) Mail(ctx context.Context, from mailaddr.Address, o *smtpd.MailOptions) (smtpd.Transaction, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s.from, s.options = from.Exact, *o
 	return s, s.f.no("MAIL", from.Exact)
 }

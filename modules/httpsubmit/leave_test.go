@@ -28,14 +28,20 @@ func (l leaving) Read(p []byte) (int, error) {
 // A message that has come whole is accepted or not, whether or not its client waits, as by SMTP: what is delivered at once
 // may be with the next hop already.
 func TestClientLeaves(t *testing.T) {
-	f, h := serve(t)
-	ctx, leave := context.WithCancel(context.Background())
-	r := httptest.NewRequest("POST", "https://mail.example.org/send/"+envelope, leaving{strings.NewReader(letter), leave}).WithContext(ctx)
-	r.Header.Set("Content-Type", "message/rfc822")
-	r.SetBasicAuth("alice", "secret")
-	w := httptest.NewRecorder()
-	if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != 202 || f.last(t).body != letter {
-		t.Errorf("%d %s, %v", w.Code, w.Body, err)
+	for kind, body := range map[string]string{"message/rfc822": letter, "application/json": `{"from":"alice@example.org","to":"bob@example.net","text":"x"}`} {
+		f, h := serve(t)
+		ctx, leave := context.WithCancel(context.Background())
+		target := "/send/"
+		if body == letter {
+			target += envelope
+		}
+		r := httptest.NewRequest("POST", "https://mail.example.org"+target, leaving{strings.NewReader(body), leave}).WithContext(ctx)
+		r.Header.Set("Content-Type", kind)
+		r.SetBasicAuth("alice", "secret")
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != 202 || len(f.messages) != 1 {
+			t.Errorf("%s: %d %s, %v", kind, w.Code, w.Body, err)
+		}
 	}
 }
 

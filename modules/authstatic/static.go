@@ -134,6 +134,9 @@ func parseUser(args []string) (User, error) {
 		if len(u.AllowNets) > 0 || u.AllowLocal || u.Disabled && u.Problem == nil {
 			return User{}, errors.New("user: allow_nets, nologin and fail are for users files")
 		}
+		if len(u.Apps) > 0 {
+			return User{}, errors.New("user: app_password is for users files and databases; app_passwords holds those of other users")
+		}
 		_, password, _ := strings.Cut(line, ":")
 		password, _, _ = strings.Cut(password, ":")
 		user := User{Name: u.Name, Password: password, Attributes: u.Attributes}

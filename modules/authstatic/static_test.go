@@ -77,7 +77,7 @@ func TestPrinted(t *testing.T) {
 			t.Errorf("%s: %v", words, err)
 		}
 	}
-	for want, words := range map[string]string{"for users files": "alice:" + creds[0] + "::::::nologin", "field 3": "alice:" + creds[0] + ":addresses=a@example.org", "a name and a hash": "alice"} {
+	for want, words := range map[string]string{"for users files": "alice:" + creds[0] + "::::::nologin", "app_password is for": "alice:" + creds[0] + "::::::app_password=phone;" + creds[1], "field 3": "alice:" + creds[0] + ":addresses=a@example.org", "a name and a hash": "alice"} {
 		if err := new(Static).UnmarshalCaddyfile(caddyfile.NewTestDispenser("static {\n user " + words + "\n}")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", words, err)
 		}

@@ -114,9 +114,10 @@ type SQL struct {
 
 	*tableauth.Remote `json:"-"`
 
-	keeper *keeper
-	key    *options // of the source, if this holds one
-	log    *zap.Logger
+	keeper     *keeper
+	complaints complaints
+	key        *options // of the source, if this holds one
+	log        *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -163,7 +164,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 func (s *SQL) fetch(src *source) tableauth.Fetch {
 	return func(ctx context.Context, name string) (*tableauth.Record, error) {
 		rec, err := src.fetch(ctx, s.Case, name)
-		if rec != nil && rec.Problem != nil {
+		if rec != nil && rec.Problem != nil && s.complaints.due(rec.Name) {
 			s.log.Error("a stored password cannot be used", zap.String("user", rec.Name), zap.Error(rec.Problem))
 		}
 		return rec, err

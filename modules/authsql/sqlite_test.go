@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	zapobserver "go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
@@ -212,6 +215,30 @@ func TestUnsupportedScheme(t *testing.T) {
 	s := must(t, &SQL{Driver: "sqlite", DSN: path})
 	if _, err := s.VerifyPassword(t.Context(), peer, "old@example.org", "x"); !errors.Is(err, caddymsa.ErrDisabled) || !strings.Contains(err.Error(), "CRAM-MD5") {
 		t.Error(err)
+	}
+}
+
+// The log has one line an hour of a user whose stored password is of no use, however often somebody asks.
+func TestComplainsSometimes(t *testing.T) {
+	path, db := file(t, sqliteTable)
+	insert(t, db, "sqlite", "old@example.org", "{CRAM-MD5}00", "", "", false)
+	insert(t, db, "sqlite", "both@example.org", "{CRAM-MD5}00 {PLAIN}s3cret", "", "", false)
+	s := must(t, &SQL{Driver: "sqlite", DSN: path})
+	core, logs := zapobserver.New(zap.ErrorLevel)
+	now := time.Unix(1e9, 0)
+	s.log, s.complaints.now = zap.New(core), func() time.Time { return now }
+	ask := func() {
+		for range 10 {
+			_, _ = s.VerifyPassword(t.Context(), peer, "OLD@example.org", "x")
+			_, _ = s.Lookup(t.Context(), peer, "both@example.org")
+		}
+	}
+	for _, want := range []int{2, 2, 4} {
+		ask()
+		if logs.Len() != want {
+			t.Errorf("%d lines, not %d: %v", logs.Len(), want, logs.All())
+		}
+		now = now.Add(31 * time.Minute)
 	}
 }
 

@@ -1,0 +1,49 @@
+package authsql
+
+import (
+	"sync"
+	"time"
+)
+
+// complaints are lines of the log about users whose rows are of no use: strangers can have them read as often as they like.
+type complaints struct {
+	now func() time.Time // nil: time.Now
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// A user has a line in so long, and no more than so many users have one.
+const (
+	complainEvery = time.Hour
+	maxComplaints = 1000
+)
+
+// due tells whether there is to be a line about a user now.
+func (c *complaints) due(name string) bool {
+	now := time.Now
+	if c.now != nil {
+		now = c.now
+	}
+	at := now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last, ok := c.last[name]; ok && at.Sub(last) < complainEvery {
+		return false
+	}
+	if len(c.last) >= maxComplaints {
+		for other, last := range c.last {
+			if at.Sub(last) >= complainEvery {
+				delete(c.last, other)
+			}
+		}
+		if len(c.last) >= maxComplaints {
+			return false
+		}
+	}
+	if c.last == nil {
+		c.last = make(map[string]time.Time)
+	}
+	c.last[name] = at
+	return true
+}

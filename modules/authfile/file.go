@@ -89,11 +89,23 @@ func (f *File) Provision(ctx caddy.Context) (err error) {
 	if f.file, err = files[f.Case].Open(f.path, f.log, f.changed); err != nil {
 		return fmt.Errorf("users file: %w", err)
 	}
-	f.use(f.file.Load())
+	f.useLatest()
 	return nil
 }
 
-// use takes the users of the file as it was read last.
+// useLatest takes the users of the file as it was read last. It may be read again meanwhile, and changed have been called.
+func (f *File) useLatest() {
+	for table := f.file.Load(); ; {
+		f.use(table)
+		latest := f.file.Load()
+		if latest == table {
+			return
+		}
+		table = latest
+	}
+}
+
+// use takes the users of the file.
 func (f *File) use(table *passwd.Table) {
 	if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&0o006 != 0 && runtime.GOOS != "windows" { // which has no such modes
 		f.log.Warn("users file is open to everyone on this machine; chmod o= it", zap.String("path", f.path))

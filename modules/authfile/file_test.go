@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
@@ -68,6 +69,39 @@ func TestUsers(t *testing.T) {
 	msatest.Users(t, f)
 	if text, err := os.ReadFile(path); err != nil || string(text) != "# all\nalice@example.org:{PLAIN}x\ncarol@example.org:{PLAIN}x\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// Users that are read while those before them are taken into use are the ones that stay.
+func TestLatestUsers(t *testing.T) {
+	if os.Getuid() < 0 {
+		t.Skip("there are no modes of files here, which the log would warn of")
+	}
+	path := usersFile(t, "alice:{PLAIN}secret\n")
+	f, err := provision(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o604); err != nil { // there is a line in the log
+		t.Fatal(err)
+	}
+	changed := false
+	core, _ := observer.New(zap.WarnLevel)
+	f.log = zap.New(core, zap.Hooks(func(zapcore.Entry) error {
+		if changed {
+			return nil
+		}
+		changed = true
+		if err := os.WriteFile(path, []byte("bob:{PLAIN}secret\n"), 0o604); err != nil {
+			return err
+		}
+		return f.Reload(t.Context())
+	}))
+	f.useLatest()
+	_, alice := f.Lookup(t.Context(), caddymsa.Peer{}, "alice")
+	_, bob := f.Lookup(t.Context(), caddymsa.Peer{}, "bob")
+	if !changed || !errors.Is(alice, caddymsa.ErrUnknownUser) || bob != nil {
+		t.Errorf("alice, who is gone: %v; bob, who is there: %v", alice, bob)
 	}
 }
 

@@ -363,6 +363,21 @@ func TestSCRAMCredential(t *testing.T) {
 	}
 }
 
+// A server that is not to be trusted cannot have a client compute for hours, nor weaken what it sends.
+func TestSCRAMClientIterations(t *testing.T) {
+	for count, ok := range map[string]bool{"4096": true, "4095": false, "20000000": false, "99999999999999999999": false, "-1": false, "": false} {
+		client, err := NewSCRAMClient("user", "pencil")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, first, _ := client.Start()
+		_, nonce, _ := strings.Cut(string(first), ",r=")
+		if _, err := client.Next(fmt.Appendf(nil, "r=%sx,s=c2FsdA==,i=%s", nonce, count)); (err == nil) != ok {
+			t.Errorf("%s iterations: %v", count, err)
+		}
+	}
+}
+
 func TestSCRAMClients(t *testing.T) {
 	binding := bytes.Repeat([]byte{7}, 32)
 	plus := SCRAMConfig{Plus: true, PlusAnnounced: true, Binding: binding, Lookup: scramUsers(t)}

@@ -7,7 +7,7 @@ import (
 
 // complaints are lines of the log about users whose rows are of no use: strangers can have them read as often as they like.
 type complaints struct {
-	now func() time.Time // nil: time.Now
+	now func() time.Time
 
 	mu   sync.Mutex
 	last map[string]time.Time
@@ -21,11 +21,7 @@ const (
 
 // due tells whether there is to be a line about a user now.
 func (c *complaints) due(name string) bool {
-	now := time.Now
-	if c.now != nil {
-		now = c.now
-	}
-	at := now()
+	at := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if last, ok := c.last[name]; ok && at.Sub(last) < complainEvery {
@@ -40,9 +36,6 @@ func (c *complaints) due(name string) bool {
 		if len(c.last) >= maxComplaints {
 			return false
 		}
-	}
-	if c.last == nil {
-		c.last = make(map[string]time.Time)
 	}
 	c.last[name] = at
 	return true

@@ -115,7 +115,7 @@ type SQL struct {
 	*tableauth.Remote `json:"-"`
 
 	keeper     *keeper
-	complaints complaints
+	complaints *complaints
 	key        *options // of the source, if this holds one
 	log        *zap.Logger
 }
@@ -141,7 +141,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	s.key = &o
+	s.key, s.complaints = &o, &complaints{now: time.Now, last: make(map[string]time.Time)}
 	src := pooled.(*source)
 	if s.keeper, err = s.newKeeper(src); err != nil {
 		return err

@@ -149,6 +149,9 @@ func (app *App) Provision(ctx caddy.Context) (err error) {
 	if err := app.nameRoutes(); err != nil {
 		return err
 	}
+	for _, srv := range app.Servers {
+		tellOfRoutes(srv.Routes, srv.log)
+	}
 	return app.checkAddresses()
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/app/places"
@@ -77,6 +78,16 @@ func (r *RouteConfig) provision(ctx caddy.Context, schedule queue.Schedule) erro
 	}
 	r.matchers, err = loadMatchers(ctx, r, "MatcherSetsRaw", r.MatcherSetsRaw, caddymsa.MomentRecipient)
 	return err
+}
+
+// tellOfRoutes warns of routes that nothing comes to, since one before them has no matcher: the order of routes counts.
+func tellOfRoutes(routes []*RouteConfig, log *zap.Logger) {
+	for i, r := range routes {
+		if after := len(routes) - i - 1; len(r.matchers) == 0 && after > 0 {
+			log.Warn("a route without a matcher takes all that comes to it, and nothing goes to the routes after it: put it last", zap.String("route", r.name), zap.Int("after_it", after))
+			return
+		}
+	}
 }
 
 // scheduleOf is the route's schedule for a recipient; nil: the app's.

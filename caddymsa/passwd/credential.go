@@ -186,6 +186,9 @@ func parseCredential(user, s string) (Credential, error) {
 	if hasScheme && name == "CRYPT" && isOtherCrypt(raw) {
 		return Credential{}, errUnsupported{"CRYPT of this kind"}
 	}
+	if err != nil && !hasScheme && strings.HasPrefix(raw, "$") { // {PLAIN} before a hash would make the hash the password
+		return Credential{}, errors.New(`password: it has no scheme, which means CRYPT, and is not a CRYPT hash that is known here, as Apache's $apr1$ is not; make another with: caddy msa user, or htpasswd -B`)
+	}
 	if err != nil && !hasScheme {
 		return Credential{}, errors.New(`password: it has no scheme, which means CRYPT, and is not a CRYPT hash; write {PLAIN} before a clear password`)
 	}

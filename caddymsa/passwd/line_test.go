@@ -93,6 +93,7 @@ func TestParseLineErrors(t *testing.T) {
 		"bob:{PLAIN}tops3cret\x00":                  "control character",
 		"bob:{PLAIN}tops3cret\u2028":                "control character",
 		"bob:tops3cret":                             "means CRYPT",
+		"bob:$apr1$ZjTqBB3f$tops3cret":              "make another with: caddy msa user",
 		"bob:{tops3cret":                            `"}" is missing`,
 		"bob:{tops3cret}x":                          "unknown scheme",
 		"bob:{PLAIN}my {tops3cret} x":               "unknown scheme",

@@ -86,9 +86,9 @@ func orDash(s string) string {
 	return printable(s)
 }
 
-// senderOf is the return path. A refusal at the first command has none.
+// senderOf is the return path. A refusal at the first command has none, and neither has what is about no message, such as a lane.
 func senderOf(f *journal.Fact) string {
-	if f.Sender == "" && f.What == journal.Refused {
+	if f.Sender == "" && (f.What == journal.Refused || f.ID == "") {
 		return "-"
 	}
 	return bracket(f.Sender)

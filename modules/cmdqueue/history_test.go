@@ -166,3 +166,17 @@ func TestHistoryQuery(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What is about no message has no return path, and <> is one.
+func TestSenderOfFact(t *testing.T) {
+	t.Parallel()
+	for want, f := range map[string]journal.Fact{
+		"-":             {What: journal.Paused},
+		"<>":            {What: journal.Accepted, ID: "M1"},
+		"a@example.org": {What: journal.Refused, Sender: "a@example.org"},
+	} {
+		if got := senderOf(&f); got != want {
+			t.Errorf("%s: %s, want %s", f.What, got, want)
+		}
+	}
+}

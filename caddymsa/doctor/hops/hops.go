@@ -68,6 +68,8 @@ func unreachable(n *doctor.Notes, h *nexthop.Hop, err error) {
 	var invalid x509.CertificateInvalidError
 	var header tls.RecordHeaderError
 	switch {
+	case errors.As(err, &dns) && !dns.IsNotFound:
+		remedy = "see why this machine's name server does not answer, or which one it has (/etc/resolv.conf); else correct the host in the route, or its record in DNS"
 	case errors.As(err, &dns):
 		remedy = "correct the host in the route, or its record in DNS"
 	case errors.Is(err, syscall.ECONNREFUSED):

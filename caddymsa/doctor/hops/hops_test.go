@@ -144,3 +144,15 @@ func TestDrip(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+// A name server that fails is not a host that there is not.
+func TestNameServer(t *testing.T) {
+	t.Parallel()
+	for _, found := range []bool{true, false} {
+		n := doctor.About("routes", "route relay")
+		unreachable(n, nil, &net.DNSError{Err: "server misbehaving", Name: "smtp.example.net", IsNotFound: !found, IsTemporary: found})
+		if f := n.Findings[0]; f.Level != doctor.Wrong || strings.Contains(f.Remedy, "/etc/resolv.conf") != found || !strings.Contains(f.Remedy, "record in DNS") {
+			t.Errorf("%t: %+v", found, f)
+		}
+	}
+}

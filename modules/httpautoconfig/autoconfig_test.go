@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
@@ -251,6 +252,24 @@ func TestSettings(t *testing.T) {
 		h.log = zap.NewNop()
 		if err := h.provision(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, not %s", err, want)
+		}
+	}
+}
+
+// What is wrong with domains is found where file and line are known.
+func TestDomainsOfCaddyfile(t *testing.T) {
+	t.Parallel()
+	for block, want := range map[string]string{
+		"":                                   "domains is required, as in: domains example.org, at Testfile:1",
+		"{\n display_name x\n}":              "domains is required, as in: domains example.org, at Testfile:1",
+		"{\n domains\n}":                     "domains takes one or more values, at Testfile:2",
+		"{\n domains a.org\n domains @b\n}":  "a domain is expected here, as in b, at Testfile:3",
+		"{\n domains a.org\n domains b c\n}": "",
+	} {
+		h := new(Handler)
+		err := h.UnmarshalCaddyfile(caddyfile.NewTestDispenser("msa_autoconfig msa.example.org " + block))
+		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) || err == nil && len(h.Domains) != 3 {
+			t.Errorf("%q: %v, %q; want %s", block, err, h.Domains, want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 )
 
 func init() {
@@ -33,14 +34,34 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.Args(&h.Server) {
 		return d.Err("the msa server's name is expected, as in: msa_autoconfig msa.example.org")
 	}
-	return conf.Block(d,
-		conf.Lists("domains", &h.Domains),
+	missing := d.Err("domains is required, as in: domains example.org")
+	err := conf.Block(d,
+		conf.Each("domains", h.readDomains),
 		services(imap, &h.IMAP),
 		services(pop3, &h.POP3),
 		services(smtp, &h.SMTP),
 		conf.Text("display_name", &h.DisplayName),
 		conf.Word("username", &h.Username, usernames...),
 	)
+	if err == nil && len(h.Domains) == 0 {
+		return missing
+	}
+	return err
+}
+
+// readDomains adds those of a line.
+func (h *Handler) readDomains(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("domains takes one or more values")
+	}
+	for _, domain := range args {
+		if _, err := mailaddr.ParseDomainPattern(domain); err != nil {
+			return d.Errf("domains: %w", err)
+		}
+	}
+	h.Domains = append(h.Domains, args...)
+	return nil
 }
 
 // services is a setting that may be given several times, one service each.

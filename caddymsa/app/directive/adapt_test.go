@@ -175,6 +175,7 @@ func TestAdaptRefuses(t *testing.T) {
 		"deliver":                                  "deliver",
 		"deliver nonesuch":                         "nonesuch",
 		"policy nonesuch":                          "nonesuch",
+		"policy log_only @a fake":                  "a matcher comes before log_only, as in: policy @a log_only",
 		"@a domain x\n@a domain y":                 "@a",
 		"limits {\n recipients many\n}":            "many",
 		"limits {\n message_size -3\n}":            "-3",

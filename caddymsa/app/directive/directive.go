@@ -227,6 +227,9 @@ func (p *serverParser) matcherAndModule(d *caddyfile.Dispenser, example string, 
 		if *logOnly = d.NextArg(); !*logOnly {
 			return nil, d.Errf("%s takes a module after log_only, as in: %s log_only %s", directive, directive, example)
 		}
+		if name := d.Val(); strings.HasPrefix(name, "@") {
+			return nil, d.Errf("a matcher comes before log_only, as in: %s %s log_only %s", directive, name, example)
+		}
 	}
 	return sets, nil
 }

@@ -191,6 +191,11 @@ func TestDurationJSON(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, d, err)
 		}
 	}
+	for _, text := range []string{"1", "300", "432000"} { // seconds are what was meant
+		if err := json.Unmarshal([]byte(text), &d); err == nil || !strings.Contains(err.Error(), text+`, which counts nanoseconds; write a text with a unit, such as "`+text+`s"`) {
+			t.Errorf("%s: %v, %v", text, d, err)
+		}
+	}
 	err := json.Unmarshal([]byte(`"5days"`), &d)
 	if err == nil || !strings.Contains(err.Error(), `"5days", which is not a duration`) || strings.Contains(err.Error(), "120h") {
 		t.Error(err)

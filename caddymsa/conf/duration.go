@@ -34,10 +34,14 @@ func (d *Duration) UnmarshalText(text []byte) error {
 }
 
 // UnmarshalJSON reads a text or a number of nanoseconds. Zero and less are for the owner of the
-// setting to judge, as they may mean something.
+// setting to judge, as they may mean something. A number below a millisecond was meant in seconds or so.
 func (d *Duration) UnmarshalJSON(b []byte) error {
 	if len(b) == 0 || b[0] != '"' {
-		return json.Unmarshal(b, (*time.Duration)(d))
+		err := json.Unmarshal(b, (*time.Duration)(d))
+		if err == nil && *d > 0 && *d < Duration(time.Millisecond) {
+			return &json.UnmarshalTypeError{Value: fmt.Sprintf(`%s, which counts nanoseconds; write a text with a unit, such as "%[1]ss",`, b), Type: reflect.TypeFor[Duration]()}
+		}
+		return err
 	}
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {

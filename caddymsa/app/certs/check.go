@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -84,17 +85,19 @@ func (c *Set) checkDaily(stop <-chan struct{}) {
 // fileKey is a certificate's labels in metrics.
 type fileKey struct{ server, file string }
 
-// inUse has the certificate files of the configurations; the newest counts.
+// inUse has the certificate files of the configurations, the newest last: that counts, and if it does not come into force,
+// the one before does again.
 var inUse = struct {
 	sync.Mutex
-	files map[fileKey]*Set
-}{files: make(map[fileKey]*Set)}
+	files map[fileKey][]*Set
+}{files: make(map[fileKey][]*Set)}
 
 func (c *Set) publish() {
 	inUse.Lock()
 	defer inUse.Unlock()
 	for _, f := range c.files {
-		inUse.files[fileKey{c.server, f.Certificate}] = c
+		k := fileKey{c.server, f.Certificate}
+		inUse.files[k] = append(inUse.files[k], c)
 	}
 }
 
@@ -102,7 +105,8 @@ func (c *Set) unpublish() {
 	inUse.Lock()
 	defer inUse.Unlock()
 	for _, f := range c.files {
-		if k := (fileKey{c.server, f.Certificate}); inUse.files[k] == c {
+		k := fileKey{c.server, f.Certificate}
+		if inUse.files[k] = slices.DeleteFunc(inUse.files[k], func(s *Set) bool { return s == c }); len(inUse.files[k]) == 0 {
 			delete(inUse.files, k)
 		}
 	}
@@ -147,8 +151,8 @@ func (Collector) Describe(descriptions chan<- *prometheus.Desc) {
 func (Collector) Collect(values chan<- prometheus.Metric) {
 	inUse.Lock()
 	defer inUse.Unlock()
-	for k, c := range inUse.files {
-		if leaf := c.leaf(k.file); leaf != nil {
+	for k, all := range inUse.files {
+		if leaf := all[len(all)-1].leaf(k.file); leaf != nil {
 			Measure(values, leaf, k.server, k.file)
 		}
 	}

@@ -97,6 +97,13 @@ func TestCertificateMetric(t *testing.T) {
 			t.Error(f.GetName(), v)
 		}
 	}
+	failed := &Set{files: []Files{c.files[0], c.files[0]}, server: c.server} // of a configuration that does not come into force
+	failed.certs.Store(&certs)
+	failed.publish()
+	failed.unpublish()
+	if families, err := reg.Gather(); err != nil || len(families) != 2 {
+		t.Error("after a failed reload:", families, err)
+	}
 	newer.unpublish()
 	if families, _ := reg.Gather(); len(families) != 0 {
 		t.Error(families)

@@ -132,7 +132,7 @@ func (d *delivery) giveBack(ctx context.Context) {
 	if d.store.generations.remove(d) > 0 {
 		close(d.interrupt)
 	}
-	d.store.moveLog()
+	d.store.settle()
 	d.store.limitJournal()
 	d.store.queue.Wake()
 	leaveStore(d.store.key)
@@ -142,6 +142,22 @@ func (d *delivery) giveBack(ctx context.Context) {
 func (s *store) moveLog() {
 	if d := s.generations.top(); d != nil {
 		s.logs.to.Store(d.app.log)
+	}
+}
+
+// settle gives the store back to the generation in charge, after another one that may have failed to start had its way
+// with it.
+func (s *store) settle() {
+	s.moveLog()
+	d := s.generations.top()
+	if d == nil || d.former {
+		return
+	}
+	if adjuster, ok := d.app.spool.(caddymsa.SpoolAdjuster); ok {
+		_ = queue.Guarded(s.log, func() error {
+			adjuster.Adjust(s.spool)
+			return nil
+		})
 	}
 }
 

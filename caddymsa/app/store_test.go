@@ -163,3 +163,42 @@ func TestStorePanics(t *testing.T) {
 		t.Errorf("%d panics are in the log", n)
 	}
 }
+
+// adjusting is a spool whose settings are a word.
+type adjusting struct {
+	*oneOpener
+	settings string
+	inForce  *string
+}
+
+func (a *adjusting) Adjust(queue.OpenSpool) { *a.inForce = a.settings }
+
+// A configuration that does not come into force leaves the spool with the settings of the one that is.
+func TestFailedReloadLeavesSpoolSettings(t *testing.T) {
+	one, inForce := &oneOpener{t: t, closing: func() {}}, "first"
+	open := func(settings string) *delivery {
+		app := &App{log: zap.NewNop(), Journal: new(JournalConfig), spool: &adjusting{one, settings, &inForce}}
+		d, err := openStore(app, app.spool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	first := open("first")
+	first.store.generations.push(first)
+	failed := open("failed")
+	if inForce != "failed" {
+		t.Fatal(inForce)
+	}
+	failed.release(t.Context())
+	if inForce != "first" {
+		t.Errorf("the spool has the settings of the configuration that %s", inForce)
+	}
+	next := open("next")
+	next.store.generations.push(next)
+	first.release(t.Context())
+	if inForce != "next" {
+		t.Errorf("the spool has the settings of %s", inForce)
+	}
+	next.release(t.Context())
+}

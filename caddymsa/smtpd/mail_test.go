@@ -180,6 +180,7 @@ func TestErrorsOfTheSession(t *testing.T) {
 		{&smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "No"}, "S: 550 5.7.1 No"},
 		{&smtp.SMTPError{Code: 550, Message: "No"}, "S: 550 5.0.0 No"},
 		{&smtp.SMTPError{Code: 550, EnhancedCode: smtp.NoEnhancedCode, Message: "No"}, "S: 550 No"},
+		{&smtp.SMTPError{Code: 450, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Later"}, "S: 450 4.7.1 Later"}, // RFC 2034 section 4
 		{&smtp.SMTPError{Code: 450, EnhancedCode: smtp.EnhancedCode{4, 2, 1}, Message: "one\ntwo\r\nthree"}, "S: 450-4.2.1 one\nS: 450-4.2.1 two \nS: 450 4.2.1 three"},
 		{&smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "Ok"}, "S: 451 4.3.0 *"},
 		{&smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 0, 0}, Message: strings.Repeat("x", 2000)}, "S: 554 5.0.0 " + strings.Repeat("x", 500)},

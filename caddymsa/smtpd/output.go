@@ -78,11 +78,11 @@ func code(class, subject, detail int) smtp.EnhancedCode {
 	return smtp.EnhancedCode{class, subject, detail}
 }
 
-// reply writes a reply with an enhanced code on each line (RFC 2034 section 4). The zero code
-// becomes the general one of the reply's class; smtp.NoEnhancedCode leaves it out.
+// reply writes a reply with an enhanced code on each line, whose class is the reply's (RFC 2034 section 4), whatever a
+// session says. The zero code becomes the general one; smtp.NoEnhancedCode leaves it out.
 func (c *Conn) reply(status int, enhanced smtp.EnhancedCode, lines ...string) {
-	if enhanced == smtp.EnhancedCodeNotSet {
-		enhanced = code(status/100, 0, 0)
+	if enhanced != smtp.NoEnhancedCode {
+		enhanced[0] = status / 100
 	}
 	o := &c.out
 	for i, text := range lines {

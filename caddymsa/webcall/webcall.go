@@ -3,6 +3,7 @@
 package webcall
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -57,6 +58,7 @@ type Client struct {
 	bearer    conf.Resolved
 	hmacKey   conf.Resolved
 	headers   http.Header
+	host      string // instead of the URL's
 	transport *http.Transport
 	fresh     *http.Transport // of what is sent again: each request has a connection of its own
 	now       func() time.Time
@@ -95,6 +97,7 @@ func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
 	if client.headers, err = c.header(); err != nil {
 		return nil, fmt.Errorf("headers: %w", err)
 	}
+	client.host = client.headers.Get("Host") // net/http heeds it nowhere else
 	d := &dialer{control: c.Control}
 	if d.socket, err = conf.Expand(c.Socket); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
@@ -189,7 +192,7 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 		_ = file.Close()
 		return nil, err
 	}
-	req.ContentLength = body.Size
+	req.ContentLength, req.Host = body.Size, cmp.Or(c.host, req.Host)
 	for _, h := range []http.Header{c.headers, header} {
 		for name, values := range h {
 			req.Header[name] = values

@@ -57,6 +57,26 @@ func TestPost(t *testing.T) {
 	}
 }
 
+// A service that is called by its IP address may be one of several of that address.
+func TestHostHeader(t *testing.T) {
+	host := make(chan string, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { host <- r.Host }))
+	defer srv.Close()
+	c, err := (&Config{URL: srv.URL, Headers: map[string]string{"host": "check.example.org"}}).Open(zap.NewNop(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	resp, err := c.Post(context.Background(), nil, text("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if got := <-host; got != "check.example.org" {
+		t.Errorf("the request is for %s", got)
+	}
+}
+
 // Errors name the service and none of its secrets.
 func TestErrors(t *testing.T) {
 	c, err := (&Config{URL: "http://127.0.0.1:1/t0ken", Bearer: "t0ken"}).Open(zap.NewNop(), 1)

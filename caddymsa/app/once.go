@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -57,22 +56,6 @@ var errNoMemory = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 
 // keysUnderWay has the digests of requests that are.
 var keysUnderWay sync.Map
 
-// lately has, by their digests, the keys of messages that were delivered while the client waited: the journal, which is what
-// remembers them, is written some seconds later.
-var lately sync.Map
-
-const lateFacts = time.Minute
-
-// remember is of a message that had no commit.
-func (o *once) remember(id string) {
-	if o == nil {
-		return
-	}
-	first := &running.Accepted{ID: id, Sum: o.sum()}
-	lately.Store(o.digest, first)
-	time.AfterFunc(lateFacts, func() { lately.CompareAndDelete(o.digest, first) })
-}
-
 // Earlier implements running.Submitter.
 func (v *visit) Earlier(ctx context.Context, key string) (first *running.Accepted, release func(), ok bool, err error) {
 	defer v.outlive(&err)
@@ -93,10 +76,10 @@ func (v *visit) Earlier(ctx context.Context, key string) (first *running.Accepte
 	if srv.app.delivery.journal() == nil {
 		return nil, nil, false, errNoMemory
 	}
-	if known, ok := lately.Load(digest); ok {
-		first = known.(*running.Accepted)
-	} else if first, err = srv.acceptedWith(call, digest); err != nil {
-		return nil, nil, false, err
+	if first = lately.accepted(digest); first == nil {
+		if first, err = srv.acceptedWith(call, digest); err != nil {
+			return nil, nil, false, err
+		}
 	}
 	return first, sync.OnceFunc(func() { keysUnderWay.Delete(digest) }), true, nil
 }

@@ -59,7 +59,11 @@ func (v *visit) find(ctx context.Context, srv *Server, id string) (*own, error) 
 		o.queued(m)
 	}
 	if o.ID == "" {
-		return nil, running.ErrNoMessage
+		known := lately.message(v, srv, id)
+		if known == nil || srv.app.delivery.journal() == nil {
+			return nil, running.ErrNoMessage
+		}
+		o.Message = *known
 	}
 	o.sumUp()
 	return o, nil

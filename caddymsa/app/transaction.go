@@ -180,7 +180,7 @@ func (t *transaction) Commit(ctx context.Context) (smtpd.Reply, error) {
 		srv.app.events.emit(eventHeld, func() map[string]any { return heldEvent(e, t.sub.Held, "") })
 	}
 	if t.direct != nil {
-		t.s.once.remember(e.ID)
+		lately.add(t)
 		t.forget()
 		return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: delivered as " + e.ID, ID: e.ID}, nil
 	}

@@ -329,6 +329,7 @@ func TestVisitOnce(t *testing.T) {
 // where there are too many.
 func TestVisitOnceUnqueued(t *testing.T) {
 	in := newInstance(t)
+	in.mail.change(func() { in.mail.users["bob@example.org"] = "secret" })
 	in.load(withAppField("journal", map[string]any{"max_size": 1 << 20}),
 		with("routes", []any{map[string]any{"name": "now", "sink": in.fake("now"), "unqueued": map[string]any{}}}))
 	s := in.visit("alice@example.org")
@@ -343,6 +344,12 @@ func TestVisitOnceUnqueued(t *testing.T) {
 			t.Fatalf("message %d: %+v %v, %v", n, first, ok, err)
 		}
 		release()
+		if m, err := s.Message(context.Background(), id); err != nil || m.State != running.Delivered || m.Sender != "alice@example.org" || m.Size == 0 || len(m.Recipients) != 1 || m.Recipients[0].Time.IsZero() {
+			t.Fatalf("message %d: %+v, %v", n, m, err)
+		}
+		if _, err := in.visit("bob@example.org").Message(context.Background(), id); !errors.Is(err, running.ErrNoMessage) {
+			t.Errorf("message %d is bob's: %v", n, err)
+		}
 	}
 }
 

@@ -1,6 +1,11 @@
 package sasl
 
-import "github.com/emersion/go-sasl"
+import (
+	"bytes"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+)
 
 // NewLogin returns the server side of one LOGIN exchange. The prompts are
 // those that clients compare letter by letter. A user name that comes as the
@@ -42,6 +47,9 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 		s.step = loginOver
 		if len(response) == 0 {
 			return nil, false, malformed("LOGIN: empty password")
+		}
+		if strings.Contains(s.user, "\x00") || bytes.IndexByte(response, 0) >= 0 { // PLAIN has none either
+			return nil, false, malformed("LOGIN: NUL in the user name or the password")
 		}
 		return nil, true, checkPair(s.check, s.user, string(response))
 	}

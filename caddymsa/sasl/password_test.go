@@ -130,7 +130,8 @@ func TestLogin(t *testing.T) {
 		{"wrong", []string{"alice", "x"}, ErrCredentials},
 		{"unknown", []string{"bob", "secret"}, ErrCredentials},
 		{"not UTF-8", []string{"al\xefce", "secret"}, ErrCredentials},
-		{"NUL", []string{"alice", "secret\x00"}, ErrCredentials},
+		{"NUL", []string{"alice", "secret\x00"}, ErrMalformed}, // as in PLAIN: no backend is asked about it
+		{"NUL in the name", []string{"alice\x00", "secret"}, ErrMalformed},
 		{"empty user", []string{""}, ErrMalformed},
 		{"empty password", []string{"alice", ""}, ErrMalformed},
 	} {

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
@@ -78,18 +79,47 @@ type Named interface {
 	ServerNames() []string
 }
 
+// named has where the handlers stand that name servers and were adapted last, by those names, until they are checked: what is
+// refused can so be named with file and line, if this process adapted it.
+var named = struct {
+	sync.Mutex
+	places map[string]string
+}{places: make(map[string]string)}
+
+// most bounds what is remembered of configurations that are adapted and never loaded.
+const most = 1000
+
+// NamedAt keeps where a Caddyfile names a server.
+func NamedAt(d *caddyfile.Dispenser, name string) {
+	named.Lock()
+	defer named.Unlock()
+	if len(named.places) >= most {
+		clear(named.places)
+	}
+	named.places[name] = fmt.Sprintf(", at %s:%d", d.File(), d.Line())
+}
+
+func placeOf(name string) string {
+	named.Lock()
+	defer named.Unlock()
+	place := named.places[name]
+	delete(named.places, name)
+	return place
+}
+
 // Check tells while a configuration is loaded whether it has a server of that name.
 func Check(ctx caddy.Context, name string) error {
+	place := placeOf(name)
 	app, err := ctx.AppIfConfigured("msa")
 	if err != nil {
-		return fmt.Errorf("there is no msa app in this configuration: %w", err)
+		return fmt.Errorf("there is no msa app in this configuration: %w%s", err, place)
 	}
-	named, ok := app.(Named)
+	servers, ok := app.(Named)
 	if !ok {
 		return fmt.Errorf("the app is a %T, not the msa app", app)
 	}
-	if names := named.ServerNames(); !slices.Contains(names, name) {
-		return fmt.Errorf("there is no msa server %q (there are: %s)", name, conf.And(names))
+	if names := servers.ServerNames(); !slices.Contains(names, name) {
+		return fmt.Errorf("there is no msa server %q (there are: %s)%s", name, conf.And(names), place)
 	}
 	return nil
 }

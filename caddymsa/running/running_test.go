@@ -1,6 +1,12 @@
 package running
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
 
 type hello string
 
@@ -40,4 +46,22 @@ func TestPush(t *testing.T) {
 	want("second")
 	second()
 	want("none")
+}
+
+// A server that there is not is named with the place that names it, if that is of the configuration that is loaded.
+func TestPlaceOfName(t *testing.T) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	d := caddyfile.NewTestDispenser("first\nmsa_submit b.example.org")
+	for range 3 {
+		d.NextArg()
+		d.Next()
+	}
+	NamedAt(d, "b.example.org")
+	for _, want := range []string{", at Testfile:2", ""} {
+		err := Check(ctx, "b.example.org")
+		if err == nil || want == "" && strings.Contains(err.Error(), "Testfile") || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
+	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 )
 
 func init() {
@@ -34,6 +35,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.Args(&h.Server) {
 		return d.Err("the msa server's name is expected, as in: msa_autoconfig msa.example.org")
 	}
+	running.NamedAt(d, h.Server)
 	missing := d.Err("domains is required, as in: domains example.org")
 	err := conf.Block(d,
 		conf.Each("domains", h.readDomains),

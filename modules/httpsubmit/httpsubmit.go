@@ -134,6 +134,7 @@ func (h *Submit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.Args(&h.Server) {
 		return d.Err("the name of an msa server is missing, as in msa_submit msa.example.org")
 	}
+	running.NamedAt(d, h.Server)
 	return conf.Block(d, conf.Size("json_size", &h.JSONSize))
 }
 

@@ -89,6 +89,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&h.Server) {
 		return d.Err("msa takes the name of a server, as in: msa msa.example.org")
 	}
+	running.NamedAt(d, h.Server)
 	if d.NextBlock(d.Nesting()) {
 		return d.Err("msa: takes no block")
 	}

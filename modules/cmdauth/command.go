@@ -41,9 +41,10 @@ func testCommand(a *adminclient.Admin) *cobra.Command {
 		Long: `Asks each auth backend of the running server by itself, in their order, whether it
 accepts the user with the password, and which of the mechanisms offered would let
 the user in; or why it does not: the user is unknown or disabled, or the password
-is wrong, which clients are never told. The password is asked for, unless it comes
-from standard input; with --no-password the answer is what is known of the user. A
-bearer token comes from the environment variable MSA_TOKEN.
+is wrong, which clients are never told. The password comes from the environment
+variable MSA_PASSWORD or, with --password-stdin, from standard input, or is asked for;
+with --no-password the answer is what is known of the user. A bearer token comes from
+the environment variable MSA_TOKEN.
 
 Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
 		Example: `  caddy msa auth test alice@example.org
@@ -55,7 +56,10 @@ Exit code: 0 when a backend accepts or knows the user, 1 otherwise.`,
 			switch {
 			case stdin:
 				q.Password, err = prompt.Line(cmd.InOrStdin())
-			case !noPassword && q.Token == "":
+			case noPassword || q.Token != "":
+			case os.Getenv("MSA_PASSWORD") != "": // as of send and doctor
+				q.Password = os.Getenv("MSA_PASSWORD")
+			default:
 				q.Password, err = prompt.Password(cmd.InOrStdin(), "Password: ")
 			}
 			if err != nil {

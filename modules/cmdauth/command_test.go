@@ -63,6 +63,24 @@ func TestOutput(t *testing.T) {
 	golden(t, "unreachable", address.ReplaceAllString(got, "<address>"))
 }
 
+// The password is where send and doctor look for it too.
+func TestPasswordOfEnvironment(t *testing.T) {
+	t.Setenv("MSA_PASSWORD", "s3cret")
+	t.Setenv("MSA_TOKEN", "")
+	for arg, want := range map[string]string{"--ip=192.0.2.1": "s3cret", "--no-password": "", "--password-stdin": "typed"} {
+		var asked adminapi.AuthTestRequest
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = json.NewDecoder(r.Body).Decode(&asked)
+			_, _ = io.WriteString(w, "[]")
+		}))
+		_, _ = run("typed\n", "test", "alice@example.org", arg, "--address", srv.Listener.Addr().String())
+		srv.Close()
+		if asked.User == "" || asked.Password != want {
+			t.Errorf("%s: %+v, want %q", arg, asked, want)
+		}
+	}
+}
+
 func run(stdin string, args ...string) (string, error) {
 	cmd := newCommand()
 	cmd.SilenceErrors = true

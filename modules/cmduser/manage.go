@@ -127,8 +127,8 @@ func listCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "Lists users",
-		Long: `Lists the users of the running server's backends that keep their own, file and sql; or with
---file those of a users file.`,
+		Long: `Lists the users of the running server's backends that keep their own, file, sql and
+app_passwords; or with --file those of a users file.`,
 		Example: `  caddy msa user list
   caddy msa user list --file users.passwd`,
 		Args: cobra.NoArgs,

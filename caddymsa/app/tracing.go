@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 )
 
 // Tracing has spans made of each message's way, and sent to where OpenTelemetry's environment variables say: OTEL_EXPORTER_OTLP_ENDPOINT,
@@ -65,7 +67,11 @@ func openProvider(log *zap.Logger) (*provider, error) {
 	var next atomic.Int64
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		if now, at := time.Now(), next.Load(); now.UnixNano() >= at && next.CompareAndSwap(at, now.Add(complainEvery).UnixNano()) {
-			log.Warn("tracing: spans are not sent", zap.Error(err))
+			to := log
+			if app, ok := running.App[*App](); ok { // the provider outlives the configuration that has opened it
+				to = app.log.Named("tracing")
+			}
+			to.Warn("tracing: spans are not sent", zap.Error(err))
 		}
 	}))
 	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(what))

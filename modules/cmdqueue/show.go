@@ -97,7 +97,7 @@ func (p printed) waiting(e *adminapi.Entry) {
 	case !e.Dead.IsZero():
 		p.line("kept until", stamp(e.Dead))
 	case e.Held == "" && !e.Next.IsZero(): // else all of it is under way
-		p.line("next", stamp(e.Next)+fmt.Sprintf(", after %d attempts", e.Attempts))
+		p.line("next", stamp(e.Next)+", after "+attempts(e.Attempts))
 	}
 	for _, r := range e.Recipients {
 		state := string(r.State)
@@ -128,7 +128,7 @@ func (p printed) waiting(e *adminapi.Entry) {
 		if j.Copy != "" {
 			what = "copy " + j.Copy
 		}
-		p.line("waits", fmt.Sprintf("%s: %s, due %s, %d attempts", what, j.Why, stamp(j.Due), j.Attempts))
+		p.line("waits", fmt.Sprintf("%s: %s, due %s, %s", what, j.Why, stamp(j.Due), attempts(j.Attempts)))
 	}
 }
 
@@ -167,4 +167,11 @@ func historyLine(st style, v queue.Event, e *adminapi.Entry) string {
 		}
 	}
 	return st.plain(dim, stamp(v.Time)) + " " + strings.Join(slices.Compact(words), "  ")
+}
+
+func attempts(n int) string {
+	if n == 1 {
+		return "1 attempt"
+	}
+	return fmt.Sprintf("%d attempts", n)
 }

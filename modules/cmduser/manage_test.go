@@ -53,7 +53,7 @@ func TestManageFile(t *testing.T) {
 	if !strings.Contains(out, "phone         2999-01-01T00:00:00Z  192.0.2.0/24 local  SCRAM-SHA-256 DIGEST-MD5.realm=R  -") || strings.Contains(out, "4096") {
 		t.Error(out)
 	}
-	do("specified twice", "app-password", "add", "alice@example.org", "PHONE")
+	do("there is an application password phone already", "app-password", "add", "alice@example.org", "PHONE")
 	do("phone of alice@example.org is revoked", "app-password", "revoke", "alice@example.org", "phone")
 	do("no application password", "app-password", "revoke", "alice@example.org", "phone")
 	do("old name", "rename", "bob", "robert")

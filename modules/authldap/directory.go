@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/tableauth"
 )
 
 // directory is a set of servers that hold the same, and what is asked of them. Configurations
@@ -21,6 +22,8 @@ type directory struct {
 	seen    *passwd.Seen
 	log     atomic.Pointer[zap.Logger] // of the configuration that was loaded last
 	asked   atomic.Uint64
+
+	complaints tableauth.Complaints // about entries
 }
 
 func newDirectory(o *options) (*directory, error) {

@@ -111,8 +111,15 @@ func (d *directory) search(c *conn, name string) (*ldap.Entry, error) {
 	case len(result.Entries) == 1:
 		return d.standing(name, result.Entries[0])
 	}
-	d.log.Load().Warn("more than one LDAP entry matches, so the user is refused", zap.String("user", name), zap.String("filter", r.Filter))
+	d.complain(name, "more than one LDAP entry matches, so the user is refused", zap.String("user", name), zap.String("filter", r.Filter))
 	return nil, fmt.Errorf("%w: more than one LDAP entry matches", caddymsa.ErrUnknownUser)
+}
+
+// complain has a line in the log about a user or an entry, of each kind one an hour: strangers can have them looked up.
+func (d *directory) complain(about, message string, fields ...zap.Field) {
+	if d.complaints.Due(message + "\x00" + about) {
+		d.log.Load().Warn(message, fields...)
+	}
 }
 
 // standing returns the entry if it has the name and is not disabled, or an ErrCredentials.
@@ -121,7 +128,7 @@ func (d *directory) standing(name string, entry *ldap.Entry) (*ldap.Entry, error
 		return nil, fmt.Errorf("%w: attribute %s of %q", caddymsa.ErrDisabled, d.disabledAttribute, entry.DN)
 	}
 	if len(d.userAttributes) > 0 && d.spelling(name, entry) == "" {
-		d.log.Load().Warn("an LDAP entry matches whose user_attributes do not have the name, so the user is refused",
+		d.complain(name, "an LDAP entry matches whose user_attributes do not have the name, so the user is refused",
 			zap.String("user", name), zap.String("dn", entry.DN))
 		return nil, fmt.Errorf("%w: user_attributes of the LDAP entry do not have the name", caddymsa.ErrUnknownUser)
 	}
@@ -169,7 +176,7 @@ func (d *directory) user(name string, entry *ldap.Entry) *tableauth.Record {
 				continue
 			}
 			if err := rec.AddAddress(text); err != nil {
-				d.log.Load().Warn("an address in the directory cannot be parsed, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
+				d.complain(entry.DN, "an address in the directory cannot be parsed, and is left out", zap.String("dn", entry.DN), zap.String("attribute", attribute), zap.Error(err))
 			}
 		}
 	}
@@ -208,15 +215,15 @@ func (d *directory) fetch(ctx context.Context, name string) (*tableauth.Record, 
 	rec := d.user(name, entry)
 	for _, value := range values(entry, d.passwordAttribute) {
 		if err := rec.AddPassword(credential(value)); err != nil { // which does not repeat it
-			d.log.Load().Warn("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(err))
+			d.complain(entry.DN, "a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(err))
 		}
 	}
 	if rec.Problem != nil {
-		d.log.Load().Error("a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(rec.Problem))
+		d.complain(entry.DN, "a stored password cannot be used", zap.String("dn", entry.DN), zap.Error(rec.Problem))
 		rec.Disabled = rec.Disabled || len(rec.Credentials) == 0
 	}
 	if len(rec.Credentials) == 0 && !rec.Disabled {
-		d.log.Load().Warn("no stored password of the user can be read", zap.String("dn", entry.DN), zap.String("attribute", d.passwordAttribute))
+		d.complain(entry.DN, "no stored password of the user can be read", zap.String("dn", entry.DN), zap.String("attribute", d.passwordAttribute))
 	}
 	return rec, nil
 }

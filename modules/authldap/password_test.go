@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/go-ldap/ldap/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -34,6 +36,23 @@ func TestCredential(t *testing.T) {
 		if got := credential(value); got != want {
 			t.Errorf("%s: %s, want %s", value, got, want)
 		}
+	}
+}
+
+// The log has one line an hour about a user whom the directory keeps out, however often somebody asks.
+func TestComplainsSometimes(t *testing.T) {
+	d := &directory{options: &options{userAttributes: []string{"uid"}}}
+	core, logs := observer.New(zap.WarnLevel)
+	d.log.Store(zap.New(core))
+	for range 10 {
+		for _, name := range []string{"alice", "bob"} {
+			if _, err := d.standing(name, ldap.NewEntry("uid=x,dc=example", map[string][]string{"uid": {"x"}})); !errors.Is(err, caddymsa.ErrUnknownUser) {
+				t.Error(err)
+			}
+		}
+	}
+	if logs.Len() != 2 {
+		t.Errorf("%d lines: %v", logs.Len(), logs.All())
 	}
 }
 

@@ -115,7 +115,7 @@ type SQL struct {
 	*tableauth.Remote `json:"-"`
 
 	keeper     *keeper
-	complaints *complaints
+	complaints *tableauth.Complaints
 	key        *options // of the source, if this holds one
 	log        *zap.Logger
 }
@@ -141,7 +141,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	s.key, s.complaints = &o, &complaints{now: time.Now, last: make(map[string]time.Time)}
+	s.key, s.complaints = &o, new(tableauth.Complaints)
 	src := pooled.(*source)
 	if s.keeper, err = s.newKeeper(src); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (s *SQL) Provision(ctx caddy.Context) error {
 func (s *SQL) fetch(src *source) tableauth.Fetch {
 	return func(ctx context.Context, name string) (*tableauth.Record, error) {
 		rec, err := src.fetch(ctx, s.Case, name)
-		if rec != nil && rec.Problem != nil && s.complaints.due(rec.Name) {
+		if rec != nil && rec.Problem != nil && s.complaints.Due(rec.Name) {
 			s.log.Error("a stored password cannot be used", zap.String("user", rec.Name), zap.Error(rec.Problem))
 		}
 		return rec, err

@@ -226,7 +226,7 @@ func TestComplainsSometimes(t *testing.T) {
 	s := must(t, &SQL{Driver: "sqlite", DSN: path})
 	core, logs := zapobserver.New(zap.ErrorLevel)
 	now := time.Unix(1e9, 0)
-	s.log, s.complaints.now = zap.New(core), func() time.Time { return now }
+	s.log, s.complaints.Now = zap.New(core), func() time.Time { return now }
 	ask := func() {
 		for range 10 {
 			_, _ = s.VerifyPassword(t.Context(), peer, "OLD@example.org", "x")

@@ -41,6 +41,7 @@ type Duplicate struct {
 	File string `json:"file,omitempty"`
 
 	memory *memory
+	sharer *sharer
 	key    string
 	now    func() time.Time
 }
@@ -69,17 +70,19 @@ func (p *Duplicate) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("duplicate: file: %w", err)
 	}
 	p.now, p.key = time.Now, file
-	v, _, err := memories.LoadOrNew(file, func() (caddy.Destructor, error) { return newMemory(file, terminal.Logger(ctx.Logger())), nil })
+	v, _, err := memories.LoadOrNew(file, func() (caddy.Destructor, error) { return newMemory(file), nil })
 	if err != nil {
 		return err
 	}
 	p.memory = v.(*memory)
-	return p.memory.open(time.Duration(p.Window), p.MaxEntries, p.now())
+	p.sharer = &sharer{time.Duration(p.Window), p.MaxEntries, terminal.Logger(ctx.Logger())}
+	return p.memory.open(p.sharer, p.now())
 }
 
 // Cleanup gives it up.
 func (p *Duplicate) Cleanup() error {
 	if p.memory != nil {
+		p.memory.leave(p.sharer)
 		_, _ = memories.Delete(p.key)
 	}
 	return nil

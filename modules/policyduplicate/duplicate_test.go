@@ -272,8 +272,8 @@ func TestForgotten(t *testing.T) {
 func TestBeside(t *testing.T) {
 	p := fresh(t)
 	before(t, p, "Q1", "1", nil, true)
-	tries := newMemory(p.File, zap.NewNop())
-	if err := errors.Join(tries.open(time.Hour, 1, time.Now()), tries.Close()); err != nil {
+	tries := newMemory(p.File)
+	if err := errors.Join(tries.open(&sharer{time.Hour, 1, zap.NewNop()}, time.Now()), tries.Close()); err != nil {
 		t.Fatal(err)
 	}
 	before(t, p, "Q2", "2", nil, true)
@@ -284,6 +284,28 @@ func TestBeside(t *testing.T) {
 		if id := before(t, p, "x", octets, nil, false); id != fmt.Sprint("Q", i+1) {
 			t.Errorf("message %d is known as %q", i+1, id)
 		}
+	}
+}
+
+// A configuration that does not come into force has nothing forgotten, and what it says counts no longer.
+func TestFailedReload(t *testing.T) {
+	p := open(t, &Duplicate{MaxEntries: 3})
+	defer p.Cleanup()
+	log := p.memory.log
+	for i := range 3 {
+		before(t, p, fmt.Sprint("Q", i), fmt.Sprint(i), nil, true)
+	}
+	failed := open(t, &Duplicate{MaxEntries: 1, Window: conf.Duration(24 * time.Hour)})
+	before(t, p, "Q3", "3", nil, true)
+	_ = failed.Cleanup()
+	before(t, p, "Q4", "4", nil, true)
+	for i := 2; i <= 4; i++ {
+		if id := before(t, p, "x", fmt.Sprint(i), nil, false); id != fmt.Sprint("Q", i) {
+			t.Errorf("message %d is known as %q", i, id)
+		}
+	}
+	if m := p.memory; m.limit != 3 || m.window != time.Hour || m.log != log {
+		t.Errorf("%d entries, %v", m.limit, m.window)
 	}
 }
 

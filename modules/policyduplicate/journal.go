@@ -31,10 +31,11 @@ import (
 const old = ".old"
 
 // open is called by everyone who shares the memory. The first time it reads the journals.
-func (m *memory) open(window time.Duration, limit int, now time.Time) error {
+func (m *memory) open(p *sharer, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.window, m.limit = max(m.window, window), limit
+	m.sharers = append(m.sharers, p)
+	m.agree()
 	if m.path == "" || m.journal != nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package policyduplicate
 import (
 	"context"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,12 +12,13 @@ import (
 
 // memory is what was accepted, and what is about to be.
 type memory struct {
-	log  *zap.Logger
 	path string // of the journal; empty: none
 
 	mu      sync.Mutex
-	window  time.Duration // the longest of those who share it
-	limit   int           // the latest of theirs
+	sharers []*sharer
+	log     *zap.Logger   // of the latest of them
+	window  time.Duration // the longest of theirs
+	limit   int           // the highest of theirs: a configuration that does not come into force has nothing forgotten
 	seen    map[sum]seen
 	order   []noted // by time
 	pending map[sum]chan struct{}
@@ -38,8 +40,34 @@ type noted struct {
 	at  time.Time
 }
 
-func newMemory(path string, log *zap.Logger) *memory {
-	return &memory{log: log, path: path, seen: make(map[sum]seen), pending: make(map[sum]chan struct{})}
+// sharer is a policy that shares the memory.
+type sharer struct {
+	window time.Duration
+	limit  int
+	log    *zap.Logger
+}
+
+func newMemory(path string) *memory {
+	return &memory{path: path, log: zap.NewNop(), seen: make(map[sum]seen), pending: make(map[sum]chan struct{})}
+}
+
+// leave is the end of a sharer. Behind the last one all stays as it is.
+func (m *memory) leave(p *sharer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sharers = slices.DeleteFunc(m.sharers, func(other *sharer) bool { return other == p })
+	m.agree()
+}
+
+// agree has the settings be those of all who share the memory.
+func (m *memory) agree() {
+	if len(m.sharers) == 0 {
+		return
+	}
+	m.window, m.limit = 0, 0
+	for _, p := range m.sharers {
+		m.window, m.limit, m.log = max(m.window, p.window), max(m.limit, p.limit), p.log
+	}
 }
 
 // Destruct implements caddy.Destructor.

@@ -20,7 +20,7 @@ type directory struct {
 	*options
 	servers []*server
 	seen    *passwd.Seen
-	log     atomic.Pointer[zap.Logger] // of the configuration that was loaded last
+	log     logs
 	asked   atomic.Uint64
 
 	complaints tableauth.Complaints // about entries

@@ -119,6 +119,7 @@ type LDAP struct {
 	Cache conf.Duration `json:"cache,omitempty"`
 
 	dir    *directory
+	log    *zap.Logger
 	key    *directoryKey     // of dir in the pool
 	stored *tableauth.Remote // with PasswordAttribute
 	binds  *binder           // without
@@ -149,7 +150,8 @@ func (l *LDAP) Provision(ctx caddy.Context) error {
 		return err
 	}
 	l.key, l.dir = &key, pooled.(*directory)
-	l.dir.log.Store(log)
+	l.log = log
+	l.dir.log.add(log)
 	cache := authcache.New(time.Duration(l.Cache), nil)
 	if o.passwordAttribute != "" {
 		l.stored = tableauth.NewRemote(l.dir.fetch, l.dir.seen, secret, cache)
@@ -225,6 +227,7 @@ func (l *LDAP) Cleanup() error {
 	if l.key == nil {
 		return nil
 	}
+	l.dir.log.remove(l.log)
 	_, err := directories.Delete(*l.key)
 	l.key = nil
 	return err

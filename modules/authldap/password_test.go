@@ -43,7 +43,7 @@ func TestCredential(t *testing.T) {
 func TestComplainsSometimes(t *testing.T) {
 	d := &directory{options: &options{userAttributes: []string{"uid"}}}
 	core, logs := observer.New(zap.WarnLevel)
-	d.log.Store(zap.New(core))
+	d.log.add(zap.New(core))
 	for range 10 {
 		for _, name := range []string{"alice", "bob"} {
 			if _, err := d.standing(name, ldap.NewEntry("uid=x,dc=example", map[string][]string{"uid": {"x"}})); !errors.Is(err, caddymsa.ErrUnknownUser) {

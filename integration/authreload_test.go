@@ -185,9 +185,10 @@ func TestChain(t *testing.T) {
 			t.Errorf("%s with %s: %s, want %s", tt.user, tt.password, code, tt.want)
 		}
 	}
-	if log := s.log.String(); !strings.Contains(log, `"msg":"authentication could not be decided"`) || !strings.Contains(log, "backend http: ") {
-		t.Error("the log does not say which backend cannot tell")
-	}
+	s.await("a line in the log that says which backend cannot tell", func() bool {
+		log := s.log.String()
+		return strings.Contains(log, `"msg":"authentication could not be decided"`) && strings.Contains(log, "backend http: ")
+	})
 	if _, text := s.adminRequest(http.MethodGet, "/metrics", ""); !strings.Contains(text, `caddy_msa_auth_backend_failures_total{backend="http",server="`+hostname+`"} 2`) {
 		t.Errorf("metrics:\n%s", text)
 	}

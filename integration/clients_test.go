@@ -61,13 +61,16 @@ func TestClients(t *testing.T) {
 		})
 	}
 	for mechanism, n := range proven {
-		logged := 0
-		for line := range strings.Lines(s.log.String()) {
-			if strings.Contains(line, `"msg":"authenticated"`) && strings.Contains(line, `"mechanism":"`+mechanism+`"`) {
-				logged++
+		seen := func() (lines int) {
+			for line := range strings.Lines(s.log.String()) {
+				if strings.Contains(line, `"msg":"authenticated"`) && strings.Contains(line, `"mechanism":"`+mechanism+`"`) {
+					lines++
+				}
 			}
+			return lines
 		}
-		if logged != n {
+		s.await("the log-ins by "+mechanism, func() bool { return seen() >= n })
+		if logged := seen(); logged != n {
 			t.Errorf("%s: %d clients meant it, the server saw %d", mechanism, n, logged)
 		}
 	}

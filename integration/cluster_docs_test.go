@@ -172,9 +172,7 @@ func TestDocumentedCluster(t *testing.T) {
 	await(t, "delivery", delivered)
 	await(t, "the end of the object", func() bool { return c.objects() == 0 })
 	for _, s := range c.nodes {
-		if !strings.Contains(s.log.String(), "message accepted") {
-			t.Error("a node has accepted nothing")
-		}
+		s.await("a message that a node has accepted", func() bool { return strings.Contains(s.log.String(), "message accepted") })
 		if !strings.Contains(s.log.String(), `"remote":"127.0.0.1`) && !strings.Contains(s.log.String(), `"remote_ip":"127.0.0.1`) {
 			t.Error("the log of a node does not know who the client is")
 		}

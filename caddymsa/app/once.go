@@ -96,7 +96,7 @@ func (srv *Server) acceptedWith(call context.Context, digest [32]byte) (first *r
 	return first, err
 }
 
-var errKeyReused = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "This Idempotency-Key was used for another request"}
+var errKeyReused = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: running.KeyReused}
 
 // before is what a message comes to that the spool has accepted before: with the client's key another node may have
 // accepted another message at the same time.

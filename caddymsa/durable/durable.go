@@ -19,12 +19,11 @@ var ErrTakenOver = errors.New("another node writes this file now")
 // attempt, so that a crash leaves one file, a node that went on after its lease had ended would rename, or remove, what the next one
 // has written by then.
 func Owns(info fs.FileInfo, lstat func(name string) (fs.FileInfo, error), name string) error {
-	if now, err := lstat(name); err == nil && !os.SameFile(info, now) || errors.Is(err, fs.ErrNotExist) {
+	now, err := lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, now) {
 		return ErrTakenOver
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }
 
 // Dir is an open directory.

@@ -21,6 +21,9 @@ type Submission interface {
 	Admit(c *Client) (Visitor, error)
 }
 
+// KeyReused is what a client hears that gives the key of one request to another.
+const KeyReused = "This Idempotency-Key was used for another request"
+
 // Client is where a request comes from.
 type Client struct {
 	// Addr is the client's address. What is no IP address, such as a unix socket's peer, is not throttled.

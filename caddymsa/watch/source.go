@@ -221,3 +221,15 @@ func openRegular(path string) (*os.File, error) {
 	}
 	return os.Open(path)
 }
+
+// Use hands on what was read last, and again what is read meanwhile: whoever opened the file may have been told of it before.
+func (h *File[T]) Use(use func(T)) {
+	for read := h.file.value.Load(); ; {
+		use(*read)
+		latest := h.file.value.Load()
+		if latest == read {
+			return
+		}
+		read = latest
+	}
+}

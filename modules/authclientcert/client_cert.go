@@ -85,9 +85,7 @@ func (c *ClientCert) Provision(ctx caddy.Context) (err error) {
 	if c.file, err = files[c.Case].Open(c.path, c.log, c.changed); err != nil {
 		return fmt.Errorf("client_cert: map: %w", err)
 	}
-	for latest := c.file.Load(); c.table.Load() != latest; latest = c.file.Load() { // it may be read again meanwhile, and changed have been called
-		c.use(latest)
-	}
+	c.file.Use(c.use)
 	return nil
 }
 

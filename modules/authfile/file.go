@@ -89,20 +89,8 @@ func (f *File) Provision(ctx caddy.Context) (err error) {
 	if f.file, err = files[f.Case].Open(f.path, f.log, f.changed); err != nil {
 		return fmt.Errorf("users file: %w", err)
 	}
-	f.useLatest()
+	f.file.Use(f.use)
 	return nil
-}
-
-// useLatest takes the users of the file as it was read last. It may be read again meanwhile, and changed have been called.
-func (f *File) useLatest() {
-	for table := f.file.Load(); ; {
-		f.use(table)
-		latest := f.file.Load()
-		if latest == table {
-			return
-		}
-		table = latest
-	}
 }
 
 // use takes the users of the file.

@@ -97,7 +97,7 @@ func TestLatestUsers(t *testing.T) {
 		}
 		return f.Reload(t.Context())
 	}))
-	f.useLatest()
+	f.file.Use(f.use)
 	_, alice := f.Lookup(t.Context(), caddymsa.Peer{}, "alice")
 	_, bob := f.Lookup(t.Context(), caddymsa.Peer{}, "bob")
 	if !changed || !errors.Is(alice, caddymsa.ErrUnknownUser) || bob != nil {

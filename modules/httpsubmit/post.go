@@ -288,7 +288,7 @@ func again(body *bodyReader, first *running.Accepted) (smtpd.Reply, error) {
 		return smtpd.Reply{}, body.blame(err)
 	}
 	if sum := body.total(); !bytes.Equal(sum[:], first.Sum[:]) {
-		return smtpd.Reply{}, unprocessable("This Idempotency-Key was used for another request")
+		return smtpd.Reply{}, unprocessable(running.KeyReused)
 	}
 	return smtpd.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "Ok: queued as " + first.ID, ID: first.ID}, nil
 }

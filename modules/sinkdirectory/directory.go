@@ -105,17 +105,18 @@ func (s *Directory) write(ctx context.Context, name string, content func(io.Writ
 		return err
 	}
 	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close() // the next attempt removes it
+		return err
+	}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it may be closed already
-			if info == nil || durable.Owns(info, os.Lstat, hidden) == nil {
+			if durable.Owns(info, os.Lstat, hidden) == nil {
 				_ = os.Remove(hidden)
 			}
 		}
 	}()
-	if err != nil {
-		return err
-	}
 	if err := content(f); err != nil {
 		return err
 	}

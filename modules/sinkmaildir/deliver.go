@@ -45,17 +45,18 @@ func deliver(ctx context.Context, base *os.Root, dir, name string, e *queue.Entr
 		return err
 	}
 	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close() // the next attempt removes it
+		return err
+	}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it may be closed already
-			if info == nil || durable.Owns(info, root.Lstat, tmp) == nil {
+			if durable.Owns(info, root.Lstat, tmp) == nil {
 				_ = root.Remove(tmp)
 			}
 		}
 	}()
-	if err != nil {
-		return err
-	}
 	size, err := write(ctx, f, "Return-Path: <"+e.Sender+">\r\n", message)
 	if err != nil {
 		return err

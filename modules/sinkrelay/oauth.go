@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
@@ -39,16 +40,10 @@ type tokens struct {
 	secret conf.Resolved
 	http   *http.Client
 
+	asking singleflight.Group
+
 	mu    sync.Mutex
 	token *oauth2.Token
-	asked *answer // the provider is being asked
-}
-
-// answer is what the provider has said once done is closed.
-type answer struct {
-	done  chan struct{}
-	token *oauth2.Token
-	err   error
 }
 
 func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
@@ -80,44 +75,44 @@ func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
 
 // get returns a token that is still good for some seconds. Whoever wants one while the provider is asked has the same answer.
 func (t *tokens) get(ctx context.Context) (string, error) {
-	t.mu.Lock()
-	if t.token.Valid() {
-		defer t.mu.Unlock()
-		return t.token.AccessToken, nil
+	if token := t.kept(); token.Valid() {
+		return token.AccessToken, nil
 	}
-	a := t.asked
-	if a == nil {
-		a = &answer{done: make(chan struct{})}
-		t.asked = a
-		go t.ask(a) // for all of them: it goes on when the first one goes away
-	}
-	t.mu.Unlock()
 	select {
-	case <-a.done:
+	case r := <-t.asking.DoChan("", t.ask): // which goes on when the one who asked first goes away
+		if r.Err != nil {
+			return "", fmt.Errorf("get a token: %w", r.Err)
+		}
+		return r.Val.(*oauth2.Token).AccessToken, nil
 	case <-ctx.Done():
 		return "", fmt.Errorf("get a token: %w", ctx.Err())
 	}
-	if a.err != nil {
-		return "", fmt.Errorf("get a token: %w", a.err)
-	}
-	return a.token.AccessToken, nil
+}
+
+func (t *tokens) kept() *oauth2.Token {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.token
 }
 
 // ask asks the provider, who has tokenTimeout.
-func (t *tokens) ask(a *answer) {
+func (t *tokens) ask() (any, error) {
+	if token := t.kept(); token.Valid() { // it came meanwhile
+		return token, nil
+	}
 	config := t.config
 	config.ClientSecret = t.secret.Value()
-	a.token, a.err = config.Token(context.WithValue(context.Background(), oauth2.HTTPClient, t.http))
-	if refused, ok := errors.AsType[*oauth2.RetrieveError](a.err); ok { // its text has the whole answer
-		a.err = fmt.Errorf("status %s, %s", refused.Response.Status, refused.ErrorCode)
+	token, err := config.Token(context.WithValue(context.Background(), oauth2.HTTPClient, t.http))
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text has the whole answer
+		return nil, fmt.Errorf("status %s, %s", refused.Response.Status, refused.ErrorCode)
+	}
+	if err != nil {
+		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a.err == nil {
-		t.token = a.token
-	}
-	t.asked = nil
-	close(a.done)
+	t.token = token
+	return token, nil
 }
 
 // drop forgets a token that was refused.

@@ -34,5 +34,8 @@ func lock(dir string) (unlock func(), err error) {
 		return nil, err
 	}
 	_ = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
-	return func() { _ = d.Close() }, nil
+	return func() {
+		_ = syscall.Flock(int(d.Fd()), syscall.LOCK_UN) // a program that is being run has a copy of d until its exec
+		_ = d.Close()
+	}, nil
 }

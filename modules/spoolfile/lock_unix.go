@@ -35,5 +35,13 @@ func lockFile(name string) (io.Closer, error) {
 	if f.Truncate(0) == nil {
 		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
-	return f, nil
+	return heldLock{f}, nil
+}
+
+// heldLock is a locked file. Closing it gives the lock up by name: a program that another goroutine is about to run has a
+// copy of the file from its fork to its exec, which would hold the lock that long.
+type heldLock struct{ *os.File }
+
+func (l heldLock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }

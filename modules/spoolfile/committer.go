@@ -29,7 +29,7 @@ type change struct {
 }
 
 // patience is how long a commit may wait for others that share its sync. Where a client waits for it, it is half as long.
-const patience = 2 * time.Millisecond
+const patience = 3 * time.Millisecond
 
 // company waits for changes that are to share a sync.
 type company struct {
@@ -86,10 +86,10 @@ func (e *engine) run() {
 
 // next returns a change that is there already, or, if it is worth to wait, one that comes in time; nil if there is none.
 //
-// It is where no client waits yet, and where half as many messages are being written as there are clients
-// that wait: on a busy server the group grows to two of three. A client that is alone waits for nobody.
+// It is where no client waits yet, and where a quarter as many messages are being written as there are clients
+// that wait: on a busy server the group grows to four of five. A client that is alone waits for nobody.
 func (e *engine) next(wait *company) *change {
-	worth := wait.clients == 0 || 2*int(e.coming.Load()) >= wait.clients
+	worth := wait.clients == 0 || 4*int(e.coming.Load()) >= wait.clients
 	if !worth || wait.over {
 		select {
 		case c := <-e.changes:

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 func address(t *testing.T, s string) caddy.NetworkAddress {
@@ -136,7 +139,7 @@ func listenUnix(t *testing.T, path string) *net.UnixListener {
 
 // A reload narrows an address, or widens it, while the one before is still bound.
 func TestBindBesideOneself(t *testing.T) {
-	wide, err := bind(address(t, freePort(t)), &Server{}, false)
+	wide, err := bind(address(t, fmt.Sprintf(":%d", installed.FreePort(t))), &Server{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,15 +150,4 @@ func TestBindBesideOneself(t *testing.T) {
 		t.Fatal(err)
 	}
 	narrow.release()
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return ":" + port
 }

@@ -3,23 +3,19 @@ package app
 import (
 	"bufio"
 	"crypto/tls"
-	"net"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 // overTCP loads a server with TLS from the first byte on a TCP port, since unix sockets are not throttled.
 func (in *instance) overTCP(throttle map[string]any) (connect func() *dialogue) {
 	in.t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	_ = ln.Close()
+	address := fmt.Sprintf("127.0.0.1:%d", installed.FreePort(in.t))
 	auth := map[string]any{"backends": []any{map[string]any{"module": "fake", "world": in.mail.id}}, "throttle": throttle,
 		"mechanisms": []string{"PLAIN", "SCRAM-SHA-256", "OAUTHBEARER"}}
 	in.load(with("listen_tls", []string{address}), with("auth", auth))

@@ -151,7 +151,7 @@ func TestTrouble(t *testing.T) {
 	})
 	t.Run("restarted", func(t *testing.T) {
 		// Between two logins: the connections of the old one are not in the way of the first.
-		settings.Timeout = conf.Duration(10 * time.Second)
+		settings.Timeout = conf.Duration(time.Minute)
 		h := must(t, settings)
 		login := func() {
 			if _, err := h.VerifyPassword(context.Background(), peer, "alice@example.org", "s3cret"); err != nil {

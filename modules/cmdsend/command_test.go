@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 var update = flag.Bool("update", false, "write what commands print into testdata")
@@ -141,11 +143,7 @@ func TestSend(t *testing.T) {
 
 // What cannot be an address is found before there is a connection, and where there is none that is said with what to do.
 func TestNotSent(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
+	nowhere := fmt.Sprintf("127.0.0.1:%d", installed.FreePort(t))
 	t.Setenv("MSA_PASSWORD", "s3cret")
 	for to, want := range map[string]string{
 		"banana":     `--to: "banana" is not an address, such as bob@example.org`,
@@ -153,7 +151,7 @@ func TestNotSent(t *testing.T) {
 	} {
 		cmd := newCommand()
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
-		cmd.SetArgs([]string{"--server", l.Addr().String(), "--user", "alice@example.org", "--to", to})
+		cmd.SetArgs([]string{"--server", nowhere, "--user", "alice@example.org", "--to", to})
 		if err := cmd.Execute(); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", to, err, want)
 		}

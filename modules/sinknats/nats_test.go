@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/envelope"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 	"github.com/caddy-msa/caddy-msa/caddymsa/natsclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop/hoptest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -155,7 +155,8 @@ func TestEnvelope(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	b := newBroker(t, func(o *server.Options) { o.Username, o.Password = "msa", "s3cret" })
+	port := installed.FreePort(t) // it is started again there
+	b := newBroker(t, func(o *server.Options) { o.Username, o.Password, o.Host, o.Port = "msa", "s3cret", "127.0.0.1", port })
 	url := "nats://" + b.Addr().String()
 	t.Setenv("MSA_NATS", "s3cret")
 	sink := func(set func(*NATS)) *NATS {
@@ -185,7 +186,6 @@ func TestFailures(t *testing.T) {
 	if err := s.Deliver(t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(b.Addr().String())
 	dir := b.StoreDir()
 	b.Shutdown()
 	b.WaitForShutdown()
@@ -197,11 +197,7 @@ func TestFailures(t *testing.T) {
 	if err := s.Deliver(t.Context(), letter()); !queue.IsUnreachable(err) {
 		t.Errorf("it is gone: %v", err)
 	}
-	o := &server.Options{MaxPayload: 8 << 20, Username: "msa", Password: "s3cret", Host: "127.0.0.1", StoreDir: strings.TrimSuffix(dir, "/jetstream")}
-	if o.Port, _ = net.LookupPort("tcp", port); o.Port == 0 {
-		t.Fatal(port)
-	}
-	startServer(t, o)
+	startServer(t, &server.Options{MaxPayload: 8 << 20, Username: "msa", Password: "s3cret", Host: "127.0.0.1", Port: port, StoreDir: strings.TrimSuffix(dir, "/jetstream")})
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		err := s.Deliver(t.Context(), letter())
 		if err == nil {
@@ -231,7 +227,7 @@ func TestCore(t *testing.T) {
 	if err := s.Deliver(t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
-	m, err := sub.NextMsg(10 * time.Second)
+	m, err := sub.NextMsg(time.Minute)
 	if err != nil || string(m.Data) != "x: y\r\n\r\n" || !strings.Contains(m.Header.Get("MSA-Envelope"), "carol@example.org") {
 		t.Errorf("%v %+v", err, m)
 	}

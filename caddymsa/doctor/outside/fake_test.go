@@ -11,13 +11,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
 
 const fakeName = "msa.example.org"
@@ -357,12 +359,5 @@ func own(t *testing.T, bits int) *tls.Config {
 // silentPort is one at which nobody listens.
 func silentPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	n, _ := strconv.Atoi(port)
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(n))
+	return fmt.Sprintf("127.0.0.1:%d", installed.FreePort(t))
 }

@@ -64,7 +64,7 @@ func TestFaults(t *testing.T) {
 			}
 			roots := x509.NewCertPool()
 			roots.AppendCertsFromPEM(pem)
-			o := &nexthop.Options{TLSMode: nexthop.TLSRequired, TLS: &tls.Config{RootCAs: roots}, Connect: 5 * time.Second, Command: 5 * time.Second, Data: 5 * time.Second, End: 5 * time.Second}
+			o := &nexthop.Options{TLSMode: nexthop.TLSRequired, TLS: &tls.Config{RootCAs: roots}, Connect: time.Minute, Command: time.Minute, Data: time.Minute, End: time.Minute}
 			if c.options != nil {
 				c.options(o)
 			}

@@ -79,15 +79,21 @@ func endSessions(mark string) {
 	}
 }
 
-// execTime is how long the environment of a process that is just being replaced (execve) may be empty.
+// execTime is how long the environment of a process that is just being replaced (execve) may seem to be empty, once it has a command line again.
 const execTime = 50 * time.Millisecond
 
-// marked tells whether a process has the mark in its environment. That of another user's cannot be read.
+// marked tells whether a process has the mark in its environment. That of another user's cannot be read. One that is just being replaced has
+// neither that nor a command line; on a busy machine it may be long at it.
 func marked(pid int, mark string) bool {
-	for deadline := time.Now().Add(execTime); ; time.Sleep(time.Millisecond) {
-		env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	dir := "/proc/" + strconv.Itoa(pid)
+	deadline, last := time.Now().Add(execTime), time.Now().Add(lastWords)
+	for ; ; time.Sleep(time.Millisecond) {
+		env, err := os.ReadFile(dir + "/environ")
 		if err != nil || len(env) > 0 || isZombie(pid) || time.Now().After(deadline) {
 			return err == nil && slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return string(v) == mark })
+		}
+		if line, _ := os.ReadFile(dir + "/cmdline"); len(line) == 0 && time.Now().Before(last) {
+			deadline = time.Now().Add(execTime)
 		}
 	}
 }

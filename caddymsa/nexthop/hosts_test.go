@@ -2,6 +2,7 @@ package nexthop_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +58,36 @@ func TestFallback(t *testing.T) {
 	}
 }
 
+// failsAt delivers a letter to a hop that says so at a command. One that stalls is waited for briefly, and for longer where a busy machine has
+// not come to that command by then.
+func failsAt(t *testing.T, at, reply string) (*hoptest.Hop, error) {
+	t.Helper()
+	for timeout := time.Second; ; timeout *= 8 {
+		var came atomic.Bool
+		h := hoptest.New(t, func(h *hoptest.Hop) {
+			hoptest.On(at, reply)(h)
+			on := h.Reply
+			h.Reply = func(line string) string {
+				said := on(line)
+				came.Store(came.Load() || said != "")
+				return said
+			}
+		})
+		d := letter()
+		err := to(h, func(o *nexthop.Options) {
+			if reply == "stall" {
+				o.Command, o.End = timeout, timeout
+			}
+			if at != "connect" {
+				o.Greeting = time.Minute
+			}
+		}).Deliver(t.Context(), d)
+		if came.Load() || timeout > time.Minute {
+			return h, d.Outcome(d.Recipients[0], err)
+		}
+	}
+}
+
 // The lane is down by evidence about the lane; what concerns one message, or its sender, is not.
 func TestLane(t *testing.T) {
 	t.Parallel()
@@ -66,17 +97,7 @@ func TestLane(t *testing.T) {
 		for _, reply := range []string{"close", "stall", "421 4.7.0 not now", "554 5.7.1 not you"} {
 			t.Run(reply+" at "+at, func(t *testing.T) {
 				t.Parallel()
-				h := hoptest.New(t, hoptest.On(at, reply))
-				d := letter()
-				err := to(h, func(o *nexthop.Options) {
-					if reply == "stall" { // long enough for what comes before
-						o.Command, o.End = 4*time.Second, 4*time.Second
-						if at != "connect" {
-							o.Greeting = time.Minute
-						}
-					}
-				}).Deliver(t.Context(), d)
-				err = d.Outcome(d.Recipients[0], err)
+				h, err := failsAt(t, at, reply)
 				f := nexthop.AsFailure(err)
 				if f == nil || f.Lane != want || queue.IsUnreachable(err) != want || f.Host != "127.0.0.1" || f.Address != h.Addr {
 					t.Fatalf("%v, %+v", err, f)

@@ -134,8 +134,8 @@ func (c closer) Read(p []byte) (int, error) {
 
 // Only what concerns the service is called so.
 func TestIsUnreachable(t *testing.T) {
-	release := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-release }))
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-release }))
 	defer srv.Close()
 	defer close(release)
 	for url, want := range map[string]bool{"http://127.0.0.1:1": true, srv.URL: false, strings.Replace(srv.URL, "http:", "https:", 1): true} {
@@ -143,7 +143,14 @@ func TestIsUnreachable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		go func() {
+			select {
+			case <-asked: // who asked waits in vain
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
 		if _, err := c.Post(ctx, nil, text("x")); err == nil || IsUnreachable(err) != want {
 			t.Errorf("%s: %v", url, err)
 		}

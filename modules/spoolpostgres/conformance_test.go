@@ -52,7 +52,7 @@ func TestShared(t *testing.T) {
 		return msatest.SharedSpool{
 			Node: func() queue.OpenSpool {
 				p := newProxy(t, srv)
-				s := open(t, Options{DSN: p.dsn(), Schema: schema, Node: fmt.Sprint("node", len(proxies)), Lease: 2 * time.Second, Log: zaptest.NewLogger(t)})
+				s := open(t, Options{DSN: p.dsn(), Schema: schema, Node: fmt.Sprint("node", len(proxies)), Lease: 6 * time.Second, Log: zaptest.NewLogger(t)})
 				proxies[s] = p
 				return s
 			},
@@ -81,7 +81,7 @@ func TestQueue(t *testing.T) {
 		part(t)
 		schema := fmt.Sprint("queue", schemas.Add(1))
 		return func() queue.OpenSpool {
-			return open(t, Options{DSN: srv.DSN(), Schema: schema, Node: fmt.Sprint("node", nodes.Add(1)), Lease: 3 * time.Second})
+			return open(t, Options{DSN: srv.DSN(), Schema: schema, Node: fmt.Sprint("node", nodes.Add(1)), Lease: time.Minute})
 		}
 	})
 }

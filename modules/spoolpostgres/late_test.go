@@ -19,7 +19,7 @@ import (
 func TestLateCommitTakenBack(t *testing.T) {
 	t.Parallel()
 	primary := postgres.Start(t)
-	s := open(t, Options{DSN: primary.DSN(), Node: "one", Timeout: minTimeout, Lease: time.Hour})
+	s := open(t, Options{DSN: primary.DSN(), Node: "one", Timeout: bearable, Lease: time.Hour})
 	defer s.Close()
 	standby := primary.Standby()
 	await(t, "a message is accepted", func() bool { return submit(s, "Q1") == nil })

@@ -63,7 +63,8 @@ func TestDeaf(t *testing.T) {
 		}
 	}
 	delivers()
-	pid := ear(t, srv, two)
+	pid := 0
+	await(t, "a connection that listens", func() bool { pid = ear(t, srv, two); return pid != 0 })
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(pid, err)
 	}

@@ -181,7 +181,7 @@ func TestSilentDatabase(t *testing.T) {
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	srv := postgres.Start(t)
-	const lease = 3 * time.Second
+	const lease = 9 * time.Second // once the database is back what is known is to be recorded within it
 	p := newProxy(t, &srv.Database)
 	gone := open(t, Options{DSN: p.dsn(), Node: "gone", Lease: lease})
 	defer gone.Close()

@@ -22,6 +22,21 @@ func AwaitStopped(t testing.TB, pids ...int) {
 	}
 }
 
+// AwaitEnded waits until processes that were killed are no more, whoever their parent is: on a busy machine one may keep for a
+// while what it has open, or in memory that is shared.
+func AwaitEnded(t testing.TB, pids ...int) {
+	t.Helper()
+	lives := func(pid int) bool {
+		s, _ := state("/proc/" + strconv.Itoa(pid) + "/stat")
+		return !strings.Contains("ZX", s)
+	}
+	for end := time.Now().Add(patience); slices.ContainsFunc(pids, lives); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("processes %v do not end", pids)
+		}
+	}
+}
+
 func stopped(pids []int) bool {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range processes {

@@ -125,7 +125,7 @@ func (s *Server) Start(settings ...string) {
 	}
 	cmd := s.cmd
 	s.t.Cleanup(func() {
-		kill(cmd)
+		s.kill(cmd)
 		Release(s.dir + "/data")
 		if s.t.Failed() {
 			s.t.Logf("the server's output ends with:\n%s", s.said())
@@ -152,14 +152,18 @@ func (s *Server) said() string {
 }
 
 // Kill kills the server with all its processes, as a power switch would.
-func (s *Server) Kill() { kill(s.cmd) }
+func (s *Server) Kill() { s.kill(s.cmd) }
 
-func kill(cmd *exec.Cmd) {
+// kill returns when all are gone: while one has the memory of them all, no server starts in the directory.
+func (s *Server) kill(cmd *exec.Cmd) {
 	if cmd.ProcessState != nil {
 		return
 	}
-	signal(cmd, syscall.SIGKILL)
+	_ = cmd.Process.Signal(syscall.SIGSTOP) // it begins no other meanwhile
+	installed.AwaitStopped(s.t, cmd.Process.Pid)
+	all := signal(cmd, syscall.SIGKILL)
 	_ = cmd.Wait()
+	installed.AwaitEnded(s.t, all...)
 }
 
 // Stop ends the server in good order; sessions are ended.

@@ -80,7 +80,7 @@ func startDocumentedCluster(t *testing.T) *documentedCluster {
 			{"http://:8080 {", "http://:" + health + " {\n\tbind " + address}, {"next-hop.example.org:25 {", c.hop.address + " {\n\ttls off"},
 			{"db1.example.org,db2.example.org/msa?sslmode=verify-full", fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable", c.primary.Port, c.standby.Port)},
 			{"bodies s3 https://s3.example.org queue {", "bodies s3 " + store.URL + " queue {\n\tinsecure_plaintext\n\tpath_style"},
-			{pageNet, testNet}, {"{env.MSA_NODE}", "{env.MSA_NODE}\n\tlease 3s\n\ttimeout 5s"},
+			{pageNet, testNet}, {"{env.MSA_NODE}", "{env.MSA_NODE}\n\tlease 3s\n\ttimeout 15s"},
 		}))
 		s.env = []string{fmt.Sprintf("MSA_NODE=msa%d", 1+i)}
 		s.run()

@@ -23,8 +23,8 @@ import (
 
 const (
 	clusterLease   = 3 * time.Second
-	clusterTimeout = 5 * time.Second
-	clusterAtOnce  = 6 // in the lane, of all nodes together
+	clusterTimeout = 15 * time.Second // in which a spool is to be opened, too
+	clusterAtOnce  = 6                // in the lane, of all nodes together
 )
 
 // recordingHop is a next hop that remembers what it took, and how much at once.

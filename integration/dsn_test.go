@@ -48,7 +48,7 @@ func TestNotifications(t *testing.T) {
 		queue {
 			retry  200ms
 			warn   500ms
-			expire 3s
+			expire 10s
 		}
 	}
 	deliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}`})

@@ -306,7 +306,13 @@ func TestHTTPSubmitOwn(t *testing.T) {
 // A POST astride a reload goes on, and is judged at its end by the configuration that came.
 func TestHTTPSubmitAstride(t *testing.T) {
 	t.Parallel()
-	w := startSubmitSite(t, layout{global: "debug"})
+	w := newSubmitSite(t, layout{})
+	config := func(l layout) string {
+		l.global = "debug\n\tauto_https disable_redirects"
+		return patient(w.caddyfile(l)) + w.webSites()
+	}
+	w.write("Caddyfile", config(layout{}))
+	w.runWeb()
 	logins := 0
 	begins := func(target, kind, first string) (rest *io.PipeWriter, answered <-chan *answer) {
 		reader, writer := io.Pipe()
@@ -329,13 +335,12 @@ func TestHTTPSubmitAstride(t *testing.T) {
 		return begins(sendTo(recipient), "message/rfc822", letter("astride"))
 	}
 	load := func(l layout) {
-		l.global += "\n\tauto_https disable_redirects"
-		if status, text := w.load(w.caddyfile(l) + w.webSites()); status != 200 {
+		if status, text := w.load(config(l)); status != 200 {
 			t.Fatal(status, text)
 		}
 	}
 	rest, answered := begin("kept@example.net")
-	load(layout{global: "debug", msa: "limits {\n\t\trecipients 200\n\t}"})
+	load(layout{msa: "limits {\n\t\trecipients 200\n\t}"})
 	if _, err := io.WriteString(rest, "more\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +352,7 @@ func TestHTTPSubmitAstride(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	rest, answered = begin("refused@example.net")
-	load(layout{global: "debug", msa: "policy recipients {\n\t\tdeny refused@example.net\n\t}"})
+	load(layout{msa: "policy recipients {\n\t\tdeny refused@example.net\n\t}"})
 	_ = rest.Close()
 	if a := <-answered; a.status != 403 && a.status != 422 {
 		t.Errorf("%+v", a)
@@ -355,7 +360,7 @@ func TestHTTPSubmitAstride(t *testing.T) {
 	// As JSON, of which much is in the spool's place already, and more comes.
 	half := strings.Repeat("QUJD", 100_000)
 	rest, answered = begins("/send/", "application/json", `{"from":"alice@example.org","to":"document@example.net","attachments":[{"content":"`+half)
-	load(layout{global: "debug"})
+	load(layout{})
 	if _, err := io.WriteString(rest, half+`"}]}`); err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func startOnePort(t *testing.T, msa string) (s *server, l layout, addresses map[
 	addresses = map[string]string{"the layer4 app": freeAddress(t), "a site's listener wrappers": freeAddress(t)}
 	web := addresses["a site's listener wrappers"]
 	l = layout{msa: msa, auth: "auth {\n\t\tmechanisms SCRAM-SHA-256-PLUS PLAIN\n\t\tfile $DIR/users.passwd\n\t}", global: strings.NewReplacer("$PORT", addresses["the layer4 app"], "$WEB", web, "$ROUTES", layer4Routes).Replace(onePort)}
-	s.write("Caddyfile", s.caddyfile(l)+site(web))
+	s.write("Caddyfile", patient(s.caddyfile(l))+site(web))
 	s.writeUsers("")
 	s.run()
 	return s, l, addresses

@@ -22,7 +22,7 @@ func TestShutdown(t *testing.T) {
 	l := layout{msa: "queue {\n retry 100ms\n}"}
 	s := newServer(t)
 	s.write("mail", "") // a file in the sink's place: delivery has to wait
-	s.write("Caddyfile", s.caddyfile(l))
+	s.write("Caddyfile", patient(s.caddyfile(l)))
 	s.writeUsers("")
 	s.run()
 	trust := s.tlsConfig()

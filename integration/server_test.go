@@ -87,6 +87,9 @@ func (s *server) caddyfile(l layout) string {
 	if l.auth == "" {
 		l.auth = "auth {\n\t\tfile $DIR/users.passwd\n\t}"
 	}
+	if !strings.Contains(l.msa, "timeouts") { // on a busy machine the 10 s of a handshake may be few
+		l.msa += "\n\ttimeouts {\n\t\thandshake 1m\n\t}"
+	}
 	if !strings.Contains(l.msa, "deliver") {
 		l.msa += "\n\tdeliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}"
 	}

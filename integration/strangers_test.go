@@ -17,7 +17,7 @@ import (
 // many people, or a load balancer, may stand behind one address.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t, layout{})
+	s := start(t, layout{msa: "timeouts {\n handshake 5m\n before_auth 10m\n}"}) // the first waits until all are there
 	trust := s.tlsConfig()
 	many := often(300, 100)
 	var ready, done sync.WaitGroup

@@ -31,14 +31,15 @@ func TestUnqueuedTakesAPlace(t *testing.T) {
 	@queued recipient_domain queued.example
 	deliver @queued ` + relay + `}
 	@now recipient_domain now.example
-	deliver @now ` + relay + `unqueued 2s
+	deliver @now ` + relay + `unqueued 20s
 	}`})
 	c, err := s.as(s.tlsConfig(), "alice@example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
-	if _, err := c.submit("alice@example.org", "bob@queued.example", letter("takes its time")); err != nil {
+	first, err := c.submit("alice@example.org", "bob@queued.example", letter("takes its time"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.await("the first message", func() bool { return held.Load() == 1 })
@@ -57,5 +58,6 @@ func TestUnqueuedTakesAPlace(t *testing.T) {
 		t.Errorf("the hop was asked %d times", n)
 	}
 	close(free)
+	s.logged(first, "delivery delivered")
 	now("250 2.0.0")
 }

@@ -172,7 +172,13 @@ func TestDocumentedCluster(t *testing.T) {
 	await(t, "delivery", delivered)
 	await(t, "the end of the object", func() bool { return c.objects() == 0 })
 	for _, s := range c.nodes {
-		s.await("a message that a node has accepted", func() bool { return strings.Contains(s.log.String(), "message accepted") })
+		s.await("a message that a node has accepted", func() bool {
+			if strings.Contains(s.log.String(), "message accepted") {
+				return true
+			}
+			load(1) // the balancer did not know yet that this node is there
+			return false
+		})
 		if !strings.Contains(s.log.String(), `"remote":"127.0.0.1`) && !strings.Contains(s.log.String(), `"remote_ip":"127.0.0.1`) {
 			t.Error("the log of a node does not know who the client is")
 		}

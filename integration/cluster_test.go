@@ -211,6 +211,19 @@ func (c *cluster) load(clients int, stop <-chan struct{}) *sync.WaitGroup {
 	return &group
 }
 
+// loaded waits for a second, and until there was a load.
+func (c *cluster) loaded() {
+	count := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.answered)
+	}
+	enough := count() + often(20, 5)
+	time.Sleep(time.Second)
+	for end := time.Now().Add(2 * patience); count() < enough && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	}
+}
+
 // clusterMessage is small, or larger than a draft is kept in memory.
 func clusterMessage(id string, k int) string {
 	size := 1
@@ -299,7 +312,7 @@ func TestClusterSurvives(t *testing.T) {
 	again := 0
 	for round := range rounds {
 		e := events[round%len(events)]
-		time.Sleep(time.Second)
+		c.loaded()
 		_, before, _ := c.hop.counts()
 		began := time.Now()
 		e.do(c, round/len(events))
@@ -308,7 +321,7 @@ func TestClusterSurvives(t *testing.T) {
 			again = n
 		}
 	}
-	time.Sleep(time.Second)
+	c.loaded()
 	close(stop)
 	load.Wait()
 	lost := func() (ids []string) {
@@ -319,7 +332,7 @@ func TestClusterSurvives(t *testing.T) {
 		}
 		return ids
 	}
-	for end := time.Now().Add(2 * time.Minute); len(lost()) > 0 || c.left() != 0; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); len(lost()) > 0 || c.left() != 0; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Errorf("%d in the database, %d were answered 250 and not delivered: %.1000s", c.left(), len(lost()), strings.Join(lost(), " "))
 			break
@@ -357,9 +370,8 @@ func TestDatabaseGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the delivery has begun", func() bool {
-		c.hop.mu.Lock()
-		defer c.hop.mu.Unlock()
-		return c.hop.now == 1
+		_, _, most := c.hop.counts()
+		return most > 0
 	})
 	for _, away := range []struct {
 		name        string

@@ -151,7 +151,8 @@ func (c *console) seed() map[string]string {
 				return false
 			}
 		}
-		return true
+		_, body = c.adminRequest(http.MethodGet, "/msa/history?state=bounced&limit=1000", "")
+		return strings.Contains(body, ids["failed"])
 	})
 	return ids
 }

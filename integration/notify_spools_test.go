@@ -103,13 +103,14 @@ func TestNotifyNodes(t *testing.T) {
 	if all := heardBy(heard); len(all) != 2*len(ids) {
 		t.Errorf("%d events of %d messages", len(all), len(ids))
 	}
-	active := slices.IndexFunc(nodes, func(s *server) bool {
-		_, answer := s.adminRequest(http.MethodGet, "/msa/notify", "")
-		return strings.Contains(answer, `"active":true`)
+	active := -1
+	await(t, "one that tells", func() bool {
+		active = slices.IndexFunc(nodes, func(s *server) bool {
+			_, answer := s.adminRequest(http.MethodGet, "/msa/notify", "")
+			return strings.Contains(answer, `"active":true`)
+		})
+		return active >= 0
 	})
-	if active < 0 {
-		t.Fatal("nobody tells")
-	}
 	send(nodes[active])
 	nodes[active].kill()
 	for range 3 {

@@ -180,6 +180,11 @@ func TestNotifyWebhook(t *testing.T) {
 			s.run()
 			h.says("200")
 			pause()
+			await(t, "a load", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(accepted) >= 20
+			})
 			ended.Store(true)
 			load.Wait()
 			deferred := s.mustSend(trust, "alice@example.org", "alice@example.org", "bob@bad.example", letter("deferred"))
@@ -282,10 +287,14 @@ func TestNotifyLag(t *testing.T) {
 			Oldest  *time.Time
 		}
 	}
-	_, answer := s.adminRequest(http.MethodGet, "/msa/notify", "")
-	if err := json.Unmarshal([]byte(answer), &status); err != nil || len(status.Notifiers) != 2 {
-		t.Fatal(answer, err)
-	}
+	var answer string
+	await(t, "the pipe's last program to have ended", func() bool {
+		_, answer = s.adminRequest(http.MethodGet, "/msa/notify", "")
+		if err := json.Unmarshal([]byte(answer), &status); err != nil || len(status.Notifiers) != 2 {
+			t.Fatal(answer, err)
+		}
+		return status.Notifiers[1].Waiting == 0
+	})
 	if n := status.Notifiers[0]; n.Name != "dead" || !n.Active || n.Waiting != len(ids) || !n.Down || n.Oldest == nil || !strings.Contains(n.Error, "503") || strings.Contains(n.Error, "hidden") {
 		t.Error(answer)
 	}
@@ -371,7 +380,7 @@ func TestNotifyUserPrivate(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"ok": true, "user": "alice@example.org", "attributes": map[string]string{"webhook_url": *url.Load()}})
 	}))
 	defer backend.Close()
-	s := start(t, layout{auth: "auth {\n\t\thttp " + backend.URL + "\n\t}", msa: `
+	s := start(t, layout{auth: "auth {\n\t\thttp " + backend.URL + " {\n\t\t\ttimeout 30s\n\t\t}\n\t}", msa: `
 	notify user_webhook {
 		allow localhost:` + port(place) + `
 	}`})

@@ -243,7 +243,7 @@ func (s *server) adminRequest(method, path, body string) (status int, answer str
 }
 
 // request asks the admin API. It comes again when its connection is reset or ends before there is an answer: a load
-// before it may have closed the socket whose backlog it was in, or the connection that it came by.
+// before it may have closed the socket whose backlog it was in, or the connection that it came by, be it before or while it was written to.
 func (s *server) request(method, path, body string, header http.Header) (status int, answer string) {
 	s.t.Helper()
 	for end := time.Now().Add(patience); ; {
@@ -261,7 +261,8 @@ func (s *server) request(method, path, body string, header http.Header) (status 
 			}
 			return resp.StatusCode, string(b)
 		}
-		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) || time.Now().After(end) {
+		cut := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection")
+		if !cut || time.Now().After(end) {
 			s.t.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -139,7 +140,9 @@ func (p *postfix) master() int {
 func (p *postfix) signal(sig syscall.Signal) {
 	p.t.Helper()
 	if pid := p.master(); pid != 0 {
-		p.must(syscall.Kill(-pid, sig))
+		if err := syscall.Kill(-pid, sig); !errors.Is(err, syscall.ESRCH) { // which has ended meanwhile
+			p.must(err)
+		}
 		if sig == syscall.SIGSTOP {
 			installed.AwaitStopped(p.t, pid)
 		}

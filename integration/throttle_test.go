@@ -83,6 +83,7 @@ func TestThrottle(t *testing.T) {
 	// docs/auth.md has these two lines for fail2ban.
 	regex := need(t, "fail2ban-regex")
 	s.write("filter.conf", fenced(t, "../docs/auth.md", "ini")[0])
+	s.await("the guesses in the log", func() bool { return strings.Count(s.log.String(), `"msg":"authentication failed"`) >= 3 })
 	s.write("caddy.log", s.log.String())
 	out, err := exec.Command(regex, "--print-all-matched", filepath.Join(s.dir, "caddy.log"), filepath.Join(s.dir, "filter.conf")).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), ", 3 matched,") {

@@ -15,7 +15,7 @@ import (
 func TestACME(t *testing.T) {
 	t.Parallel()
 	const minutes, short = "minutes", "short"
-	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, short: time.Minute})
+	ca := startPebble(t, map[string]time.Duration{minutes: 5 * time.Minute, short: 2 * time.Minute})
 	for _, tt := range []struct {
 		name, hostname, profile, challenge string
 		global                             bool // Caddy's own options name the CA
@@ -53,7 +53,7 @@ func TestACME(t *testing.T) {
 			}
 			defer before.close()
 			first := serial(before.nc.(*tls.Conn))
-			s.await("a second certificate", func() bool {
+			awaitFor(t, 4*time.Minute, "a second certificate", func() bool {
 				time.Sleep(100 * time.Millisecond) // handshakes cost
 				conn, err := tls.Dial("tcp", s.implicit, trust)
 				if err != nil { // an expired one, for instance

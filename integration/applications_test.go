@@ -54,7 +54,7 @@ func tryJavaMail(t *testing.T, program string, a attempt) (string, error) {
 func tryMailV2(t *testing.T, _ string, a attempt) (string, error) {
 	n, _ := strconv.Atoi(a.port())
 	d := mail.NewDialer("127.0.0.1", n, a.user, a.password)
-	d.SSL, d.StartTLSPolicy, d.LocalName = a.implicit, mail.MandatoryStartTLS, "client.example"
+	d.SSL, d.StartTLSPolicy, d.LocalName, d.Timeout = a.implicit, mail.MandatoryStartTLS, "client.example", patience
 	d.TLSConfig = &tls.Config{ServerName: a.name, RootCAs: poolOf(t, a.ca)}
 	m := mail.NewMessage()
 	m.SetHeader("From", a.from)

@@ -17,7 +17,7 @@ func TestSQLUsers(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.write("Caddyfile", s.caddyfile(layout{auth: "auth {\n sql sqlite $DIR/users.db {\n timeout 10s\n}\n}"}))
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.dir, "users.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.dir, "users.db")+"?_pragma=busy_timeout(60000)") // the server may be reading
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -247,7 +247,7 @@ func testCopiesTroubled(t *testing.T, spool string) {
 	curl := need(t, "curl")
 	inDovecot := make(map[string][]byte)
 	for n := 1; ; n++ {
-		m, err := exec.Command(curl, "-s", "--max-time", "5", "-u", "bob@example.net:secret", fmt.Sprintf("pop3://%s/%d", pop3, n)).Output()
+		m, err := exec.Command(curl, "-s", "--max-time", "60", "-u", "bob@example.net:secret", fmt.Sprintf("pop3://%s/%d", pop3, n)).Output()
 		if err != nil || len(m) == 0 {
 			break
 		}

@@ -63,7 +63,7 @@ func TestCrash(t *testing.T) {
 			})
 		}
 		if round%2 == 0 { // a load, on a busy machine too
-			awaitFor(t, time.Minute, "two answered messages", func() bool { return count() >= before+2 })
+			await(t, "two answered messages", func() bool { return count() >= before+2 })
 		}
 		time.Sleep(time.Duration(20+random.IntN(480)) * time.Millisecond)
 		s.kill()
@@ -104,7 +104,7 @@ func TestCrash(t *testing.T) {
 		}
 		return missing
 	}
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		missing := look()
 		if missing == 0 {
 			break

@@ -63,7 +63,7 @@ func TestDoctorPostfix(t *testing.T) {
 		for i, f := range faults {
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				found := examined(t, "--remote", addresses[i], "--tls", f.tls, "--hostname", postfixName, "--ca", p.certificate(), "--user", postfixUser, "--timeout", "5m")
+				found := examined(t, "--remote", addresses[i], "--tls", f.tls, "--hostname", postfixName, "--ca", p.certificate(), "--user", postfixUser)
 				named(t, found, f.name, f.check, f.level, f.text)
 			})
 		}
@@ -168,7 +168,7 @@ func TestDoctorExim(t *testing.T) {
 		for i, f := range faults {
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				found := examined(t, "--remote", addresses[i], "--tls", "starttls", "--hostname", postfixName, "--ca", filepath.Join(d.dir, "cert.pem"), "--user", postfixUser, "--timeout", "5m")
+				found := examined(t, "--remote", addresses[i], "--tls", "starttls", "--hostname", postfixName, "--ca", filepath.Join(d.dir, "cert.pem"), "--user", postfixUser)
 				named(t, found, f.name, f.check, f.level, f.text)
 			})
 		}

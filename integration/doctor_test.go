@@ -11,10 +11,10 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 )
 
-// examined runs `caddy msa doctor` and returns what it finds.
+// examined runs `caddy msa doctor` and returns what it finds, however long it takes to look.
 func examined(t *testing.T, args ...string) []doctor.Finding {
 	t.Helper()
-	cmd := exec.Command(binary, append([]string{"msa", "doctor", "--json"}, args...)...)
+	cmd := exec.Command(binary, append([]string{"msa", "doctor", "--json", "--timeout", "5m"}, args...)...)
 	cmd.Env = append(cmd.Environ(), "MSA_PASSWORD="+postfixPass)
 	out, err := cmd.Output()
 	var r struct {

@@ -238,7 +238,7 @@ func (f *fates) settle(hop *fateHop) {
 		}
 		return ids
 	}
-	awaitFor(f.s.t, 3*time.Minute, "an empty queue", func() bool {
+	awaitFor(f.s.t, 5*time.Minute, "an empty queue", func() bool {
 		if held := ids("&state=held"); len(held) > 0 {
 			f.s.act("release", held...)
 		}
@@ -307,7 +307,7 @@ func testFatesThroughCrashes(t *testing.T, spool string) {
 			database.Kill()
 			database.Start()
 		}
-		awaitFor(t, time.Minute, "messages of each fate", func() bool { // on a busy machine they take a while
+		awaitFor(t, 3*time.Minute, "messages of each fate", func() bool { // on a busy machine they take a while
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return f.reached >= eachFate

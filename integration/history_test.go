@@ -82,7 +82,7 @@ func TestHistoryIsSmall(t *testing.T) {
 				}
 			}
 			began := time.Now()
-			awaitFor(t, time.Minute, "attempts", func() bool { return len(hop.Said("MAIL")) >= attempts*messages })
+			awaitFor(t, 5*time.Minute, "attempts", func() bool { return len(hop.Said("MAIL")) >= attempts*messages })
 			spool, log := octetsIn(t, filepath.Join(s.dir, "spool")), len(s.log.String())
 			t.Logf("%d attempts at %d recipients in %s: spool %d KiB, log %d KiB", len(hop.Said("MAIL")), recipients, time.Since(began).Round(time.Second/10), spool>>10, log>>10)
 			most := int64(2 << 20)

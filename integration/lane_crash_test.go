@@ -172,12 +172,12 @@ func (m *toManyLanes) end() {
 
 func (m *toManyLanes) await(g *ledger) (more int) {
 	m.s.t.Helper()
-	awaitFor(m.s.t, 2*time.Minute, "all messages at all their recipients", func() bool {
+	awaitFor(m.s.t, 5*time.Minute, "all messages at all their recipients", func() bool {
 		missing, n := g.count(m.wanted)
 		more = n
 		return missing == 0
 	})
-	awaitFor(m.s.t, time.Minute, "an empty queue", func() bool { return strings.Contains(m.s.mustMSA("queue", "list"), "no messages") })
+	await(m.s.t, "an empty queue", func() bool { return strings.Contains(m.s.mustMSA("queue", "list"), "no messages") })
 	_, more = g.count(m.wanted)
 	return more
 }
@@ -244,7 +244,7 @@ func TestCrashOfLanes(t *testing.T) {
 		before := m.copies()
 		m.begin(round)
 		if round%2 == 0 { // a load, on a busy machine too
-			awaitFor(t, time.Minute, "two answered messages", func() bool { return m.copies() >= before+2*lanesOfMessage })
+			await(t, "two answered messages", func() bool { return m.copies() >= before+2*lanesOfMessage })
 		}
 		time.Sleep(time.Duration(100+rand.IntN(500)) * time.Millisecond)
 		s.kill()

@@ -27,7 +27,7 @@ func TestNoThrottle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(patience))
 		line, err := bufio.NewReader(nc).ReadString('\n')
 		if err != nil || !strings.HasPrefix(line, "220 ") {
 			t.Fatalf("%q, %v", line, err)
@@ -77,7 +77,7 @@ func TestClientAuth(t *testing.T) {
 			return err
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		_, err = bufio.NewReader(conn).ReadString('\n')
 		return err
 	}

@@ -165,7 +165,7 @@ func TestCrashOfOperator(t *testing.T) {
 		}
 		return lost
 	}
-	for deadline := time.Now().Add(90 * time.Second); len(missing()) > 0; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); len(missing()) > 0; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("accepted and neither delivered nor bounced: %v", missing())
 		}

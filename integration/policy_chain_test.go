@@ -71,7 +71,7 @@ func TestLargeMessageThroughPolicies(t *testing.T) {
 	t.Parallel()
 	clamd := newDaemon(t, map[string]string{
 		"db/test.ndb": fmt.Sprintf("Eicar-Test-Signature:0:*:%x\n", eicar[:40]),
-		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser $USER\nStreamMaxLength 100M\nMaxScanSize 100M\nMaxFileSize 100M\n",
+		"conf":        "LocalSocket $D/socket\nDatabaseDirectory $D/db\nForeground yes\nUser $USER\nStreamMaxLength 100M\nMaxScanSize 100M\nMaxFileSize 100M\nMaxScanTime 0\nReadTimeout 600\nCommandReadTimeout 600\n",
 	}, need(t, "clamd"), "--config-file", "$D/conf").run()
 	opendkim := newDaemon(t, map[string]string{"conf": "Mode s\nSyslog no\nUserID $USER\nSocket local:$D/socket\nDomain example.org\nSelector s\nKeyFile $D/key\nRequireSafeKeys no\n"},
 		need(t, "opendkim"), "-f", "-x", "$D/conf")
@@ -88,10 +88,16 @@ func TestLargeMessageThroughPolicies(t *testing.T) {
 	s := newServer(t)
 	dkimKey(t, filepath.Join(s.dir, "rsa.pem"))
 	s.write("Caddyfile", s.caddyfile(layout{msa: localPolicies + `
-	policy clamav unix/` + clamd.socket + `
-	policy milter unix/` + opendkim.socket + `
+	policy clamav unix/` + clamd.socket + ` {
+		timeout 5m
+	}
+	policy milter unix/` + opendkim.socket + ` {
+		timeout     5m
+		end_timeout 5m
+	}
 	policy http ` + service.URL + ` {
 		content
+		timeout 5m
 		hmac_key 0123456789abcdef0123456789abcdef
 	}`}))
 	s.writeUsers("")

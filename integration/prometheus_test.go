@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,7 +25,7 @@ type prometheus struct {
 	addr string
 }
 
-// startPrometheus has it scrape a server four times a second, with our rules.
+// startPrometheus has it scrape a server each second, with our rules.
 func startPrometheus(t *testing.T, target string) *prometheus {
 	t.Helper()
 	program := installed.Need(t, "prometheus")
@@ -33,7 +34,7 @@ func startPrometheus(t *testing.T, target string) *prometheus {
 		t.Fatal(err)
 	}
 	dir, p := t.TempDir(), &prometheus{t, freeAddress(t)}
-	config := fmt.Sprintf("global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}\nrule_files: [%s]\nscrape_configs: [{job_name: caddy-msa, scrape_timeout: 250ms, static_configs: [{targets: [%q]}]}]\n", rules, target)
+	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [%s]\nscrape_configs: [{job_name: caddy-msa, static_configs: [{targets: [%q]}]}]\n", rules, target)
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -134,10 +135,10 @@ func TestPrometheus(t *testing.T) {
 	s.await("data in each panel", func() bool {
 		var without []string
 		for name, all := range panels {
-			for _, expr := range all {
-				if p.query(expr) == 0 {
-					without = append(without, name+": "+expr)
-				}
+			// What was there once is not asked for again: on a busy machine a scrape may come to nothing.
+			panels[name] = slices.DeleteFunc(all, func(expr string) bool { return p.query(expr) > 0 })
+			for _, expr := range panels[name] {
+				without = append(without, name+": "+expr)
 			}
 		}
 		missing = strings.Join(without, "\n")

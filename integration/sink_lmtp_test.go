@@ -109,7 +109,7 @@ func TestLMTPDovecot(t *testing.T) {
 		var out []byte
 		awaitProbe(t, fmt.Sprintf("message %d of %s", n, user), func() bool {
 			var err error
-			out, err = exec.Command(curl, "-s", "--max-time", "5", "-u", user+":secret", fmt.Sprintf("pop3://%s/%d", pop3, n)).Output()
+			out, err = exec.Command(curl, "-s", "--max-time", "60", "-u", user+":secret", fmt.Sprintf("pop3://%s/%d", pop3, n)).Output()
 			return err == nil && len(out) > 0
 		})
 		return out

@@ -50,7 +50,7 @@ func TestTraceAndHistory(t *testing.T) {
 	s.mail("alice@example.org", 1) // the notification
 	traced := func(id string, wants ...string) (out string) {
 		t.Helper()
-		for until := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		for until := time.Now().Add(2 * patience); ; time.Sleep(50 * time.Millisecond) {
 			missing := ""
 			out = s.mustMSA("trace", id)
 			for _, want := range wants {

@@ -9,7 +9,8 @@ end
 implicit = !ENV["IMPLICIT"].empty?
 mail = Mail.new(from: ENV["FROM"], to: ENV["TO"], subject: "An application writes", body: "Your pipeline has failed.\n")
 mail.delivery_method :smtp, address: ENV["NAME"], port: ENV["PORT"].to_i, domain: "client.example", user_name: ENV["LOGIN"], password: ENV["PASSWORD"],
-                            authentication: "login", tls: implicit, enable_starttls: !implicit, openssl_verify_mode: "peer", ca_file: ENV["CA"]
+                            authentication: "login", tls: implicit, enable_starttls: !implicit, openssl_verify_mode: "peer", ca_file: ENV["CA"],
+                            open_timeout: 60, read_timeout: 60
 begin
   mail.deliver!
 rescue StandardError => e

@@ -16,7 +16,7 @@ async function open(browser, options = {}) {
 		httpCredentials: { username: "admin", password: "look" }, timezoneId: "Asia/Tokyo", javaScriptEnabled: !options.plain,
 		colorScheme: options.dark ? "dark" : "light", viewport: { width: options.width || 1280, height: options.height || 900 },
 	});
-	context.setDefaultTimeout(60000);
+	context.setDefaultTimeout(120000);
 	const page = await context.newPage();
 	page.plain = options.plain;
 	page.on("console", m => {
@@ -112,7 +112,7 @@ const steps = run => ({
 });
 
 (async () => {
-	const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb", "--hide-scrollbars"] });
+	const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, timeout: 180000, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb", "--hide-scrollbars"] });
 	const run = { browser, open, check, bad, ids, shots };
 	try {
 		if (part === "readme") {

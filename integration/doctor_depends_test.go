@@ -33,10 +33,7 @@ func TestDoctorDepends(t *testing.T) {
 	s := newServer(t)
 	signed(t, hostname, time.Now().Add(12*time.Hour), filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "key.pem"))
 	s.write("addresses.map", "logical@example.org actual@example.org\n")
-	s.write("program", "#!/bin/sh\ncat >/dev/null\n")
-	if err := os.Chmod(filepath.Join(s.dir, "program"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	s.program("program", "#!/bin/sh\ncat >/dev/null\n")
 	db, err := sql.Open("sqlite", filepath.Join(s.dir, "addresses.db"))
 	if err != nil {
 		t.Fatal(err)

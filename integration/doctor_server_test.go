@@ -166,10 +166,7 @@ func TestDoctorFaults(t *testing.T) {
 	limits {
 		message_size 1MiB
 	}`}))
-	s.write("program", "#!/bin/sh\n")
-	if err := os.Chmod(filepath.Join(s.dir, "program"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	s.program("program", "#!/bin/sh\n")
 	s.run()
 	if err := os.Remove(filepath.Join(s.dir, "program")); err != nil {
 		t.Fatal(err)

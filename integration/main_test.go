@@ -113,7 +113,7 @@ func build(dir string) (string, error) {
 		{"go", "get", "github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5"},
 		{"go", "build", "-o", "xcaddy", "github.com/caddyserver/xcaddy/cmd/xcaddy"},
 	} {
-		if err := run(scratch, nil, args...); err != nil {
+		if err := fetch(scratch, nil, args...); err != nil {
 			return "", err
 		}
 	}
@@ -134,12 +134,23 @@ func build(dir string) (string, error) {
 		"GOPROXY=" + strings.Join(append(asked, "file://"+strings.TrimSpace(string(cache))+"/cache/download"), "|"),
 		"XCADDY_GO_BUILD_FLAGS=-ldflags '-s -w'", // without -trimpath, so that go build's cache serves
 	}
-	return out, run(scratch, env, "./xcaddy", "build", "v2.11.9", "--with", "github.com/caddy-msa/caddy-msa="+root, "--output", out)
+	return out, fetch(scratch, env, "./xcaddy", "build", "v2.11.9", "--with", "github.com/caddy-msa/caddy-msa="+root, "--output", out)
 }
 
 // link puts a program at a path. What was linked of the same sources before is in go run's cache, which go build -o does not look into.
 func link(dir string, env []string, out, program string) error {
 	return run(dir, env, "go", "run", "-ldflags", "-s -w", "-exec", "cp", program, out)
+}
+
+// fetch is run of what asks the Go module proxy, which in CI may fail for a moment.
+func fetch(dir string, env []string, args ...string) (err error) {
+	for n := range 3 {
+		if err = run(dir, env, args...); err == nil || !inCI() {
+			break
+		}
+		time.Sleep(time.Duration(5+20*n) * time.Second)
+	}
+	return err
 }
 
 // run runs a command without the race detector that the tests themselves may have, and in CI without the cgo that it needs: xcaddy does

@@ -32,7 +32,7 @@ func debian(t *testing.T, version string) string {
 		t.Fatal(err)
 	}
 	deb := filepath.Join(dir, "caddy-msa.deb")
-	if err := run("..", nil, "go", "run", nfpm, "--version"); err != nil {
+	if err := fetch("..", nil, "go", "run", nfpm, "--version"); err != nil {
 		installed.Lack(t, "nfpm, by go run", err) // without a network there is none
 	}
 	env := []string{"VERSION=" + version, "ARCH=" + runtime.GOARCH, "BINARY=" + binary, "SOURCE_DATE_EPOCH=1767225600"}
@@ -324,10 +324,7 @@ func TestUnitSystemCalls(t *testing.T) {
 
 	s := newServer(t)
 	// With -D the process is the server, and strace ends with it.
-	s.write("traced", "#!/bin/sh\nexec "+strace+" -D -f -qq -o "+s.dir+"/trace "+binary+" \"$@\"\n")
-	if err := os.Chmod(filepath.Join(s.dir, "traced"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	s.program("traced", "#!/bin/sh\nexec "+strace+" -D -f -qq -o "+s.dir+"/trace "+binary+" \"$@\"\n")
 	s.binary = filepath.Join(s.dir, "traced")
 	l := layout{msa: "@program recipient_domain program.example\n\tdeliver @program pipe tee $DIR/piped\n\tdeliver maildir $DIR/mail/{msa.recipient.domain}/{msa.recipient.local}"}
 	s.write("Caddyfile", s.caddyfile(l))

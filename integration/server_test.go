@@ -124,6 +124,17 @@ func (s *server) write(name, text string) {
 	}
 }
 
+// program writes a file that is to be run. Nothing is started meanwhile: what is, has the file open for writing until it has become
+// another program, and so long the kernel runs no such file (ETXTBSY).
+func (s *server) program(name, text string) {
+	s.t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o700); err != nil { //nolint:gosec // it is run
+		s.t.Fatal(err)
+	}
+}
+
 // run starts the process; it may be called again after kill.
 func (s *server) run() {
 	s.t.Helper()

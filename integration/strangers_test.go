@@ -119,6 +119,19 @@ func TestFlood(t *testing.T) {
 		t.Skip("takes 15 s")
 	}
 	s := start(t, layout{})
+	for range 3 { // a machine may be busy with something else for a while
+		quiet, flooded := flood(t, s)
+		t.Logf("median: %v quiet, %v flooded", quiet, flooded)
+		if flooded <= 3*quiet+50*time.Millisecond { // a busy machine is not the flood's doing
+			return
+		}
+	}
+	t.Error("honest clients wait for the flood")
+}
+
+// flood returns how long an honest client takes without and with one.
+func flood(t *testing.T, s *server) (quiet, flooded time.Duration) {
+	t.Helper()
 	trust := s.tlsConfig()
 	honest := func(n int) (median time.Duration) {
 		var took []time.Duration
@@ -142,7 +155,7 @@ func TestFlood(t *testing.T) {
 		slices.Sort(took)
 		return took[n/2]
 	}
-	quiet := honest(100)
+	quiet = honest(100)
 
 	var held, filled sync.WaitGroup
 	filled.Add(20)
@@ -184,14 +197,10 @@ func TestFlood(t *testing.T) {
 	}
 	s.await("the flood", func() bool { return strings.Contains(s.log.String(), "unauthenticated_per_ip") })
 	filled.Wait()
-	flooded := honest(100)
+	flooded = honest(100)
 	close(stop)
 	held.Wait()
-	quiet = max(quiet, honest(100)) // what else the machine does may change meanwhile
-	t.Logf("median: %v quiet, %v flooded", quiet, flooded)
-	if flooded > 3*quiet+50*time.Millisecond { // a busy machine is not the flood's doing
-		t.Errorf("median: %v quiet, %v flooded", quiet, flooded)
-	}
+	return max(quiet, honest(100)), flooded // what else the machine does may change meanwhile
 }
 
 // dialFrom connects from an address of this host.

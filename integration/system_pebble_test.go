@@ -44,7 +44,7 @@ func startPebble(t testing.TB, lifetimes map[string]time.Duration) *pebble {
 		{"go", "mod", "init", "scratch"},
 		{"go", "get", pebbleModule + "/cmd/pebble@v2.10.1", pebbleModule + "/cmd/pebble-challtestsrv@v2.10.1"},
 	} {
-		if err := run(dir, nil, args...); err != nil {
+		if err := fetch(dir, nil, args...); err != nil {
 			installed.Lack(t, "("+pebbleModule+", of the Go module proxy)", err)
 		}
 	}

@@ -54,7 +54,7 @@ func Dialogue(t *testing.T, file, addr string, config *tls.Config) {
 }
 
 // dialogueTimeout bounds each step, so that a server that says nothing fails the test.
-const dialogueTimeout = 20 * time.Second
+const dialogueTimeout = time.Minute
 
 type dialogue struct {
 	nc  net.Conn

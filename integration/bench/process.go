@@ -5,11 +5,13 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 )
 
 const (
-	startWait = 20 * time.Second // for the greeting
+	startWait = time.Minute      // for the greeting
 	stopWait  = 15 * time.Second // after SIGTERM
 )
 
@@ -123,11 +125,20 @@ func (t *target) cpu() time.Duration { return proc.CPU(t.roots...) }
 // memory of a target that is one process.
 func (t *target) memory() (proc.Memory, error) { return proc.ReadMemory(t.roots[0]) }
 
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+var nextPort = func() *atomic.Uint32 {
+	n := new(atomic.Uint32)
+	n.Store(rand.Uint32N(20000)) // other processes begin elsewhere
+	return n
+}()
+
+// freeAddr is none that the system gives to somebody else meanwhile.
+func freeAddr() (address string, err error) {
+	for range 100 {
+		address = fmt.Sprintf("127.0.0.1:%d", 10000+nextPort.Add(1)%20000)
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", address); err == nil {
+			return address, ln.Close()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "", err
 }

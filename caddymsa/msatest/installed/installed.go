@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a probe may take: a busy machine starts a large program slowly.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // finding is what is known of a program, once it was looked for.
 type finding struct {
@@ -152,7 +152,7 @@ func (p Program) probe(path string) error {
 		run = filepath.Join(filepath.Dir(path), p.By)
 	}
 	cmd := exec.CommandContext(ctx, run, p.Args...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 30 * time.Second
 	cmd.Env = append(os.Environ(), append(p.Env, "LC_ALL=C")...)
 	out, err := cmd.CombinedOutput()
 	for _, says := range p.Says {

@@ -100,7 +100,7 @@ func (b *Bucket) Provision(log *zap.Logger, connections int) error {
 		return err
 	}
 	b.transport = &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext:     dialer((&net.Dialer{Timeout: 10 * time.Second}).DialContext, stall),
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.authorities.CertPool()}, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 	}

@@ -53,7 +53,9 @@ func (s *Directory) Provision(caddy.Context) error {
 	return nil
 }
 
-// Deliver writes both files.
+// Deliver writes both files. Where no file can be made, all messages wait; an error in the midst of one, such as that the disk is full,
+// may be for it alone. Errors begin with a word of this sink's own, and not with a file's name: the queue takes those of two users for
+// one if they are alike but for names and numbers, which it leaves out from the third word on.
 func (s *Directory) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -71,14 +73,14 @@ func (s *Directory) Deliver(ctx context.Context, d *queue.Delivery) error {
 		_, err := io.Copy(w, contextReader{ctx, m})
 		return err
 	}); err != nil {
-		return err
+		return fmt.Errorf("directory: %w", err)
 	}
 	if err := s.write(ctx, v.Key+".json", func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	}); err != nil {
-		return err
+		return fmt.Errorf("directory: %w", err)
 	}
 	for _, r := range d.Recipients {
 		d.Answered(r, queue.Answer{Reply: "stored in " + s.path, ID: v.Key})
@@ -97,12 +99,9 @@ func (s *Directory) prepare() error {
 // write makes a file under a hidden name, syncs it and gives it its own.
 func (s *Directory) write(ctx context.Context, name string, content func(io.Writer) error) (err error) {
 	hidden := filepath.Join(s.path, "."+name) // the same in every attempt: a crash leaves no more than one
-	if err := os.Remove(hidden); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(hidden, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := create(hidden)
 	if err != nil {
-		return err
+		return queue.Unreachable(err)
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -136,6 +135,14 @@ func (s *Directory) write(ctx context.Context, name string, content func(io.Writ
 		return err
 	}
 	return durable.SyncDir(os.Open, s.path)
+}
+
+// create opens a new file for writing. What a crashed attempt left there goes.
+func create(path string) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // contextReader ends with its context.

@@ -115,6 +115,33 @@ func TestUnwritable(t *testing.T) {
 	}
 }
 
+// Where no file can be made all messages wait for that, whoever's they are. What goes wrong in the midst of one is alike in
+// what two users' messages say, so that the queue sees that it is not theirs.
+func TestWhoseFault(t *testing.T) {
+	s := open(t)
+	if err := s.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.path, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := &Directory{Path: file}
+	if err := none.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := none.Deliver(t.Context(), msatest.NewDelivery([]byte("x\r\n"), "bob@example.org")); !queue.IsUnreachable(err) {
+		t.Error(err)
+	}
+	d := msatest.NewDelivery([]byte("x\r\n"), "bob@example.org")
+	if err := os.Mkdir(filepath.Join(s.path, envelope.Key(d)+".eml"), 0o700); err != nil { // nothing can be renamed to that
+		t.Fatal(err)
+	}
+	if err := s.Deliver(t.Context(), d); err == nil || queue.IsUnreachable(err) || !strings.HasPrefix(err.Error(), "directory: ") {
+		t.Error(err)
+	}
+}
+
 // Log, history and events say by which name the message is found.
 func TestAnswered(t *testing.T) {
 	s := &Directory{Path: t.TempDir()}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -55,7 +56,15 @@ type SQL struct {
 
 	db              *sqldb.DB
 	actual, logical sqldb.Query
+	timeout         time.Duration
+	quiet           atomic.Int64 // not asked before, in nanoseconds since 1970
 }
+
+// pause is how long a database is left alone after it took more than half the timeout for an error: one that hangs is waited for once, and not
+// once for each of a thousand recipients, behind whom a client may wait for its 250.
+const pause = time.Second
+
+var errPaused = errors.New("sql: the database did not answer a moment ago")
 
 // CaddyModule returns the Caddy module information.
 func (*SQL) CaddyModule() caddy.ModuleInfo {
@@ -82,6 +91,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 	if o.Connections == 0 {
 		o.Connections = 4
 	}
+	m.timeout = o.Timeout
 	var err error
 	if o.DSN, err = conf.Expand(m.DSN); err != nil {
 		return fmt.Errorf("dsn: %w", err)
@@ -101,6 +111,7 @@ func (m *SQL) provision(ctx caddy.Context) error {
 	if m.db.Literal(m.DSN) {
 		log.Warn(conf.DatabasePassword)
 	}
+	answers := true
 	for _, q := range []struct {
 		name, text, deflt string
 		query             *sqldb.Query
@@ -114,10 +125,14 @@ func (m *SQL) provision(ctx caddy.Context) error {
 		if !q.query.Asks("address") && !q.query.Asks("local") {
 			return fmt.Errorf("%s: the query does not ask for the address; say WHERE logical = {address}", q.name)
 		}
+		if !answers {
+			continue
+		}
 		if _, _, err := m.ask(ctx, *q.query, mailaddr.Address{Exact: "nobody@invalid", Local: "nobody", Domain: "invalid"}); err != nil {
 			if m.db.Mistake(err) {
 				return fmt.Errorf("%s: %w", q.name, err)
 			}
+			answers = false
 			log.Warn("the database does not answer; deliveries have to wait until it does", zap.Error(err))
 		}
 	}
@@ -140,6 +155,10 @@ func (m *SQL) askSpelled(ctx context.Context, q sqldb.Query, a mailaddr.Address,
 	value := func(name string) string {
 		return map[string]string{"address": a.KeyCase(c), "local": c.Key(a.Local), "domain": a.ASCIIDomain()}[name]
 	}
+	began := time.Now()
+	if began.UnixNano() < m.quiet.Load() {
+		return "", false, errPaused
+	}
 	err = m.db.Ask(ctx, q, value, func(rows *sql.Rows) error {
 		if !rows.Next() {
 			return nil
@@ -161,6 +180,9 @@ func (m *SQL) askSpelled(ctx context.Context, q sqldb.Query, a mailaddr.Address,
 	})
 	if err != nil && m.db.Foreign(err) {
 		return "", false, nil
+	}
+	if err != nil && ctx.Err() == nil && time.Since(began) > m.timeout/2 {
+		m.quiet.Store(time.Now().Add(pause).UnixNano())
 	}
 	return to, ok && err == nil, err
 }

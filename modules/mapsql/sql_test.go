@@ -1,10 +1,14 @@
 package mapsql
 
 import (
+	"context"
 	"database/sql"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -139,5 +143,41 @@ func TestMistakes(t *testing.T) {
 	a, _ := mailaddr.Parse("xyz@otpnet.nl", true)
 	if _, ok, err := m.Actual(t.Context(), a); ok || err == nil {
 		t.Error("no answer is an answer")
+	}
+}
+
+// A database that hangs is waited for once, and not once for each recipient of a message, nor for each query of a configuration.
+func TestHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var asked atomic.Int32
+	go func() {
+		for {
+			c, err := l.Accept() // and says nothing
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			context.AfterFunc(t.Context(), func() { _ = c.Close() })
+		}
+	}()
+	m, err := open(t, "sql mysql msa@tcp("+l.Addr().String()+")/mail {\n timeout 200ms\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		a, err := mailaddr.Parse(fmt.Sprintf("r%d@otpnet.nl", i), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := m.Actual(t.Context(), a); ok || err == nil {
+			t.Error("no answer is an answer")
+		}
+	}
+	if n := asked.Load(); n > 20 {
+		t.Errorf("asked %d times", n)
 	}
 }

@@ -28,8 +28,10 @@ type Counts struct {
 	timeout              time.Duration
 	log                  *zap.Logger
 	now                  func() time.Time
-	down                 atomic.Int64 // not asked before, in nanoseconds since 1970; 0: it answers
+	down                 atomic.Int64 // not asked before, in nanoseconds since 1970; or up
 }
+
+const up = 0 // it answers
 
 var (
 	errPaused  = errors.New("it did not answer a moment ago")
@@ -46,7 +48,8 @@ func (c *Counts) Count(ctx context.Context, spool counts.Counter, changes ...cou
 	if store == nil {
 		return nil, errNoSpool
 	}
-	if c.now().UnixNano() < c.down.Load() {
+	asked, ok := c.mayAsk()
+	if !ok {
 		return nil, fmt.Errorf("%s: %w", c.where, errPaused)
 	}
 	hashed := make([]counts.Change, len(changes))
@@ -55,22 +58,36 @@ func (c *Counts) Count(ctx context.Context, spool counts.Counter, changes ...cou
 		change.Key = c.prefix + hex.EncodeToString(sum[:16])
 		hashed[i] = change
 	}
-	asked, cancel := context.WithTimeout(ctx, c.timeout)
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	found, err := store.Count(asked, hashed...)
-	if err != nil && ctx.Err() != nil {
-		return nil, err // it is the caller who did not wait
+	found, err := store.Count(limited, hashed...)
+	if err != nil && ctx.Err() != nil { // it is the caller who did not wait
+		if asked != up {
+			c.down.CompareAndSwap(asked, c.now().UnixNano())
+		}
+		return nil, err
 	}
 	if err != nil {
-		if c.down.Swap(c.now().Add(pause).UnixNano()) == 0 {
+		if c.down.CompareAndSwap(asked, c.now().Add(pause).UnixNano()) && asked == up {
 			c.log.Error(c.limit+": "+c.where+" does not answer, where nodes share counts", zap.String("on_failure", c.OnFailure), zap.Error(err))
 		}
 		return nil, fmt.Errorf("%s: %w", c.where, err)
 	}
-	if c.down.Swap(0) != 0 {
+	if asked != up && c.down.CompareAndSwap(asked, up) {
 		c.log.Info(c.limit + ": " + c.where + " answers again")
 	}
 	return found, nil
+}
+
+// mayAsk tells whether the store is asked now. Where it did not answer, one asks again after a pause; what was under way before says
+// nothing any more. asked is what down is until there is an answer.
+func (c *Counts) mayAsk() (asked int64, ok bool) {
+	down, now := c.down.Load(), c.now()
+	if down == up {
+		return up, true
+	}
+	asked = now.Add(c.timeout + pause).UnixNano()
+	return asked, now.UnixNano() >= down && c.down.CompareAndSwap(down, asked)
 }
 
 // Return gives back what was counted for nothing, when the client waits for nothing any more.

@@ -156,6 +156,71 @@ func TestHangs(t *testing.T) {
 	}
 }
 
+// Once it is known that a store hangs, one caller at a time waits for it, however many come at the same moment. What was asked before and is
+// answered late changes nothing, so that a store that answers some in time and others not is not two lines in the log for each.
+func TestOneAsks(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	c := open(t, Sharing{Spool: &Spool{Timeout: patience}}, zap.New(core))
+	now := time.Now()
+	c.now = func() time.Time { return now }
+	failed := errors.New("failed")
+	spool := make(scripted)
+	begin := func() (answer chan<- error, result <-chan error) {
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Count(context.Background(), spool, counts.Change{Key: "k", Add: 1})
+			done <- err
+		}()
+		select {
+		case a := <-spool:
+			return a, done
+		case err := <-done:
+			done <- err
+			return nil, done
+		}
+	}
+	early, late := begin()
+	fails, result := begin()
+	fails <- failed
+	if err := <-result; !errors.Is(err, failed) {
+		t.Error(err)
+	}
+	early <- nil
+	if err := <-late; err != nil {
+		t.Error(err)
+	}
+	if a, _ := begin(); a != nil {
+		t.Error("asked again because of an answer to a question from before")
+	}
+	now = now.Add(pause)
+	first, result := begin()
+	for range 3 {
+		if a, _ := begin(); a != nil {
+			t.Error("several ask at once")
+		}
+	}
+	first <- failed
+	<-result
+	if len(logs.All()) != 1 {
+		t.Errorf("log %v", logs.All())
+	}
+	now = now.Add(pause)
+	first, result = begin()
+	first <- nil
+	if err := <-result; err != nil || len(logs.All()) != 2 {
+		t.Errorf("%v, log %v", err, logs.All())
+	}
+}
+
+// scripted is a spool's counter that hands each question's answer to whoever takes it.
+type scripted chan chan<- error
+
+func (s scripted) Count(_ context.Context, changes ...counts.Change) ([]counts.Count, error) {
+	answer := make(chan error)
+	s <- answer
+	return make([]counts.Count, len(changes)), <-answer
+}
+
 func TestSettings(t *testing.T) {
 	for _, s := range []Sharing{
 		{Redis: &Redis{}}, {Redis: &Redis{Address: "x:1", OnFailure: "panic"}}, {Redis: &Redis{Address: "x:1", Timeout: -1}},

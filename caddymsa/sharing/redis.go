@@ -15,7 +15,7 @@ import (
 
 // Redis is a server of Redis, or one that speaks its protocol. Its clock counts.
 type Redis struct {
-	// Address is host:port, or the path of a unix socket. Required.
+	// Address is host:port, or the path of a unix socket, as unix//run/redis.sock or as Redis has it. Required.
 	Address string `json:"address,omitempty"`
 	// Username and Password to log in with. Default: none.
 	Username string      `json:"username,omitempty"`
@@ -37,6 +37,18 @@ func (r *Redis) open(limit string, log *zap.Logger) (*Counts, error) {
 	if r.Address == "" {
 		return nil, errors.New("an address is required, such as 127.0.0.1:6379")
 	}
+	network, address := "unix", r.Address
+	if address[0] != '/' {
+		a, err := conf.Socket(address)
+		if err != nil {
+			return nil, err
+		}
+		if a.IsUnixNetwork() {
+			address = a.Host
+		} else {
+			network = "tcp"
+		}
+	}
 	c := &Counts{where: "redis", prefix: r.Prefix}
 	if err := c.set(r.Timeout, r.OnFailure); err != nil {
 		return nil, err
@@ -49,12 +61,9 @@ func (r *Redis) open(limit string, log *zap.Logger) (*Counts, error) {
 		return nil, err
 	}
 	o := &redis.Options{
-		Addr: r.Address, Username: r.Username, Password: password.Value(), DB: r.DB,
+		Network: network, Addr: address, Username: r.Username, Password: password.Value(), DB: r.DB,
 		DialTimeout: c.timeout, ReadTimeout: c.timeout, WriteTimeout: c.timeout, PoolTimeout: c.timeout, ContextTimeoutEnabled: true, MaxRetries: -1,
 		DisableIdentity: true,
-	}
-	if r.Address[0] == '/' {
-		o.Network = "unix"
 	}
 	if r.TLS {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}

@@ -224,6 +224,7 @@ func (s scripted) Count(_ context.Context, changes ...counts.Change) ([]counts.C
 func TestSettings(t *testing.T) {
 	for _, s := range []Sharing{
 		{Redis: &Redis{}}, {Redis: &Redis{Address: "x:1", OnFailure: "panic"}}, {Redis: &Redis{Address: "x:1", Timeout: -1}},
+		{Redis: &Redis{Address: "redis.example.org"}}, {Redis: &Redis{Address: "redis://x:1"}}, {Redis: &Redis{Address: "unix:/run/redis.sock"}},
 		{Redis: &Redis{Address: "x:1"}, Spool: &Spool{}}, {Spool: &Spool{OnFailure: "panic"}}, {Spool: &Spool{Timeout: -1}},
 	} {
 		if _, err := s.Open("test", zap.NewNop()); err == nil {

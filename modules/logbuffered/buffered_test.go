@@ -71,6 +71,31 @@ func TestFlush(t *testing.T) {
 	})
 }
 
+// What goes wrong with lines that are written at intervals the next line tells, once; zap says so on stderr.
+func TestFailedFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kept{err: errors.New("disk full")}
+		w := newWriter(k, time.Second)
+		if _, err := io.WriteString(w, "lost\n"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		k.mu.Lock()
+		full := k.err
+		k.err = nil
+		k.mu.Unlock()
+		if _, err := io.WriteString(w, "next\n"); !errors.Is(err, full) {
+			t.Error(err)
+		}
+		if _, err := io.WriteString(w, "last\n"); err != nil {
+			t.Error(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // However many write at once, each line comes whole, and those of one writer in order; a buffer that is full does not wait.
 func TestLines(t *testing.T) {
 	k := new(kept)

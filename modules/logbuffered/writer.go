@@ -1,6 +1,7 @@
 package logbuffered
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ type writer struct {
 	mu      sync.Mutex // of the fields below; lines are added while others are being written
 	waiting []byte
 	timer   *time.Timer
+	failed  error // of a write that nobody waited for
 	closed  bool
 
 	writing sync.Mutex // whoever writes, so that lines keep their order; taken before mu
@@ -23,7 +25,8 @@ type writer struct {
 
 func newWriter(to io.WriteCloser, flush time.Duration) *writer { return &writer{to: to, flush: flush} }
 
-// Write takes a line. An error of the writer behind is of lines before.
+// Write takes a line. An error of the writer behind is of lines before, at intervals too: else nobody would hear of a disk that is full
+// before there are enough lines to be written at once.
 func (w *writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	if w.closed { // the last lines of the process come after its logs are closed
@@ -33,13 +36,23 @@ func (w *writer) Write(line []byte) (int, error) {
 	w.waiting = append(w.waiting, line...)
 	full := len(w.waiting) >= bufferSize
 	if !full && w.timer == nil {
-		w.timer = time.AfterFunc(w.flush, func() { _ = w.Sync() })
+		w.timer = time.AfterFunc(w.flush, w.onTime)
 	}
+	err := w.failed
+	w.failed = nil
 	w.mu.Unlock()
 	if full {
-		return len(line), w.Sync()
+		err = errors.Join(err, w.Sync())
 	}
-	return len(line), nil
+	return len(line), err
+}
+
+func (w *writer) onTime() {
+	if err := w.Sync(); err != nil {
+		w.mu.Lock()
+		w.failed = err
+		w.mu.Unlock()
+	}
 }
 
 // Sync writes what waits.

@@ -11,8 +11,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -136,8 +138,23 @@ func (s *S3) Deliver(ctx context.Context, d *queue.Delivery) error {
 	return nil
 }
 
-// put stores an object, locked if the configuration says so.
+// put stores an object.
 func (s *S3) put(ctx context.Context, name, kind string, r io.ReadSeeker, size int64) (minio.UploadInfo, error) {
+	var connected atomic.Bool
+	stored, err := s.store(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}), name, kind, r, size)
+	if err != nil && !connected.Load() && minio.ToErrorResponse(err).Code == "" {
+		err = &notConnected{err}
+	}
+	return stored, err
+}
+
+// notConnected is an error from before there was a connection with TLS: nothing of the message is at fault.
+type notConnected struct{ error }
+
+func (n *notConnected) Unwrap() error { return n.error }
+
+// store stores an object, locked if the configuration says so.
+func (s *S3) store(ctx context.Context, name, kind string, r io.ReadSeeker, size int64) (minio.UploadInfo, error) {
 	if !s.locks() {
 		return s.Put(ctx, name, kind, r, size)
 	}
@@ -165,15 +182,16 @@ func (s *S3) outcome(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, errMessage) {
 		return err
 	}
+	_, away := errors.AsType[*notConnected](err)
 	answer := minio.ToErrorResponse(err)
-	if answer.Code == minio.EntityTooLarge {
+	if answer.Code == minio.EntityTooLarge || answer.StatusCode == http.StatusRequestEntityTooLarge { // the store, or what stands before it
 		return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Message is larger than the recipient's system takes"}
 	}
 	if answer.Code != "" { // which the error leaves out
 		err = fmt.Errorf("%s: %w", answer.Code, err)
 	}
 	err = fmt.Errorf("s3 %s/%s: %w", s.Endpoint, s.Name, err)
-	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) || slices.Contains(storeStatuses, answer.StatusCode) ||
+	if dial, ok := errors.AsType[*net.OpError](err); away || ok && dial.Op == "dial" || isTLS(err) || slices.Contains(aboutStore, answer.Code) || slices.Contains(storeStatuses, answer.StatusCode) ||
 		s.locks() && answer.Code == "InvalidRequest" { // the bucket has no object lock
 		return queue.Unreachable(err)
 	}

@@ -205,13 +205,16 @@ func (b *Bucket) Each(ctx context.Context, begin string, yield func(name string,
 // IsMissing tells whether an error says that there is no such object.
 func IsMissing(err error) bool { return minio.ToErrorResponse(err).Code == minio.NoSuchKey }
 
-// Reach asks whether the bucket is there, with the account's own rights.
+// IsDenied tells whether an error says that the account may not do what was asked.
+func IsDenied(err error) bool { return minio.ToErrorResponse(err).Code == minio.AccessDenied }
+
+// Reach asks for the name of an object, with the account's own rights. Where those do not go so far, the error IsDenied: HEAD, which needs
+// the same right, would not say whether it is that or the account.
 func (b *Bucket) Reach(ctx context.Context) error {
-	switch there, err := b.client.BucketExists(ctx, b.Name); {
-	case err != nil:
-		return err
-	case !there:
-		return fmt.Errorf("there is no bucket %s", b.Name)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for o := range b.client.ListObjectsIter(ctx, b.Name, minio.ListObjectsOptions{Prefix: b.prefix, Recursive: true, MaxKeys: 1}) {
+		return o.Err
 	}
 	return nil
 }

@@ -5,14 +5,18 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
+	"github.com/caddy-msa/caddy-msa/caddymsa/objectstore"
 )
 
-// Examine implements caddymsa.Examiner: the bucket is there, and the account may see it. Nothing is stored.
+// Examine implements caddymsa.Examiner: the bucket is there, and the store knows the account, which may see it or not. Nothing is stored.
 func (s *S3) Examine(ctx context.Context, x caddymsa.Examination) []doctor.Finding {
 	n := doctor.About("routes", x.Subject)
-	if err := s.Reach(ctx); err != nil {
+	switch err := s.Reach(ctx); {
+	case objectstore.IsDenied(err): // the right to store is enough
+		n.Skip("submit a message to a recipient of the route", "whether messages can be stored in the bucket %s is not known here, since the account may not list it", s.Name)
+	case err != nil:
 		n.Wrong("start the store, make the bucket, or correct endpoint and account in the route", "messages wait: %v", err)
-	} else {
+	default:
 		n.OK("the bucket %s is there", s.Name)
 	}
 	return n.Findings

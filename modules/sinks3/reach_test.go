@@ -9,7 +9,9 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/objectstore"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -48,5 +50,44 @@ func TestTooLargeForProxy(t *testing.T) {
 	err := open(t, v).Deliver(t.Context(), msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org"))
 	if reply, ok := err.(*smtp.SMTPError); !ok || reply.Code != 552 || reply.EnhancedCode != (smtp.EnhancedCode{5, 3, 4}) {
 		t.Error(err)
+	}
+}
+
+// The doctor tells an account that may store and no more, as the documentation advises, from one that is refused.
+func TestExamine(t *testing.T) {
+	v := newStore(t)
+	s := open(t, v)
+	for _, tt := range []struct {
+		fail func(w http.ResponseWriter, r *http.Request) bool
+		want doctor.Level
+	}{
+		{nil, doctor.OK},
+		{refuse(403, "AccessDenied"), doctor.Skipped},
+		{refuse(403, "InvalidAccessKeyId"), doctor.Wrong},
+		{refuse(403, "SignatureDoesNotMatch"), doctor.Wrong},
+		{refuse(404, "NoSuchBucket"), doctor.Wrong},
+	} {
+		v.failWith(tt.fail)
+		found := s.Examine(t.Context(), caddymsa.Examination{Subject: "route s3"})
+		if len(found) != 1 || found[0].Level != tt.want || tt.want != doctor.OK && found[0].Remedy == "" {
+			t.Errorf("%+v, want %s", found, tt.want)
+		}
+	}
+	v.failWith(nil)
+	v.server.Close()
+	if found := s.Examine(t.Context(), caddymsa.Examination{}); doctor.Worst(found) != doctor.Wrong {
+		t.Errorf("%+v", found)
+	}
+}
+
+// refuse answers as S3 does, which to HEAD has no text.
+func refuse(status int, code string) func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		if r.Method != http.MethodHead {
+			_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>`+code+`</Code><Message>no</Message></Error>`)
+		}
+		return true
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
@@ -31,6 +32,19 @@ type Redis struct {
 	// OnFailure is what happens when Redis does not answer: local (the default: this node's
 	// own count), tempfail (451 4.3.0) or accept.
 	OnFailure string `json:"on_failure,omitempty"`
+}
+
+func init() { redis.SetLogger(clientLog{}) }
+
+// clientLog has what the client says of itself, a line for each connection that cannot be made, in Caddy's log at level DEBUG. By default it
+// goes to stderr as it is, whatever the log is.
+type clientLog struct{}
+
+// Printf implements the client's interface for logs.
+func (clientLog) Printf(_ context.Context, format string, v ...any) {
+	if line := caddy.Log().Named("redis").Check(zap.DebugLevel, "client"); line != nil {
+		line.Write(zap.String("text", fmt.Sprintf(format, v...)))
+	}
 }
 
 func (r *Redis) open(limit string, log *zap.Logger) (*Counts, error) {
@@ -63,6 +77,7 @@ func (r *Redis) open(limit string, log *zap.Logger) (*Counts, error) {
 	o := &redis.Options{
 		Network: network, Addr: address, Username: r.Username, Password: password.Value(), DB: r.DB,
 		DialTimeout: c.timeout, ReadTimeout: c.timeout, WriteTimeout: c.timeout, PoolTimeout: c.timeout, ContextTimeoutEnabled: true, MaxRetries: -1,
+		DialerRetries:   1, // more of them, with pauses, would be longer than the timeout, and all that is known be that it was over
 		DisableIdentity: true,
 	}
 	if r.TLS {

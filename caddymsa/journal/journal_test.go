@@ -124,6 +124,10 @@ func TestForget(t *testing.T) {
 	if !quoted.Forget(`"a b"@example.com`) || quoted.Text != "no <(purged)> here" {
 		t.Errorf("text %q", quoted.Text)
 	}
+	stored := &Fact{Visit: &Visit{Answer: "stored in /var/mail/example.org/bob"}, Text: "/var/mail/example.org/bob/tmp: full; example.org/bob.x mail.example.org/bob"}
+	if !stored.Forget("bob@example.org") || stored.Answer != "stored in /var/mail/(purged)" || stored.Text != "/var/mail/(purged)/tmp: full; example.org/bob.x mail.example.org/bob" {
+		t.Errorf("%q, text %q", stored.Answer, stored.Text)
+	}
 	user := &Fact{User: "alice", Text: "alice"}
 	if !user.Forget("ALICE") || user.User != Forgotten || user.Text != "alice" {
 		t.Errorf("%+v", user)

@@ -45,9 +45,17 @@ func (f *Fact) Forget(address string) (was bool) {
 	return was
 }
 
-// forget takes what folds to the key out of a text: words around an @, and the address as it was given.
+// forget takes what folds to the key out of a text: words around an @, the address as it was given, and the domain and the local part
+// of a path, as Maildirs have them.
 func forget(text, address, key string) string {
-	if !strings.Contains(key, "@") || !strings.Contains(text, "@") {
+	at := strings.LastIndexByte(key, '@')
+	if at < 0 {
+		return text
+	}
+	if strings.Contains(text, "/") && at+1 < len(key) { // postmaster alone has no domain
+		text = replaceFold(text, key[at+1:]+"/"+key[:at])
+	}
+	if !strings.Contains(text, "@") {
 		return text
 	}
 	text = replaceFold(text, address)

@@ -1,6 +1,7 @@
 package caddymsa
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/emersion/go-smtp"
@@ -30,8 +31,12 @@ func CheckOnFailure(s *string) error {
 	return nil
 }
 
-// Failed is what a policy says whose question was not answered, with cause in the log.
-func Failed(onFailure string, cause error, log *zap.Logger, fields ...zap.Field) error {
+// Failed is what a policy says whose question was not answered, with cause in the log. If ctx, the caller's, has ended, as at
+// the end of a configuration, nobody has failed to answer: the client is to try again, whatever onFailure says.
+func Failed(ctx context.Context, onFailure string, cause error, log *zap.Logger, fields ...zap.Field) error {
+	if ctx.Err() != nil {
+		return cause
+	}
 	fields = append(fields, zap.Error(cause))
 	switch onFailure {
 	case FailAccept:

@@ -99,7 +99,7 @@ func (p *ClamAV) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *ca
 	case errors.Is(err, errTooLarge):
 		return &caddymsa.Refusal{Code: 552, Status: smtp.EnhancedCode{5, 3, 4}, Rule: "too_large", Text: "Message is too large to be checked", Err: err}
 	case err != nil:
-		return caddymsa.Failed(p.OnFailure, err, p.log, fields...)
+		return caddymsa.Failed(ctx, p.OnFailure, err, p.log, fields...)
 	case found != "":
 		return caddymsa.Refuse(found, "Message contains malware")
 	}

@@ -152,6 +152,22 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// Where the server asks no more, as at the end of a configuration, clamd has not failed: the client is to try again.
+func TestGivenUp(t *testing.T) {
+	hang, asked := make(chan struct{}), make(chan struct{})
+	defer close(hang)
+	d := startClamd(t, &clamd{answer: func(net.Conn) { asked <- struct{}{}; <-hang }})
+	for _, onFailure := range caddymsa.OnFailure {
+		p := open(t, &ClamAV{Addresses: []string{"unix/" + d.address}, OnFailure: onFailure})
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { <-asked; cancel() }()
+		err := p.CheckMessage(ctx, msatest.NewSubmission("alice", ""), msatest.NewMessage("Subject: x\r\n\r\n"))
+		if _, refused := errors.AsType[*caddymsa.Refusal](err); err == nil || refused {
+			t.Errorf("on_failure %s: %v", onFailure, err)
+		}
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	for _, p := range []*ClamAV{{}, {Addresses: []string{"udp/127.0.0.1:3310"}}, {Addresses: []string{"127.0.0.1"}}, {Addresses: []string{"127.0.0.1:1-9"}}, {Addresses: []string{"127.0.0.1:1"}, TooLarge: "x"}, {Addresses: []string{"127.0.0.1:1"}, OnFailure: "x"}, {Addresses: []string{"127.0.0.1:1"}, Timeout: -1}} {
 		if err := p.Provision(msatest.Context(t)); err == nil {

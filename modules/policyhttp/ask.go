@@ -88,7 +88,7 @@ func (p *HTTP) ask(ctx context.Context, s *caddymsa.Submission, q *question, con
 	if errors.Is(err, webcall.ErrMessage) { // no fault of the service's
 		return nil, err
 	}
-	return nil, caddymsa.Failed(p.OnFailure, err, p.log, zap.String("session", s.Session), zap.String("queue_id", s.Entry.ID))
+	return nil, caddymsa.Failed(ctx, p.OnFailure, err, p.log, zap.String("session", s.Session), zap.String("queue_id", s.Entry.ID))
 }
 
 func (p *HTTP) question(ctx context.Context, q *question, content *caddymsa.Message) (*answer, error) {

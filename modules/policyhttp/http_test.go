@@ -174,6 +174,22 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// Where the server asks no more, as at the end of a configuration, the service has not failed: the client is to try again.
+func TestGivenUp(t *testing.T) {
+	hang, asked := make(chan struct{}), make(chan struct{})
+	url := says(t, func(*http.Request, map[string]any) string { asked <- struct{}{}; <-hang; return "" })
+	defer close(hang)
+	for _, onFailure := range caddymsa.OnFailure {
+		p := open(t, &HTTP{Config: webcall.Config{URL: url}, OnFailure: onFailure, Timeout: conf.Duration(time.Hour)})
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { <-asked; cancel() }()
+		err := p.CheckMessage(ctx, msatest.NewSubmission("alice", ""), msatest.NewMessage("Subject: x\r\n\r\n"))
+		if _, refused := errors.AsType[*caddymsa.Refusal](err); err == nil || refused {
+			t.Errorf("on_failure %s: %v", onFailure, err)
+		}
+	}
+}
+
 // No more questions at once than the service is to have.
 func TestConcurrency(t *testing.T) {
 	release := make(chan struct{})

@@ -131,7 +131,7 @@ func (p *Milter) within(ctx context.Context, s *caddymsa.Submission, f func(*con
 		return nil
 	}
 	if c.failed != nil {
-		return caddymsa.Failed(p.OnFailure, c.failed, p.log, fields(s)...)
+		return caddymsa.Failed(ctx, p.OnFailure, c.failed, p.log, fields(s)...)
 	}
 	stop := context.AfterFunc(ctx, c.interrupt)
 	err := f(c)
@@ -139,7 +139,7 @@ func (p *Milter) within(ctx context.Context, s *caddymsa.Submission, f func(*con
 	if failure, ok := errors.AsType[*failure](err); ok {
 		c.failed = fmt.Errorf("milter %s: %w", p.Address, failure.error)
 		c.close()
-		return caddymsa.Failed(p.OnFailure, c.failed, p.log, fields(s)...)
+		return caddymsa.Failed(ctx, p.OnFailure, c.failed, p.log, fields(s)...)
 	}
 	return err
 }

@@ -51,6 +51,8 @@ func (p *RateLimit) draw(ctx context.Context, s *caddymsa.Submission, wanted []w
 			p.giveBack(s.Counter, drawn)
 		}
 		return drawn, full, nil
+	case ctx.Err() != nil: // nobody waits for it any more
+		return nil, nil, err
 	case p.shared.OnFailure == sharing.FailAccept:
 		return nil, nil, nil
 	case p.shared.OnFailure == sharing.FailTempfail:

@@ -2,6 +2,7 @@ package policyrate
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -42,6 +43,20 @@ func TestSharedBucket(t *testing.T) {
 		if r, ok := try(true).(*caddymsa.Refusal); !ok || r.Code != 450 || r.Rule != messages {
 			t.Errorf("the sixth: %v", r)
 		}
+	}
+}
+
+// A submission that nobody waits for any more has no limit lifted, since nobody has failed to answer.
+func TestSharedGivenUp(t *testing.T) {
+	counter := new(msatest.MemCounter)
+	counter.Hang(true)
+	p, _ := open(t, &RateLimit{Messages: "5", Window: conf.Duration(time.Hour), Sharing: sharing.Sharing{Spool: &sharing.Spool{OnFailure: sharing.FailAccept, Timeout: conf.Duration(time.Hour)}}})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s := msatest.NewSubmission("alice", "")
+	s.Counter = counter
+	if err := p.CheckSender(ctx, s); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 

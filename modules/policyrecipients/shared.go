@@ -24,6 +24,8 @@ func (p *Recipients) take(ctx context.Context, counter counts.Counter, res *rese
 				res.shared++
 			}
 			return !found[0].Full, nil
+		case ctx.Err() != nil: // nobody waits for it any more
+			return false, err
 		case p.shared.OnFailure == sharing.FailAccept:
 			return true, nil
 		case p.shared.OnFailure == sharing.FailTempfail:

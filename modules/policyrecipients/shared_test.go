@@ -2,6 +2,7 @@ package policyrecipients
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -62,6 +63,20 @@ func TestSharedHangs(t *testing.T) {
 		if n, _ := node(t, counter, onFailure)(20, true); n != want {
 			t.Errorf("%s: %d were taken, want %d", onFailure, n, want)
 		}
+	}
+}
+
+// A recipient that nobody waits for any more is not taken uncounted, since nobody has failed to answer.
+func TestSharedGivenUp(t *testing.T) {
+	counter := new(msatest.MemCounter)
+	counter.Hang(true)
+	p := open(t, &Recipients{MaxPerDay: "10", Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{OnFailure: sharing.FailAccept, Timeout: conf.Duration(time.Hour)}}})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s := msatest.NewSubmission("alice", "")
+	s.Counter = counter
+	if err := p.CheckRecipient(ctx, s, &queue.Recipient{Address: "bob@example.net"}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
-// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. A key that is a placeholder and nothing else is the
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. A key that is a placeholder and nothing else, or PEM, is the
 // key itself, any other a file. Syntax:
 //
 //	policy [@matcher] dkim {
@@ -40,7 +40,7 @@ func (p *DKIM) unmarshalKey(d *caddyfile.Dispenser) error {
 		return d.Err("key takes a domain, a selector and a file, as in: key example.org s2026 /etc/caddy/dkim.pem")
 	}
 	k := &Key{Domain: args[0], Selector: args[1], Always: len(args) == 4}
-	if key := args[2]; strings.HasPrefix(key, "{") && strings.IndexByte(key, '}') == len(key)-1 {
+	if key := args[2]; isPEM(key) || strings.HasPrefix(key, "{") && strings.IndexByte(key, '}') == len(key)-1 {
 		k.Key = conf.Secret(args[2])
 	} else {
 		k.File = args[2]

@@ -301,6 +301,30 @@ func TestKeyOrFile(t *testing.T) {
 	_ = p.Cleanup()
 }
 
+// A key that stands where its file's path belongs is in no error. In a Caddyfile, where {$DKIM_KEY} becomes what it stands for before
+// anybody looks, it is the key.
+func TestKeyAsFile(t *testing.T) {
+	text, err := os.ReadFile(writeKey(t, newEd25519(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DKIM_KEY", string(text))
+	p := &DKIM{Keys: []*Key{{Domain: "example.org", Selector: "s", File: "{env.DKIM_KEY}"}}}
+	err = p.Provision(msatest.Context(t))
+	_ = p.Cleanup()
+	if secret := strings.Split(string(text), "\n")[1]; err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "key 1: file: this is the key itself") {
+		t.Error(err)
+	}
+	p = new(DKIM)
+	if err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("dkim {\n key example.org s \"" + string(text) + "\"\n}")); err != nil {
+		t.Fatal(err)
+	}
+	if k := p.Keys[0]; k.File != "" || string(k.Key) != string(text) {
+		t.Errorf("file %q", k.File)
+	}
+	open(t, p)
+}
+
 func TestBadConfig(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {

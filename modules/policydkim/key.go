@@ -70,9 +70,15 @@ func (k *Key) check(log *zap.Logger) (err error) {
 	if k.file, err = conf.Expand(k.File); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
+	if isPEM(k.file) { // which errors about a file would show
+		return errors.New("file: this is the key itself and not the path of its file; the setting for it is key")
+	}
 	k.value, err = k.Key.Resolve("key", log)
 	return err
 }
+
+// isPEM tells whether a text is what a file has, and not its path.
+func isPEM(text string) bool { return strings.Contains(text, "-----BEGIN ") }
 
 func (k *Key) load(log *zap.Logger) (*signer, error) {
 	var private *privateKey

@@ -48,15 +48,7 @@ func (p *RateLimit) CheckMessage(ctx context.Context, s *caddymsa.Submission, m 
 	if err := p.checkMessage(s, octets, m.Size, true); err != nil {
 		return err
 	}
-	owners := make(map[string]bool)
-	if p.By != byRecipientDomain {
-		owners[p.owner(s, nil)] = true
-	} else {
-		for i := range s.Entry.Recipients {
-			owners[p.owner(s, &s.Entry.Recipients[i])] = true
-		}
-	}
-	for owner := range owners {
+	for owner := range p.owners(s) {
 		if err := p.countMessage(ctx, s, owner); err != nil {
 			return err
 		}
@@ -79,6 +71,20 @@ func (p *RateLimit) countMessage(ctx context.Context, s *caddymsa.Submission, ow
 	}
 	t.messages[owner] = true
 	return nil
+}
+
+// owners are those who share the message's octets. Of domains they are those that the policy was asked about: its matchers may be for some.
+func (p *RateLimit) owners(s *caddymsa.Submission) map[string]bool {
+	if p.By != byRecipientDomain {
+		return map[string]bool{p.owner(s, nil): true}
+	}
+	owners, asked := make(map[string]bool), p.taken(s).messages
+	for i := range s.Entry.Recipients {
+		if owner := p.owner(s, &s.Entry.Recipients[i]); asked[owner] {
+			owners[owner] = true
+		}
+	}
+	return owners
 }
 
 // owner is whose bucket it is.

@@ -216,6 +216,26 @@ func TestRecipientDomains(t *testing.T) {
 	}
 }
 
+// Domains about which the policy was not asked, since its matchers match others, have no limit.
+func TestDomainsOfOthers(t *testing.T) {
+	p, _ := open(t, &RateLimit{Messages: "1", Bytes: "100", Window: conf.Duration(time.Hour), By: "recipient_domain"})
+	for _, matched := range []string{"a@one.example", "a@two.example"} {
+		s, ctx := msatest.NewSubmission("alice", "alice@example.org"), context.Background()
+		r := queue.Recipient{Address: matched}
+		err := p.CheckRecipient(ctx, s, &r)
+		s.Entry.Recipients = []queue.Recipient{r, {Address: "b@other.example"}}
+		if err == nil {
+			err = p.CheckMessage(ctx, s, msatest.NewMessage(strings.Repeat("x", 60)))
+		}
+		if s.End(err == nil); err != nil {
+			t.Errorf("%s: %v", matched, err)
+		}
+	}
+	if r := submit(p, "alice", 60, true, "a@one.example"); r == nil || r.Rule != messages {
+		t.Error(r)
+	}
+}
+
 // Sessions side by side have one limit.
 func TestConcurrent(t *testing.T) {
 	p, _ := open(t, &RateLimit{Messages: "100", Window: conf.Duration(time.Hour)})

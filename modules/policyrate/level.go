@@ -32,7 +32,7 @@ type PerMessage struct {
 // level is a Level in use.
 type level struct {
 	window time.Duration
-	prefix string                     // of the keys of its buckets
+	prefix string                     // of the keys of its buckets, which hold times: another window's would be too much or too little
 	limits map[string]*conf.Allowance // by resource; nil: no limit
 }
 
@@ -40,12 +40,12 @@ type level struct {
 func (p *RateLimit) resolve() (err error) {
 	first := Level{Window: p.Window, Messages: p.Messages, Recipients: p.Recipients, Bytes: p.Bytes}
 	if first != (Level{}) {
-		if err := p.addLevel(first, ""); err != nil {
+		if err := p.addLevel(first); err != nil {
 			return err
 		}
 	}
 	for _, l := range p.Windows {
-		if err := p.addLevel(l, time.Duration(l.Window).String()+"\x00"); err != nil {
+		if err := p.addLevel(l); err != nil {
 			return fmt.Errorf("window %s: %w", short(time.Duration(l.Window)), err)
 		}
 	}
@@ -66,7 +66,7 @@ func (p *RateLimit) resolve() (err error) {
 
 var errNoAmount = errors.New("messages, recipients or bytes is required, as in: messages 60")
 
-func (p *RateLimit) addLevel(l Level, prefix string) error {
+func (p *RateLimit) addLevel(l Level) error {
 	limits, err := p.allowances(map[string]conf.Amount{messages: l.Messages, recipients: l.Recipients, octets: l.Bytes})
 	switch {
 	case err != nil:
@@ -81,7 +81,8 @@ func (p *RateLimit) addLevel(l Level, prefix string) error {
 			return errors.New("there is this window already: put the amounts together")
 		}
 	}
-	p.levels = append(p.levels, level{window: time.Duration(l.Window), prefix: prefix, limits: limits})
+	window := time.Duration(l.Window)
+	p.levels = append(p.levels, level{window: window, prefix: window.String() + "\x00", limits: limits})
 	return nil
 }
 

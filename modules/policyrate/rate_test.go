@@ -278,6 +278,20 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A bucket that was filled by another window says nothing: a day's would close an hour's for most of a day.
+func TestReloadWindow(t *testing.T) {
+	day, _ := open(t, &RateLimit{Messages: "2", Window: conf.Duration(24 * time.Hour), Name: t.Name()})
+	for range 2 {
+		if r := submit(day, "alice", 1, true, "bob@example.net"); r != nil {
+			t.Fatal(r)
+		}
+	}
+	hour, _ := open(t, &RateLimit{Messages: "2", Window: conf.Duration(time.Hour), Name: t.Name()})
+	if r := submit(hour, "alice", 1, true, "bob@example.net"); r != nil {
+		t.Error(r)
+	}
+}
+
 // A flood of keys does not take memory without end.
 func TestBoundedKeys(t *testing.T) {
 	tb := newTable()

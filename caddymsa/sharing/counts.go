@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,10 @@ type Counts struct {
 	log                  *zap.Logger
 	now                  func() time.Time
 	down                 atomic.Int64 // not asked before, in nanoseconds since 1970; or up
+
+	mu     sync.Mutex
+	closed bool
+	holds  int // how many may still give something back
 }
 
 const up = 0 // it answers
@@ -96,9 +101,40 @@ func (c *Counts) Return(spool counts.Counter, changes ...counts.Change) error {
 	return err
 }
 
-// Close ends the connections. Whoever asks afterwards gets an error.
+// Hold keeps the connections, beyond Close, until Release: a message that outlives its configuration gives back what it has counted.
+func (c *Counts) Hold() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds++
+}
+
+// Release ends a Hold.
+func (c *Counts) Release() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds--
+	_ = c.end()
+}
+
+// Close ends the connections, as soon as nobody holds them. Whoever asks afterwards gets an error.
 func (c *Counts) Close() error {
 	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return c.end()
+}
+
+func (c *Counts) end() error {
+	if !c.closed || c.holds > 0 {
 		return nil
 	}
 	c.down.Store(math.MaxInt64)

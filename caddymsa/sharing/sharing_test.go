@@ -88,6 +88,29 @@ func TestRedisKeys(t *testing.T) {
 	}
 }
 
+// Who has something to give back can do so after the configuration has closed its counts.
+func TestHold(t *testing.T) {
+	socket, _ := startRedis(t)
+	c := open(t, Sharing{Redis: &Redis{Address: socket, Timeout: patience}}, zap.NewNop())
+	count := func() error {
+		_, err := c.Count(context.Background(), nil, counts.Change{Key: "k", Add: 1})
+		return err
+	}
+	c.Hold()
+	c.Hold()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	c.Release()
+	if err := count(); err != nil {
+		t.Error(err)
+	}
+	c.Release()
+	if err := count(); err == nil {
+		t.Error("counted, though nobody holds it any more")
+	}
+}
+
 // stalling is a spool's counter that can hang.
 type stalling struct {
 	hangs atomic.Bool

@@ -46,6 +46,28 @@ func TestSharedBucket(t *testing.T) {
 	}
 }
 
+// What a message has taken when its configuration ends is given back where nodes share it, since the next one counts it again.
+func TestSharedReload(t *testing.T) {
+	counter := new(msatest.MemCounter)
+	config := func() *RateLimit {
+		return &RateLimit{Messages: "1", Window: conf.Duration(time.Hour), Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{Timeout: conf.Duration(time.Hour)}}}
+	}
+	before, _ := open(t, config())
+	s := msatest.NewSubmission("alice", "")
+	s.Counter = counter
+	if err := before.CheckSender(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := open(t, config())
+	_ = before.Cleanup()
+	before.local = nil
+	s.End(false)
+	s.Forget()
+	if err := after.CheckSender(context.Background(), s); err != nil {
+		t.Error(err)
+	}
+}
+
 // A submission that nobody waits for any more has no limit lifted, since nobody has failed to answer.
 func TestSharedGivenUp(t *testing.T) {
 	counter := new(msatest.MemCounter)

@@ -26,7 +26,9 @@ func (p *RateLimit) taken(s *caddymsa.Submission) *taken {
 	t := &taken{messages: make(map[string]bool)}
 	s.SetValue(p, t)
 	counter := s.Counter
+	p.shared.Hold()
 	s.OnEnd(func(accepted bool) {
+		defer p.shared.Release()
 		var back []token
 		counts := func(*share) bool { return false }
 		if accepted {

@@ -127,7 +127,9 @@ func (p *Recipients) countDay(ctx context.Context, s *caddymsa.Submission, r *qu
 	if s.Value(p) == nil {
 		s.SetValue(p, res)
 		counter := s.Counter
+		p.shared.Hold()
 		s.OnEnd(func(accepted bool) {
+			defer p.shared.Release()
 			back := res.local + res.shared
 			if accepted {
 				back -= min(back, res.kept(s.Entry.Recipients))

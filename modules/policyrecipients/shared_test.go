@@ -66,6 +66,28 @@ func TestSharedHangs(t *testing.T) {
 	}
 }
 
+// What a message has counted when its configuration ends is given back where nodes share it, since the next one counts it again.
+func TestSharedReload(t *testing.T) {
+	counter := new(msatest.MemCounter)
+	config := func() *Recipients {
+		return &Recipients{MaxPerDay: "1", Name: t.Name(), Sharing: sharing.Sharing{Spool: &sharing.Spool{Timeout: conf.Duration(time.Hour)}}}
+	}
+	before, r := open(t, config()), queue.Recipient{Address: "bob@example.net"}
+	s := msatest.NewSubmission("alice", "")
+	s.Counter = counter
+	if err := before.CheckRecipient(context.Background(), s, &r); err != nil {
+		t.Fatal(err)
+	}
+	after := open(t, config())
+	_ = before.Cleanup()
+	before.days = nil
+	s.End(false)
+	s.Forget()
+	if err := after.CheckRecipient(context.Background(), s, &r); err != nil {
+		t.Error(err)
+	}
+}
+
 // A recipient that nobody waits for any more is not taken uncounted, since nobody has failed to answer.
 func TestSharedGivenUp(t *testing.T) {
 	counter := new(msatest.MemCounter)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -210,7 +211,7 @@ func (d *draft) commit(ctx context.Context, a *queue.Accept) error {
 		return err
 	}
 	if d.number == 0 {
-		d.s.fresh.put(m.e, &freshBody{head: a.Header, buf: d.buf, class: d.class, readers: d.readers})
+		d.s.fresh.put(m.e, &freshBody{head: a.Header, buf: d.buf, class: d.class, readers: d.readers}, time.Now())
 		d.buf = nil
 	}
 	d.s.appear(m)

@@ -42,8 +42,7 @@ type freshBody struct {
 func (b *freshBody) size() int { return len(b.head) + cap(b.buf) }
 
 // put keeps a message's octets, or gives the buffer to the next draft if there is no room.
-func (k *fresh) put(e *entry, b *freshBody) {
-	now := time.Now()
+func (k *fresh) put(e *entry, b *freshBody, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for k.first != nil && k.octets+b.size() > freshOctets && now.Sub(k.first.since) >= freshTime {

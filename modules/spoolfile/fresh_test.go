@@ -18,16 +18,16 @@ func freshOf(size int) *freshBody {
 // What is kept of bodies is bounded: what came first stays, unless it does not go.
 func TestFreshIsBounded(t *testing.T) {
 	k := fresh{buffers: new(buffers)}
-	first := new(entry)
-	k.put(first, freshOf(freshOctets/10))
+	first, now := new(entry), time.Now()
+	k.put(first, freshOf(freshOctets/10), now)
 	for range 100 {
-		k.put(new(entry), freshOf(freshOctets/10))
+		k.put(new(entry), freshOf(freshOctets/10), now)
 	}
 	if len(k.m) != 10 || k.m[first] == nil || k.octets > freshOctets {
 		t.Errorf("%d are kept, %d octets, the first: %v", len(k.m), k.octets, k.m[first] != nil)
 	}
-	k.m[first].since = time.Now().Add(-freshTime)
-	k.put(new(entry), freshOf(freshOctets/10))
+	now = now.Add(freshTime)
+	k.put(new(entry), freshOf(freshOctets/10), now)
 	if len(k.m) != 10 || k.m[first] != nil {
 		t.Errorf("%d are kept, the first, which does not go: %v", len(k.m), k.m[first] != nil)
 	}

@@ -241,7 +241,7 @@ func (in *instance) adminWith(header http.Header, method, path, body string) (in
 		request.Header.Set("Content-Type", "application/json")
 	}
 	answer, err := client.Do(request)
-	for tries := 0; tries < 100 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); tries++ {
+	for end := time.Now().Add(patience); isCut(err) && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		// It got to the admin server of the configuration before, which was just being closed.
 		request.Body, _ = request.GetBody()
 		answer, err = client.Do(request)
@@ -255,6 +255,11 @@ func (in *instance) adminWith(header http.Header, method, path, body string) (in
 		in.t.Fatal(err)
 	}
 	return answer.StatusCode, string(b)
+}
+
+// isCut tells of a connection that was closed before there was an answer.
+func isCut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // dialogue is a raw SMTP client that fails its test when something else comes than it expects.

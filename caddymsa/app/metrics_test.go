@@ -49,6 +49,15 @@ func (m *moves) becomes(name string, is func(float64) bool, labels ...string) {
 	})
 }
 
+// quit ends all that are there, and awaits that their places are free: a moment after the sessions.
+func (m *moves) quit(all ...*dialogue) {
+	m.t.Helper()
+	for _, c := range all {
+		c.do("QUIT", "221")
+	}
+	m.await("free places", func() bool { return named("main").inCharge().gate.Connections() == 0 })
+}
+
 func is(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
 func above(min float64) func(float64) bool {
 	return func(v float64) bool { return v > min }
@@ -122,7 +131,7 @@ func (m *moves) testSessions() {
 			m.t.Error("TLS 1.1 was agreed on")
 		}
 	}, "caddy_msa_tls_handshakes_total", "server", "main", "result", "failed", "version", "")
-	m.becomes("caddy_msa_sessions", is(0), server...)
+	m.quit()
 
 	one, two := m.connect(), m.connect()
 	m.by(1, func() {
@@ -132,8 +141,7 @@ func (m *moves) testSessions() {
 		}
 		m.t.Cleanup(func() { _ = nc.Close() })
 	}, "caddy_msa_connections_refused_total", "server", "main", "limit", "connections")
-	one.do("QUIT", "221")
-	two.do("QUIT", "221")
+	m.quit(one, two)
 	m.becomes("caddy_msa_sessions", is(0), server...)
 }
 
@@ -168,12 +176,14 @@ func (m *moves) testAuth() {
 		c.do("", "535 5.7.8")
 	}, "caddy_msa_auth_total", "mechanism", "XOAUTH2", "result", "wrong")
 	m.by(1, func() { c.do("AUTH PLAIN "+b64("\x00alice@example.org\x00secret"), "235 2.7.0") }, "caddy_msa_auth_total", "mechanism", "PLAIN", "result", "ok")
-	c.do("QUIT", "221")
+	m.quit(c)
 }
 
 func (m *moves) testMessages() {
 	c := m.session()
-	m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_messages_total", "server", "main", "result", "accepted")
+	m.by(1, func() { // and it is gone when others are counted
+		m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_messages_total", "server", "main", "result", "accepted")
+	}, "caddy_msa_delivery_seconds_count", "route", "main", "kind", "route")
 	m.becomes("caddy_msa_accepted_octets_total", above(float64(len(letter))), "server", "main")
 	refuse := func(moment string, err error) {
 		m.mail.change(func() {
@@ -203,20 +213,23 @@ func (m *moves) testMessages() {
 		refuse("sender", caddymsa.Refuse("rule"+strconv.Itoa(i), "No"))
 		c.do("MAIL FROM:<alice@example.org>", "550")
 		if i%15 == 14 { // before there are too many bad commands
-			c.do("QUIT", "221")
+			m.quit(c)
 			c = m.session()
 		}
 	}
 	m.becomes("caddy_msa_refusals_total", above(0), "rule", "other")
-	c.do("QUIT", "221")
+	m.quit(c)
 }
 
 func (m *moves) testDelivery() {
 	c := m.session()
-	defer func() { c.do("QUIT", "221") }()
-	m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_delivery_attempts_total", "route", "main", "kind", "route", "outcome", "delivered")
-	m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_delivery_attempt_seconds_count", "route", "main")
-	m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_delivery_seconds_count", "route", "main", "kind", "route")
+	defer m.quit(c)
+	delivered := []string{"caddy_msa_delivery_seconds_count", "route", "main", "kind", "route"} // the last that is counted
+	m.by(1, func() {
+		m.by(1, func() {
+			m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_delivery_attempts_total", "route", "main", "kind", "route", "outcome", "delivered")
+		}, "caddy_msa_delivery_attempt_seconds_count", "route", "main")
+	}, delivered[0], delivered[1:]...)
 	fail := func(err error, of string) {
 		m.mail.change(func() {
 			m.mail.sink = func(_ context.Context, d *queue.Delivery, _ *queue.Recipient) error {
@@ -229,7 +242,9 @@ func (m *moves) testDelivery() {
 	}
 	defer m.mail.change(func() { m.mail.sink = nil })
 	fail(errPermanent(), "archive")
-	m.by(1, func() { c.submit("carol@copied.example") }, "caddy_msa_copies_failed_total", "copy", "archive")
+	m.by(1, func() {
+		m.by(1, func() { c.submit("carol@copied.example") }, "caddy_msa_copies_failed_total", "copy", "archive")
+	}, delivered[0], delivered[1:]...)
 	fail(errPermanent(), "")
 	m.by(1, func() {
 		m.by(1, func() { c.submit("carol@example.net") }, "caddy_msa_notifications_total", "server", "main", "action", "failed")
@@ -266,7 +281,7 @@ func (m *moves) testNotify() {
 	m.becomes("caddy_msa_notify_events_total", above(0), "notifier", "hook", "result", "failed")
 	m.becomes("caddy_msa_notify_aside", is(0), "notifier", "hook")
 	m.mail.change(func() { m.mail.notify = nil })
-	c.do("QUIT", "221")
+	m.quit(c)
 }
 
 func (m *moves) testSpool() {

@@ -178,7 +178,8 @@ func TestGarbage(t *testing.T) {
 
 // A connection on which nothing is heard is given up; one on which others are answered is not.
 func TestSilence(t *testing.T) {
-	d := must(t, &Dovecot{Timeout: conf.Duration(1500 * time.Millisecond), Address: fake(t, greeting, func(string) string { return "" })})
+	t.Parallel()
+	d := must(t, &Dovecot{Timeout: conf.Duration(5 * time.Second), Address: fake(t, greeting, func(string) string { return "" })})
 	w, err := d.clients.connected(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +192,7 @@ func TestSilence(t *testing.T) {
 	if _, err := d.VerifyPassword(ctx, peer, "alice", "secret"); err == nil || refusedBy(err) || !w.isBroken() {
 		t.Errorf("silence: %v, broken: %v", err, w.isBroken())
 	}
-	d = must(t, &Dovecot{Timeout: conf.Duration(1500 * time.Millisecond), Address: fake(t, greeting, func(string) string { return "OK\t77\tuser=bob\n" })})
+	d = must(t, &Dovecot{Timeout: conf.Duration(5 * time.Second), Address: fake(t, greeting, func(string) string { return "OK\t77\tuser=bob\n" })})
 	if w, err = d.clients.connected(ctx); err != nil {
 		t.Fatal(err)
 	}

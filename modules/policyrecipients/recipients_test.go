@@ -24,9 +24,13 @@ func open(t testing.TB, p *Recipients) *Recipients {
 	if err := p.Provision(msatest.Context(t)); err != nil {
 		t.Fatal(err)
 	}
+	p.now = func() time.Time { return began }
 	t.Cleanup(func() { _ = p.Cleanup() })
 	return p
 }
+
+// began is when it is, until a test says otherwise: no day begins in the middle of one.
+var began = time.Now()
 
 func TestConformance(t *testing.T) {
 	refused := smtp.EnhancedCode{5, 7, 1}

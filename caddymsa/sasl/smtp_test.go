@@ -84,7 +84,7 @@ func acceptAll(listener net.Listener, serve func(net.Conn)) <-chan struct{} {
 }
 
 func (s *authServer) serve(conn net.Conn) {
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	in := bufio.NewReader(conn)
 	var state *tls.ConnectionState
 	fmt.Fprint(conn, "220 localhost ESMTP\r\n")

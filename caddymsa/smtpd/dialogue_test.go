@@ -59,7 +59,7 @@ type client struct {
 	tlsVersion uint16 // the highest; 0: any
 }
 
-const patience = 20 * time.Second // for a server that says nothing; no test waits for it
+const patience = time.Minute // for a server that says nothing; no test waits for it
 
 func dial(t testing.TB, b *backend, implicit bool) *client {
 	t.Helper()

@@ -79,7 +79,7 @@ func (w *walDatabase) write(statements ...string) *sql.DB {
 
 func (w *walDatabase) open(dsn string) *DB {
 	w.t.Helper()
-	db, err := Open(Options{Driver: "sqlite", DSN: dsn, Timeout: 5 * time.Second, Connections: 2})
+	db, err := Open(Options{Driver: "sqlite", DSN: dsn, Timeout: time.Minute, Connections: 2})
 	if err != nil {
 		w.t.Fatal(err)
 	}

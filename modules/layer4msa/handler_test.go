@@ -31,7 +31,7 @@ import (
 
 const (
 	name     = "msa.example.test"
-	patience = 20 * time.Second // no test waits for it
+	patience = time.Minute // no test waits for it
 )
 
 // app stands for the msa app, which is tested with this handler in integration/.

@@ -46,7 +46,7 @@ func TestNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := func(subject string) *NATS {
-		n := &NATS{Config: natsclient.Config{URLs: []string{broker.ClientURL()}, Subject: subject, Timeout: conf.Duration(10 * time.Second)}}
+		n := &NATS{Config: natsclient.Config{URLs: []string{broker.ClientURL()}, Subject: subject, Timeout: conf.Duration(time.Minute)}}
 		if err := n.Provision(caddyContext); err != nil {
 			t.Fatal(err)
 		}

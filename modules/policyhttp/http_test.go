@@ -194,7 +194,7 @@ func TestGivenUp(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	release := make(chan struct{})
 	url := says(t, func(*http.Request, map[string]any) string { <-release; return `{"action":"accept"}` })
-	p := open(t, &HTTP{Config: webcall.Config{URL: url}, Concurrency: 1, Timeout: conf.Duration(5 * time.Second)})
+	p := open(t, &HTTP{Config: webcall.Config{URL: url}, Concurrency: 1, Timeout: conf.Duration(time.Minute)})
 	done := make(chan error)
 	ask := func(ctx context.Context) {
 		done <- p.CheckMessage(ctx, msatest.NewSubmission("alice", ""), msatest.NewMessage("Subject: x\r\n\r\n"))

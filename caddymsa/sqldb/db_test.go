@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -29,6 +30,19 @@ func TestLiteralPassword(t *testing.T) {
 	} {
 		if got := (&DB{password: c.inUse}).Literal(c.dsn, c.setting); got != c.want {
 			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}
+
+// A file that a connection string names and that cannot be read is said to be at fault, and not the string, of which nothing is repeated.
+func TestUnreadableFile(t *testing.T) {
+	for _, dsn := range []string{
+		"postgres://msa:geheim@db.example.org/mail?sslmode=verify-full&sslrootcert=/nowhere/ca.pem",
+		"host=db.example.org user=msa password=geheim sslmode=require sslcert=/nowhere/c.pem sslkey=/nowhere/k.pem",
+	} {
+		_, err := Open(Options{Driver: "postgres", DSN: dsn, Timeout: time.Second, Connections: 1})
+		if err == nil || !strings.Contains(err.Error(), "sslrootcert, sslcert or sslkey) that cannot be read: no such file") || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%s: %v", dsn, err)
 		}
 	}
 }

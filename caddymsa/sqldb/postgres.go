@@ -3,6 +3,7 @@ package sqldb
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 )
 
 var postgres = driver{
@@ -38,6 +41,9 @@ func hasState(err error, states ...string) bool {
 // openPostgres takes a URL or keywords and values, as psql does.
 func openPostgres(o Options) (*sql.DB, string, error) {
 	c, err := pgx.ParseConfig(o.DSN)
+	if file := conf.DSNFile(err); file != nil {
+		return nil, "", fmt.Errorf("dsn: %w", file)
+	}
 	if err != nil {
 		// The cause quotes pieces of the string.
 		return nil, "", errors.New(`dsn: PostgreSQL cannot read it; write postgres://msa@db.example.org/mail?sslmode=verify-full or "host=db.example.org user=msa", and a password with special characters as the setting password`)

@@ -29,6 +29,7 @@ func TestProvision(t *testing.T) {
 		{PostgresSpool{DSN: "postgres://msa@db1,db2/mail?sslmode=verify-full"}, ""},
 		{PostgresSpool{DSN: "postgres://msa@db/mail?sslmode=require"}, "does not verify"},
 		{PostgresSpool{DSN: "postgres://msa:geheim@db:port/mail?sslmode=disable"}, "cannot be read"},
+		{PostgresSpool{DSN: "postgres://msa:geheim@db/mail?sslmode=verify-full&sslrootcert=/nowhere/ca.pem"}, "that cannot be read: no such file"},
 		{PostgresSpool{DSN: "postgres://{env.NO_SUCH}@db/mail?sslmode=disable"}, "env.NO_SUCH"},
 		{PostgresSpool{DSN: good, Lease: conf.Duration(time.Second)}, "too short"},
 		{PostgresSpool{DSN: good, Pool: -1}, "pool"},

@@ -68,6 +68,9 @@ func (o *Options) prepare() error {
 		o.keepEvery = keepEvery
 	}
 	c, err := pgxpool.ParseConfig(o.DSN)
+	if file := conf.DSNFile(err); file != nil {
+		return file
+	}
 	if err != nil { // the cause quotes pieces of the string
 		return errors.New(`the connection string cannot be read; write postgres://msa@db.example.org/msa?sslmode=verify-full or "host=db.example.org user=msa", and a password with special characters as the setting password`)
 	}

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -60,5 +61,16 @@ func openPostgres(o Options) (*sql.DB, string, error) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "caddy-msa"
 	}
-	return stdlib.OpenDB(*c), c.Password, nil
+	return stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(freshFiles(o.DSN))), c.Password, nil
+}
+
+// freshFiles has a connection made with the certificates that sslrootcert, sslcert and sslkey have by then: they are replaced while Caddy runs, and
+// a reload that changes nothing else keeps the database's connections. Where they cannot be read it is made with those of before.
+func freshFiles(dsn string) func(context.Context, *pgx.ConnConfig) error {
+	return func(_ context.Context, c *pgx.ConnConfig) error {
+		if now, err := pgx.ParseConfig(dsn); err == nil {
+			c.TLSConfig, c.Fallbacks = now.TLSConfig, now.Fallbacks
+		}
+		return nil
+	}
 }

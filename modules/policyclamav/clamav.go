@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -24,8 +25,8 @@ func init() {
 // ClamAV gives each message to clamd, as a stream, and refuses one in which that finds something:
 // 550 5.7.1, with the signature's name.
 type ClamAV struct {
-	// Addresses of clamd: unix//run/clamav/clamd.ctl, or 127.0.0.1:3310. The first that can be reached is
-	// asked. Required.
+	// Addresses of clamd: unix//run/clamav/clamd.ctl, or 127.0.0.1:3310. Of several the first
+	// counts that gives a verdict; one that gave none is asked last for a minute. Required.
 	Addresses []string `json:"addresses,omitempty"`
 	// ConnectTimeout is how long a connection may take. Default: 2s.
 	ConnectTimeout conf.Duration `json:"connect_timeout,omitempty"`
@@ -39,6 +40,8 @@ type ClamAV struct {
 	OnFailure string `json:"on_failure,omitempty"`
 
 	addresses []caddy.NetworkAddress
+	silent    []atomic.Int64 // until when each is asked last, in nanoseconds since 1970; 0: it gives verdicts
+	now       func() time.Time
 	log       *zap.Logger
 }
 
@@ -49,7 +52,7 @@ func (*ClamAV) CaddyModule() caddy.ModuleInfo {
 
 // Provision parses the addresses. It does not connect.
 func (p *ClamAV) Provision(ctx caddy.Context) error {
-	p.log = terminal.Logger(ctx.Logger())
+	p.log, p.now = terminal.Logger(ctx.Logger()), time.Now
 	if err := p.provision(); err != nil {
 		return fmt.Errorf("clamav: %w", err)
 	}
@@ -67,6 +70,7 @@ func (p *ClamAV) provision() error {
 		}
 		p.addresses = append(p.addresses, a)
 	}
+	p.silent = make([]atomic.Int64, len(p.addresses))
 	if p.ConnectTimeout < 0 || p.Timeout < 0 {
 		return errors.New("timeouts must not be negative")
 	}

@@ -122,6 +122,46 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// One that gives no verdict is asked by one message in a while; the others go to those that do.
+func TestSilent(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	silent, sound := startClamd(t, &clamd{answer: func(net.Conn) { <-hang }}), startClamd(t, new(clamd))
+	p := open(t, &ClamAV{Addresses: []string{"unix/" + silent.address, "unix/" + sound.address}})
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	for i := range 2 {
+		p.Timeout = conf.Duration(50 * time.Millisecond)
+		if err := check(p, "x"); err == nil {
+			t.Errorf("round %d: a verdict of nobody", i)
+		}
+		p.Timeout = conf.Duration(30 * time.Second)
+		for range 3 {
+			if err := check(p, "x"); err != nil {
+				t.Errorf("round %d: %v", i, err)
+			}
+		}
+		now = now.Add(pause)
+	}
+	if one, others := p.order(), p.order(); one[0] != 0 || others[0] != 1 {
+		t.Errorf("one asks %v, the others %v", one, others)
+	}
+}
+
+// A verdict that one does not give is another's to give.
+func TestNextGivesVerdict(t *testing.T) {
+	closes, memory := startClamd(t, &clamd{answer: func(net.Conn) {}}), startClamd(t, &clamd{answer: func(c net.Conn) { _, _ = io.WriteString(c, "stream: Can't allocate memory ERROR\x00") }})
+	p := open(t, &ClamAV{Addresses: []string{"unix/" + closes.address, "unix/" + memory.address, "unix/" + startClamd(t, new(clamd)).address}})
+	for range 2 {
+		if err := check(p, "x"); err != nil {
+			t.Error(err)
+		}
+	}
+	if r, ok := errors.AsType[*caddymsa.Refusal](check(p, "EICAR")); !ok || r.Rule != "Eicar-Test-Signature" {
+		t.Error(r)
+	}
+}
+
 // What is not a verdict is a failure, within the time allowed.
 func TestFailures(t *testing.T) {
 	hang := make(chan struct{})

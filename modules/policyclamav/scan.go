@@ -27,14 +27,51 @@ const chunk = 64 << 10
 // maxReply bounds clamd's answer.
 const maxReply = 4096
 
-// scan returns the name of what clamd found, or nothing. The protocol is INSTREAM of clamd(8): chunks
-// behind their lengths, and one of length zero.
-func (p *ClamAV) scan(ctx context.Context, m *caddymsa.Message) (found string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(p.Timeout), fmt.Errorf("clamd: no verdict within %v", time.Duration(p.Timeout)))
+// pause is how long one that gave no verdict is left to the last.
+const pause = time.Minute
+
+// scan returns the name of what clamd found, or nothing. Of several the first counts that gives a verdict.
+func (p *ClamAV) scan(parent context.Context, m *caddymsa.Message) (found string, err error) {
+	ctx, cancel := context.WithTimeoutCause(parent, time.Duration(p.Timeout), fmt.Errorf("clamd: no verdict within %v", time.Duration(p.Timeout)))
 	defer cancel()
-	c, err := p.dial(ctx)
+	var errs []error
+	for _, i := range p.order() {
+		found, err := p.ask(ctx, p.addresses[i], m)
+		switch {
+		case err == nil || errors.Is(err, errTooLarge):
+			p.silent[i].Store(0)
+			return found, err
+		case errors.Is(err, errMessage) || parent.Err() != nil: // which is no fault of clamd's
+			return "", err
+		}
+		p.silent[i].Store(p.now().Add(pause).UnixNano())
+		if errs = append(errs, err); ctx.Err() != nil {
+			break
+		}
+	}
+	return "", errors.Join(errs...)
+}
+
+// order has those last that gave no verdict a moment ago: one that hangs would cost each message its timeout. When it is time to
+// ask one again, one message does.
+func (p *ClamAV) order() []int {
+	now := p.now()
+	var first, last []int
+	for i := range p.addresses {
+		if until := p.silent[i].Load(); until == 0 || now.UnixNano() >= until && p.silent[i].CompareAndSwap(until, now.Add(pause).UnixNano()) {
+			first = append(first, i)
+		} else {
+			last = append(last, i)
+		}
+	}
+	return append(first, last...)
+}
+
+// ask has one clamd look. The protocol is INSTREAM of clamd(8): chunks behind their lengths, and one of length zero.
+func (p *ClamAV) ask(ctx context.Context, address caddy.NetworkAddress, m *caddymsa.Message) (found string, err error) {
+	c, err := dial(ctx, address, time.Duration(p.ConnectTimeout))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("clamd: %w", err)
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
@@ -54,20 +91,7 @@ func (p *ClamAV) scan(ctx context.Context, m *caddymsa.Message) (found string, e
 	return verdict(strings.TrimSuffix(reply, "\x00"))
 }
 
-// dial connects to the first that answers.
-func (p *ClamAV) dial(ctx context.Context) (net.Conn, error) {
-	var errs []error
-	for _, a := range p.addresses {
-		c, err := dialOne(ctx, a, time.Duration(p.ConnectTimeout))
-		if err == nil {
-			return c, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, fmt.Errorf("clamd: %w", errors.Join(errs...))
-}
-
-func dialOne(ctx context.Context, a caddy.NetworkAddress, timeout time.Duration) (net.Conn, error) {
+func dial(ctx context.Context, a caddy.NetworkAddress, timeout time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout}
 	if a.IsUnixNetwork() {
 		return d.DialContext(ctx, "unix", a.Host)

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"maps"
 	"path/filepath"
 	"sync"
 
@@ -11,19 +12,28 @@ import (
 // hub shares one watcher of the system's among all callers of the process: there are few of those (on Linux
 // 128 a user), and a reload needs them twice.
 type hub struct {
-	mu     sync.Mutex
-	notify *fsnotify.Watcher                 // nil: none can be had
-	dirs   map[string]int                    // how many watch a directory
-	names  map[string]map[*watcher]struct{}  // whom a change of a name concerns
-	open   func() (*fsnotify.Watcher, error) // for tests
+	changing sync.Mutex     // what is watched: calls of notify's may wait until run has taken what it has to say
+	notify   notifier       // nil: none can be had
+	dirs     map[string]int // how many watch a directory
+
+	mu    sync.Mutex                       // held for nothing that may wait, since run takes it
+	names map[string]map[*watcher]struct{} // whom a change of a name concerns
+
+	open func() (*fsnotify.Watcher, error) // for tests
+}
+
+// notifier is the part of the system's watcher that is called.
+type notifier interface {
+	Add(dir string) error
+	Remove(dir string) error
 }
 
 var shared = &hub{open: fsnotify.NewWatcher}
 
 // start has the system's watcher made, if there is none.
 func (h *hub) start() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.changing.Lock()
+	defer h.changing.Unlock()
 	if h.notify != nil {
 		return nil
 	}
@@ -32,21 +42,21 @@ func (h *hub) start() error {
 		return err
 	}
 	h.notify, h.dirs, h.names = notify, make(map[string]int), make(map[string]map[*watcher]struct{})
-	go h.run(notify)
+	go h.run(notify.Events, notify.Errors)
 	return nil
 }
 
 // run hands events on for the life of the process. An event of which nobody is concerned ends here: a log that is
 // written beside a users file disturbs nobody.
-func (h *hub) run(notify *fsnotify.Watcher) {
+func (h *hub) run(events <-chan fsnotify.Event, errors <-chan error) {
 	for {
 		select {
-		case e, ok := <-notify.Events:
+		case e, ok := <-events:
 			if !ok {
 				return
 			}
 			h.stir(filepath.Clean(e.Name))
-		case err := <-notify.Errors: // events were lost, perhaps
+		case err := <-errors: // events were lost, perhaps
 			h.lost(err)
 		}
 	}
@@ -61,31 +71,32 @@ func (h *hub) stir(name string) {
 }
 
 func (h *hub) lost(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := make(map[*watcher]struct{})
-	for _, concerned := range h.names {
-		for w := range concerned {
-			all[w] = struct{}{}
-		}
-	}
-	for w := range all {
+	for w := range h.watchers() {
 		w.log.Warn("watching files", zap.Error(err))
 		w.stir()
 	}
 }
 
+func (h *hub) watchers() map[*watcher]struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make(map[*watcher]struct{})
+	for _, concerned := range h.names {
+		maps.Copy(all, concerned)
+	}
+	return all
+}
+
 // watch takes the places that concern a watcher in the stead of the former ones, and returns the directories that
 // cannot be watched.
 func (h *hub) watch(w *watcher, before, now []place) (failed map[string]error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.changing.Lock()
+	defer h.changing.Unlock()
 	if h.notify == nil {
 		return nil
 	}
+	h.concern(w, before, now)
 	for _, p := range now {
-		h.concern(w, p.dir)
-		h.concern(w, p.name)
 		h.dirs[p.dir]++
 		// Those that are watched too: the name may be another directory's by now.
 		if err := h.notify.Add(p.dir); err != nil {
@@ -95,16 +106,7 @@ func (h *hub) watch(w *watcher, before, now []place) (failed map[string]error) {
 			failed[p.dir] = err
 		}
 	}
-	kept := make(map[string]bool)
-	for _, p := range now {
-		kept[p.dir], kept[p.name] = true, true
-	}
 	for _, p := range before {
-		for _, name := range []string{p.dir, p.name} {
-			if !kept[name] {
-				h.unconcern(w, name)
-			}
-		}
 		if h.dirs[p.dir]--; h.dirs[p.dir] == 0 {
 			delete(h.dirs, p.dir)
 			_ = h.notify.Remove(p.dir)
@@ -113,16 +115,24 @@ func (h *hub) watch(w *watcher, before, now []place) (failed map[string]error) {
 	return failed
 }
 
-func (h *hub) concern(w *watcher, name string) {
-	if h.names[name] == nil {
-		h.names[name] = make(map[*watcher]struct{})
+// concern has the places concern a watcher in the stead of the former ones.
+func (h *hub) concern(w *watcher, before, now []place) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range before {
+		for _, name := range []string{p.dir, p.name} {
+			delete(h.names[name], w)
+			if len(h.names[name]) == 0 {
+				delete(h.names, name)
+			}
+		}
 	}
-	h.names[name][w] = struct{}{}
-}
-
-func (h *hub) unconcern(w *watcher, name string) {
-	delete(h.names[name], w)
-	if len(h.names[name]) == 0 {
-		delete(h.names, name)
+	for _, p := range now {
+		for _, name := range []string{p.dir, p.name} {
+			if h.names[name] == nil {
+				h.names[name] = make(map[*watcher]struct{})
+			}
+			h.names[name][w] = struct{}{}
+		}
 	}
 }

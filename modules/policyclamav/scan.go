@@ -45,7 +45,8 @@ func (p *ClamAV) scan(parent context.Context, m *caddymsa.Message) (found string
 			return "", err
 		}
 		p.silent[i].Store(p.now().Add(pause).UnixNano())
-		if errs = append(errs, err); ctx.Err() != nil {
+		errs = append(errs, err)
+		if ctx.Err() != nil {
 			break
 		}
 	}

@@ -24,7 +24,7 @@ type marionette struct {
 }
 
 // slowStart is how long a program with a window is waited for, on a busy machine.
-const slowStart = 3 * time.Minute
+const slowStart = 6 * time.Minute
 
 // newMarionette waits until the program of a profile can be steered, and begins a session.
 func newMarionette(t *testing.T, profile string) *marionette {

@@ -111,7 +111,7 @@ func (b *Bucket) Provision(log *zap.Logger, connections int) error {
 
 func (b *Bucket) credentials(log *zap.Logger, repl *caddy.Replacer) (*credentials.Credentials, error) {
 	if b.AccessKey == "" {
-		return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{}}), nil
+		return credentials.New(&anyAccount{credentials.Chain{Providers: []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{}}}}), nil
 	}
 	id, err := conf.Expand(b.AccessKey)
 	if err != nil {
@@ -122,6 +122,22 @@ func (b *Bucket) credentials(log *zap.Logger, repl *caddy.Replacer) (*credential
 		return nil, err
 	}
 	return credentials.NewStaticV4(id, key.Value(), ""), nil
+}
+
+// anyAccount is that of the first provider which has one. With none the chain would go on without an account: messages would be sent unsigned,
+// and the store say of each that access is denied.
+type anyAccount struct{ credentials.Chain }
+
+var errNoAccount = errors.New("there is no account to log in with: set access_key and secret_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment; " +
+	"neither these, nor ~/.aws/credentials, nor the machine's role has one")
+
+// RetrieveWithCredContext implements credentials.Provider.
+func (a *anyAccount) RetrieveWithCredContext(c *credentials.CredContext) (credentials.Value, error) {
+	v, err := a.Chain.RetrieveWithCredContext(c)
+	if err == nil && v.SignerType.IsAnonymous() {
+		err = errNoAccount
+	}
+	return v, err
 }
 
 // Close closes idle connections.

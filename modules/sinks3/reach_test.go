@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +38,24 @@ func TestHangsBeforeTLS(t *testing.T) {
 	s.LegalHold = true // of which the digest is made before there is a connection
 	if err := s.Deliver(t.Context(), d); !queue.IsUnreachable(err) {
 		t.Error(err)
+	}
+}
+
+// Without an account nothing is sent: that is said, with the remedy, and is not this message's fault.
+func TestNoAccount(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/") // there is no role
+	v := newStore(t)
+	s := &S3{Bucket: objectstore.Bucket{Endpoint: v.server.URL, Name: "declarations", PathStyle: true}}
+	if err := s.Provision(caddyContext); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Cleanup() }()
+	if err := s.Deliver(t.Context(), msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")); !queue.IsUnreachable(err) || !strings.Contains(err.Error(), "set access_key and secret_key") || len(v.puts) > 0 {
+		t.Errorf("%v, sent %q", err, v.puts)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 type rate struct {
 	limit, burst int64
 	window       time.Duration
+	longest      time.Duration // that a bucket takes to fill, of whichever tariff
 }
 
 // cost is how long it takes until n are there again.
@@ -55,12 +56,12 @@ func (t *table) shard(key string) *shard { return &t.shards[maphash.String(t.see
 func (*table) Destruct() error { return nil }
 
 // take takes from the bucket, or says how long to wait. With peek it takes nothing.
-func (t *table) take(key string, cost, depth time.Duration, now time.Time, peek bool) time.Duration {
+func (t *table) take(key string, r rate, cost time.Duration, now time.Time, peek bool) time.Duration {
 	s := t.shard(key)
 	s.Lock()
 	defer s.Unlock()
 	at := now.UnixNano()
-	next, wait := take(s.full[key], at, cost, depth)
+	next, wait := take(s.fullAt(key, r, at), at, cost, r.depth())
 	if wait > 0 || peek {
 		return wait
 	}
@@ -72,6 +73,17 @@ func (t *table) take(key string, cost, depth time.Duration, now time.Time, peek 
 	}
 	s.full[key] = next
 	return 0
+}
+
+// fullAt is when the bucket will be full again, or was. It is later than can be if the clock was set back, which would close the bucket until
+// then.
+func (s *shard) fullAt(key string, r rate, now int64) int64 {
+	full := s.full[key]
+	if most := now + int64(r.longest); full > most {
+		full = most
+		s.full[key] = full
+	}
+	return full
 }
 
 // makeRoom forgets buckets that are full, and some others if there are none: then a flood of keys

@@ -110,7 +110,7 @@ func (l *level) rate(resource string, s *caddymsa.Submission, burst int64) (r ra
 	if err != nil || !limited {
 		return rate{}, limited, err
 	}
-	return rate{limit: n, burst: max(1, int64(float64(n)*float64(burst)/100)), window: l.window}, true, nil
+	return rate{limit: n, burst: max(1, int64(float64(n)*float64(burst)/100)), window: l.window, longest: l.window / 100 * time.Duration(max(burst, 100))}, true, nil
 }
 
 // readWindow reads the policy's window or, with a block, a level. Syntax:

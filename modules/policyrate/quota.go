@@ -70,7 +70,7 @@ func (p *RateLimit) quotaOwner(s *caddymsa.Submission, q *counts.Quota) (owner s
 // used is how long it takes until a bucket is full.
 func (p *RateLimit) used(ctx context.Context, s *caddymsa.Submission, key string, r rate) (time.Duration, error) {
 	if p.shared == nil {
-		return p.local.used(key, p.now()), nil
+		return p.local.used(key, r, p.now()), nil
 	}
 	found, err := p.shared.Count(ctx, s.Counter, counts.Change{Key: p.sharedKey(key), Max: r.depth().Microseconds(), Look: true})
 	if err != nil {
@@ -80,11 +80,11 @@ func (p *RateLimit) used(ctx context.Context, s *caddymsa.Submission, key string
 }
 
 // used is how long it takes until the bucket is full.
-func (t *table) used(key string, now time.Time) time.Duration {
+func (t *table) used(key string, r rate, now time.Time) time.Duration {
 	s := t.shard(key)
 	s.Lock()
 	defer s.Unlock()
-	return max(0, time.Duration(s.full[key]-now.UnixNano()))
+	return max(0, time.Duration(s.fullAt(key, r, now.UnixNano())-now.UnixNano()))
 }
 
 // Interface guard

@@ -292,11 +292,32 @@ func TestReloadWindow(t *testing.T) {
 	}
 }
 
+// A clock that is set back closes nobody's bucket for longer than its window.
+func TestClockSetBack(t *testing.T) {
+	p, clock := open(t, &RateLimit{Messages: "2", Window: conf.Duration(time.Hour)})
+	for range 2 {
+		if r := submit(p, "alice", 1, true, "bob@example.net"); r != nil {
+			t.Fatal(r)
+		}
+	}
+	clock.Add(-int64(24 * time.Hour))
+	if r := submit(p, "alice", 1, true, "bob@example.net"); r == nil || !strings.HasSuffix(r.Text, "come back in 1800 s") {
+		t.Error(r)
+	}
+	if left := left(p, nil, "alice", "", nil); left != "messages/1h 0 of 2 back in 1h0m0s" {
+		t.Error(left)
+	}
+	clock.Add(int64(30 * time.Minute))
+	if r := submit(p, "alice", 1, true, "bob@example.net"); r != nil {
+		t.Error(r)
+	}
+}
+
 // A flood of keys does not take memory without end.
 func TestBoundedKeys(t *testing.T) {
 	tb := newTable()
 	for i := range 3 * maxKeys {
-		tb.take(fmt.Sprint(i), time.Minute, time.Hour, noon, false)
+		tb.take(fmt.Sprint(i), rate{limit: 60, burst: 60, window: time.Hour, longest: time.Hour}, time.Minute, noon, false)
 	}
 	n := 0
 	for i := range tb.shards {

@@ -65,7 +65,7 @@ func (p *RateLimit) draw(ctx context.Context, s *caddymsa.Submission, wanted []w
 func (p *RateLimit) drawLocal(wanted []want, peek bool) (drawn []token, full *want) {
 	for i := range wanted {
 		w := &wanted[i]
-		w.wait = p.local.take(w.key, w.cost, w.depth(), p.now(), peek || full != nil)
+		w.wait = p.local.take(w.key, w.rate, w.cost, p.now(), peek || full != nil)
 		if w.wait > 0 {
 			full = longer(full, w)
 		} else if full == nil {

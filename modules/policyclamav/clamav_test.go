@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
 
@@ -204,6 +205,28 @@ func TestGivenUp(t *testing.T) {
 		err := p.CheckMessage(ctx, msatest.NewSubmission("alice", ""), msatest.NewMessage("Subject: x\r\n\r\n"))
 		if _, refused := errors.AsType[*caddymsa.Refusal](err); err == nil || refused {
 			t.Errorf("on_failure %s: %v", onFailure, err)
+		}
+	}
+}
+
+// One that takes connections and answers nobody is not all right.
+func TestExamine(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	silent := startClamd(t, &clamd{answer: func(net.Conn) { <-hang }})
+	sound := startClamd(t, &clamd{answer: func(c net.Conn) {
+		command := make([]byte, len("zPING\x00"))
+		if _, err := io.ReadFull(c, command); err == nil && string(command) == "zPING\x00" {
+			_, _ = io.WriteString(c, "PONG\x00")
+		}
+	}})
+	for address, want := range map[string]doctor.Level{silent.address: doctor.Wrong, sound.address: doctor.OK, "/nonexistent/clamd.sock": doctor.Wrong} {
+		p := open(t, &ClamAV{Addresses: []string{"unix/" + address}, ConnectTimeout: conf.Duration(30 * time.Second)})
+		if address == silent.address {
+			p.ConnectTimeout = conf.Duration(50 * time.Millisecond)
+		}
+		if found := p.Examine(context.Background(), caddymsa.Examination{}); len(found) != 1 || found[0].Level != want {
+			t.Errorf("%s: %+v", address, found)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -49,6 +50,9 @@ type SenderIdentity struct {
 
 	shared []mailaddr.Pattern
 	log    *zap.Logger
+
+	mu   sync.Mutex
+	told map[string]bool // users of whom the log was told
 }
 
 // CaddyModule returns the Caddy module information.
@@ -150,8 +154,7 @@ func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, rule 
 	}
 	if len(s.Identity.Addresses) == 0 {
 		if _, err := mailaddr.Parse(s.Identity.User, true); err != nil {
-			p.log.Warn("user may send as nobody: the user name is not an address and the backend gives none; add addresses to the user, as in addresses=alice@example.org in a users file",
-				zap.String("user", s.Identity.User))
+			p.tellNobody(s.Identity.User)
 		}
 	}
 	what := "Sender address"
@@ -159,6 +162,23 @@ func (p *SenderIdentity) check(s *caddymsa.Submission, a mailaddr.Address, rule 
 		what = rule + " header field"
 	}
 	return refuse(rule, nil, what+" is not one of yours: "+a.Exact)
+}
+
+// maxTold is of how many users the log is told who may send as nobody.
+const maxTold = 20
+
+func (p *SenderIdentity) tellNobody(user string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told[user] || len(p.told) == maxTold {
+		return
+	}
+	if p.told == nil {
+		p.told = make(map[string]bool)
+	}
+	p.told[user] = true
+	p.log.Warn("user may send as nobody: the user name is not an address and the backend gives none; add addresses to the user, as in addresses=alice@example.org in a users file",
+		zap.String("user", user))
 }
 
 func refuse(rule string, cause error, text string) error {

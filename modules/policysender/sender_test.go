@@ -3,6 +3,7 @@ package policysender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -273,4 +274,20 @@ func FuzzFrom(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message string) {
 		_ = p.CheckMessage(context.Background(), &caddymsa.Submission{Entry: &queue.Entry{}}, content(message))
 	})
+}
+
+// It is told once, of the first of them: whoever is refused tries again.
+func TestToldOnce(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	p := &SenderIdentity{log: zap.New(core)}
+	for i := range 2 * maxTold {
+		for range 3 {
+			if err := p.CheckSender(context.Background(), submission(t, fmt.Sprint("user", i), "alice@example.org")); !refused(err) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := logs.Len(); n != maxTold {
+		t.Errorf("%d lines", n)
+	}
 }

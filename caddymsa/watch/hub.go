@@ -71,8 +71,12 @@ func (h *hub) stir(name string) {
 }
 
 func (h *hub) lost(err error) {
+	told := false
 	for w := range h.watchers() {
-		w.log.Warn("watching files", zap.Error(err))
+		if !told {
+			w.log.Warn("watching files: changes may have been missed, and all files are looked at", zap.Error(err))
+			told = true
+		}
 		w.stir()
 	}
 }

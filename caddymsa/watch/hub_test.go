@@ -6,6 +6,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // busy is a system's watcher that does nothing before it has told what it has to tell: fsnotify tells an error under the lock that its
@@ -46,5 +47,27 @@ func TestHubListens(t *testing.T) {
 	}
 	if len(w.events) != 1 || len(h.names) != 0 || len(h.dirs) != 0 {
 		t.Errorf("%d events, names %v, directories %v", len(w.events), h.names, h.dirs)
+	}
+}
+
+// That events were lost is one line, however many files are watched: all are looked at.
+func TestLost(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	b := busy{make(chan fsnotify.Event, 10), make(chan error, 10)}
+	h := &hub{notify: b, dirs: make(map[string]int), names: make(map[string]map[*watcher]struct{})}
+	var all []*watcher
+	for range 3 {
+		w := &watcher{log: zap.New(core), events: make(chan struct{}, 1)}
+		h.watch(w, nil, []place{{"/a", "/a/users"}})
+		all = append(all, w)
+	}
+	h.lost(fsnotify.ErrEventOverflow)
+	for i, w := range all {
+		if len(w.events) != 1 {
+			t.Errorf("watcher %d does not look", i)
+		}
+	}
+	if logs.Len() != 1 {
+		t.Errorf("%d lines", logs.Len())
 	}
 }

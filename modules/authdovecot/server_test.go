@@ -4,6 +4,7 @@ package authdovecot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
@@ -234,6 +236,7 @@ var provisioning sync.Mutex
 // must provisions a backend.
 func must(t testing.TB, d *Dovecot) *Dovecot {
 	t.Helper()
+	d.Timeout = cmp.Or(d.Timeout, conf.Duration(time.Minute)) // a busy machine may not keep the default of 10 seconds
 	provisioning.Lock()
 	defer provisioning.Unlock()
 	if err := d.Provision(msatest.Context(t)); err != nil {

@@ -5,6 +5,7 @@ package authhttp
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -232,6 +233,7 @@ func provision(t testing.TB, h *HTTP) (*HTTP, error) {
 	caddyMu.Lock() // Caddy provisions one configuration at a time
 	ctx := msatest.Context(t)
 	caddyMu.Unlock()
+	h.Timeout = cmp.Or(h.Timeout, conf.Duration(time.Minute)) // a busy machine does not keep the default of 5 seconds
 	err := h.Provision(ctx)
 	t.Cleanup(func() { _ = h.Cleanup() })
 	return h, err

@@ -1,12 +1,14 @@
 package authldap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -29,6 +31,7 @@ const (
 // provision loads the module as a configuration would.
 func provision(t testing.TB, l *LDAP) (*LDAP, error) {
 	t.Helper()
+	l.Timeout = cmp.Or(l.Timeout, conf.Duration(time.Minute)) // a busy machine does not keep the default of 5 seconds
 	err := l.Provision(msatest.Context(t))
 	t.Cleanup(func() { _ = l.Cleanup() })
 	return l, err

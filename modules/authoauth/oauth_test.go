@@ -1,6 +1,7 @@
 package authoauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -114,6 +115,7 @@ func provision(t testing.TB, o *OAuth) (*OAuth, error) {
 	if o.now == nil {
 		o.now = func() time.Time { return now }
 	}
+	o.Timeout = cmp.Or(o.Timeout, conf.Duration(time.Minute)) // a busy machine does not keep the default of 5 seconds
 	err := o.Provision(msatest.Context(t))
 	t.Cleanup(func() { _ = o.Cleanup() })
 	return o, err

@@ -1,6 +1,7 @@
 package authsql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -31,6 +32,7 @@ func provision(t testing.TB, s *SQL) (*SQL, error) {
 	if _, measures := t.(*testing.B); !measures && s.Decoy == nil {
 		s.Decoy = []string{lightDecoy}
 	}
+	s.Timeout = cmp.Or(s.Timeout, conf.Duration(time.Minute)) // a busy machine does not keep the default of 5 seconds
 	err := s.Provision(msatest.Context(t))
 	t.Cleanup(func() { _ = s.Cleanup() })
 	return s, err

@@ -1,6 +1,7 @@
 package mapsql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 )
@@ -42,6 +45,7 @@ func open(t *testing.T, text string) (*SQL, error) {
 	if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil {
 		return nil, err
 	}
+	m.Timeout = cmp.Or(m.Timeout, conf.Duration(time.Minute)) // a busy machine may not keep the default
 	err := m.Provision(msatest.Context(t))
 	t.Cleanup(func() { _ = m.Cleanup() })
 	return m, err

@@ -1,6 +1,7 @@
 package policyclamav
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -86,6 +87,7 @@ func (d *clamd) serve(c net.Conn) {
 
 func open(t testing.TB, p *ClamAV) *ClamAV {
 	t.Helper()
+	p.ConnectTimeout = cmp.Or(p.ConnectTimeout, conf.Duration(time.Minute)) // a busy machine may not keep the default
 	if err := p.Provision(msatest.Context(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package policyhttp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 
 func open(t testing.TB, p *HTTP) *HTTP {
 	t.Helper()
+	p.Timeout = cmp.Or(p.Timeout, conf.Duration(time.Minute)) // a busy machine may not keep the default
 	if err := p.Provision(msatest.Context(t)); err != nil {
 		t.Fatal(err)
 	}

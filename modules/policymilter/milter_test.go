@@ -1,6 +1,7 @@
 package policymilter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -225,6 +226,7 @@ func TestDialHeedsContext(t *testing.T) {
 
 func open(t testing.TB, p *Milter) *Milter {
 	t.Helper()
+	p.ConnectTimeout, p.Timeout = cmp.Or(p.ConnectTimeout, conf.Duration(time.Minute)), cmp.Or(p.Timeout, conf.Duration(time.Minute)) // a busy machine may not keep the default
 	if err := p.Provision(msatest.Context(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -6,19 +6,18 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 )
 
-// FreePort is a port that nobody listens on at this moment, nor is given meanwhile to somebody else, by the system or by another process's
-// FreePort: a server that takes its time to start, or is stopped and started again, finds it as it left it.
+// FreePort is a port that nobody listens on at this moment, nor is given to somebody else until the test ends, by the system or by another
+// process's FreePort: a server that takes its time to start, or is stopped and started again, finds it as it left it.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for {
+	for range ports {
 		port := firstPort + int(nextPort.Add(1)%ports)
-		if !reserve(port) {
+		if !reserve(t, port) {
 			continue
 		}
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
@@ -26,6 +25,8 @@ func FreePort(t testing.TB) int {
 			return port
 		}
 	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 // Below those that the system hands out, and below those that the integration tests take.
@@ -37,14 +38,8 @@ var nextPort = func() *atomic.Uint32 {
 	return n
 }()
 
-// reserved are this process's, until it ends.
-var reserved struct {
-	sync.Mutex
-	names []net.Listener
-}
-
-// reserve takes a name for the port that nobody else can have: it is in no directory, and goes with the process.
-func reserve(port int) bool {
+// reserve takes a name for the port that nobody else can have: it is in no directory, and goes with the test or the process.
+func reserve(t testing.TB, port int) bool {
 	if runtime.GOOS != "linux" {
 		return true
 	}
@@ -52,8 +47,6 @@ func reserve(port int) bool {
 	if err != nil {
 		return !errors.Is(err, syscall.EADDRINUSE)
 	}
-	reserved.Lock()
-	defer reserved.Unlock()
-	reserved.names = append(reserved.names, l)
+	t.Cleanup(func() { _ = l.Close() })
 	return true
 }

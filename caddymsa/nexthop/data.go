@@ -37,7 +37,7 @@ func (t *transaction) send() error {
 	if t.hop.options.LMTP {
 		return t.eachResult()
 	}
-	r, err := p.result(t.hop.options.End)
+	r, err := p.reply(t.hop.options.End)
 	if err != nil {
 		return fmt.Errorf("end of message: %w", err)
 	}
@@ -69,7 +69,7 @@ func (t *transaction) early(cause error) error {
 // connection broke, share the error and are tried again.
 func (t *transaction) eachResult() error {
 	for _, recipient := range t.accepted {
-		r, err := t.p.result(t.hop.options.End)
+		r, err := t.p.reply(t.hop.options.End)
 		if err != nil {
 			return fmt.Errorf("end of message: %w", err)
 		}

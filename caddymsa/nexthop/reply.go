@@ -33,14 +33,10 @@ const (
 
 var errEndless = errors.New("the next hop does not stop talking")
 
-// Of the lines of one reply, which codes may follow each other: after a message's end an odd reply must not have it sent
-// again.
-func sameCode(a, b int) bool  { return a == b }
-func sameClass(a, b int) bool { return a/100 == b/100 }
-
 // readReply reads one reply, whose code is the last line's. The text behind a code is optional, also in the last line of
-// several, and a bare LF or several CRs end a line: what hops get wrong costs nobody a message.
-func readReply(r *bufio.Reader, alike func(a, b int) bool) (reply, error) {
+// several; a bare LF or several CRs end a line; lines between the first and the last may lack the code; of codes of one class
+// the last one counts: what hops get wrong costs nobody a message.
+func readReply(r *bufio.Reader) (reply, error) {
 	var whole reply
 	for total, first := 0, true; ; first = false {
 		line, n, err := readLine(r, maxReply-total)
@@ -50,9 +46,11 @@ func readReply(r *bufio.Reader, alike func(a, b int) bool) (reply, error) {
 		total += n
 		code, text, more, err := parseReplyLine(line)
 		switch {
+		case err != nil && !first && (len(line) == 0 || !isDigit(line[0])): // text in a banner, without its code
+			code, text, more = whole.code, string(line), true
 		case err != nil:
 			return reply{}, err
-		case !first && !alike(whole.code, code):
+		case !first && whole.code/100 != code/100:
 			return reply{}, fmt.Errorf("the lines of one reply have the codes %d and %d", whole.code, code)
 		}
 		whole.code = code
@@ -151,11 +149,10 @@ func cutEnhanced(text string) (code smtp.EnhancedCode, rest string, ok bool) {
 // have (RFC 5321 section 4.5.3.1.10): 452, or 552 of older hops, unless an enhanced code says something
 // else, or the enhanced code that says so; and what hops say in words only.
 func tooMany(e *smtp.SMTPError) bool {
-	if strings.Contains(strings.ToLower(e.Message), "too many recipients") {
-		return true
-	}
-	if e.EnhancedCode == (smtp.EnhancedCode{}) {
-		return e.Code == 452 || e.Code == 552
-	}
-	return e.EnhancedCode[1] == 5 && e.EnhancedCode[2] == 3
+	return saysTooMany(e) || e.EnhancedCode == (smtp.EnhancedCode{}) && (e.Code == 452 || e.Code == 552)
+}
+
+// saysTooMany tells whether a reply says so.
+func saysTooMany(e *smtp.SMTPError) bool {
+	return e.EnhancedCode[1] == 5 && e.EnhancedCode[2] == 3 || strings.Contains(strings.ToLower(e.Message), "too many recipients")
 }

@@ -75,19 +75,14 @@ func plain(err error) error {
 }
 
 // reply reads a reply, all of which comes within the time.
-func (c *wire) reply(within time.Duration) (reply, error) { return c.read(within, sameCode) }
-
-// result reads the reply to the end of a message.
-func (c *wire) result(within time.Duration) (reply, error) { return c.read(within, sameClass) }
-
-func (c *wire) read(within time.Duration, alike func(a, b int) bool) (reply, error) {
+func (c *wire) reply(within time.Duration) (reply, error) {
 	if by, late := moved(c.readBy, within); late {
 		c.readBy = by
 		if err := c.conn.SetReadDeadline(by); err != nil {
 			return reply{}, err
 		}
 	}
-	r, err := readReply(c.r, alike)
+	r, err := readReply(c.r)
 	return r, plain(err)
 }
 

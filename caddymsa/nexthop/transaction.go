@@ -71,7 +71,8 @@ func (t *transaction) doubtful(err error) error {
 }
 
 // limits keeps to the number of recipients that the hop has shown to take. Without one that it took, those
-// over the limit have no better chance the next time.
+// over the limit have no better chance the next time, and 552 without a word on recipients means what it says: a
+// mailbox is full, or the message too large.
 func (t *transaction) limits() {
 	if len(t.over) > 0 && len(t.accepted) > 0 {
 		t.limit = len(t.accepted)
@@ -79,7 +80,7 @@ func (t *transaction) limits() {
 	}
 	for _, o := range t.over {
 		e := o.reply.smtp()
-		if e.Code == 552 { // means 452 (RFC 5321 section 4.5.3.1.10)
+		if e.Code == 552 && saysTooMany(e) { // means 452 (RFC 5321 section 4.5.3.1.10)
 			e.Code, e.EnhancedCode = 452, smtp.EnhancedCode{4, 5, 3}
 		}
 		t.refuse(&refusal{"RCPT", e}, o.recipient)

@@ -128,6 +128,8 @@ func TestServedConnection(t *testing.T) {
 		{"MAIL", "530 5.7.0 log in again"},
 		{"RCPT", "452 4.5.3 Too many recipients"},
 		{"RCPT", "550 Too many recipients in this session"},
+		{"DATA", "554 5.7.0 Too many messages in this session"},
+		{"DATA", "451 4.7.0 Session expired"},
 		{".", "250 2.0.0 queued\r\n550 5.1.1 this as well"}, // to be read as the reply to the next MAIL
 	} {
 		for _, extensions := range [][]string{hoptest.Usual, {"8BITMIME"}} {
@@ -277,7 +279,7 @@ func TestKeptUnused(t *testing.T) {
 
 // Nor does one that has said so on its first transaction need to say it on another connection for each of the others.
 func TestRefusedByGroups(t *testing.T) {
-	for _, c := range []struct{ at, reply string }{{"MAIL", "550 5.7.1 not you"}, {"RCPT", "452 4.3.1 Insufficient storage"}} {
+	for _, c := range []struct{ at, reply string }{{"MAIL", "550 5.7.1 not you"}, {"RCPT", "452 4.3.1 Insufficient storage"}, {"DATA", "451 4.3.0 not now"}} {
 		h := hoptest.New(t, hoptest.On(c.at, c.reply))
 		r := to(h, func(o *nexthop.Options) { o.Recipients = 2 })
 		var all []string

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -152,7 +153,10 @@ func tooMany(e *smtp.SMTPError) bool {
 	return saysTooMany(e) || e.EnhancedCode == (smtp.EnhancedCode{}) && (e.Code == 452 || e.Code == 552)
 }
 
-// saysTooMany tells whether a reply says so.
+// saysTooMany tells whether a reply says so, of which words prove nothing: who follows them has to bear that they were
+// meant otherwise.
 func saysTooMany(e *smtp.SMTPError) bool {
-	return e.EnhancedCode[1] == 5 && e.EnhancedCode[2] == 3 || strings.Contains(strings.ToLower(e.Message), "too many recipients")
+	return e.EnhancedCode[1] == 5 && e.EnhancedCode[2] == 3 || tooManyWords.MatchString(e.Message)
 }
+
+var tooManyWords = regexp.MustCompile(`(?i)\b(too many|max|maximum) (rcpt|recipient)s|\b(rcpt|recipient)s? (count|limit|number)\b|\b(number|count|limit) of (rcpt|recipient)s`)

@@ -32,7 +32,6 @@ func (d *delivery) transaction(p *connection) error {
 	switch {
 	case err != nil:
 	case len(t.accepted) > 0:
-		p.frank = false
 	case len(t.over) == 0:
 	case !p.frank && p.served > 0:
 		err = t.doubtful(refused("RCPT", t.over[0].reply)) // some hops count recipients by connections
@@ -104,6 +103,7 @@ func (t *transaction) finish() error {
 	case data.code == 354 && len(t.accepted) == 0:
 		return t.sendNothing()
 	case data.code == 354:
+		t.p.frank = false
 		return t.send()
 	case len(t.accepted) == 0: // it goes without saying
 		return nil
@@ -111,7 +111,8 @@ func (t *transaction) finish() error {
 		// Some hops say only here that there are too many.
 		t.limit = len(t.accepted) / 2
 		return nil
-	case data.negative():
+	case data.negative() && (t.p.frank || t.p.served == 0):
+		t.p.frank = true
 		t.refuse(refused("DATA", *data), t.accepted...)
 		return nil
 	}

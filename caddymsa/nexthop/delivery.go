@@ -23,6 +23,7 @@ type delivery struct {
 	eight   *bits // octets over 127 in it; nil: nobody wanted to know
 	limit   int   // recipients that the hop takes at once, as it turned out; 0: nothing did
 
+	plain    int    // of plainly: how much is not said of what is offered, as it turned out
 	mode     string // of TLS
 	anew     bool   // no idle connection will do
 	idleEnds int    // connections that ended before they served
@@ -66,21 +67,22 @@ func (h *Hop) deliver(ctx context.Context, m *Message) (err error) {
 				return d.failure(nil, err, ctx.Err() == nil && !d.anew)
 			}
 		}
-		left, limit := len(m.Recipients), d.limit
+		left, limit, plain := len(m.Recipients), d.limit, d.plain
 		err := d.use(p)
 		if len(m.Recipients) == 0 {
 			return nil
 		}
 		// A connection that ends after it has served, or told something, is replaced; another one is an error.
-		if err != nil && (!errors.Is(err, errGone) || ctx.Err() != nil || p.served == 0 && !d.told(p, left, limit)) {
+		if err != nil && (!errors.Is(err, errGone) || ctx.Err() != nil || p.served == 0 && !d.told(p, left, limit, plain)) {
 			return err
 		}
 	}
 }
 
 // told tells whether the next connection will get further than one that ended before it served: that has refused some
-// of the recipients that there were, has shown how many it takes, or has refused TLS and wants no more of us.
-func (d *delivery) told(p *connection, left, limit int) bool {
+// of the recipients that there were, has shown how many it takes or which parameters it does not, or has refused TLS and
+// wants no more of us.
+func (d *delivery) told(p *connection, left, limit, plain int) bool {
 	if d.idleEnds++; d.idleEnds > maxIdleEnds {
 		return false
 	}
@@ -88,7 +90,7 @@ func (d *delivery) told(p *connection, left, limit int) bool {
 		d.mode = TLSOff
 		return true
 	}
-	return len(d.m.Recipients) < left || d.limit != limit
+	return len(d.m.Recipients) < left || d.limit != limit || d.plain != plain
 }
 
 // use sends what it can on a connection, and keeps or closes that.
@@ -97,8 +99,13 @@ func (d *delivery) use(p *connection) error {
 	err := d.admit(p)
 	d.settle()
 	for err == nil && len(d.m.Recipients) > 0 && d.takes(p) {
+		plain := d.plain
 		err = d.transaction(p)
 		d.settle()
+		if err == nil && d.plain != plain {
+			err = d.admit(p)
+			d.settle()
+		}
 	}
 	alive := release()
 	if broken := p.ending || !alive || err != nil && !isReadError(err); !broken && !p.makeshift && d.takes(p) && p.r.Buffered() == 0 {
@@ -192,6 +199,7 @@ func (d *delivery) settle() {
 // admit reports those recipients that the hop cannot take, going by what it offers.
 func (d *delivery) admit(p *connection) error {
 	m, x := d.m, &p.offers
+	d.plainly(p)
 	none := func(code int, status smtp.EnhancedCode, text string) error {
 		d.unfit(p, code, status, text, m.Recipients)
 		return nil

@@ -107,6 +107,9 @@ func (t *transaction) take(s step, r reply) error {
 		return t.doubtful(refused(verb, r))
 	case s == stepMail:
 		t.p.frank = true
+		if t.plainer(&t.p.offers, r.smtp()) {
+			return nil
+		}
 		err := refused(verb, r)
 		if isOurs(r.smtp()) {
 			return err
@@ -117,6 +120,8 @@ func (t *transaction) take(s step, r reply) error {
 	case s < stepRcpt || !t.mail:
 	case r.positive():
 		t.accepted = append(t.accepted, t.group[s])
+	case t.p.offers.dsn && hasParameters(t.group[s]) && ofParameters(r.smtp()):
+		t.plain, t.p.frank = max(t.plain, 1), true
 	case tooMany(r.smtp()):
 		t.over = append(t.over, overflow{t.group[s], r})
 	default:

@@ -59,6 +59,40 @@ func rcptCommand(r *Recipient, x *extensions, utf8 bool) string {
 	return command
 }
 
+func hasParameters(r *Recipient) bool { return len(r.Options.Notify) > 0 || r.Options.ORCPT != "" }
+
+// ofParameters tells whether a refusal may be of parameters, which some hops do not know that they offer.
+func ofParameters(e *smtp.SMTPError) bool {
+	switch e.Code {
+	case 501, 504, 555:
+		return e.EnhancedCode == (smtp.EnhancedCode{}) || e.EnhancedCode[1] == 5 || e.EnhancedCode[1] == 3
+	}
+	return false
+}
+
+// plainer has less said from now on, after MAIL was refused; false if that is of no use.
+func (d *delivery) plainer(x *extensions, e *smtp.SMTPError) bool {
+	switch {
+	case !ofParameters(e):
+		return false
+	case x.dsn || x.sized || x.priority:
+		d.plain = 1
+	case x.eightBit:
+		d.plain = 2
+	default:
+		return false
+	}
+	return true
+}
+
+// plainly takes from a connection's offers what the hop has refused of this message; the next one gets another connection.
+func (d *delivery) plainly(p *connection) {
+	if x := &p.offers; d.plain > 0 {
+		x.dsn, x.sized, x.priority, p.makeshift = false, false, false, true
+		x.eightBit = x.eightBit && d.plain < 2
+	}
+}
+
 // maxOriginal is the length of ORCPT that every hop takes (RFC 3461 section 4.2).
 const maxOriginal = 500
 

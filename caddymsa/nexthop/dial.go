@@ -18,6 +18,7 @@ func (h *Hop) dial(ctx context.Context, hello, mode string) (*connection, error)
 		p, err := h.connect(ctx, hello, a)
 		if err == nil {
 			p.guessed = a.guessed()
+			p.offers.pipelining = p.offers.pipelining && !h.getsSingly(time.Now())
 			p.makeshift = p.guessed || p.spurned || a.mode != h.options.TLSMode
 		}
 		if err == nil || ctx.Err() != nil || !a.learn(err) {

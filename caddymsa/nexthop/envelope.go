@@ -70,6 +70,9 @@ func (t *transaction) envelope() error {
 			answered = next
 		}
 	}
+	if p.offers.pipelining {
+		t.hop.answers(true)
+	}
 	return nil
 }
 
@@ -87,6 +90,7 @@ func (t *transaction) patience() time.Duration {
 // lost is the error of a connection that broke before the hop had the message.
 func (t *transaction) lost(s step, err error) error {
 	verb, _ := t.command(s)
+	t.unanswered(err)
 	if !t.p.rested && isTimeout(err) { // it is there and does not answer
 		return fmt.Errorf("%s: %w", verb, err)
 	}
@@ -97,6 +101,9 @@ func (t *transaction) lost(s step, err error) error {
 func (t *transaction) take(s step, r reply) error {
 	verb, _ := t.command(s)
 	switch {
+	case t.resentsPipelining(r):
+		t.hop.distrust()
+		return fmt.Errorf("%w: %s: %s", errTooFast, verb, replyText(r.smtp()))
 	case r.code == 421 || s == stepReset && !r.positive():
 		return goneError{refused(verb, r)}
 	case s < t.stepData() && !r.positive() && !r.negative():

@@ -73,8 +73,10 @@ type Hop struct {
 	options *Options
 	idle    pool
 
-	mu   sync.Mutex
-	down time.Time // when it could not be reached
+	mu         sync.Mutex
+	down       time.Time // when it could not be reached
+	singly     time.Time // since when it gets commands one at a time
+	unanswered int       // envelopes, in a row
 }
 
 // New connects to nothing yet.

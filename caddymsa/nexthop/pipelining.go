@@ -1,0 +1,59 @@
+package nexthop
+
+import (
+	"errors"
+	"regexp"
+	"time"
+)
+
+// Some hops offer PIPELINING, or something in between lets them, and lose commands that come together, or hang up on them.
+const (
+	// trustedTwice is how many new connections in a row may leave an envelope unanswered: each may have been anything else.
+	trustedTwice = 2
+	// singlyFor is for how long a hop gets its commands one at a time then.
+	singlyFor = time.Hour
+)
+
+var pipeliningWords = regexp.MustCompile(`(?i)pipelin|synchroni[sz]`)
+
+// resentsPipelining tells whether a hop says that it was told too much at once, which is no word on the message.
+func (t *transaction) resentsPipelining(r reply) bool {
+	return r.negative() && t.p.offers.pipelining && pipeliningWords.MatchString(r.smtp().Message)
+}
+
+// answers notes whether a hop that was sent commands at once has answered them.
+func (h *Hop) answers(all bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unanswered++
+	switch {
+	case all:
+		h.unanswered = 0
+	case h.unanswered >= trustedTwice:
+		h.unanswered, h.singly = 0, time.Now()
+	}
+}
+
+// distrust has it get them one at a time.
+func (h *Hop) distrust() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.singly = time.Now()
+}
+
+// getsSingly tells whether it does.
+func (h *Hop) getsSingly(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.singly.IsZero() && now.Sub(h.singly) < singlyFor
+}
+
+// unanswered notes that an envelope was not answered in full on a connection of which nothing else is known. What
+// shows a limit of recipients is not that.
+func (t *transaction) unanswered(err error) {
+	if t.p.offers.pipelining && t.p.served == 0 && t.ctx.Err() == nil && (len(t.accepted) == 0 || isTimeout(err)) {
+		t.hop.answers(false)
+	}
+}
+
+var errTooFast = errors.New("the next hop offers PIPELINING and refuses it")

@@ -56,7 +56,7 @@ func newExchangers(o *nexthop.Options, resolver string) (*exchangers, error) {
 	}, nil
 }
 
-// maxExchangers bounds the hosts that are tried for one message.
+// maxExchangers bounds the hosts, and their addresses, that are tried for one message.
 const maxExchangers = 8
 
 // of returns the hosts of a domain in the order in which they are to be tried.
@@ -83,23 +83,7 @@ func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, err
 	}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	slices.SortStableFunc(all, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
-	var hops []*nexthop.Hop
-	var failure error
-	for _, mx := range all {
-		host := strings.TrimSuffix(mx.Host, ".")
-		ips, err := x.lookupIP(ctx, host+".")
-		if err != nil {
-			if failure == nil || isNotFound(failure) {
-				failure = err // one that may pass says that trying again may help
-			}
-			continue
-		}
-		for _, ip := range ips {
-			if hops = append(hops, x.hop(host, ip.Unmap())); len(hops) == maxExchangers {
-				return hops, nil
-			}
-		}
-	}
+	hops, failure := x.addresses(ctx, all[:min(len(all), maxExchangers)])
 	switch {
 	case len(hops) > 0:
 		return hops, nil
@@ -107,6 +91,44 @@ func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, err
 		return nil, reply(550, 5, 1, 2, "Recipient's domain does not exist, or has no mail server")
 	}
 	return nil, unknown(fmt.Errorf("look up the mail servers of %s: %w", domain, failure))
+}
+
+// addresses are the hosts' in their order. All are asked for at once: a name server that is silent about one host is waited for
+// by the others, but does not take their time. The error is the one of a host that has none.
+func (x *exchangers) addresses(ctx context.Context, all []*net.MX) (hops []*nexthop.Hop, failure error) {
+	ips, errs := make([][]netip.Addr, len(all)), make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, mx := range all {
+		wg.Go(func() { ips[i], errs[i] = x.lookupIP(ctx, strings.TrimSuffix(mx.Host, ".")+".") })
+	}
+	wg.Wait()
+	share(ips, maxExchangers)
+	for i, mx := range all {
+		if errs[i] != nil && (failure == nil || isNotFound(failure)) {
+			failure = errs[i] // one that may pass says that trying again may help
+		}
+		for _, ip := range ips[i] {
+			hops = append(hops, x.hop(strings.TrimSuffix(mx.Host, "."), ip.Unmap()))
+		}
+	}
+	return hops, failure
+}
+
+// share leaves out addresses of those hosts that have the most until there are n at most: no backup is left out because of a
+// host with many.
+func share(ips [][]netip.Addr, n int) {
+	for {
+		longest, total := 0, 0
+		for i := range ips {
+			if total += len(ips[i]); len(ips[i]) > len(ips[longest]) {
+				longest = i
+			}
+		}
+		if total <= n {
+			return
+		}
+		ips[longest] = ips[longest][:len(ips[longest])-1]
+	}
 }
 
 // unknown is what every message to the domain meets as long as DNS does not answer.

@@ -1,10 +1,15 @@
 package sinkrelay
 
 import (
+	"context"
+	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -129,6 +134,46 @@ func TestMX(t *testing.T) {
 	if r.Destination(nil, a) != r.Destination(nil, b) || r.Destination(nil, a).Concurrency != 4 {
 		t.Errorf("%+v and %+v", r.Destination(nil, a), r.Destination(nil, b))
 	}
+}
+
+// A host with many addresses does not leave out the backup.
+func TestMXBackup(t *testing.T) {
+	h := hoptest.New(t, nil)
+	var records []string
+	for i := range 20 {
+		records = append(records, fmt.Sprintf("many.a.example. A 127.0.1.%d", i+1))
+	}
+	r := mxRelay(t, h, startDNS(t, append(records, "a.example. MX 10 many.a.example.", "a.example. MX 20 backup.a.example.", "backup.a.example. A 127.0.0.1")...))
+	if err := r.Deliver(t.Context(), msatest.NewDelivery([]byte(text), "bob@a.example")); err != nil {
+		t.Error(err)
+	}
+	hops, err := r.mx.of(t.Context(), "a.example")
+	if err != nil || len(hops) != maxExchangers || hops[0].Host != "many.a.example" || hops[maxExchangers-1].Host != "backup.a.example" {
+		t.Errorf("%v, %d hosts", err, len(hops))
+	}
+}
+
+// Nor does one of which a name server says nothing.
+func TestMXSilentName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, err := newExchangers(&nexthop.Options{Connect: 30 * time.Second}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.lookupMX = func(context.Context, string) ([]*net.MX, error) {
+			return []*net.MX{{Host: "a.silent.", Pref: 1}, {Host: "b.silent.", Pref: 2}, {Host: "up.example.", Pref: 3}}, nil
+		}
+		x.lookupIP = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			if strings.HasSuffix(host, ".silent.") {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, ctx.Err()
+		}
+		if hops, err := x.of(t.Context(), "a.example"); err != nil || len(hops) != 1 || hops[0].Host != "up.example" {
+			t.Errorf("%v, %v", hops, err)
+		}
+	})
 }
 
 // All mail exchangers down is the destination's state.

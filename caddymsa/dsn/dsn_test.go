@@ -180,3 +180,13 @@ func TestStatus(t *testing.T) {
 		}
 	}
 }
+
+func TestRemoteMTA(t *testing.T) {
+	for name, want := range map[string]string{
+		"mx.example.net": "dns; mx.example.net", "192.0.2.1": "dns; [192.0.2.1]", "2001:db8::1": "dns; [IPv6:2001:db8::1]", "": "", "\r\n": "",
+	} {
+		if have := (printer{}).mta(name); have != want {
+			t.Errorf("%q: %q", name, have)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package dsn
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -59,6 +60,20 @@ func (p printer) address(a string) string {
 	return "utf-8; " + p.clean(b.String(), maxSpelled)
 }
 
+// mta is a mail server with its type: of one that has no name the address literal (RFC 3464, where it registers dns).
+func (p printer) mta(name string) string {
+	name = p.clean(name, maxAddress)
+	if name == "" {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(name); err == nil && ip.Is4() {
+		name = "[" + name + "]"
+	} else if err == nil {
+		name = "[IPv6:" + name + "]"
+	}
+	return "dns; " + name
+}
+
 // original is ORCPT as a field has it: without xtext (RFC 3464 section 2.3.1). The
 // utf-8 type has an encoding of its own, which stays.
 func (p printer) original(orcpt string) (string, bool) {
@@ -111,9 +126,7 @@ func (p printer) status(r *Report) []byte {
 		field("Final-Recipient", p.address(rcpt.Final))
 		field("Action", string(rcpt.Action))
 		field("Status", rcpt.status())
-		if mta := p.clean(rcpt.RemoteMTA, maxAddress); mta != "" {
-			field("Remote-MTA", "dns; "+mta)
-		}
+		field("Remote-MTA", p.mta(rcpt.RemoteMTA))
 		if diagnostic := p.clean(rcpt.Diagnostic, maxText); diagnostic != "" {
 			field("Diagnostic-Code", "smtp; "+diagnostic)
 		}

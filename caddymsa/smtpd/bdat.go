@@ -18,9 +18,9 @@ func (c *Conn) cmdBDAT(arg string) error {
 	}
 	switch {
 	case size < 0 || size == math.MaxInt64:
-		return c.last(err.Error(), "Cannot tell how much follows, closing the connection", EndBadCommands)
+		return c.last(err.Error(), textHowMuch, EndBadCommands)
 	case err != nil:
-		return c.dropChunk(size, 501, code(5, 5, 4), err.Error())
+		return c.loseChunk(size, 501, code(5, 5, 4), err.Error())
 	}
 	switch c.state() {
 	case ready:
@@ -29,10 +29,14 @@ func (c *Conn) cmdBDAT(arg string) error {
 		}
 		return c.noMail()
 	case inMail:
-		if c.refusedRcpts > 0 {
-			return c.dropChunk(size, 554, code(5, 5, 1), textNoRecipients)
+		drop := c.dropChunk
+		if !last {
+			drop = c.loseChunk
 		}
-		return c.dropChunk(size, 503, code(5, 5, 1), "Send RCPT first")
+		if c.refusedRcpts > 0 {
+			return drop(size, 554, code(5, 5, 1), textNoRecipients)
+		}
+		return drop(size, 503, code(5, 5, 1), "Send RCPT first")
 	case inRcpt:
 		m, err := c.begin()
 		if err != nil {
@@ -127,6 +131,26 @@ func (c *Conn) dropChunk(size int64, status int, enhanced smtp.EnhancedCode, tex
 		return c.no(status, enhanced, text)
 	}
 	return c.bad(status, enhanced, text)
+}
+
+// textHowMuch is of a BDAT that cannot be read: what follows may be a message, and must not become commands.
+const textHowMuch = "Cannot tell how much follows, closing the connection"
+
+// loseChunk refuses a chunk of a message, of which nothing can become then: until RSET the others are refused too (RFC 3030
+// section 2), also those that are on their way already.
+func (c *Conn) loseChunk(size int64, status int, enhanced smtp.EnhancedCode, text string) error {
+	switch cause := errors.New(text); {
+	case c.message != nil:
+		c.message.refuse(cause)
+	case c.tx != nil:
+		tx := c.tx
+		c.message = c.doomed(cause)
+		tx.Abort()
+	}
+	if c.message != nil {
+		c.message.answered = true
+	}
+	return c.dropChunk(size, status, enhanced, text)
 }
 
 // strangersChunk reads some of a chunk from a client that has not authenticated.

@@ -129,8 +129,11 @@ func (c *Conn) unfitLine(line []byte, unfit lineError) error {
 	if now == inClear {
 		status, enhanced, text = 530, code(5, 7, 0), textBeforeTLS
 	}
-	if unfit == errEndlessLine {
+	switch {
+	case unfit == errEndlessLine:
 		return c.last(why, textEndless, EndBadCommands)
+	case c.verb == "BDAT" && now&afterAuth != 0:
+		return c.last(why, textHowMuch, EndBadCommands)
 	}
 	return c.badFor(why, status, enhanced, text)
 }

@@ -104,7 +104,7 @@ const (
 // scheme is one of the table below.
 type scheme struct {
 	encoding encoding // where the file names none
-	octets   int      // of the decoded value, without salt; 0 = not fixed
+	octets   int      // of the decoded value, where that is fixed; 0 = it is not
 	parse    func(user, value string) (method, error)
 }
 
@@ -115,11 +115,11 @@ var schemes = map[string]scheme{
 	"SHA512-CRYPT":  {parse: cryptWith("$6$")},
 	"SHA256-CRYPT":  {parse: cryptWith("$5$")},
 	"MD5-CRYPT":     {parse: cryptWith("$1$")},
-	"MD5":           {parse: cryptWith("$1$")}, // Dovecot's old name
+	"MD5":           {parse: parseMD5},
 	"CRYPT":         {parse: cryptWith("")},
 	"PBKDF2":        {parse: parsePBKDF2},
 	"SCRAM-SHA-256": {parse: parseSCRAM},
-	"DIGEST-MD5":    {parse: parseDigest, encoding: asHex},
+	"DIGEST-MD5":    {parse: parseDigest, encoding: asHex, octets: hashMD5.size},
 	"PLAIN":         {parse: parseClear},
 	"CLEAR":         {parse: parseClear},
 	"CLEARTEXT":     {parse: parseClear},
@@ -131,7 +131,7 @@ var schemes = map[string]scheme{
 	"SSHA256":       digestScheme(hashSHA256, true, asBase64),
 	"SSHA512":       digestScheme(hashSHA512, true, asBase64),
 	"SMD5":          digestScheme(hashMD5, true, asBase64),
-	"PLAIN-MD5":     digestScheme(hashMD5, false, asHex),
+	"PLAIN-MD5":     plainMD5,
 	"LDAP-MD5":      digestScheme(hashMD5, false, asBase64),
 }
 
@@ -183,7 +183,7 @@ func parseCredential(user, s string) (Credential, error) {
 		return Credential{}, fmt.Errorf("password: %s: %w", name, err)
 	}
 	m, err := sch.parse(user, raw)
-	if hasScheme && name == "CRYPT" && isOtherCrypt(raw) {
+	if name == "CRYPT" && isOtherCrypt(raw) && (hasScheme || raw[0] == '$') { // thirteen letters alone may be a clear password
 		return Credential{}, errUnsupported{"CRYPT of this kind"}
 	}
 	if err != nil && !hasScheme && strings.HasPrefix(raw, "$") { // {PLAIN} before a hash would make the hash the password
@@ -221,9 +221,11 @@ func decodeValue(value, suffix string, sch scheme) (string, error) {
 	enc := sch.encoding
 	switch suffix {
 	case "":
-		// As Dovecot does, hex is recognised by its length.
-		if enc == asBase64 && len(value) == 2*sch.octets {
+		switch len(value) { // As Dovecot does, either is recognised by its length.
+		case 2 * sch.octets:
 			enc = asHex
+		case base64.StdEncoding.EncodedLen(sch.octets):
+			enc = asBase64
 		}
 	case "B64", "BASE64":
 		enc = asBase64

@@ -124,6 +124,17 @@ func digestScheme(h hashFunc, salted bool, enc encoding) scheme {
 	return s
 }
 
+// plainMD5 is the MD5 of the password alone.
+var plainMD5 = digestScheme(hashMD5, false, asHex)
+
+// parseMD5 reads what Dovecot and OpenLDAP call MD5: a hash of crypt(3), or the MD5 of the password alone.
+func parseMD5(user, value string) (method, error) {
+	if raw, err := decodeValue(value, "", plainMD5); err == nil {
+		return plainMD5.parse(user, raw)
+	}
+	return cryptWith("$1$")(user, value)
+}
+
 func (s *simple) verify(_ context.Context, password string) (bool, error) {
 	got := s.hash.sum(append([]byte(password), s.salt...))
 	return subtle.ConstantTimeCompare(got, s.sum) == 1, nil

@@ -125,7 +125,9 @@ func TestKnownHashes(t *testing.T) {
 		"$5$rounds=1000$ab-c$DVyd2Uvi1umBeQw.IihVeN1cYEJ1bnvzUR1oASFNLz9",
 		"$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW",
 		"$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1",
-		"{SHA}e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4", // hex, by its length
+		"{SHA}e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4",                                                                     // hex, by its length
+		"{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "{MD5}5ebe2294ecd0e0f08eab7690d2a6ee69", "{md5}$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1", // OpenLDAP's, and what Dovecot takes for MD5 as well
+		"{PLAIN-MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "{LDAP-MD5}5ebe2294ecd0e0f08eab7690d2a6ee69", "{DIGEST-MD5}zDo1BqumAdL+7nv5s0I3zg==",
 		"5ebe2294ecd0e0f08eab7690d2a6ee69[34]",
 		"c05fe19bf7f2f3bd1ff0a9b5a3cfc5c0[56]",
 		"$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1[13]",

@@ -59,7 +59,7 @@ func TestUnsupportedScheme(t *testing.T) {
 	const h = "00112233445566778899aabbccddeeff"
 	for password, scheme := range map[string]string{
 		"{CRAM-MD5}" + h + h: "CRAM-MD5", "{cram-md5.b64}AAAA": "CRAM-MD5", "{SCRAM-SHA-1}4096,x,y,z": "SCRAM-SHA-1", "{OTP}x": "OTP", "{SASL}bob@REALM": "SASL", "{SCRAM-SHA-512}4096,x,y,z": "SCRAM-SHA-512", "{yescrypt}$y$j9T$a$b": "YESCRYPT", "{SHA3-512}x": "SHA3-512", "{PBKDF2-SHA256}1$a$b": "PBKDF2-SHA256", "{DES-CRYPT}8pcpH9TpSmAdU": "DES-CRYPT",
-		"{CRYPT}8pcpH9TpSmAdU": "CRYPT of this kind", "{CRYPT}_J9..CCCCXBrJUJV154M": "CRYPT of this kind", "{CRYPT}$2x$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW": "CRYPT of this kind",
+		"{CRYPT}8pcpH9TpSmAdU": "CRYPT of this kind", "{CRYPT}_J9..CCCCXBrJUJV154M": "CRYPT of this kind", "$7$CU..../....abcdefgh$cZzLGqrAxmvAXvlIsSlvH2SfQVFCBVwyxnPvdqTlSw0": "CRYPT of this kind", "$3$$5ebe2294ecd0e0f08eab7690d2a6ee69": "CRYPT of this kind", "{CRYPT}$2x$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW": "CRYPT of this kind",
 	} {
 		table := parseTable(t, "alice:{PLAIN}a\nbob:"+password+"\ncarol:"+password+" {PLAIN}c\n")
 		some, all := table.Problems(1)

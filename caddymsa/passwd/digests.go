@@ -29,7 +29,7 @@ func parseClear(_, value string) (method, error) {
 	}
 	c := &clear{password: value, sum: sha256.Sum256([]byte(value))}
 	c.prepared = c.sum
-	if p, err := sasl.PrepareStored(value); err == nil {
+	if p, err := sasl.PrepareQuery(value); err == nil {
 		c.prepared = sha256.Sum256([]byte(p))
 	}
 	return c, nil

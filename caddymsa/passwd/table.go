@@ -101,7 +101,7 @@ func newTable(users []*User, fold names.Case, place func(i int) string) (*Table,
 	for i, u := range users {
 		// PLAIN, LOGIN and SCRAM bring names in their SASLprep form, DIGEST-MD5 does not.
 		keys := []string{fold.Key(u.Name)}
-		if p, err := sasl.PrepareStored(u.Name); err == nil && fold.Key(p) != keys[0] {
+		if p, err := sasl.PrepareQuery(u.Name); err == nil && fold.Key(p) != keys[0] {
 			keys = append(keys, fold.Key(p))
 		}
 		for _, name := range keys {

@@ -68,6 +68,10 @@ func TestParse(t *testing.T) {
 	if table := parseTable(t, "ﬁ:{PLAIN}ﬁ"); table.Lookup("fi") == nil || !verifies(t, table.Lookup("fi"), "fi") || !verifies(t, table.Lookup("ﬁ"), "ﬁ") {
 		t.Error("SASLprep form of name and password")
 	}
+	prepared, err := sasl.PrepareQuery("😀²") // Unicode 3.2 had no such faces, and clients have
+	if table := parseTable(t, "😀²:{PLAIN}😀²"); err != nil || table.Lookup(prepared) == nil || !verifies(t, table.Lookup(prepared), prepared) {
+		t.Errorf("name and password of characters that are newer than SASLprep: %v", err)
+	}
 }
 
 var (

@@ -26,7 +26,7 @@ import (
 // fold makes one name of those that a directory takes for the same, since its usual matching
 // rules ignore case and repeated spaces (RFC 4518): else limits by user could be dodged.
 func fold(c names.Case, name string) string {
-	if prepared, err := sasl.PrepareStored(name); err == nil {
+	if prepared, err := sasl.PrepareQuery(name); err == nil {
 		name = prepared
 	}
 	name = c.Key(name)

@@ -141,6 +141,11 @@ type LaneAction struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// LaneSteered is its answer.
+type LaneSteered struct {
+	Lane string `json:"lane"`
+}
+
 // States of an entry, as filters and lists call them.
 const (
 	StateQueued = "queued" // waits for its time

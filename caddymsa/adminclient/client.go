@@ -26,6 +26,7 @@ import (
 type Admin struct {
 	address, config, adapter string
 	flag                     string // that names the address; "": --address
+	flags                    *pflag.FlagSet
 }
 
 // Flags adds the flags that Caddy's own commands have.
@@ -35,6 +36,7 @@ func (a *Admin) Flags(f *pflag.FlagSet) {
 }
 
 func (a *Admin) configFlags(f *pflag.FlagSet) {
+	a.flags = f
 	f.StringVarP(&a.config, "config", "c", "", "configuration file, to take the admin API's address from")
 	f.StringVar(&a.adapter, "adapter", "", "name of the config adapter to apply (if --config is used)")
 }
@@ -85,16 +87,19 @@ func (a *Admin) Post(path string, request, answer any) error {
 	return a.decode(body, answer)
 }
 
-func (a *Admin) decode(body io.ReadCloser, answer any) error {
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(answer); err != nil {
-		return fmt.Errorf("the answer cannot be read: %w; does %s name Caddy's admin API?", err, a.flagName())
-	}
-	return nil
-}
-
 // do returns what the server said as the error when it refuses.
 func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
+	resp, err := a.request(method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+func (a *Admin) request(method, path string, body []byte) (*http.Response, error) {
+	if err := a.noneEmpty(); err != nil {
+		return nil, err
+	}
 	address, err := caddycmd.DetermineAdminAPIAddress(a.address, nil, a.config, a.adapter)
 	if err != nil {
 		return nil, fmt.Errorf("address of the admin API: %w", err)
@@ -108,7 +113,21 @@ func (a *Admin) do(method, path string, body []byte) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, a.advise(address, err)
 	}
-	return resp.Body, nil
+	return resp, nil
+}
+
+// noneEmpty refuses an address or configuration that is given and empty, as of a shell's variable that is not set: it would be
+// another server that is asked, the one at the default address.
+func (a *Admin) noneEmpty() error {
+	if a.flags == nil {
+		return nil
+	}
+	for _, name := range []string{strings.TrimPrefix(a.flagName(), "--"), "config"} {
+		if f := a.flags.Lookup(name); f.Changed && f.Value.String() == "" {
+			return fmt.Errorf("--%s is empty; leave it out where the default is meant", name)
+		}
+	}
+	return nil
 }
 
 func (a *Admin) flagName() string { return cmp.Or(a.flag, "--address") }

@@ -81,3 +81,27 @@ func TestOperator(t *testing.T) {
 		t.Errorf("%q", by)
 	}
 }
+
+// What some other service says is no answer whose values are all empty.
+func TestAnotherService(t *testing.T) {
+	for body, refused := range map[string][]bool{ // an entry, a map, a list
+		`{}`:                     {true, true, true},
+		`null`:                   {true, true, true},
+		`{"status":"ok"}`:        {true, true, true},
+		`[]`:                     {true, true, false},
+		`{"id":"X"}`:             {false, true, true},
+		`{"server":["backend"]}`: {true, false, true},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		a := &Admin{address: s.Listener.Addr().String()}
+		for i, answer := range []any{new(adminapi.Entry), new(map[string][]string), new([]adminapi.UserPage)} {
+			if err := a.Get("/msa/x", answer); (err != nil) != refused[i] || err != nil && !strings.Contains(err.Error(), "does --address name Caddy's admin API?") {
+				t.Errorf("%s into %T: %v", body, answer, err)
+			}
+		}
+		if _, err := a.OpenAs("/msa/queue-content/X", "message/rfc822"); err == nil || !strings.Contains(err.Error(), "of type") {
+			t.Errorf("%s: %v", body, err)
+		}
+		s.Close()
+	}
+}

@@ -2,6 +2,7 @@
 package cmdhealth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -44,6 +45,9 @@ answer within --timeout is one.`,
 			}
 			if err != nil {
 				return err
+			}
+			if !h.Ready {
+				return errors.New("messages cannot be accepted: the server does not say why")
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")
 			return err

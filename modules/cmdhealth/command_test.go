@@ -22,6 +22,8 @@ func TestHealth(t *testing.T) {
 		"ready":     {http.StatusOK, adminapi.Health{Ready: true}, "ready\n", ""},
 		"not ready": {http.StatusServiceUnavailable, adminapi.Health{Reasons: []string{"spool: it is full", "server a: no certificate"}}, "", "messages cannot be accepted: spool: it is full; server a: no certificate"},
 		"refused":   {http.StatusForbidden, map[string]string{"error": "host not allowed"}, "", "host not allowed"},
+		"another":   {http.StatusOK, map[string]string{"status": "ok"}, "", "does --address name Caddy's admin API?"},
+		"silent":    {http.StatusOK, adminapi.Health{}, "", "messages cannot be accepted"},
 		"not ours":  {http.StatusNotFound, map[string]string{}, "", "has no mail submission server"},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

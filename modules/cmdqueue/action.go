@@ -106,13 +106,18 @@ func messages(n int) string {
 // anID is what an id may be made of.
 var anID = regexp.MustCompile(`^[0-9A-Za-z-]+$`)
 
+// longestID is longer than any.
+const longestID = 255
+
 // checkIDs refuses what is not an id, which the admin API would take for a path.
 func checkIDs(ids []string) error {
 	for _, id := range ids {
 		what := fmt.Sprintf("%q is not an id", id)
 		switch {
-		case anID.MatchString(id):
+		case anID.MatchString(id) && len(id) <= longestID:
 			continue
+		case len(id) > longestID:
+			what = fmt.Sprintf("%q... is not an id", id[:20])
 		case strings.TrimSpace(id) == "":
 			what = "an id is empty"
 		}
@@ -168,7 +173,11 @@ func (w *work) do(ids []string) error {
 		}
 		done += len(answer.Done)
 		for _, id := range chunk {
-			if why, ok := answer.Failed[id]; ok {
+			why, ok := answer.Failed[id]
+			if !ok && !slices.Contains(answer.Done, id) {
+				why, ok = "the server did not say what became of it", true
+			}
+			if ok {
 				failed++
 				fmt.Fprintf(w.out, "%s: %s\n", printable(id), printable(why))
 			}

@@ -105,7 +105,7 @@ control characters are replaced; a pipe or a file gets the octets as they are.`,
 			if err := checkIDs(args); err != nil {
 				return err
 			}
-			message, err := a.Open("/msa/queue-content/" + url.PathEscape(args[0]))
+			message, err := a.OpenAs("/msa/queue-content/"+url.PathEscape(args[0]), "message/rfc822")
 			if err != nil {
 				return err
 			}

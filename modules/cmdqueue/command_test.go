@@ -103,6 +103,7 @@ func newAdmin(t *testing.T) *admin {
 		case "/msa/journal-actions/purge":
 			answer(adminapi.JournalPurged{Facts: 3})
 		case "/msa/queue-content/M1":
+			w.Header().Set("Content-Type", "message/rfc822")
 			_, _ = io.WriteString(w, "Subject: x"+evil+"\r\n\r\nbody\r\n")
 		case "/msa/queue-actions/hold", "/msa/queue-actions/bounce":
 			var q adminapi.QueueAction

@@ -62,7 +62,7 @@ func laneCommand(a *adminclient.Admin, name, done, short, long string) *cobra.Co
 			if request.Lane = args[0]; request.Lane == "" {
 				return errors.New("the lane's name is empty; \"caddy msa queue lanes\" has them")
 			}
-			if err := a.Post("/msa/lane-actions/"+name, &request, new(struct{})); err != nil {
+			if err := a.Post("/msa/lane-actions/"+name, &request, new(adminapi.LaneSteered)); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", printable(args[0]), done)

@@ -31,8 +31,8 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 			if err := checkIDs(args); err != nil {
 				return err
 			}
-			e := new(adminapi.Entry)
-			if err := a.Get("/msa/queue/"+url.PathEscape(args[0]), e); err != nil {
+			e, err := entry(a, args[0])
+			if err != nil {
 				return err
 			}
 			if asJSON {
@@ -46,6 +46,18 @@ func showCommand(a *adminclient.Admin) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the envelope as JSON")
 	return cmd
+}
+
+// entry asks for a message in the queue.
+func entry(a *adminclient.Admin, id string) (*adminapi.Entry, error) {
+	e := new(adminapi.Entry)
+	if err := a.Get("/msa/queue/"+url.PathEscape(id), e); err != nil {
+		return nil, err
+	}
+	if e.ID != id {
+		return nil, fmt.Errorf("the answer cannot be read: it is not about %s, but about %q; does --address name Caddy's admin API?", id, e.ID)
+	}
+	return e, nil
 }
 
 // printed are lines of a name and a value.

@@ -72,8 +72,7 @@ func findStory(a *adminclient.Admin, id string) (s *story, noJournal, err error)
 		return nil, nil, err
 	}
 	slices.Reverse(s.facts)
-	e := new(adminapi.Entry)
-	switch err := a.Get("/msa/queue/"+url.PathEscape(id), e); {
+	switch e, err := entry(a, id); {
 	case err == nil:
 		s.entry = e
 	case !adminclient.IsRefused(err, http.StatusNotFound):

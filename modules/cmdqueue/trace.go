@@ -4,13 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
@@ -65,8 +63,7 @@ func traceLogs(w io.Writer, a *adminclient.Admin, id string, l *logs) error {
 	if err != nil {
 		return err
 	}
-	e := new(adminapi.Entry)
-	missing := a.Get("/msa/queue/"+url.PathEscape(id), e)
+	e, missing := entry(a, id)
 	if missing != nil && len(lines) == 0 {
 		if len(l.warnings) > 0 {
 			return fmt.Errorf("%w; the log files cannot be read, or only in part", missing)

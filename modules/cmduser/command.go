@@ -54,6 +54,9 @@ name in that realm, which for this server is its hostname unless configured.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if cmd.Flags().Changed("file") && o.file == "" {
+				return errors.New("--file is empty; without it the line is printed")
+			}
 			if err := o.check(args[0]); err != nil { // before it asks
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
@@ -29,15 +30,27 @@ type place struct {
 	file            string
 	caseExact       bool
 	server, backend string
+	set             *pflag.FlagSet
 }
 
 func (p *place) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
+	p.set = f
 	f.StringVar(&p.file, "file", "", "users file to work on, instead of asking the running server")
 	f.BoolVar(&p.caseExact, "case-exact", false, "with --file: names differ by case, as the server's setting case exact allows")
 	f.StringVar(&p.server, "server", "", "server, by its name in the configuration (default: any)")
 	f.StringVar(&p.backend, "backend", "", "backend of that server, such as file or sql (default: any; of several that have the user, the first)")
 	p.admin.Flags(f)
+}
+
+// check refuses a place that is given and empty, as of a shell's variable that is not set: it would be another one.
+func (p *place) check() error {
+	for _, name := range []string{"file", "server", "backend"} {
+		if f := p.set.Lookup(name); f.Changed && f.Value.String() == "" {
+			return fmt.Errorf("--%s is empty; leave it out where the default is meant", name)
+		}
+	}
+	return nil
 }
 
 func (p *place) fold() names.Case {
@@ -92,6 +105,9 @@ func (p *place) query(more url.Values) string {
 
 // change makes a change in the file, or asks the server to.
 func (p *place) change(action string, q *adminapi.UserRequest, change passwd.Change) (*adminapi.UserChanged, error) {
+	if err := errors.Join(p.check(), named(q.User)); err != nil {
+		return nil, err
+	}
 	if p.file == "" {
 		q.Server, q.Backend = p.server, p.backend
 		answer := new(adminapi.UserChanged)
@@ -110,6 +126,14 @@ func (p *place) change(action string, q *adminapi.UserRequest, change passwd.Cha
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return answer, nil
+}
+
+// named refuses an empty name, which the admin API would take for all users.
+func named(user string) error {
+	if strings.TrimSpace(user) == "" {
+		return errors.New("the user's name is empty; \"caddy msa user list\" has them")
+	}
+	return nil
 }
 
 const addApp = "add-app-password"
@@ -134,6 +158,9 @@ app_passwords; or with --file those of a users file.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true
+			if err := p.check(); err != nil {
+				return err
+			}
 			if p.file != "" {
 				table, err := p.table()
 				if err != nil {
@@ -257,6 +284,9 @@ application passwords with when a message was last accepted with each, as far as
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if err := errors.Join(p.check(), named(args[0])); err != nil {
+				return err
+			}
 			var u adminapi.User
 			if p.file == "" {
 				if err := p.admin.Get("/msa/users/"+url.PathEscape(args[0])+p.query(nil), &u); err != nil {

@@ -136,6 +136,20 @@ func TestManageNoFile(t *testing.T) {
 	}
 }
 
+// A name or a place that is empty, as of a shell's variable that is not set, is neither all users nor another place.
+func TestManageEmpty(t *testing.T) {
+	for _, name := range []string{"show", "disable", "enable", "delete"} {
+		for _, args := range [][]string{{""}, {" "}, {"alice", "--file", ""}, {"alice", "--server", ""}, {"alice", "--backend="}, {"alice", "--address", ""}, {"alice", "--config", ""}} {
+			if out, err := run(t, "", append([]string{name}, args...)...); err == nil || !strings.Contains(err.Error(), "empty") {
+				t.Errorf("%s %q: %v\n%s", name, args, err, out)
+			}
+		}
+	}
+	if out, err := run(t, "secret\n", "alice", "--password-stdin", "--file", ""); err == nil {
+		t.Error(out)
+	}
+}
+
 // What the commands ask the server, and what they print of what it says.
 func TestManageServer(t *testing.T) {
 	const evil = "\x1b[2J"

@@ -32,6 +32,9 @@ others on this node alone. Policies that are for other users are left out.`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			if err := named(args[0]); err != nil {
+				return err
+			}
 			q := url.Values{}
 			if server != "" {
 				q.Set("server", server)

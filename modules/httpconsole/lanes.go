@@ -62,7 +62,7 @@ func actOnLane(v *visit) error {
 	if done == "" {
 		return caddyhttp.Error(http.StatusBadRequest, errors.New("there is no such action on lanes"))
 	}
-	err := v.post("/msa/lane-actions/"+name, &adminapi.LaneAction{Lane: lane, Reason: strings.TrimSpace(v.r.PostForm.Get("reason"))}, new(struct{}))
+	err := v.post("/msa/lane-actions/"+name, &adminapi.LaneAction{Lane: lane, Reason: strings.TrimSpace(v.r.PostForm.Get("reason"))}, new(adminapi.LaneSteered))
 	if err != nil {
 		return err
 	}

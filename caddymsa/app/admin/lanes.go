@@ -79,17 +79,17 @@ func steerLane(ctx context.Context, p *Part, name string, a *adminapi.LaneAction
 
 // serveLaneAction answers POST /msa/lane-actions/<action>.
 func serveLaneAction(name string) caddy.AdminHandlerFunc {
-	return post(func(ctx context.Context, p *Part, a *adminapi.LaneAction) (struct{}, error) {
+	return post(func(ctx context.Context, p *Part, a *adminapi.LaneAction) (adminapi.LaneSteered, error) {
 		if a.Lane == "" {
-			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(`%w, as in {"lane": "relay/smtp.example.net:587"}; GET /msa/lanes lists them`, queue.ErrUnnamed)}
+			return adminapi.LaneSteered{}, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(`%w, as in {"lane": "relay/smtp.example.net:587"}; GET /msa/lanes lists them`, queue.ErrUnnamed)}
 		}
 		err := steerLane(ctx, p, name, a)
 		p.Log.Info("lane action", zap.String("action", name), zap.String("lane", a.Lane), zap.String("by", OperatorOf(ctx)), zap.String("reason", a.Reason), zap.Error(err))
 		if err != nil {
-			return struct{}{}, caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
+			return adminapi.LaneSteered{}, caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
 		}
 		p.noteAlone(ctx, journal.Fact{What: laneFacts[name], Text: because(a.Lane, a.Reason), Visit: &journal.Visit{Lane: a.Lane}})
-		return struct{}{}, nil
+		return adminapi.LaneSteered{Lane: a.Lane}, nil
 	})
 }
 

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,15 @@ import (
 // Expand replaces Caddy's placeholders in a setting, when the configuration is loaded. One that is empty
 // is an error, and one that is unknown an UnknownPlaceholderError.
 func Expand(text string) (string, error) {
-	expanded, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	expanded, err := expand(text)
+	if err == nil && strings.ContainsRune(expanded, 0) {
+		return "", errors.New("it contains NUL; if a file that it names is UTF-16, save that as UTF-8")
+	}
+	return expanded, err
+}
+
+func expand(text string) (string, error) {
+	expanded, err := replacer().ReplaceOrErr(text, true, true)
 	if err == nil {
 		return expanded, nil
 	}
@@ -21,6 +30,19 @@ func Expand(text string) (string, error) {
 		err = empty(strings.TrimSuffix(name, " is empty"))
 	}
 	return "", err
+}
+
+// replacer is Caddy's, but for what editors leave in files: a byte order mark, and white space around what is meant.
+func replacer() *caddy.Replacer {
+	known, r := caddy.NewReplacer(), caddy.NewEmptyReplacer()
+	r.Map(func(key string) (any, bool) {
+		value, ok := known.Get(key)
+		if text, is := value.(string); is && strings.HasPrefix(key, "file.") {
+			value = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+		}
+		return value, ok
+	})
+	return r
 }
 
 // Directory reads a setting that is a path on which something may be made: with Caddy's placeholders, absolute in the end.

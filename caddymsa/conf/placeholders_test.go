@@ -1,6 +1,8 @@
 package conf
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,19 @@ func TestExpand(t *testing.T) {
 	} {
 		if got, err := Expand(text); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), text[strings.Index(text, "{"):strings.Index(text, "}")]) != 1 {
 			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+}
+
+// What editors leave in files is no part of a value, wherever the file stands in it.
+func TestExpandFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	for content, want := range map[string]string{"\ufefftoken\r\n": "Bearer token", " token \n\n": "Bearer token", "to\ufeffken": "Bearer to\ufeffken", "t\x00o\x00": "", "\ufeff\r\n": ""} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Expand("Bearer {file." + file + "}"); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", content, got, err)
 		}
 	}
 }

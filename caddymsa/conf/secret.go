@@ -39,7 +39,7 @@ func (s *Secret) UnmarshalText(text []byte) error {
 // setting's. Line ends after it are taken off, as files have one;
 // of a file also a byte order mark and white space around it.
 func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
-	value, err := Expand(string(s))
+	value, err := expand(string(s))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -32,34 +32,33 @@ type conn struct {
 	ended  bool
 	longer time.Duration
 
-	head   [4]byte // of the packet that comes
-	unread []byte  // of head
-	left   int     // of the packet behind it
+	unread []byte // of the packet that has come
 }
 
 // maxPacket is the longest that milters send, without its length.
 const maxPacket = 1 << 20
 
-// Read gives whole packets. The library takes half a gigabyte for one if a milter says so, and panics at one of nothing.
+// Read gives whole packets, amended. The library takes half a gigabyte for one if a milter says so, and panics at one of nothing.
 func (c *conn) Read(b []byte) (n int, err error) {
-	if len(c.unread) == 0 && c.left == 0 {
-		if _, err := io.ReadFull(c.Conn, c.head[:]); err != nil {
+	if len(c.unread) == 0 {
+		var head [4]byte
+		if _, err := io.ReadFull(c.Conn, head[:]); err != nil {
 			return 0, err
 		}
-		length := binary.BigEndian.Uint32(c.head[:])
+		length := binary.BigEndian.Uint32(head[:])
 		if length == 0 || length > maxPacket {
 			return 0, fmt.Errorf("a packet of %d octets is none of a milter's", length)
 		}
-		c.unread, c.left = c.head[:], int(length)
+		packet := make([]byte, length)
+		if _, err := io.ReadFull(c.Conn, packet); err != nil {
+			return 0, err
+		}
+		packet = amended(packet)
+		c.unread = append(binary.BigEndian.AppendUint32(nil, uint32(len(packet))), packet...)
 	}
-	if len(c.unread) > 0 {
-		n = copy(b, c.unread)
-		c.unread = c.unread[n:]
-		return n, nil
-	}
-	n, err = c.Conn.Read(b[:min(len(b), c.left)])
-	c.left -= n
-	return n, err
+	n = copy(b, c.unread)
+	c.unread = c.unread[n:]
+	return n, nil
 }
 
 // patient gives answers this long from now on.

@@ -53,9 +53,8 @@ func (c *conversation) begin(ctx context.Context, s *caddymsa.Submission) error 
 		name = "[" + address + "]"
 	}
 	c.macros = macros(s, name)
-	client := milter.NewClient(c.p.dialer.network, c.p.dialer.address, milter.WithDialer(given{nc}), milter.WithMacroRequest(milter.StageConnect, connectMacros), milter.WithMacroRequest(milter.StageHelo, heloMacros),
-		milter.WithMacroRequest(milter.StageMail, mailMacros),
-		milter.WithReadTimeout(time.Duration(c.p.Timeout)), milter.WithWriteTimeout(time.Duration(c.p.Timeout)))
+	client := milter.NewClient(c.p.dialer.network, c.p.dialer.address, append(macroRequests(), milter.WithDialer(given{nc}),
+		milter.WithReadTimeout(time.Duration(c.p.Timeout)), milter.WithWriteTimeout(time.Duration(c.p.Timeout)))...)
 	session, err := client.Session(c.macros)
 	if err != nil {
 		return &failure{err}
@@ -85,17 +84,7 @@ func (c *conversation) mail(ctx context.Context, s *caddymsa.Submission) error {
 		return err
 	}
 	c.mailed = true
-	var args []string
-	if s.DeclaredSize > 0 {
-		args = append(args, fmt.Sprintf("SIZE=%d", s.DeclaredSize))
-	}
-	if s.Entry.Body != "" {
-		args = append(args, "BODY="+s.Entry.Body)
-	}
-	if s.Entry.SMTPUTF8 {
-		args = append(args, "SMTPUTF8")
-	}
-	return c.heed(c.session.Mail(s.Entry.Sender, strings.Join(args, " ")))
+	return c.heed(c.session.Mail(s.Entry.Sender, mailArgs(s)))
 }
 
 // rcpt tells a recipient, once.
@@ -106,7 +95,7 @@ func (c *conversation) rcpt(ctx context.Context, s *caddymsa.Submission, r *queu
 	to, _ := mailaddr.Parse(r.Complete(), true)
 	c.macros.Set(milter.MacroRcptAddr, r.Complete())
 	c.macros.Set(milter.MacroRcptHost, to.ASCIIDomain())
-	if err := c.heed(c.session.Rcpt(r.Complete(), "")); err != nil {
+	if err := c.heed(c.session.Rcpt(r.Complete(), rcptArgs(r))); err != nil {
 		return err
 	}
 	c.told[r.Address] = true
@@ -238,6 +227,7 @@ func refusal(code int, reply string) error {
 		r.Code = 451
 	}
 	var lines []string
+	reply = strings.ReplaceAll(reply, "%%", "%") // as smfi_setreply wants it written
 	for line := range strings.Lines(reply) {
 		line = strings.TrimSpace(line)
 		lines = append(lines, strings.TrimSpace(line[min(4, len(line)):]))

@@ -8,13 +8,25 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
-// What a milter is told that does not ask for macros of its own: as by Postfix, and who the client is
+// stageMacros are what a milter is told at a stage for which it asks for no macros of its own: as by Postfix, and who the client is
 // at MAIL too, since some look for that nowhere else.
-var (
-	connectMacros = []milter.MacroName{milter.MacroMTAFQDN, milter.MacroDaemonName, milter.MacroMTAVersion, milter.MacroClientAddr, milter.MacroClientName}
-	heloMacros    = []milter.MacroName{milter.MacroTlsVersion, milter.MacroCipher, milter.MacroCipherBits}
-	mailMacros    = []milter.MacroName{milter.MacroAuthType, milter.MacroAuthAuthen, milter.MacroMailAddr, milter.MacroMailHost, milter.MacroMailMailer, milter.MacroClientAddr, milter.MacroClientName}
-)
+var stageMacros = [milter.StageEndMarker][]milter.MacroName{
+	milter.StageConnect: {milter.MacroMTAFQDN, milter.MacroDaemonName, milter.MacroMTAVersion, milter.MacroClientAddr, milter.MacroClientName},
+	milter.StageHelo:    {milter.MacroTlsVersion, milter.MacroCipher, milter.MacroCipherBits},
+	milter.StageMail:    {milter.MacroAuthType, milter.MacroAuthAuthen, milter.MacroMailAddr, milter.MacroMailHost, milter.MacroMailMailer, milter.MacroClientAddr, milter.MacroClientName},
+	milter.StageRcpt:    {milter.MacroRcptMailer, milter.MacroRcptHost, milter.MacroRcptAddr},
+	milter.StageData:    {milter.MacroQueueId},
+	milter.StageEOH:     {milter.MacroQueueId},
+	milter.StageEOM:     {milter.MacroQueueId},
+}
+
+// macroRequests tell the library of them.
+func macroRequests() (options []milter.Option) {
+	for stage, names := range stageMacros {
+		options = append(options, milter.WithMacroRequest(milter.MacroStage(stage), names))
+	}
+	return options
+}
 
 // macros are what is known when the conversation begins. name is the client's.
 func macros(s *caddymsa.Submission, name string) *milter.MacroBag {

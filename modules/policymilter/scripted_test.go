@@ -1,0 +1,131 @@
+package policymilter
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
+)
+
+// scripted is a milter that answers the negotiation with one packet and the end of the message with another, and keeps all that it is told.
+func scripted(t *testing.T, negotiation, end string) (address string, told <-chan string) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "milter.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	all := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		var text strings.Builder
+		for {
+			var head [4]byte
+			if _, err := io.ReadFull(c, head[:]); err != nil {
+				break
+			}
+			packet := make([]byte, binary.BigEndian.Uint32(head[:]))
+			if _, err := io.ReadFull(c, packet); err != nil {
+				break
+			}
+			answer := "c"
+			switch packet[0] {
+			case 'O':
+				answer = negotiation
+			case 'D', 'Q':
+				answer = ""
+			case 'E':
+				answer = end
+			}
+			if packet[0] != 'O' {
+				text.WriteString(strings.ReplaceAll(string(packet), "\x00", "|") + "\n")
+			}
+			if answer != "" {
+				_, _ = c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(answer))), answer...))
+			}
+		}
+		all <- text.String()
+	}()
+	return "unix/" + socket, all
+}
+
+const anything = "O\x00\x00\x00\x06\x00\x00\x01\xff\x00\x00\x00\x00"
+
+// Each parameter of MAIL and RCPT is a string of its own, as libmilter expects, and the queue id is there from DATA on.
+func TestArguments(t *testing.T) {
+	address, told := scripted(t, anything, "a")
+	p := open(t, &Milter{Address: address})
+	s := msatest.NewSubmission("alice", "alice@example.org")
+	s.DeclaredSize, s.Entry.Body, s.Entry.SMTPUTF8, s.Entry.Return, s.Entry.EnvelopeID = 99, "8BITMIME", true, "HDRS", "a=1"
+	s.Entry.Recipients = []queue.Recipient{{Address: "bob@example.net", Notify: []string{"FAILURE", "DELAY"}, ORCPT: "rfc822;b@example.net"}}
+	if err := p.CheckMessage(context.Background(), s, msatest.NewMessage("Subject: x\r\n\r\nbody\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	s.End(true)
+	got := <-told
+	for _, want := range []string{
+		"M<alice@example.org>|SIZE=99|BODY=8BITMIME|SMTPUTF8|RET=HDRS|ENVID=a+3D1|\n", "R<bob@example.net>|NOTIFY=FAILURE,DELAY|ORCPT=rfc822;b@example.net|\n",
+		"DTi|01TEST|\nT\n", "DNi|01TEST|\nN\n", "DEi|01TEST|\nE\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+}
+
+// A milter that asks for macros at one stage has those of the others as if it had asked for none.
+func TestMacrosOfOneStage(t *testing.T) {
+	for asked, want := range map[string][]string{
+		"\x00\x00\x00\x02{auth_type} j\x00": {"DM{auth_type}|PLAIN|j|msa.example.org|\n", "DC", "DR", "DEi|01TEST|\n"},
+		"\x00\x00\x00\x05\x00":              {"DM{auth_type}|PLAIN|{auth_authen}|alice|", "body\r\n\nE\n"},
+		"\x00\x00\x00\x05no end":            {"DM{auth_type}|PLAIN|"},
+	} {
+		address, told := scripted(t, anything+asked, "a")
+		p := open(t, &Milter{Address: address})
+		s := msatest.NewSubmission("alice", "alice@example.org")
+		s.Entry.Mechanism = "PLAIN"
+		s.Entry.Recipients = []queue.Recipient{{Address: "bob@example.net"}}
+		if err := p.CheckMessage(context.Background(), s, msatest.NewMessage("Subject: x\r\n\r\nbody\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		s.End(true)
+		got := <-told
+		for _, want := range want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%q: %q is missing in\n%s", asked, want, got)
+			}
+		}
+	}
+}
+
+// A reply of the milter's own goes to the client as smfi_setreply takes it: with a status or a text or neither, and its percent signs doubled.
+func TestReplies(t *testing.T) {
+	for reply, want := range map[string]string{
+		"550":                        "550 5.7.1 Refused by milter: reply",
+		"451":                        "451 4.7.1 Refused by milter: reply",
+		"550 5.7.9":                  "550 5.7.9 Refused by milter: reply",
+		"554 5.6.0 100%% spam":       "554 5.6.0 100% spam (milter: reply)",
+		"554-5.6.0 a\r\n554 5.6.0 b": "554 5.6.0 a b (milter: reply)",
+		"421 4.3.2 later":            "451 4.3.2 later (milter: reply)",
+	} {
+		address, _ := scripted(t, anything, "y"+reply+"\x00")
+		_, _, err := end(open(t, &Milter{Address: address}), "x")
+		r, ok := errors.AsType[*caddymsa.Refusal](err)
+		if !ok || caddymsa.ReplyText(r.Reply("milter")) != want {
+			t.Errorf("%q: %v, want %s", reply, err, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package httpsubmit
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -63,7 +64,7 @@ func login(ctx context.Context, v running.Visitor, w http.ResponseWriter, r *htt
 		if !strings.EqualFold(scheme, s.scheme) || !slices.Contains(offered, s.mechanism) {
 			continue
 		}
-		response, ok := responseOf(s.mechanism, strings.TrimSpace(value), r)
+		response, ok := responseOf(s.mechanism, strings.TrimSpace(value))
 		if !ok {
 			return nil, malformed
 		}
@@ -77,10 +78,11 @@ func login(ctx context.Context, v running.Visitor, w http.ResponseWriter, r *htt
 }
 
 // responseOf is what a client of the mechanism says for these credentials.
-func responseOf(mechanism, value string, r *http.Request) ([]byte, bool) {
+func responseOf(mechanism, value string) ([]byte, bool) {
 	if mechanism == sasl.Plain {
-		user, password, ok := r.BasicAuth()
-		return []byte("\x00" + user + "\x00" + password), ok && !strings.Contains(user, "\x00")
+		text, err := base64.StdEncoding.DecodeString(value)
+		user, password, ok := strings.Cut(string(text), ":")
+		return []byte("\x00" + user + "\x00" + password), err == nil && ok && !strings.Contains(user, "\x00")
 	}
 	return []byte("n,,\x01auth=Bearer " + value + "\x01\x01"), value != "" && !strings.ContainsAny(value, "\x01 ")
 }

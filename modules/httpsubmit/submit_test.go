@@ -297,6 +297,7 @@ func TestLogin(t *testing.T) {
 	}{
 		"basic":       {header: "Basic YWxpY2U6c2VjcmV0", status: 202, login: "PLAIN \x00alice\x00secret"},
 		"basic, case": {header: "bAsIC YWxpY2U6c2VjcmV0", status: 202, login: "PLAIN \x00alice\x00secret"},
+		"basic, far":  {header: "Basic   YWxpY2U6c2VjcmV0 ", status: 202, login: "PLAIN \x00alice\x00secret"},
 		"bearer":      {header: "Bearer my-secret", status: 202, login: "OAUTHBEARER n,,\x01auth=Bearer my-secret\x01\x01"},
 		"none":        {status: 401, challenge: `Basic realm="msa.example.org", charset="UTF-8"|Bearer realm="msa.example.org"`},
 		"wrong":       {header: "Basic YWxpY2U6eA==", status: 401, challenge: `Basic realm="msa.example.org", charset="UTF-8"|Bearer realm="msa.example.org"`, login: "PLAIN \x00alice\x00x"},

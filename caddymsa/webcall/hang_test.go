@@ -56,6 +56,22 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
+// A service that wants to speak another protocol from now on has not answered. Its body would end with the connection, and not with the context.
+func TestSwitchedProtocols(t *testing.T) {
+	address := serve(t, false, func(c net.Conn) {
+		request(c)
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+	})
+	client, err := (&Config{URL: "http://" + address}).Open(zap.NewNop(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if resp, err := client.Post(t.Context(), nil, text("hello")); err == nil || !strings.Contains(err.Error(), "status 101") || IsUnreachable(err) {
+		t.Errorf("%v, %v", resp, err)
+	}
+}
+
 // The context ends a call in whatever phase the service hangs, and a service that breaks off ends it before.
 func TestHang(t *testing.T) {
 	pki := httptest.NewTLSServer(nil)

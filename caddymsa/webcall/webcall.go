@@ -158,7 +158,7 @@ func (c *Client) HeaderSize() int {
 // expectFrom is the size from which the service is asked before the body is sent (RFC 9110 section 10.1.1).
 const expectFrom = 256 << 10
 
-// Post sends a request. The caller closes the answer's body. A status of 3yz is an error; every other
+// Post sends a request. The caller closes the answer's body. A status of 3yz is an error, and so is 101; every other
 // is the caller's to judge.
 func (c *Client) Post(ctx context.Context, header http.Header, body Body) (*http.Response, error) {
 	signature, err := c.sign(body)
@@ -217,6 +217,8 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 		return nil, c.failed(ctx, err, !t.connected())
 	}
 	switch status := resp.StatusCode; {
+	case status == http.StatusSwitchingProtocols: // and what follows would end with the connection alone
+		err = fmt.Errorf("status %d is no answer: HTTP/1.1 was asked", status)
 	case status >= 300 && status < 400:
 		err = fmt.Errorf("status %d: redirects are not followed; see the URL", status)
 	case body.Whole && status < 300 && (sent.octets.Load() < body.Size || t.broken()):

@@ -91,8 +91,8 @@ const maxText = 1 << 10
 // statusOf reads an answer: its status, and the line of text that says more.
 func statusOf(resp *http.Response) (status, line string) {
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxText)) // all of a short one, so that the connection can be used again
-	kind := resp.Header.Get("Content-Type")
-	if strings.HasPrefix(kind, "text/plain") && resp.Header.Get("Content-Encoding") == "" { // or a page for people, or something else that no bounce should have
+	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	if strings.EqualFold(strings.TrimSpace(kind), "text/plain") && resp.Header.Get("Content-Encoding") == "" { // or a page for people, or something else that no bounce should have
 		line, _, _ = strings.Cut(strings.TrimSpace(string(b)), "\n")
 	}
 	return strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)), strings.TrimSpace(line)

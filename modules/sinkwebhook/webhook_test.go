@@ -309,6 +309,10 @@ func TestStatus(t *testing.T) {
 	if err := deliver(); !strings.HasSuffix(err.Error(), "system: 422 Unprocessable Entity") {
 		t.Error(err)
 	}
+	v.answer(422, "Text/Plain;charset=UTF-8", "No such desk")
+	if err := deliver(); !strings.HasSuffix(err.Error(), "system: No such desk") {
+		t.Error(err)
+	}
 	v.answer(422, "text/plain", "\x1f\x8b")
 	v.encoding = "gzip" // which nobody asked for
 	if err := deliver(); !strings.HasSuffix(err.Error(), "system: 422 Unprocessable Entity") {

@@ -130,7 +130,13 @@ const maxAdminBody = 64 << 10
 func readJSON(body io.Reader, into any) error {
 	d := json.NewDecoder(io.LimitReader(body, maxAdminBody))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+	err := d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); !errors.Is(err, io.EOF) {
+			err = errors.New("there is more behind its end")
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("the JSON of the request cannot be read: %w", err)}
 	}
 	return nil

@@ -2,6 +2,7 @@ package policymilter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -16,19 +17,24 @@ import (
 
 // change does what may be done of what the milter wants: put fields before the message, hold it.
 func (p *Milter) change(s *caddymsa.Submission, m *caddymsa.Message, changes []milter.ModifyAction) error {
-	var added, refused []string
+	told, err := headerOf(m)
+	if err != nil {
+		return err
+	}
+	added := additions{told: told}
+	var refused []string
 	for _, a := range changes {
 		switch a.Type {
 		case milter.ActionAddHeader, milter.ActionInsertHeader:
-			if f, ok := field(a.HeaderName, a.HeaderValue); ok {
-				added = append(added, f)
-				continue
+			if !added.add(a.HeaderName, a.HeaderValue) {
+				refused = append(refused, "add malformed field "+a.HeaderName)
 			}
-			refused = append(refused, "add malformed field "+a.HeaderName)
 		case milter.ActionQuarantine:
 			s.Held = "quarantined by milter " + p.Address + ": " + queue.OneLine(a.Reason)
 		case milter.ActionChangeHeader:
-			refused = append(refused, "change field "+a.HeaderName)
+			if !added.change(a.HeaderName, int64(a.HeaderIndex), a.HeaderValue) {
+				refused = append(refused, "change field "+a.HeaderName)
+			}
 		case milter.ActionReplaceBody:
 			refused = append(refused, "replace body")
 		case milter.ActionChangeFrom:
@@ -46,8 +52,8 @@ func (p *Milter) change(s *caddymsa.Submission, m *caddymsa.Message, changes []m
 			return &caddymsa.Refusal{Code: 451, Status: smtp.EnhancedCode{4, 3, 0}, Rule: "change", Text: "Message cannot be taken now, try again later"}
 		}
 	}
-	for i := len(added) - 1; i >= 0; i-- {
-		m.Prepend(added[i])
+	for _, f := range slices.Backward(added.fields) {
+		m.Prepend(string(f.Raw))
 	}
 	return nil
 }

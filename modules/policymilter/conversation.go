@@ -134,18 +134,15 @@ func (c *conversation) message(ctx context.Context, s *caddymsa.Submission, m *c
 // header tells all fields, those that policies in front have put before the message first, and returns
 // how many octets of the message that was.
 func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
-	submitted, err := message.HeaderOf(m)
+	all, err := headerOf(m)
 	if err != nil {
 		return 0, err
 	}
-	before, err := message.ReadHeader(strings.NewReader(string(m.Prepended())))
-	if err != nil {
-		return 0, err
-	}
-	for _, f := range submitted {
+	for _, f := range all {
 		length += int64(len(f.Raw))
 	}
-	for _, f := range append(before, submitted...) {
+	length -= int64(len(m.Prepended()))
+	for _, f := range all {
 		if f.Name == "" { // a milter has no word for it
 			continue
 		}
@@ -159,6 +156,19 @@ func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
 		}
 	}
 	return length, c.heed(c.session.HeaderEnd())
+}
+
+// headerOf has all fields that a milter is told.
+func headerOf(m *caddymsa.Message) (message.Header, error) {
+	submitted, err := message.HeaderOf(m)
+	if err != nil {
+		return nil, err
+	}
+	before, err := message.ReadHeader(strings.NewReader(string(m.Prepended())))
+	if err != nil {
+		return nil, err
+	}
+	return append(before, submitted...), nil
 }
 
 // chunk is how much of the body goes at once.

@@ -315,7 +315,7 @@ func TestChangesBounded(t *testing.T) {
 	p := &Milter{Address: "127.0.0.1:1", OnChange: changeIgnore, log: zap.New(core)}
 	changes := []milter.ModifyAction{{Type: milter.ActionQuarantine, Reason: "looks like\r\n verdächtig\x1b[1m" + strings.Repeat("x", 100_000)}}
 	for i := range 1000 {
-		changes = append(changes, milter.ModifyAction{Type: milter.ActionChangeHeader, HeaderName: fmt.Sprint(i, "\n", strings.Repeat("y", 10_000))})
+		changes = append(changes, milter.ModifyAction{Type: milter.ActionAddHeader, HeaderName: fmt.Sprint(i, "\n", strings.Repeat("y", 10_000))})
 	}
 	s := msatest.NewSubmission("alice", "alice@example.org")
 	if err := p.change(s, msatest.NewMessage("x"), changes); err != nil {
@@ -326,7 +326,7 @@ func TestChangesBounded(t *testing.T) {
 	}
 	if all := logs.All(); len(all) != 1 {
 		t.Errorf("%d lines in the log", len(all))
-	} else if said := fmt.Sprint(all[0].ContextMap()["changes"]); len(said) > 12_000 || !strings.Contains(said, "change field 0 yyy") || !strings.Contains(said, "980 more") || strings.Contains(said, "\n") {
+	} else if said := fmt.Sprint(all[0].ContextMap()["changes"]); len(said) > 12_000 || !strings.Contains(said, "add malformed field 0 yyy") || !strings.Contains(said, "980 more") || strings.Contains(said, "\n") {
 		t.Errorf("%d octets: %.2000s", len(said), said)
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/d--j/go-milter"
+	"go.uber.org/zap"
+
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
@@ -126,6 +129,43 @@ func TestReplies(t *testing.T) {
 		r, ok := errors.AsType[*caddymsa.Refusal](err)
 		if !ok || caddymsa.ReplyText(r.Reply("milter")) != want {
 			t.Errorf("%q: %v, want %s", reply, err, want)
+		}
+	}
+}
+
+// To change a field that is not there is to add it, as Sendmail and Postfix have it, or nothing at all; a milter's own can be changed too.
+func TestChangeOfWhatIsNotThere(t *testing.T) {
+	change := func(name string, index uint32, value string) milter.ModifyAction {
+		return milter.ModifyAction{Type: milter.ActionChangeHeader, HeaderName: name, HeaderIndex: index, HeaderValue: value}
+	}
+	add := func(name, value string) milter.ModifyAction {
+		return milter.ModifyAction{Type: milter.ActionAddHeader, HeaderName: name, HeaderValue: value}
+	}
+	for name, tt := range map[string]struct {
+		changes []milter.ModifyAction
+		want    string
+		refused bool
+	}{
+		"added":              {[]milter.ModifyAction{change("X-New", 1, "v")}, "X-New: v\r\n", false},
+		"one more":           {[]milter.ModifyAction{change("subject", 2, "v")}, "subject: v\r\n", false},
+		"behind them all":    {[]milter.ModifyAction{change("Subject", 9, "v")}, "Subject: v\r\n", false},
+		"nothing deleted":    {[]milter.ModifyAction{change("X-New", 1, "")}, "", false},
+		"submitted":          {[]milter.ModifyAction{change("SUBJECT", 1, "v")}, "", true},
+		"deleted":            {[]milter.ModifyAction{change("Subject", 1, "")}, "", true},
+		"a policy's":         {[]milter.ModifyAction{change("X-Before", 1, "v")}, "", true},
+		"its own":            {[]milter.ModifyAction{add("X-A", "1"), add("X-B", "2"), add("x-a", "3"), change("X-A", 2, "4")}, "X-A: 1\r\nX-B: 2\r\nX-A: 4\r\n", false},
+		"its own, deleted":   {[]milter.ModifyAction{add("X-A", "1"), add("X-B", "2"), change("X-A", 1, "")}, "X-B: 2\r\n", false},
+		"its own Subject":    {[]milter.ModifyAction{add("Subject", "1"), change("Subject", 2, "2")}, "Subject: 2\r\n", false},
+		"malformed":          {[]milter.ModifyAction{change("X A", 1, "v")}, "", true},
+		"made malformed":     {[]milter.ModifyAction{add("X-A", "1"), change("X-A", 1, "\x00")}, "", true},
+		"an index that is 0": {[]milter.ModifyAction{change("Subject", 0, "v")}, "", true},
+	} {
+		p := &Milter{Address: "127.0.0.1:1", OnChange: caddymsa.FailRefuse, log: zap.NewNop()}
+		m := msatest.NewMessage("Subject: x\r\n\r\n")
+		m.Prepend("X-Before: 1\r\n")
+		err := p.change(msatest.NewSubmission("alice", "alice@example.org"), m, tt.changes)
+		if got := strings.TrimSuffix(string(m.Prepended()), "X-Before: 1\r\n"); (err != nil) != tt.refused || got != tt.want {
+			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 }

@@ -89,10 +89,6 @@ func (t *transaction) result(r reply, recipients ...*Recipient) error {
 		t.report(t.p, Outcome{Reply: r.smtp(), Relayed: dsn || !t.hop.options.LMTP, Notifies: dsn}, recipients...)
 	case r.negative():
 		t.p.ending = t.p.ending || r.code == 421
-		if e := r.smtp(); len(recipients) > 1 && saysTooMany(e) { // which nobody has then
-			t.limit = len(recipients) / 2
-			return nil
-		}
 		t.refuse(refused("end of message", r), recipients...)
 	default:
 		return refused("end of message", r)

@@ -107,7 +107,7 @@ func (r reply) smtp() *smtp.SMTPError {
 	e := &smtp.SMTPError{Code: r.code}
 	var text strings.Builder
 	for i, line := range r.lines {
-		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 && (i == 0 || code == e.EnhancedCode) {
+		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 && (e.EnhancedCode == smtp.EnhancedCode{} || code == e.EnhancedCode) {
 			e.EnhancedCode, line = code, rest
 		}
 		if i > 0 {

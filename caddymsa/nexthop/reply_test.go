@@ -31,6 +31,7 @@ func TestReply(t *testing.T) {
 		"550 5.1000.1 x\r\n":               {550, none, "5.1000.1 x"},
 		"550 5..1 x\r\n":                   {550, none, "5..1 x"},
 		"550-5.1.1 a\r\n550 5.1.2 b\r\n":   {550, smtp.EnhancedCode{5, 1, 1}, "a\n5.1.2 b"},
+		"550-a\r\n550 5.1.1 b\r\n":         {550, smtp.EnhancedCode{5, 1, 1}, "a\nb"},
 		"599 \xff\r\n":                     {599, none, "\xff"},
 		"250 " + strings.Repeat("x", 5000): {0, none, "EOF"},
 		"250-a\r\n251 b\r\n":               {251, none, "a\nb"},

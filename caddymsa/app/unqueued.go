@@ -145,8 +145,11 @@ func (e *directError) reply() *smtp.SMTPError {
 		if said.EnhancedCode[0] != r.Code/100 {
 			said.EnhancedCode = smtp.EnhancedCode{r.Code / 100, 0, 0}
 		}
-		if r.Code == 421 { // the next hop's connection ends, not this one
+		switch r.Code {
+		case 421: // the next hop's connection ends, not this one
 			said.Code, said.EnhancedCode = 451, smtp.EnhancedCode{4, 4, 1}
+		case 521: // is no reply of a submission server's (RFC 6409 section 7)
+			said.Code = 554
 		}
 		return said
 	}

@@ -25,6 +25,7 @@ func TestDirectReply(t *testing.T) {
 		{&smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "Unknown\r\nuser"}, false, "550 5.1.1 Unknown user"},
 		{&smtp.SMTPError{Code: 452, Message: "later"}, false, "452 4.0.0 later"},
 		{&smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "bye"}, false, "451 4.4.1 bye"},
+		{&smtp.SMTPError{Code: 521, EnhancedCode: smtp.EnhancedCode{5, 3, 2}, Message: "no mail"}, false, "554 5.3.2 no mail"},
 		{&smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{4, 0, 0}, Message: "odd"}, false, "550 5.0.0 odd"},
 		{queue.Permanent(errors.New("open /srv/mail: denied")), false, "554 5.0.0 Message cannot be delivered"},
 		{queue.Unreachable(errors.New("dial tcp 10.0.0.1:25: refused")), false, "451 4.4.1 Message cannot be delivered now, try again later"},

@@ -60,6 +60,7 @@ func (t *transaction) envelope() error {
 			if err := t.take(answered, r); err != nil {
 				return err
 			}
+			t.answered = answered + 1
 		}
 		// What follows depends on what was said.
 		switch {

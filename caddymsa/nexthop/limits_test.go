@@ -98,6 +98,8 @@ func TestRecipientLimits(t *testing.T) {
 		"452, one at a time":      {slow(limited("RCPT", "452 4.5.3 too many", 25)), nil, nil, []int{26, 25, 10}, 1},
 		"554 to DATA":             {limited("DATA", "554 too many", 25), nil, nil, []int{60, 30, 15, 15, 15, 15}, 1},
 		"452 to DATA":             {limited("DATA", "452 4.5.3 too many", 30), nil, nil, []int{60, 30, 30}, 1},
+		"421 to DATA":             {limited("DATA", "421 4.5.3 too many", 20), nil, nil, []int{60, 30, 15, 15, 15, 15}, 3},
+		"hanging up at DATA":      {limited("DATA", "close", 30), nil, nil, []int{60, 30, 30}, 2},
 		"554 to DATA, one each":   {limited("DATA", "554 too many", 1), nil, nil, append([]int{60, 30, 15, 7, 3}, many(1, 60)...), 1},
 		"transactions":            {announced("MAILMAX=2 RCPTMAX=20"), nil, nil, []int{20, 20, 20}, 2},
 		"domains":                 {announced("RCPTDOMAINMAX=2"), nil, []string{"a.example", "b.example", "c.example"}, []int{40, 20}, 1},

@@ -17,6 +17,7 @@ type transaction struct {
 	over     []overflow   // recipients that may exceed a limit of the hop's
 	deferred bool         // a recipient was refused for now
 	data     *reply       // to DATA, if that was said
+	answered step         // what the last reply was to, and one more
 }
 
 type overflow struct {
@@ -54,6 +55,9 @@ func (d *delivery) transaction(p *connection) error {
 		return err
 	case errors.Is(err, errGone) && t.data == nil && len(t.accepted) > 0:
 		t.limit = len(t.accepted) // some hops end the connection where they should say 452
+		if t.limit > 1 && t.answered == t.stepData() {
+			t.limit /= 2 // or where they should say so to DATA
+		}
 	}
 	p.ending = true
 	return d.failure(p, err, false)

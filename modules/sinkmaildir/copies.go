@@ -20,7 +20,7 @@ const perWorker = 2
 
 // oneCopy is a file to be written, and what became of it.
 type oneCopy struct {
-	recipients []*queue.Recipient // more than one if an address was given twice
+	recipients []*queue.Recipient // more than one if a mailbox was given twice
 	dir        string             // below the base
 	path       string
 	name       string
@@ -37,7 +37,7 @@ func (m *Maildir) copies(d *queue.Delivery) (all []*oneCopy) {
 			all = append(all, &oneCopy{recipients: []*queue.Recipient{r}, tried: true, err: errAddress})
 			continue
 		}
-		name := uniqueName(d.Entry, r)
+		name := m.uniqueName(d.Entry, r)
 		key := [2]string{dir, name}
 		if c := known[key]; c != nil {
 			c.recipients = append(c.recipients, r)

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
+	"github.com/caddy-msa/caddy-msa/caddymsa/mailaddr"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -77,10 +78,14 @@ func deliver(ctx context.Context, base *os.Root, dir, name string, e *queue.Entr
 	return durable.SyncDir(root.Open, "new")
 }
 
-// uniqueName is the same for every attempt at one recipient of one entry, and
+// uniqueName is the same for every attempt at one mailbox of one entry, however it is spelled, and
 // for nothing else.
-func uniqueName(e *queue.Entry, r *queue.Recipient) string {
-	sum := sha256.Sum256([]byte(r.Complete()))
+func (m *Maildir) uniqueName(e *queue.Entry, r *queue.Recipient) string {
+	mailbox := r.Complete()
+	if a, err := mailaddr.Parse(mailbox, true); err == nil {
+		mailbox = a.KeyCase(m.Case)
+	}
+	sum := sha256.Sum256([]byte(mailbox))
 	return fmt.Sprintf("%d.Q%sR%s.%s", e.Accepted.Unix(), clean(e.ID), hex.EncodeToString(sum[:8]), clean(e.Server))
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
+	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -65,7 +66,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// bob, Bob and BOB are one mailbox to Dovecot, so they have one Maildir.
+// bob, Bob and BOB are one mailbox to Dovecot, so they have one Maildir, and one copy of what goes to all of them.
 func TestCase(t *testing.T) {
 	for setting, want := range map[string][]string{"": {"bob"}, " {\n case fold\n}": {"bob"}, " {\n case exact\n}": {"BOB", "Bob", "bob"}} {
 		dir, m := t.TempDir(), new(Maildir)
@@ -84,7 +85,7 @@ func TestCase(t *testing.T) {
 		for _, e := range entries {
 			have = append(have, e.Name())
 		}
-		if err != nil || !slices.Equal(have, want) || len(stored(t, dir)) != 3 {
+		if err != nil || !slices.Equal(have, want) || len(stored(t, dir)) != len(want) {
 			t.Errorf("%q: %v, want %v, %v", setting, have, want, err)
 		}
 	}
@@ -137,7 +138,7 @@ func TestAgain(t *testing.T) {
 	dir := t.TempDir()
 	sink := newSink(t, dir+layout)
 	d := msatest.NewDelivery([]byte("\r\nbody\r\n"), "bob@example.org", "bob@example.org", "carol@example.org")
-	tmp := filepath.Join(dir, "example.org/bob/Maildir/tmp", uniqueName(d.Entry, d.Recipients[0]))
+	tmp := filepath.Join(dir, "example.org/bob/Maildir/tmp", sink.uniqueName(d.Entry, d.Recipients[0]))
 	for range 3 {
 		if err := sink.Deliver(t.Context(), d); err != nil {
 			t.Fatal(err)
@@ -218,11 +219,11 @@ func TestDiskError(t *testing.T) {
 
 func TestUniqueName(t *testing.T) {
 	e := &queue.Entry{ID: "a/../:,b", Server: strings.Repeat("x", 300)}
-	name := uniqueName(e, &queue.Recipient{Address: "bob@example.org"})
+	name := new(Maildir).uniqueName(e, &queue.Recipient{Address: "bob@example.org"})
 	if strings.ContainsAny(name, "/:,") || len(name) > 220 {
 		t.Error(name)
 	}
-	if name == uniqueName(e, &queue.Recipient{Address: "carol@example.org"}) {
+	if name == new(Maildir).uniqueName(e, &queue.Recipient{Address: "carol@example.org"}) {
 		t.Error("two recipients share a name")
 	}
 }
@@ -367,6 +368,35 @@ func TestManyRecipients(t *testing.T) {
 	}
 }
 
+// One mailbox that is given in several spellings gets one copy, in whatever order they are tried.
+func TestSpellings(t *testing.T) {
+	spellings := []string{"Bob@bücher.example", "bob@XN--bcher-kva.example", "\"b\\ob\"@bücher.example"}
+	for c, want := range map[names.Case]int{names.Folded: 1, names.Exact: 2} {
+		dir := t.TempDir()
+		m := &Maildir{Path: dir + "/{msa.recipient.local}", Case: c}
+		if err := m.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+		d := msatest.NewDelivery([]byte("Subject: once\r\n\r\nx\r\n"), spellings...)
+		for range 2 {
+			if err := m.Deliver(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			slices.Reverse(d.Recipients)
+		}
+		if n := len(stored(t, dir)); n != want {
+			t.Errorf("case %q: %d copies, want %d", c, n, want)
+		}
+	}
+	dir := t.TempDir() // of all
+	if err := newSink(t, dir).Deliver(t.Context(), msatest.NewDelivery([]byte("x\r\n"), "a@example.org", "A@example.org", "b@example.org")); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(stored(t, dir)); n != 2 {
+		t.Errorf("%d copies in one Maildir of two mailboxes", n)
+	}
+}
+
 // takenOver is a message that another node begins to deliver while it is read.
 type takenOver struct {
 	*bytes.Reader
@@ -392,7 +422,7 @@ func TestTakenOver(t *testing.T) {
 	}
 	defer root.Close()
 	const maildir = "example.org/bob/Maildir"
-	name := uniqueName(d.Entry, d.Recipients[0])
+	name := new(Maildir).uniqueName(d.Entry, d.Recipients[0])
 	tmp := filepath.Join(dir, maildir, "tmp", name)
 	err = deliver(t.Context(), root, maildir, name, d.Entry, takenOver{bytes.NewReader([]byte("\r\nbody\r\n")), func() {
 		_ = os.Remove(tmp)

@@ -1,10 +1,22 @@
 package adminapi
 
 import (
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
+
+// QueueID is the id of a message that somebody wrote down: ids are in capitals, and people are not.
+func QueueID(written string) string {
+	if isQueueID.MatchString(written) {
+		return strings.ToUpper(written)
+	}
+	return written
+}
+
+var isQueueID = regexp.MustCompile(`^[0-9A-Za-z]{16}$`)
 
 // QueuePage is a page of the queue's list.
 type QueuePage struct {

@@ -109,9 +109,10 @@ var anID = regexp.MustCompile(`^[0-9A-Za-z-]+$`)
 // longestID is longer than any.
 const longestID = 255
 
-// checkIDs refuses what is not an id, which the admin API would take for a path.
+// checkIDs refuses what is not an id, which the admin API would take for a path, and puts those that are in capitals.
 func checkIDs(ids []string) error {
-	for _, id := range ids {
+	for i, id := range ids {
+		ids[i] = adminapi.QueueID(id)
 		what := fmt.Sprintf("%q is not an id", id)
 		switch {
 		case anID.MatchString(id) && len(id) <= longestID:

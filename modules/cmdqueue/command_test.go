@@ -175,6 +175,7 @@ func TestOutput(t *testing.T) {
 		"list_copies":     {[]string{"queue", "list", "--lane", "archive/store.example/mail"}, "GET /msa/queue?after=&lane=archive%2Fstore.example%2Fmail&limit=100"},
 		"show_copies":     {[]string{"queue", "show", "M3"}, "GET /msa/queue/M3"},
 		"show_missing":    {[]string{"queue", "show", "M9"}, "GET /msa/queue/M9"},
+		"lower_missing":   {[]string{"queue", "show", "m8kgphc0xvxd96se"}, "GET /msa/queue/M8KGPHC0XVXD96SE"},
 		"show_empty":      {[]string{"queue", "show", ""}, ""},
 		"cat_empty":       {[]string{"queue", "cat", " "}, ""},
 		"trace_empty":     {[]string{"trace", ""}, ""},

@@ -106,6 +106,15 @@ func TestHistoryParameters(t *testing.T) {
 	}
 }
 
+// An id that somebody wrote down means the message, in any case.
+func TestHistoryID(t *testing.T) {
+	for written, want := range map[string]string{"m8kgphc0xvxd96se": "M8KGPHC0XVXD96SE", "M8KGPHC0XVXD96SE": "M8KGPHC0XVXD96SE", "other": "other"} {
+		if h, err := parseHistory(url.Values{"id": {written}}, noon); err != nil || h.ID != want {
+			t.Errorf("%s: %+v, %v", written, h, err)
+		}
+	}
+}
+
 // What makes no sense is said with the parameter's name.
 func TestHistoryWrong(t *testing.T) {
 	for query, want := range map[string]string{

@@ -25,7 +25,7 @@ type historyQuery struct {
 
 // historyParameters read a value each.
 var historyParameters = map[string]func(h *historyQuery, value string, now time.Time) error{
-	"id":        func(h *historyQuery, value string, _ time.Time) error { h.ID = value; return nil },
+	"id":        func(h *historyQuery, value string, _ time.Time) error { h.ID = adminapi.QueueID(value); return nil },
 	"user":      func(h *historyQuery, value string, _ time.Time) error { h.User = value; return nil },
 	"sender":    func(h *historyQuery, value string, _ time.Time) error { h.setSender(value); return nil },
 	"recipient": func(h *historyQuery, value string, _ time.Time) error { h.Recipient = bare(value); return nil },

@@ -40,13 +40,14 @@ func TestAccessLine(t *testing.T) {
 		`"recipients":["bob@example.net","carol@example.net","dave@example.com"]`, `"size":`, `"mechanism":"PLAIN"`, `"helo":"client.example"`,
 		`"tls":"TLS1.3 TLS_`, `"duration":`, `"recipient_count":3`, `"message_id":"<1@example.org>"`, `"routes":["net","others"]`, `"priority":2`, `"queue_id":"`}
 	c := in.session()
+	text := "Message-ID:\r\n <1@example.org>\r\n" + letter
 	submit := func(reply string) {
 		c.do("MAIL FROM:<alice@example.org> MT-PRIORITY=2", "250")
 		for _, r := range []string{"bob@example.net", "carol@example.net", "dave@example.com"} {
 			c.do("RCPT TO:<"+r+">", "250")
 		}
 		c.do("DATA", "354")
-		c.send("Message-ID:\r\n <1@example.org>\r\n" + letter + ".\r\n")
+		c.send(text + ".\r\n")
 		c.want(reply)
 	}
 	submit("250 2.0.0 Ok: queued as")
@@ -57,8 +58,18 @@ func TestAccessLine(t *testing.T) {
 	in.mail.change(func() { answer = caddymsa.Refuse("odd", "No") })
 	submit("550")
 	in.logged(append(all, `"msg":"message refused"`, `"reply":"550 5.7.1 No (fake: odd)"`, `"policy":"fake"`, `"rule":"odd"`)...)
+	text += "Signed\nbadly\r\n" // which the engine refuses
+	submit("554 5.6.0 Message has a bare LF")
+	for _, field := range all {
+		if !strings.HasPrefix(field, `"message_id"`) { // nobody reads the header of what has such lines
+			in.logged(field, `"msg":"message refused"`, `"reply":"554 5.6.0 Message has a bare LF`)
+		}
+	}
+	text = strings.Repeat("Received: x\r\n", 100) + "\r\n"
+	submit("554 5.4.6")
+	in.logged(`"msg":"message refused"`, `"reply":"554 5.4.6`, `"helo":"client.example"`, `"recipient_count":3`)
 	in.await("one line each", func() bool {
-		return strings.Count(in.log(), `"msg":"message accepted"`) == 1 && strings.Count(in.log(), `"msg":"message accepted before"`) == 1 && strings.Count(in.log(), `"msg":"message refused"`) == 1
+		return strings.Count(in.log(), `"msg":"message accepted"`) == 1 && strings.Count(in.log(), `"msg":"message accepted before"`) == 1 && strings.Count(in.log(), `"msg":"message refused"`) == 3
 	})
 }
 

@@ -298,7 +298,7 @@ func (b body) Abort(cause error) {
 			e := b.sub.Entry
 			e.ID = newQueueID() // as for what is refused by a policy
 			metrics.messages.WithLabelValues(b.srv.name, "refused").Inc()
-			_ = b.s.refuse(b.srv, b.refusal(), cause, append(append(b.fields(), zap.String(fieldQueueID, e.ID)), remedyFor(cause)...)...)
+			_ = b.s.refuse(b.srv, b.refusal(), cause, append(append(b.access(make([]zap.Field, 0, 24)), zap.String(fieldQueueID, e.ID)), remedyFor(cause)...)...)
 		}
 		return
 	}

@@ -271,6 +271,25 @@ func checkReport(t *testing.T, text string, body Body, recipients int) {
 	}
 }
 
+// ORCPT is told without xtext, of whatever type it is, and in ASCII where the report is.
+func TestOriginalRecipient(t *testing.T) {
+	for _, tt := range []struct {
+		utf8        bool
+		orcpt, want string
+	}{
+		{false, "x400;/C+3Dnl/ADMD+3D400net/", "x400; /C=nl/ADMD=400net/"},
+		{false, "X-local;a+2Bb", "X-local; a+b"},
+		{false, "rfc822;a+zz@example.net", "rfc822; a+zz@example.net"},
+		{false, "utf-8;jörg@example.net", `utf-8; j\x{F6}rg@example.net`},
+		{true, "UTF-8;jörg@example.net", "UTF-8; jörg@example.net"},
+		{false, `utf-8;a\x{2B}b@example.net`, `utf-8; a\x{2B}b@example.net`},
+	} {
+		if got, _ := (printer{utf8: tt.utf8}).original(tt.orcpt); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.orcpt, got, tt.want)
+		}
+	}
+}
+
 func FuzzWrite(f *testing.F) {
 	f.Add("msa.example.org", "alice@example.org", "rfc822;a+2Bb@example.net", "a+b@example.net", "5.1.1", "550 5.1.1 gone", letter, false, false)
 	f.Add("", "", ";", "", "", "\r\n\r\n", "\r\n", true, true)

@@ -49,15 +49,20 @@ func (p printer) address(a string) string {
 	if isASCII(a) {
 		return "rfc822; " + p.clean(a, maxAddress)
 	}
+	return "utf-8; " + p.clean(p.spelled(a, ` \+=`), maxSpelled)
+}
+
+// spelled spells these characters by their numbers, and in an ASCII report all that are not.
+func (p printer) spelled(a, special string) string {
 	var b strings.Builder
 	for _, r := range a {
-		if r > ' ' && r != '\\' && r != '+' && r != '=' && (r < 0x80 || p.utf8) {
-			b.WriteRune(r)
-		} else {
+		if r < ' ' || strings.ContainsRune(special, r) || r >= 0x80 && !p.utf8 {
 			fmt.Fprintf(&b, `\x{%X}`, r)
+		} else {
+			b.WriteRune(r)
 		}
 	}
-	return "utf-8; " + p.clean(b.String(), maxSpelled)
+	return b.String()
 }
 
 // mta is a mail server with its type: of one that has no name the address literal (RFC 3464, where it registers dns).
@@ -81,12 +86,15 @@ func (p printer) original(orcpt string) (string, bool) {
 	if !ok || kind == "" || address == "" {
 		return "", false
 	}
-	if strings.EqualFold(kind, "rfc822") {
-		if decoded, err := xtext.Decode(address); err == nil {
-			address = decoded
+	most := maxOriginal
+	if strings.EqualFold(kind, "utf-8") {
+		if !isASCII(address) {
+			address, most = p.spelled(address, ""), maxSpelled
 		}
+	} else if decoded, err := xtext.Decode(address); err == nil {
+		address = decoded
 	}
-	return p.clean(kind, 64) + "; " + p.clean(address, maxOriginal), true
+	return p.clean(kind, 64) + "; " + p.clean(address, most), true
 }
 
 func isASCII(s string) bool {

@@ -332,7 +332,7 @@ func TestTruncated(t *testing.T) {
 	c.do("DATA", "354")
 	c.send(letter)
 	_ = c.nc.Close()
-	in.logged("message not received whole")
+	in.logged("message not received whole", `"user":"alice@example.org"`)
 	if n := len(in.mail.copies()); n != 0 {
 		t.Errorf("%d delivered", n)
 	}

@@ -303,7 +303,7 @@ func (b body) Abort(cause error) {
 		return
 	}
 	if b.s.allowed(b.srv, "message not received whole") {
-		b.s.logger().Info("message not received whole", append(b.fields(), zap.Error(cause))...)
+		b.s.logger().Info("message not received whole", append(b.s.login.appendFields(b.fields()), zap.Error(cause))...)
 	}
 }
 

@@ -89,9 +89,15 @@ func (m *message) commit() error {
 // lost ends the session because the rest of a message did not come: what follows
 // is never read as commands.
 func (m *message) lost(err error) error {
-	m.abort(err)
 	if isTimeout(err) {
-		return m.conn.close421(code(4, 4, 2), "Timeout in the message, closing the connection", EndTimeout)
+		return m.breakOff("Timeout in the message, closing the connection")
 	}
+	m.abort(err)
 	return err
+}
+
+// breakOff refuses a message that is not worth waiting for, and ends the session.
+func (m *message) breakOff(why string) error {
+	m.abort(&smtp.SMTPError{Code: 421, EnhancedCode: code(4, 4, 2), Message: why})
+	return m.conn.close421(code(4, 4, 2), why, EndTimeout)
 }

@@ -1,9 +1,6 @@
 package smtpd
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 const (
 	// defaultDataRate is the least that a body must bring in octets a second.
@@ -40,8 +37,7 @@ func (m *message) blocked() error {
 		c.reply(552, code(5, 3, 4), errTooLarge.Message)
 		return c.close421(code(4, 3, 0), "Closing the connection", EndRefused)
 	case m.tooSlow(c.settings, m.elapsed()):
-		m.abort(errors.New("the message came too slowly"))
-		return c.close421(code(4, 4, 2), "Message comes too slowly, closing the connection", EndTimeout)
+		return m.breakOff("Message comes too slowly, closing the connection")
 	}
 	return nil
 }

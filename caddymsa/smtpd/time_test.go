@@ -2,11 +2,14 @@ package smtpd
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/emersion/go-smtp"
 )
 
 // preset makes a session believe that it has come to a stage, without octets of TLS on the wire.
@@ -94,6 +97,29 @@ func TestTimeouts(t *testing.T) {
 				x.must(tc.script)
 				x.after(begun, tc.wait, tc.reply, EndTimeout)
 			})
+		})
+	}
+}
+
+// A message that was broken off with a reply was refused, and the session hears of that reply.
+func TestMessageTimeouts(t *testing.T) {
+	for text, more := range map[string]string{"Timeout in the message, closing the connection": "", "Message comes too slowly, closing the connection": "x"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBackend()
+			x := bubble(t, b, atData)
+			go func() {
+				for more != "" && x.send(more) == nil {
+					time.Sleep(time.Second)
+				}
+			}()
+			x.must("S: 421 4.4.2 " + text + "\nEOF")
+			_ = x.raw.Close()
+			x.end()
+			time.Sleep(2 * time.Second)
+			var reply *smtp.SMTPError
+			if len(b.aborts) != 1 || !errors.As(b.aborts[0], &reply) || reply.Code != 421 || reply.EnhancedCode != code(4, 4, 2) || reply.Message != text {
+				t.Errorf("aborted with %v", b.aborts)
+			}
 		})
 	}
 }

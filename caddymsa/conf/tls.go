@@ -1,9 +1,11 @@
 package conf
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -92,9 +94,33 @@ func (p *clientPair) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) 
 func KeyPair(certificate, key string) (*tls.Certificate, error) { return pairs.Read(certificate, key) }
 
 var pairs = watch.Memo[tls.Certificate]{Parse: func(pems [][]byte, _ []string) (*tls.Certificate, error) {
-	pair, err := tls.X509KeyPair(textfile.Unmarked(pems[0]), textfile.Unmarked(pems[1]))
+	certificate, err := textfile.PEM(pems[0])
+	if err != nil {
+		return nil, err
+	}
+	key, err := textfile.PEM(pems[1])
+	if err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		err = pairError(err, certificate, key)
+	}
 	return &pair, err
 }}
+
+// pairError says what is wrong with a certificate and a key, where crypto/tls says only that something is.
+func pairError(err error, certificate, key []byte) error {
+	if bytes.Contains(key, []byte("ENCRYPTED")) {
+		return errors.New("the key is encrypted; decrypt it with openssl pkey")
+	}
+	for block, rest := pem.Decode(certificate); block != nil && len(rest) > 0; block, rest = pem.Decode(rest) {
+		if _, fits := tls.X509KeyPair(rest, key); fits == nil {
+			return errors.New("the key is not that of the first certificate in the file, but of a later one: the server's own comes first, then its issuers'")
+		}
+	}
+	return err
+}
 
 // Authorities are the CA certificates of some files. Whoever uses the pool keeps them too.
 type Authorities struct {
@@ -133,7 +159,11 @@ func Roots(files []string) (*Authorities, error) {
 var authorities = watch.Memo[Authorities]{Parse: func(pems [][]byte, paths []string) (*Authorities, error) {
 	a := &Authorities{pool: x509.NewCertPool(), sum: sha256.Sum256(fmt.Appendf(nil, "%q", pems))}
 	for i, pem := range pems {
-		if !a.pool.AppendCertsFromPEM(textfile.Unmarked(pem)) {
+		pem, err := textfile.PEM(pem)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", paths[i], err)
+		}
+		if !a.pool.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("%s holds no certificate in PEM", paths[i])
 		}
 	}

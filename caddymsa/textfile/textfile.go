@@ -17,9 +17,6 @@ const MaxLine = 64 << 10
 
 const byteOrderMark = "\ufeff"
 
-// Unmarked is a whole file without its byte order mark, for parsers that stumble over it, as Go's of PEM does.
-func Unmarked(b []byte) []byte { return bytes.TrimPrefix(b, []byte(byteOrderMark)) }
-
 // Reader reads a file line by line.
 type Reader struct {
 	// Exact leaves spaces of other kinds, octets that are not UTF-8 and invisible characters as they are, for files
@@ -83,7 +80,7 @@ func (r *Reader) Errorf(format string, args ...any) error {
 
 func (r *Reader) clean(line []byte) ([]byte, error) {
 	if r.n == 1 {
-		if bytes.HasPrefix(line, []byte("\xff\xfe")) || bytes.HasPrefix(line, []byte("\xfe\xff")) {
+		if isUTF16(line) {
 			return nil, r.Errorf("the file is UTF-16; save it as UTF-8")
 		}
 		line = bytes.TrimPrefix(line, []byte(byteOrderMark))

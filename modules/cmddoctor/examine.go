@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // answerTime is more than the server takes to say how it is, which is 4s at most.
@@ -72,6 +73,9 @@ func roots(file string) (*x509.CertPool, error) {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(file)
+	if err == nil {
+		pem, err = textfile.PEM(pem)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--ca: %w", err)
 	}

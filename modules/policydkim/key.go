@@ -113,7 +113,11 @@ type privateKey struct{ crypto.Signer }
 const howToMake = `make one with: openssl genpkey -algorithm ed25519 (or RSA -pkeyopt rsa_keygen_bits:2048)`
 
 func parseKey(text []byte) (*privateKey, error) {
-	block, _ := pem.Decode(textfile.Unmarked(text))
+	text, err := textfile.PEM(text)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
 	if block == nil {
 		return nil, errors.New("there is no PEM block in it; " + howToMake)
 	}
@@ -121,7 +125,6 @@ func parseKey(text []byte) (*privateKey, error) {
 		return nil, errors.New("the key is encrypted; decrypt it with openssl pkey")
 	}
 	var key any
-	var err error
 	switch block.Type {
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)

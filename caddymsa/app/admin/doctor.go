@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminapi"
+	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/dnscheck"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor/machine"
@@ -207,7 +207,7 @@ func keyFiles(server string, files []CertificateFiles) []doctor.Finding {
 	n := doctor.About("files", "server "+server)
 	for _, f := range files {
 		machine.Private(n, "the certificate's key", f.Key)
-		if _, err := tls.LoadX509KeyPair(f.Certificate, f.Key); err != nil {
+		if _, err := conf.KeyPair(f.Certificate, f.Key); err != nil {
 			n.Wrong("put a certificate and its key into "+f.Certificate+" and "+f.Key+"; until then the pair of before stays in force, and Caddy does not start again",
 				"the certificate's files cannot be used together: %v", err)
 		}

@@ -72,6 +72,7 @@ func Load(files []Files, server, defaultName string, log *zap.Logger) (*Set, err
 		return nil, err
 	}
 	c.check(time.Now())
+	c.checkChains()
 	go c.checkDaily(c.stop)
 	c.publish()
 	return c, nil
@@ -100,6 +101,7 @@ func (c *Set) reload() {
 	}
 	c.log.Info("certificate files were read again", zap.Int("certificates", len(c.files)))
 	c.check(time.Now())
+	c.checkChains()
 }
 
 // Get returns the certificate for the name that the client asks for, the

@@ -36,6 +36,9 @@ func (c *Set) check(now time.Time) {
 		if !named {
 			wrong = append(wrong, "is not for "+c.defaultName)
 		}
+		if len(leaf.Raw) > 0 {
+			wrong = append(wrong, unusable(certs[i])...)
+		}
 		if name := expiredIssuer(certs[i], now); name != "" {
 			wrong = append(wrong, "comes with the certificate of its issuer "+name+", which has expired")
 		}

@@ -62,6 +62,11 @@ func (db *DB) Ask(ctx context.Context, q Query, value func(name string) string, 
 			break
 		}
 	}
+	if err != nil && ctx.Err() == nil && db.driver.mend != nil {
+		if err = db.driver.mend(ctx, db.options, err); err == nil {
+			err = db.ask(ctx, q, value, read)
+		}
+	}
 	if err == nil {
 		return nil
 	}

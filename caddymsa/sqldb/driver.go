@@ -2,6 +2,7 @@
 package sqldb
 
 import (
+	"context"
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"errors"
@@ -32,6 +33,8 @@ type driver struct {
 	// foreign tells whether the database refused a name because its character set cannot hold it:
 	// then no user has it.
 	foreign func(error) bool
+	// mend puts right what keeps a question from being asked, if it can: then it is asked again. nil: there is nothing.
+	mend func(ctx context.Context, o Options, err error) error
 	// gone tells whether the server closed the connection in its own words.
 	gone func(error) bool
 }

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ var sqlite = driver{
 	open:     openSQLite,
 	mistake: func(err error) bool {
 		var e *modernc.Error
-		if !errors.As(err, &e) {
+		if !errors.As(err, &e) || isUnfinished(err) { // others may undo it
 			return false
 		}
 		switch e.Code() & 0xff { // without what extends it
@@ -30,6 +31,12 @@ var sqlite = driver{
 			return false
 		}
 		return true
+	},
+	mend: func(ctx context.Context, o Options, err error) error {
+		if !isUnfinished(err) {
+			return err
+		}
+		return undo(ctx, o, err)
 	},
 	foreign: no,
 	gone:    no,

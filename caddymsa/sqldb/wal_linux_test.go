@@ -174,3 +174,55 @@ func TestWALRights(t *testing.T) {
 		}
 	}
 }
+
+// What a writer left behind that did not live to end its transaction is undone by who may, and said by who may not. Nothing that
+// was not committed is found.
+func TestUnfinished(t *testing.T) {
+	w := newWALDatabase(t)
+	writer := w.write("CREATE TABLE u (name TEXT)", "INSERT INTO u VALUES ('first')", "PRAGMA cache_size=1", "PRAGMA synchronous=OFF", "BEGIN")
+	db := w.open(w.path)
+	if found, err := w.has(db, "first"); !found || err != nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	for i := range 500 {
+		if _, err := writer.Exec("INSERT INTO u VALUES (?)", fmt.Sprintf("%d%s", i, strings.Repeat("x", 500))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broken, err := os.ReadFile(w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal, err := os.ReadFile(w.path + "-journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = writer.Close()
+	breakOff := func() {
+		for name, content := range map[string][]byte{w.path: broken, w.path + "-journal": journal} {
+			if err := os.WriteFile(name, content, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			_ = os.Chmod(name, 0o666)
+		}
+	}
+	for _, may := range []bool{false, true} {
+		breakOff()
+		if w.mode(0o666, 0o666, 0o777); !may {
+			w.mode(0o444, 0o444, 0o555)
+		}
+		for name, db := range map[string]*DB{"a new one": w.open("file:" + w.path), "one that was open": db} {
+			found, err := w.has(db, "first")
+			if may && (!found || err != nil) || !may && (err == nil || !strings.Contains(err.Error(), "has to be undone first") || db.Mistake(err)) {
+				t.Errorf("%s, may write %v: %v, %v", name, may, found, err)
+			}
+		}
+	}
+	if found, err := w.has(db, "0"+strings.Repeat("x", 500)); found || err != nil {
+		t.Errorf("what was not committed: %v, %v", found, err)
+	}
+	breakOff()
+	if _, err := w.has(w.open("file:"+w.path+"?mode=ro"), "first"); err == nil || !strings.Contains(err.Error(), "the DSN says mode=ro") {
+		t.Error(err)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -72,10 +71,7 @@ func (c *Config) Open() (*Program, error) {
 		}
 		resolved = append(resolved, arg)
 	}
-	path, err := exec.LookPath(resolved[0])
-	if err == nil {
-		path, err = filepath.Abs(path)
-	}
+	path, err := find(resolved[0])
 	if err != nil {
 		return nil, fmt.Errorf("command: %w", err)
 	}

@@ -2,7 +2,6 @@ package sinkpipe
 
 import (
 	"context"
-	"os/exec"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/doctor"
@@ -11,7 +10,7 @@ import (
 // Examine implements caddymsa.Examiner: the program is still there. It is not run.
 func (s *Pipe) Examine(_ context.Context, x caddymsa.Examination) []doctor.Finding {
 	n := doctor.About("routes", x.Subject)
-	if _, err := exec.LookPath(s.program.Path()); err != nil {
+	if err := s.program.Check(); err != nil {
 		n.Wrong("put the program back, and let the user that Caddy runs as execute it", "messages wait: %v", err)
 	} else {
 		n.OK("the program %s is there", s.program.Path())

@@ -148,6 +148,9 @@ func (p *Program) run(ctx context.Context, variables []string, in *input) (said 
 	cmd, stdin, err := p.start(ctx, append(p.environment(mark), variables...), w)
 	_ = w.Close()
 	if err != nil {
+		if why := p.Check(); why != nil { // in more words than the system has
+			err = why
+		}
 		return "", fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	in.kills(cmd.Cancel)

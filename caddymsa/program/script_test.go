@@ -1,6 +1,7 @@
 package program
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,5 +42,8 @@ func TestScript(t *testing.T) {
 	}
 	if err := os.WriteFile(path, []byte("#!/bin/sh\r\n"), 0o700); err != nil || p.Check() == nil {
 		t.Error(err, "that it cannot be run any more is not found")
+	}
+	if _, err := p.Run(t.Context(), nil, strings.NewReader("")); !errors.Is(err, ErrStart) || !strings.Contains(err.Error(), "CR LF") {
+		t.Error(err)
 	}
 }

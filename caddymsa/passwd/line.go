@@ -30,6 +30,9 @@ func ParseLine(line string) (User, error) {
 	if err := checkName(u.Name); err != nil {
 		return User{}, err
 	}
+	if r, _ := utf8.DecodeRuneInString(u.Name); unicode.In(r, unicode.Pi, unicode.Pf) {
+		return User{}, fmt.Errorf("typographic quotation mark (%U) before the user name; names are written without quotes", r)
+	}
 	if len(fields) == 1 { // the name may have the password in it, and is not repeated
 		return User{}, errors.New(`no ":" after the user name; a line is name:{SCHEME}password`)
 	}
@@ -57,6 +60,13 @@ func checkName(name string) error {
 		return errors.New("white space around the user name")
 	case len(name) > 255:
 		return errors.New("user name is longer than 255 octets")
+	}
+	for _, r := range name {
+		switch {
+		case r == '\u200c', r == '\u200d': // joiners are a part of some scripts' spelling
+		case unicode.Is(unicode.Cf, r):
+			return fmt.Errorf("invisible character (%U) in the user name; delete it", r)
+		}
 	}
 	return nil
 }

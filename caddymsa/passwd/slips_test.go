@@ -12,12 +12,16 @@ import (
 // Slips: lines that mean something else than was meant.
 func TestParseLineSlips(t *testing.T) {
 	for line, want := range map[string]string{
-		"alice@x secret":           `no ":"`,
-		"alice@x":                  `no ":"`,
-		"alice@x {PLAIN}tops3cret": `line is name:{SCHEME}password`,
-		"alice@x;{PLAIN}tops3cret": `no ":"`,
-		"ik:{PLAIN}x::::::app_password=phone;tops3cret":                  "a password begins with {SCHEME}",
-		"ik:{PLAIN}x::::::app_password=phone;tops3cret=":                 "a password begins with {SCHEME}",
+		"\ufeffalice@x:{PLAIN}x":                         "invisible character (U+FEFF) in the user name", // of the second of two files that were put together
+		"ali\u200bce@x:{PLAIN}x":                         "invisible character (U+200B)",
+		"alice@x\u202e:{PLAIN}x":                         "invisible character (U+202E)",
+		"\u201calice@x\u201d:{PLAIN}x":                   "typographic quotation mark (U+201C)",
+		"alice@x secret":                                 `no ":"`,
+		"alice@x":                                        `no ":"`,
+		"alice@x {PLAIN}tops3cret":                       `line is name:{SCHEME}password`,
+		"alice@x;{PLAIN}tops3cret":                       `no ":"`,
+		"ik:{PLAIN}x::::::app_password=phone;tops3cret":  "a password begins with {SCHEME}",
+		"ik:{PLAIN}x::::::app_password=phone;tops3cret=": "a password begins with {SCHEME}",
 		"ik:{PLAIN}x::::::app_password=phone;expire=2030-01-01;{PLAIN}x": "did you mean expires",
 		"ik:{PLAIN}x:addresses=a@example.org":                            "addresses is in field 3",
 		":{PLAIN}x:addresses=a@example.org":                              "a user name is required",

@@ -56,7 +56,7 @@ func finish(cmd *cobra.Command) {
 	if !cmd.Runnable() {
 		cmd.RunE = group
 	}
-	if run := cmd.RunE; run != nil {
+	if run := checked(cmd.RunE); cmd.RunE != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return terminal.Error(run(cmd, args)) }
 	}
 }

@@ -1,7 +1,10 @@
 package caddymsa
 
 import (
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -42,5 +45,27 @@ func TestCommandLine(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%q: %s\nwant %s", tt.args, got, tt.want)
 		}
+	}
+}
+
+// What could not be printed is a failure, also of a command that does not look.
+func TestOutput(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range []bool{true, false} {
+		msa := &cobra.Command{Use: "msa", SilenceErrors: true, SilenceUsage: true}
+		msa.AddCommand(&cobra.Command{Use: "show", RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintln(cmd.OutOrStdout(), "a secret that is not shown again")
+			return nil
+		}})
+		finish(msa)
+		msa.SetOut(out)
+		msa.SetArgs([]string{"show"})
+		if err := msa.Execute(); (err == nil) != open {
+			t.Errorf("open %v: %v", open, err)
+		}
+		_ = out.Close()
 	}
 }

@@ -31,13 +31,13 @@ func Password(stdin io.Reader, question string) (string, error) {
 	return Line(stdin)
 }
 
-// Line reads a line, whose end may be missing.
+// Line reads a line, whose end may be missing. A byte order mark, which PowerShell puts before what it pipes, is no part of it.
 func Line(stdin io.Reader) (string, error) {
 	line, err := bufio.NewReader(stdin).ReadString('\n')
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return nonEmpty(strings.TrimRight(line, "\r\n"), err)
+	return nonEmpty(strings.TrimPrefix(strings.TrimRight(line, "\r\n"), "\ufeff"), err)
 }
 
 func nonEmpty(password string, err error) (string, error) {

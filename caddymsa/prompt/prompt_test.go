@@ -7,7 +7,7 @@ import (
 )
 
 func TestPasswordFromAPipe(t *testing.T) {
-	for text, want := range map[string]string{"secret\n": "secret", "secret": "secret", " s e \r\nrest\n": " s e "} {
+	for text, want := range map[string]string{"secret\n": "secret", "secret": "secret", "\ufeffsecret\r\n": "secret", " s e \r\nrest\n": " s e "} {
 		if got, err := Password(strings.NewReader(text), "Password: "); got != want || err != nil {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}

@@ -298,6 +298,12 @@ func TestTraceStrange(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
+	for ts, want := range map[string]string{`"ts":"27/Nov/2026",`: "27/Nov/2026 x ", ``: "- x "} { // a format of one's own, and no time
+		line := `{"level":"info",` + ts + `"msg":"x","queue_id":"M7"}`
+		if got := newAdmin(t).run(t, line, "trace", "M7", "--log", "-"); !strings.HasPrefix(got, want) {
+			t.Error(got)
+		}
+	}
 	if got := newAdmin(t).run(t, "", "trace", "M7", "--log", t.TempDir()); !strings.Contains(got, "is a directory") {
 		t.Error(got)
 	}

@@ -103,7 +103,14 @@ func (l logLine) text(st style) string {
 		}
 		words = append(words, st.plain(dim, name+"=")+printable(fieldText(l.fields[name])))
 	}
-	return st.plain(dim, stamp(l.at)) + " " + msg + "  " + strings.Join(words, " ")
+	when := "-"
+	switch ts := l.fields["ts"]; {
+	case !l.at.IsZero():
+		when = stamp(l.at)
+	case ts != nil: // in a format of the operator's own
+		when = printable(fieldText(ts))
+	}
+	return st.plain(dim, when) + " " + msg + "  " + strings.Join(words, " ")
 }
 
 func sortedKeys(m map[string]any) []string {

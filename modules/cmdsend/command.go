@@ -2,6 +2,7 @@
 package cmdsend
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -44,7 +45,7 @@ func newCommand() *cobra.Command {
 		Short: "Submits a test message and prints the dialogue",
 		Long: `Submits a message to a submission server, this one or another, and prints
 what both sides say; passwords are not shown. The message is a short text, or
-the file named by --file (- for standard input), sent as it is but for line ends.
+the file named by --file (- for standard input), sent as it is but for line ends and a byte order mark.
 
 The password comes from --password, from the environment variable MSA_PASSWORD,
 or is asked for, unless the message is piped in with --file -. A bearer token, from
@@ -152,11 +153,18 @@ func (o *options) message(stdin io.Reader, now time.Time) ([]byte, error) {
 	default:
 		text, err = os.ReadFile(o.file)
 	}
+	if err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("--file: the message is UTF-16; save it as UTF-8")
+	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // an editor's: it would be a part of the first field's name
 	s := strings.ReplaceAll(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n", "\r\n")
 	if !strings.HasSuffix(s, "\r\n") {
 		s += "\r\n"
 	}
-	return []byte(s), err
+	return []byte(s), nil
 }
 
 // send submits the message and prints what is said.

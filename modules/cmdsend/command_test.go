@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest/installed"
 )
@@ -227,5 +228,15 @@ func golden(t *testing.T, name, got string) {
 	want, err := os.ReadFile(path)
 	if err != nil || string(want) != got {
 		t.Errorf("%s: %v, have\n%s", name, err, got)
+	}
+}
+
+// What an editor of Windows saved is the message that it shows.
+func TestFileOfAnEditor(t *testing.T) {
+	o := &options{file: "-"}
+	for text, want := range map[string]string{"\ufeffSubject: x\r\n\r\nbody": "Subject: x\r\n\r\nbody\r\n", "\xff\xfeS\x00": ""} {
+		if got, err := o.message(strings.NewReader(text), time.Now()); string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
 	}
 }

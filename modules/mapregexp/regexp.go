@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -77,8 +78,17 @@ func (r *Rule) compile() (err error) {
 	if r.Pattern == "" || r.Replacement == "" {
 		return errors.New("a rule is a pattern and what the address becomes")
 	}
+	if at := strings.LastIndexByte(r.Pattern, '@'); at >= 0 && strings.ContainsFunc(r.Pattern[at:], func(c rune) bool { return c > unicode.MaxASCII }) {
+		return fmt.Errorf("the pattern %s never matches: domains are compared as A-labels, in which bücher.example is xn--bcher-kva.example", r.Pattern)
+	}
+	if other := otherGroup.FindStringSubmatch(r.Replacement); other != nil && r.re.NumSubexp() > 0 {
+		return fmt.Errorf("the replacement %s has %s, which is a group in other programs; write ${%s}", r.Replacement, other[1], other[2])
+	}
 	return r.checkGroups()
 }
+
+// otherGroup is a group as others write one: it would be a part of the address here.
+var otherGroup = regexp.MustCompile(`(?:^|[^$])([{%]([0-9]+)\}?)`)
 
 // checkGroups finds groups of the replacement that the pattern does not have, which would become nothing: $1_x is the group named
 // 1_x, and ${1}_x the first one before _x.

@@ -69,6 +69,9 @@ func TestMistakes(t *testing.T) {
 		"domain is empty":         "regexp {\n actual (.+)@old\\.example $1@\n}",
 		"bad character in the":    "regexp {\n actual (.+)@old\\.example $0@new.example\n}",
 		"has no domain":           "regexp {\n actual (.+)@old\\.example everybody\n}",
+		"has {1}, which":          "regexp {\n actual (.+)@old\\.example {1}@new.example\n}",
+		"write ${1}":              "regexp {\n actual (.+)@old\\.example old-%1@new.example\n}",
+		"never matches: domains":  "regexp {\n actual (.+)@b\u00fccher\\.example $1@new.example\n}",
 		"begins no group":         "regexp {\n actual (.+)@old\\.example $@new.example\n}",
 		"what the address become": "regexp {\n actual a \"\"\n}",
 	} {
@@ -79,7 +82,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
-	for _, replacement := range []string{"$0", "$1@x.example", "${1}_old@x.example", "${name}@x.example", "$name@x.example", "a$$1@x.example", "$$@x.example", "a@$1", "$1@$name.x.example"} {
+	for _, replacement := range []string{"$0", "$1@x.example", "${1}_old@x.example", "${name}@x.example", "$name@x.example", "a$$1@x.example", "${1}0%@x.example", "$$@x.example", "a@$1", "$1@$name.x.example"} {
 		r := Rule{Pattern: "(?P<name>.+)@old.example", Replacement: replacement}
 		if err := r.compile(); err != nil {
 			t.Errorf("%s: %v", replacement, err)

@@ -23,7 +23,8 @@ func init() {
 }
 
 // NATS publishes each delivery as one message: the message octet for octet behind the trace fields,
-// with the envelope as JSON in the header MSA-Envelope. It goes to a stream of JetStream, which has to say that
+// with the envelope as JSON in the header MSA-Envelope, or as several, each to as many recipients as a stream's bound of headers
+// allows. It goes to a stream of JetStream, which has to say that
 // it has stored it. Nats-Msg-Id is the same in every attempt at a delivery, so that the stream keeps one
 // of two within its duplicate window.
 //
@@ -75,22 +76,41 @@ func (s *NATS) Deliver(ctx context.Context, d *queue.Delivery) error {
 	case err != nil:
 		return queue.Unreachable(fmt.Errorf("nats: %w", err))
 	}
-	m, err := s.message(conn, d)
+	parts := envelope.Split(d, maxEnvelope, func(v any) int { return len(text(v)) })
+	body, err := whole(conn, d, parts)
 	if err != nil {
 		return err
 	}
 	if err := d.Final(); err != nil { // what was published cannot be taken back
 		return err
 	}
-	a := answer(conn)
-	err = s.publish(ctx, conn, m, &a)
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("nats: %w", ctx.Err())
+	return envelope.DeliverAll(ctx, d, parts, func(d *queue.Delivery, v envelope.Envelope) error {
+		m := nats.NewMsg(s.Subject)
+		m.Data = body
+		m.Header.Set("MSA-Envelope", text(v)) // JSON has no line ends, and NATS takes UTF-8
+		m.Header.Set(nats.MsgIdHdr, v.Key)
+		a := answer(conn)
+		err := s.publish(ctx, conn, m, &a)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("nats: %w", ctx.Err())
+		}
+		for _, r := range d.Recipients {
+			d.Answered(r, a)
+		}
+		return s.outcome(conn, err)
+	})
+}
+
+// maxEnvelope is what an envelope has at most, in octets. A stream takes 64 KiB of header (nats-server, processJetStreamMsg).
+const maxEnvelope = 60 << 10
+
+// text is a value as JSON.
+func text(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil { // strings, numbers and times of this era
+		panic(err)
 	}
-	for _, r := range d.Recipients {
-		d.Answered(r, a)
-	}
-	return s.outcome(conn, err)
+	return string(text)
 }
 
 // answer is whom a message goes to.
@@ -114,15 +134,13 @@ func (s *NATS) outcome(conn *nats.Conn, err error) error {
 	return err
 }
 
-// message reads the whole message, which NATS bounds.
-func (s *NATS) message(conn *nats.Conn, d *queue.Delivery) (*nats.Msg, error) {
-	v := envelope.Of(d)
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
+// whole reads the whole message, which NATS bounds together with the envelope.
+func whole(conn *nats.Conn, d *queue.Delivery, parts []envelope.Part) ([]byte, error) {
+	limit, beside := conn.MaxPayload(), int64(0)
+	for _, p := range parts {
+		beside = max(beside, int64(len(text(p.Envelope)))+200)
 	}
-	limit := conn.MaxPayload()
-	if d.Entry.Size+int64(len(text))+200 > limit {
+	if d.Entry.Size+beside > limit {
 		return nil, tooLarge()
 	}
 	r, err := d.Open()
@@ -134,11 +152,7 @@ func (s *NATS) message(conn *nats.Conn, d *queue.Delivery) (*nats.Msg, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read message: %w", err)
 	}
-	m := nats.NewMsg(s.Subject)
-	m.Data = body
-	m.Header.Set("MSA-Envelope", string(text)) // JSON has no line ends, and NATS takes UTF-8
-	m.Header.Set(nats.MsgIdHdr, v.Key)
-	return m, nil
+	return body, nil
 }
 
 func tooLarge() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,49 @@ func TestConformance(t *testing.T) {
 			return all
 		}
 	})
+}
+
+// The header of a message in a stream has 64 KiB at most. More recipients go in several messages, and each in one.
+func TestManyRecipients(t *testing.T) {
+	b := newBroker(t, nil)
+	s := open(t, &NATS{Config: natsclient.Config{URLs: []string{b.ClientURL()}, Stream: "MAIL"}})
+	var to []string
+	for i := range 1000 {
+		to = append(to, fmt.Sprintf("recipient%d@%s.example.org", i, strings.Repeat("x", 50)))
+	}
+	d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), to...)
+	for _, r := range d.Recipients {
+		r.Notify, r.ORCPT = []string{"FAILURE", "DELAY"}, "rfc822;"+r.Address
+	}
+	for range 2 {
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := make(map[string]int)
+	all := b.all()
+	for _, m := range all {
+		var e envelope.Envelope
+		if err := json.Unmarshal([]byte(m.Header.Get("MSA-Envelope")), &e); err != nil || string(m.Data) != "x: y\r\n\r\n" || e.Key != m.Header.Get(nats.MsgIdHdr) {
+			t.Errorf("%v, %v", m, err)
+		}
+		for _, r := range e.Recipients {
+			seen[r.Address]++
+		}
+	}
+	if len(all) < 2 || len(all) > 6 || len(seen) != 1000 {
+		t.Errorf("%d messages to %d recipients", len(all), len(seen))
+	}
+	for r, n := range seen {
+		if n != 1 {
+			t.Errorf("%s: %d times", r, n)
+		}
+	}
+	for _, r := range d.Recipients {
+		if reported, err := d.Reported(r); !reported || err != nil || d.AnswerOf(r).Reply == "" {
+			t.Fatalf("%s: %v, %v", r.Address, reported, err)
+		}
+	}
 }
 
 // A delivery that comes again is one message, and its envelope is beside it.

@@ -130,23 +130,7 @@ func (s *Webhook) Deliver(ctx context.Context, d *queue.Delivery) error {
 	if s.Format == formatMultipart {
 		return s.post(ctx, d, envelope.Of(d))
 	}
-	all := s.split(d)
-	if len(all) == 1 {
-		return s.post(ctx, d, all[0].envelope)
-	}
-	for _, p := range all {
-		err := s.post(ctx, p.delivery, p.envelope)
-		for _, r := range p.delivery.Recipients {
-			d.Answered(r, p.delivery.AnswerOf(r))
-		}
-		if queue.IsUnreachable(err) || ctx.Err() != nil {
-			return err // for all that have no report yet
-		}
-		for _, r := range p.delivery.Recipients {
-			d.Report(r, err)
-		}
-	}
-	return nil
+	return envelope.DeliverAll(ctx, d, s.split(d), func(d *queue.Delivery, v envelope.Envelope) error { return s.post(ctx, d, v) })
 }
 
 // Interface guards

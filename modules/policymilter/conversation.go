@@ -2,9 +2,11 @@ package policymilter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +28,7 @@ type conversation struct {
 	mailed   bool
 	told     map[string]bool // recipients
 	accepted bool            // the milter wants to see no more
+	long     string          // a header field that was told and that few milters take
 	failed   error
 
 	mu   sync.Mutex // conn, which interrupt ends from elsewhere
@@ -102,8 +105,22 @@ func (c *conversation) rcpt(ctx context.Context, s *caddymsa.Submission, r *queu
 	return nil
 }
 
-// message tells the header and the body, and does what the milter says at the end.
+// maxData is what libmilter takes at once, unless a milter has it take more: of a larger packet it hangs up.
+const maxData = 65535
+
+// message tells the message. That a milter hangs up on a field that is too long for it is no passing trouble: the client would submit it
+// for ever.
 func (c *conversation) message(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
+	err := c.content(ctx, s, m)
+	failed, ok := errors.AsType[*failure](err)
+	if !ok || c.long == "" || c.p.OnFailure == caddymsa.FailAccept || errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+		return err
+	}
+	return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: "header", Text: "Header field " + c.long + " is too long to be checked", Err: failed.error}
+}
+
+// content tells the header and the body, and does what the milter says at the end.
+func (c *conversation) content(ctx context.Context, s *caddymsa.Submission, m *caddymsa.Message) error {
 	for i := range s.Entry.Recipients {
 		if err := c.rcpt(ctx, s, &s.Entry.Recipients[i]); err != nil || c.accepted {
 			return err
@@ -151,6 +168,9 @@ func (c *conversation) header(m *caddymsa.Message) (length int64, err error) {
 			value = strings.TrimPrefix(value, " ")
 		}
 		value = strings.TrimSuffix(strings.ReplaceAll(value, "\r\n", "\n"), "\n") // as Sendmail and Postfix have it
+		if len(f.Name)+len(value)+len("\x00\x00") > maxData {
+			c.long = f.Name
+		}
 		if err := c.heed(c.session.HeaderField(f.Name, value, nil)); err != nil || c.accepted {
 			return 0, err
 		}
@@ -228,32 +248,6 @@ func (c *conversation) heed(a *milter.Action, err error) error {
 		return refusal(int(a.SMTPCode), a.SMTPReply)
 	}
 	return &failure{fmt.Errorf("unknown answer %v", a)}
-}
-
-// refusal takes a milter's own reply apart. A 421 is about this message and not about the session.
-func refusal(code int, reply string) error {
-	r := &caddymsa.Refusal{Code: code, Status: smtp.EnhancedCode{code / 100, 7, 1}, Rule: "reply"}
-	if code == 421 {
-		r.Code = 451
-	}
-	var lines []string
-	reply = strings.ReplaceAll(reply, "%%", "%") // as smfi_setreply wants it written
-	for line := range strings.Lines(reply) {
-		line = strings.TrimSpace(line)
-		lines = append(lines, strings.TrimSpace(line[min(4, len(line)):]))
-	}
-	text := strings.Join(lines, " ")
-	var status smtp.EnhancedCode
-	if n, err := fmt.Sscanf(text, "%d.%d.%d", &status[0], &status[1], &status[2]); n == 3 && err == nil && status[0] == code/100 &&
-		status[1] >= 0 && status[1] <= 999 && status[2] >= 0 && status[2] <= 999 {
-		r.Status = status
-		for i := range lines {
-			lines[i] = strings.TrimSpace(strings.TrimPrefix(lines[i], fmt.Sprintf("%d.%d.%d", status[0], status[1], status[2])))
-		}
-		text = strings.Join(lines, " ")
-	}
-	r.Text = text
-	return r
 }
 
 // interrupt ends what is under way, from elsewhere.

@@ -40,7 +40,11 @@ func scripted(t *testing.T, negotiation, end string) (address string, told <-cha
 			if _, err := io.ReadFull(c, head[:]); err != nil {
 				break
 			}
-			packet := make([]byte, binary.BigEndian.Uint32(head[:]))
+			length := binary.BigEndian.Uint32(head[:])
+			if length-1 > maxData { // as libmilter does
+				break
+			}
+			packet := make([]byte, length)
 			if _, err := io.ReadFull(c, packet); err != nil {
 				break
 			}
@@ -131,6 +135,43 @@ func TestReplies(t *testing.T) {
 			t.Errorf("%q: %v, want %s", reply, err, want)
 		}
 	}
+}
+
+// A field that is too long for the milter is refused for good, and not put off for ever; one that just fits is told.
+func TestLongField(t *testing.T) {
+	for _, tt := range []struct {
+		octets    int
+		onFailure string
+		want      string
+	}{
+		{maxData - len("Subject\x00\x00"), "", ""},
+		{maxData, "", "554 5.6.0 Header field Subject is too long to be checked (milter: header)"},
+		{maxData, "refuse", "554 5.6.0 Header field Subject is too long to be checked (milter: header)"},
+		{maxData, "accept", ""},
+	} {
+		address, _ := scripted(t, anything, "a")
+		p := open(t, &Milter{Address: address, OnFailure: tt.onFailure})
+		s := withRecipient()
+		err := p.CheckMessage(context.Background(), s, msatest.NewMessage("Subject: "+strings.Repeat("x", tt.octets)+"\r\n\r\nbody\r\n"))
+		s.End(true)
+		var got string
+		if r, ok := errors.AsType[*caddymsa.Refusal](err); ok {
+			got = caddymsa.ReplyText(r.Reply("milter"))
+		}
+		if got != tt.want || tt.want == "" && err != nil {
+			t.Errorf("%d octets, on_failure %q: %v", tt.octets, tt.onFailure, err)
+		}
+	}
+	address, told := start(t) // which takes more
+	if err := open(t, &Milter{Address: address}).CheckMessage(context.Background(), withRecipient(), msatest.NewMessage("Subject: "+strings.Repeat("x", 2*maxData)+"\r\n\r\n")); err != nil || !strings.Contains(told(), "xxx") {
+		t.Error(err)
+	}
+}
+
+func withRecipient() *caddymsa.Submission {
+	s := msatest.NewSubmission("alice", "alice@example.org")
+	s.Entry.Recipients = []queue.Recipient{{Address: "bob@example.net"}}
+	return s
 }
 
 // To change a field that is not there is to add it, as Sendmail and Postfix have it, or nothing at all; a milter's own can be changed too.

@@ -34,7 +34,7 @@ func listTar(r io.Reader, admit func(string) error) error {
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		switch {
-		case errors.Is(err, io.EOF) && n > 0:
+		case errors.Is(err, io.EOF) && (n > 0 || raw.some): // without a file it is two blocks of zeros
 			return nothingBehind(r)
 		case err != nil:
 			return asNotListed(err, "it cannot be read as tar")
@@ -55,10 +55,12 @@ func listTar(r io.Reader, admit func(string) error) error {
 type lastBlock struct {
 	r     io.Reader
 	block [512]byte
+	some  bool // anything was read
 }
 
 func (l *lastBlock) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
+	l.some = l.some || n > 0
 	last := p[max(0, n-len(l.block)):n]
 	copy(l.block[:], l.block[len(last):])
 	copy(l.block[len(l.block)-len(last):], last)

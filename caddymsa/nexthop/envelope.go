@@ -103,7 +103,7 @@ func (t *transaction) take(s step, r reply) error {
 	verb, _ := t.command(s)
 	switch {
 	case t.resentsPipelining(r):
-		t.hop.distrust()
+		t.hop.distrust(time.Now())
 		return fmt.Errorf("%w: %s: %s", errTooFast, verb, replyText(r.smtp()))
 	case r.code == 421 || s == stepReset && !r.positive():
 		return goneError{refused(verb, r)}

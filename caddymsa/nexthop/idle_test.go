@@ -54,3 +54,32 @@ func TestLastIdle(t *testing.T) {
 		}
 	})
 }
+
+// A hop that does not answer commands that come together gets them one at a time for an hour, unless it does not answer those.
+func TestSingly(t *testing.T) {
+	h := New("tcp", "192.0.2.1:25", "hop.example", new(Options))
+	lost := func(pipelining bool) {
+		p := &connection{wire: new(wire), offers: extensions{pipelining: pipelining}}
+		(&transaction{delivery: &delivery{hop: h, ctx: t.Context()}, p: p}).unanswered(io.EOF)
+	}
+	now := time.Now()
+	for i, c := range []struct {
+		do   func()
+		want bool
+	}{
+		{func() { lost(true) }, false},
+		{func() { h.answers(true) }, false},
+		{func() { lost(true) }, false},
+		{func() { lost(true) }, true},
+		{func() { lost(false) }, false},
+		{func() { lost(true) }, false},
+		{func() { lost(true) }, true},
+	} {
+		if c.do(); h.getsSingly(now) != c.want {
+			t.Errorf("%d: %t", i, !c.want)
+		}
+	}
+	if h.getsSingly(now.Add(singlyFor + time.Minute)) {
+		t.Error("for ever")
+	}
+}

@@ -34,11 +34,11 @@ func (h *Hop) answers(all bool) {
 	}
 }
 
-// distrust has it get them one at a time.
-func (h *Hop) distrust() {
+// distrust has it get them one at a time from then on, or not.
+func (h *Hop) distrust(since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.singly = time.Now()
+	h.singly = since
 }
 
 // getsSingly tells whether it does.
@@ -51,8 +51,12 @@ func (h *Hop) getsSingly(now time.Time) bool {
 // unanswered notes that an envelope was not answered in full on a connection of which nothing else is known. What
 // shows a limit of recipients is not that.
 func (t *transaction) unanswered(err error) {
-	if t.p.offers.pipelining && t.p.served == 0 && t.ctx.Err() == nil && (len(t.accepted) == 0 || isTimeout(err)) {
+	switch {
+	case t.p.served > 0 || t.ctx.Err() != nil || len(t.accepted) > 0 && !isTimeout(err):
+	case t.p.offers.pipelining:
 		t.hop.answers(false)
+	default: // that was not why
+		t.hop.distrust(time.Time{})
 	}
 }
 

@@ -181,6 +181,17 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func TestOriginal(t *testing.T) {
+	for orcpt, want := range map[string]string{
+		"rfc822;a+2Bb@example.net": "rfc822; a+b@example.net", "x400;+2FC+3Dde": "x400; /C=de", `utf-8;a\x{2B}b@example.net`: `utf-8; a\x{2B}b@example.net`,
+		"x;a+4": "x; a+4", ";a": "", "a;": "",
+	} {
+		if have, _ := (printer{}).original(orcpt); have != want {
+			t.Errorf("%q: %q", orcpt, have)
+		}
+	}
+}
+
 func TestRemoteMTA(t *testing.T) {
 	for name, want := range map[string]string{
 		"mx.example.net": "dns; mx.example.net", "192.0.2.1": "dns; [192.0.2.1]", "2001:db8::1": "dns; [IPv6:2001:db8::1]", "": "", "\r\n": "",

@@ -79,7 +79,7 @@ func (p printer) mta(name string) string {
 	return "dns; " + name
 }
 
-// original is ORCPT as a field has it: without xtext (RFC 3464 section 2.3.1). The
+// original is ORCPT as a field has it: without xtext, whatever its type (RFC 3461 section 6.3). The
 // utf-8 type has an encoding of its own, which stays.
 func (p printer) original(orcpt string) (string, bool) {
 	kind, address, ok := strings.Cut(orcpt, ";")

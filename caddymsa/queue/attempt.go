@@ -29,7 +29,8 @@ type attempt struct {
 
 	Attempt
 	to       Route
-	visited  *Delivery // nil without a visit
+	visited  *Delivery  // nil without a visit
+	before   *time.Time // the attempt before this one, which makes none; nil: it does
 	rec      Record
 	failures []*Recipient // of which nobody is told
 	refused  []*Recipient // of a notification that is sent again, smaller

@@ -59,7 +59,9 @@ func (a *attempt) overdue(at time.Time) bool {
 	if j.Deadline.After(at) {
 		return false
 	}
+	tried := j.Tried
 	if at.Before(a.expires(a.schedule)) {
+		a.before = &tried
 		a.warn(at)
 		j.Deadline = a.deadline(j, a.schedule)
 		a.rec.Jobs = []Job{*j}
@@ -78,6 +80,7 @@ func (a *attempt) overdue(at time.Time) bool {
 		a.record()
 		return true
 	}
+	a.before = &tried
 	a.results(func(r *Recipient) error { return &notVisited{r.Error, blocked} })
 	a.conclude()
 	return true

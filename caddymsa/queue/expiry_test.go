@@ -53,6 +53,9 @@ func TestInTimeWhateverTheLane(t *testing.T) {
 							if strings.Count(b.message, "Final-Recipient:") != 2 {
 								r.Errorf("of one recipient only:\n%s", b.message)
 							}
+							if c.name == "paused" && strings.Contains(b.message, "Last-Attempt-Date:") {
+								r.Errorf("there was no attempt:\n%s", b.message)
+							}
 							n++
 						}
 					}

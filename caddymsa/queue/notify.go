@@ -32,6 +32,9 @@ func (a *attempt) note(action dsn.Action, about []*Recipient, at time.Time) {
 			i = len(a.rec.Notes)
 			fates[fate] = i
 			n := Note{Time: at, Action: action, Fate: fate}
+			if a.before != nil {
+				n.Time = *a.before
+			}
 			if action == dsn.Delayed {
 				n.Until = a.expires(a.schedule)
 			}

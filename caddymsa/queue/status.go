@@ -42,7 +42,7 @@ func (s *Status) IsZero() bool {
 // Note is something that the sender is to be told.
 type Note struct {
 	Seq    int        `json:"seq"`
-	Time   time.Time  `json:"time"`
+	Time   time.Time  `json:"time"` // of the last attempt; zero: there was none
 	Action dsn.Action `json:"action"`
 	To     Indexes    `json:"to"`
 	Fate

@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 	zapobserver "go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
 // A process that ends without time to wait for events says that some are left behind only where some are.
@@ -27,5 +29,13 @@ func TestEventsStopLate(t *testing.T) {
 	ev.stop(ctx) // nobody hands on
 	if logs.FilterMessage("a handler of events does not end; it is left behind").Len() != 1 {
 		t.Errorf("%v", logs.All())
+	}
+}
+
+// What a next hop says is harmless in an event.
+func TestEventText(t *testing.T) {
+	data := attemptData(&queue.Attempt{Route: "relay", Copy: "journal"}, "550 a\r\nb\x1b[31m", queue.Answer{Reply: "550 \x00a\u009b", ID: "4X"})
+	if data["error"] != "550 a b [31m" || data["reply"] != "550 a" || data["next_hop_id"] != "4X" || data["copy"] != "journal" {
+		t.Errorf("%q", data)
 	}
 }

@@ -101,14 +101,20 @@ func (o observer) outcomes(a *queue.Attempt) {
 			continue
 		}
 		o.emit(name, func() map[string]any {
-			data := map[string]any{"route": a.Route, "lane": a.Lane, "error": cause,
-				"reply": said.Reply, "next_hop_id": said.ID, "host": said.Host, "address": said.Address, "tls": said.TLS}
-			if a.Copy != "" {
-				data["copy"] = a.Copy
-			}
-			return about(a.Entry, rcpts, data)
+			return about(a.Entry, rcpts, attemptData(a, cause, said))
 		})
 	}
+}
+
+// attemptData is what an event says of an attempt. A handler may give it to a terminal or a command: what a next hop says is
+// one line without control characters there, too.
+func attemptData(a *queue.Attempt, cause string, said queue.Answer) map[string]any {
+	data := map[string]any{"route": a.Route, "lane": a.Lane, "error": queue.OneLine(cause),
+		"reply": queue.OneLine(said.Reply), "next_hop_id": said.ID, "host": said.Host, "address": said.Address, "tls": said.TLS}
+	if a.Copy != "" {
+		data["copy"] = a.Copy
+	}
+	return data
 }
 
 func outcomeEvent(r queue.Result) string {

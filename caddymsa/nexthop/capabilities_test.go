@@ -38,6 +38,7 @@ func TestCapabilities(t *testing.T) {
 		"too large":             {func(h *hoptest.Hop) { h.Extensions = []string{"SIZE 10"} }, text, nil, 552, smtp.EnhancedCode{5, 3, 4}},
 		"just fits":             {func(h *hoptest.Hop) { h.Extensions = []string{"SIZE 25"} }, text, nil, 0, smtp.EnhancedCode{}},
 		"no limit":              {func(h *hoptest.Hop) { h.Extensions = []string{"SIZE 0"} }, text, nil, 0, smtp.EnhancedCode{}},
+		"utf8 implies 8bit":     {without("8BITMIME"), utf8Header, func(e *queue.Entry) { e.SMTPUTF8 = true }, 0, smtp.EnhancedCode{}},
 		"utf8 needless":         {without("SMTPUTF8"), text, func(e *queue.Entry) { e.SMTPUTF8 = true }, 0, smtp.EnhancedCode{}},
 		"utf8 body only":        {without("SMTPUTF8"), eight, func(e *queue.Entry) { e.SMTPUTF8 = true }, 0, smtp.EnhancedCode{}},
 		"utf8 header":           {without("SMTPUTF8"), utf8Header, func(e *queue.Entry) { e.SMTPUTF8 = true }, 550, smtp.EnhancedCode{5, 6, 7}},

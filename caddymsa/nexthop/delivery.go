@@ -211,14 +211,15 @@ func (d *delivery) admit(p *connection) error {
 		return none(553, smtp.EnhancedCode{5, 1, 7}, "The sender's address cannot be written in a command")
 	}
 	international := m.Options.UTF8 && !x.utf8
-	if !x.eightBit || international {
+	eightBit := x.eightBit || m.Options.UTF8 && x.utf8 // who offers SMTPUTF8 takes it (RFC 6531 section 3.1)
+	if !eightBit || international {
 		if err := d.scan(); err != nil {
 			return err
 		}
 		switch {
 		case international && (d.eight.header || !isASCII(m.Sender)):
 			return none(550, smtp.EnhancedCode{5, 6, 7}, "The next hop takes no internationalized mail")
-		case !x.eightBit && (d.eight.header || d.eight.body):
+		case !eightBit && (d.eight.header || d.eight.body):
 			return none(554, smtp.EnhancedCode{5, 6, 3}, "The next hop takes no 8-bit mail, and it is not converted")
 		}
 	}

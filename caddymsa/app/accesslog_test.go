@@ -73,6 +73,19 @@ func TestAccessLine(t *testing.T) {
 	})
 }
 
+// The line of a log-in that fails names the user, also where no backend was asked: a device that was given no password.
+func TestAuthFailureNamesUser(t *testing.T) {
+	in := newInstance(t)
+	in.load()
+	c := in.connectTLS()
+	c.do("EHLO client.example", "250")
+	c.do("AUTH PLAIN "+b64("\x00alice@example.org\x00"), "501 5.5.2")
+	c.do("AUTH PLAIN "+b64("bob@example.org\x00alice@example.org\x00secret"), "535 5.7.8")
+	for _, reply := range []string{"501 5.5.2", "535 5.7.8"} {
+		in.logged(`"authentication failed"`, `"user":"alice@example.org"`, `"reply":"`+reply)
+	}
+}
+
 // BenchmarkAccessLine is what the line of a message costs, written to a file as Caddy does, and to nowhere.
 func BenchmarkAccessLine(b *testing.B) {
 	file, err := os.Create(b.TempDir() + "/log")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -130,6 +131,7 @@ func (x *exchange) settle(cause error) {
 		return
 	}
 	x.settled = true
+	x.user = cmp.Or(x.user, sasl.Claimed(cause))
 	srv, _, leave, err := x.s.enter(x.ctx)
 	if err != nil {
 		return

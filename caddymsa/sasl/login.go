@@ -46,10 +46,10 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 	case s.step == loginPassword:
 		s.step = loginOver
 		if len(response) == 0 {
-			return nil, false, malformed("LOGIN: empty password")
+			return nil, false, claimed{malformed("LOGIN: empty password"), s.user}
 		}
 		if strings.Contains(s.user, "\x00") || bytes.IndexByte(response, 0) >= 0 { // PLAIN has none either
-			return nil, false, malformed("LOGIN: NUL in the user name or the password")
+			return nil, false, claimed{malformed("LOGIN: NUL in the user name or the password"), s.user}
 		}
 		return nil, true, checkPair(s.check, s.user, string(response))
 	}

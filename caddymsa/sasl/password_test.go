@@ -81,6 +81,25 @@ func TestPasswordForms(t *testing.T) {
 	}
 }
 
+// Whoever is refused before anybody was asked is named all the same.
+func TestClaimed(t *testing.T) {
+	p := passwords{user: "alice", password: "secret"}
+	for response, want := range map[string]string{
+		"\x00alice\x00": "alice", "bob\x00alice\x00secret": "alice", "\xff\x00alice\x00secret": "alice", "\x00al\x07ice\x00secret": "al\x07ice",
+		"\x00alice\x00" + strings.Repeat("x", maxText+1): "alice", "\x00\x00secret": "", "alice\x00secret": "", "\x00alice\x00sec\x00ret": "",
+		"\x00bob\x00secret": "", // the callback knows
+	} {
+		if _, _, err := say(t, NewPlain(p.check), []byte(response)); err == nil || Claimed(err) != want {
+			t.Errorf("PLAIN %.40q: %v, claimed %q, want %q", response, err, Claimed(err), want)
+		}
+	}
+	for password, want := range map[string]string{"": "alice", "sec\x00ret": "alice", "wrong": ""} {
+		if _, _, err := say(t, NewLogin(p.check), nil, []byte("alice"), []byte(password)); err == nil || Claimed(err) != want {
+			t.Errorf("LOGIN %q: %v, claimed %q, want %q", password, err, Claimed(err), want)
+		}
+	}
+}
+
 func TestPlainAsksWithAnEmptyChallenge(t *testing.T) {
 	challenge, done, err := NewPlain(nil).Next(nil)
 	if challenge == nil || len(challenge) > 0 || done || err != nil {

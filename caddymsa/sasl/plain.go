@@ -50,11 +50,11 @@ func (s *plainServer) verify(response []byte) error {
 		return malformed("PLAIN: more than two NULs")
 	}
 	if len(user) == 0 || len(password) == 0 {
-		return malformed("PLAIN: empty user name or password")
+		return claimed{malformed("PLAIN: empty user name or password"), string(user)}
 	}
 	return checkPair(func(u, p string) error {
 		if err := authorize(string(authzid), u); err != nil {
-			return err
+			return claimed{err, u}
 		}
 		return s.check(u, p)
 	}, string(user), string(password))

@@ -92,10 +92,10 @@ func PasswordForms(password string) []string {
 func checkPair(check PasswordFunc, user, password string) error {
 	u, err := PrepareQuery(user)
 	if err != nil {
-		return refused("user name: " + err.Error())
+		return claimed{refused("user name: " + err.Error()), user}
 	}
 	if len(password) > maxText {
-		return refused(fmt.Sprintf("the password is longer than %d octets", maxText))
+		return claimed{refused(fmt.Sprintf("the password is longer than %d octets", maxText)), u}
 	}
 	return check(u, password)
 }

@@ -50,6 +50,21 @@ var (
 	ErrCredentials = errors.New("authentication failed")
 )
 
+// claimed is an error of an exchange in which the client named a user of whom no callback has heard.
+type claimed struct {
+	error
+	user string
+}
+
+func (c claimed) Unwrap() error { return c.error }
+
+// Claimed is the user that a client named whose exchange failed before a callback was asked, for the log. Empty: none, or a
+// callback was asked.
+func Claimed(err error) string {
+	c, _ := errors.AsType[claimed](err)
+	return c.user
+}
+
 // errOver says that Next was called after its exchange had ended.
 var errOver = fmt.Errorf("%w: the exchange is over", ErrMalformed)
 

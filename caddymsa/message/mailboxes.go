@@ -79,7 +79,7 @@ func (p *mailboxParser) done() bool { return p.rest == "" }
 
 // token is a piece of an element. Of comments nothing is left but that there was something between.
 type token struct {
-	kind  byte // 'a' atom, 'q' quoted string, '[' domain literal, else the character itself
+	kind  byte // 'a' atom, 'w' encoded word that is none, 'q' quoted string, '[' domain literal, else the character itself
 	text  string
 	apart bool // there is white space or a comment before it
 }

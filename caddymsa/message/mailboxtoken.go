@@ -22,6 +22,8 @@ func (p *mailboxParser) token() (token, error) {
 		n, err = quotedEnd(p.rest, '"')
 	case c == '[':
 		n, err = quotedEnd(p.rest, ']')
+	case encodedName(p.rest) > 0:
+		n, kind = encodedName(p.rest), 'w'
 	case isAtomText(c):
 		kind = 'a'
 		for n < len(p.rest) && isAtomText(p.rest[n]) && !strings.HasPrefix(p.rest[n:], noBreakSpace) {
@@ -38,6 +40,24 @@ func (p *mailboxParser) token() (token, error) {
 	t := token{kind: kind, text: p.rest[:n], apart: apart}
 	p.rest = p.rest[n:]
 	return t, nil
+}
+
+// encodedName is the length of an encoded word with a comma or a semicolon in it, which RFC 2047 section 5 has encoded in names and
+// programs have not: a piece of a name, since nobody sees an address in it. It is zero if there is none at the beginning.
+func encodedName(s string) int {
+	if !strings.HasPrefix(s, "=?") {
+		return 0
+	}
+	w, ok := parseWord(s, 0)
+	if !ok || !strings.ContainsAny(s[:w.end], ",;") {
+		return 0
+	}
+	for i := range w.end {
+		if c := s[i]; c >= 0x80 || c != ',' && c != ';' && c != '.' && !isAtomText(c) {
+			return 0
+		}
+	}
+	return w.end
 }
 
 var errControl = errors.New("there is a control character")
@@ -113,7 +133,7 @@ func quotedEnd(s string, end byte) (int, error) {
 		switch c := s[i]; {
 		case c == end:
 			return i + 1, nil
-		case c == '\\':
+		case c == '\\' && (i+1 == len(s) || !isControl(s[i+1])):
 			i++
 		case c == escape:
 			n, err := shiftedEnd(s[i:])
@@ -121,7 +141,7 @@ func quotedEnd(s string, end byte) (int, error) {
 				return 0, err
 			}
 			i += n - 1
-		case c < ' ' && c != '\t' || c == 0x7f:
+		case isControl(c):
 			return 0, errControl
 		}
 	}
@@ -130,6 +150,8 @@ func quotedEnd(s string, end byte) (int, error) {
 	}
 	return 0, errors.New("a bracket is not closed")
 }
+
+func isControl(c byte) bool { return c < ' ' && c != '\t' && c != escape || c == 0x7f }
 
 // unquote is what a quoted string stands for.
 func unquote(s string) string {

@@ -51,6 +51,11 @@ func TestAdminQueue(t *testing.T) {
 	if status, body := in.admin(http.MethodGet, "/msa/queue/"+first, ""); status != http.StatusOK || !strings.Contains(body, "bob@example.net") || !strings.Contains(body, "connection refused") {
 		t.Errorf("%d %s", status, body)
 	}
+	for _, path := range []string{"/msa/queue/", "/msa/queue//", "/msa/queue/%20", "/msa/users/", "/msa/users/%20"} { // a list is no message and no user
+		if status, body := in.admin(http.MethodGet, path, ""); status != http.StatusBadRequest || !strings.Contains(body, "is required") {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
 	if status, _ := in.admin(http.MethodGet, "/msa/queue/NONE", ""); status != http.StatusNotFound {
 		t.Errorf("status %d", status)
 	}

@@ -112,9 +112,10 @@ func apiError(id string, err error) error {
 
 // serveQueue answers what reads the queue.
 func serveQueue(w http.ResponseWriter, r *http.Request) error {
-	id, rest, _ := strings.Cut(strings.Trim(strings.TrimPrefix(r.URL.Path, "/msa/queue"), "/"), "/")
+	path := strings.TrimPrefix(r.URL.Path, "/msa/queue")
+	id, rest, _ := strings.Cut(strings.Trim(path, "/"), "/")
 	switch {
-	case id == "":
+	case path == "":
 		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.QueuePage, error) {
 			values, err := url.ParseQuery(r.URL.RawQuery) // a word that cannot be read must not be passed over
 			if err != nil {
@@ -122,6 +123,8 @@ func serveQueue(w http.ResponseWriter, r *http.Request) error {
 			}
 			return queueList(ctx, p, values)
 		})
+	case strings.TrimSpace(id) == "": // the list would be taken for a message
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("an id is required: /msa/queue/<id>")}
 	case rest == "":
 		return answerJSON(w, r, func(ctx context.Context, p *Part) (*adminapi.Entry, error) { return queueShow(ctx, p, id) })
 	}

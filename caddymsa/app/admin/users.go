@@ -33,8 +33,11 @@ func serveUsers(w http.ResponseWriter, r *http.Request) error {
 	}
 	name, one := strings.CutPrefix(r.URL.EscapedPath(), "/msa/users/")
 	answer, err := withApp(r.Context(), func(ctx context.Context, p *Part) (any, error) {
-		if one && name != "" {
+		if one {
 			name, err := url.PathUnescape(name)
+			if err == nil && strings.TrimSpace(name) == "" { // the list would be taken for a user
+				err = errors.New("a name is required: /msa/users/<name>")
+			}
 			if err != nil {
 				return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 			}

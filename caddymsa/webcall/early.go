@@ -2,6 +2,7 @@ package webcall
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -70,4 +71,18 @@ func (t *track) connected() bool { return t.conn.Load() != nil }
 func (t *track) broken() bool {
 	c := t.conn.Load()
 	return c != nil && c.broken.Load()
+}
+
+// tls is what TLS has agreed upon; nil without it.
+func (t *track) tls() *tls.ConnectionState {
+	c := t.conn.Load()
+	if c == nil {
+		return nil
+	}
+	secured, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	state := secured.ConnectionState()
+	return &state
 }

@@ -216,6 +216,7 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 		}
 		return nil, c.failed(ctx, err, !t.connected())
 	}
+	resp.TLS = t.tls() // net/http knows no connection but its own to be one with TLS
 	switch status := resp.StatusCode; {
 	case status == http.StatusSwitchingProtocols: // and what follows would end with the connection alone
 		err = fmt.Errorf("status %d is no answer: HTTP/1.1 was asked", status)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -399,6 +402,26 @@ func TestAnswered(t *testing.T) {
 					t.Errorf("%d: %+v", n, a)
 				}
 			}
+		}
+	}
+}
+
+// The version and cipher suite of TLS are told, of a connection that was there too.
+func TestAnsweredTLS(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, &service{Server: server}, &Webhook{Config: webcall.Config{TLSClient: conf.TLSClient{CA: []string{ca}}}})
+	for range 2 {
+		d := msatest.NewDelivery([]byte("x: y\r\n\r\n"), "bob@example.org")
+		if err := s.Deliver(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		if a := d.AnswerOf(d.Recipients[0]); !strings.HasPrefix(a.TLS, "TLS 1.3 TLS_") {
+			t.Errorf("%+v", a)
 		}
 	}
 }

@@ -99,9 +99,9 @@ func (b *Bucket) Provision(log *zap.Logger, connections int) error {
 	if b.authorities, err = conf.Roots(b.CA); err != nil {
 		return err
 	}
+	dial := dialer((&net.Dialer{Timeout: maxConnect}).DialContext, stall)
 	b.transport = &http.Transport{
-		DialContext:     dialer((&net.Dialer{Timeout: 10 * time.Second}).DialContext, stall),
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.authorities.CertPool()}, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
+		DialContext: heard(dial), DialTLSContext: heard(secured(dial, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.authorities.CertPool()})), ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 	}
 	o.Transport = b.transport

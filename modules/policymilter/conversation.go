@@ -63,7 +63,7 @@ func (c *conversation) begin(ctx context.Context, s *caddymsa.Submission) error 
 		return &failure{err}
 	}
 	c.session = session
-	if err := c.heed(session.Conn(name, family, 0, address)); err != nil {
+	if err := c.heed(session.Conn(name, family, 0, address)); err != nil || c.accepted {
 		return err
 	}
 	helo := s.Helo

@@ -21,6 +21,12 @@ import (
 // scripted is a milter that answers the negotiation with one packet and the end of the message with another, and keeps all that it is told.
 func scripted(t *testing.T, negotiation, end string) (address string, told <-chan string) {
 	t.Helper()
+	return scriptedAt(t, negotiation, 'E', end)
+}
+
+// scriptedAt says so of another command than the end of the message.
+func scriptedAt(t *testing.T, negotiation string, at byte, say string) (address string, told <-chan string) {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "milter.sock")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -54,8 +60,8 @@ func scripted(t *testing.T, negotiation, end string) (address string, told <-cha
 				answer = negotiation
 			case 'D', 'Q':
 				answer = ""
-			case 'E':
-				answer = end
+			case at:
+				answer = say
 			}
 			if packet[0] != 'O' {
 				text.WriteString(strings.ReplaceAll(string(packet), "\x00", "|") + "\n")
@@ -133,6 +139,27 @@ func TestReplies(t *testing.T) {
 		r, ok := errors.AsType[*caddymsa.Refusal](err)
 		if !ok || caddymsa.ReplyText(r.Reply("milter")) != want {
 			t.Errorf("%q: %v, want %s", reply, err, want)
+		}
+	}
+}
+
+// A milter that accepts a client, or all that it hears of at some moment, is told no more, and the message goes on.
+func TestAcceptedEarly(t *testing.T) {
+	for _, at := range "CHMRTLNBE" {
+		address, told := scriptedAt(t, anything, byte(at), "a")
+		s := withRecipient()
+		if err := open(t, &Milter{Address: address}).CheckMessage(context.Background(), s, msatest.NewMessage("Subject: x\r\n\r\nbody\r\n")); err != nil {
+			t.Errorf("%c: %v", at, err)
+		}
+		s.End(true)
+		last := ""
+		for line := range strings.Lines(<-told) {
+			if line[0] != 'Q' {
+				last = line
+			}
+		}
+		if at != 'B' && last[0] != byte(at) { // which has lines
+			t.Errorf("%c: told %q last", at, last)
 		}
 	}
 }

@@ -201,7 +201,7 @@ func (a *answer) status(class int) (c smtp.EnhancedCode, err error) {
 	if a.Status == "" {
 		return c, nil
 	}
-	if n, err := fmt.Sscanf(a.Status, "%d.%d.%d", &c[0], &c[1], &c[2]); err != nil || n != 3 || c[0] != class || c[1] < 0 || c[2] < 0 || c[1] > 999 || c[2] > 999 {
+	if n, err := fmt.Sscanf(a.Status, "%d.%d.%d", &c[0], &c[1], &c[2]); err != nil || n != 3 || fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2]) != a.Status || c[0] != class || c[1] < 0 || c[2] < 0 || c[1] > 999 || c[2] > 999 {
 		return c, fmt.Errorf("has status %.20q for action %s", a.Status, a.Action)
 	}
 	return c, nil

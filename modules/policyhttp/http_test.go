@@ -154,7 +154,7 @@ func TestFailures(t *testing.T) {
 	defer close(hang)
 	for name, url := range map[string]string{
 		"500": status(500), "204": status(204), "404": status(404), "down": "http://127.0.0.1:1", "slow": slow.URL, "empty": raw(""), "no JSON": raw("yes"), "unknown": raw(`{"action":"accept","colour":"red"}`),
-		"action": raw(`{"action":"maybe"}`), "class": raw(`{"action":"refuse","code":450}`), "421": raw(`{"action":"tempfail","code":421}`), "status": raw(`{"action":"refuse","status":"4.7.1"}`), "reply": raw(`{"action":"accept","text":"x"}`),
+		"action": raw(`{"action":"maybe"}`), "class": raw(`{"action":"refuse","code":450}`), "421": raw(`{"action":"tempfail","code":421}`), "status": raw(`{"action":"refuse","status":"4.7.1"}`), "status, more": raw(`{"action":"refuse","status":"5.7.1 no"}`), "status, sign": raw(`{"action":"refuse","status":"5.+7.1"}`), "reply": raw(`{"action":"accept","text":"x"}`),
 		"field": raw(`{"action":"accept","prepend":["X: a\r\nY: b"]}`), "field name": raw(`{"action":"accept","prepend":["no field"]}`), "two": raw(`{"action":"accept"} {"action":"refuse"}`), "brace": raw(`{"action":"accept"}}`), "hidden": raw(`{"action":"accept"} ] {"action":"refuse"}`), "long": raw(`{"action":"accept"}` + strings.Repeat(" ", maxAnswer)),
 	} {
 		for onFailure, want := range map[string]int{"": 0, "refuse": 554, "accept": 250} {

@@ -126,6 +126,7 @@ func (c *RetryConfig) schedule(app queue.Schedule) (*queue.Schedule, error) {
 
 // provisionDestinations makes the destinations' schedules of the one beside them.
 func (c *RetryConfig) provisionDestinations(beside queue.Schedule) error {
+	seen := make(map[string]bool)
 	for i, d := range c.Destinations {
 		if d == nil || len(d.Domains) == 0 {
 			return fmt.Errorf("destination %d: domains are required", i+1)
@@ -138,6 +139,14 @@ func (c *RetryConfig) provisionDestinations(beside queue.Schedule) error {
 			if err := set.Add(domain); err != nil {
 				return fmt.Errorf("destination %d: %w", i+1, err)
 			}
+			name := strings.ToLower(domain)
+			if seen[name] {
+				return fmt.Errorf("destination %s is specified twice", domain)
+			}
+			seen[name] = true
+		}
+		if len(d.Retry) == 0 && d.Expire == 0 && d.Warn == 0 {
+			return fmt.Errorf("destination %s: retry, expire or warn is required, as in: destination %[1]s { retry 1h }", d.Domains[0])
 		}
 		d.apply(&schedule)
 		if err := schedule.Validate(); err != nil {

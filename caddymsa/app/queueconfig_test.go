@@ -56,6 +56,8 @@ func TestScheduleOf(t *testing.T) {
 		"a@example.org is not a domain":   {Domains: []string{"a@example.org"}},
 		"bad character":                   {Domains: []string{"exa_mple..org"}},
 		"destination example.org: retry:": {Domains: []string{"example.org"}, RetryTimes: RetryTimes{Retry: hours(-1)}},
+		"retry, expire or warn is required, as in: destination example.org {": {Domains: []string{"example.org"}},
+		"destination Example.org is specified twice":                          {Domains: []string{"example.org", "Example.org"}, RetryTimes: RetryTimes{Retry: hours(1)}},
 	} {
 		c := &QueueConfig{RetryConfig: RetryConfig{Destinations: []*DestinationRetry{d}}}
 		if err := c.provision(); err == nil || !strings.Contains(err.Error(), want) {

@@ -231,6 +231,7 @@ func TestMeet(t *testing.T) {
 		{nil, []any{keeps}, "no other backend"},
 		{nil, []any{new(AppPasswords), keeps}, "no other backend"},
 		{[]string{"b"}, []any{d}, `no other backend "b"; the server has a`},
+		{[]string{"b"}, nil, `no other backend "b", nor any`},
 		{[]string{"a", "a"}, []any{d}, "a is specified twice"},
 		{[]string{"b"}, []any{d, hands{}}, "backend b cannot look users up"},
 		{[]string{"a"}, []any{new(AppPasswords)}, "backend a cannot look users up"},

@@ -69,6 +69,9 @@ func (a *AppPasswords) choose(others []caddymsa.Neighbor) error {
 			for _, b := range others {
 				there = append(there, b.ID)
 			}
+			if len(there) == 0 {
+				return fmt.Errorf("app_passwords: backends: there is no other backend %q, nor any; add the one that has the users", id)
+			}
 			return fmt.Errorf("app_passwords: backends: there is no other backend %q; the server has %s", id, conf.And(there))
 		}
 		l, ok := caddymsa.As[caddymsa.Lookuper](others[at].Module, caddymsa.CapLookup)

@@ -45,6 +45,38 @@ func replacer() *caddy.Replacer {
 	return r
 }
 
+// Placed is a setting in which Caddy's placeholders may stand: its name, and its values.
+type Placed struct {
+	Name   string
+	Values []*string
+}
+
+// Place names a setting of one value.
+func Place(name string, value *string) Placed { return Placed{name, []*string{value}} }
+
+// PlaceList names a setting of several values.
+func PlaceList(name string, values []string) Placed {
+	p := Placed{Name: name}
+	for i := range values {
+		p.Values = append(p.Values, &values[i])
+	}
+	return p
+}
+
+// ExpandAll does in place what Expand does, setting by setting.
+func ExpandAll(settings ...Placed) error {
+	for _, s := range settings {
+		for _, v := range s.Values {
+			expanded, err := Expand(*v)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+			*v = expanded
+		}
+	}
+	return nil
+}
+
 // Directory reads a setting that is a path on which something may be made: with Caddy's placeholders, absolute in the end.
 func Directory(text string) (string, error) {
 	path, err := Expand(text)

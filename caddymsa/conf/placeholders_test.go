@@ -52,3 +52,16 @@ func TestDirectory(t *testing.T) {
 		}
 	}
 }
+
+// Settings are filled in where they are, and an error says in which.
+func TestExpandAll(t *testing.T) {
+	t.Setenv("MSA_NAME", "alice")
+	name, list := "{env.MSA_NAME}", []string{"x", "{env.MSA_NAME}@x"}
+	if err := ExpandAll(Place("name", &name), PlaceList("list", list)); err != nil || name != "alice" || list[1] != "alice@x" {
+		t.Error(name, list, err)
+	}
+	list[0] = "{env.MSA_NOT_SET}"
+	if err := ExpandAll(Place("name", &name), PlaceList("list", list)); err == nil || err.Error() != "list: {env.MSA_NOT_SET} is empty or not set" {
+		t.Error(err)
+	}
+}

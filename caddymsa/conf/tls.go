@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 	"github.com/caddy-msa/caddy-msa/caddymsa/watch"
 )
@@ -54,6 +52,9 @@ func (t *TLSClient) IsZero() bool {
 
 // Config reads the files, so that a broken one fails the load.
 func (t *TLSClient) Config() (*tls.Config, error) {
+	if err := ExpandAll(Place("server_name", &t.ServerName)); err != nil {
+		return nil, err
+	}
 	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	var err error
 	if t.authorities, err = Roots(t.CA); err != nil {
@@ -66,8 +67,10 @@ func (t *TLSClient) Config() (*tls.Config, error) {
 	if t.ClientCertificate == "" {
 		return c, nil
 	}
-	r := caddy.NewReplacer()
-	client := &clientPair{certificate: r.ReplaceAll(t.ClientCertificate, ""), key: r.ReplaceAll(t.ClientKey, "")}
+	client := &clientPair{certificate: t.ClientCertificate, key: t.ClientKey}
+	if err := ExpandAll(Placed{"client_certificate", []*string{&client.certificate, &client.key}}); err != nil {
+		return nil, err
+	}
 	if _, err := client.get(nil); err != nil {
 		return nil, fmt.Errorf("client_certificate: %w", err)
 	}

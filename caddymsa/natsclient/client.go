@@ -87,6 +87,10 @@ func (c *Config) Open(what string, log *zap.Logger) (*Client, error) {
 	if len(c.URLs) == 0 {
 		return nil, errors.New("a URL is required, such as tls://nats.example.org:4222")
 	}
+	if err := conf.ExpandAll(conf.PlaceList("url", c.URLs), conf.Place("subject", &c.Subject), conf.Place("stream", &c.Stream),
+		conf.Place("credentials", &c.Credentials), conf.Place("username", &c.Username)); err != nil {
+		return nil, err
+	}
 	if c.Subject == "" || strings.ContainsAny(c.Subject, "*> \t\r\n") || slices.Contains(strings.Split(c.Subject, "."), "") {
 		return nil, fmt.Errorf("subject: %q cannot be published to; use one without wildcards, such as mail.incoming", c.Subject)
 	}

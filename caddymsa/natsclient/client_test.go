@@ -42,3 +42,17 @@ func TestConnectToSilence(t *testing.T) {
 		t.Errorf("%v, %d attempts", err, len(begun))
 	}
 }
+
+// Placeholders may stand in all that says where to publish, and as whom.
+func TestPlaceholders(t *testing.T) {
+	t.Setenv("MSA_WORD", "mail")
+	c := &Config{URLs: []string{"nats://127.0.0.1:4222"}, Subject: "{env.MSA_WORD}.in", Stream: "{env.MSA_WORD}", Username: "{env.MSA_WORD}"}
+	client, err := c.Open("messages", zap.NewNop())
+	if err != nil || client.Subject() != "mail.in" || client.stream != "mail" || c.Username != "mail" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	c = &Config{URLs: []string{"nats://127.0.0.1:4222"}, Subject: "a", Username: "{env.MSA_NOT_SET}"}
+	if _, err := c.Open("messages", zap.NewNop()); err == nil || err.Error() != "username: {env.MSA_NOT_SET} is empty or not set" {
+		t.Error(err)
+	}
+}

@@ -66,6 +66,9 @@ func (b *Bucket) Settings() []conf.Setting {
 
 // Provision resolves the settings, for so many connections at once. It does not connect.
 func (b *Bucket) Provision(log *zap.Logger, connections int) error {
+	if err := conf.ExpandAll(conf.Place("endpoint", &b.Endpoint), conf.Place("bucket", &b.Name), conf.Place("region", &b.Region)); err != nil {
+		return err
+	}
 	u, err := url.Parse(b.Endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
 		return errors.New("endpoint: a URL without a path is required, such as https://s3.eu-central-1.amazonaws.com")

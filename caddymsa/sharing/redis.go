@@ -51,6 +51,9 @@ func (r *Redis) open(limit string, log *zap.Logger) (*Counts, error) {
 	if r.Address == "" {
 		return nil, errors.New("an address is required, such as 127.0.0.1:6379")
 	}
+	if err := conf.ExpandAll(conf.Place("address", &r.Address), conf.Place("username", &r.Username), conf.Place("prefix", &r.Prefix)); err != nil {
+		return nil, err
+	}
 	network, address := "unix", r.Address
 	if address[0] != '/' {
 		a, err := conf.Socket(address)

@@ -61,6 +61,9 @@ func (m *User) Provision(caddy.Context) error {
 	if len(m.Users) == 0 {
 		return errors.New("at least one user is required")
 	}
+	if err := conf.ExpandAll(conf.PlaceList("users", m.Users)); err != nil {
+		return err
+	}
 	for _, user := range m.Users {
 		m.keys = append(m.keys, m.Case.Key(user))
 		m.folded = append(m.folded, names.Fold(user))

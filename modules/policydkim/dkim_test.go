@@ -345,6 +345,7 @@ func TestBadConfig(t *testing.T) {
 		"From must be signed": {Headers: []string{"To"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
 		"is not a field name": {Headers: []string{"From", "a b"}, Keys: []*Key{{Domain: "example.org", Selector: "s", File: file}}},
 		`selector "a b"`:      {Keys: []*Key{{Domain: "example.org", Selector: "a b", File: file}}},
+		`domain "http://x"`:   {Keys: []*Key{{Domain: "http://x", Selector: "a", File: file}}},
 	} {
 		err := p.Provision(msatest.Context(t))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -61,7 +61,13 @@ func (k *Key) check(log *zap.Logger) (err error) {
 	case (k.File == "") == (k.Key == ""):
 		return errors.New("a file or a key is required, and not both")
 	}
+	if err := conf.ExpandAll(conf.Place("domain", &k.Domain), conf.Place("selector", &k.Selector)); err != nil {
+		return err
+	}
 	if k.domain, err = mailaddr.ASCIIDomain(k.Domain); err != nil {
+		return fmt.Errorf("domain %q: %w", k.Domain, err)
+	}
+	if err := mailaddr.ValidDomain(k.domain, false); err != nil {
 		return fmt.Errorf("domain %q: %w", k.Domain, err)
 	}
 	if err := mailaddr.ValidDomain(k.Selector, false); err != nil {

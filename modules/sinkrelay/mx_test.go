@@ -188,17 +188,21 @@ func TestMXDown(t *testing.T) {
 
 func TestMXConfig(t *testing.T) {
 	for want, r := range map[string]*Relay{
-		"remove one of both":         {MX: true, Host: "a"},
-		"resolver goes with mx":      {Host: "a", Resolver: "127.0.0.1"},
-		"resolver: host:":            {MX: true, Resolver: "a b"},
-		"would go to anybody":        {MX: true, Auth: &Auth{Username: "a", Password: "b"}},
-		"takes any certificate":      {Host: "a", TLS: nexthop.TLSOpportunistic, TLSClient: conf.TLSClient{ServerName: "b"}},
-		"is not an IP address":       {Host: "a", Bind: "eth0"},
-		"rate: a number of messages": {Host: "a", Rate: &Rate{Messages: 1}},
-		"go together":                {Host: "a", TLSClient: conf.TLSClient{ClientKey: "k"}},
-		"an https URL is required":   {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "http://login.example.org", ClientID: "c", ClientSecret: "s"}}},
-		"client_secret are required": {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "https://login.example.org", ClientID: "c"}}},
-		"there are XOAUTH2":          {Host: "a", Auth: &Auth{Username: "a", Mechanism: "PLAIN", OAuth: &OAuth{}}},
+		"remove one of both":             {MX: true, Host: "a"},
+		"resolver goes with mx":          {Host: "a", Resolver: "127.0.0.1"},
+		"resolver: host:":                {MX: true, Resolver: "a b"},
+		"would go to anybody":            {MX: true, Auth: &Auth{Username: "a", Password: "b"}},
+		"takes any certificate":          {Host: "a", TLS: nexthop.TLSOpportunistic, TLSClient: conf.TLSClient{ServerName: "b"}},
+		"is not an IP address":           {Host: "a", Bind: "eth0"},
+		"bind: {env.MSA_NOT_SET} is":     {Host: "a", Bind: "{env.MSA_NOT_SET}"},
+		"helo: {env.MSA_NOT_SET} is":     {Host: "a", Helo: "{env.MSA_NOT_SET}"},
+		"resolver: {env.MSA_NOT_SET}":    {MX: true, Resolver: "{env.MSA_NOT_SET}"},
+		"server_name: {env.MSA_NOT_SET}": {Host: "a", TLSClient: conf.TLSClient{ServerName: "{env.MSA_NOT_SET}"}},
+		"rate: a number of messages":     {Host: "a", Rate: &Rate{Messages: 1}},
+		"go together":                    {Host: "a", TLSClient: conf.TLSClient{ClientKey: "k"}},
+		"an https URL is required":       {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "http://login.example.org", ClientID: "c", ClientSecret: "s"}}},
+		"client_secret are required":     {Host: "a", Auth: &Auth{Username: "a", OAuth: &OAuth{TokenURL: "https://login.example.org", ClientID: "c"}}},
+		"there are XOAUTH2":              {Host: "a", Auth: &Auth{Username: "a", Mechanism: "PLAIN", OAuth: &OAuth{}}},
 	} {
 		if err := r.Provision(caddyContext); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, have %v", want, err)

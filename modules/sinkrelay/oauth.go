@@ -62,6 +62,9 @@ func (o *OAuth) resolve(log *zap.Logger) (*tokens, error) {
 	if id == "" || o.ClientSecret == "" {
 		return nil, errors.New("client_id and client_secret are required")
 	}
+	if err := conf.ExpandAll(conf.PlaceList("scopes", o.Scopes), conf.Place("audience", &o.Audience)); err != nil {
+		return nil, err
+	}
 	t := &tokens{config: clientcredentials.Config{ClientID: id, TokenURL: u.String(), Scopes: o.Scopes}}
 	if o.Audience != "" {
 		t.config.EndpointParams = url.Values{"audience": {o.Audience}}

@@ -180,6 +180,9 @@ const (
 )
 
 func (r *Relay) defaults() error {
+	if err := conf.ExpandAll(conf.Place("bind", &r.Bind), conf.Place("helo", &r.Helo), conf.Place("resolver", &r.Resolver)); err != nil {
+		return err
+	}
 	if r.IdleTimeout == 0 && !r.MX {
 		r.lastTimeout = lastTimeout
 	}

@@ -107,10 +107,16 @@ func (c *NotifyConfig) provision(ctx caddy.Context, srv *Server) error {
 	if err := conf.SetDefault(&c.Concurrency, most, "concurrency"); err != nil {
 		return err
 	}
+	if c.Concurrency > maxTellers {
+		return fmt.Errorf("concurrency: %d is too large; %d is the most", c.Concurrency, maxTellers)
+	}
 	c.identify(moduleName(mod))
 	c.matchers, err = loadMatchers(ctx, c, "MatcherSetsRaw", c.MatcherSetsRaw, caddymsa.MomentRecipient)
 	return err
 }
+
+// maxTellers bounds Concurrency: there is room in memory for the answer of each.
+const maxTellers = 10_000
 
 // identify names it for people, and for the journal.
 func (c *NotifyConfig) identify(module string) {

@@ -105,6 +105,7 @@ func TestFailedReload(t *testing.T) {
 	in.refuses(with("hostname", ""), "server main", "hostname is required")
 	in.refuses(with("routes", []any{}), "server main", "route")
 	in.refuses(with("auth", nil), "auth is required")
+	in.refuses(with("notify", []any{map[string]any{"concurrency": 1_000_000_000, "notifier": map[string]any{"module": "fake", "world": in.mail.id}}}), "concurrency: 1000000000 is too large; 10000 is the most")
 	in.refuses(with("auth", map[string]any{"backends": []any{}}), "at least one backend")
 	for name, value := range map[string]any{
 		"auth":     map[string]any{"backends": []any{map[string]any{"password": "s3cret"}}},

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,7 +10,6 @@ import (
 	"unicode"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 )
 
 // value reads the one value of a setting.
@@ -47,14 +47,28 @@ func unit(word string) string {
 	return word
 }
 
+// NoEmpty refuses values that are empty: a setting that is left out is meant to be, an empty one hardly. A key
+// would become none, and a list limit nothing.
+func NoEmpty(values ...string) error {
+	if slices.Contains(values, "") {
+		return errors.New("a value is empty; leave it out if nothing is meant, or set the variable that it comes from")
+	}
+	return nil
+}
+
 // Text is a setting of one value.
 func Text(name string, into *string) Setting {
-	return value(name, func(text string) error { *into = text; return nil })
+	return value(name, func(text string) error { *into = text; return NoEmpty(text) })
 }
 
 // Value is a setting of one value that reads itself, such as a Duration or a Secret.
 func Value(name string, into encoding.TextUnmarshaler) Setting {
-	return value(name, func(text string) error { return into.UnmarshalText([]byte(text)) })
+	return value(name, func(text string) error {
+		if err := NoEmpty(text); err != nil {
+			return err
+		}
+		return into.UnmarshalText([]byte(text))
+	})
 }
 
 // Texts is a setting of two or more values, all of which are required.
@@ -93,6 +107,9 @@ func List[T ~string](name string, into *[]T) Setting {
 		if len(args) == 0 {
 			return d.Errf("%s takes one or more values", name)
 		}
+		if err := NoEmpty(args...); err != nil {
+			return d.Errf("%s: %w", name, err)
+		}
 		*into = nil
 		for _, arg := range args {
 			*into = append(*into, T(arg))
@@ -107,6 +124,9 @@ func Lists(name string, into *[]string) Setting {
 		args := d.RemainingArgs()
 		if len(args) == 0 {
 			return d.Errf("%s takes one or more values", name)
+		}
+		if err := NoEmpty(args...); err != nil {
+			return d.Errf("%s: %w", name, err)
 		}
 		*into = append(*into, args...)
 		return nil
@@ -147,102 +167,4 @@ func OneOf(text string, words ...string) error {
 	}
 	last := len(words) - 1
 	return fmt.Errorf("%q is not one of %s or %s%s", text, strings.Join(words[:last], ", "), words[last], DidYouMean(text, words))
-}
-
-// Count is a setting that is a whole number above 0.
-func Count[T ~int | ~int64](name string, into *T) Setting {
-	return value(name, func(text string) (err error) {
-		*into, err = parseCount[T](text)
-		return err
-	})
-}
-
-func parseCount[T ~int | ~int64](text string) (T, error) {
-	n, err := strconv.ParseInt(text, 10, strconv.IntSize)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%q is not a whole number above 0", text)
-	}
-	return T(n), nil
-}
-
-// CountOrNone is a setting that is a whole number above 0, or a negative one for none, as 0 is what is not set.
-func CountOrNone(name string, into *int) Setting {
-	return value(name, func(text string) error {
-		n, err := strconv.Atoi(text)
-		if err != nil || n == 0 {
-			return fmt.Errorf("%q is not a whole number above 0, nor a negative one for none", text)
-		}
-		*into = n
-		return nil
-	})
-}
-
-// CountPer is a setting that is a whole number above 0 and a time, as in 100 1m. what is counted is for the error.
-func CountPer(name, what string, count *int, per *Duration) Setting {
-	return Func(name, func(d *caddyfile.Dispenser) error {
-		var number, time string
-		if !d.AllArgs(&number, &time) {
-			return d.Errf("%s takes a number of %s and a time, as in: %s 100 1m", name, what, name)
-		}
-		var err error
-		if *count, err = parseCount[int](number); err == nil {
-			err = per.UnmarshalText([]byte(time))
-		}
-		if err != nil {
-			return d.Errf("%s: %w", name, err)
-		}
-		return nil
-	})
-}
-
-// ParseRange reads how many there may be: 1, 0-1, 2-5 or 1-, of which the last has no end and a high of -1.
-func ParseRange(text string) (low, high int, err error) {
-	from, to, ranged := strings.Cut(text, "-")
-	low, err = strconv.Atoi(from)
-	ok := err == nil && low >= 0
-	switch {
-	case !ranged:
-		high = low
-	case to == "":
-		high = -1
-	default:
-		high, err = strconv.Atoi(to)
-		ok = ok && err == nil && high >= low
-	}
-	if !ok || strings.ContainsAny(text, "+") {
-		return 0, 0, fmt.Errorf("%q is not a count or a range of counts; write 1, 0-1, 2-5 or 1-", text)
-	}
-	return low, high, nil
-}
-
-// Number is a setting that is a whole number from 0 on.
-func Number(name string, into *int) Setting {
-	return value(name, func(text string) error {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return fmt.Errorf("%q is not a whole number", text)
-		}
-		*into = n
-		return nil
-	})
-}
-
-// maxSize bounds sizes, in octets: a petabyte is a slip of the pen.
-const maxSize = 1 << 50
-
-// Size is a setting in octets, which may have a unit: 4096, 64KiB, 50MB.
-func Size[T ~int | ~int64](name string, into *T) Setting {
-	return value(name, func(text string) (err error) {
-		*into, err = parseSize[T](text)
-		return err
-	})
-}
-
-// parseSize reads one.
-func parseSize[T ~int | ~int64](text string) (T, error) {
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n == 0 || n > maxSize || strings.ContainsAny(text, "+-,") {
-		return 0, fmt.Errorf("%q is not a size (for example 4096, 64KiB or 50MB)", text)
-	}
-	return T(n), nil
 }

@@ -31,12 +31,8 @@ type Introspection struct {
 // resolve fills in placeholders and defaults, and checks what is there.
 func (o *OAuth) resolve() error {
 	r := caddy.NewReplacer()
-	for _, field := range []*string{&o.Issuer, &o.Audience} {
-		s, err := conf.Expand(*field)
-		if err != nil {
-			return err
-		}
-		*field = s
+	if err := conf.ExpandAll(conf.Place("issuer", &o.Issuer), conf.Place("audience", &o.Audience), conf.PlaceList("scopes", o.Scopes)); err != nil {
+		return err
 	}
 	if o.UserClaim == "" {
 		o.UserClaim = "email"
@@ -66,7 +62,7 @@ func (o *OAuth) resolve() error {
 }
 
 func (i *Introspection) resolve(r *caddy.Replacer, log *zap.Logger) (err error) {
-	if i.URL, err = conf.Expand(i.URL); err != nil {
+	if err := conf.ExpandAll(conf.Place("url", &i.URL), conf.Place("client_id", &i.ClientID)); err != nil {
 		return err
 	}
 	if i.secret, err = i.ClientSecret.Resolve("client_secret", log); err != nil {
@@ -130,6 +126,9 @@ func (o *OAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the backend's name
 	if d.NextArg() {
 		o.Issuer = d.Val()
+		if err := conf.NoEmpty(o.Issuer); err != nil {
+			return d.Errf("issuer: %w", err)
+		}
 	}
 	return conf.Block(d, append(o.TLSClient.Settings(),
 		conf.Text("audience", &o.Audience),
@@ -149,6 +148,9 @@ func (o *OAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (i *Introspection) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		i.URL = d.Val()
+		if err := conf.NoEmpty(i.URL); err != nil {
+			return d.Errf("url: %w", err)
+		}
 	}
 	return conf.Block(d,
 		conf.Text("client_id", &i.ClientID),

@@ -195,7 +195,7 @@ func TestBadSettings(t *testing.T) {
 		"{\nheader A {\nmatch (\n}\n}":   "header A: match",
 		"{\nforbid_headers X-A:\n}":      `forbid_headers: "X-A:": leave the colon out`,
 		"{\nforbid_headers \"X Y\"\n}":   `"X Y" is not the name of a header field`,
-		"{\nallow_headers \"\"\n}":       `allow_headers: "" is not the name`,
+		"{\nallow_headers \"\"\n}":       `allow_headers: a value is empty`,
 		"{\nallow_headers a:b\n}":        `"a:b" is not the name`,
 		"{\nrequire_headers Subject:\n}": "require_headers: \"Subject:\": leave the colon out",
 		"{\nrequire_headers X-*\n}":      `"X-*" is a pattern`,

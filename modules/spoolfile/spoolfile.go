@@ -114,6 +114,9 @@ func (f *FileSpool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the spool's name
 	if d.NextArg() {
 		f.Path = d.Val()
+		if err := conf.NoEmpty(f.Path); err != nil {
+			return d.Errf("directory: %w", err)
+		}
 	}
 	return conf.Block(d,
 		conf.Size("reserve", &f.Reserve),

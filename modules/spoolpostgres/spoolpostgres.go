@@ -70,6 +70,9 @@ func (p *PostgresSpool) Provision(ctx caddy.Context) error {
 }
 
 func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
+	if err := conf.ExpandAll(conf.Place("schema", &p.Schema)); err != nil {
+		return err
+	}
 	o := Options{Schema: p.Schema, Pool: p.Pool, Node: p.Node, Role: p.Role, Lease: time.Duration(p.Lease), Timeout: time.Duration(p.Timeout),
 		MaxMessages: p.MaxMessages, MaxOctets: p.MaxSize}
 	if o.DSN, err = conf.Expand(p.DSN); err != nil {
@@ -91,8 +94,8 @@ func (p *PostgresSpool) resolve(log *zap.Logger) (err error) {
 			return fmt.Errorf("node: the host's name is not known (%w); give one", err)
 		}
 	}
-	if o.Pool < 0 {
-		return errors.New("pool must not be negative")
+	if o.Pool < 0 || o.Pool > conf.MaxCount {
+		return fmt.Errorf("pool must be from 1 to %d", conf.MaxCount)
 	}
 	if o.Lease != 0 && o.Lease < minLease {
 		return fmt.Errorf("lease %s is too short: a busy moment would end it; give %s or more", o.Lease, minLease)

@@ -93,24 +93,46 @@ func (r *RouteConfig) checkName() error {
 
 // destination is where all messages of the sink go, if that is one place.
 func (r *RouteConfig) destination() string {
+	name, _ := r.onlyDestination()
+	return name
+}
+
+// onlyDestination also tells whether it is one place, which may have no name.
+func (r *RouteConfig) onlyDestination() (name string, one bool) {
 	sink := r.sink
 	if m, ok := sink.(*mappedSink); ok {
 		sink = m.sink
 	}
 	d, ok := sink.(queue.Destinations)
 	if !ok {
-		return ""
+		return "", true
 	}
-	one, two := queue.Recipient{Address: "a@one.invalid"}, queue.Recipient{Address: "b@two.invalid"}
-	if name := d.Destination(new(queue.Entry), &one).Name; name == d.Destination(new(queue.Entry), &two).Name {
-		return name
+	a, b := queue.Recipient{Address: "a@one.invalid"}, queue.Recipient{Address: "b@two.invalid"}
+	if name = d.Destination(new(queue.Entry), &a).Name; name == d.Destination(new(queue.Entry), &b).Name {
+		return name, true
 	}
-	return ""
+	return "", false
+}
+
+// leadsTo tells whether the route's messages go to the lane, or may where their recipients say where.
+func (r *RouteConfig) leadsTo(lane string) bool {
+	if name, one := r.onlyDestination(); one {
+		return lane == r.laneTo(name)
+	}
+	return strings.HasPrefix(lane, r.name+"/") && lane == r.laneTo(lane[len(r.name)+1:])
+}
+
+// laneTo is the route's lane to a destination.
+func (r *RouteConfig) laneTo(destination string) string {
+	if name := laneText(destination); name != "" && !strings.HasSuffix(r.name, "/"+name) {
+		return r.name + "/" + name
+	}
+	return r.name
 }
 
 // to is where the route takes a recipient.
 func (r *RouteConfig) to(ctx context.Context, e *queue.Entry, rcpt *queue.Recipient, app *QueueConfig) (queue.Route, error) {
-	route := queue.Route{Sink: r.sink, Name: r.name, Lane: r.name, Schedule: r.scheduleOf(rcpt, app)}
+	route := queue.Route{Sink: r.sink, Name: r.name, Schedule: r.scheduleOf(rcpt, app)}
 	var err error
 	switch sink := r.sink.(type) {
 	case *mappedSink:
@@ -118,9 +140,7 @@ func (r *RouteConfig) to(ctx context.Context, e *queue.Entry, rcpt *queue.Recipi
 	case queue.Destinations:
 		route.Destination = sink.Destination(e, rcpt)
 	}
-	if name := laneText(route.Destination.Name); name != "" && !strings.HasSuffix(route.Lane, "/"+name) {
-		route.Lane += "/" + name
-	}
+	route.Lane = r.laneTo(route.Destination.Name)
 	return route, err
 }
 

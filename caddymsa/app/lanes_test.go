@@ -53,3 +53,31 @@ func TestNamesOfRoutesAndLanes(t *testing.T) {
 		t.Errorf("%d lanes of %d destinations: %v", len(lanes), len(sinks), lanes)
 	}
 }
+
+// placeOf has a destination for each domain, as mx has.
+type placeOf struct{}
+
+func (placeOf) Deliver(context.Context, *queue.Delivery) error { return nil }
+
+func (placeOf) Destination(_ *queue.Entry, r *queue.Recipient) queue.Destination {
+	_, domain, _ := strings.Cut(r.Address, "@")
+	return queue.Destination{Name: domain}
+}
+
+// What lanes there are is known before anything goes there, so that they can be paused.
+func TestExpectedLanes(t *testing.T) {
+	t.Parallel()
+	srv := &Server{Routes: []*RouteConfig{{sink: namedSink("hop:25"), Name: "one"}, {sink: placeOf{}, Name: "many"}, {sink: namedSink(""), sinkName: "maildir"}, {sink: namedSink("a"), sinkName: "relay"}, {sink: namedSink("b"), sinkName: "relay"}},
+		Bounces: &RouteConfig{sink: namedSink("out"), Name: "back"}}
+	app := &App{Servers: map[string]*Server{"msa.example.org": srv}}
+	if err := app.nameRoutes(); err != nil {
+		t.Fatal(err)
+	}
+	d := &delivery{app: app}
+	for lane, want := range map[string]bool{"one/hop:25": true, "one": false, "one/hop:26": false, "many/example.org": true, "many/": false, "many": false, "maildir": true, "maildir/x": false,
+		"relay/a": true, "relay": false, "relay/c": false, "back/out": true, "": false} {
+		if d.Expects(lane) != want {
+			t.Errorf("%q: %t", lane, !want)
+		}
+	}
+}

@@ -220,6 +220,23 @@ func (d *delivery) Knows(lane string) bool {
 	}
 }
 
+// Expects implements queue.LaneExpecter.
+func (d *delivery) Expects(lane string) bool {
+	for _, srv := range d.app.Servers {
+		for _, r := range srv.allRoutes() {
+			if r.leadsTo(lane) {
+				return true
+			}
+		}
+		for _, c := range srv.Copies {
+			if c.route.leadsTo(lane) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Stamp implements queue.Generation.
 func (d *delivery) Stamp() string { return d.app.stamp }
 

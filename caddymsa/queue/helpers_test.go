@@ -242,6 +242,7 @@ func (g *generation) RouteCopy(_ context.Context, name string, _ *queue.Entry, _
 
 func (g *generation) Stamp() string                { return g.stamp }
 func (g *generation) Knows(lane string) bool       { return lane != g.gone }
+func (g *generation) Expects(lane string) bool     { return lane == "expected" }
 func (g *generation) Schedule() queue.Schedule     { return g.schedule }
 func (g *generation) Settings() queue.Settings     { return g.settings }
 func (g *generation) Hostname(*queue.Entry) string { return "msa.example.org" }

@@ -79,6 +79,12 @@ type Generation interface {
 	Hostname(e *Entry) string
 }
 
+// LaneExpecter is an optional interface of a Generation that knows its lanes before anything goes there.
+type LaneExpecter interface {
+	// Expects tells whether one of the routes leads to the lane.
+	Expects(lane string) bool
+}
+
 // Route is where messages go. Recipients of one lane and schedule go together.
 type Route struct {
 	Sink Sink

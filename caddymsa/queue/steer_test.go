@@ -34,6 +34,32 @@ func TestSteerNamesLane(t *testing.T) {
 	})
 }
 
+// A lane to which nothing has gone yet is paused before anything comes, if the configuration has it.
+func TestPauseAhead(t *testing.T) {
+	sink := newSink(nil)
+	run(t, func(*queue.Entry, *queue.Recipient) (queue.Sink, string, error) { return sink, "expected", nil }, func(r *rig) {
+		r.Start()
+		ctx := context.Background()
+		if err := r.Pause(ctx, "none", ""); !errors.Is(err, queue.ErrNoLane) {
+			t.Error(err)
+		}
+		if err := r.Resume(ctx, "expected"); !errors.Is(err, queue.ErrNoLane) {
+			t.Error(err)
+		}
+		if err := r.Pause(ctx, "expected", "the hop is mended"); err != nil {
+			t.Fatal(err)
+		}
+		r.submit("Q0", nil, "bob@example.net")
+		r.after(time.Minute)
+		r.mustHave("Q0")
+		if err := r.Resume(ctx, "expected"); err != nil {
+			t.Error(err)
+		}
+		r.after(time.Second)
+		r.mustNotHave("Q0")
+	})
+}
+
 // A lane that is paused is not probed, and whoever wants that is told.
 func TestProbePaused(t *testing.T) {
 	run(t, to(newSink(nil)), func(r *rig) {

@@ -123,6 +123,31 @@ func TestRecipientLimits(t *testing.T) {
 	}
 }
 
+// A hop may take one domain at a time without a word in EHLO, and say no more than that.
+func TestOneDomainEach(t *testing.T) {
+	var first atomic.Pointer[string]
+	h := hoptest.New(t, func(h *hoptest.Hop) {
+		h.Reply = func(line string) string {
+			_, domain, ok := strings.Cut(line, "@")
+			switch {
+			case strings.HasPrefix(line, "MAIL"):
+				first.Store(nil)
+			case strings.HasPrefix(line, "RCPT") && ok && !first.CompareAndSwap(nil, &domain) && *first.Load() != domain:
+				return "451-4.3.0 Multiple destination domains per transaction is unsupported.  Please try\r\n451 4.3.0 again."
+			}
+			return ""
+		}
+	})
+	for i, err := range outcomes(t, to(h, nil), to60("a.example", "b.example", "c.example", "c.example")) {
+		if err != nil {
+			t.Fatalf("recipient %d: %v", i, err)
+		}
+	}
+	if have := sizes(h); !slices.Equal(have, []int{60, 15, 30}) || h.Connections() != 1 {
+		t.Errorf("%v on %d connections", have, h.Connections())
+	}
+}
+
 // Of recipients that a hop does not take, those are tried again whom another reason than the number may have
 // kept out, but only as long as that comes to something.
 func TestNotALimit(t *testing.T) {

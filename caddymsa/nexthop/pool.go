@@ -21,7 +21,7 @@ type connection struct {
 
 	begun  int  // transactions, as MAILMAX counts them
 	served int  // of these, those that ran their course; 1 if it was kept without any
-	frank  bool // it has refused a sender, or all recipients, before it served: that is what the hop says of this message
+	frank  bool // it has refused a sender, all recipients, DATA or parameters before it served: that is what the hop says of this message
 	dirty  bool // a transaction was begun that no end of data has ended
 	ending bool // it takes no further transaction
 	rested bool // it comes out of the pool, and may have died there

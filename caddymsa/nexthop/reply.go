@@ -150,7 +150,7 @@ func cutEnhanced(text string) (code smtp.EnhancedCode, rest string, ok bool) {
 // have (RFC 5321 section 4.5.3.1.10): 452, or 552 of older hops, unless an enhanced code says something
 // else, or the enhanced code that says so; and what hops say in words only.
 func tooMany(e *smtp.SMTPError) bool {
-	return saysTooMany(e) || e.EnhancedCode == (smtp.EnhancedCode{}) && (e.Code == 452 || e.Code == 552)
+	return saysTooMany(e) || oneDomain.MatchString(e.Message) || e.EnhancedCode == (smtp.EnhancedCode{}) && (e.Code == 452 || e.Code == 552)
 }
 
 // saysTooMany tells whether a reply says so, of which words prove nothing: who follows them has to bear that they were
@@ -160,3 +160,6 @@ func saysTooMany(e *smtp.SMTPError) bool {
 }
 
 var tooManyWords = regexp.MustCompile(`(?i)\b(too many|max|maximum) (rcpt|recipient)s|\b(rcpt|recipient)s? (count|limit|number)\b|\b(number|count|limit) of (rcpt|recipient)s`)
+
+// oneDomain is what some say who take recipients of one domain at a time and have no LIMITS.
+var oneDomain = regexp.MustCompile(`(?i)\bmultiple (destination |recipient )?domains`)

@@ -77,7 +77,12 @@ func (t *transaction) doubtful(err error) error {
 // over the limit have no better chance the next time, and 552 without a word on recipients means what it says: a
 // mailbox is full, or the message too large.
 func (t *transaction) limits() {
-	if len(t.over) > 0 && len(t.accepted) > 0 {
+	switch {
+	case len(t.over) == 0 || len(t.accepted) == 0:
+	case oneDomain.MatchString(t.over[0].reply.smtp().Message):
+		t.p.offers.maxDomains = 1
+		return
+	default:
 		t.limit = len(t.accepted)
 		return
 	}

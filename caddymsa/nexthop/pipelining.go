@@ -14,7 +14,7 @@ const (
 	singlyFor = time.Hour
 )
 
-var pipeliningWords = regexp.MustCompile(`(?i)pipelin|synchroni[sz]`)
+var pipeliningWords = regexp.MustCompile(`(?i)pipelin|synchroni[sz]ation error`)
 
 // resentsPipelining tells whether a hop says that it was told too much at once, which is no word on the message.
 func (t *transaction) resentsPipelining(r reply) bool {

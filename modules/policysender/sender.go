@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -126,6 +127,9 @@ func (p *SenderIdentity) CheckMessage(_ context.Context, s *caddymsa.Submission,
 		return &caddymsa.Refusal{Code: 554, Status: smtp.EnhancedCode{5, 6, 0}, Rule: ruleFrom, Text: text}
 	}
 	for _, rule := range []string{ruleFrom, ruleSender} {
+		if rule == ruleSender && strings.Join(header.Values(rule), "") == "" { // empty, it says no more than if it were not there
+			continue
+		}
 		all, err := header.Mailboxes(rule)
 		if err != nil {
 			return refuse(rule, err, rule+" header field cannot be understood: "+err.Error())

@@ -144,6 +144,10 @@ func TestFrom(t *testing.T) {
 		{"From: alice+one@example.org, alice+two@example.org\r\nSender: alice@example.org\r\n", true},
 		{"From: alice@example.org\r\nSender: bob@example.net\r\n", false},
 		{"From: alice@example.org\r\nSender: alice@example.org\r\nSENDER : bob@example.net\r\n", false},
+		{"From: alice@example.org\r\nSender:\r\n", true}, // forms of programs have it, and it names nobody
+		{"From: alice@example.org\r\nSender: \r\n \r\nSender:\r\n", true},
+		{"From: alice@example.org\r\nSender:\r\nSender: bob@example.net\r\n", false},
+		{"From: alice@example.org\r\nSender: staff:;\r\n", false},
 		{"Sender: bob@example.net\r\n", false},
 		{"From: alice@example.org\r\nFrom: alice@example.org\r\n", true},
 		{"To: nobody in particular\r\n", true},

@@ -43,6 +43,8 @@ type Config struct {
 	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
 	// Headers are sent with each request. Placeholders are resolved when the config is loaded.
 	Headers map[string]string `json:"headers,omitempty"`
+	// Literal says that the URL is a stranger's: it has no placeholders, which could be anything of the environment, and any file.
+	Literal bool `json:"-"`
 	// Control, if it is set, is asked about each address that is connected to, as net.Dialer has it.
 	Control func(network, address string, c syscall.RawConn) error `json:"-"`
 }
@@ -67,9 +69,12 @@ type Client struct {
 
 // Open connects to nothing yet. connections is how many idle ones are kept.
 func (c *Config) Open(log *zap.Logger, connections int) (*Client, error) {
-	text, err := conf.Expand(c.URL)
-	if err != nil {
-		return nil, fmt.Errorf("url: %w", err)
+	text := c.URL
+	if !c.Literal {
+		var err error
+		if text, err = conf.Expand(text); err != nil {
+			return nil, fmt.Errorf("url: %w", err)
+		}
 	}
 	u, err := url.Parse(text)
 	switch {

@@ -109,7 +109,7 @@ func (w *UserWebhook) NotifyUser(ctx context.Context, e *notify.Event, who caddy
 		return nil
 	}
 	client, leave, err := w.clients.get(url, func() (*webcall.Client, error) {
-		return (&webcall.Config{URL: url, TLSClient: conf.TLSClient{CA: w.CA}, Control: w.control}).Open(w.log, 1)
+		return (&webcall.Config{URL: url, Literal: true, TLSClient: conf.TLSClient{CA: w.CA}, Control: w.control}).Open(w.log, 1)
 	})
 	if err != nil {
 		w.log.Warn("a user's webhook cannot be used; the user is told of nothing", zap.String("user", who.User), zap.Error(err))

@@ -82,6 +82,31 @@ func identity(attributes ...string) caddymsa.Identity {
 	return who
 }
 
+// A user's URL is not the operator's: there are no placeholders in it, which could have anything of the environment and any file sent to the user.
+func TestNoPlaceholders(t *testing.T) {
+	t.Setenv("MSA_KEY", "s3cret")
+	got := make(chan string, 1)
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.URL.String() }))
+	defer srv.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &UserWebhook{Allow: []string{"*" + srv.URL[strings.LastIndexByte(srv.URL, ':'):]}, CA: []string{file}}
+	if err := w.provision(zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Cleanup() })
+	w.control = func(string, string, syscall.RawConn) error { return nil }
+	for rest, want := range map[string]string{"/?k={env.MSA_KEY}": "/?k={env.MSA_KEY}", "/{file." + file + "}": "/%7Bfile." + file + "%7D"} {
+		if err := w.NotifyUser(t.Context(), delivered(), identity("webhook_url", srv.URL+rest)); err != nil {
+			t.Error(err)
+		} else if asked := <-got; asked != want {
+			t.Errorf("%s: %s, want %s", rest, asked, want)
+		}
+	}
+}
+
 // A user is told at the URL of the identity, signed with the secret there; a user without one, or with one that is not allowed, is not.
 func TestNotifyUser(t *testing.T) {
 	var calls atomic.Int64

@@ -35,8 +35,8 @@ func (p *serverParser) copy(d *caddyfile.Dispenser) error {
 			c.Queue = new(app.RetryConfig)
 			return conf.Block(d, retrySettings(c.Queue)...)
 		}),
-		someAddress("to", "archive@example.org", &c.To),
-		someAddress("sender", "<>", &c.Sender),
+		conf.Text("to", &c.To),
+		conf.Text("sender", &c.Sender),
 		conf.Flag("notifications", &c.Notifications),
 		conf.Func("unqueued", func(d *caddyfile.Dispenser) error {
 			return d.Err("unqueued is for deliver: a copy never holds the client up")
@@ -53,18 +53,4 @@ func (p *serverParser) copy(d *caddyfile.Dispenser) error {
 	places.Remember(c.SinkRaw, at)
 	p.srv.Copies = append(p.srv.Copies, c)
 	return err
-}
-
-// someAddress is a setting of an address, which may be a placeholder, but not nothing: that would be the message's own.
-func someAddress(name, example string, into *string) conf.Setting {
-	s := conf.Text(name, into)
-	return conf.Func(name, func(d *caddyfile.Dispenser) error {
-		if err := conf.Parse(d, s); err != nil {
-			return err
-		}
-		if *into == "" {
-			return d.Errf("%s is empty; write an address, as in: %s %s", name, name, example)
-		}
-		return nil
-	})
 }

@@ -59,6 +59,9 @@ func newExchangers(o *nexthop.Options, resolver string) (*exchangers, error) {
 // maxExchangers bounds the hosts, and their addresses, that are tried for one message.
 const maxExchangers = 8
 
+// maxNames bounds the names of hosts that are looked up for it, at once.
+const maxNames = 32
+
 // of returns the hosts of a domain in the order in which they are to be tried.
 func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, error) {
 	if literal, ok := strings.CutPrefix(domain, "["); ok {
@@ -83,7 +86,7 @@ func (x *exchangers) of(ctx context.Context, domain string) ([]*nexthop.Hop, err
 	}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	slices.SortStableFunc(all, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
-	hops, failure := x.addresses(ctx, all[:min(len(all), maxExchangers)])
+	hops, failure := x.addresses(ctx, all[:min(len(all), maxNames)])
 	switch {
 	case len(hops) > 0:
 		return hops, nil

@@ -1,10 +1,15 @@
 package nexthop_test
 
 import (
+	"bufio"
 	"crypto/tls"
+	"io"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/nexthop"
@@ -99,6 +104,37 @@ func TestHELO(t *testing.T) {
 	wantTemporary(t, to(h, inClear).Deliver(t.Context(), letter()), "LHLO: 502 what?")
 	h = hoptest.New(t, func(h *hoptest.Hop) { set(h); hoptest.On("EHLO", "500", "HELO", "500")(h) })
 	wantTemporary(t, to(h, inClear).Deliver(t.Context(), letter()), "HELO: 500")
+}
+
+// RFC 5321 section 4.2: of a code the first digit says what to do.
+func TestFirstDigit(t *testing.T) {
+	h := hoptest.New(t, func(h *hoptest.Hop) {
+		h.TLS = nil
+		hoptest.On("connect", "200 hop", "EHLO", "251-hop\r\n251 AUTH PLAIN", "AUTH", "230 welcome", "MAIL", "201 Ok", "RCPT", "299 Ok", ".", "222 Ok")(h)
+	})
+	refused := 0
+	r := to(h, func(o *nexthop.Options) { inClear(o); o.Login = account(&refused, gosasl.Plain) })
+	if err := outcomes(t, r, letter())[0]; err != nil || len(h.Messages()) != 1 {
+		t.Errorf("%v, %q", err, h.Said(""))
+	}
+	// But a second greeting is no answer to EHLO.
+	h = hoptest.New(t, func(h *hoptest.Hop) { h.TLS = nil; hoptest.On("connect", "220 one\r\n220 two")(h) })
+	wantTemporary(t, to(h, inClear).Deliver(t.Context(), letter()), "EHLO: unexpected reply: 220 two")
+	if len(h.Said("MAIL")) != 0 {
+		t.Errorf("%q", h.Said(""))
+	}
+	r = conversation(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = io.WriteString(c, "220 x\r\n")
+		upTo(r, "EHLO")
+		_, _ = io.WriteString(c, "250-x\r\n250 PIPELINING\r\n")
+		upTo(r, "DATA")
+		_, _ = io.WriteString(c, "250 a\r\n250 b\r\n350 go\r\n")
+		upTo(r, ".")
+		_, _ = io.WriteString(c, "250 taken\r\n")
+	})
+	if err := outcomes(t, r, letter())[0]; err != nil {
+		t.Error(err)
+	}
 }
 
 // RFC 5321 section 4.2: text behind a code is optional, and keywords come in any case.

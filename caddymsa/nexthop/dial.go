@@ -59,7 +59,7 @@ func (h *Hop) introduce(ctx context.Context, p *connection, a *approach) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("greeting: %w", err)
-	case greeting.code != 220:
+	case !greeting.positive():
 		return refused("greeting", greeting)
 	}
 	if err := h.sayHello(p, a); err != nil {
@@ -104,7 +104,7 @@ func (h *Hop) sayHello(p *connection, a *approach) error {
 		return fmt.Errorf("%s: %w: %w", verb, errHello, err)
 	case err != nil:
 		return fmt.Errorf("%s: %w", verb, err)
-	case r.code != 250:
+	case !r.positive() || r.code == 220: // a second greeting
 		return refused(verb, r)
 	}
 	p.offers = extensions{}

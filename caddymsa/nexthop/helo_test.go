@@ -48,7 +48,7 @@ func TestHangsUpOnEHLO(t *testing.T) {
 				return reply(line)
 			}
 		}, "EHLO HELO HELO MAIL RCPT DATA", 2},
-		"codes that differ": {answers("EHLO", "250-x\r\n251 8BITMIME"), "EHLO", 1},
+		"codes that differ": {answers("EHLO", "250-x\r\n550 8BITMIME"), "EHLO", 1},
 		"no reply":          {answers("EHLO", "hello"), "EHLO", 1},
 		"never anything":    {hoptest.On("EHLO", "close", "HELO", "close"), "EHLO EHLO HELO", 3},
 	} {

@@ -130,7 +130,7 @@ func (h *Hop) exchange(p *connection, mechanism string, client gosasl.Client, r 
 	switch {
 	case err != nil:
 		return err
-	case r.code != 235:
+	case !r.positive():
 		return refused("AUTH", r)
 	}
 	if c, ok := client.(interface{ ServerProved() bool }); ok && !c.ServerProved() {

@@ -17,8 +17,11 @@ type reply struct {
 	lines []string // what stands behind the code in each line, often nothing
 }
 
-// positive tells whether the command was carried out.
+// positive tells whether the command was carried out. Of a code the first digit says that (RFC 5321 section 4.2).
 func (r reply) positive() bool { return r.code/100 == 2 }
+
+// goesOn tells whether it wants more, as DATA does.
+func (r reply) goesOn() bool { return r.code/100 == 3 }
 
 // negative tells whether the command was refused, for now or for good.
 func (r reply) negative() bool { return r.code/100 == 4 || r.code/100 == 5 }

@@ -107,11 +107,11 @@ func (t *transaction) finish() error {
 	switch {
 	case data == nil: // nobody was accepted
 		return nil
-	case data.code == 354 && len(t.accepted) == 0 && t.hop.options.LMTP: // there would be no reply
+	case data.goesOn() && len(t.accepted) == 0 && t.hop.options.LMTP: // there would be no reply
 		return goneError{errors.New("DATA: the next hop wants a message for nobody")}
-	case data.code == 354 && len(t.accepted) == 0:
+	case data.goesOn() && len(t.accepted) == 0:
 		return t.sendNothing()
-	case data.code == 354:
+	case data.goesOn():
 		t.p.frank = false
 		return t.send()
 	case len(t.accepted) == 0: // it goes without saying

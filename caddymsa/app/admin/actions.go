@@ -103,7 +103,8 @@ func due(m *queue.EntryView, now time.Time) {
 
 // reroute gives a message to the routes of another server.
 func reroute(p *Part, a *request, m *queue.EntryView, now time.Time) error {
-	if p.server(a.Server) == nil {
+	to := p.server(a.Server)
+	if to == nil {
 		return fmt.Errorf("there is no server %q in the configuration", a.Server)
 	}
 	if m.DeadLetter() {
@@ -112,9 +113,9 @@ func reroute(p *Part, a *request, m *queue.EntryView, now time.Time) error {
 	if m.OnlyCopies() {
 		return errors.New("only copies of it are left, which are those of the server that accepted it")
 	}
-	m.Status.Note(now, "rerouted", fmt.Sprintf("from %s to %s %s", m.Server(), a.Server, a.Reason))
-	note(m, journal.Rerouted, now, a.by, strings.TrimSpace(a.Server+" "+a.Reason))
-	m.Status.Rerouted = a.Server
+	m.Status.Note(now, "rerouted", fmt.Sprintf("from %s to %s %s", m.Server(), to.Name, a.Reason))
+	note(m, journal.Rerouted, now, a.by, strings.TrimSpace(to.Name+" "+a.Reason))
+	m.Status.Rerouted = to.Name
 	for i := range m.Jobs {
 		if j := &m.Jobs[i]; j.Pending() && j.Copy == "" {
 			j.Lane, j.Stamp = "", ""

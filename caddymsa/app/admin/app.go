@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -126,14 +127,28 @@ type Backend struct {
 	Reload func(context.Context) error // reads its data again
 }
 
-// server returns a server by its name, or nil.
-func (p *Part) server(name string) *Server {
+// server returns a server by its name, which is a hostname mostly and may be typed in any case, or nil.
+func (p *Part) server(name string) (found *Server) {
 	for i := range p.Servers {
-		if p.Servers[i].Name == name {
-			return &p.Servers[i]
+		switch s := &p.Servers[i]; {
+		case s.Name == name:
+			return s
+		case strings.EqualFold(s.Name, name):
+			found = s
 		}
 	}
-	return nil
+	return found
+}
+
+// serverNamed is the spelling of a server's name in the configuration; an empty name stays so, as it means all of them.
+func (p *Part) serverNamed(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	if s := p.server(name); s != nil {
+		return s.Name, nil
+	}
+	return "", caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(name)}
 }
 
 // noServer says that there is no server of a name, and which there are.

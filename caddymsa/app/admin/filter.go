@@ -74,7 +74,7 @@ func parseFilter(q url.Values) (*filter, error) {
 
 func (f *filter) match(m *queue.EntryView) bool {
 	e := m.Entry
-	return (f.user == "" || names.Same(e.User, f.user)) && (f.server == "" || m.Server() == f.server) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
+	return (f.user == "" || names.Same(e.User, f.user)) && (f.server == "" || strings.EqualFold(m.Server(), f.server)) && (f.state == "" || adminapi.EntryState(m) == f.state) &&
 		(f.sender == "" || f.sender == "<>" && e.Sender == "" || strings.Contains(strings.ToLower(e.Sender), f.sender)) &&
 		(f.older.IsZero() || e.Accepted.Before(f.older)) && (f.newer.IsZero() || e.Accepted.After(f.newer)) &&
 		(f.lane == "" || slices.ContainsFunc(m.Jobs, func(j queue.Job) bool { return j.Pending() && j.Lane == f.lane })) &&

@@ -42,8 +42,8 @@ func liftBlock(ctx context.Context, p *Part, request *adminapi.BlockLift) (*admi
 	if err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("network: %q is neither a network (for example 192.0.2.7/32) nor an address", request.Network)}
 	}
-	if request.Server != "" && p.server(request.Server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(request.Server)}
+	if request.Server, err = p.serverNamed(request.Server); err != nil {
+		return nil, err
 	}
 	answer := new(adminapi.BlocksLifted)
 	for i := range p.Servers {

@@ -128,7 +128,7 @@ func kindNames() string {
 
 // match is what a journal does not look at itself.
 func (h *historyQuery) match(f *journal.Fact) bool {
-	return (h.server == "" || f.Server == h.server) && (!h.nobody || f.Sender == "" && f.ID != "") &&
+	return (h.server == "" || strings.EqualFold(f.Server, h.server)) && (!h.nobody || f.Sender == "" && f.ID != "") &&
 		!slices.ContainsFunc(h.words, func(word string) bool { return !factSays(f, word) })
 }
 

@@ -45,8 +45,9 @@ func serveQuota(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Part) quotas(ctx context.Context, name, server string, ip netip.Addr) ([]adminapi.UserQuota, error) {
-	if server != "" && p.server(server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(server)}
+	server, err := p.serverNamed(server)
+	if err != nil {
+		return nil, err
 	}
 	var all []adminapi.UserQuota
 	for i := range p.Servers {

@@ -78,9 +78,11 @@ func tryMessage(ctx context.Context, p *Part, q *adminapi.TryMessage) (*adminapi
 }
 
 func checkTry(p *Part, q *adminapi.TryMessage) error {
-	if p.server(q.Server) == nil {
+	server := p.server(q.Server)
+	if server == nil {
 		return p.noServer(q.Server)
 	}
+	q.Server = server.Name
 	if len(q.To) == 0 || len(q.To) > maxTried {
 		return fmt.Errorf("to: name 1 to %d recipients", maxTried)
 	}

@@ -26,8 +26,8 @@ type keeper struct {
 // keepers are those that are asked for, in the order in which the servers ask them, but for those that have application
 // passwords alone, which come last. Servers that have the same backend are each named.
 func (p *Part) keepers(server, backend string) (all []keeper, err error) {
-	if server != "" && p.server(server) == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: p.noServer(server)}
+	if server, err = p.serverNamed(server); err != nil {
+		return nil, err
 	}
 	var others []string
 	for _, srv := range p.Servers {

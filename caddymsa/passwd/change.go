@@ -108,6 +108,9 @@ func CheckLineName(name string) error {
 	if err := CheckName(name); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	if err := checkWritten(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	if strings.ContainsAny(name, ":") || strings.HasPrefix(name, "#") {
 		return fmt.Errorf(`%w: a user name in a users file contains no ":" and does not begin with "#"`, ErrRefused)
 	}

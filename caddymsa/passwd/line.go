@@ -30,8 +30,8 @@ func ParseLine(line string) (User, error) {
 	if err := checkName(u.Name); err != nil {
 		return User{}, err
 	}
-	if r, _ := utf8.DecodeRuneInString(u.Name); unicode.In(r, unicode.Pi, unicode.Pf) {
-		return User{}, fmt.Errorf("typographic quotation mark (%U) before the user name; names are written without quotes", r)
+	if err := checkWritten(u.Name); err != nil {
+		return User{}, err
 	}
 	if len(fields) == 1 { // the name may have the password in it, and is not repeated
 		return User{}, errors.New(`no ":" after the user name; a line is name:{SCHEME}password`)
@@ -61,10 +61,17 @@ func checkName(name string) error {
 	case len(name) > 255:
 		return errors.New("user name is longer than 255 octets")
 	}
+	return nil
+}
+
+// checkWritten finds in a name what nobody means to write: such a user would log in, since SASLprep takes it away, and
+// have none of the name's rights.
+func checkWritten(name string) error {
+	if r, _ := utf8.DecodeRuneInString(name); unicode.In(r, unicode.Pi, unicode.Pf) {
+		return fmt.Errorf("typographic quotation mark (%U) before the user name; names are written without quotes", r)
+	}
 	for _, r := range name {
-		switch {
-		case r == '\u200c', r == '\u200d': // joiners are a part of some scripts' spelling
-		case unicode.Is(unicode.Cf, r):
+		if joiner := r == '\u200c' || r == '\u200d'; !joiner && unicode.Is(unicode.Cf, r) { // those are a part of some scripts' spelling
 			return fmt.Errorf("invisible character (%U) in the user name; delete it", r)
 		}
 	}

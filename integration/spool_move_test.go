@@ -67,7 +67,11 @@ func TestSpoolMove(t *testing.T) {
 	if out := s.mustMSA("spool", "check"); !strings.Contains(out, "0 messages of 0 B, 0 not whole\n") || !strings.Contains(out, fmt.Sprintf("%d messages of", messages)) || !strings.Contains(out, "/young") {
 		t.Error(out)
 	}
-	if out := s.mustMSA("spool", "move", young, third); !strings.Contains(out, fmt.Sprintf("%d messages moved", messages)) {
+	nobodys := "file:" + filepath.Join(s.dir, "nobodys")
+	if out := s.mustMSA("spool", "move", young, nobodys); !strings.Contains(out, fmt.Sprintf("%d messages moved", messages)) || !strings.Contains(out, "no server has the spool") {
+		t.Fatal(out)
+	}
+	if out := s.mustMSA("spool", "move", nobodys, third); !strings.Contains(out, fmt.Sprintf("%d messages moved", messages)) || strings.Contains(out, "no server has") {
 		t.Fatal(out)
 	}
 	awaitQueue()

@@ -14,5 +14,6 @@ type SpoolMoved struct {
 	ID       string `json:"id,omitempty"`
 	Problem  string `json:"problem,omitempty"` // why that one was not moved
 	Done     bool   `json:"done,omitempty"`
+	Note     string `json:"note,omitempty"` // what the operator has to know, in the last line
 	Error    string `json:"error,omitempty"`
 }

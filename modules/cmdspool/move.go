@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/adminclient"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/spoolname"
+	"github.com/caddy-msa/caddy-msa/caddymsa/terminal"
 )
 
 func init() {
@@ -72,6 +73,9 @@ Exit code: 0 when all were moved; 1 if a message was not: it stays, and is deliv
 				return nil
 			}
 			fmt.Fprintf(r.out, "%d messages moved\n", r.moved)
+			if r.note != "" {
+				fmt.Fprintln(r.out, terminal.Line(r.note))
+			}
 			if r.failed > 0 {
 				return fmt.Errorf("%d messages were not moved", r.failed)
 			}
@@ -87,6 +91,7 @@ Exit code: 0 when all were moved; 1 if a message was not: it stays, and is deliv
 type report struct {
 	out, progress io.Writer
 	moved, failed int
+	note          string
 }
 
 func (r *report) add(id, problem string) {
@@ -162,6 +167,7 @@ func moveThere(a *adminclient.Admin, request *adminapi.SpoolMove, r *report) err
 		case line.Error != "":
 			return errors.New(line.Error)
 		case line.Done:
+			r.note = line.Note
 			return nil
 		case line.ID != "":
 			r.add(line.ID, line.Problem)

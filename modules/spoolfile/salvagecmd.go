@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,16 +75,16 @@ func salvageDirectory(cmd *cobra.Command, dir, to string) error {
 
 // isSpool tells whether a directory is a spool.
 func isSpool(dir string) error {
-	for _, name := range []string{"store", newStore} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+	for _, name := range []string{"store", newStore, asideDir} {
+		_, err := os.Stat(filepath.Join(dir, name))
+		if err == nil {
 			return nil
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("this user may not read the spool: %w; run the command as the user that Caddy runs as", err)
+		}
 	}
-	_, err := os.Stat(filepath.Join(dir, asideDir))
-	if err != nil {
-		return fmt.Errorf("%s is not a spool: there is no store in it", dir)
-	}
-	return nil
+	return fmt.Errorf("%s is not a spool: there is no store in it", dir)
 }
 
 // salvageReport prints, and writes, what is left of damaged messages.

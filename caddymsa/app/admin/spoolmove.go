@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -65,6 +66,10 @@ func serveSpoolMove(w http.ResponseWriter, r *http.Request) error {
 			end.Error = err.Error()
 		}
 		p.Log.Info("spool move", zap.String("from", from.Name), zap.String("to", to.Name), zap.Bool("cancel", request.Cancel), zap.Int("messages", moved), zap.Error(err))
+		if moved > 0 && !request.Cancel && !slices.ContainsFunc(p.all(), func(s Store) bool { return s.Key == to.Name }) {
+			end.Note = "no server has the spool " + to.Name + ": what was moved waits there until a configuration names it"
+			p.Log.Warn(end.Note)
+		}
 		say(end)
 		return struct{}{}, nil
 	})

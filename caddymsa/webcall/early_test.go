@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -156,5 +157,28 @@ func TestIsUnreachable(t *testing.T) {
 		}
 		cancel()
 		c.Close()
+	}
+}
+
+// A service that wants a certificate of the client's says so after the handshake, in TLS 1.3: it lets nobody in, whatever is sent.
+func TestNoClientCertificate(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: version}
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		defer server.Close()
+		c := &Config{URL: server.URL}
+		c.CA = ca(t, server)
+		client, err := c.Open(zap.NewNop(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		for _, size := range []int{10, 1 << 20} {
+			if _, err := client.Post(t.Context(), nil, text(strings.Repeat("x", size))); !IsUnreachable(err) {
+				t.Errorf("%s, %d octets: %v", tls.VersionName(version), size, err)
+			}
+		}
 	}
 }

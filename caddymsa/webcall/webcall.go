@@ -219,7 +219,7 @@ func (c *Client) post(ctx context.Context, t *track, header http.Header, body Bo
 		if strings.Contains(err.Error(), "malformed") { // and what stands there may be anything
 			err = errors.New("the answer is not HTTP")
 		}
-		return nil, c.failed(ctx, err, !t.connected())
+		return nil, c.failed(ctx, err, !t.connected() || isAlert(err))
 	}
 	resp.TLS = t.tls() // net/http knows no connection but its own to be one with TLS
 	switch status := resp.StatusCode; {
@@ -266,38 +266,4 @@ func (c *Client) sign(body Body) (string, error) {
 		return "", err
 	}
 	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil)), nil
-}
-
-// maxError is how much the log has of an error, of which the service may have made a part.
-const maxError = 1000
-
-// Failed is an error of reading or understanding an answer, as Post has them.
-func (c *Client) Failed(ctx context.Context, err error) error { return c.failed(ctx, err, false) }
-
-// failed names the service and hides the secrets.
-func (c *Client) failed(ctx context.Context, err error, unreachable bool) error {
-	if ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-	}
-	text := conf.Redact(err.Error(), c.bearer, c.hmacKey)
-	if len(text) > maxError {
-		text = strings.ToValidUTF8(text[:maxError], "") + "..."
-	}
-	return &callError{c.name + ": " + text, err, unreachable}
-}
-
-type callError struct {
-	text        string
-	cause       error
-	unreachable bool
-}
-
-func (e *callError) Error() string { return e.text }
-func (e *callError) Unwrap() error { return e.cause }
-
-// IsUnreachable tells whether an error of Post is that there was no connection to the service, or no TLS: nothing of the request is
-// at fault.
-func IsUnreachable(err error) bool {
-	e, ok := errors.AsType[*callError](err)
-	return ok && e.unreachable
 }

@@ -8,10 +8,13 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 )
 
+// macroClient is the client's name and address, which is its name here.
+const macroClient milter.MacroName = "_"
+
 // stageMacros are what a milter is told at a stage for which it asks for no macros of its own: as by Postfix, and who the client is
 // at MAIL too, since some look for that nowhere else.
 var stageMacros = [milter.StageEndMarker][]milter.MacroName{
-	milter.StageConnect: {milter.MacroMTAFQDN, milter.MacroDaemonName, milter.MacroMTAVersion, milter.MacroClientAddr, milter.MacroClientName},
+	milter.StageConnect: {milter.MacroMTAFQDN, milter.MacroDaemonName, milter.MacroMTAVersion, macroClient, milter.MacroClientAddr, milter.MacroClientName},
 	milter.StageHelo:    {milter.MacroTlsVersion, milter.MacroCipher, milter.MacroCipherBits},
 	milter.StageMail:    {milter.MacroAuthType, milter.MacroAuthAuthen, milter.MacroMailAddr, milter.MacroMailHost, milter.MacroMailMailer, milter.MacroClientAddr, milter.MacroClientName},
 	milter.StageRcpt:    {milter.MacroRcptMailer, milter.MacroRcptHost, milter.MacroRcptAddr},
@@ -34,7 +37,7 @@ func macros(s *caddymsa.Submission, name string) *milter.MacroBag {
 	version, cipher := tlsNames(e.TLS)
 	bag := milter.NewMacroBag()
 	for macro, value := range map[milter.MacroName]string{
-		milter.MacroMTAFQDN: s.Hostname, milter.MacroDaemonName: "caddy-msa", milter.MacroMTAVersion: "caddy-msa", milter.MacroClientAddr: e.RemoteIP, milter.MacroClientName: name,
+		milter.MacroMTAFQDN: s.Hostname, milter.MacroDaemonName: "caddy-msa", milter.MacroMTAVersion: "caddy-msa", milter.MacroClientAddr: e.RemoteIP, milter.MacroClientName: name, macroClient: name,
 		milter.MacroTlsVersion: version, milter.MacroCipher: cipher, milter.MacroCipherBits: cipherBits(cipher), milter.MacroAuthType: e.Mechanism, milter.MacroAuthAuthen: e.User,
 		milter.MacroMailAddr: e.Sender, milter.MacroMailHost: s.Sender.ASCIIDomain(), milter.MacroMailMailer: "esmtp", milter.MacroRcptMailer: "esmtp",
 	} {

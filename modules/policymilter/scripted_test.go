@@ -91,7 +91,7 @@ func TestArguments(t *testing.T) {
 	got := <-told
 	for _, want := range []string{
 		"M<alice@example.org>|SIZE=99|BODY=8BITMIME|SMTPUTF8|RET=HDRS|ENVID=a+3D1|\n", "R<bob@example.net>|NOTIFY=FAILURE,DELAY|ORCPT=rfc822;b@example.net|\n",
-		"DTi|01TEST|\nT\n", "DNi|01TEST|\nN\n", "DEi|01TEST|\nE\n",
+		"|_|[192.0.2.7]|{client_addr}|192.0.2.7|{client_name}|[192.0.2.7]|\nC", "DTi|01TEST|\nT\n", "DNi|01TEST|\nN\n", "DEi|01TEST|\nE\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)

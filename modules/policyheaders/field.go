@@ -2,12 +2,9 @@ package policyheaders
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
@@ -48,54 +45,7 @@ func parseField(text string) (field, error) {
 // of is the field for a submission, with its CRLF.
 func (f field) of(s *caddymsa.Submission) string {
 	value := f.value.Expand(placeholder.Of(s.Entry, new(queue.Recipient)))
-	return unstructured(f.name, value, s.Entry.SMTPUTF8)
-}
-
-// foldAt is how long lines should be at most, without CRLF (RFC 5322 section 2.1.1).
-const foldAt = 78
-
-// unstructured writes a field (RFC 5322 section 2.2.1). What clients said cannot end it: control
-// characters are spaces. It is folded between words; where these cannot stand as they are, or are
-// too long for a line, the value is encoded.
-func unstructured(name, value string, smtputf8 bool) string {
-	value = strings.ToValidUTF8(value, string(utf8.RuneError))
-	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || unicode.IsControl(r) })
-	for _, w := range words {
-		ascii := !strings.ContainsFunc(w, func(r rune) bool { return r >= utf8.RuneSelf })
-		if !ascii && !smtputf8 || len(w) >= maxLine || strings.HasPrefix(w, "=?") {
-			words = encode(strings.Join(words, " "))
-			break
-		}
-	}
-	var b strings.Builder
-	b.WriteString(name + ":")
-	length := b.Len() // of the line
-	for i, w := range words {
-		if i > 0 && length+1+len(w) > foldAt || length+1+len(w) > maxLine {
-			b.WriteString("\r\n")
-			length = 0
-		}
-		b.WriteString(" " + w)
-		length += 1 + len(w)
-	}
-	b.WriteString("\r\n")
-	return b.String()
-}
-
-// perWord is how many octets an encoded word of 75 characters holds (RFC 2047 section 2).
-const perWord = 45
-
-// encode makes encoded words, none of which cuts a character in two (RFC 2047 section 5).
-func encode(s string) (words []string) {
-	for s != "" {
-		n := min(perWord, len(s))
-		for n < len(s) && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString([]byte(s[:n]))+"?=")
-		s = s[n:]
-	}
-	return words
+	return message.Unstructured(f.name, value, s.Entry.SMTPUTF8)
 }
 
 func randomID() string { return rand.Text() }

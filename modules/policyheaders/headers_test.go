@@ -267,7 +267,7 @@ func FuzzUnstructured(f *testing.F) {
 		return r
 	}
 	f.Fuzz(func(t *testing.T, value string, smtputf8 bool) {
-		got := unstructured("X-Gateway", value, smtputf8)
+		got := message.Unstructured("X-Gateway", value, smtputf8)
 		header, err := message.ReadHeader(strings.NewReader(got + "\r\n"))
 		if err != nil || len(header) != 1 || header[0].Name != "X-Gateway" {
 			t.Fatalf("%q: %v", got, err)
@@ -276,7 +276,7 @@ func FuzzUnstructured(f *testing.F) {
 			t.Fatalf("%q: %v", got, err)
 		}
 		for line := range strings.Lines(got) {
-			if len(line) > foldAt+2 && strings.Count(strings.TrimSpace(line), " ") > 1 {
+			if len(line) > message.FoldAt+2 && strings.Count(strings.TrimSpace(line), " ") > 1 {
 				t.Fatalf("%q could be folded", line)
 			}
 		}

@@ -8,9 +8,6 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
 
-// maxLine is RFC 5322 section 2.1.1's, without CRLF.
-const maxLine = 998
-
 // strict refuses what RFC 5322 does not allow, with RFC 6532 for smtputf8.
 func strict(header message.Header, smtputf8 bool) error {
 	lines := 0 // before the field
@@ -39,8 +36,8 @@ func strictField(f message.Field, smtputf8 bool, number int) error {
 	for line := range bytes.Lines(f.Raw) {
 		line = bytes.TrimRight(line, "\r\n")
 		switch {
-		case len(line) > maxLine:
-			return refuse("strict", fmt.Sprintf("Line %d of the header, in %s, is longer than %d octets", number, f.Name, maxLine))
+		case len(line) > message.MaxLine:
+			return refuse("strict", fmt.Sprintf("Line %d of the header, in %s, is longer than %d octets", number, f.Name, message.MaxLine))
 		case len(bytes.TrimLeft(line, " \t")) == 0: // section 3.2.2
 			return refuse("strict", fmt.Sprintf("Line %d of the header, in %s, is of white space alone", number, f.Name))
 		case bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
@@ -188,9 +190,21 @@ func parseAnswer(b []byte) (*answer, error) {
 	return a, nil
 }
 
+// maxFieldName leaves room for a value in the line.
+const maxFieldName = 76
+
+// fieldOf is a field as it goes before the message: as it is, or folded and encoded where it has to be.
+func fieldOf(f string, smtputf8 bool) string {
+	if len(f) <= message.MaxLine && !strings.ContainsFunc(f, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return f + "\r\n"
+	}
+	name, value, _ := strings.Cut(f, ":")
+	return message.Unstructured(name, value, smtputf8)
+}
+
 func checkField(f string) error {
 	name, _, ok := strings.Cut(f, ":")
-	if !ok || !message.IsName(name) || strings.ContainsFunc(f, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) || len(f) > 998 {
+	if !ok || !message.IsName(name) || len(name) > maxFieldName || strings.ContainsFunc(f, func(r rune) bool { return r != '\t' && unicode.IsControl(r) || r == utf8.RuneError }) {
 		return fmt.Errorf("has %.60q, which is not a header field", f)
 	}
 	return nil

@@ -157,7 +157,7 @@ func (p *HTTP) CheckMessage(ctx context.Context, s *caddymsa.Submission, m *cadd
 		return err
 	}
 	for _, f := range slices.Backward(a.Prepend) {
-		m.Prepend(f + "\r\n")
+		m.Prepend(fieldOf(f, s.Entry.SMTPUTF8))
 	}
 	return nil
 }

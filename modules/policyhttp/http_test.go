@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/msatest"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
 )
@@ -221,6 +222,35 @@ func TestBadConfig(t *testing.T) {
 	for _, p := range []*HTTP{{}, {Config: webcall.Config{URL: "http://example.org"}}, {Config: webcall.Config{URL: "https://x"}, Moments: []string{"never"}}, {Config: webcall.Config{URL: "https://x"}, OnFailure: "panic"}, {Config: webcall.Config{URL: "https://x"}, Timeout: -1}} {
 		if err := p.Provision(msatest.Context(t)); err == nil {
 			t.Errorf("%+v: no error", p)
+		}
+	}
+}
+
+// What a service adds is folded where it is too long for a line, and encoded where it is not ASCII.
+func TestFieldOf(t *testing.T) {
+	words, word := strings.Repeat("abc def, ", 150), strings.Repeat("x", 1200)
+	for _, f := range []string{"X-A: 1", "X-A:", "X-A:  two  spaces ", "X-A: " + words, "X-A: " + word, "X-A: grün", "X-A: " + strings.Repeat("grün ", 300)} {
+		if err := checkField(f); err != nil {
+			t.Errorf("%.20s: %v", f, err)
+			continue
+		}
+		for _, smtputf8 := range []bool{false, true} {
+			got := fieldOf(f, smtputf8)
+			for line := range strings.Lines(got) {
+				if len(line) > message.MaxLine+2 || !smtputf8 && strings.ContainsFunc(line, func(r rune) bool { return r > '~' }) {
+					t.Errorf("%.20s: a line of %d octets: %.80q", f, len(line), line)
+				}
+			}
+			h, err := message.ReadHeader(strings.NewReader(got))
+			_, value, _ := strings.Cut(f, ":")
+			if err != nil || len(h) != 1 || h[0].Text() != strings.TrimSpace(value) || len(f) < 20 && strings.IndexByte(f, 0xC3) < 0 && got != f+"\r\n" {
+				t.Errorf("%.20s: %.80q", f, got)
+			}
+		}
+	}
+	for _, f := range []string{"X-A: 1\r\nX-B: 2", "X-A: \x00", "X-A: \u0085", "X-A: \xff", "X A: 1", "1", ": 1", strings.Repeat("x", 77) + ": 1"} {
+		if checkField(f) == nil {
+			t.Errorf("%q is taken", f)
 		}
 	}
 }

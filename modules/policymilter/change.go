@@ -78,8 +78,8 @@ func compact(all []string) (short []string) {
 
 // maxLine and foldAt are how long lines may be, and should be (RFC 5322 section 2.1.1), without CRLF.
 const (
-	maxLine = 998
-	foldAt  = 78
+	maxLine = message.MaxLine
+	foldAt  = message.FoldAt
 )
 
 // field makes one of what a milter gave, whose lines end in LF or CRLF. Folds that are none are made so,

@@ -1,6 +1,9 @@
 package queue
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // ErrExpired is in the error of a recipient that was given up because of its age.
 var ErrExpired = errors.New("delivery time expired")
@@ -19,7 +22,10 @@ func Permanent(err error) error {
 }
 
 // unreachable marks an error that says nothing of the message.
-type unreachable struct{ error }
+type unreachable struct {
+	error
+	after time.Duration // that the lane asks for before it is tried again
+}
 
 func (u unreachable) Unwrap() error { return u.error }
 
@@ -32,7 +38,24 @@ func Unreachable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return unreachable{err}
+	return unreachable{error: err}
+}
+
+// maxAfter is how long a lane can ask to be left alone.
+const maxAfter = time.Hour
+
+// UnreachableFor is Unreachable of a lane that asks not to be tried before so much time has passed, up to an hour.
+func UnreachableFor(err error, after time.Duration) error {
+	if err == nil {
+		return nil
+	}
+	return unreachable{err, min(after, maxAfter)}
+}
+
+// askedFor is what an error of UnreachableFor says.
+func askedFor(err error) time.Duration {
+	u, _ := errors.AsType[unreachable](err)
+	return u.after
 }
 
 // IsUnreachable tells whether err was marked so.

@@ -255,6 +255,7 @@ func (ls *lanes) down(l *lane, cause error, at time.Time) {
 	if wait <= 0 {
 		wait = ls.settings.LastProbe
 	}
+	wait = max(wait, askedFor(cause))
 	l.probe = at.Add(wait + time.Duration(ls.rand(max(1, int64(wait/4)))))
 	l.cause = cause
 }

@@ -64,18 +64,9 @@ func (p *poster) outcome(resp *http.Response, said string) error {
 	if slices.Contains(refusals, code) {
 		return &notify.RefusedError{Cause: err}
 	}
-	after, asked := retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	after, asked := webcall.RetryAfter(resp.Header, time.Now())
 	if asked || code == http.StatusTooManyRequests {
 		return &notify.LaterError{Cause: err, After: after}
 	}
 	return err
-}
-
-// retryAfter reads the header of that name (RFC 9110 section 10.2.3).
-func retryAfter(text string, now time.Time) (after time.Duration, asked bool) {
-	if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second, true //nolint:gosec // 31 bits
-	}
-	at, err := http.ParseTime(text)
-	return max(0, at.Sub(now)), err == nil
 }

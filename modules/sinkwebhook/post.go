@@ -53,7 +53,7 @@ func (s *Webhook) post(ctx context.Context, d *queue.Delivery, v envelope.Envelo
 	for _, r := range d.Recipients {
 		d.Answered(r, a)
 	}
-	return s.outcome(resp.StatusCode, status, line)
+	return s.outcome(resp, status, line)
 }
 
 // escape has in ASCII what JSON is.
@@ -107,7 +107,8 @@ func idOf(h http.Header) string {
 	return ""
 }
 
-func (s *Webhook) outcome(code int, status, line string) error {
+func (s *Webhook) outcome(resp *http.Response, status, line string) error {
+	code := resp.StatusCode
 	if code >= 200 && code < 300 {
 		return nil
 	}
@@ -119,7 +120,8 @@ func (s *Webhook) outcome(code int, status, line string) error {
 	}
 	err := fmt.Errorf("%s: status %s %s", s.client.Name(), status, line)
 	if unreachable[code] {
-		return queue.Unreachable(err)
+		after, _ := webcall.RetryAfter(resp.Header, time.Now())
+		return queue.UnreachableFor(err, after)
 	}
 	return err
 }

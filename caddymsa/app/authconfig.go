@@ -79,6 +79,9 @@ func (a *Auth) provision(ctx caddy.Context, srv *Server) (err error) {
 	if err := srv.app.canCount(&a.Throttle); err != nil {
 		return fmt.Errorf("throttle: %w", err)
 	}
+	if err := conf.ExpandAll(conf.PlaceList("realms", a.Realms), conf.PlaceList("digest_hosts", a.DigestHosts)); err != nil {
+		return err
+	}
 	for i, realm := range a.Realms {
 		if slices.Contains(a.Realms[:i], realm) {
 			return fmt.Errorf("realms: %s is specified twice", realm)

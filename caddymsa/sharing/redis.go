@@ -54,6 +54,9 @@ func (r *Redis) open(limit string, log *zap.Logger) (*Counts, error) {
 	if err := conf.ExpandAll(conf.Place("address", &r.Address), conf.Place("username", &r.Username), conf.Place("prefix", &r.Prefix)); err != nil {
 		return nil, err
 	}
+	if r.DB < 0 {
+		return nil, errors.New("db: must not be negative; leave it out for the database 0")
+	}
 	network, address := "unix", r.Address
 	if address[0] != '/' {
 		a, err := conf.Socket(address)

@@ -136,7 +136,9 @@ func (p printed) waiting(e *adminapi.Entry) {
 		p.line("copy", strings.Join(slices.DeleteFunc([]string{c.Name, state, c.Error, "lane " + c.Lane}, func(s string) bool { return s == "" || s == "lane " }), "  "))
 	}
 	for _, j := range e.Jobs {
-		what := "recipients " + j.To
+		var to queue.Indexes
+		_ = to.UnmarshalText([]byte(j.To)) // of another version's server, perhaps: then nobody is named
+		what := addresses(to, e)
 		if j.Copy != "" {
 			what = "copy " + j.Copy
 		}

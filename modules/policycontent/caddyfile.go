@@ -111,6 +111,9 @@ func some(d *caddyfile.Dispenser, name string, into *[]string) error {
 	if len(args) == 0 {
 		return d.Errf("%s takes one or more values", name)
 	}
+	if err := conf.NoEmpty(args...); err != nil {
+		return d.Errf("%s: %w", name, err)
+	}
 	*into = append(*into, args...)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,6 +177,24 @@ func TestRestart(t *testing.T) {
 		if id := before(t, p, "new", fmt.Sprint(body, i), nil, false); id != want {
 			t.Errorf("message %d is known as %q, want %q", i, id, want)
 		}
+	}
+}
+
+// Who merely tries a configuration leaves no file behind, which the server's user might not be able to open.
+func TestTried(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "seen")
+	if err := open(t, &Duplicate{File: file}).Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = open(t, &Duplicate{File: file}).Cleanup()
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -70,13 +70,28 @@ func (m *memory) read(path string, now time.Time) error {
 
 // append opens the journal to write behind what it has. Its last line may lack its end.
 func (m *memory) append() error {
-	f, err := os.OpenFile(m.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	f, err := os.OpenFile(m.path, flags|os.O_EXCL, 0o600)
+	m.made = err == nil
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(m.path, flags, 0o600)
+	}
 	if err != nil {
 		return fmt.Errorf("duplicate: %w", err)
 	}
 	info, err := f.Stat()
 	m.journal, m.torn = f, err != nil || info.Size() > 0
 	return nil
+}
+
+// unmake removes a journal that was made to see whether one can be, and to which nobody has written: who merely
+// tries a configuration may be another user, whose file the server could not open.
+func (m *memory) unmake() {
+	ours, err := m.journal.Stat()
+	there, err2 := os.Stat(m.path)
+	if m.made && err == nil && err2 == nil && os.SameFile(ours, there) && there.Size() == 0 {
+		_ = os.Remove(m.path)
+	}
 }
 
 func (m *memory) count(at time.Time) {

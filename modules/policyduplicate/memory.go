@@ -27,6 +27,7 @@ type memory struct {
 	lines   int       // in the journal
 	began   time.Time // of its first line
 	torn    bool      // its last line may have no end
+	made    bool      // by this process
 }
 
 type seen struct {
@@ -80,6 +81,7 @@ func (m *memory) Close() error {
 	if m.journal == nil {
 		return nil
 	}
+	m.unmake()
 	err := m.journal.Close()
 	m.journal = nil
 	return err

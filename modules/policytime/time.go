@@ -142,7 +142,11 @@ func (p *TimeWindow) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func windowOf(d *caddyfile.Dispenser, into *[]string) error {
 	name := d.Val()
-	text := strings.Join(d.RemainingArgs(), " ")
+	args := d.RemainingArgs()
+	if err := conf.NoEmpty(args...); err != nil {
+		return d.Errf("%s: %w", name, err)
+	}
+	text := strings.Join(args, " ")
 	if _, err := parseWindow(text); err != nil {
 		return d.Errf("%s: %w", name, err)
 	}

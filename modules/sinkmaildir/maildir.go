@@ -201,6 +201,9 @@ func (m *Maildir) unmarshalExisting(d *caddyfile.Dispenser) error {
 	if len(args) == 1 {
 		m.List = args[0]
 	}
+	if err := conf.NoEmpty(args...); err != nil {
+		return d.Errf("existing: %w", err)
+	}
 	return nil
 }
 

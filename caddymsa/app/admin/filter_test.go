@@ -18,6 +18,16 @@ func TestQueueFilterFoldsUser(t *testing.T) {
 	}
 }
 
+// A server is a host, whose name has no case.
+func TestQueueFilterFoldsServer(t *testing.T) {
+	m := &queue.EntryView{Entry: &queue.Entry{Server: "msa.example.org"}}
+	for name, want := range map[string]bool{"msa.example.org": true, "MSA.Example.org": true, "msa": false} {
+		if f, err := parseFilter(url.Values{"server": {name}}); err != nil || f.match(m) != want {
+			t.Errorf("%s: %v, want %v", name, !want, want)
+		}
+	}
+}
+
 // Addresses may have the brackets that they have in dialogues and logs, as in the history; <> is the sender of notifications.
 func TestQueueFilterBrackets(t *testing.T) {
 	m := &queue.EntryView{Entry: &queue.Entry{Sender: "alice@example.org", Recipients: []queue.Recipient{{Address: "bob@example.net"}}}}

@@ -191,9 +191,11 @@ func TestUuencoded(t *testing.T) {
 	for body, refused := range map[string]bool{
 		"Hello.\nbegin 644 a.exe\n#0V%T\n`\nend": true, "begin 0644  A.EXE \n": true, "begin-base64 644 a.exe": true, long + "\nbegin 644 a b.exe\n": true,
 		"begin 644 a.txt\n": false, "begin 888 a.exe\n": false, "x begin 644 a.exe\n": false, long + "begin 644 a.exe": false, "begin the a.exe\n": false,
+		"=ybegin line=128 size=9 name=a.exe\nx\n=yend size=9\n": true, "=ybegin part=1 line=128 size=9 name=a b.EXE \n": true, "=ybegin name=a.exe": true,
+		"=ybegin line=128 size=9 name=a.txt\n": false, "=ybegin line=128 filename=a.exe\n": false, "=ybegin2 name=a.exe\n": false, "x =ybegin line=128 name=a.exe\n": false,
 	} {
 		got := judge(t, c, mixed("", part{"Content-Type: text/plain\n", body}))
-		if refused != strings.Contains(got, "uuencoded, whose name is not allowed") || !refused && got != "" {
+		if refused != (strings.Contains(got, "has a file in it, uuencoded, whose name") || strings.Contains(got, "has a file in it, in yEnc, whose name")) || !refused && got != "" {
 			t.Errorf("%.40q: %s", body, got)
 		}
 	}

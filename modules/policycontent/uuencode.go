@@ -10,18 +10,30 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 )
 
-// uuBegin is the line before a uuencoded file, which some mail readers show as an attachment of the text
-// that it is in: "begin 644 a.txt" (POSIX, uuencode).
-var uuBegin = regexp.MustCompile(`^begin(?:-base64)?[ \t]+[0-7]{3,4}[ \t]+(.*[^ \t\r\n])`)
+// textFiles are the lines before a file that some mail readers show as an attachment of the text that it is in: "begin 644 a.txt" (POSIX,
+// uuencode), and "=ybegin line=128 size=123 name=a.txt" (yEnc).
+var textFiles = []struct {
+	begin *regexp.Regexp
+	how   string
+}{
+	{regexp.MustCompile(`^begin(?:-base64)?[ \t]+[0-7]{3,4}[ \t]+(.*[^ \t\r\n])`), "uuencoded"},
+	{regexp.MustCompile(`^=ybegin[ \t](?:.*[ \t])?name=(.*[^ \t\r\n])`), "in yEnc"},
+}
 
-// checkText judges the names of the files that are uuencoded in a text.
+// checkText judges the names of the files that are encoded in a text.
 func (c *Content) checkText(p *message.Part, r *bufio.Reader) error {
 	for start := true; ; {
 		line, err := r.ReadSlice('\n')
-		if m := uuBegin.FindSubmatch(line); start && m != nil {
-			name := strings.ToValidUTF8(string(m[1]), "\uFFFD")
-			if !c.names.admitFile(name) {
-				return c.forbidden(ruleNames, "%s has a file in it, uuencoded, whose name is not allowed: %s", c.part(p), short(name))
+		for _, f := range textFiles {
+			if !start {
+				break
+			}
+			m := f.begin.FindSubmatch(line)
+			if m == nil {
+				continue
+			}
+			if name := strings.ToValidUTF8(string(m[1]), "\uFFFD"); !c.names.admitFile(name) {
+				return c.forbidden(ruleNames, "%s has a file in it, %s, whose name is not allowed: %s", c.part(p), f.how, short(name))
 			}
 		}
 		start = err == nil

@@ -318,7 +318,7 @@ func TestConfig(t *testing.T) {
 		"would go to x in clear":        "s3 http://x bucket",
 		"which are not logged":          "s3 https://id:secret@x bucket",
 		"bucket: \"Mail_In!\"":          "s3 https://x Mail_In!",
-		"bucket: \"{env.BUCKET}\"":      "s3 https://x {env.BUCKET}",
+		"bucket: {env.BUCKET} is empty": "s3 https://x {env.BUCKET}",
 		"access_key and secret_key":     "s3 https://x bucket {\n access_key a\n}",
 		"no such file":                  "s3 https://x bucket {\n ca /nowhere\n}",
 		"takes no value":                "s3 https://x bucket {\n path_style yes\n}",

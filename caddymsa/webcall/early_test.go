@@ -98,7 +98,7 @@ func TestExpect(t *testing.T) {
 		got.Add(n)
 	}))
 	defer srv.Close()
-	opened := 0
+	var opened atomic.Int64 // the last of it may be looked for when the answer is there
 	counted := body
 	counted.Open = func() (io.ReadCloser, error) {
 		r, err := body.Open()
@@ -111,11 +111,12 @@ func TestExpect(t *testing.T) {
 	c.transport.ExpectContinueTimeout = time.Minute
 	defer c.Close()
 	for _, tt := range []struct{ status, want int }{{413, 413}, {200, 200}, {417, 200}} {
-		status, opened = tt.status, 0
+		status = tt.status
+		opened.Store(0)
 		got.Store(0)
 		resp, err := c.Post(t.Context(), nil, counted)
-		if err != nil || resp.StatusCode != tt.want || (got.Load() > 0) != (tt.want == 200) || (opened > 0) != (tt.want == 200) {
-			t.Fatal(tt, resp, err, got.Load(), opened)
+		if err != nil || resp.StatusCode != tt.want || (got.Load() > 0) != (tt.want == 200) || (opened.Load() > 0) != (tt.want == 200) {
+			t.Fatal(tt, resp, err, got.Load(), opened.Load())
 		}
 		_ = resp.Body.Close()
 	}
@@ -124,12 +125,12 @@ func TestExpect(t *testing.T) {
 // closer counts the octets that were read.
 type closer struct {
 	io.ReadCloser
-	n *int
+	n *atomic.Int64
 }
 
 func (c closer) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	*c.n += n
+	c.n.Add(int64(n))
 	return n, err
 }
 

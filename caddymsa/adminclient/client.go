@@ -116,14 +116,19 @@ func (a *Admin) request(method, path string, body []byte) (*http.Response, error
 	return resp, nil
 }
 
-// noneEmpty refuses an address or configuration that is given and empty, as of a shell's variable that is not set: it would be
-// another server that is asked, the one at the default address.
+// noneEmpty refuses an address or configuration that is given and empty: it would be another server that is asked, the one at the
+// default address.
 func (a *Admin) noneEmpty() error {
 	if a.flags == nil {
 		return nil
 	}
-	for _, name := range []string{strings.TrimPrefix(a.flagName(), "--"), "config"} {
-		if f := a.flags.Lookup(name); f.Changed && f.Value.String() == "" {
+	return NoneEmpty(a.flags, strings.TrimPrefix(a.flagName(), "--"), "config")
+}
+
+// NoneEmpty refuses flags that are given and empty, as of a shell's variable that is not set: the default would be meant.
+func NoneEmpty(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if f := flags.Lookup(name); f.Changed && f.Value.String() == "" {
 			return fmt.Errorf("--%s is empty; leave it out where the default is meant", name)
 		}
 	}

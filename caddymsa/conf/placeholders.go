@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // Expand replaces Caddy's placeholders in a setting, when the configuration is loaded. One that is empty
@@ -38,7 +40,7 @@ func replacer() *caddy.Replacer {
 	r.Map(func(key string) (any, bool) {
 		value, ok := known.Get(key)
 		if text, is := value.(string); is && strings.HasPrefix(key, "file.") {
-			value = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+			value = strings.TrimSpace(strings.TrimPrefix(text, textfile.ByteOrderMark))
 		}
 		return value, ok
 	})

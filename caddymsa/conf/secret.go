@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // Secret is a configured password, token or key, best a placeholder such as {env.NAME} or
@@ -54,10 +56,10 @@ func (s Secret) Resolve(name string, log *zap.Logger) (Resolved, error) {
 
 // asMeant takes away from a secret what editors leave in files.
 func asMeant(value string, file bool) (string, error) {
-	if strings.HasPrefix(value, "\xff\xfe") || strings.HasPrefix(value, "\xfe\xff") || strings.ContainsRune(value, 0) {
+	if textfile.IsUTF16([]byte(value)) || strings.ContainsRune(value, 0) {
 		return "", errors.New("the secret contains NUL or is UTF-16; save it as UTF-8")
 	}
-	value = strings.TrimPrefix(value, "\ufeff")
+	value = strings.TrimPrefix(value, textfile.ByteOrderMark)
 	if file {
 		return strings.TrimSpace(value), nil
 	}

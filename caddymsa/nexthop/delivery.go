@@ -23,7 +23,7 @@ type delivery struct {
 	eight   *bits // octets over 127 in it; nil: nobody wanted to know
 	limit   int   // recipients that the hop takes at once, as it turned out; 0: nothing did
 
-	plain    int    // of plainly: how much is not said of what is offered, as it turned out
+	plain    int    // withAll and so on: how much is not said, as it turned out
 	mode     string // of TLS
 	anew     bool   // no idle connection will do
 	idleEnds int    // connections that ended before they served

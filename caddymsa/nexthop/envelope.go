@@ -129,7 +129,7 @@ func (t *transaction) take(s step, r reply) error {
 	case r.positive():
 		t.accepted = append(t.accepted, t.group[s])
 	case t.p.offers.dsn && hasParameters(t.group[s]) && ofParameters(r.smtp()):
-		t.plain, t.p.frank = max(t.plain, 1), true
+		t.plain, t.p.frank = max(t.plain, withoutExtras), true
 	case tooMany(r.smtp()):
 		t.over = append(t.over, overflow{t.group[s], r})
 	default:

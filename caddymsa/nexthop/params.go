@@ -70,15 +70,22 @@ func ofParameters(e *smtp.SMTPError) bool {
 	return false
 }
 
+// How much is not said of what a hop offers.
+const (
+	withAll       = iota
+	withoutExtras // DSN, SIZE and MT-PRIORITY
+	withoutBody   // nor BODY
+)
+
 // plainer has less said from now on, after MAIL was refused; false if that is of no use.
 func (d *delivery) plainer(x *extensions, e *smtp.SMTPError) bool {
 	switch {
 	case !ofParameters(e):
 		return false
 	case x.dsn || x.sized || x.priority:
-		d.plain = 1
+		d.plain = withoutExtras
 	case x.eightBit:
-		d.plain = 2
+		d.plain = withoutBody
 	default:
 		return false
 	}
@@ -87,9 +94,9 @@ func (d *delivery) plainer(x *extensions, e *smtp.SMTPError) bool {
 
 // plainly takes from a connection's offers what the hop has refused of this message; the next one gets another connection.
 func (d *delivery) plainly(p *connection) {
-	if x := &p.offers; d.plain > 0 {
+	if x := &p.offers; d.plain > withAll {
 		x.dsn, x.sized, x.priority, p.makeshift = false, false, false, true
-		x.eightBit = x.eightBit && d.plain < 2
+		x.eightBit = x.eightBit && d.plain < withoutBody
 	}
 }
 

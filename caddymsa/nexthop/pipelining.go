@@ -8,8 +8,8 @@ import (
 
 // Some hops offer PIPELINING, or something in between lets them, and lose commands that come together, or hang up on them.
 const (
-	// trustedTwice is how many new connections in a row may leave an envelope unanswered: each may have been anything else.
-	trustedTwice = 2
+	// maxUnanswered is how many new connections in a row may leave an envelope unanswered: one may have been anything else.
+	maxUnanswered = 2
 	// singlyFor is for how long a hop gets its commands one at a time then.
 	singlyFor = time.Hour
 )
@@ -25,11 +25,11 @@ func (t *transaction) resentsPipelining(r reply) bool {
 func (h *Hop) answers(all bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.unanswered++
-	switch {
-	case all:
+	if all {
 		h.unanswered = 0
-	case h.unanswered >= trustedTwice:
+		return
+	}
+	if h.unanswered++; h.unanswered >= maxUnanswered {
 		h.unanswered, h.singly = 0, time.Now()
 	}
 }

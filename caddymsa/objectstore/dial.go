@@ -17,24 +17,11 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // secured connects with TLS. It is done with the handshake when it returns.
 func secured(dial dialFunc, config *tls.Config) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
 		c, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		config := config.Clone()
-		config.ServerName = host
-		ctx, cancel := context.WithTimeout(ctx, maxConnect)
-		defer cancel()
-		s := tls.Client(c, config)
-		if err := s.HandshakeContext(ctx); err != nil {
-			_ = c.Close()
-			return nil, err
-		}
-		return s, nil
+		return webcall.Handshake(ctx, c, address, config, maxConnect)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"unicode/utf8"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // find finds a command's file. One that the system would refuse to run is an error, since of a script it says no more than
@@ -48,7 +50,7 @@ func checkFile(path string) error {
 }
 
 func checkScript(begins []byte) error {
-	script, marked := bytes.CutPrefix(begins, []byte("\ufeff"))
+	script, marked := bytes.CutPrefix(begins, []byte(textfile.ByteOrderMark))
 	line, _, ended := bytes.Cut(script, []byte("\n"))
 	interpreter, isScript := bytes.CutPrefix(line, []byte("#!"))
 	switch {

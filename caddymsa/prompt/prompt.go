@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // ErrEmpty is what an empty line makes.
@@ -37,7 +39,7 @@ func Line(stdin io.Reader) (string, error) {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return nonEmpty(strings.TrimPrefix(strings.TrimRight(line, "\r\n"), "\ufeff"), err)
+	return nonEmpty(strings.TrimPrefix(strings.TrimRight(line, "\r\n"), textfile.ByteOrderMark), err)
 }
 
 func nonEmpty(password string, err error) (string, error) {

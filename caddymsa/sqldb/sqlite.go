@@ -45,25 +45,16 @@ var sqlite = driver{
 // openSQLite takes a path, or a URI "file:..." with SQLite's parameters. Unless that says another
 // mode, the database is opened to read only, and never made.
 func openSQLite(o Options) (*sql.DB, string, error) {
-	path, parameters, _ := strings.Cut(strings.TrimPrefix(o.DSN, "file:"), "?")
-	if !strings.HasPrefix(o.DSN, "file:") {
-		path, parameters = filepath.ToSlash(o.DSN), ""
-		if filepath.VolumeName(o.DSN) != "" {
-			path = "/" + path
-		}
-		path = (&url.URL{Path: path}).EscapedPath()
-	}
-	values, err := url.ParseQuery(parameters)
-	if err != nil || path == "" {
-		return nil, "", errors.New("dsn: is neither a path nor a URI such as file:/var/lib/msa/users.db?mode=ro")
+	path, values, err := takeApart(o.DSN)
+	if err != nil {
+		return nil, "", err
 	}
 	chosen := values.Has("mode") || values.Has("immutable") || values.Has("vfs")
 	if !values.Has("mode") {
 		values.Set("mode", "ro")
 		values.Set("_query_only", "1")
 	}
-	// Who waits for a lock is told before the time for the query is over.
-	values.Set("_busy_timeout", fmt.Sprint((o.Timeout * 4 / 5).Milliseconds()))
+	values.Set("_busy_timeout", busyTimeout(o))
 	file, err := url.PathUnescape(path)
 	if err != nil {
 		return nil, "", fmt.Errorf("dsn: %w", err)
@@ -80,3 +71,23 @@ func openSQLite(o Options) (*sql.DB, string, error) {
 	}
 	return sql.OpenDB(w), "", nil
 }
+
+// takeApart is the path in a DSN, as a URI has it, and its parameters.
+func takeApart(dsn string) (path string, values url.Values, err error) {
+	path, parameters, _ := strings.Cut(strings.TrimPrefix(dsn, "file:"), "?")
+	if !strings.HasPrefix(dsn, "file:") {
+		path, parameters = filepath.ToSlash(dsn), ""
+		if filepath.VolumeName(dsn) != "" {
+			path = "/" + path
+		}
+		path = (&url.URL{Path: path}).EscapedPath()
+	}
+	values, err = url.ParseQuery(parameters)
+	if err != nil || path == "" {
+		return "", nil, errors.New("dsn: is neither a path nor a URI such as file:/var/lib/msa/users.db?mode=ro")
+	}
+	return path, values, nil
+}
+
+// busyTimeout has who waits for a lock told before the time for the query is over.
+func busyTimeout(o Options) string { return fmt.Sprint((o.Timeout * 4 / 5).Milliseconds()) }

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 
 	modernc "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -22,16 +20,12 @@ func isUnfinished(err error) bool {
 // undo has SQLite undo such a transaction, as every program would that may write to the database. After it the question can be asked
 // again. A mode in the DSN is the operator's, and is left as it is.
 func undo(ctx context.Context, o Options, cause error) error {
-	path, parameters, _ := strings.Cut(strings.TrimPrefix(o.DSN, "file:"), "?")
-	if !strings.HasPrefix(o.DSN, "file:") {
-		path, parameters = (&url.URL{Path: o.DSN}).EscapedPath(), ""
-	}
-	values, err := url.ParseQuery(parameters)
+	path, values, err := takeApart(o.DSN)
 	if err == nil && values.Has("mode") {
 		err = errors.New("the DSN says mode=" + values.Get("mode"))
 	}
 	if err == nil {
-		err = readOnce(ctx, "file:"+path+"?mode=rw&_busy_timeout="+fmt.Sprint((o.Timeout*4/5).Milliseconds()))
+		err = readOnce(ctx, "file:"+path+"?mode=rw&_busy_timeout="+busyTimeout(o))
 	}
 	if err == nil {
 		return nil

@@ -15,7 +15,8 @@ import (
 // MaxLine is the longest line, in octets.
 const MaxLine = 64 << 10
 
-const byteOrderMark = "\ufeff"
+// ByteOrderMark is what some editors begin a file with. It is no part of what the file says.
+const ByteOrderMark = "\ufeff"
 
 // Reader reads a file line by line.
 type Reader struct {
@@ -80,10 +81,10 @@ func (r *Reader) Errorf(format string, args ...any) error {
 
 func (r *Reader) clean(line []byte) ([]byte, error) {
 	if r.n == 1 {
-		if isUTF16(line) {
+		if IsUTF16(line) {
 			return nil, r.Errorf("the file is UTF-16; save it as UTF-8")
 		}
-		line = bytes.TrimPrefix(line, []byte(byteOrderMark))
+		line = bytes.TrimPrefix(line, []byte(ByteOrderMark))
 	}
 	if plain(line) {
 		return line, nil

@@ -30,26 +30,37 @@ func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, 
 
 // secure is done with the handshake when it returns.
 func (d *dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	config := d.tls.Clone()
-	if config.ServerName == "" {
-		config.ServerName = host
-	}
 	c, err := d.connect(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxConnect)
+	secured, err := Handshake(ctx, c, address, d.tls, maxConnect)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(secured), nil
+}
+
+// Handshake begins TLS on a connection to an address, within the time. Its host is the server's name unless the configuration has
+// one. The connection is closed when that fails.
+func Handshake(ctx context.Context, c net.Conn, address string, config *tls.Config, within time.Duration) (net.Conn, error) {
+	config = config.Clone()
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		config.ServerName = host
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	secured := tls.Client(c, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
-	return newConn(secured), nil
+	return secured, nil
 }
 
 func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {

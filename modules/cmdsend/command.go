@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
 	"github.com/caddy-msa/caddy-msa/caddymsa/dialogue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/prompt"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 func init() {
@@ -156,10 +157,10 @@ func (o *options) message(stdin io.Reader, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+	if textfile.IsUTF16(text) {
 		return nil, errors.New("--file: the message is UTF-16; save it as UTF-8")
 	}
-	text = bytes.TrimPrefix(text, []byte("\ufeff")) // an editor's: it would be a part of the first field's name
+	text = bytes.TrimPrefix(text, []byte(textfile.ByteOrderMark)) // an editor's: it would be a part of the first field's name
 	s := strings.ReplaceAll(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n", "\r\n")
 	if !strings.HasSuffix(s, "\r\n") {
 		s += "\r\n"

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-msa/caddy-msa/caddymsa/durable"
 	"github.com/caddy-msa/caddy-msa/caddymsa/names"
 	"github.com/caddy-msa/caddy-msa/caddymsa/passwd"
+	"github.com/caddy-msa/caddy-msa/caddymsa/textfile"
 )
 
 // tries is how often an edit begins again because somebody else has written the file meanwhile.
@@ -86,7 +87,7 @@ func sayIfEmpty(text string) string {
 	case said:
 		return text
 	}
-	if strings.TrimPrefix(text, byteOrderMark) != "" && !strings.HasSuffix(text, "\n") {
+	if strings.TrimPrefix(text, textfile.ByteOrderMark) != "" && !strings.HasSuffix(text, "\n") {
 		text += end
 	}
 	return text + passwd.NoUsers + end
@@ -166,9 +167,6 @@ type Line struct {
 	End     string // LF, CRLF or nothing
 }
 
-// byteOrderMark is what editors on Windows begin a file with.
-const byteOrderMark = "\ufeff"
-
 // Whole is the line as it stands in the file.
 func (l Line) Whole() string { return l.Mark + l.Content + l.End }
 
@@ -188,8 +186,8 @@ func Lines(text string) func(yield func(Line) bool) {
 		for whole := range strings.Lines(text) {
 			content := strings.TrimRight(whole, "\r\n")
 			l := Line{Content: content, End: whole[len(content):]}
-			if first && strings.HasPrefix(content, byteOrderMark) {
-				l.Mark, l.Content = byteOrderMark, content[len(byteOrderMark):]
+			if first && strings.HasPrefix(content, textfile.ByteOrderMark) {
+				l.Mark, l.Content = textfile.ByteOrderMark, content[len(textfile.ByteOrderMark):]
 			}
 			first = false
 			if !yield(l) {

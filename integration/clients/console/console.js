@@ -95,6 +95,13 @@ async function live(browser) {
 	check(kept[0] && kept[1] === "keep what I typed" && kept[2] === "reason", "an update takes away what the reader typed: " + kept);
 	await send(3);
 	await watching.says("live-busy-3@example.net");
+	// Nor is a key lost that is down when one comes.
+	await watching.locator("input[name=id]").last().focus();
+	await watching.keyboard.down("Space");
+	await watching.evaluate(() => stream.onmessage({ data: live.innerHTML.replace("live-busy-3@", "live-busy-4@") }));
+	await watching.keyboard.up("Space");
+	await watching.says("live-busy-4@example.net");
+	check(await watching.locator("input[name=id]").last().isChecked(), "an update takes away the key that is down");
 	// Every page that changes is live.
 	for (const path of ["", "lanes", "guesses", "message?id=" + ids.deferred]) {
 		await watching.visit(path);

@@ -40,10 +40,13 @@ function swap(html) {
 	if (again) again.focus({ preventScroll: true });
 }
 
-// busy tells whether the reader would be disturbed: by a change under the pointer, or of what is being copied.
+// busy tells whether the reader would be disturbed: by a change under the pointer or a key, which would do nothing, or of what is being copied.
 let pressed = false, waiting;
+const released = () => { pressed = false; if (waiting && !busy()) swap(waiting); };
 addEventListener("pointerdown", () => { pressed = true; });
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => { pressed = false; if (waiting && !busy()) swap(waiting); }, 300));
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(released, 300));
+addEventListener("keydown", e => { if (e.key === " " && live && live.contains(e.target)) pressed = true; });
+for (const end of ["keyup", "blur"]) addEventListener(end, () => { if (pressed) setTimeout(released); }); // after what the key does
 function busy() {
 	if (pressed) return true;
 	const s = document.getSelection();
@@ -76,7 +79,11 @@ async function search() {
 	q.set("part", "live");
 	try {
 		const answer = await fetch(location.pathname + "?" + q, { signal: asked.signal });
-		if (answer.ok) swap(await answer.text());
+		if (answer.ok) {
+			const html = await answer.text();
+			if (pressed) waiting = html;
+			else swap(html);
+		}
 		listen();
 	} catch (e) {
 		if (e.name !== "AbortError") listen();

@@ -172,7 +172,7 @@ func TestStatus(t *testing.T) {
 		want   string
 	}{
 		{Failed, "5.1.1", "5.1.1"}, {Failed, "5.7.999", "5.7.999"}, {Failed, "", "5.0.0"}, {Failed, "5.1.1000", "5.0.0"}, {Failed, "9.1.1", "5.0.0"},
-		{Failed, "5.1.1\r\nX: y", "5.1.1"}, {Delayed, "x", "4.0.0"}, {Relayed, "", "2.0.0"}, {Delivered, "2.1.5", "2.1.5"},
+		{Failed, "5.1.1\r\nX: y", "5.0.0"}, {Delayed, "x", "4.0.0"}, {Relayed, "", "2.0.0"}, {Delivered, "2.1.5", "2.1.5"},
 	} {
 		r := Recipient{Action: c.action, Status: c.status}
 		if got := r.status(); got != c.want {

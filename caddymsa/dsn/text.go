@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/enhanced"
 	"github.com/caddy-msa/caddy-msa/caddymsa/xtext"
 )
 
@@ -148,10 +149,8 @@ func (p printer) status(r *Report) []byte {
 
 // status is the status code, if it is one.
 func (r *Recipient) status() string {
-	var class, subject, detail int
-	if n, err := fmt.Sscanf(r.Status, "%d.%d.%d", &class, &subject, &detail); n == 3 && err == nil &&
-		class >= 2 && class <= 5 && subject >= 0 && subject <= 999 && detail >= 0 && detail <= 999 {
-		return fmt.Sprintf("%d.%d.%d", class, subject, detail)
+	if code, _, ok := enhanced.Cut(r.Status); ok {
+		return enhanced.String(code)
 	}
 	switch r.Action {
 	case Failed:

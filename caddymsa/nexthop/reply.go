@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/enhanced"
 )
 
 // reply is what a next hop says to a command (RFC 5321 section 4.2).
@@ -110,7 +112,7 @@ func (r reply) smtp() *smtp.SMTPError {
 	e := &smtp.SMTPError{Code: r.code}
 	var text strings.Builder
 	for i, line := range r.lines {
-		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 && (e.EnhancedCode == smtp.EnhancedCode{} || code == e.EnhancedCode) {
+		if code, rest, ok := enhanced.Cut(line); ok && code[0] == r.code/100 && (e.EnhancedCode == smtp.EnhancedCode{} || code == e.EnhancedCode) {
 			e.EnhancedCode, line = code, rest
 		}
 		if i > 0 {
@@ -126,27 +128,6 @@ func (r reply) smtp() *smtp.SMTPError {
 		e.Message = strings.ToValidUTF8(e.Message[:maxText], "")
 	}
 	return e
-}
-
-// cutEnhanced cuts the code of RFC 3463 off a reply's text.
-func cutEnhanced(text string) (code smtp.EnhancedCode, rest string, ok bool) {
-	word, rest, _ := strings.Cut(text, " ")
-	parts := strings.Split(word, ".")
-	if len(word) > len("5.999.999") || len(parts) != 3 {
-		return code, text, false
-	}
-	for i, part := range parts {
-		if part == "" || len(part) > 3 {
-			return smtp.EnhancedCode{}, text, false
-		}
-		for _, c := range []byte(part) {
-			if !isDigit(c) {
-				return smtp.EnhancedCode{}, text, false
-			}
-			code[i] = code[i]*10 + int(c-'0')
-		}
-	}
-	return code, rest, true
 }
 
 // tooMany tells whether a reply to RCPT means that the transaction has as many recipients as it may

@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/caddy-msa/caddy-msa/caddymsa/enhanced"
 )
 
 // Status codes of RFC 3463 and what stands in for one that a reply lacks.
@@ -70,7 +72,7 @@ func (r *Recipient) expire() {
 // replyStatus is a reply's enhanced code, or the general one of its class.
 func replyStatus(reply *smtp.SMTPError) string {
 	if c := reply.EnhancedCode; c[0] == reply.Code/100 {
-		return fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2])
+		return enhanced.String(c)
 	}
 	return fmt.Sprintf("%d.0.0", reply.Code/100)
 }

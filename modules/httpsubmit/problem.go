@@ -11,6 +11,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-msa/caddy-msa/caddymsa/enhanced"
 	"github.com/caddy-msa/caddy-msa/caddymsa/running"
 	"github.com/caddy-msa/caddy-msa/caddymsa/smtpd"
 )
@@ -148,7 +149,7 @@ func (h *Submit) answer(w http.ResponseWriter, r *http.Request, err error) {
 func saidOf(err error, r *smtp.SMTPError) *said {
 	s := &said{Detail: r.Message, Reply: r.Code}
 	if e := r.EnhancedCode; e[0] > 0 {
-		s.Enhanced = fmt.Sprintf("%d.%d.%d", e[0], e[1], e[2])
+		s.Enhanced = enhanced.String(e)
 	}
 	if policy, ok := errors.AsType[*running.Refusal](err); ok {
 		s.Policy, s.Rule = policy.Policy, policy.Rule

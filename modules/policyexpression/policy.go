@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
 	"github.com/caddy-msa/caddy-msa/caddymsa/conf"
+	"github.com/caddy-msa/caddy-msa/caddymsa/enhanced"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 )
 
@@ -85,18 +85,14 @@ func (p *Expression) Provision(caddy.Context) (err error) {
 	}
 	p.status = smtp.EnhancedCode{p.Code / 100, 7, 1}
 	if p.Status != "" {
-		if !enhanced.MatchString(p.Status) || int(p.Status[0]-'0') != p.Code/100 {
+		if p.status, _ = enhanced.Parse(p.Status); p.status[0] != p.Code/100 {
 			return fmt.Errorf("expression: status: %q is not an enhanced code of the class of %d, such as %d.7.1", p.Status, p.Code, p.Code/100)
 		}
-		_, _ = fmt.Sscanf(p.Status, "%d.%d.%d", &p.status[0], &p.status[1], &p.status[2])
 	}
 	p.now = clock
 	p.program, err = compile(p.Refuse + p.Require)
 	return err
 }
-
-// enhanced is the form of an enhanced code (RFC 3463 section 2).
-var enhanced = regexp.MustCompile(`^[45]\.[0-9]{1,3}\.[0-9]{1,3}$`)
 
 // CheckSender asks what can be answered at MAIL.
 func (p *Expression) CheckSender(ctx context.Context, s *caddymsa.Submission) error {

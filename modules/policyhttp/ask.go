@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-msa/caddy-msa/caddymsa"
+	"github.com/caddy-msa/caddy-msa/caddymsa/enhanced"
 	"github.com/caddy-msa/caddy-msa/caddymsa/message"
 	"github.com/caddy-msa/caddy-msa/caddymsa/queue"
 	"github.com/caddy-msa/caddy-msa/caddymsa/webcall"
@@ -211,11 +212,10 @@ func checkField(f string) error {
 }
 
 func (a *answer) status(class int) (c smtp.EnhancedCode, err error) {
-	c = smtp.EnhancedCode{class, 7, 1}
 	if a.Status == "" {
-		return c, nil
+		return smtp.EnhancedCode{class, 7, 1}, nil
 	}
-	if n, err := fmt.Sscanf(a.Status, "%d.%d.%d", &c[0], &c[1], &c[2]); err != nil || n != 3 || fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2]) != a.Status || c[0] != class || c[1] < 0 || c[2] < 0 || c[1] > 999 || c[2] > 999 {
+	if c, _ = enhanced.Parse(a.Status); c[0] != class {
 		return c, fmt.Errorf("has status %.20q for action %s", a.Status, a.Action)
 	}
 	return c, nil

@@ -406,6 +406,18 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+// A text stays as it is, less its status.
+func TestReplyText(t *testing.T) {
+	for reply, want := range map[string]string{
+		"550 5.6.0 no": "no", "550 5.1.2.3 is on a list": "5.1.2.3 is on a list", "550-5.7.1 no\r\n550-5.7.1 way\r\n550 5.7.10 ways": "no way 5.7.10 ways",
+		"550 5.07.1 no": "no",
+	} {
+		if r, _ := errors.AsType[*caddymsa.Refusal](refusal(550, reply)); r.Text != want {
+			t.Errorf("%s: %q", reply, r.Text)
+		}
+	}
+}
+
 // A status that is none is not passed on.
 func TestReplyStatus(t *testing.T) {
 	for reply, want := range map[string]smtp.EnhancedCode{
